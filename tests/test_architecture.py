@@ -1,0 +1,422 @@
+"""The shape of `campfire.py`: the rules of style.md, held by reading the syntax tree."""
+
+import ast
+import re
+import sqlite3
+import subprocess
+import sys
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple, TypeAlias
+
+import pytest
+
+import campfire
+
+ROOT = Path(__file__).resolve().parent.parent
+TEXT = (ROOT / "campfire.py").read_text()
+LINES = TEXT.splitlines()
+TREE = ast.parse(TEXT)
+PARENT = {child: node for node in ast.walk(TREE) for child in ast.iter_child_nodes(node)}
+
+SECTION_LINES = 500
+FUNCTION_LINES = 50
+GUARD_AWAITS = 1
+HANDLER_AWAITS = 2
+
+# Who may make a proof. Holding one means that somebody checked, or that the database said so.
+PROOFS: dict[str, set[str]] = {}
+
+# Awaits that only read the request or send the answer.
+READING = re.compile(r"read_\w+")
+SENDING = {"prepare", "send_str", "write", "write_eof"}
+
+# The compiler's proof that a step cannot be left out: each line must stay illegal.
+FORBIDDEN = ""
+
+# Tables that have a few rows by their nature; scanning one is not a growing cost.
+SMALL = {"accounts", "schema_version", "secrets"}
+
+# Statements that may scan a table that grows, by the function that runs them.
+MAY_SCAN: dict[str, str] = {}
+
+Function: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+# --- Reading the file ----------------------------------------------------------------------------
+
+
+class Section(NamedTuple):
+    number: int
+    name: str
+    start: int
+    end: int
+    banner: str  # the comment under its headline
+
+    def declares(self, word: str) -> set[str]:
+        """The names after Owns, Uses or Raises."""
+        found = re.search(rf"^# {word} +(.*(?:\n#  {{4,}}.*)*)$", self.banner, re.MULTILINE)
+        assert found, f"the banner of {self.name} has no line {word}"
+        return set(re.findall(r"\w+", found[1].replace("#", "")))
+
+
+def read_sections() -> list[Section]:
+    headlines = [
+        (at, int(found[1]), found[2])
+        for at, line in enumerate(LINES, 1)
+        if (found := re.fullmatch(r"# === (\d+)\. (\w+) =+", line))
+    ]
+    ends = [at - 1 for at, _, _ in headlines[1:]] + [len(LINES)]
+    return [
+        Section(number, name, at, end, _banner(at))
+        for (at, number, name), end in zip(headlines, ends, strict=True)
+    ]
+
+
+def _banner(headline: int) -> str:
+    lines = []
+    for line in LINES[headline:]:
+        if not line.startswith("#") or re.fullmatch(r"# =+", line):
+            break
+        lines.append(line)
+    return "\n".join(lines)
+
+
+SECTIONS = read_sections()
+ORDER = [section.name for section in SECTIONS]
+
+
+def section_of(node: ast.AST) -> str:
+    """The section a node stands in; empty before the first."""
+    at = getattr(node, "lineno", 0)
+    return next((each.name for each in SECTIONS if each.start <= at <= each.end), "")
+
+
+def defined(node: ast.stmt) -> Iterator[str]:
+    """The names a statement at the top level gives the file."""
+    if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+        yield node.name
+    elif isinstance(node, (ast.Assign, ast.AnnAssign)):
+        targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+        for target in targets:
+            yield from (each.id for each in ast.walk(target) if isinstance(each, ast.Name))
+
+
+HOME = {name: section_of(node) for node in TREE.body for name in defined(node)}
+FUNCTIONS = [
+    node for node in ast.walk(TREE) if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
+]
+
+
+def read_uses() -> dict[str, dict[str, set[str]]]:
+    """Section -> other section -> the names of it that the code mentions."""
+    found: dict[str, dict[str, set[str]]] = {name: defaultdict(set) for name in ORDER}
+    for node in ast.walk(TREE):
+        if isinstance(node, ast.Name) and (here := section_of(node)):
+            there = HOME.get(node.id, here)
+            if there not in {here, ""}:
+                found[here][there].add(node.id)
+    return found
+
+
+USES = read_uses()
+
+
+def path_to(node: ast.AST) -> str:
+    """`Class.method` or `function`: where a node stands."""
+    names = []
+    while node := PARENT.get(node):  # type: ignore[assignment]
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            names.append(node.name)
+    return ".".join(reversed(names))
+
+
+def called(node: ast.AST) -> str:
+    """The last word of what a call calls."""
+    if not isinstance(node, ast.Call):
+        return ""
+    function = node.func
+    return function.id if isinstance(function, ast.Name) else getattr(function, "attr", "")
+
+
+def functions_calling(name: str) -> set[str]:
+    return {path_to(node) for node in ast.walk(TREE) if called(node) == name}
+
+
+# --- The page ------------------------------------------------------------------------------------
+
+
+def test_the_table_of_contents_lists_the_banners_in_order() -> None:
+    contents = re.findall(r"^ *(\d+)\.? +(\w+) +\S", ast.get_docstring(TREE) or "", re.MULTILINE)
+
+    assert [(int(number), name) for number, name in contents] == [
+        (section.number, section.name) for section in SECTIONS
+    ]
+    assert [section.number for section in SECTIONS] == list(range(1, len(SECTIONS) + 1))
+
+
+def test_every_banner_says_its_idea_and_what_it_owns_uses_and_raises() -> None:
+    for section in SECTIONS:
+        idea = section.banner.split("# Owns")[0]
+        assert len(idea.split()) >= 8, section.name
+        for word in ("Owns", "Uses", "Raises"):
+            section.declares(word)
+
+
+def test_nothing_stands_outside_a_section() -> None:
+    outside = [node for node in TREE.body if not section_of(node)]
+
+    assert {type(node) for node in outside} == {ast.Expr, ast.Import, ast.ImportFrom}
+
+
+def test_a_section_uses_only_sections_above_it() -> None:
+    downward = [
+        (here, there, sorted(names))
+        for here, used in USES.items()
+        for there, names in used.items()
+        if ORDER.index(there) > ORDER.index(here)
+    ]
+
+    assert downward == []
+
+
+def test_a_banner_lists_exactly_the_sections_its_code_uses() -> None:
+    said = {section.name: section.declares("Uses") for section in SECTIONS}
+
+    assert said == {name: set(USES[name]) for name in ORDER}
+
+
+def test_a_banner_lists_exactly_the_tables_no_other_section_writes() -> None:
+    writers = defaultdict(set)
+    for node, sql in SQL.items():
+        verb = re.match(r"\s*(?:INSERT (?:OR \w+ )?INTO|UPDATE|DELETE FROM) (\w+)", sql)
+        if verb:
+            writers[section_of(node)].add(verb[1])
+    owned = {section.name: section.declares("Owns") for section in SECTIONS}
+    twice = [
+        (table, first, second)
+        for first, tables in owned.items()
+        for second, others in owned.items()
+        for table in tables & others
+        if first < second
+    ]
+
+    assert twice == []
+    assert {name: tables - owned[name] for name, tables in writers.items()} == {
+        name: set() for name in writers
+    }
+
+
+def test_no_section_is_a_drawer() -> None:
+    assert {"utils", "util", "misc", "helpers", "helper", "common", "tools"} & set(ORDER) == set()
+
+
+def test_a_private_name_never_leaves_its_section() -> None:
+    leaks = [
+        (here, there, name)
+        for here, used in USES.items()
+        for there, names in used.items()
+        for name in names
+        if name.startswith("_")
+    ]
+
+    assert leaks == []
+
+
+NAMING = (
+    ast.ExceptHandler,
+    ast.MatchAs,
+    ast.MatchStar,
+    ast.FunctionDef,
+    ast.AsyncFunctionDef,
+    ast.ClassDef,
+)
+
+
+def local_names(function: Function) -> Iterator[tuple[str, int]]:
+    for node in ast.walk(function):
+        if isinstance(node, ast.arg):
+            yield node.arg, node.lineno
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            yield node.id, node.lineno
+        elif node is not function and isinstance(node, NAMING) and node.name:
+            yield node.name, node.lineno
+
+
+def test_no_local_name_shadows_a_top_level_name() -> None:
+    top = [each for each in FUNCTIONS if not isinstance(PARENT[each], Function)]
+    lambdas = [node.args for node in ast.walk(TREE) if isinstance(node, ast.Lambda)]
+    shadows = {found for each in top for found in local_names(each) if found[0] in HOME}
+    shadows |= {(arg.arg, arg.lineno) for args in lambdas for arg in args.args if arg.arg in HOME}
+
+    assert sorted(shadows) == []
+
+
+def test_no_section_is_longer_than_500_lines() -> None:
+    assert {s.name: s.end - s.start for s in SECTIONS if s.end - s.start >= SECTION_LINES} == {}
+
+
+def test_no_function_is_longer_than_50_lines() -> None:
+    lengths = {
+        path_to(each) + "." + each.name: (each.end_lineno or 0) - each.lineno + 1
+        for each in FUNCTIONS
+    }
+
+    assert {name: length for name, length in lengths.items() if length > FUNCTION_LINES} == {}
+
+
+def test_annotations_are_read_by_python_itself_so_that_none_points_down_the_file() -> None:
+    futures = [node for node in ast.walk(TREE) if isinstance(node, ast.ImportFrom)]
+
+    assert [node.lineno for node in futures if node.module == "__future__"] == []
+
+
+def test_no_word_of_a_drawer_a_debt_or_a_print_is_in_the_file() -> None:
+    words = r"\b(utils?|helpers?|TODO|FIXME|XXX|HACK|print)\b"
+
+    assert [line for line in LINES if re.search(words, line)] == []
+
+
+# --- SQL -----------------------------------------------------------------------------------------
+
+VERB = re.compile(r"\s*(SELECT|INSERT|UPDATE|DELETE|REPLACE|WITH)\s")
+SQL = {
+    node: node.value
+    for node in ast.walk(TREE)
+    if isinstance(node, ast.Constant) and isinstance(node.value, str) and VERB.match(node.value)
+}
+STATEMENTS = sorted({(path_to(node), sql) for node, sql in SQL.items()})
+
+
+class AnyValue(dict[str, object]):
+    """Stands for whatever a statement wants bound."""
+
+    def __missing__(self, name: str) -> None:
+        return None
+
+
+@pytest.fixture(scope="module")
+def schema() -> Iterator[sqlite3.Connection]:
+    connection = sqlite3.connect(":memory:", isolation_level=None)
+    campfire.create_schema(connection)
+    yield connection
+    connection.close()
+
+
+def test_every_statement_is_a_plain_literal_handed_to_the_call_that_runs_it() -> None:
+    loose = {
+        (path_to(node), node.lineno)
+        for node in SQL
+        if not isinstance(parent := PARENT[node], ast.Call) or node not in parent.args
+    }
+
+    assert SQL
+    assert loose == set()
+
+
+def test_sql_stands_only_in_the_database_and_the_domain_sections() -> None:
+    domain = ORDER[ORDER.index("db") : ORDER.index("web")]
+
+    assert {section_of(node) for node in SQL} - set(domain) == set()
+
+
+@pytest.mark.parametrize(("where", "sql"), STATEMENTS, ids=[where for where, _ in STATEMENTS])
+def test_sqlite_can_plan_every_statement_without_scanning_a_table_that_grows(
+    schema: sqlite3.Connection, where: str, sql: str
+) -> None:
+    schema.execute(f"EXPLAIN {sql}", AnyValue()).fetchall()
+    steps = schema.execute(f"EXPLAIN QUERY PLAN {sql}", AnyValue()).fetchall()
+
+    scanned = {found[1] for *_, step in steps if (found := re.match(r"SCAN (\w+)", step))}
+    names = {alias or table: table for table, alias in NAMED.findall(sql)}
+    growing = {names[each] for each in scanned if each in names} & ordinary_tables(schema) - SMALL
+    assert bool(growing) == (where in MAY_SCAN), f"{where} scans {growing or 'nothing'}"
+
+
+NAMED = re.compile(r"\b(?:FROM|JOIN|INTO|UPDATE)\s+(\w+)(?:\s+AS\s+(\w+))?")
+
+
+def ordinary_tables(schema: sqlite3.Connection) -> set[str]:
+    found = schema.execute(
+        "SELECT name FROM sqlite_schema WHERE type = 'table' AND sql IS NOT NULL"
+    )
+    return {name for (name,) in found if not name.startswith("message_search_index")}
+
+
+def test_work_inside_a_transaction_never_awaits() -> None:
+    awaiting = [
+        each.name
+        for each in FUNCTIONS
+        if isinstance(each, ast.AsyncFunctionDef) and any(arg.arg == "tx" for arg in each.args.args)
+    ]
+
+    assert awaiting == []
+
+
+# --- Async, errors, proofs -----------------------------------------------------------------------
+
+
+def awaits_in(function: Function) -> int:
+    """How often a function waits for something of its own."""
+    count = 0
+    for node in ast.walk(function):
+        if isinstance(node, ast.Await):
+            name = called(node.value)
+            count += not READING.fullmatch(name) and name not in SENDING
+        count += isinstance(node, (ast.AsyncFor, ast.AsyncWith))
+    return count
+
+
+def routes() -> list[ast.Call]:
+    """The lines of ROUTES: audience(method, path, handler)."""
+    (table,) = [node for node in TREE.body if "ROUTES" in defined(node)]
+    assert section_of(table) == "app"
+    return [node for node in ast.walk(table) if isinstance(node, ast.Call) and len(node.args) >= 3]
+
+
+def test_a_handler_waits_at_most_twice() -> None:
+    handlers = {name.id for call in routes() for name in call.args if isinstance(name, ast.Name)}
+    awaits = {each.name: awaits_in(each) for each in FUNCTIONS if each.name in handlers}
+
+    assert handlers == set(awaits)
+    assert {name: count for name, count in awaits.items() if count > HANDLER_AWAITS} == {}
+
+
+def catchers() -> set[str]:
+    broad = {"Exception", "BaseException"}
+    return {
+        path_to(node)
+        for node in ast.walk(TREE)
+        if isinstance(node, ast.ExceptHandler)
+        and (
+            node.type is None
+            or any(isinstance(name, ast.Name) and name.id in broad for name in ast.walk(node.type))
+        )
+    }
+
+
+def test_only_the_error_answer_and_the_runner_of_jobs_catch_everything() -> None:
+    assert len(catchers()) == 2
+    assert {path.split(".")[0] for path in catchers()} == {"answer_errors", "Jobs"}
+
+
+@pytest.mark.parametrize("proof", sorted(PROOFS))
+def test_a_proof_is_made_only_where_it_is_checked_or_loaded(proof: str) -> None:
+    assert functions_calling(proof) == PROOFS[proof]
+
+
+def test_the_type_checker_refuses_every_forbidden_move(tmp_path: Path) -> None:
+    snippet = tmp_path / "forbidden.py"
+    snippet.write_text(FORBIDDEN)
+    options = ["--strict", "--warn-unused-ignores", "--config-file", "pyproject.toml"]
+
+    verdict = subprocess.run(
+        [sys.executable, "-m", "mypy", *options, str(snippet)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert verdict.stdout.startswith("Success"), verdict.stdout
