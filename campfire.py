@@ -39,29 +39,68 @@ transaction, and then the handler tells the world. What follows a new message st
 place, `announce`. Nothing happens behind the reader's back: no callbacks, no event bus.
 """
 
+import argparse
+import asyncio
+import base64
+import fcntl
+import gc
+import getpass
+import gzip
+import hashlib
+import hmac
 import ipaddress
+import json
 import logging
+import math
 import os
 import re
+import secrets
+import signal
 import sqlite3
+import ssl
+import string
+import sys
+import time
+import uuid
+import zlib
 from collections.abc import (
+    Awaitable,
+    Callable,
     Coroutine,
+    Iterable,
+    Iterator,
     Mapping,
     Sequence,
 )
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import IntEnum, StrEnum
+from functools import partial
+from html import escape, unescape
+from http import HTTPStatus
+from itertools import accumulate, product
 from pathlib import Path
 from typing import (
+    Any,
     ClassVar,
+    Concatenate,
     Final,
+    Literal,
     NewType,
     ParamSpec,
     Protocol,
+    Self,
+    TypeGuard,
     TypeVar,
+    cast,
 )
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
+import aiosqlite
+import bcrypt
+import nh3
+from aiohttp import WSMsgType, web
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -936,3 +975,6438 @@ class Jobs(Protocol):
     async def attempt(self, name: str, work: Coroutine[object, object, object]) -> bool:
         """True when it finished; a failure is one log line and False."""
         ...
+
+
+# === 5. schema ================================================================
+# Every table, once. What the database can hold as a rule is a constraint here
+# and not an `if` elsewhere. Migrations are numbered functions, run in order.
+#
+# Owns      schema_version
+# Uses      errors
+# Raises    DatabaseUnusable
+# ==============================================================================
+
+_TABLES: Final = """
+CREATE TABLE schema_version (version INTEGER PRIMARY KEY, applied_at INTEGER NOT NULL) STRICT;
+
+CREATE TABLE secrets (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
+
+CREATE TABLE accounts (
+  id INTEGER PRIMARY KEY CHECK (id = 1),  -- a singleton: the first-run race is decided here
+  name TEXT NOT NULL,
+  join_code TEXT NOT NULL,
+  custom_styles TEXT,
+  settings TEXT NOT NULL DEFAULT '{}' CHECK (json_valid(settings)),
+  created_at INTEGER NOT NULL,
+  updated_at INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE users (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  name TEXT NOT NULL,
+  email_address TEXT UNIQUE,
+  password_digest TEXT,
+  bio TEXT,
+  role INTEGER NOT NULL DEFAULT 0 CHECK (role IN (0, 1, 2)),
+  status INTEGER NOT NULL DEFAULT 0 CHECK (status IN (0, 1, 2)),
+  bot_token TEXT UNIQUE,
+  created_at INTEGER NOT NULL,
+  updated_at INTEGER NOT NULL,
+  CHECK (role = 2 OR bot_token IS NULL)
+) STRICT;
+CREATE INDEX users_by_status_name ON users (status, lower(name));
+
+CREATE TABLE webhooks (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  user_id INTEGER NOT NULL UNIQUE REFERENCES users(id) ON DELETE CASCADE,
+  url TEXT NOT NULL,
+  created_at INTEGER NOT NULL,
+  updated_at INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE sessions (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  user_id INTEGER NOT NULL REFERENCES users(id) ON DELETE CASCADE,
+  token_hash BLOB NOT NULL UNIQUE CHECK (length(token_hash) = 32),
+  ip_address TEXT,
+  user_agent TEXT,
+  last_active_at INTEGER NOT NULL,
+  created_at INTEGER NOT NULL,
+  updated_at INTEGER NOT NULL
+) STRICT;
+CREATE INDEX sessions_by_user ON sessions (user_id);
+
+CREATE TABLE used_transfers (nonce TEXT PRIMARY KEY, expires_at INTEGER NOT NULL) STRICT;
+
+CREATE TABLE bans (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  user_id INTEGER NOT NULL REFERENCES users(id) ON DELETE CASCADE,
+  ip_address TEXT NOT NULL,
+  created_at INTEGER NOT NULL,
+  updated_at INTEGER NOT NULL,
+  UNIQUE (ip_address, user_id)
+) STRICT;
+CREATE INDEX bans_by_user ON bans (user_id);
+
+CREATE TABLE rooms (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  type TEXT NOT NULL CHECK (type IN ('open', 'closed', 'direct')),
+  name TEXT,
+  creator_id INTEGER NOT NULL REFERENCES users(id),
+  direct_key TEXT UNIQUE,  -- ascending user ids joined by ',' for direct rooms
+  created_at INTEGER NOT NULL,
+  updated_at INTEGER NOT NULL,
+  CHECK (type = 'direct' OR (direct_key IS NULL AND name IS NOT NULL))
+) STRICT;
+CREATE INDEX rooms_by_created ON rooms (created_at, id);
+
+CREATE TABLE memberships (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  room_id INTEGER NOT NULL REFERENCES rooms(id) ON DELETE CASCADE,
+  user_id INTEGER NOT NULL REFERENCES users(id) ON DELETE CASCADE,
+  involvement TEXT NOT NULL DEFAULT 'mentions'
+    CHECK (involvement IN ('invisible', 'nothing', 'mentions', 'everything')),
+  unread_at INTEGER,
+  created_at INTEGER NOT NULL,
+  updated_at INTEGER NOT NULL,
+  UNIQUE (room_id, user_id)
+) STRICT;
+CREATE INDEX memberships_by_user ON memberships (user_id, room_id);
+CREATE INDEX memberships_unread ON memberships (user_id) WHERE unread_at IS NOT NULL;
+
+CREATE TABLE messages (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  room_id INTEGER NOT NULL REFERENCES rooms(id) ON DELETE CASCADE,
+  creator_id INTEGER NOT NULL REFERENCES users(id),
+  client_message_id TEXT NOT NULL,
+  body_html TEXT NOT NULL DEFAULT '',
+  body_text TEXT NOT NULL DEFAULT '',
+  created_at INTEGER NOT NULL,
+  updated_at INTEGER NOT NULL,
+  UNIQUE (client_message_id, room_id)  -- Gap #1
+) STRICT;
+CREATE INDEX messages_page ON messages (room_id, created_at, id);
+CREATE INDEX messages_changed ON messages (room_id, updated_at);
+CREATE INDEX messages_by_creator ON messages (creator_id);
+
+CREATE TABLE mentions (
+  message_id INTEGER NOT NULL REFERENCES messages(id) ON DELETE CASCADE,
+  user_id INTEGER NOT NULL REFERENCES users(id) ON DELETE CASCADE,
+  PRIMARY KEY (message_id, user_id)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE boosts (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  message_id INTEGER NOT NULL REFERENCES messages(id) ON DELETE CASCADE,
+  booster_id INTEGER NOT NULL REFERENCES users(id) ON DELETE CASCADE,
+  content TEXT NOT NULL CHECK (length(content) BETWEEN 1 AND 16),
+  created_at INTEGER NOT NULL,
+  updated_at INTEGER NOT NULL
+) STRICT;
+CREATE INDEX boosts_by_message ON boosts (message_id, created_at, id);
+CREATE INDEX boosts_by_booster ON boosts (booster_id);
+
+CREATE TABLE message_tombstones (  -- Gap #2: what was deleted, kept for 7 days
+  message_id INTEGER PRIMARY KEY,
+  room_id INTEGER NOT NULL REFERENCES rooms(id) ON DELETE CASCADE,
+  client_message_id TEXT NOT NULL,
+  deleted_at INTEGER NOT NULL
+) STRICT;
+CREATE INDEX tombstones_by_room ON message_tombstones (room_id, deleted_at);
+
+CREATE TABLE searches (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  user_id INTEGER NOT NULL REFERENCES users(id) ON DELETE CASCADE,
+  query TEXT NOT NULL,
+  created_at INTEGER NOT NULL,
+  updated_at INTEGER NOT NULL,
+  UNIQUE (user_id, query)
+) STRICT;
+CREATE INDEX searches_recent ON searches (user_id, updated_at);
+
+CREATE TABLE push_subscriptions (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  user_id INTEGER NOT NULL REFERENCES users(id) ON DELETE CASCADE,
+  endpoint TEXT NOT NULL,
+  p256dh_key TEXT NOT NULL,
+  auth_key TEXT NOT NULL,
+  user_agent TEXT,
+  created_at INTEGER NOT NULL,
+  updated_at INTEGER NOT NULL,
+  UNIQUE (user_id, endpoint, p256dh_key, auth_key)
+) STRICT;
+
+CREATE TABLE attachments (  -- for v2.0; only an import fills it
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  message_id INTEGER NOT NULL REFERENCES messages(id) ON DELETE CASCADE,
+  blob_key TEXT NOT NULL,
+  filename TEXT NOT NULL,
+  content_type TEXT,
+  byte_size INTEGER NOT NULL,
+  checksum TEXT,
+  metadata TEXT,
+  created_at INTEGER NOT NULL
+) STRICT;
+CREATE INDEX attachments_by_message ON attachments (message_id);
+
+CREATE VIRTUAL TABLE message_search_index USING fts5(body, tokenize = 'porter unicode61');
+"""
+
+
+def _version_1(connection: sqlite3.Connection) -> None:
+    for statement in _TABLES.split(";\n"):
+        if statement.strip():
+            connection.execute(statement)
+
+
+_MIGRATIONS: Final = (_version_1,)  # number n is the n-th; each runs once, all in one transaction
+
+
+def create_schema(connection: sqlite3.Connection, at: int = 0) -> None:
+    """Brings the connection's database to the newest schema. Raises DatabaseUnusable if newer."""
+    connection.execute("BEGIN EXCLUSIVE")
+    with connection:
+        known = connection.execute(
+            "SELECT 1 FROM sqlite_schema WHERE name = 'schema_version'"
+        ).fetchone()
+        version = 0
+        if known:
+            version = connection.execute("SELECT max(version) FROM schema_version").fetchone()[0]
+        if version > len(_MIGRATIONS):
+            raise DatabaseUnusable(f"this database is of a newer Campfire (schema {version})")
+        for number, migrate in enumerate(_MIGRATIONS[version:], version + 1):
+            migrate(connection)
+            connection.execute(
+                "INSERT INTO schema_version (version, applied_at) VALUES (:version, :at)",
+                {"version": number, "at": at},
+            )
+
+
+# === 6. db ====================================================================
+# One file, one writer. Whatever changes the database is a plain function that
+# travels to the writer's thread; what waits there together commits together.
+# Readers are four connections that cannot write. SQLite before 3.51.3 may lose
+# pages when one connection commits while another checkpoints, so the writer
+# alone does both, and a lock file keeps a second server away (Gap #3).
+#
+# Owns      secrets
+# Uses      config, errors, types, contracts, schema
+# Raises    DatabaseBusy, DatabaseFailed, DatabaseUnusable
+# ==============================================================================
+
+GROUP_SIZE: Final = 64  # jobs that share one COMMIT
+_QUEUE_SIZE: Final = 10_000
+_READERS: Final = 4
+_BUSY_MS: Final = 5_000
+_SETTLED_AFTER: Final = 60 * SECOND  # no commit takes a minute
+_OLDEST_SQLITE: Final = (3, 38, 0)
+
+
+def row(tx: ReadTx, sql: str, **values: object) -> sqlite3.Row | None:
+    """The first row, or None."""
+    found: sqlite3.Row | None = tx.execute(sql, values).fetchone()
+    return found
+
+
+def one(tx: ReadTx, sql: str, **values: object) -> sqlite3.Row:
+    """The row that must exist. Raises LookupError, which is a bug."""
+    found = row(tx, sql, **values)
+    if found is None:
+        raise LookupError(sql)
+    return found
+
+
+def rows(tx: ReadTx, sql: str, **values: object) -> list[sqlite3.Row]:
+    """All rows."""
+    return tx.execute(sql, values).fetchall()
+
+
+def run(tx: WriteTx, sql: str, **values: object) -> int:
+    """The number of rows changed."""
+    return tx.execute(sql, values).rowcount
+
+
+def insert(tx: WriteTx, sql: str, **values: object) -> int:
+    """The id of the new row."""
+    return tx.execute(sql, values).lastrowid or 0
+
+
+def as_list(values: Iterable[object]) -> str:
+    """A list as SQL takes it: `IN (SELECT value FROM json_each(:ids))`."""
+    return json.dumps(list(values))
+
+
+class _Savepoint:
+    """One job's part of a group: kept when it returns, undone when it raises."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self.error: Exception | None = None
+
+    def __enter__(self) -> Self:
+        self._connection.execute("SAVEPOINT job")
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
+        if error is not None and self._connection.in_transaction:
+            self._connection.execute("ROLLBACK TO job")
+        if self._connection.in_transaction:
+            self._connection.execute("RELEASE job")
+        self.error = error if isinstance(error, Exception) else None
+        return self.error is not None
+
+
+@dataclass(slots=True)
+class _Job:
+    work: Callable[[WriteTx, Timestamp], object]
+    done: asyncio.Future[Any]
+    result: object = None
+    error: Exception | None = None
+
+    def deliver(self) -> None:
+        if self.done.done():  # its request is gone; what it did stands
+            return
+        if self.error is None:
+            self.done.set_result(self.result)
+        else:
+            self.done.set_exception(self.error)
+
+
+class _Link:
+    """An aiosqlite connection through which whole functions travel."""
+
+    def __init__(self, open_it: Callable[[], sqlite3.Connection]) -> None:
+        self._raw: sqlite3.Connection | None = None
+        self._open_it = open_it
+        self._async = aiosqlite.Connection(self._connect, iter_chunk_size=64)
+
+    def _connect(self) -> sqlite3.Connection:
+        self._raw = self._open_it()
+        return self._raw
+
+    async def open(self) -> None:
+        await self._async
+
+    async def close(self) -> None:
+        await self._async.close()
+
+    async def hop(
+        self,
+        work: Callable[Concatenate[sqlite3.Connection, P], T],
+        *args: P.args,
+        **named: P.kwargs,
+    ) -> T:
+        """One trip into the connection's thread, where `work` runs from end to end.
+
+        aiosqlite's public methods make one trip a statement; a transaction of ours is one
+        function. This line alone knows the private name, and a test watches over it.
+        """
+        travel = partial(work, cast(sqlite3.Connection, self._raw), *args, **named)
+        return cast(T, await self._async._execute(travel))  # type: ignore[no-untyped-call]  # noqa: SLF001 - see above
+
+
+def _connect(path: Path, *, for_writing: bool, checkpoints: bool) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    connection.row_factory = sqlite3.Row
+    connection.execute(f"PRAGMA busy_timeout = {_BUSY_MS}")
+    connection.execute("PRAGMA foreign_keys = ON")
+    connection.execute("PRAGMA temp_store = MEMORY")
+    connection.execute(f"PRAGMA wal_autocheckpoint = {1000 if checkpoints else 0}")
+    if for_writing:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+    else:
+        connection.execute("PRAGMA query_only = ON")
+    return connection
+
+
+def _read(connection: sqlite3.Connection, work: Callable[[ReadTx], T]) -> T:
+    connection.execute("BEGIN")  # one snapshot for all its statements
+    try:
+        return work(ReadTx(connection))
+    finally:
+        connection.execute("COMMIT")
+
+
+def _in_words(error: sqlite3.Error) -> StorageError:
+    """A person's error for SQLite's; the technical words go to the log, once."""
+    LOG.error("database_error", extra={"fields": {"problem": str(error)}})
+    busy = isinstance(error, sqlite3.OperationalError) and re.search("lock|busy|full", str(error))
+    return DatabaseBusy() if busy else DatabaseFailed()
+
+
+class Database:
+    """The file: `read` and `write` take functions, and run each in one transaction."""
+
+    def __init__(self, path: Path, clock: Clock) -> None:
+        self.path = path
+        self._clock = clock
+        self._last: int = 0
+        self._committed: int = 0
+        self._lock: int | None = None
+        self._writer: _Link | None = None
+        self._idle: asyncio.LifoQueue[_Link] = asyncio.LifoQueue()
+        self._readers: list[_Link] = []
+        self._queue: asyncio.Queue[_Job | None] = asyncio.Queue(_QUEUE_SIZE)
+        self._loop: asyncio.Task[None] | None = None
+        self.groups = 0  # commits so far, and jobs in them: their ratio is the gain
+        self.jobs = 0
+
+    async def open(self, *, is_server: bool = True) -> None:
+        """Lock, check, migrate, and start. Raises DatabaseUnusable with one line of advice."""
+        if sqlite3.sqlite_version_info < _OLDEST_SQLITE:
+            raise DatabaseUnusable(f"SQLite {sqlite3.sqlite_version} is too old: 3.38 is needed")
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            if is_server:
+                self._take_lock()
+            self._writer = _Link(
+                partial(_connect, self.path, for_writing=True, checkpoints=is_server)
+            )
+            await self._writer.open()
+            await self._writer.hop(self._prepare)
+            for _ in range(_READERS):
+                reader = _Link(partial(_connect, self.path, for_writing=False, checkpoints=False))
+                self._readers.append(reader)
+                await reader.open()
+                self._idle.put_nowait(reader)
+        except (OSError, sqlite3.Error) as error:
+            await self.close()
+            raise DatabaseUnusable(
+                f"{self.path} cannot be used ({error}). "
+                "Look at it with `check --repair`, or restore a `backup`."
+            ) from error
+        except DatabaseUnusable:
+            await self.close()
+            raise
+        self._loop = asyncio.create_task(self._write_forever())
+
+    def _take_lock(self) -> None:
+        lock = os.open(f"{self.path}.lock", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(lock)
+            raise DatabaseUnusable(f"another Campfire is serving {self.path}") from error
+        self._lock = lock
+
+    def _prepare(self, connection: sqlite3.Connection) -> None:
+        was_killed = Path(f"{self.path}-wal").exists() and self.path.stat().st_size > 0
+        if was_killed and self._lock is not None:
+            verdict = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+            if verdict != "ok":
+                raise sqlite3.DatabaseError(verdict)
+        create_schema(connection, self._clock())
+        newest = connection.execute("SELECT max(updated_at) FROM rooms").fetchone()[0]
+        self._last = newest or 0  # a clock set back must not reorder what is stored
+
+    async def close(self) -> None:
+        """Every queued write done, the log folded into the file, every thread ended."""
+        if self._loop is not None:
+            await self._queue.put(None)
+            await self._loop
+            self._loop = None
+        for reader in self._readers:
+            await reader.close()
+        self._readers.clear()
+        if self._writer is not None:
+            if self._lock is not None:
+                with suppress(sqlite3.Error, ValueError):
+                    await self._writer.hop(self._checkpoint)
+            await self._writer.close()
+            self._writer = None
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    @staticmethod
+    def _checkpoint(connection: sqlite3.Connection) -> None:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    async def read(
+        self, work: Callable[Concatenate[ReadTx, P], T], *args: P.args, **named: P.kwargs
+    ) -> T:
+        """What `work` finds in one snapshot. Raises DatabaseBusy, DatabaseFailed, what it raises."""
+        reader = await self._idle.get()
+        try:
+            return await reader.hop(_read, lambda tx: work(tx, *args, **named))
+        except sqlite3.Error as error:
+            raise _in_words(error) from error
+        finally:
+            self._idle.put_nowait(reader)
+
+    async def write(
+        self,
+        work: Callable[Concatenate[WriteTx, Timestamp, P], T],
+        *args: P.args,
+        **named: P.kwargs,
+    ) -> T:
+        """What `work` returns, once it is committed; if it raises, nothing of it happened.
+
+        `work` gets the moment of its commit: strictly later than every one before. Results
+        come in commit order, so a caller that announces at once announces in commit order.
+        """
+        job = _Job(
+            lambda tx, at: work(tx, at, *args, **named),
+            asyncio.get_running_loop().create_future(),
+        )
+        try:
+            self._queue.put_nowait(job)
+        except asyncio.QueueFull as error:
+            raise DatabaseBusy from error
+        return cast(T, await job.done)
+
+    def settled_at(self) -> Timestamp:
+        """A recent moment: all that a later read does not see yet will be later than this."""
+        return Timestamp(max(self._committed, self._clock() - _SETTLED_AFTER))
+
+    async def _write_forever(self) -> None:
+        stopping = False
+        while not stopping:
+            taken = [await self._queue.get()]
+            while len(taken) < GROUP_SIZE and not self._queue.empty():
+                taken.append(self._queue.get_nowait())
+            stopping = None in taken
+            group = [job for job in taken if job is not None]
+            if group and self._writer is not None:
+                await self._writer.hop(self._commit, group)
+                self._committed = self._last
+                self.groups += 1
+                self.jobs += len(group)
+            for job in group:
+                job.deliver()
+
+    def _commit(self, connection: sqlite3.Connection, group: list[_Job]) -> None:
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            for job in group:
+                self._last = max(self._last + 1, self._clock())
+                with _Savepoint(connection) as kept:
+                    job.result = job.work(WriteTx(ReadTx(connection)), Timestamp(self._last))
+                job.error = kept.error
+            connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            refusal = _in_words(error)
+            for job in group:
+                job.error = refusal
+        for job in group:
+            if isinstance(job.error, sqlite3.Error):
+                job.error = _in_words(job.error)
+
+
+def stored_secrets(tx: ReadTx, names: Sequence[str]) -> dict[str, str]:
+    """Those of the named secrets that are stored."""
+    found = rows(
+        tx,
+        "SELECT name, value FROM secrets WHERE name IN (SELECT value FROM json_each(:names))",
+        names=as_list(names),
+    )
+    return {each["name"]: each["value"] for each in found}
+
+
+def keep_secrets(tx: WriteTx, at: Timestamp, made: Mapping[str, str]) -> dict[str, str]:
+    """The stored secrets; those of `made` that were missing are stored first."""
+    del at
+    for name, value in made.items():
+        run(
+            tx,
+            "INSERT INTO secrets (name, value) VALUES (:name, :value) ON CONFLICT DO NOTHING",
+            name=name,
+            value=value,
+        )
+    return stored_secrets(tx, tuple(made))
+
+
+# === 7. markup ================================================================
+# What people write, made safe once. Only nh3 decides what is HTML; it is repeated
+# until a body no longer changes, so that a browser which parses the body sees the
+# very tree that was checked. Our own code only finds the attachments before nh3.
+#
+# Owns      -
+# Uses      types
+# Raises    -
+# ==============================================================================
+
+DEEPEST_NESTING = 100
+DEEPEST_ATTACHMENT = 8
+MOST_CLEANINGS = 10
+ATTACHMENT = "action-text-attachment"
+TRIX_ATTACHMENT = "data-trix-attachment"
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+SCHEMES = _words(
+    "http https mailto tel sms ftp sftp ssh irc news nntp xmpp webcal callto urn tag rtsp rsync"
+    " aim afs ed2k gopher telnet"
+)
+_ELEMENTS = _words(
+    "a abbr acronym address b big blockquote br cite code dd del dfn div dl dt em figcaption"
+    " figure h1 h2 h3 h4 h5 h6 hr i ins kbd li ol p pre samp small span strong sub sup time tt ul"
+    " var action-text-attachment"
+)
+_REMOVED_WHOLE = _words(
+    "script style template noscript iframe object embed applet svg math title head textarea"
+    " select option xmp form input button video audio canvas"
+)
+_VOID = _words(
+    "area base basefont bgsound br col embed frame hr img input keygen link meta param source"
+    " track wbr"
+)
+_RAW_TEXT = {
+    name: re.compile(rf"(?i)</{name}(?=[\s/>])")
+    for name in _words("script style xmp iframe noembed noframes textarea title")
+}
+_FORMATTING = _words("a b big code em font i nobr s small strike strong tt u")
+_CELLS = _words("applet caption marquee object td template th")
+_SCOPES = _CELLS | {"button", "table"}
+_TABLE_PARTS = _words("table tbody td tfoot th thead tr")
+_ENDS_BEFORE = {  # what a sloppy author leaves open, and who closes it
+    "p": {"p"}, "li": {"li"}, "option": {"option"}, "dd": {"dd", "dt"}, "dt": {"dd", "dt"},
+    "td": {"td", "th"}, "th": {"td", "th"}, "tr": {"td", "th", "tr"},
+}  # fmt: skip
+
+# A tag as the HTML standard reads one, even if it never ends; or a comment, which has no name.
+# Possessive, so that no input makes it go back over what it has read.
+_TAG = re.compile(
+    r"""<!--(?:-?>|.*?(?:--!?>|\Z))
+      | <(?P<end>/?)(?P<name>[a-z][^\s/>]*+)
+        (?P<attributes>(?:[\s/]++|(?:=[^\s/>=]*+|[^\s/>=]++)
+          (?:\s*+=\s*+(?:"[^"]*+"?|'[^']*+'?|[^\s>]*+))?+)*+)>?+
+      | <[!?/][^>]*+""",
+    re.ASCII | re.DOTALL | re.IGNORECASE | re.VERBOSE,
+)
+_ATTRIBUTE = re.compile(
+    r"""[\s/]*+(=[^\s/>=]*+|[^\s/>=]++)
+        (?:\s*+=\s*+(?:"([^"]*+)"?|'([^']*+)'?|([^\s>]*+)))?+""",
+    re.ASCII | re.VERBOSE,
+)
+_SPELLS_ATTACHMENT = re.compile("(?:action-text|data-trix)-attachment", re.IGNORECASE)
+_RETURNS = re.compile(r"\r\n?")
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_SURROGATES = re.compile("[\ud800-\udfff]")  # half characters: JSON can spell them, UTF-8 cannot
+
+# A tag as nh3 writes one: "<" and ">" are nothing else in its output.
+WRITTEN_TAG = re.compile(r"<(?P<end>/?)(?P<name>[a-z0-9-]+)(?P<attributes>[^>]*)>")
+_WRITTEN_STEP = re.compile(r"<(/?)(?!(?:br|hr)[ >])")
+_PRE_LINES = re.compile(r"(<pre[^>]*>)\n+")
+
+UNSEEN = re.compile(r"[\x00-\x20\x7f\s]+")
+_HIDDEN_COLON = re.compile(
+    r"&(?:#0*58|#x0*3a|colon)\b;?|(?:%|&#0*37;|&#x0*25;|&percnt;)3a", re.IGNORECASE
+)
+_PATH_START = re.compile(r"[/?#]")
+_USER_GID = re.compile(r"gid://campfire/User/([0-9]{1,18})(?![0-9])(\?.*)?", re.DOTALL)
+
+
+def _normalized(source: str) -> str:
+    if _CONTROLS.search(source):
+        source = _CONTROLS.sub("", _RETURNS.sub("\n", source))
+    if _SURROGATES.search(source):
+        source = _SURROGATES.sub("\ufffd", source)
+    return source.strip()
+
+
+def _tags(source: str) -> Iterator[re.Match[str]]:
+    """The tags a browser would see, without those in comments and in raw text."""
+    at = 0
+    while tag := _TAG.search(source, at):
+        at = tag.end()
+        if not tag["name"]:
+            continue
+        yield tag
+        raw_text = _RAW_TEXT.get(tag["name"].lower())
+        if raw_text and not tag["end"]:
+            closing = raw_text.search(source, at)
+            at = closing.start() if closing else len(source)
+
+
+def attributes_of(tag: re.Match[str]) -> dict[str, str]:
+    """What a tag says of itself, decoded; of two alike browsers heed the first."""
+    found: dict[str, str] = {}
+    for name, *values in _ATTRIBUTE.findall(tag["attributes"]):
+        found.setdefault(name.lower(), unescape("".join(values)))
+    return found
+
+
+class _Nesting:
+    """How deep a parser would have to go, told from the tags alone and rather too deep.
+
+    nh3 takes quadratic time in depth, and HTML opens unclosed formatting again in every
+    following paragraph: a few kilobytes can stand for millions of elements.
+    """
+
+    MOST_REOPENED = 262_144  # bytes of formatting tags
+
+    def __init__(self) -> None:
+        self._path: list[str] = []
+        self._attachments: list[int] = []
+        self._formatting: list[tuple[str, int, int]] = []  # name, size, depth
+        self._reopened = self._reopened_each_time = 0
+
+    def is_too_deep(self) -> bool:
+        return (
+            len(self._path) + len(self._formatting) > DEEPEST_NESTING
+            or len(self._attachments) > DEEPEST_ATTACHMENT
+            or self._reopened > self.MOST_REOPENED
+        )
+
+    def start(self, name: str, size: int, *, attachment: bool) -> None:
+        self._reopened += self._reopened_each_time
+        if name in _FORMATTING:
+            self._formatting.append((name, size, len(self._path)))
+            self._reopened_each_time += size
+            return
+        while self._path and self._path[-1] in _ENDS_BEFORE.get(name, ()):
+            self._close(len(self._path) - 1)
+        self._path.append(name)
+        if attachment:
+            self._attachments.append(len(self._path))
+
+    def end(self, name: str) -> None:
+        if name in _FORMATTING:
+            self._end_formatting(name)
+        elif name in self._path:
+            at = len(self._path) - 1 - self._path[::-1].index(name)
+            # Browsers ignore an end tag inside a cell for something outside of it.
+            walls = {"table", "template"} if name in _TABLE_PARTS else _SCOPES
+            if walls.isdisjoint(self._path[at + 1 :]):
+                self._close(at)
+
+    def _end_formatting(self, name: str) -> None:
+        for at in reversed(range(len(self._formatting))):
+            element, size, depth = self._formatting[at]
+            if element == name:
+                if _SCOPES.isdisjoint(self._path[depth:]):
+                    self._reopened_each_time -= size
+                    del self._formatting[at]
+                return
+
+    def _close(self, at: int) -> None:
+        forgets_formatting = self._path[at] in _CELLS
+        del self._path[at:]
+        while self._attachments and self._attachments[-1] > at:
+            self._attachments.pop()
+        inside = [entry for entry in self._formatting if entry[2] > at]
+        if inside:
+            del self._formatting[-len(inside) :]
+            if forgets_formatting:
+                self._reopened_each_time -= sum(size for _, size, _ in inside)
+            else:
+                self._formatting += [(name, size, at) for name, size, _ in inside]
+
+
+def is_nested_too_deeply(source: str) -> bool:
+    """True when parsing this would take much longer than its length promises."""
+    if source.count("<") <= DEEPEST_ATTACHMENT:
+        return False
+    nesting = _Nesting()
+    for tag in _tags(_normalized(source)):
+        name = tag["name"].lower()
+        if tag["end"]:
+            nesting.end(name)
+        elif name not in _VOID:
+            carries = name == ATTACHMENT or TRIX_ATTACHMENT in tag["attributes"].lower()
+            nesting.start(name, len(tag[0]), attachment=carries)
+            if nesting.is_too_deep():
+                return True
+    return False
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    user_id: UserId | None
+    content_type: str
+    address: str
+
+
+def _decoded(encoded: str) -> bytes:
+    """Standard or URL-safe base64, padded or not. Raises ValueError."""
+    standard = encoded.rstrip("=").translate({ord("-"): "+", ord("_"): "/"})
+    return base64.b64decode(standard + "=" * (-len(standard) % 4), validate=True)
+
+
+def user_id_in_sgid(sgid: str) -> UserId | None:
+    """The person a signed global id names, in either of its two forms.
+
+    The signature is not looked at: a mention gives no right, and thus survives a new
+    SECRET_KEY_BASE and an import.
+    """
+    try:
+        payload = json.loads(_decoded(sgid.partition("--")[0]))
+        match payload:
+            case {"_rails": {"data": str(data)}}:
+                found = _USER_GID.fullmatch(data)
+            case {"_rails": {"message": str(message)}}:
+                found = _USER_GID.search(_decoded(message).decode("latin-1"))
+            case _:
+                return None
+    except (ValueError, RecursionError):
+        return None
+    return UserId(int(found[1])) if found else None
+
+
+def _attachment_in(tag: re.Match[str]) -> Attachment | None:
+    name = tag["name"].lower()
+    is_ours = name == ATTACHMENT
+    carries = is_ours or (name not in _RAW_TEXT and TRIX_ATTACHMENT in tag["attributes"].lower())
+    if tag["end"] or not carries:
+        return None
+    fields: dict[str, object] = dict(attributes_of(tag))
+    if not is_ours:
+        try:
+            described = json.loads(str(fields.get(TRIX_ATTACHMENT)))
+        except (ValueError, RecursionError):
+            return None
+        if not isinstance(described, dict):
+            return None
+        fields = described | {"content-type": described.get("contentType")}
+    sgid, content_type, address = (
+        value if isinstance(value := fields.get(field), str) else ""
+        for field in ("sgid", "content-type", "href")
+    )
+    return Attachment(user_id_in_sgid(sgid), content_type, address)
+
+
+def _attachments(source: str) -> Iterator[tuple[int, int, Attachment]]:
+    """Where each attachment starts and ends, children and all; one never closed is a tag only."""
+    if not _SPELLS_ATTACHMENT.search(source):
+        return
+    tags = list(_tags(source))
+    ends: dict[int, int] = {}
+    still_open: dict[str, list[int]] = {}
+    for tag in tags:
+        starts = still_open.setdefault(tag["name"].lower(), [])
+        if not tag["end"]:
+            starts.append(tag.start())
+        elif starts:
+            ends[starts.pop()] = tag.end()
+    at = 0
+    for tag in tags:
+        if tag.start() >= at and (attachment := _attachment_in(tag)):
+            at = ends.get(tag.start(), tag.end())
+            yield tag.start(), at, attachment
+
+
+def attachments_replaced(source: str, replacement: Callable[[Attachment], str]) -> str:
+    pieces: list[str] = []
+    at = 0
+    for start, end, attachment in _attachments(source):
+        pieces += source[at:start], replacement(attachment)
+        at = end
+    return "".join(pieces) + source[at:]
+
+
+def mentions_in(source: str) -> tuple[UserId, ...]:
+    """Whom a body mentions, each once and in order; whether they exist is another matter."""
+    found = (attachment.user_id for *_, attachment in _attachments(_normalized(source)))
+    return tuple(dict.fromkeys(user_id for user_id in found if user_id is not None))
+
+
+def users_named_in(source: str) -> frozenset[UserId]:
+    """Whom to look up before this source can be made safe, or this body be shown."""
+    return frozenset(mentions_in(source))
+
+
+def _is_allowed_address(value: str) -> bool:
+    bare = _HIDDEN_COLON.sub("\0", UNSEEN.sub("", value))
+    scheme, colon, _ = _PATH_START.split(bare, maxsplit=1)[0].partition(":")
+    return "\0" not in scheme and (not colon or scheme.lower() in SCHEMES)
+
+
+def _kept_attribute(element: str, name: str, value: str) -> str | None:
+    match name:
+        case "href" | "cite":
+            return value if _is_allowed_address(value) else None
+        case "class":  # any other class could dress a message up as part of the interface
+            languages = [word for word in value.split() if word.startswith("language-")]
+            return " ".join(languages) or None
+        case "title" | "lang":
+            return None if element == ATTACHMENT else value
+        case _:
+            return value
+
+
+_CANONICAL = nh3.Cleaner(
+    tags=set(_ELEMENTS),
+    clean_content_tags=set(_REMOVED_WHOLE),
+    attributes={
+        "*": {"title", "lang"},
+        "a": {"href"},
+        "blockquote": {"cite"},
+        "code": {"class"},
+        "del": {"cite", "datetime"},
+        "ins": {"cite", "datetime"},
+        "pre": {"class"},
+        "time": {"datetime"},
+        ATTACHMENT: {"sgid", "content-type"},
+    },
+    attribute_filter=_kept_attribute,
+    link_rel=None,
+    url_schemes=set(SCHEMES),
+)
+_WORDS_ONLY = nh3.Cleaner(tags=set(), clean_content_tags=set(_REMOVED_WHOLE), attributes={})
+
+
+def _cleaned(cleaner: nh3.Cleaner, source: str) -> str:
+    # The parser swallows a byte order mark at the start; spelled out, it is text like any other.
+    if source.startswith("\ufeff"):
+        source = "&#xFEFF;" + source[1:]
+    return _normalized(cleaner.clean(source))
+
+
+def _depth(markup: str) -> int:
+    steps = (-1 if step[1] else 1 for step in _WRITTEN_STEP.finditer(markup))
+    return max(accumulate(steps), default=0)
+
+
+def canonical_form(source: str, replacement: Callable[[Attachment], str]) -> str:
+    """The canonical markup of a source: allowed elements, and cleaning it again changes nothing.
+
+    Once is not enough: unwrapping a table cell can leave a link inside a link, which no parser
+    keeps. What never settles, or is still too deep, was made to confuse and loses its markup.
+    """
+    markup = _normalized(source)
+    for _ in range(MOST_CLEANINGS):
+        cleaned = _cleaned(_CANONICAL, attachments_replaced(markup, replacement))
+        cleaned = _PRE_LINES.sub(r"\1", cleaned)  # parsers drop the first, one at each cleaning
+        if cleaned == markup:
+            return markup
+        markup = cleaned
+        if _depth(markup) > DEEPEST_NESTING:
+            break
+    return _cleaned(_WORDS_ONLY, markup)
+
+
+# === 8. text ==================================================================
+# What a body says: in plain words, on the screen, in the editor, as emoji or as a
+# sound. All of it is read from clean markup, never from what somebody sent.
+#
+# Owns      -
+# Uses      types, markup
+# Raises    -
+# ==============================================================================
+
+MOST_LINKS = 5
+_MENTION_TYPE = "application/vnd.campfire.mention"
+_PREVIEW_TYPE = "application/vnd.actiontext.opengraph-embed"
+_MISSING = "☒"
+_NEW_TAB = ' target="_blank" rel="noopener noreferrer"'
+
+_HAS_HOST = re.compile(r"(?:[a-z][a-z0-9+.-]*:)?//.", re.IGNORECASE)
+_WEB = re.compile(r"https?://", re.IGNORECASE)
+_LOCAL_PART = r"[\w.!#$%&'*/=?^{|}~+-]"
+_ADDRESS = re.compile(
+    rf"(?P<url>(?:(?P<scheme>(?ai:{'|'.join(sorted(SCHEMES))})://)|(?ai:www)\.(?=\w))[^\s\xa0<\"]+)"
+    rf"|(?<!{_LOCAL_PART}){_LOCAL_PART}++@[\w-]++(?:\.[\w-]++)++"
+)
+_MAY_LINK = re.compile(r"//|@|www\.", re.IGNORECASE)
+_STAYS_AT_END = re.compile(r"[\w/=;-]")
+_CLOSING = {")": "(", "]": "[", "}": "{"}
+_OPENING = {opening: closing for closing, opening in _CLOSING.items()}
+_EMOJI_SPANS = """
+    A9 AE 203C 2049 2122 2139 2194-2199 21A9-21AA 231A-231B 2328 2388 23CF 23E9-23F3 23F8-23FA
+    24C2 25AA-25AB 25B6 25C0 25FB-25FE 2600-2605 2607-2612 2614-2685 2690-2705 2708-2712 2714
+    2716 271D 2721 2728 2733-2734 2744 2747 274C 274E 2753-2755 2757 2763-2767 2795-2797 27A1
+    27B0 27BF 2934-2935 2B05-2B07 2B1B-2B1C 2B50 2B55 3030 303D 3297 3299 FE0F 1F000-1F0FF
+    1F10D-1F10F 1F12F 1F16C-1F171 1F17E-1F17F 1F18E 1F191-1F19A 1F1AD-1F1FF 1F201-1F20F 1F21A
+    1F22F 1F232-1F23A 1F23C-1F23F 1F249-1F53D 1F546-1F64F 1F680-1F6FF 1F774-1F77F 1F7D5-1F7FF
+    1F80C-1F80F 1F848-1F84F 1F85A-1F85F 1F888-1F88F 1F8AE-1F8FF 1F90C-1F93A 1F93C-1F945
+    1F947-1FAFF 1FC00-1FFFD
+"""
+_EMOJI = re.compile(
+    "[{}]+".format(
+        "".join(
+            "-".join(f"\\U{int(end, 16):08X}" for end in span.split("-"))
+            for span in _EMOJI_SPANS.split()
+        )
+    )
+)
+
+_SOUND_WORDS = {
+    "ballmer": "developers!", "bell": "🔔", "bezos": "😆💭", "bueller": "anyone?", "butts": "👐 🚬",
+    "cottoneyejoe": "🎶🙉🎶", "crickets": "hears crickets chirping", "dadgummit": "dad gummit!! 🎣",
+    "danielsan": "🎆 🏆 🎆", "flawless": "#flawless", "glados": "🤖💢", "gogogo": "Go, go, go!",
+    "greyjoy": "😖🎺", "guarantee": "guarantees it 👌", "heygirl": "✨💁✨", "honk": "HONK",
+    "horn": "🐶 ✂️ 🐱", "horror": "💀 💀 💀 💀 💀 💀 💀",
+    "inconceivable": "doesn't think it means what you think it means…", "letitgo": "❄️👩❄️⛄️❄️",
+    "live": "is DOING IT LIVE", "makeitso": "make it so 👉", "noooo": "👸💀😒",
+    "ohmy": "raises an eyebrow 😏", "ohyeah": "isn't playing by the rules",
+    "rimshot": "plays a rimshot", "rollout": "is rolling out 🚗", "sax": "🌇🎷🎶",
+    "secret": "found a secret area 🔑", "sexyback": "🔞", "story": "and now you know…",
+    "tada": "plays a fanfare 🎏", "tmyk": "✨ ⭐️ The More You Know ✨ ⭐️", "totes": "😁👍",
+    "trololo": "трололо", "trombone": "plays a sad trombone", "unix": "knows this 💻",
+    "vuvuzela": "======<() ~ ♪ ~♫", "whoomp": "👏‼️😎", "wups": "wups!", "yodel": "📣🗻🙉",
+}  # fmt: skip
+_SOUND_PICTURES = {
+    "56k": (79, 33), "clowntown": (210, 150), "curb": (150, 101), "dangerzone": (157, 32),
+    "deeper": (188, 80), "donotwant": (150, 150), "drama": (300, 16), "greatjob": (79, 16),
+    "loggins": (200, 151), "nyan": (36, 15), "pushit": (104, 15), "rumble": (220, 150),
+    "what": (100, 131), "yay": (103, 50), "yeah": (104, 15),
+}  # fmt: skip
+
+
+def _sound(name: str) -> Sound:
+    picture = _SOUND_PICTURES.get(name)
+    file = "top.svg" if name == "deeper" else f"{name}.svg"
+    return Sound(name, _SOUND_WORDS.get(name), SoundImage(file, *picture) if picture else None)
+
+
+SOUNDS: Mapping[str, Sound] = {
+    name: _sound(name) for name in sorted(_SOUND_WORDS | _SOUND_PICTURES)
+}
+
+
+def is_emoji_only(text: str) -> bool:
+    """True for emoji and nothing else; also tells how a boost is drawn."""
+    return _EMOJI.fullmatch(text) is not None
+
+
+def sound_in(text: str) -> Sound | None:
+    """The sound this plain text plays; it must say nothing else."""
+    return SOUNDS.get(text[6:]) if text.startswith("/play ") else None
+
+
+def _sound_markup(sound: Sound) -> str:
+    name, image = sound.name, sound.image
+    shown = escape(sound.text or "")
+    if image:
+        shown = (
+            f'<img src="/assets/sounds/{image.file}" width="{image.width}"'
+            f' height="{image.height}" class="align--middle" alt="{name}">'
+        )
+    return (
+        f'<div class="sound" data-sound-name="{name}" data-sound-url="/sounds/{name}.mp3">'
+        f'<button type="button" class="btn btn--plain" aria-label="Play {name}">🔊</button>'
+        f" {shown}</div>"
+    )
+
+
+def _mentioned(user_id: UserId | None, users: Mapping[UserId, Mentionable]) -> Mentionable | None:
+    return None if user_id is None else users.get(user_id)
+
+
+@dataclass(frozen=True, slots=True)
+class _Element:
+    name: str
+    place: int  # among its parent's elements
+    pieces: list[str]
+    inside: list[str]
+
+
+def _listed(element: _Element, content: str, lists: list[str]) -> str:
+    bullet = f"{element.place}." if lists[-1:] == ["ol"] else "•"
+    return f"{'  ' * (len(lists) - 1)}{bullet} {content}\n"
+
+
+def _quoted(content: str) -> str:
+    said = content.strip()
+    return content.replace(said, f"“{said}”", 1) + "\n\n" if said else "“”"
+
+
+def _plain_element(element: _Element, lists: list[str]) -> str:
+    content = "".join(element.pieces)
+    block = content.rstrip("\n")
+    match element.name:
+        case "div":
+            content = block + "\n"
+        case "p" | "h1" | "h2" | "h3" | "h4" | "h5" | "h6":
+            content = block + "\n\n"
+        case "ul" | "ol":
+            content = ("\n" if lists else "") + block + "\n\n"
+        case "li":
+            content = _listed(element, block, lists)
+        case "blockquote":
+            content = _quoted(block)
+        case "figcaption":
+            content = f"[{content}]"
+        case _:
+            pass
+    return content
+
+
+def _plain(markup: SafeHtml, users: Mapping[UserId, Mentionable]) -> str:
+    path = [_Element("", 0, [], [])]
+    at = 0
+    for tag in WRITTEN_TAG.finditer(markup):
+        if at < tag.start():
+            path[-1].pieces.append(unescape(markup[at : tag.start()]).rstrip("\n"))
+        at = tag.end()
+        name = tag["name"]
+        if tag["end"]:
+            closed = path.pop()
+            lists = [outer.name for outer in path if outer.name in {"ol", "ul"}]
+            path[-1].pieces.append(_plain_element(closed, lists))
+            continue
+        path[-1].inside.append(name)
+        if name == "br":
+            path[-1].pieces.append("\n")
+        elif name != "hr":
+            path.append(_Element(name, len(path[-1].inside), [], []))
+        if name == ATTACHMENT:
+            user = _mentioned(user_id_in_sgid(attributes_of(tag).get("sgid", "")), users)
+            path[-1].pieces.append(f"@{user.name}" if user else _MISSING)
+    text = ("".join(path[0].pieces) + unescape(markup[at:])).rstrip("\n")
+    return text if text.strip() else ""
+
+
+def _trimmed(url: str) -> str:
+    """The URL without the punctuation of the sentence it stands in."""
+    surplus = {end: url.count(start) - url.count(end) for end, start in _CLOSING.items()}
+    end = len(url)
+    while end and not _STAYS_AT_END.match(url[end - 1]):
+        end -= 1
+        cut = url[end]
+        if cut in _OPENING:
+            surplus[_OPENING[cut]] -= 1
+        elif cut in surplus:
+            surplus[cut] += 1
+            if surplus[cut] > 0:
+                return url[: end + 1]
+    return url[:end]
+
+
+def _addresses(text: str) -> Iterator[tuple[int, int, str]]:
+    """Where URLs and e-mail addresses stand in a text, and what they link to."""
+    for found in _ADDRESS.finditer(text):
+        address = found["url"]
+        if address is None:
+            yield found.start(), found.end(), f"mailto:{found[0]}"
+            continue
+        address = _trimmed(address)
+        if address != found["scheme"]:
+            href = address if found["scheme"] else f"http://{address}"
+            yield found.start(), found.start() + len(address), href
+
+
+def _escaped(text: str) -> str:
+    """Text as nh3 writes it."""
+    return escape(text, quote=False).replace("\xa0", "&nbsp;")
+
+
+def _auto_linked(words: str) -> str:
+    if not _MAY_LINK.search(words):
+        return words
+    text = unescape(words)
+    pieces: list[str] = []
+    at = 0
+    for start, end, href in _addresses(text):
+        link = f'<a href="{escape(href)}"{_NEW_TAB}>{_escaped(text[start:end])}</a>'
+        pieces += _escaped(text[at:start]), link
+        at = end
+    return "".join(pieces) + _escaped(text[at:])
+
+
+def _steps(markup: str) -> Iterator[tuple[str, bool, re.Match[str] | None]]:
+    """Each stretch of text, whether a link holds it already, and the tag that ends it."""
+    at, in_link = 0, False
+    for tag in WRITTEN_TAG.finditer(markup):
+        yield markup[at : tag.start()], in_link, tag
+        at = tag.end()
+        if tag["name"] == "a":
+            in_link = not tag["end"]
+    yield markup[at:], in_link, None
+
+
+def _target(tag: re.Match[str] | None) -> str:
+    return attributes_of(tag).get("href", "") if tag and tag["name"] == "a" else ""
+
+
+def links_in(markup: str) -> tuple[str, ...]:
+    """The web pages a body links to, written as links or not: each once, the first five."""
+    found: list[str] = []
+    if not _MAY_LINK.search(markup):
+        return ()
+    for words, in_link, tag in _steps(markup):
+        if not in_link and _MAY_LINK.search(words):
+            found += (href for *_, href in _addresses(unescape(words)))
+        found.append(_target(tag))
+    return tuple(dict.fromkeys(filter(_WEB.match, found)))[:MOST_LINKS]
+
+
+def _linked(markup: str) -> str:
+    if not _MAY_LINK.search(markup):
+        return markup
+    pieces: list[str] = []
+    for words, in_link, tag in _steps(markup):
+        pieces.append(words if in_link else _auto_linked(words))
+        if tag:
+            leaves = _HAS_HOST.match(UNSEEN.sub("", _target(tag)))
+            pieces.append(f"{tag[0][:-1]}{_NEW_TAB}>" if leaves else tag[0])
+    return "".join(pieces)
+
+
+def _mention_element(user: Mentionable, content: str = "") -> str:
+    return (
+        f'<{ATTACHMENT} sgid="{escape(user.sgid)}" content-type="{_MENTION_TYPE}">'
+        f"{content}</{ATTACHMENT}>"
+    )
+
+
+def _mention_span(user: Mentionable) -> str:
+    return (
+        f'<span class="mention" data-user-id="{user.id}"><a href="/users/{user.id}"'
+        f' class="btn avatar" title="{escape(user.title)}"><img src="{escape(user.avatar_url)}"'
+        ' class="avatar" width="48" height="48" alt="" aria-hidden="true"></a>'
+        f" {escape(user.name)}</span>"
+    )
+
+
+def with_mentions(markup: str, users: Mapping[UserId, Mentionable]) -> str:
+    """The body with every mention filled by the person as they are now."""
+
+    def filled(attachment: Attachment) -> str:
+        user = _mentioned(attachment.user_id, users)
+        return _mention_element(user, _mention_span(user)) if user else _MISSING
+
+    return attachments_replaced(markup, filled)
+
+
+def presented(body: Body, users: Mapping[UserId, Mentionable]) -> str:
+    """The body as a room shows it: a sound, or its text with people and links.
+
+    Links come before mentions, so that a name is never taken for an address.
+    """
+    sound = sound_in(body.text)
+    return _sound_markup(sound) if sound else with_mentions(_linked(body.html), users)
+
+
+def editable(markup: str, users: Mapping[UserId, Mentionable]) -> str:
+    """The body as the editor takes it; cleaned again it is the same body."""
+
+    def figure(attachment: Attachment) -> str:
+        user = _mentioned(attachment.user_id, users)
+        if not user:
+            return _MISSING
+        described = json.dumps(
+            {"sgid": user.sgid, "contentType": _MENTION_TYPE, "content": _mention_span(user)},
+            ensure_ascii=False,
+        )
+        return (
+            f'<figure {TRIX_ATTACHMENT}="{escape(described)}"'
+            f' data-trix-content-type="{_MENTION_TYPE}" class="attachment attachment--content">'
+            "</figure>"
+        )
+
+    return attachments_replaced(markup, figure)
+
+
+def _safe(
+    source: str, users: Mapping[UserId, Mentionable], *, shows_previews: bool
+) -> tuple[SafeHtml, str]:
+    def resolved(attachment: Attachment) -> str:
+        if user := _mentioned(attachment.user_id, users):
+            return _mention_element(user)
+        if _PREVIEW_TYPE not in attachment.content_type:
+            return _MISSING
+        address = escape(attachment.address) if shows_previews else ""
+        return address and f'<a href="{address}">{address}</a>'
+
+    markup = SafeHtml(canonical_form(source, resolved))
+    return markup, _plain(markup, users)
+
+
+def sanitize(source: str, users: Mapping[UserId, Mentionable]) -> Body:
+    """Whatever was sent, as a body that is safe to show to anybody.
+
+    `users` holds those of `users_named_in(source)` who exist. A mention of anybody else becomes a
+    crossed box, like every other attachment; a link preview vanishes, unless it is all there is.
+    """
+    markup, text = _safe(source, users, shows_previews=False)
+    if not text and _PREVIEW_TYPE in unescape(source):
+        markup, text = _safe(source, users, shows_previews=True)
+    return Body(markup, text, mentions_in(markup), links_in(markup))
+
+
+# === 9. signing ===============================================================
+# What proves that a name, a link or a cookie came from here. A wrong signature,
+# purpose or age reads as "no such thing", never as an error.
+#
+# Owns      -
+# Uses      config, types
+# Raises    -
+# ==============================================================================
+
+TRANSFER_SECONDS: Final = 4 * 3600
+_ALPHANUMERIC: Final = string.ascii_letters + string.digits
+
+
+def random_code(length: int) -> str:
+    """Letters and digits, from the system's randomness."""
+    return "".join(secrets.choice(_ALPHANUMERIC) for _ in range(length))
+
+
+def random_join_code() -> str:
+    """Twelve characters, as people read them out: XXXX-XXXX-XXXX."""
+    return "-".join(random_code(4) for _ in range(3))
+
+
+def hashed(raw_token: RawToken) -> HashedToken:
+    """What we keep of a session token."""
+    return HashedToken(hashlib.sha256(raw_token.encode("utf-8", "replace")).digest())
+
+
+def _base64(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).decode().rstrip("=")
+
+
+def from_base64(text: str) -> bytes:
+    """The bytes of standard or URL-safe base64, padded or not. Raises ValueError."""
+    padded = text.replace("-", "+").replace("_", "/") + "=" * (-len(text) % 4)
+    return base64.b64decode(padded, validate=True)
+
+
+def _as_object(text: str) -> dict[str, Any]:
+    """The JSON object in base64, or an empty one."""
+    try:
+        found = json.loads(from_base64(text))
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def token_inside_rails_cookie(value: str) -> RawToken | None:
+    """The session token in a cookie of the Rails app, whose own signature adds nothing."""
+    payload, mark, _ = unquote(value).rpartition("--")
+    inside = _as_object(payload).get("_rails") if mark else None
+    if not isinstance(inside, dict):
+        return None
+    try:
+        data = inside.get("data")
+        text = data if isinstance(data, str) else from_base64(str(inside["message"])).decode()
+        token = json.loads(text) if text.startswith('"') else text
+    except (ValueError, KeyError):
+        return None
+    return RawToken(token) if isinstance(token, str) and token else None
+
+
+class Signer:
+    """Makes and checks every signature, from one root key."""
+
+    def __init__(self, secret_key_base: str) -> None:
+        self._root = secret_key_base.encode()
+        self._avatars: dict[UserId, str] = {}
+        self._sgids: dict[UserId, str] = {}
+
+    def _mac(self, purpose: str, text: str) -> str:
+        key = hmac.digest(self._root, f"campfire/{purpose}".encode(), "sha256")
+        return hmac.new(key, text.encode(), hashlib.sha256).hexdigest()
+
+    def _signed(self, purpose: str, encoded: str) -> str:
+        return f"{encoded}--{self._mac(purpose, encoded)}"
+
+    def _verified(self, purpose: str, signed: str) -> str | None:
+        encoded, mark, mac = signed.rpartition("--")
+        good = mark and signed.isascii() and hmac.compare_digest(self._mac(purpose, encoded), mac)
+        return encoded if good else None
+
+    def stream(self, name: str) -> str:
+        """A stream's name as clients subscribe with it."""
+        return self._signed("stream", base64.b64encode(json.dumps(name).encode()).decode())
+
+    def stream_name(self, signed: object) -> str | None:
+        """The name in a signed stream name."""
+        encoded = self._verified("stream", signed) if isinstance(signed, str) else None
+        if encoded is None:
+            return None
+        name = json.loads(base64.b64decode(encoded))
+        return name if isinstance(name, str) else None
+
+    def sgid(self, user_id: UserId) -> str:
+        """A person as a mention in rich text names them."""
+        if user_id not in self._sgids:
+            inside = {"data": f"gid://campfire/User/{user_id}", "pur": "attachable"}
+            text = json.dumps({"_rails": inside}, separators=(",", ":"))
+            self._sgids[user_id] = self._signed("sgid", base64.b64encode(text.encode()).decode())
+        return self._sgids[user_id]
+
+    def avatar_token(self, user_id: UserId) -> str:
+        """A person as the address of their picture names them."""
+        if user_id not in self._avatars:
+            text = json.dumps({"id": user_id, "pur": "user/avatar"}, separators=(",", ":"))
+            self._avatars[user_id] = self._signed("signed_id", _base64(text.encode()))
+        return self._avatars[user_id]
+
+    def user_id_in_avatar_token(self, token: str) -> UserId | None:
+        """The person an avatar token names."""
+        encoded = self._verified("signed_id", token)
+        found = _as_object(encoded) if encoded else {}
+        return UserId(int(found["id"])) if found.get("pur") == "user/avatar" else None
+
+    def avatar_url(self, user: User) -> str:
+        """The address of somebody's picture; it changes whenever they do."""
+        version = datetime.fromtimestamp(user.updated_at // SECOND, UTC).strftime("%Y%m%d%H%M%S")
+        return f"/users/{self.avatar_token(user.id)}/avatar?v={version}"
+
+    def mentionable(self, user: User) -> Mentionable:
+        """The person as a mention shows them."""
+        return Mentionable(
+            user.id, user.name, user.title, self.avatar_url(user), self.sgid(user.id)
+        )
+
+    def transfer_id(self, user: User, credential: str, at: Timestamp) -> tuple[str, Timestamp]:
+        """A sign-in link's id and when it ends. `credential` is what a new password changes."""
+        until = Timestamp(at + TRANSFER_SECONDS * SECOND)
+        text = json.dumps(
+            {
+                "id": user.id,
+                "pur": "user/transfer",
+                "exp": iso(until),
+                "nonce": secrets.token_urlsafe(12),
+                "for": self._mac("transfer", credential)[:16],
+            },
+            separators=(",", ":"),
+        )
+        return self._signed("signed_id", _base64(text.encode())), until
+
+    def transfer_in(self, transfer_id: str) -> tuple[UserId, str, str, str] | None:
+        """The user id, nonce, end (ISO) and credential mark in a sign-in link's id."""
+        encoded = self._verified("signed_id", transfer_id)
+        found = _as_object(encoded) if encoded else {}
+        if found.get("pur") != "user/transfer":
+            return None
+        return UserId(int(found["id"])), found["nonce"], found["exp"], found["for"]
+
+    def credential_mark(self, credential: str) -> str:
+        """What a sign-in link keeps of the password digest it was made under."""
+        return self._mac("transfer", credential)[:16]
+
+    def csrf_token(self, nonce: str) -> str:
+        """The token that goes with a `_campfire_csrf` cookie."""
+        return _base64(bytes.fromhex(self._mac("csrf", nonce)))
+
+    def cookie(self, value: Mapping[str, object], seconds: int, now: float) -> str:
+        """A value for a cookie of ours, good for `seconds`."""
+        text = json.dumps({**value, "exp": int(now) + seconds}, separators=(",", ":"))
+        return self._signed("cookie", _base64(text.encode()))
+
+    def cookie_value(self, signed: str, now: float) -> dict[str, Any]:
+        """What a cookie of ours holds; nothing when it is forged or too old."""
+        encoded = self._verified("cookie", signed)
+        found = _as_object(encoded) if encoded else {}
+        return found if float(found.get("exp", 0)) > now else {}
+
+
+# === 10. users ================================================================
+# People and bots: who they are, how they are found, what makes their fields
+# valid. Reading only, but for the three functions that write a person.
+#
+# Owns      users
+# Uses      errors, types, db
+# Raises    UserNotFound, RoomNotFound, ValidationFailed
+# ==============================================================================
+
+_BIO_LIMIT: Final = 200
+_FIELD_LIMIT: Final = 255
+_TOO_LONG: Final = "is too long (maximum is 255 characters)"
+
+
+def user_in(found: sqlite3.Row) -> User:
+    """The user in a row of `users`."""
+    return User(
+        id=UserId(found["id"]),
+        name=found["name"],
+        email_address=found["email_address"],
+        bio=found["bio"] or "",
+        role=Role(found["role"]),
+        status=Status(found["status"]),
+        created_at=Timestamp(found["created_at"]),
+        updated_at=Timestamp(found["updated_at"]),
+    )
+
+
+def user_by_id(tx: ReadTx, user_id: UserId) -> User:
+    """Anybody, of any status. Raises UserNotFound."""
+    found = row(
+        tx,
+        """
+        SELECT id, name, email_address, bio, role, status, created_at, updated_at
+        FROM users
+        WHERE id = :user_id
+        """,
+        user_id=user_id,
+    )
+    if found is None:
+        raise UserNotFound
+    return user_in(found)
+
+
+def users_by_id(tx: ReadTx, user_ids: Iterable[UserId]) -> dict[UserId, User]:
+    """Those of the ids that exist, of any status."""
+    wanted = as_list(user_ids)
+    if wanted == "[]":
+        return {}
+    found = rows(
+        tx,
+        """
+        SELECT id, name, email_address, bio, role, status, created_at, updated_at
+        FROM users
+        WHERE id IN (SELECT value FROM json_each(:ids))
+        """,
+        ids=wanted,
+    )
+    return {user.id: user for user in map(user_in, found)}
+
+
+def active_users(tx: ReadTx) -> tuple[User, ...]:
+    """Everybody active, bots too, by name."""
+    found = rows(
+        tx,
+        """
+        SELECT id, name, email_address, bio, role, status, created_at, updated_at
+        FROM users
+        WHERE status = 0
+        ORDER BY lower(name), id
+        """,
+    )
+    return tuple(map(user_in, found))
+
+
+def matching_users(
+    tx: ReadTx, query: str, viewer_id: UserId, room_id: RoomId | None, page: int, size: int
+) -> tuple[User, ...]:
+    """Active users whose name holds `query`, by name, of one room if given; `size` and one."""
+    is_inside = room_id is None or row(
+        tx,
+        "SELECT 1 FROM memberships WHERE room_id = :room_id AND user_id = :viewer_id",
+        room_id=room_id,
+        viewer_id=viewer_id,
+    )
+    if not is_inside:
+        raise RoomNotFound
+    found = rows(
+        tx,
+        """
+        SELECT id, name, email_address, bio, role, status, created_at, updated_at
+        FROM users
+        WHERE status = 0
+        AND (:query = '' OR instr(lower(name), lower(:query)) > 0)
+        AND (:room_id IS NULL OR id IN (SELECT user_id FROM memberships WHERE room_id = :room_id))
+        ORDER BY lower(name), id
+        LIMIT :size + 1 OFFSET :skipped
+        """,
+        query=query,
+        room_id=room_id,
+        size=size,
+        skipped=(page - 1) * size,
+    )
+    return tuple(map(user_in, found))
+
+
+def insert_user(tx: WriteTx, at: Timestamp, name: str, email: str, digest: str, role: Role) -> User:
+    """A new active person. The address must be free."""
+    user_id = insert(
+        tx,
+        """
+        INSERT INTO users (name, email_address, password_digest, role, created_at, updated_at)
+        VALUES (:name, :email, :digest, :role, :at, :at)
+        """,
+        name=name,
+        email=email,
+        digest=digest,
+        role=role,
+        at=at,
+    )
+    return user_by_id(tx, UserId(user_id))
+
+
+def update_credentials(tx: WriteTx, at: Timestamp, user_id: UserId, digest: str) -> None:
+    """Gives a person a new password."""
+    run(
+        tx,
+        "UPDATE users SET password_digest = :digest, updated_at = :at WHERE id = :user_id",
+        digest=digest,
+        at=at,
+        user_id=user_id,
+    )
+
+
+def promote(tx: WriteTx, at: Timestamp, user_id: UserId) -> None:
+    """Makes somebody an active administrator."""
+    run(
+        tx,
+        "UPDATE users SET role = 1, status = 0, updated_at = :at WHERE id = :user_id",
+        at=at,
+        user_id=user_id,
+    )
+
+
+def _problem_with_name(name: str) -> str | None:
+    if not name:
+        return "can't be blank"
+    return _TOO_LONG if len(name) > _FIELD_LIMIT else None
+
+
+def _problem_with_email(email: str) -> str | None:
+    if not email:
+        return "can't be blank"
+    if len(email) > _FIELD_LIMIT:
+        return _TOO_LONG
+    return None if re.fullmatch(r"[^@\s]+@[^@\s]+", email) else "is invalid"
+
+
+def check_fields(
+    *,
+    name: str | None = None,
+    email_address: str | None = None,
+    password: str | None = None,
+    bio: str | None = None,
+) -> None:
+    """Nothing, when every given field may be stored. Raises ValidationFailed."""
+    problems = {
+        "name": None if name is None else _problem_with_name(name),
+        "email_address": None if email_address is None else _problem_with_email(email_address),
+        "password": "can't be blank" if password is not None and not password.strip() else None,
+        "bio": f"is too long (maximum is {_BIO_LIMIT} characters)"
+        if bio is not None and len(bio) > _BIO_LIMIT
+        else None,
+    }
+    if any(problems.values()):
+        raise ValidationFailed({field: [says] for field, says in problems.items() if says})
+
+
+def initials(name: str) -> str:
+    """The first character of every word, in order; a word is letters, digits and underscores."""
+    return "".join(word[0] for word in re.findall(r"\w+", name))
+
+
+class Users:
+    """People as others find them: one method, one transaction."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    async def by_id(self, user_id: UserId) -> User:
+        """Anybody, of any status. Raises UserNotFound."""
+        return await self._db.read(user_by_id, user_id)
+
+    async def by_ids(self, user_ids: Iterable[UserId]) -> dict[UserId, User]:
+        """Those of the ids that exist."""
+        return await self._db.read(users_by_id, user_ids)
+
+    async def matching(
+        self, query: str, viewer_id: UserId, room_id: RoomId | None, page: int, size: int
+    ) -> tuple[User, ...]:
+        """Active users whose name holds `query`, of a room the viewer is in if one is given.
+
+        One more than `size` when there is a next page. Raises RoomNotFound.
+        """
+        return await self._db.read(matching_users, query, viewer_id, room_id, page, size)
+
+    async def page(self, page: int, size: int) -> tuple[User, ...]:
+        """Active users by name; one more than `size` when there is a next page."""
+        return await self._db.read(matching_users, "", UserId(0), None, page, size)
+
+
+# === 11. memberships ==========================================================
+# Who is where. A membership is found first and the room comes from it, so that
+# looking a room up is the permission to see it.
+#
+# Owns      memberships
+# Uses      config, errors, types, db, users
+# Raises    RoomNotFound
+# ==============================================================================
+
+_SHARED_CYCLE: Final = (
+    Involvement.MENTIONS,
+    Involvement.EVERYTHING,
+    Involvement.NOTHING,
+    Involvement.INVISIBLE,
+)
+_DIRECT_CYCLE: Final = (Involvement.EVERYTHING, Involvement.NOTHING)
+_SIDEBAR_PEOPLE: Final = 20
+
+
+def next_involvement(room_type: RoomType, now: Involvement) -> Involvement:
+    """What the bell turns to; a level outside the cycle is followed by its first."""
+    cycle = _DIRECT_CYCLE if room_type is RoomType.DIRECT else _SHARED_CYCLE
+    return cycle[(cycle.index(now) + 1) % len(cycle)] if now in cycle else cycle[0]
+
+
+def sentence(names: Sequence[str], *, pair: str = " and ") -> str:
+    """A, A and B, or A, B, and C."""
+    if len(names) <= len(("A", "B")):
+        return pair.join(names)
+    return f"{', '.join(names[:-1])}, and {names[-1]}"
+
+
+def display_name(view: RoomView) -> str:
+    """A room's name for its viewer: for a direct room the others', or one's own when alone."""
+    if view.room.name is not None:
+        return view.room.name
+    others = [user.name for user in view.people if user.id != view.membership.user_id]
+    return sentence(others or [user.name for user in view.people])
+
+
+def can_administer(user: User, creator_id: UserId) -> bool:
+    """Whether somebody may change a thing: administrators may, and who made it."""
+    return user.is_administrator or user.id == creator_id
+
+
+def may_delete(user: User, room: Room) -> bool:
+    """Whether a member may delete the room; any member may delete a ping."""
+    return room.type is RoomType.DIRECT or can_administer(user, room.creator_id)
+
+
+def room_in(found: sqlite3.Row) -> Room:
+    """The room in a row."""
+    return Room(
+        id=RoomId(found["id"]),
+        type=RoomType(found["type"]),
+        name=found["name"],
+        creator_id=UserId(found["creator_id"]),
+        created_at=Timestamp(found["created_at"]),
+        updated_at=Timestamp(found["updated_at"]),
+    )
+
+
+def _membership_in(found: sqlite3.Row) -> Membership:
+    return Membership(
+        room=room_in(found),
+        user_id=UserId(found["user_id"]),
+        involvement=Involvement(found["involvement"]),
+        unread_at=found["unread_at"],
+    )
+
+
+def membership_of(tx: ReadTx, user_id: UserId, room_id: RoomId) -> Membership:
+    """The proof that somebody is in a room. Raises RoomNotFound, also if there is no such room."""
+    found = row(
+        tx,
+        """
+        SELECT rooms.id, type, name, creator_id, rooms.created_at, rooms.updated_at,
+          user_id, involvement, unread_at
+        FROM memberships
+        JOIN rooms ON rooms.id = room_id
+        WHERE room_id = :room_id AND user_id = :user_id
+        """,
+        room_id=room_id,
+        user_id=user_id,
+    )
+    if found is None:
+        raise RoomNotFound
+    return _membership_in(found)
+
+
+def memberships_of(tx: ReadTx, user_id: UserId) -> list[Membership]:
+    """All rooms somebody belongs to, by name, then direct rooms with the latest first."""
+    found = rows(
+        tx,
+        """
+        SELECT rooms.id, type, name, creator_id, rooms.created_at, rooms.updated_at,
+          user_id, involvement, unread_at
+        FROM memberships
+        JOIN rooms ON rooms.id = room_id
+        WHERE user_id = :user_id
+        ORDER BY type = 'direct', CASE WHEN type = 'direct' THEN -rooms.updated_at END,
+          lower(name), rooms.id
+        """,
+        user_id=user_id,
+    )
+    return [_membership_in(each) for each in found]
+
+
+def member_ids(tx: ReadTx, room_id: RoomId) -> tuple[UserId, ...]:
+    """Everybody in a room."""
+    found = rows(
+        tx,
+        "SELECT user_id FROM memberships WHERE room_id = :room_id ORDER BY user_id",
+        room_id=room_id,
+    )
+    return tuple(UserId(each["user_id"]) for each in found)
+
+
+def _people_in(tx: ReadTx, room_ids: Iterable[RoomId]) -> dict[RoomId, tuple[User, ...]]:
+    wanted = as_list(room_ids)
+    if wanted == "[]":
+        return {}
+    people: dict[RoomId, tuple[User, ...]] = {}
+    found = rows(
+        tx,
+        """
+        SELECT room_id, users.id, name, email_address, bio, role, status,
+          users.created_at, users.updated_at
+        FROM memberships
+        JOIN users ON users.id = user_id
+        WHERE room_id IN (SELECT value FROM json_each(:ids))
+        ORDER BY memberships.id
+        """,
+        ids=wanted,
+    )
+    for each in found:
+        room_id = RoomId(each["room_id"])
+        people[room_id] = (*people.get(room_id, ()), user_in(each))
+    return people
+
+
+def _invitation_id(tx: ReadTx) -> RoomId | None:
+    """The oldest room, while it has no more than one page of messages."""
+    oldest = row(tx, "SELECT id FROM rooms ORDER BY created_at, id LIMIT 1")
+    if oldest is None:
+        return None
+    beyond = row(
+        tx,
+        "SELECT 1 FROM messages WHERE room_id = :room_id LIMIT 1 OFFSET :page",
+        room_id=oldest["id"],
+        page=PAGE_SIZE,
+    )
+    return None if beyond else RoomId(oldest["id"])
+
+
+def views_of(tx: ReadTx, memberships: Sequence[Membership]) -> tuple[RoomView, ...]:
+    """The rooms as their member sees them."""
+    directs = [each.room_id for each in memberships if each.room.type is RoomType.DIRECT]
+    people = _people_in(tx, directs)
+    invitation = _invitation_id(tx)
+    return tuple(
+        RoomView(each, people.get(each.room_id, ()), each.room_id == invitation)
+        for each in memberships
+    )
+
+
+def view_of(tx: ReadTx, user_id: UserId, room_id: RoomId) -> RoomView:
+    """The room as this member sees it. Raises RoomNotFound."""
+    return views_of(tx, [membership_of(tx, user_id, room_id)])[0]
+
+
+def name_for_all(tx: ReadTx, room: Room) -> str:
+    """The room's name where everybody reads the same: for a direct room, all its people."""
+    if room.name is not None:
+        return room.name
+    return sentence([user.name for user in _people_in(tx, [room.id]).get(room.id, ())])
+
+
+def may_create_rooms(tx: ReadTx, user: User) -> bool:
+    """Whether somebody may create open and closed rooms; pings they always may."""
+    restricted = row(
+        tx,
+        """
+        SELECT json_extract(settings, '$.restrict_room_creation_to_administrators') AS only_admins
+        FROM accounts
+        """,
+    )
+    return user.is_administrator or not (restricted and restricted["only_admins"])
+
+
+def last_room_of(tx: ReadTx, user_id: UserId, remembered: RoomId | None) -> RoomId | None:
+    """The remembered room if somebody is still in it, else the oldest they belong to."""
+    found = row(
+        tx,
+        """
+        SELECT rooms.id
+        FROM memberships
+        JOIN rooms ON rooms.id = room_id
+        WHERE user_id = :user_id
+        ORDER BY rooms.id = :remembered DESC, rooms.created_at, rooms.id
+        LIMIT 1
+        """,
+        user_id=user_id,
+        remembered=remembered or 0,
+    )
+    return RoomId(found["id"]) if found else None
+
+
+def _placeholders(tx: ReadTx, user_id: UserId) -> tuple[User, ...]:
+    pinged = rows(
+        tx,
+        """
+        SELECT DISTINCT others.user_id
+        FROM memberships
+        JOIN rooms ON rooms.id = memberships.room_id AND type = 'direct'
+        JOIN memberships AS others ON others.room_id = rooms.id
+        WHERE memberships.user_id = :user_id
+        """,
+        user_id=user_id,
+    )
+    known = {each["user_id"] for each in pinged}
+    found = rows(
+        tx,
+        """
+        SELECT id, name, email_address, bio, role, status, created_at, updated_at
+        FROM users
+        WHERE status = 0 AND id NOT IN (SELECT value FROM json_each(:known))
+        ORDER BY created_at, id
+        LIMIT :space
+        """,
+        known=as_list(known | {user_id}),
+        space=max(_SIDEBAR_PEOPLE - 1 - len(known), 0),
+    )
+    return tuple(map(user_in, found))
+
+
+def sidebar_of(tx: ReadTx, user: User) -> Sidebar:
+    """What somebody sees beside every room."""
+    memberships = memberships_of(tx, user.id)
+    views = views_of(
+        tx, [each for each in memberships if each.involvement is not Involvement.INVISIBLE]
+    )
+    return Sidebar(
+        directs=tuple(view for view in views if view.room.type is RoomType.DIRECT),
+        shared=tuple(view for view in views if view.room.type is not RoomType.DIRECT),
+        placeholders=_placeholders(tx, user.id),
+        can_create_rooms=may_create_rooms(tx, user),
+        total_unread=sum(each.unread_at is not None for each in memberships),
+    )
+
+
+def members_of(tx: ReadTx, user_id: UserId, room_id: RoomId) -> RoomMembers:
+    """A room's active members and the other active users, each by name. Raises RoomNotFound."""
+    view = view_of(tx, user_id, room_id)
+    inside = set(member_ids(tx, room_id))
+    everybody = active_users(tx)
+    return RoomMembers(
+        view,
+        selected=tuple(user for user in everybody if user.id in inside),
+        unselected=tuple(
+            user
+            for user in everybody
+            if user.id not in inside and view.room.type is not RoomType.DIRECT
+        ),
+    )
+
+
+def grant(tx: WriteTx, at: Timestamp, room: Room, user_ids: Iterable[UserId]) -> None:
+    """Lets people in; those who are in already stay as they are. Unknown ids are ignored."""
+    run(
+        tx,
+        """
+        INSERT INTO memberships (room_id, user_id, involvement, created_at, updated_at)
+        SELECT :room_id, id, :involvement, :at, :at
+        FROM users
+        WHERE id IN (SELECT value FROM json_each(:ids))
+        ORDER BY id
+        ON CONFLICT DO NOTHING
+        """,
+        room_id=room.id,
+        involvement=Involvement.EVERYTHING
+        if room.type is RoomType.DIRECT
+        else Involvement.MENTIONS,
+        ids=as_list(user_ids),
+        at=at,
+    )
+
+
+def grant_open_rooms(tx: WriteTx, at: Timestamp, user_id: UserId) -> None:
+    """Lets somebody into every open room they are not in yet."""
+    run(
+        tx,
+        """
+        INSERT INTO memberships (room_id, user_id, created_at, updated_at)
+        SELECT id, :user_id, :at, :at
+        FROM rooms
+        WHERE type = 'open' OR (type = 'closed' AND creator_id = :user_id)
+        ON CONFLICT DO NOTHING
+        """,
+        user_id=user_id,
+        at=at,
+    )
+
+
+def mark_read(tx: WriteTx, at: Timestamp, user_id: UserId, room_id: RoomId) -> None:
+    """Clears somebody's unread mark in a room, if there is one."""
+    del at
+    run(
+        tx,
+        """
+        UPDATE memberships
+        SET unread_at = NULL
+        WHERE room_id = :room_id AND user_id = :user_id AND unread_at IS NOT NULL
+        """,
+        room_id=room_id,
+        user_id=user_id,
+    )
+
+
+# === 12. rooms ================================================================
+# Where people talk. An open room holds everybody active, a closed one those it
+# was given, a direct room is the one room of exactly its people, for ever.
+#
+# Owns      rooms
+# Uses      errors, types, db, users, memberships
+# Raises    RoomNotFound, RoomCreationRestricted, InvalidInvolvement, Forbidden, ValidationFailed
+# ==============================================================================
+
+
+def insert_room(
+    tx: WriteTx,
+    at: Timestamp,
+    room_type: RoomType,
+    creator_id: UserId,
+    *,
+    name: str | None = None,
+    direct_key: str | None = None,
+) -> Room:
+    """A new room with nobody in it yet."""
+    room_id = insert(
+        tx,
+        """
+        INSERT INTO rooms (type, name, creator_id, direct_key, created_at, updated_at)
+        VALUES (:type, :name, :creator_id, :direct_key, :at, :at)
+        """,
+        type=room_type,
+        name=name,
+        creator_id=creator_id,
+        direct_key=direct_key,
+        at=at,
+    )
+    return Room(RoomId(room_id), room_type, name, creator_id, at, at)
+
+
+def touch_room(tx: WriteTx, at: Timestamp, room_id: RoomId) -> None:
+    """Moves a room's clock: something was said, changed or boosted in it."""
+    run(tx, "UPDATE rooms SET updated_at = :at WHERE id = :room_id", at=at, room_id=room_id)
+
+
+def receive_message(
+    tx: WriteTx, at: Timestamp, room_id: RoomId, creator_id: UserId, present: Iterable[UserId]
+) -> None:
+    """Moves the room's clock and marks it unread for the visible members who are elsewhere."""
+    touch_room(tx, at, room_id)
+    run(
+        tx,
+        """
+        UPDATE memberships
+        SET unread_at = :at
+        WHERE room_id = :room_id AND user_id != :creator_id AND involvement != 'invisible'
+        AND user_id NOT IN (SELECT value FROM json_each(:present))
+        """,
+        at=at,
+        room_id=room_id,
+        creator_id=creator_id,
+        present=as_list(present),
+    )
+
+
+def _checked_name(name: str) -> str:
+    check_fields(name=name.strip())
+    return name.strip()
+
+
+def _active_ids(tx: ReadTx) -> list[UserId]:
+    return [user.id for user in active_users(tx)]
+
+
+def _checked_ids(user_ids: Sequence[UserId] | None) -> Sequence[UserId]:
+    """The ids; None stands for something that was no list of ids."""
+    if user_ids is None:
+        raise ValidationFailed({"user_ids": ["is invalid"]})
+    return user_ids
+
+
+def _create(
+    tx: WriteTx,
+    at: Timestamp,
+    actor: User,
+    room_type: RoomType,
+    name: str,
+    user_ids: Sequence[UserId] | None,
+) -> RoomChange:
+    if not may_create_rooms(tx, actor):
+        raise RoomCreationRestricted
+    room = insert_room(tx, at, room_type, actor.id, name=_checked_name(name))
+    chosen = [*_checked_ids(user_ids), actor.id]
+    grant(tx, at, room, _active_ids(tx) if room_type is RoomType.OPEN else chosen)
+    view = view_of(tx, actor.id, room.id)
+    return RoomChange(view, room, (), member_ids(tx, room.id), (), None)
+
+
+def _find_or_create_direct(
+    tx: WriteTx, at: Timestamp, actor: User, user_ids: Sequence[UserId] | None
+) -> tuple[RoomChange, bool]:
+    people = sorted(users_by_id(tx, {*_checked_ids(user_ids), actor.id}))
+    key = ",".join(map(str, people))
+    found = row(tx, "SELECT id FROM rooms WHERE direct_key = :key", key=key)
+    if found is not None:
+        view = view_of(tx, actor.id, RoomId(found["id"]))
+        return RoomChange(view, view.room, tuple(people), (), (), None), False
+    room = insert_room(tx, at, RoomType.DIRECT, actor.id, direct_key=key)
+    grant(tx, at, room, people)
+    view = view_of(tx, actor.id, room.id)
+    return RoomChange(view, room, (), tuple(people), (), None), True
+
+
+def _shared_room_to_save(tx: ReadTx, actor: User, room_id: RoomId) -> Room:
+    room = membership_of(tx, actor.id, room_id).room
+    if room.type is RoomType.DIRECT:
+        raise RoomNotFound
+    if not can_administer(actor, room.creator_id):
+        raise Forbidden
+    return room
+
+
+def _revise(tx: WriteTx, at: Timestamp, room: Room, wanted: Iterable[UserId]) -> None:
+    grant(tx, at, room, wanted)
+    run(
+        tx,
+        """
+        DELETE FROM memberships
+        WHERE room_id = :room_id AND user_id NOT IN (SELECT value FROM json_each(:wanted))
+        """,
+        room_id=room.id,
+        wanted=as_list(wanted),
+    )
+
+
+def _save(
+    tx: WriteTx,
+    at: Timestamp,
+    actor: User,
+    room_id: RoomId,
+    name: str,
+    room_type: RoomType,
+    user_ids: Sequence[UserId] | None,
+) -> RoomChange:
+    room = _shared_room_to_save(tx, actor, room_id)
+    run(
+        tx,
+        "UPDATE rooms SET type = :type, name = :name, updated_at = :at WHERE id = :room_id",
+        type=room_type,
+        name=_checked_name(name),
+        at=at,
+        room_id=room_id,
+    )
+    before = set(member_ids(tx, room_id))
+    if room_type is RoomType.OPEN:
+        grant(tx, at, room, _active_ids(tx))
+    else:
+        creator = user_by_id(tx, room.creator_id)
+        stays = [creator.id] if creator.status is Status.ACTIVE else []
+        _revise(tx, at, room, [*_checked_ids(user_ids), *stays])
+    after = set(member_ids(tx, room_id))
+    saved = replace(room, type=room_type, name=name.strip(), updated_at=at)
+    return RoomChange(
+        view_of(tx, actor.id, room_id) if actor.id in after else None,
+        saved,
+        kept=tuple(sorted(before & after)),
+        granted=tuple(sorted(after - before)),
+        revoked=tuple(sorted(before - after)),
+        was=room.type,
+    )
+
+
+def _delete_room(tx: WriteTx, at: Timestamp, actor: User, room_id: RoomId) -> Room:
+    del at
+    room = membership_of(tx, actor.id, room_id).room
+    if not may_delete(actor, room):
+        raise Forbidden
+    run(
+        tx,
+        """
+        DELETE FROM message_search_index
+        WHERE rowid IN (SELECT id FROM messages WHERE room_id = :room_id)
+        """,
+        room_id=room_id,
+    )
+    run(tx, "DELETE FROM rooms WHERE id = :room_id", room_id=room_id)
+    return room
+
+
+def _set_involvement(
+    tx: WriteTx, at: Timestamp, actor: User, room_id: RoomId, involvement: str
+) -> tuple[RoomView, Involvement]:
+    before = membership_of(tx, actor.id, room_id)
+    if involvement not in set(Involvement):
+        raise InvalidInvolvement
+    run(
+        tx,
+        """
+        UPDATE memberships
+        SET involvement = :involvement, updated_at = :at,
+          unread_at = CASE WHEN :involvement = 'invisible' THEN NULL ELSE unread_at END
+        WHERE room_id = :room_id AND user_id = :user_id
+        """,
+        involvement=involvement,
+        at=at,
+        room_id=room_id,
+        user_id=actor.id,
+    )
+    return view_of(tx, actor.id, room_id), before.involvement
+
+
+class Rooms:
+    """RoomService over SQLite: one method, one transaction."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    async def create_open(self, actor: User, name: str) -> RoomChange:
+        return await self._db.write(_create, actor, RoomType.OPEN, name, ())
+
+    async def create_closed(
+        self, actor: User, name: str, user_ids: Sequence[UserId] | None
+    ) -> RoomChange:
+        return await self._db.write(_create, actor, RoomType.CLOSED, name, user_ids)
+
+    async def find_or_create_direct(
+        self, actor: User, user_ids: Sequence[UserId] | None
+    ) -> tuple[RoomChange, bool]:
+        return await self._db.write(_find_or_create_direct, actor, user_ids)
+
+    async def save_open(self, actor: User, room_id: RoomId, name: str) -> RoomChange:
+        return await self._db.write(_save, actor, room_id, name, RoomType.OPEN, ())
+
+    async def save_closed(
+        self, actor: User, room_id: RoomId, name: str, user_ids: Sequence[UserId] | None
+    ) -> RoomChange:
+        return await self._db.write(_save, actor, room_id, name, RoomType.CLOSED, user_ids)
+
+    async def delete(self, actor: User, room_id: RoomId) -> Room:
+        return await self._db.write(_delete_room, actor, room_id)
+
+    async def set_involvement(
+        self, actor: User, room_id: RoomId, involvement: str
+    ) -> tuple[RoomView, Involvement]:
+        return await self._db.write(_set_involvement, actor, room_id, involvement)
+
+    async def view(self, viewer_id: UserId, room_id: RoomId) -> RoomView:
+        """The room as a member sees it. Raises RoomNotFound."""
+        return await self._db.read(view_of, viewer_id, room_id)
+
+    async def all_of(self, viewer_id: UserId) -> tuple[RoomView, ...]:
+        """Every room somebody belongs to, the invisible ones too."""
+        return await self._db.read(lambda tx: views_of(tx, memberships_of(tx, viewer_id)))
+
+    async def members(self, viewer_id: UserId, room_id: RoomId) -> RoomMembers:
+        """Who is in a room and who could be. Raises RoomNotFound."""
+        return await self._db.read(members_of, viewer_id, room_id)
+
+    async def sidebar(self, viewer: User) -> Sidebar:
+        """What somebody sees beside every room."""
+        return await self._db.read(sidebar_of, viewer)
+
+    async def membership(self, user_id: UserId, room_id: RoomId) -> Membership:
+        """The proof that somebody is in a room. Raises RoomNotFound."""
+        return await self._db.read(membership_of, user_id, room_id)
+
+    async def read_by(self, user_id: UserId, room_id: RoomId) -> None:
+        """Clears somebody's unread mark in a room, if there is one."""
+        await self._db.write(mark_read, user_id, room_id)
+
+
+# === 13. history ==============================================================
+# What was said: pages of forty, and what a reader missed. Order is time, then
+# id. Everything that belongs to a page is fetched with it, never one by one.
+#
+# Owns      -
+# Uses      config, errors, types, db, markup, text, users, memberships
+# Raises    MessageNotFound
+# ==============================================================================
+
+CATCH_UP_LIMIT: Final = 300
+TOMBSTONE_LIFE: Final = 7 * 24 * 3600 * SECOND
+_NEWEST: Final = (2**62, 2**62)  # later than every message
+
+
+def boosts_of(tx: ReadTx, message_ids: str) -> dict[MessageId, tuple[Boost, ...]]:
+    """The boosts of each message in a JSON list of ids, oldest first."""
+    boosts: dict[MessageId, tuple[Boost, ...]] = {}
+    found = rows(
+        tx,
+        """
+        SELECT boosts.id AS boost_id, message_id, content, boosts.created_at AS boosted_at,
+          users.id, name, email_address, bio, role, status, users.created_at, users.updated_at
+        FROM boosts
+        JOIN users ON users.id = booster_id
+        WHERE message_id IN (SELECT value FROM json_each(:ids))
+        ORDER BY boosts.created_at, boosts.id
+        """,
+        ids=message_ids,
+    )
+    for each in found:
+        boost = Boost(
+            BoostId(each["boost_id"]),
+            MessageId(each["message_id"]),
+            each["content"],
+            user_in(each),
+            Timestamp(each["boosted_at"]),
+        )
+        boosts[boost.message_id] = (*boosts.get(boost.message_id, ()), boost)
+    return boosts
+
+
+def _mentionees_of(tx: ReadTx, message_ids: str) -> dict[MessageId, tuple[UserId, ...]]:
+    mentionees: dict[MessageId, tuple[UserId, ...]] = {}
+    found = rows(
+        tx,
+        """
+        SELECT message_id, user_id
+        FROM mentions
+        WHERE message_id IN (SELECT value FROM json_each(:ids))
+        ORDER BY message_id, user_id
+        """,
+        ids=message_ids,
+    )
+    for each in found:
+        message_id = MessageId(each["message_id"])
+        mentionees[message_id] = (*mentionees.get(message_id, ()), UserId(each["user_id"]))
+    return mentionees
+
+
+def messages_in(tx: ReadTx, found: Sequence[sqlite3.Row]) -> tuple[PersistedMessage, ...]:
+    """The messages in rows of `messages`, in their order, with all that belongs to them."""
+    ids = as_list(each["id"] for each in found)
+    boosts, mentionees = boosts_of(tx, ids), _mentionees_of(tx, ids)
+    named = {each["id"]: users_named_in(each["body_html"]) for each in found}
+    people = users_by_id(tx, {each["creator_id"] for each in found}.union(*named.values()))
+    return tuple(
+        PersistedMessage(
+            id=MessageId(each["id"]),
+            room_id=RoomId(each["room_id"]),
+            creator=people[each["creator_id"]],
+            client_message_id=each["client_message_id"],
+            body=Body(
+                SafeHtml(each["body_html"]),
+                each["body_text"],
+                mentionees.get(each["id"], ()),
+                links_in(each["body_html"]),
+            ),
+            created_at=Timestamp(each["created_at"]),
+            updated_at=Timestamp(each["updated_at"]),
+            boosts=boosts.get(each["id"], ()),
+            named=tuple(people[user_id] for user_id in sorted(named[each["id"]] & people.keys())),
+        )
+        for each in found
+    )
+
+
+def message_by_id(tx: ReadTx, room_id: RoomId, message_id: MessageId) -> PersistedMessage:
+    """A message of this room. Raises MessageNotFound."""
+    found = row(
+        tx,
+        """
+        SELECT id, room_id, creator_id, client_message_id, body_html, body_text,
+          created_at, updated_at
+        FROM messages
+        WHERE id = :message_id AND room_id = :room_id
+        """,
+        message_id=message_id,
+        room_id=room_id,
+    )
+    if found is None:
+        raise MessageNotFound
+    return messages_in(tx, [found])[0]
+
+
+def page_before(
+    tx: ReadTx, room_id: RoomId, place: tuple[int, int] = _NEWEST
+) -> tuple[list[sqlite3.Row], bool]:
+    """The 40 newest rows earlier than a place, ascending, and whether there are earlier ones."""
+    found = rows(
+        tx,
+        """
+        SELECT id, room_id, creator_id, client_message_id, body_html, body_text,
+          created_at, updated_at
+        FROM messages
+        WHERE room_id = :room_id AND (created_at, id) < (:at, :id)
+        ORDER BY created_at DESC, id DESC
+        LIMIT :size + 1
+        """,
+        room_id=room_id,
+        at=place[0],
+        id=place[1],
+        size=PAGE_SIZE,
+    )
+    return found[:PAGE_SIZE][::-1], len(found) > PAGE_SIZE
+
+
+def page_after(
+    tx: ReadTx, room_id: RoomId, place: tuple[int, int]
+) -> tuple[list[sqlite3.Row], bool]:
+    """The 40 oldest rows later than a place, ascending, and whether there are later ones."""
+    found = rows(
+        tx,
+        """
+        SELECT id, room_id, creator_id, client_message_id, body_html, body_text,
+          created_at, updated_at
+        FROM messages
+        WHERE room_id = :room_id AND (created_at, id) > (:at, :id)
+        ORDER BY created_at, id
+        LIMIT :size + 1
+        """,
+        room_id=room_id,
+        at=place[0],
+        id=place[1],
+        size=PAGE_SIZE,
+    )
+    return found[:PAGE_SIZE], len(found) > PAGE_SIZE
+
+
+def _place_of(tx: ReadTx, room_id: RoomId, message_id: MessageId) -> sqlite3.Row | None:
+    return row(
+        tx,
+        """
+        SELECT id, room_id, creator_id, client_message_id, body_html, body_text,
+          created_at, updated_at
+        FROM messages
+        WHERE id = :message_id AND room_id = :room_id
+        """,
+        message_id=message_id,
+        room_id=room_id,
+    )
+
+
+def last_page(tx: ReadTx, room_id: RoomId) -> MessagePage:
+    """The 40 newest messages of a room."""
+    found, has_before = page_before(tx, room_id)
+    return MessagePage(messages_in(tx, found), has_before, has_after=False, highlighted_id=None)
+
+
+def page_around(tx: ReadTx, room_id: RoomId, message_id: MessageId | None) -> MessagePage:
+    """Up to 40 messages at each side of one; the last page when it is not of this room."""
+    centre = _place_of(tx, room_id, message_id) if message_id else None
+    if centre is None:
+        return last_page(tx, room_id)
+    place = (centre["created_at"], centre["id"])
+    earlier, has_before = page_before(tx, room_id, place)
+    later, has_after = page_after(tx, room_id, place)
+    messages = messages_in(tx, [*earlier, centre, *later])
+    return MessagePage(messages, has_before, has_after, message_id)
+
+
+def page_of(
+    tx: ReadTx,
+    actor: User,
+    room_id: RoomId,
+    before: MessageId | None,
+    after: MessageId | None,
+    around: MessageId | None,
+) -> MessagePage:
+    membership_of(tx, actor.id, room_id)
+    anchor = before or after
+    if anchor is None:
+        return page_around(tx, room_id, around)
+    here = _place_of(tx, room_id, anchor)
+    if here is None:
+        raise MessageNotFound
+    place = (here["created_at"], here["id"])
+    if before:
+        found, more = page_before(tx, room_id, place)
+        return MessagePage(messages_in(tx, found), more, has_after=True, highlighted_id=None)
+    found, more = page_after(tx, room_id, place)
+    return MessagePage(messages_in(tx, found), has_before=True, has_after=more, highlighted_id=None)
+
+
+def _newer(tx: ReadTx, room_id: RoomId, last_seen: MessageId) -> list[sqlite3.Row]:
+    return rows(
+        tx,
+        """
+        SELECT id, room_id, creator_id, client_message_id, body_html, body_text,
+          created_at, updated_at
+        FROM messages
+        WHERE room_id = :room_id AND id > :last_seen
+        AND created_at >= :slack + coalesce(
+          (SELECT created_at FROM messages WHERE id <= :last_seen ORDER BY id DESC LIMIT 1), 0)
+        ORDER BY created_at, id
+        LIMIT :limit + 1
+        """,
+        room_id=room_id,
+        last_seen=last_seen,
+        slack=-3600 * SECOND,  # ids and times grow together, but for imported ones
+        limit=CATCH_UP_LIMIT,
+    )
+
+
+def _changed(tx: ReadTx, room_id: RoomId, last_seen: MessageId, since: int) -> list[sqlite3.Row]:
+    return rows(
+        tx,
+        """
+        SELECT id, room_id, creator_id, client_message_id, body_html, body_text,
+          created_at, updated_at
+        FROM messages
+        WHERE room_id = :room_id AND updated_at >= :since AND id <= :last_seen
+        ORDER BY updated_at
+        LIMIT :limit + 1
+        """,
+        room_id=room_id,
+        last_seen=last_seen,
+        since=since,
+        limit=CATCH_UP_LIMIT,
+    )
+
+
+def _removed(tx: ReadTx, room_id: RoomId, last_seen: MessageId, since: int) -> list[Tombstone]:
+    found = rows(
+        tx,
+        """
+        SELECT message_id, client_message_id
+        FROM message_tombstones
+        WHERE room_id = :room_id AND deleted_at >= :since AND message_id <= :last_seen
+        ORDER BY deleted_at
+        LIMIT :limit + 1
+        """,
+        room_id=room_id,
+        last_seen=last_seen,
+        since=since,
+        limit=CATCH_UP_LIMIT,
+    )
+    return [
+        Tombstone(MessageId(each["message_id"]), room_id, each["client_message_id"])
+        for each in found
+    ]
+
+
+def catch_up_of(
+    tx: ReadTx, user_id: UserId, room_id: RoomId, last_seen: MessageId, since_ms: int, at: Timestamp
+) -> CatchUp:
+    room = membership_of(tx, user_id, room_id).room
+    since = since_ms * 1000
+    missed = _newer(tx, room_id, last_seen)
+    changed = _changed(tx, room_id, last_seen, since)
+    removed = _removed(tx, room_id, last_seen, since)
+    most = max(len(missed), len(changed), len(removed))
+    if most > CATCH_UP_LIMIT or since < at - TOMBSTONE_LIFE:
+        return CatchUp((), (), (), is_too_much=True, room_name="", at=at)
+    return CatchUp(
+        messages_in(tx, missed),
+        messages_in(tx, changed),
+        tuple(removed),
+        is_too_much=False,
+        room_name=name_for_all(tx, room),
+        at=at,
+    )
+
+
+def news_of(tx: ReadTx, user_id: UserId, room_id: RoomId, since_ms: int, at: Timestamp) -> CatchUp:
+    """The 40 oldest messages since a moment, the 40 latest changes to older ones, the removals."""
+    room = membership_of(tx, user_id, room_id).room
+    since = since_ms * 1000 + 999  # the last moment of that millisecond
+    created, _ = page_after(tx, room_id, (since, _NEWEST[1]))
+    changed = rows(
+        tx,
+        """
+        SELECT id, room_id, creator_id, client_message_id, body_html, body_text,
+          created_at, updated_at
+        FROM messages
+        WHERE room_id = :room_id AND updated_at > :since AND created_at <= :since
+        ORDER BY updated_at DESC
+        LIMIT :size
+        """,
+        room_id=room_id,
+        since=since,
+        size=PAGE_SIZE,
+    )
+    return CatchUp(
+        messages_in(tx, created),
+        messages_in(tx, sorted(changed, key=lambda each: (each["created_at"], each["id"]))),
+        tuple(_removed(tx, room_id, MessageId(_NEWEST[0]), since)),
+        is_too_much=False,
+        room_name=name_for_all(tx, room),
+        at=at,
+    )
+
+
+def path_of_message(
+    tx: ReadTx, user_id: UserId, message_id: MessageId, room_id: RoomId | None
+) -> str:
+    """Where a message is shown, to members of its room. Raises MessageNotFound."""
+    found = row(
+        tx,
+        """
+        SELECT messages.room_id
+        FROM messages
+        JOIN memberships ON memberships.room_id = messages.room_id AND user_id = :user_id
+        WHERE messages.id = :message_id
+        """,
+        message_id=message_id,
+        user_id=user_id,
+    )
+    if found is None or room_id not in (None, found["room_id"]):
+        raise MessageNotFound
+    return f"/rooms/{found['room_id']}/@{message_id}"
+
+
+# === 14. messages =============================================================
+# What people say: once, in order. A draft is made safe, then stored; sending it
+# again changes nothing, because browsers retry and people double-click (Gap #1).
+# What was deleted leaves a tombstone, so that whoever was away can be told
+# (Gap #2).
+#
+# Owns      messages, mentions, boosts, message_tombstones, message_search_index
+# Uses      config, errors, types, contracts, db, markup, text, signing, users,
+#           memberships, rooms, history
+# Raises    MessageNotFound, BodyBlank, BodyTooLong, InvalidClientMessageId, Forbidden,
+#           BoostNotFound, BoostBlank, BoostTooLong
+# ==============================================================================
+
+_LARGE_BODY: Final = 8_192  # bytes above which sanitizing leaves the event loop
+_BOOST_LIMIT: Final = 16  # code points
+
+
+def checked_client_message_id(given: str | None) -> str:
+    """The id a browser gave its message, or a fresh one. Raises InvalidClientMessageId."""
+    if not given:
+        return str(uuid.uuid4())
+    if not re.fullmatch(r"[A-Za-z0-9._:-]{1,64}", given):
+        raise InvalidClientMessageId
+    return given
+
+
+def made_safe(source: str, users: Mapping[UserId, Mentionable]) -> Body:
+    """The body of what somebody wrote. Raises BodyTooLong."""
+    if len(source.encode()) > BODY_LIMIT or is_nested_too_deeply(source):
+        raise BodyTooLong
+    body = sanitize(source, users)
+    if len(body.html.encode()) > BODY_LIMIT:
+        raise BodyTooLong
+    return body
+
+
+def validate(draft: DraftMessage, users: Mapping[UserId, Mentionable]) -> ValidatedMessage:
+    """The draft made safe. Raises BodyBlank, BodyTooLong, InvalidClientMessageId."""
+    client_message_id = checked_client_message_id(draft.client_message_id)
+    body = made_safe(draft.source, users)
+    if not body.text.strip() and not body.mentions:
+        raise BodyBlank
+    return ValidatedMessage(draft.room_id, draft.creator_id, client_message_id, body)
+
+
+def _index(tx: WriteTx, message_id: MessageId, text: str) -> None:
+    run(tx, "DELETE FROM message_search_index WHERE rowid = :id", id=message_id)
+    run(
+        tx,
+        "INSERT INTO message_search_index (rowid, body) VALUES (:id, :text)",
+        id=message_id,
+        text=text,
+    )
+
+
+def _note_mentions(
+    tx: WriteTx, room_id: RoomId, message_id: MessageId, named: Sequence[UserId]
+) -> None:
+    """Notes whom a message mentions: of the people it names, the members of its room."""
+    run(tx, "DELETE FROM mentions WHERE message_id = :id", id=message_id)
+    run(
+        tx,
+        """
+        INSERT INTO mentions (message_id, user_id)
+        SELECT :message_id, user_id
+        FROM memberships
+        WHERE room_id = :room_id AND user_id IN (SELECT value FROM json_each(:named))
+        """,
+        message_id=message_id,
+        room_id=room_id,
+        named=as_list(named),
+    )
+
+
+def store_message(
+    tx: WriteTx, at: Timestamp, by: Membership, valid: ValidatedMessage, present: Iterable[UserId]
+) -> Posted:
+    """The stored message; sent again, the first one stands and is not fresh (Gap #1)."""
+    inserted = run(
+        tx,
+        """
+        INSERT INTO messages
+          (room_id, creator_id, client_message_id, body_html, body_text, created_at, updated_at)
+        VALUES (:room_id, :creator_id, :client_message_id, :html, :text, :at, :at)
+        ON CONFLICT (client_message_id, room_id) DO NOTHING
+        """,
+        room_id=by.room_id,
+        creator_id=by.user_id,
+        client_message_id=valid.client_message_id,
+        html=valid.body.html,
+        text=valid.body.text,
+        at=at,
+    )
+    stored = one(
+        tx,
+        """
+        SELECT id, room_id, creator_id, client_message_id, body_html, body_text,
+          created_at, updated_at
+        FROM messages
+        WHERE client_message_id = :client_message_id AND room_id = :room_id
+        """,
+        client_message_id=valid.client_message_id,
+        room_id=by.room_id,
+    )
+    if inserted:
+        message_id = MessageId(stored["id"])
+        _index(tx, message_id, valid.body.text)
+        if valid.body.mentions:
+            _note_mentions(tx, by.room_id, message_id, valid.body.mentions)
+        receive_message(tx, at, by.room_id, by.user_id, present)
+    return Posted(
+        messages_in(tx, [stored])[0],
+        fresh=bool(inserted),
+        room_name=name_for_all(tx, by.room),
+        members=member_ids(tx, by.room_id),
+    )
+
+
+def _post(tx: WriteTx, at: Timestamp, valid: ValidatedMessage, present: Iterable[UserId]) -> Posted:
+    by = membership_of(tx, valid.creator_id, valid.room_id)
+    return store_message(tx, at, by, valid, present)
+
+
+def _editable_message(
+    tx: ReadTx, actor: User, room_id: RoomId, message_id: MessageId
+) -> PersistedMessage:
+    membership_of(tx, actor.id, room_id)
+    message = message_by_id(tx, room_id, message_id)
+    if not can_administer(actor, message.creator.id):
+        raise Forbidden
+    return message
+
+
+def _update(
+    tx: WriteTx, at: Timestamp, actor: User, room_id: RoomId, message_id: MessageId, body: Body
+) -> PersistedMessage:
+    _editable_message(tx, actor, room_id, message_id)
+    run(
+        tx,
+        """
+        UPDATE messages
+        SET body_html = :html, body_text = :text, updated_at = :at
+        WHERE id = :message_id
+        """,
+        html=body.html,
+        text=body.text,
+        at=at,
+        message_id=message_id,
+    )
+    _index(tx, message_id, body.text)
+    _note_mentions(tx, room_id, message_id, body.mentions)
+    touch_room(tx, at, room_id)
+    return message_by_id(tx, room_id, message_id)
+
+
+def bury_message(tx: WriteTx, at: Timestamp, room_id: RoomId, message_id: MessageId) -> Tombstone:
+    """Deletes a message with all that belongs to it, and leaves its tombstone."""
+    run(
+        tx,
+        """
+        INSERT INTO message_tombstones (message_id, room_id, client_message_id, deleted_at)
+        SELECT id, room_id, client_message_id, :at FROM messages WHERE id = :message_id
+        """,
+        at=at,
+        message_id=message_id,
+    )
+    stone = one(
+        tx,
+        "SELECT client_message_id FROM message_tombstones WHERE message_id = :message_id",
+        message_id=message_id,
+    )
+    run(tx, "DELETE FROM message_search_index WHERE rowid = :id", id=message_id)
+    run(tx, "DELETE FROM messages WHERE id = :id", id=message_id)
+    touch_room(tx, at, room_id)
+    return Tombstone(message_id, room_id, stone["client_message_id"])
+
+
+def _delete(
+    tx: WriteTx, at: Timestamp, actor: User, room_id: RoomId, message_id: MessageId
+) -> Tombstone:
+    _editable_message(tx, actor, room_id, message_id)
+    return bury_message(tx, at, room_id, message_id)
+
+
+def _message_of_member(tx: ReadTx, user_id: UserId, message_id: MessageId) -> sqlite3.Row:
+    found = row(
+        tx,
+        """
+        SELECT messages.id, messages.room_id, client_message_id
+        FROM messages
+        JOIN memberships ON memberships.room_id = messages.room_id AND user_id = :user_id
+        WHERE messages.id = :message_id
+        """,
+        message_id=message_id,
+        user_id=user_id,
+    )
+    if found is None:
+        raise MessageNotFound
+    return found
+
+
+def _touch_message(tx: WriteTx, at: Timestamp, message_id: MessageId, room_id: RoomId) -> None:
+    run(tx, "UPDATE messages SET updated_at = :at WHERE id = :id", at=at, id=message_id)
+    touch_room(tx, at, room_id)
+
+
+def _boost(tx: WriteTx, at: Timestamp, actor: User, message_id: MessageId, content: str) -> Boosted:
+    found = _message_of_member(tx, actor.id, message_id)
+    if not content:
+        raise BoostBlank
+    if len(content) > _BOOST_LIMIT:
+        raise BoostTooLong
+    boost_id = insert(
+        tx,
+        """
+        INSERT INTO boosts (message_id, booster_id, content, created_at, updated_at)
+        VALUES (:message_id, :booster_id, :content, :at, :at)
+        """,
+        message_id=message_id,
+        booster_id=actor.id,
+        content=content,
+        at=at,
+    )
+    _touch_message(tx, at, message_id, found["room_id"])
+    boost = Boost(BoostId(boost_id), message_id, content, actor, at)
+    return Boosted(boost, found["room_id"], found["client_message_id"])
+
+
+def _unboost(
+    tx: WriteTx, at: Timestamp, actor: User, message_id: MessageId, boost_id: BoostId
+) -> Boosted:
+    found = _message_of_member(tx, actor.id, message_id)
+    boosts = boosts_of(tx, as_list([message_id])).get(message_id, ())
+    mine = [boost for boost in boosts if boost.id == boost_id and boost.booster.id == actor.id]
+    if not mine:
+        raise BoostNotFound
+    run(tx, "DELETE FROM boosts WHERE id = :boost_id", boost_id=boost_id)
+    _touch_message(tx, at, message_id, found["room_id"])
+    return Boosted(mine[0], found["room_id"], found["client_message_id"])
+
+
+def sweep_tombstones(tx: WriteTx, at: Timestamp) -> int:
+    """Forgets what was deleted more than 7 days ago; the number of tombstones gone."""
+    return run(
+        tx,
+        "DELETE FROM message_tombstones WHERE deleted_at < :horizon",
+        horizon=at - TOMBSTONE_LIFE,
+    )
+
+
+class Messages:
+    """MessageService over SQLite: one method, one transaction (and a look at who is named)."""
+
+    def __init__(self, db: Database, signer: Signer, presence: Presence) -> None:
+        self._db, self._signer, self._presence = db, signer, presence
+
+    async def _named(self, source: str) -> dict[UserId, Mentionable]:
+        """The people a source names; nearly always nobody, and then nothing is read."""
+        ids = users_named_in(source)
+        if not ids:
+            return {}
+        found = await self._db.read(users_by_id, ids)
+        return {user.id: self._signer.mentionable(user) for user in found.values()}
+
+    async def _safe(self, work: Callable[[], T], source: str) -> T:
+        return await asyncio.to_thread(work) if len(source) > _LARGE_BODY else work()
+
+    async def create_message_with_deduplication(self, draft: DraftMessage) -> Posted:
+        users = await self._named(draft.source)
+        try:
+            valid = await self._safe(lambda: validate(draft, users), draft.source)
+        except MessageError:
+            await self._db.read(membership_of, draft.creator_id, draft.room_id)
+            raise  # outsiders learn of the room first, that is: nothing
+        return await self._db.write(_post, valid, self._presence.present_in(draft.room_id))
+
+    async def update(
+        self, actor: User, room_id: RoomId, message_id: MessageId, source: str
+    ) -> PersistedMessage:
+        await self._db.read(_editable_message, actor, room_id, message_id)
+        users = await self._named(source)
+        body = await self._safe(lambda: made_safe(source, users), source)
+        if not body.text.strip() and not body.mentions:
+            raise BodyBlank
+        return await self._db.write(_update, actor, room_id, message_id, body)
+
+    async def delete(self, actor: User, room_id: RoomId, message_id: MessageId) -> Tombstone:
+        return await self._db.write(_delete, actor, room_id, message_id)
+
+    async def page(
+        self,
+        actor: User,
+        room_id: RoomId,
+        *,
+        before: MessageId | None = None,
+        after: MessageId | None = None,
+        around: MessageId | None = None,
+    ) -> MessagePage:
+        return await self._db.read(page_of, actor, room_id, before, after, around)
+
+    async def get_messages_since(
+        self, user_id: UserId, room_id: RoomId, last_seen: MessageId, since_ms: int
+    ) -> CatchUp:
+        at = self._db.settled_at()
+        return await self._db.read(catch_up_of, user_id, room_id, last_seen, since_ms, at)
+
+    async def news(
+        self, user_id: UserId, room_id: RoomId, since_ms: int, last_seen: MessageId | None
+    ) -> CatchUp:
+        """What changed since a moment; with `last_seen` as `get_messages_since`."""
+        if last_seen is not None:
+            return await self.get_messages_since(user_id, room_id, last_seen, since_ms)
+        at = self._db.settled_at()
+        return await self._db.read(news_of, user_id, room_id, since_ms, at)
+
+    async def by_id(self, actor: User, room_id: RoomId, message_id: MessageId) -> PersistedMessage:
+        """A message of a room the actor is in. Raises RoomNotFound, MessageNotFound."""
+
+        def work(tx: ReadTx) -> PersistedMessage:
+            membership_of(tx, actor.id, room_id)
+            return message_by_id(tx, room_id, message_id)
+
+        return await self._db.read(work)
+
+    async def boosts(self, actor: User, message_id: MessageId) -> tuple[Boost, ...]:
+        """A message's boosts, oldest first. Raises MessageNotFound."""
+
+        def work(tx: ReadTx) -> tuple[Boost, ...]:
+            _message_of_member(tx, actor.id, message_id)
+            return boosts_of(tx, as_list([message_id])).get(message_id, ())
+
+        return await self._db.read(work)
+
+    async def boost(self, actor: User, message_id: MessageId, content: str) -> Boosted:
+        return await self._db.write(_boost, actor, message_id, content.strip())
+
+    async def unboost(self, actor: User, message_id: MessageId, boost_id: BoostId) -> Boosted:
+        return await self._db.write(_unboost, actor, message_id, boost_id)
+
+
+# === 15. auth =================================================================
+# Who you are. Passwords are bcrypt, hashed in a thread; a session is a random
+# token of which we keep the SHA-256 (Gap #4); ten tries to sign in from one
+# address in three minutes. The first run and joining are here too, because
+# both end in a session.
+#
+# Owns      accounts, sessions, used_transfers, bans
+# Uses      config, errors, types, db, signing, users, memberships, rooms
+# Raises    AlreadySetUp, InvalidCredentials, RateLimited, InvalidTransfer, InvalidJoinCode,
+#           EmailTakenAtJoin, ValidationFailed
+# ==============================================================================
+
+SIGN_IN_TRIES: Final = 10
+SIGN_IN_WINDOW: Final = 180  # seconds
+SESSION_REFRESH: Final = 3600 * SECOND
+_ADDRESSES: Final = 50_000  # remembered by the limiter
+_HASHERS: Final = 2  # bcrypt at once: more would starve the loop of processors
+_BCRYPT_BYTES: Final = 72
+
+
+def hash_password(password: str, cost: int) -> str:
+    """A bcrypt digest as Rails writes it; only the first 72 bytes count."""
+    salt = bcrypt.gensalt(cost, b"2a")
+    return bcrypt.hashpw(password.encode()[:_BCRYPT_BYTES], salt).decode()
+
+
+def password_matches(password: str, digest: str) -> bool:
+    """Whether the digest was made of this password; a broken digest matches none."""
+    try:
+        return bcrypt.checkpw(password.encode()[:_BCRYPT_BYTES], digest.encode())
+    except ValueError:
+        return False
+
+
+class TryLimiter:
+    """Tries to sign in per address, in fixed windows that start with the first try."""
+
+    def __init__(self, monotonic: Callable[[], float]) -> None:
+        self._monotonic = monotonic
+        self._windows: dict[str, tuple[float, int]] = {}
+
+    def count(self, address: str) -> None:
+        """Notes a try, good or bad. Raises RateLimited for the 11th and later of a window."""
+        now = self._monotonic()
+        started, tries = self._windows.get(address, (now, 0))
+        if now - started >= SIGN_IN_WINDOW:
+            started, tries = now, 0
+        self._windows.pop(address, None)
+        self._windows[address] = (started, tries + 1)
+        if len(self._windows) > _ADDRESSES:
+            del self._windows[next(iter(self._windows))]
+        if tries >= SIGN_IN_TRIES:
+            raise RateLimited(retry_after=max(1, math.ceil(started + SIGN_IN_WINDOW - now)))
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """Who stands at the door, read in one look."""
+
+    is_banned: bool  # this address, for anything but looking
+    viewer: Viewer | None
+
+
+def _viewer_in(found: sqlite3.Row) -> Viewer:
+    session = Session(
+        SessionId(found["session_id"]),
+        UserId(found["id"]),
+        found["ip_address"] or "",
+        found["user_agent"] or "",
+        Timestamp(found["session_created_at"]),
+        Timestamp(found["last_active_at"]),
+    )
+    return Viewer(user_in(found), session)
+
+
+def viewer_by_token(tx: ReadTx, token: HashedToken) -> Viewer | None:
+    """The active person whose session this token opens."""
+    found = row(
+        tx,
+        """
+        SELECT sessions.id AS session_id, ip_address, user_agent, last_active_at,
+          sessions.created_at AS session_created_at,
+          users.id, name, email_address, bio, role, status, users.created_at, users.updated_at
+        FROM sessions
+        JOIN users ON users.id = user_id AND status = 0
+        WHERE token_hash = :token
+        """,
+        token=token,
+    )
+    return _viewer_in(found) if found else None
+
+
+def arrival(tx: ReadTx, ip: str, tokens: Sequence[HashedToken]) -> Arrival:
+    """Whether the address is banned, and whom the first good token signs in."""
+    banned = row(tx, "SELECT 1 FROM bans WHERE ip_address = :ip LIMIT 1", ip=ip)
+    viewers = (viewer_by_token(tx, token) for token in tokens)
+    return Arrival(banned is not None, next((each for each in viewers if each), None))
+
+
+def is_set_up(tx: ReadTx) -> bool:
+    """Whether the first run is over."""
+    return row(tx, "SELECT 1 FROM accounts") is not None
+
+
+def account_of(tx: ReadTx) -> Account | None:
+    """The one account, or None before the first run."""
+    found = row(tx, "SELECT name, join_code, custom_styles, settings, updated_at FROM accounts")
+    if found is None:
+        return None
+    settings = json.loads(found["settings"])
+    return Account(
+        found["name"],
+        found["join_code"],
+        found["custom_styles"] or "",
+        bool(settings.get("restrict_room_creation_to_administrators")),
+        Timestamp(found["updated_at"]),
+    )
+
+
+def first_administrator(tx: ReadTx) -> User | None:
+    """Whom to ask for help: the administrator who was first."""
+    found = row(
+        tx,
+        """
+        SELECT id, name, email_address, bio, role, status, created_at, updated_at
+        FROM users
+        WHERE role = 1 AND status = 0
+        ORDER BY id
+        LIMIT 1
+        """,
+    )
+    return user_in(found) if found else None
+
+
+def credentials_of(tx: ReadTx, email: str) -> tuple[User, str] | None:
+    """The active person with this address, and their password digest; bots have none."""
+    found = row(
+        tx,
+        """
+        SELECT id, name, email_address, bio, role, status, created_at, updated_at, password_digest
+        FROM users
+        WHERE email_address = :email AND status = 0 AND role != 2
+        """,
+        email=email,
+    )
+    return (user_in(found), found["password_digest"] or "") if found else None
+
+
+def set_up(tx: WriteTx, at: Timestamp, name: str, email: str, digest: str) -> User:
+    """The account, its first administrator and All Talk. Raises AlreadySetUp."""
+    if is_set_up(tx):
+        raise AlreadySetUp
+    run(
+        tx,
+        """
+        INSERT INTO accounts (id, name, join_code, created_at, updated_at)
+        VALUES (1, 'Campfire', :join_code, :at, :at)
+        """,
+        join_code=random_join_code(),
+        at=at,
+    )
+    user = insert_user(tx, at, name, email, digest, Role.ADMINISTRATOR)
+    room = insert_room(tx, at, RoomType.OPEN, user.id, name="All Talk")
+    grant(tx, at, room, [user.id])
+    return user
+
+
+def _address_is_taken(tx: ReadTx, email: str) -> bool:
+    taken = row(tx, "SELECT 1 FROM users WHERE email_address = :email", email=email)
+    return taken is not None
+
+
+def _join(tx: WriteTx, at: Timestamp, join_code: str, name: str, email: str, digest: str) -> User:
+    account = account_of(tx)
+    if account is None or not hmac.compare_digest(
+        account.join_code.encode(), join_code.encode("utf-8", "replace")
+    ):
+        raise InvalidJoinCode
+    if _address_is_taken(tx, email):
+        raise EmailTakenAtJoin(f"/session/new?email_address={quote(email, safe='')}")
+    user = insert_user(tx, at, name, email, digest, Role.MEMBER)
+    grant_open_rooms(tx, at, user.id)
+    return user
+
+
+def _start_session(
+    tx: WriteTx, at: Timestamp, user_id: UserId, token: HashedToken, ip: str, user_agent: str
+) -> None:
+    run(
+        tx,
+        """
+        INSERT INTO sessions
+          (user_id, token_hash, ip_address, user_agent, last_active_at, created_at, updated_at)
+        VALUES (:user_id, :token, :ip, :user_agent, :at, :at, :at)
+        """,
+        user_id=user_id,
+        token=token,
+        ip=ip,
+        user_agent=user_agent,
+        at=at,
+    )
+
+
+def _refresh_session(
+    tx: WriteTx, at: Timestamp, session_id: SessionId, ip: str, user_agent: str
+) -> None:
+    run(
+        tx,
+        """
+        UPDATE sessions
+        SET ip_address = :ip, user_agent = :user_agent, last_active_at = :at, updated_at = :at
+        WHERE id = :session_id
+        """,
+        ip=ip,
+        user_agent=user_agent,
+        at=at,
+        session_id=session_id,
+    )
+
+
+def _end_session(tx: WriteTx, at: Timestamp, session: Session, push_endpoint: str | None) -> None:
+    del at
+    run(tx, "DELETE FROM sessions WHERE id = :session_id", session_id=session.id)
+    run(
+        tx,
+        "DELETE FROM push_subscriptions WHERE user_id = :user_id AND endpoint = :endpoint",
+        user_id=session.user_id,
+        endpoint=push_endpoint,
+    )
+
+
+def password_digest_of(tx: ReadTx, user_id: UserId) -> str:
+    """What a new password changes; sign-in links made under an old one are dead."""
+    found = row(tx, "SELECT password_digest FROM users WHERE id = :user_id", user_id=user_id)
+    return (found["password_digest"] or "") if found else ""
+
+
+def _redeem(tx: WriteTx, at: Timestamp, signer: Signer, transfer_id: str) -> User:
+    inside = signer.transfer_in(transfer_id)
+    if inside is None:
+        raise InvalidTransfer
+    user_id, nonce, until, mark = inside
+    user = users_by_id(tx, [user_id]).get(user_id)
+    is_good = (
+        user is not None
+        and user.status is Status.ACTIVE
+        and iso(at) < until
+        and hmac.compare_digest(mark, signer.credential_mark(password_digest_of(tx, user_id)))
+    )
+    fresh = is_good and run(
+        tx,
+        """
+        INSERT INTO used_transfers (nonce, expires_at) VALUES (:nonce, :until)
+        ON CONFLICT DO NOTHING
+        """,
+        nonce=nonce,
+        until=at + TRANSFER_SECONDS * SECOND,
+    )
+    if user is None or not fresh:
+        raise InvalidTransfer
+    return user
+
+
+def sweep_transfers(tx: WriteTx, at: Timestamp) -> int:
+    """Forgets the used sign-in links that have ended; their number."""
+    return run(tx, "DELETE FROM used_transfers WHERE expires_at < :at", at=at)
+
+
+def make_administrator(tx: WriteTx, at: Timestamp, name: str, email: str, digest: str) -> User:
+    """An active administrator with this password: the first one, a known one, or a new one."""
+    if not is_set_up(tx):
+        return set_up(tx, at, name, email, digest)
+    known = row(tx, "SELECT id FROM users WHERE email_address = :email", email=email)
+    if known is None:
+        user_id = insert_user(tx, at, name, email, digest, Role.ADMINISTRATOR).id
+    else:
+        user_id = UserId(known["id"])
+        promote(tx, at, user_id)
+        update_credentials(tx, at, user_id, digest)
+    grant_open_rooms(tx, at, user_id)
+    return user_by_id(tx, user_id)
+
+
+class Auth:
+    """AuthService over SQLite and bcrypt."""
+
+    def __init__(self, db: Database, signer: Signer, limiter: TryLimiter, cost: int) -> None:
+        self._db, self._signer, self._limiter, self._cost = db, signer, limiter, cost
+        self._hashing = asyncio.Semaphore(_HASHERS)
+        self._nobody = f"$2a${cost:02d}${'.' * 53}"  # costs as much as anybody's, matches none
+
+    async def hash(self, password: str) -> str:
+        """A new digest, made in a thread."""
+        async with self._hashing:
+            return await asyncio.to_thread(hash_password, password, self._cost)
+
+    async def _matches(self, password: str, digest: str) -> bool:
+        async with self._hashing:
+            return await asyncio.to_thread(password_matches, password, digest)
+
+    async def first_run(self, name: str, email: str, password: str) -> User:
+        check_fields(name=name, email_address=email, password=password)
+        if await self._db.read(is_set_up):
+            raise AlreadySetUp
+        return await self._db.write(set_up, name, email, await self.hash(password))
+
+    async def join(self, join_code: str, name: str, email: str, password: str) -> User:
+        await self.invitation(join_code)
+        check_fields(name=name, email_address=email, password=password)
+        return await self._db.write(_join, join_code, name, email, await self.hash(password))
+
+    async def invitation(self, join_code: str) -> Account:
+        """The account this code lets people into. Raises InvalidJoinCode."""
+        account = await self._db.read(account_of)
+        if account is None or not hmac.compare_digest(
+            account.join_code.encode(), join_code.encode("utf-8", "replace")
+        ):
+            raise InvalidJoinCode
+        return account
+
+    async def authenticate(self, email: str, password: str, ip: str) -> User:
+        self._limiter.count(ip)
+        found = await self._db.read(credentials_of, email)
+        user, digest = found or (None, "")
+        if not await self._matches(password, digest or self._nobody) or not password.strip():
+            raise InvalidCredentials
+        if user is None or not digest:
+            raise InvalidCredentials
+        return user
+
+    async def create_administrator(self, name: str, email: str, password: str) -> User:
+        """An active administrator, made or promoted. Raises ValidationFailed."""
+        check_fields(name=name, email_address=email, password=password)
+        return await self._db.write(make_administrator, name, email, await self.hash(password))
+
+    async def start_session(self, user_id: UserId, ip: str, user_agent: str) -> RawToken:
+        raw = RawToken(secrets.token_urlsafe(32))
+        await self._db.write(_start_session, user_id, hashed(raw), ip, user_agent[:1024])
+        return raw
+
+    async def session_for(self, raw_token: RawToken) -> Viewer | None:
+        return await self._db.read(viewer_by_token, hashed(raw_token))
+
+    async def arrive(self, ip: str, cookie: str) -> Arrival:
+        """Who stands at the door with this cookie, ours or one of the Rails app."""
+        inside = token_inside_rails_cookie(cookie) if "--" in cookie else None
+        tokens = [hashed(token) for token in (RawToken(cookie), inside) if token]
+        return await self._db.read(arrival, ip, tokens)
+
+    async def refresh(self, session: Session, ip: str, user_agent: str) -> None:
+        """Notes that a session is still in use, and from where."""
+        await self._db.write(_refresh_session, session.id, ip, user_agent[:1024])
+
+    async def end_session(self, session: Session, push_endpoint: str | None) -> None:
+        await self._db.write(_end_session, session, push_endpoint)
+
+    async def transfer(self, transfer_id: str) -> User:
+        return await self._db.write(_redeem, self._signer, transfer_id)
+
+
+# === 16. shapes ===============================================================
+# How a record looks on the wire: as JSON for whoever asked, and as the markup
+# that travels to everybody else in Turbo Streams. Both tell the same; the client
+# reads every field of the one back out of the other. Public shapes only: no
+# e-mail address ever enters markup.
+#
+# Owns      -
+# Uses      config, types, text, signing, users, memberships
+# Raises    -
+# ==============================================================================
+
+INVOLVEMENT_LABELS: Final = {
+    Involvement.MENTIONS: "Notifying about @ mentions",
+    Involvement.EVERYTHING: "Notifying about all messages",
+    Involvement.NOTHING: "Notifications are off",
+    Involvement.INVISIBLE: "Notifications are off and room invisible in sidebar",
+}
+Json = dict[str, object]
+FEATURES: Final = {"files": False, "avatars": False, "opengraph": False}  # all of them v2.0
+
+
+def compact(value: object) -> str:
+    """JSON without a needless byte."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def turbo(action: str, target: str, markup: str | None = None, extra: str = "") -> str:
+    """A Turbo Stream; those that bring nothing have no template."""
+    inside = "" if markup is None else f"<template>{markup}</template>"
+    return (
+        f'<turbo-stream {extra}action="{action}" target="{escape(target)}">{inside}</turbo-stream>'
+    )
+
+
+def session_json(session: Session) -> Json:
+    """The session of the person who asks."""
+    return {
+        "id": session.id,
+        "created_at": iso(session.created_at),
+        "last_active_at": iso(session.last_active_at),
+        "ip_address": session.ip_address,
+        "user_agent": session.user_agent,
+    }
+
+
+def sound_json(sound: Sound) -> Json:
+    """A sound of the table, with the words or the picture it shows."""
+    image = sound.image and {
+        "url": f"/assets/sounds/{sound.image.file}",
+        "width": sound.image.width,
+        "height": sound.image.height,
+    }
+    return {
+        "name": sound.name,
+        "url": f"/sounds/{sound.name}.mp3",
+        "text": sound.text,
+        "image": image,
+    }
+
+
+def _first_words_initials(name: str) -> str:
+    return initials(" ".join(name.split()[:3])).upper()
+
+
+def _first_word(name: str) -> str:
+    return (name.split() or [name])[0]
+
+
+def direct_label(viewer_id: UserId, people: Sequence[User]) -> str:
+    """A ping's name in the sidebar: a first name, or everybody's initials."""
+    others = [user for user in people if user.id != viewer_id] or list(people)
+    if len(others) == 1:
+        return _first_word(others[0].name)
+    return sentence([_first_words_initials(user.name) for user in others], pair="+")
+
+
+class Shapes:
+    """Every JSON object and every piece of markup the server sends."""
+
+    def __init__(self, signer: Signer) -> None:
+        self._signer = signer
+        self.renderings = 0  # markup made so far: one a broadcast, however many listen
+
+    def user(self, user: User, viewer: User | None = None) -> Json:
+        """A person; the address only for administrators and the person themselves."""
+        shape: Json = {
+            "id": user.id,
+            "name": user.name,
+            "initials": initials(user.name),
+            "title": user.title,
+            "bio": user.bio,
+            "role": user.role.name.lower(),
+            "status": user.status.name.lower(),
+            "avatar_url": self._signer.avatar_url(user),
+            "url": f"/users/{user.id}",
+        }
+        if viewer and (viewer.is_administrator or viewer.id == user.id):
+            shape["email_address"] = user.email_address
+        return shape
+
+    def users(self, users: Iterable[User], viewer: User | None = None) -> list[Json]:
+        """People, in order."""
+        return [self.user(user, viewer) for user in users]
+
+    def suggestion(self, user: User) -> Json:
+        """A person as the autocompletion offers them."""
+        return {
+            "name": user.name,
+            "name_html": escape(user.name),
+            "value": user.id,
+            "avatar_url": self._signer.avatar_url(user),
+            "sgid": self._signer.sgid(user.id),
+        }
+
+    def account(self, account: Account, base_url: str, *, can_create_rooms: bool) -> Json:
+        """The account as every signed-in person sees it; `join_url` is absolute."""
+        return {
+            "name": account.name,
+            "join_code": account.join_code,
+            "join_url": f"{base_url}/join/{account.join_code}",
+            "logo_url": logo_url(account),
+            "settings": {
+                "restrict_room_creation_to_administrators": account.only_administrators_create_rooms
+            },
+            "can_create_rooms": can_create_rooms,
+            "updated_at": iso(account.updated_at),
+        }
+
+    def involvement(self, view: RoomView) -> Json:
+        """A member's notification level, and what the bell turns to next."""
+        now = view.membership.involvement
+        return {
+            "involvement": now,
+            "involvement_label": INVOLVEMENT_LABELS[now],
+            "next_involvement": next_involvement(view.room.type, now),
+        }
+
+    def room(self, view: RoomView, viewer: User) -> Json:
+        """A room as one of its members sees it."""
+        room = view.room
+        others = [user for user in view.people if user.id != viewer.id] or list(view.people)
+        is_direct = room.type is RoomType.DIRECT
+        return {
+            "id": room.id,
+            "type": room.type,
+            "name": room.name,
+            "display_name": display_name(view),
+            "creator_id": room.creator_id,
+            "created_at": iso(room.created_at),
+            "updated_at": iso(room.updated_at),
+            "updated_at_ms": milliseconds(room.updated_at),
+            **self.involvement(view),
+            "unread": view.membership.unread_at is not None,
+            "can_administer": is_direct or can_administer(viewer, room.creator_id),
+            "invitation": view.is_invitation,
+            "members": self.users(others) if is_direct else None,
+            "streams": {"messages": self._signer.stream(f"room_{room.id}:messages")},
+            "path": f"/rooms/{room.id}",
+        }
+
+    def sidebar(self, sidebar: Sidebar, viewer: User) -> Json:
+        """What stands beside every room."""
+        return {
+            "directs": [self.room(view, viewer) for view in sidebar.directs],
+            "shared": [self.room(view, viewer) for view in sidebar.shared],
+            "placeholders": self.users(sidebar.placeholders),
+            "can_create_rooms": sidebar.can_create_rooms,
+            "total_unread": sidebar.total_unread,
+        }
+
+    def members(self, members: RoomMembers, viewer: User) -> Json:
+        """Who is in a room and who could be."""
+        return {
+            "room": self.room(members.view, viewer),
+            "selected": self.users(members.selected, viewer),
+            "unselected": self.users(members.unselected, viewer),
+        }
+
+    def mentionables(self, message: PersistedMessage) -> dict[UserId, Mentionable]:
+        """Everybody a message's text shows, as they are now."""
+        return {user.id: self._signer.mentionable(user) for user in message.named}
+
+    def boost(self, boost: Boost) -> Json:
+        """A boost."""
+        return {
+            "id": boost.id,
+            "message_id": boost.message_id,
+            "content": boost.content,
+            "emoji_only": is_emoji_only(boost.content),
+            "booster": self.user(boost.booster),
+            "created_at": iso(boost.created_at),
+        }
+
+    def _text(self, message: PersistedMessage) -> str | None:
+        """The presentation of a body; None, with a log line, when it cannot be made."""
+        try:
+            return presented(message.body, self.mentionables(message))
+        except (ValueError, LookupError, TypeError) as error:
+            LOG.exception("message_unrenderable", exc_info=error)
+            return None
+
+    def public_message(self, message: PersistedMessage, base_url: str) -> Json:
+        """A message as everybody sees it."""
+        sound = sound_in(message.body.text)
+        return {
+            "id": message.id,
+            "client_message_id": message.client_message_id,
+            "room_id": message.room_id,
+            "creator": self.user(message.creator),
+            "created_at": iso(message.created_at),
+            "updated_at": iso(message.updated_at),
+            "timestamp": milliseconds(message.created_at),
+            "updated_at_ms": milliseconds(message.updated_at),
+            "sort_value": milliseconds(message.created_at),
+            "content_type": "sound" if sound else "text",
+            "body_html": self._text(message) or "",
+            "plain_text": message.body.text,
+            "emoji_only": is_emoji_only(message.body.text),
+            "sound": sound_json(sound) if sound else None,
+            "mentionee_ids": message.body.mentions,
+            "links": message.body.links,
+            "boosts": [self.boost(boost) for boost in message.boosts],
+            "path": message.path,
+            "url": base_url + message.path,
+        }
+
+    def message(self, message: PersistedMessage, viewer: User, base_url: str) -> Json:
+        """A message as the one who asks sees it."""
+        shape = self.public_message(message, base_url)
+        shape["can_edit"] = can_administer(viewer, message.creator.id)
+        return shape
+
+    def page(self, page: MessagePage, viewer: User, base_url: str) -> Json:
+        """A page of messages, oldest first."""
+        return {
+            "messages": [self.message(message, viewer, base_url) for message in page.messages],
+            "has_before": page.has_before,
+            "has_after": page.has_after,
+            "highlighted_id": page.highlighted_id,
+        }
+
+    def _avatar(self, user: User, figure: str, label: str = "") -> str:
+        named = f' aria-label="{escape(label)}"' if label else ""
+        hidden = "" if label else ' aria-hidden="true"'
+        size = ' width="48" height="48" alt=""'
+        return (
+            f'<figure class="avatar {figure}"><a href="/users/{user.id}"'
+            f' title="{escape(user.title)}" class="btn avatar"{named}>'
+            f'<img src="{escape(self._signer.avatar_url(user))}"{size}{hidden}></a></figure>'
+        )
+
+    def boost_element(self, boost: Boost) -> str:
+        """A boost's markup."""
+        self.renderings += 1
+        emoji = is_emoji_only(boost.content)
+        booster = boost.booster
+        label = f"{initials(booster.name)} boosted {boost.content}"
+        return (
+            f'<div id="boost_{boost.id}" class="boost" data-boost-id="{boost.id}"'
+            f' data-message-id="{boost.message_id}"'
+            f' data-booster="{escape(compact(self.user(booster)))}"'
+            f' data-booster-id="{booster.id}" data-emoji-only="{compact(emoji)}"'
+            f' data-created-at="{iso(boost.created_at)}">'
+            f"{self._avatar(booster, 'boost__avatar', label)}"
+            f'<span class="txt-small{" txt-medium" if emoji else ""}" data-boost-content>'
+            f"{escape(boost.content)}</span></div>"
+        )
+
+    def presentation_element(self, message: PersistedMessage) -> str:
+        """A message's text, as an edit replaces it."""
+        self.renderings += 1
+        return self._presentation(message, self._text(message) or "")
+
+    def _presentation(self, message: PersistedMessage, text: str) -> str:
+        body = message.body
+        sound = sound_in(body.text)
+        shown = text if sound else f'<div class="trix-content">{text}</div>'
+        return (
+            f'<div id="presentation_message_{escape(message.client_message_id)}"'
+            f' class="message__presentation" dir="auto" data-message-id="{message.id}"'
+            f' data-message-updated-at="{milliseconds(message.updated_at)}"'
+            f' data-content-type="{"sound" if sound else "text"}"'
+            f' data-emoji-only="{compact(is_emoji_only(body.text))}"'
+            f' data-mentionee-ids="{",".join(map(str, body.mentions))}"'
+            f' data-links="{escape(compact(body.links))}"'
+            f' data-sound="{escape(compact(sound_json(sound) if sound else None))}"'
+            f' data-plain-text="{escape(body.text)}">{shown}</div>'
+        )
+
+    def message_element(self, message: PersistedMessage, room_name: str) -> str:
+        """A message's markup; a message that cannot be shown says so in its place."""
+        self.renderings += 1
+        text = self._text(message)
+        if text is None:
+            return (
+                '<div class="message message--formatted message--failed center">'
+                '<div class="message__body">Failed to load message content</div></div>'
+            )
+        cmid, creator = escape(message.client_message_id), message.creator
+        emoji = " message--emoji" if is_emoji_only(message.body.text) else ""
+        created, at = milliseconds(message.created_at), iso(message.created_at)
+        title = escape(creator.title)
+        boosts = "".join(map(self.boost_element, message.boosts))
+        return (
+            f'<div id="message_{cmid}" class="message{emoji}" data-message-id="{message.id}"'
+            f' data-client-message-id="{cmid}" data-room-id="{message.room_id}"'
+            f' data-user-id="{creator.id}" data-message-timestamp="{created}"'
+            f' data-message-updated-at="{milliseconds(message.updated_at)}"'
+            f' data-sort-value="{created}" data-creator="{escape(compact(self.user(creator)))}"'
+            f' data-path="{message.path}">'
+            f'<h2 class="message__day-separator"><time datetime="{at}"'
+            ' data-local-time-target="date"></time></h2>'
+            f"{self._avatar(creator, 'message__avatar')}"
+            '<div class="message__body"><div class="message__body-content">'
+            '<div class="message__meta"><h3 class="message__heading">'
+            f'<span class="message__author" title="{title}"><strong>{escape(creator.name)}</strong>'
+            f'</span> <a href="{message.path}" class="message__permalink">'
+            f'<time class="message__timestamp" datetime="{at}" data-local-time-target="time">'
+            f'</time></a> <span class="message__room"><a href="{message.path}">'
+            f"{escape(room_name)}</a></span></h3></div>"
+            f"{self._presentation(message, text)}"
+            f'<div class="boosts" id="boosts_message_{cmid}">{boosts}</div></div></div></div>'
+        )
+
+    def shared_room_element(self, room: Room) -> str:
+        """An open or closed room in the sidebar."""
+        self.renderings += 1
+        name = escape(room.name or "")
+        return (
+            f'<a id="list_room_{room.id}" href="/rooms/{room.id}"'
+            ' class="align-center gap room btn txt-nowrap"'
+            f' data-room-id="{room.id}" data-room-type="{room.type}"'
+            f' data-sorted-list-name="{name}"><span class="overflow-ellipsis">{name}</span></a>'
+        )
+
+    def direct_room_element(self, viewer_id: UserId, room: Room, people: Sequence[User]) -> str:
+        """A ping in one member's sidebar; it differs per member."""
+        self.renderings += 1
+        others = [user for user in people if user.id != viewer_id] or list(people)
+        avatars = "".join(
+            f'<img src="{escape(self._signer.avatar_url(user))}" class="avatar" width="48"'
+            ' height="48" alt="" aria-hidden="true">'
+            for user in others[:4]
+        )
+        return (
+            f'<a id="list_room_{room.id}" href="/rooms/{room.id}" class="direct"'
+            f' data-room-id="{room.id}" data-room-type="direct"'
+            f' data-sorted-list-number="{milliseconds(room.updated_at)}"'
+            f' data-members="{escape(compact(self.users(others)))}">'
+            f'<span class="avatar__group">{avatars}</span>'
+            f'<span class="direct__author">{escape(direct_label(viewer_id, people))}</span></a>'
+        )
+
+
+def logo_url(account: Account | None) -> str:
+    """The address of the account's picture."""
+    if account is None:
+        return "/account/logo"
+    version = datetime.fromtimestamp(account.updated_at // SECOND, UTC).strftime("%Y%m%d%H%M%S")
+    return f"/account/logo?v={version}"
+
+
+# === 17. presence =============================================================
+# Who is looking at which room, and who is typing there. It lives in memory and
+# dies with the process; a heartbeat counts for sixty seconds (Gap #5). It decides
+# unread marks and pushes, and is shown to nobody. Rails limit: two tabs count as
+# two entries, and someone who just left may count for up to a minute.
+#
+# Owns      -
+# Uses      types
+# Raises    -
+# ==============================================================================
+
+PRESENCE_SECONDS: Final = 60
+SWEEP_SECONDS: Final = 15
+_TYPING_SECONDS: Final = 5
+_TYPING_PAUSE: Final = 0.5
+
+
+class PresenceMap:
+    """Presence: room -> person -> tab -> last heartbeat, on a clock that never jumps."""
+
+    def __init__(self, monotonic: Callable[[], float]) -> None:
+        self._monotonic = monotonic
+        self._rooms: dict[RoomId, dict[UserId, dict[object, float]]] = {}
+
+    def enter(self, room_id: RoomId, user_id: UserId, tab: object) -> None:
+        """The tab looks at the room from now on."""
+        tabs = self._rooms.setdefault(room_id, {}).setdefault(user_id, {})
+        tabs[tab] = self._monotonic()
+
+    def leave(self, room_id: RoomId, user_id: UserId, tab: object) -> None:
+        """The tab looks away; twice does nothing more."""
+        people = self._rooms.get(room_id, {})
+        people.get(user_id, {}).pop(tab, None)
+        if not people.get(user_id, True):
+            del people[user_id]
+        if not people:
+            self._rooms.pop(room_id, None)
+
+    def count(self, room_id: RoomId, user_id: UserId) -> int:
+        """The person's live tabs in the room."""
+        horizon = self._monotonic() - PRESENCE_SECONDS
+        tabs = self._rooms.get(room_id, {}).get(user_id, {})
+        return sum(seen >= horizon for seen in tabs.values())
+
+    def present_in(self, room_id: RoomId) -> frozenset[UserId]:
+        people = self._rooms.get(room_id, {})
+        return frozenset(user_id for user_id in people if self.count(room_id, user_id))
+
+    def entries(self) -> int:
+        """All entries, live or not yet swept."""
+        return sum(len(tabs) for people in self._rooms.values() for tabs in people.values())
+
+    def sweep(self) -> None:
+        """Forgets entries older than sixty seconds."""
+        horizon = self._monotonic() - PRESENCE_SECONDS
+        gone = [
+            (room_id, user_id, tab)
+            for room_id, people in self._rooms.items()
+            for user_id, tabs in people.items()
+            for tab, seen in tabs.items()
+            if seen < horizon
+        ]
+        for room_id, user_id, tab in gone:
+            self.leave(room_id, user_id, tab)
+
+
+class TypingMap:
+    """Who types where, until they stop, post, leave, or five seconds pass."""
+
+    def __init__(self, monotonic: Callable[[], float]) -> None:
+        self._monotonic = monotonic
+        self._started: dict[tuple[RoomId, UserId], float] = {}
+
+    def start(self, room_id: RoomId, user_id: UserId) -> bool:
+        """Whether to tell the others: not twice within half a second."""
+        now = self._monotonic()
+        if now - self._started.get((room_id, user_id), -math.inf) < _TYPING_PAUSE:
+            return False
+        self._started[room_id, user_id] = now
+        return True
+
+    def stop(self, room_id: RoomId, user_id: UserId) -> bool:
+        """Whether the person was typing there."""
+        started = self._started.pop((room_id, user_id), -math.inf)
+        return self._monotonic() - started <= _TYPING_SECONDS
+
+    def sweep(self) -> None:
+        """Forgets who has not typed for five seconds."""
+        horizon = self._monotonic() - _TYPING_SECONDS
+        for key in [key for key, started in self._started.items() if started < horizon]:
+            del self._started[key]
+
+
+# === 18. sockets ==============================================================
+# One tab's socket and its subscriptions. What a tab gets within one turn of the
+# loop is one write to its transport; a frame is plain bytes, built once and
+# shared. A reader that lets too much pile up is not waited for.
+#
+# Owns      -
+# Uses      types
+# Raises    -
+# ==============================================================================
+
+_WAITING_BYTES: Final = 4 * 1024 * 1024
+_WAITING_FRAMES: Final = 512
+STALLED_SECONDS: Final = 7
+_EXTENDED_16: Final = 126  # from here on the length takes two bytes more
+_EXTENDED_64: Final = 65_536  # and from here on eight
+
+
+class ConnectionState(IntEnum):
+    """A socket moves forward through these, never back."""
+
+    CONNECTED = 0
+    AUTHENTICATED = 1
+    SUBSCRIBED = 2
+    CLOSED = 3
+
+
+def text_frame(payload: bytes) -> bytes:
+    """One unmasked, uncompressed text frame (RFC 6455, 5.2)."""
+    size = len(payload)
+    if size < _EXTENDED_16:
+        return bytes((0x81, size)) + payload
+    if size < _EXTENDED_64:
+        return b"\x81\x7e" + size.to_bytes(2, "big") + payload
+    return b"\x81\x7f" + size.to_bytes(8, "big") + payload
+
+
+class Connection:
+    """One tab's socket."""
+
+    __slots__ = (
+        "_dirty", "_frames", "_pending", "_stalled_at", "id", "name", "session_id", "socket",
+        "state", "subscriptions", "transport", "user_id",
+    )  # fmt: skip
+
+    def __init__(
+        self, socket: web.WebSocketResponse, transport: asyncio.Transport, dirty: list["Connection"]
+    ) -> None:
+        self.id = ConnectionId(secrets.token_hex(8))
+        self.socket, self.transport = socket, transport
+        self.user_id, self.session_id, self.name = UserId(0), SessionId(0), ""
+        self.subscriptions: dict[str, Subscription] = {}
+        self.state = ConnectionState.CONNECTED
+        self._dirty = dirty
+        self._pending: list[bytes] = []
+        self._frames = 0  # written since the socket was last empty
+        self._stalled_at: float | None = None
+
+    def move_to(self, state: ConnectionState) -> None:
+        """Moves forward. Raises ValueError, which is a bug, for any other move."""
+        if state < self.state or self.state is ConnectionState.CLOSED:
+            raise ValueError(f"{self.state.name} cannot become {state.name}")
+        self.state = state
+
+    def send(self, frame: bytes) -> None:
+        """Queues a frame for the end of this turn of the loop."""
+        if self.state is ConnectionState.CLOSED:
+            return
+        if not self._pending:
+            self._dirty.append(self)
+        self._pending.append(frame)
+
+    def flush(self, now: float) -> bool:
+        """Writes what is queued; False when the reader is too slow to be kept."""
+        data, count = b"".join(self._pending), len(self._pending)
+        self._pending.clear()
+        if not data or self.transport.is_closing():
+            return True
+        if self.transport.get_write_buffer_size() == 0:
+            self._frames, self._stalled_at = 0, None
+        self.transport.write(data)
+        waiting = self.transport.get_write_buffer_size()
+        if waiting:
+            self._frames += count
+            self._stalled_at = self._stalled_at or now
+        return waiting <= _WAITING_BYTES and self._frames <= _WAITING_FRAMES
+
+    def is_stalled(self, now: float) -> bool:
+        """Whether one write has been waiting for more than seven seconds."""
+        if self.transport.get_write_buffer_size() == 0:
+            self._stalled_at = None
+        return self._stalled_at is not None and now - self._stalled_at > STALLED_SECONDS
+
+
+class Subscription:
+    """One channel on one connection, known by its identifier, byte for byte."""
+
+    __slots__ = (
+        "caught_to", "channel", "connection", "held", "identifier", "live_from", "live_to",
+        "prefix", "room_id", "stream",
+    )  # fmt: skip
+
+    def __init__(
+        self, connection: Connection, identifier: str, channel: str, stream: str, room_id: RoomId
+    ) -> None:
+        self.connection, self.identifier, self.channel = connection, identifier, channel
+        self.stream, self.room_id = stream, room_id
+        self.prefix = b'{"identifier":' + json.dumps(identifier).encode()
+        # Ids grow in commit order and frames come in commit order, so what was appended live is
+        # one run of ids, and two numbers hold it.
+        self.live_from = self.live_to = self.caught_to = MessageId(0)
+        self.held: list[tuple[bytes, MessageId | None]] | None = None
+
+    def typed(self, kind: str) -> None:
+        """Sends a confirmation or a rejection."""
+        self.connection.send(text_frame(self.prefix + b',"type":"' + kind.encode() + b'"}'))
+
+    def frame(self, encoded: bytes) -> bytes:
+        """The frame that brings a payload to this identifier."""
+        return text_frame(self.prefix + b',"message":' + encoded + b"}")
+
+    def deliver(self, frame: bytes, appends: MessageId | None) -> None:
+        """Sends a broadcast on; during a catch-up it waits behind what was missed."""
+        if self.held is not None:
+            self.held.append((frame, appends))
+            return
+        if appends is not None:
+            if appends <= self.caught_to:
+                return  # the catch-up brought it already
+            self.live_from = self.live_from or appends
+            self.live_to = appends
+        self.connection.send(frame)
+
+    def hold(self) -> None:
+        """From now on broadcasts wait."""
+        self.held = self.held or []
+
+    def release(self) -> None:
+        """Delivers the broadcasts that waited."""
+        held, self.held = self.held or [], None
+        for frame, appends in held:
+            self.deliver(frame, appends)
+
+    def was_appended_live(self, message_id: MessageId) -> bool:
+        """Whether a live frame brought this message."""
+        return self.live_from <= message_id <= self.live_to if self.live_from else False
+
+
+# === 19. ws ===================================================================
+# Action Cable, spoken exactly, so that the official client works unmodified.
+# Broadcasting is a plain function: a payload is encoded once, a frame is built
+# once per identifier. Nobody waits for a slow reader: it is cut off, comes back
+# and catches up (Gap #2).
+#
+# Owns      -
+# Uses      config, errors, types, contracts, signing, rooms, shapes, presence,
+#           sockets
+# Raises    CableFull
+# ==============================================================================
+
+FRAME_LIMIT: Final = 65_536
+PING_SECONDS: Final = 3
+_IDENTIFIER_LIMIT: Final = 4_096
+_SUBSCRIPTIONS_LIMIT: Final = 64
+_CLOSE_1013: Final = b"\x88\x02\x03\xf5"
+_MESSAGES_STREAM: Final = re.compile(r"room_([0-9]{1,18}):messages")
+_CHANNELS: Final = {
+    "HeartbeatChannel": "",
+    "RoomChannel": "room:{}",
+    "PresenceChannel": "presence:{}",
+    "TypingNotificationsChannel": "typing_notifications:{}",
+    "ReadRoomsChannel": "",
+    "UnreadRoomsChannel": "",
+    "RoomMessagesChannel": "",
+    "Turbo::StreamsChannel": "",
+}
+
+
+def _json_object(text: str) -> dict[str, Any]:
+    """The object in a text, or an empty one."""
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _room_id_in(params: Mapping[str, object]) -> RoomId | None:
+    given = params.get("room_id")
+    text = str(given) if isinstance(given, (int, str)) and not isinstance(given, bool) else ""
+    return RoomId(int(text)) if re.fullmatch(r"[0-9]{1,18}", text) else None
+
+
+def _is_count(value: object, limit: int) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < limit
+
+
+class Cable:
+    """WebSocketBroadcaster, and the eight channels."""
+
+    def __init__(
+        self,
+        *,
+        rooms: Rooms,
+        messages: MessageService,
+        shapes: Shapes,
+        signer: Signer,
+        presence: PresenceMap,
+        typing: TypingMap,
+        jobs: Jobs,
+        max_sockets: int,
+    ) -> None:
+        self._rooms, self._messages, self._shapes, self._signer = rooms, messages, shapes, signer
+        self.presence, self.typing, self._jobs = presence, typing, jobs
+        self._max_sockets = max_sockets
+        self._sockets = 0
+        self._streams: dict[str, dict[Subscription, None]] = {}
+        self._dirty: list[Connection] = []
+        self._flushing = False
+        self._closings = 0  # grows with every forced closing
+        self.connections: dict[ConnectionId, Connection] = {}
+        self.broadcasts = self.frames = self.slow = 0
+
+    # Broadcasting: plain functions, called after a commit.
+
+    def broadcast(
+        self, stream: str, payload: str | Mapping[str, object], *, appends: MessageId | None = None
+    ) -> int:
+        listeners = self._streams.get(stream, {})
+        self.broadcasts += 1
+        if not listeners:
+            return 0
+        encoded = compact(payload).encode()
+        frames: dict[str, bytes] = {}
+        for subscription in listeners:
+            frame = frames.get(subscription.identifier)
+            if frame is None:
+                frame = frames[subscription.identifier] = subscription.frame(encoded)
+            subscription.deliver(frame, appends)
+        self.frames += len(listeners)
+        self._flush_soon()
+        return len(listeners)
+
+    def disconnect_user(self, user_id: UserId, *, reconnect: bool) -> None:
+        self._disconnect(lambda each: each.user_id == user_id, "remote", reconnect=reconnect)
+
+    def disconnect_session(self, session_id: SessionId) -> None:
+        self._disconnect(lambda each: each.session_id == session_id, "remote", reconnect=False)
+
+    def disconnect_others(self, user_id: UserId, session_id: SessionId) -> None:
+        """Closes a person's sockets but for those of one session: their password changed."""
+        self._disconnect(
+            lambda each: each.user_id == user_id and each.session_id != session_id,
+            "remote",
+            reconnect=False,
+        )
+
+    def disconnect_everybody(self) -> None:
+        """Tells all clients to come back: the server stops."""
+        self._disconnect(lambda _: True, "server_restart", reconnect=True)
+
+    def _disconnect(
+        self, chosen: Callable[[Connection], bool], reason: str, *, reconnect: bool
+    ) -> None:
+        self._closings += 1
+        goodbye = {"type": "disconnect", "reason": reason, "reconnect": reconnect}
+        for connection in [each for each in self.connections.values() if chosen(each)]:
+            connection.send(text_frame(compact(goodbye).encode()))
+            connection.flush(time.monotonic())
+            self._detach(connection)
+            self._jobs.spawn("cable_close", connection.socket.close(code=1000))
+
+    def _flush_soon(self) -> None:
+        if not self._flushing:
+            self._flushing = True
+            asyncio.get_running_loop().call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._flushing = False
+        now = time.monotonic()
+        dirty = self._dirty.copy()
+        self._dirty.clear()
+        for connection in dirty:
+            if not connection.flush(now):
+                self._cut_off(connection)
+
+    def _cut_off(self, connection: Connection) -> None:
+        """Ends a reader that is too slow; its client comes back and catches up."""
+        self.slow += 1
+        LOG.info("cable_slow", extra={"fields": {"user_id": connection.user_id}})
+        self._detach(connection)
+        connection.transport.write(_CLOSE_1013)
+        connection.transport.close()
+        asyncio.get_running_loop().call_later(STALLED_SECONDS, connection.transport.abort)
+
+    def beat(self) -> None:
+        """The ping of every three seconds, one frame for all; and the end of stalled readers."""
+        now = time.monotonic()
+        ping = text_frame(compact({"type": "ping", "message": int(time.time())}).encode())
+        for connection in list(self.connections.values()):
+            if connection.is_stalled(now):
+                self._cut_off(connection)
+            else:
+                connection.send(ping)
+        self._flush_soon()
+
+    # Sockets.
+
+    def admit(self) -> None:
+        """Counts a socket in. Raises CableFull."""
+        if self._sockets >= self._max_sockets:
+            raise CableFull
+        self._sockets += 1
+
+    async def serve(
+        self,
+        socket: web.WebSocketResponse,
+        transport: asyncio.Transport,
+        who: Callable[[], Awaitable[Viewer | None]],
+    ) -> None:
+        """Lives as long as an admitted socket does. `who` reads the session anew."""
+        connection = Connection(socket, transport, self._dirty)
+        try:
+            viewer = await self._authenticated(who)
+            if viewer is None:
+                LOG.info("ws_unauthorized")
+                goodbye = {"type": "disconnect", "reason": "unauthorized", "reconnect": False}
+                await socket.send_str(compact(goodbye))
+                await socket.close(code=1000)
+                return
+            self._welcome(connection, viewer)
+            async for message in socket:
+                if connection.state is ConnectionState.CLOSED:
+                    break
+                if message.type is WSMsgType.TEXT:
+                    await self._jobs.attempt("cable", self._obey(connection, message.data))
+        finally:
+            self._sockets -= 1
+            self._detach(connection)
+
+    async def _authenticated(self, who: Callable[[], Awaitable[Viewer | None]]) -> Viewer | None:
+        """The session's person; read again if anybody was signed out while we were reading."""
+        while True:
+            closings = self._closings
+            viewer = await who()
+            if viewer is None or closings == self._closings:
+                return viewer
+
+    def _welcome(self, connection: Connection, viewer: Viewer) -> None:
+        connection.user_id, connection.name = viewer.id, viewer.user.name
+        connection.session_id = viewer.session.id
+        connection.move_to(ConnectionState.AUTHENTICATED)
+        self.connections[connection.id] = connection
+        connection.send(text_frame(b'{"type":"welcome"}'))
+        self._flush_soon()
+
+    def _detach(self, connection: Connection) -> None:
+        """Ends all of a connection's subscriptions: no frame reaches it afterwards."""
+        self.connections.pop(connection.id, None)
+        if connection.state is not ConnectionState.CLOSED:
+            connection.move_to(ConnectionState.CLOSED)
+        for subscription in list(connection.subscriptions.values()):
+            self._end(subscription)
+
+    async def _obey(self, connection: Connection, text: str) -> None:
+        match _json_object(text):
+            case {"command": "subscribe", "identifier": str(identifier)}:
+                await self._subscribe(connection, identifier)
+            case {"command": "unsubscribe", "identifier": str(identifier)}:
+                if identifier in connection.subscriptions:
+                    self._end(connection.subscriptions[identifier])
+            case {"command": "message", "identifier": str(identifier), "data": str(data)} if (
+                identifier in connection.subscriptions
+            ):
+                await self._act(connection.subscriptions[identifier], _json_object(data))
+            case _:
+                LOG.debug("cable_ignored", extra={"fields": {"user_id": connection.user_id}})
+        self._flush_soon()
+
+    # Channels.
+
+    async def _subscribe(self, connection: Connection, identifier: str) -> None:
+        params = _json_object(identifier)
+        is_known = params.get("channel") in _CHANNELS
+        is_short = len(identifier.encode("utf-8", "replace")) <= _IDENTIFIER_LIMIT
+        if identifier in connection.subscriptions or not is_known or not is_short:
+            LOG.debug("cable_ignored", extra={"fields": {"user_id": connection.user_id}})
+            return
+        is_full = len(connection.subscriptions) >= _SUBSCRIPTIONS_LIMIT
+        wanted = None if is_full else await self._stream_for(connection.user_id, params)
+        stream, room_id = wanted or ("", RoomId(0))
+        subscription = Subscription(connection, identifier, params["channel"], stream, room_id)
+        if connection.state is ConnectionState.CLOSED:
+            return
+        if wanted is None:
+            subscription.typed("reject_subscription")
+            return
+        connection.move_to(ConnectionState.SUBSCRIBED)
+        connection.subscriptions[identifier] = subscription
+        self._streams.setdefault(stream, {})[subscription] = None
+        subscription.typed("confirm_subscription")
+        if subscription.channel == "PresenceChannel":
+            await self._present(subscription)
+
+    async def _stream_for(
+        self, user_id: UserId, params: Mapping[str, Any]
+    ) -> tuple[str, RoomId] | None:
+        """The stream and room of a subscription somebody may have now; else None."""
+        match params["channel"]:
+            case "HeartbeatChannel":
+                return "heartbeat", RoomId(0)
+            case "ReadRoomsChannel":
+                return f"user_{user_id}_reads", RoomId(0)
+            case "UnreadRoomsChannel":
+                return f"user_{user_id}_unreads", RoomId(0)
+            case "Turbo::StreamsChannel":
+                name = self._signer.stream_name(params.get("signed_stream_name"))
+                return (name, RoomId(0)) if name in ("rooms", f"user_{user_id}:rooms") else None
+            case "RoomMessagesChannel":
+                name = self._signer.stream_name(params.get("signed_stream_name")) or ""
+                found = _MESSAGES_STREAM.fullmatch(name)
+                room_id = RoomId(int(found[1])) if found else None
+                return await self._room_stream(user_id, room_id, "room_{}:messages")
+            case channel:
+                return await self._room_stream(user_id, _room_id_in(params), _CHANNELS[channel])
+
+    async def _room_stream(
+        self, user_id: UserId, room_id: RoomId | None, stream: str
+    ) -> tuple[str, RoomId] | None:
+        if room_id is None:
+            return None
+        try:
+            membership = await self._rooms.membership(user_id, room_id)
+        except RoomNotFound:
+            return None
+        return stream.format(membership.room_id), membership.room_id
+
+    def _end(self, subscription: Subscription) -> None:
+        """Takes a subscription out, running its channel's leave code."""
+        connection, room_id = subscription.connection, subscription.room_id
+        connection.subscriptions.pop(subscription.identifier, None)
+        listeners = self._streams.get(subscription.stream, {})
+        listeners.pop(subscription, None)
+        if not listeners:
+            self._streams.pop(subscription.stream, None)
+        if subscription.channel == "PresenceChannel":
+            self.presence.leave(room_id, connection.user_id, subscription)
+        if subscription.channel == "TypingNotificationsChannel" and not any(
+            each.connection.user_id == connection.user_id for each in listeners
+        ):
+            self.stopped_typing(room_id, connection.user_id, connection.name)
+
+    async def _act(self, subscription: Subscription, data: Mapping[str, Any]) -> None:
+        connection, room_id = subscription.connection, subscription.room_id
+        match subscription.channel, data.get("action"):
+            case "PresenceChannel", "present":
+                await self._present(subscription)
+            case "PresenceChannel", "refresh":
+                self.presence.enter(room_id, connection.user_id, subscription)
+            case "PresenceChannel", "absent":
+                self.presence.leave(room_id, connection.user_id, subscription)
+            case "TypingNotificationsChannel", "start":
+                if self.typing.start(room_id, connection.user_id):
+                    self._tell_typing("start", room_id, connection.user_id, connection.name)
+            case "TypingNotificationsChannel", "stop":
+                self.typing.stop(room_id, connection.user_id)
+                self._tell_typing("stop", room_id, connection.user_id, connection.name)
+            case "RoomMessagesChannel", "catch_up":
+                await self._catch_up(subscription, data)
+            case _:
+                LOG.debug("cable_ignored", extra={"fields": {"user_id": connection.user_id}})
+
+    async def _present(self, subscription: Subscription) -> None:
+        user_id, room_id = subscription.connection.user_id, subscription.room_id
+        self.presence.enter(room_id, user_id, subscription)
+        await self._rooms.read_by(user_id, room_id)
+        self.broadcast(f"user_{user_id}_reads", {"room_id": room_id})
+
+    def _tell_typing(self, action: str, room_id: RoomId, user_id: UserId, name: str) -> None:
+        payload = {"action": action, "user": {"id": user_id, "name": name}}
+        self.broadcast(f"typing_notifications:{room_id}", payload)
+
+    def stopped_typing(self, room_id: RoomId, user_id: UserId, name: str) -> None:
+        """Tells the others, if they think this person types."""
+        if self.typing.stop(room_id, user_id):
+            self._tell_typing("stop", room_id, user_id, name)
+
+    async def _catch_up(self, subscription: Subscription, data: Mapping[str, Any]) -> None:
+        last_seen, since = data.get("last_seen_message_id") or 0, data.get("since")
+        if not _is_count(last_seen, 10**18) or not _is_count(since, 10**15):
+            LOG.info("cable_catch_up_refused")
+            return
+        subscription.hold()
+        try:
+            missed = await self._messages.get_messages_since(
+                subscription.connection.user_id,
+                subscription.room_id,
+                MessageId(last_seen),
+                since,
+            )
+            for payload in self._caught_up(subscription, MessageId(last_seen), missed):
+                subscription.connection.send(subscription.frame(compact(payload).encode()))
+        except RoomNotFound:
+            self._end(subscription)
+        finally:
+            subscription.release()
+
+    def _caught_up(
+        self, subscription: Subscription, last_seen: MessageId, news: CatchUp
+    ) -> Iterator[str | Json]:
+        """The frames of a catch-up, in their order (Gap #2)."""
+        missed = [each for each in news.missed if not subscription.was_appended_live(each.id)]
+        element = partial(self._shapes.message_element, room_name=news.room_name)
+        for start in range(0, len(missed), PAGE_SIZE):
+            markup = "".join(map(element, missed[start : start + PAGE_SIZE]))
+            yield turbo("append", f"messages_room_{subscription.room_id}", markup)
+        for message in news.changed:
+            yield turbo("replace", f"message_{message.client_message_id}", element(message))
+        for stone in news.removed:
+            yield turbo("remove", f"message_{stone.client_message_id}")
+        if news.is_too_much:
+            yield '<turbo-stream action="refresh"></turbo-stream>'
+        newest = max((last_seen, subscription.live_to, *(each.id for each in missed)))
+        subscription.caught_to = max((subscription.caught_to, *(each.id for each in missed)))
+        yield {
+            "action": "caught_up",
+            "last_seen_message_id": newest,
+            "server_time_ms": milliseconds(news.at),
+            "reset": news.is_too_much,
+        }
+
+
+# === 20. ops ==================================================================
+# What the operator sees, and what runs beside the requests: one JSON object a
+# line, background jobs that are held and awaited, and the few numbers of /up.
+#
+# Owns      -
+# Uses      config, errors, types, db
+# Raises    -
+# ==============================================================================
+
+_SECRET_WORDS: Final = re.compile(
+    "passw|email|secret|token|_key|crypt|salt|certificate|otp|ssn|cvv|cvc|endpoint|body"
+)
+_SECRET_PATHS: Final = re.compile(
+    r"(?<=/rooms/)([0-9]+/[0-9]+-[^/]+)|(?<=/join/)[^/]+|(?<=/session/transfers/)[^/]+"
+    r"|(?<=/users/)[^/]+(?=/avatar)|(?<=/qr_code/)[^/]+"
+)
+_SECRET_VALUES: Final = re.compile(r"(?<=[?&])(bot_key|q|email_address)=[^&]*")
+
+
+def masked_path(path: str) -> str:
+    """A path and query as logs may show them: no key, code, token or search."""
+    shown = _SECRET_PATHS.sub(lambda found: _masked(found[0]), path)
+    return _SECRET_VALUES.sub(r"\1=[FILTERED]", shown)
+
+
+def _masked(part: str) -> str:
+    room, mark, _ = part.partition("/")
+    return f"{room}/[FILTERED]" if mark else "[FILTERED]"
+
+
+class JsonLines(logging.Formatter):
+    """A log record as one JSON object, with whatever might be a secret filtered."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, object] = {
+            "ts": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "event": record.getMessage(),
+        }
+        given: dict[str, object] = record.__dict__.get("fields", {})
+        line |= {
+            name: "[FILTERED]" if _SECRET_WORDS.search(name) else value
+            for name, value in given.items()
+        }
+        if record.exc_info:
+            line["trace"] = self.formatException(record.exc_info)
+        return json.dumps(line, ensure_ascii=False, default=str)
+
+
+def log_to_stdout(level: int) -> None:
+    """Sends our log, and what libraries warn of, to standard output."""
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(JsonLines())
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(logging.WARNING)
+    LOG.setLevel(level)
+
+
+class BackgroundJobs:
+    """Jobs: tasks that are held until they end, and whose failures are one log line."""
+
+    def __init__(self) -> None:
+        self._running: set[asyncio.Task[bool]] = set()
+
+    def spawn(self, name: str, work: Coroutine[object, object, object]) -> None:
+        task = asyncio.get_running_loop().create_task(self.attempt(name, work), name=name)
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+
+    async def attempt(self, name: str, work: Coroutine[object, object, object]) -> bool:
+        try:
+            await work
+        except Exception:
+            LOG.exception("job_failed", extra={"fields": {"job": name}})
+            return False
+        return True
+
+    def every(
+        self, seconds: float, name: str, work: Callable[[], Coroutine[object, object, object]]
+    ) -> None:
+        """Runs `work` again and again, until the stop."""
+
+        async def forever() -> None:
+            while True:
+                await asyncio.sleep(seconds)
+                await self.attempt(name, work())
+
+        self.spawn(name, forever())
+
+    async def finish(self, seconds: float) -> None:
+        """Ends what repeats, gives the rest some time, then cancels it."""
+        repeating = [task for task in self._running if task.get_name().startswith("every_")]
+        for task in repeating:
+            task.cancel()
+        rest = self._running.difference(repeating)
+        if rest:
+            _, late = await asyncio.wait(rest, timeout=seconds)
+            for task in late:
+                task.cancel()
+        await asyncio.gather(*repeating, *rest, return_exceptions=True)
+
+
+def _answers(tx: ReadTx) -> None:
+    one(tx, "SELECT 1")
+
+
+def _commits(tx: WriteTx, at: Timestamp) -> None:
+    del tx, at
+
+
+async def is_healthy(db: Database, seconds: float) -> bool:
+    """Whether a reader and the writer both answer in time."""
+    try:
+        async with asyncio.timeout(seconds):
+            await db.read(_answers)
+            await db.write(_commits)
+    except (StorageError, TimeoutError):
+        return False
+    return True
+
+
+# === 21. assets ===============================================================
+# The built client, the sounds, the pictures. They lie beside this file, in the
+# clone and in the executable alike. Every build has one digest, and its folder
+# name is that digest, so that a browser may keep what is in it for ever.
+#
+# Owns      -
+# Uses      types, users
+# Raises    -
+# ==============================================================================
+
+_HERE: Final = Path(__file__).resolve().parent
+_FOREVER: Final = "public, max-age=31536000, immutable"
+_MONTH: Final = "public, max-age=2592000"
+_HALF_HOUR: Final = "public, max-age=1800, stale-while-revalidate=604800"
+_MEDIA_TYPES: Final = {
+    ".js": "text/javascript; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".svg": "image/svg+xml",
+    ".json": "application/json; charset=utf-8",
+    ".png": "image/png",
+    ".html": "text/html; charset=utf-8",
+}
+_AVATAR_COLOURS: Final = (
+    "#AF2E1B", "#CC6324", "#3B4B59", "#BFA07A", "#ED8008", "#ED3F1C", "#BF1B1B", "#736B1E",
+    "#D07B53", "#736356", "#AD1D1D", "#BF7C2A", "#C09C6F", "#698F9C", "#7C956B", "#5D618F",
+    "#3B3633", "#67695E",
+)  # fmt: skip
+_ROBOT: Final = (
+    '<rect width="512" height="512" rx="50" fill="#9a9a9a"/>'
+    '<g fill="#f4f4f2"><rect x="146" y="176" width="220" height="176" rx="44"/>'
+    '<rect x="244" y="112" width="24" height="64"/><circle cx="256" cy="104" r="26"/>'
+    '<rect x="100" y="226" width="32" height="76" rx="16"/>'
+    '<rect x="380" y="226" width="32" height="76" rx="16"/>'
+    '<path d="M166 392h180a40 40 0 0 1 40 40v80H126v-80a40 40 0 0 1 40-40z"/></g>'
+    '<g fill="#5c5c5c"><circle cx="210" cy="250" r="26"/><circle cx="302" cy="250" r="26"/>'
+    '<rect x="204" y="302" width="104" height="18" rx="9"/></g>'
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Asset:
+    """One file of the client, as bytes; `zipped` is the same, gzipped, if that is how it lies."""
+
+    media_type: str
+    plain: bytes | None
+    zipped: bytes | None
+
+    def for_browser(self, accepts: str) -> tuple[bytes, str | None]:
+        """The bytes and their Content-Encoding for a browser that accepts so much."""
+        if self.zipped is not None and ("gzip" in accepts or self.plain is None):
+            if "gzip" in accepts:
+                return self.zipped, "gzip"
+            return gzip.decompress(self.zipped), None
+        return self.plain or b"", None
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """The built client: its digest, and its files by name."""
+
+    digest: str
+    files: Mapping[str, Asset]
+
+    def url(self, name: str) -> str:
+        """Where a browser gets a file of this build."""
+        return f"/assets/{self.digest}/{name}"
+
+
+def load_bundle(folder: Path = _HERE / "static_bundle" / "dist") -> Bundle:
+    """The client as it lies on disk, read into memory once (it is about a megabyte)."""
+    files: dict[str, Asset] = {}
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            name = path.relative_to(folder).as_posix()
+            data = path.read_bytes()
+            digest.update(name.encode() + data)
+            is_zipped = name.endswith(".gz")
+            name = name.removesuffix(".gz")
+            media_type = _MEDIA_TYPES.get(Path(name).suffix, "application/octet-stream")
+            files[name] = (
+                Asset(media_type, None, data) if is_zipped else Asset(media_type, data, None)
+            )
+    return Bundle(digest.hexdigest()[:16], files)
+
+
+def serve_asset(bundle: Bundle, path: str, accepts: str) -> web.Response | None:
+    """A file of the client: for ever under the build's digest, for a month without it."""
+    folder, _, rest = path.partition("/")
+    name, keep = (rest, _FOREVER) if folder == bundle.digest else (path, _MONTH)
+    asset = bundle.files.get(name)
+    if asset is None:
+        return None
+    body, encoding = asset.for_browser(accepts)
+    headers = {"Content-Type": asset.media_type, "Cache-Control": keep, "Vary": "Accept-Encoding"}
+    if encoding:
+        headers["Content-Encoding"] = encoding
+    return web.Response(body=body, headers=headers)
+
+
+def serve_service_worker(bundle: Bundle, accepts: str) -> web.Response | None:
+    """The service worker, at the one address whose scope is the whole site."""
+    response = serve_asset(bundle, "service_worker.js", accepts)
+    if response is not None:
+        response.headers["Cache-Control"] = "no-cache"
+        response.headers["Service-Worker-Allowed"] = "/"
+    return response
+
+
+def sound_file(name: str) -> Path | None:
+    """The MP3 of this name, which may hold letters, digits and underscores only."""
+    path = _HERE / "sounds" / f"{name}.mp3"
+    return path if re.fullmatch(r"[A-Za-z0-9_]{1,40}", name) and path.is_file() else None
+
+
+def serve_sound(path: Path) -> web.StreamResponse:
+    """A sound, with byte ranges: browsers refuse to play without."""
+    headers = {"Content-Type": "audio/mpeg", "Cache-Control": _MONTH}
+    return web.FileResponse(path, headers=headers)
+
+
+def serve_logo(bundle: Bundle, *, small: bool, etag: str | None) -> web.Response:
+    """Campfire's own mark, 512 pixels square, or 192."""
+    asset = bundle.files.get("logo-192.png" if small else "logo-512.png")
+    body = asset.plain if asset and asset.plain else b""
+    headers = {
+        "Content-Type": "image/png",
+        "Cache-Control": "public, max-age=300, stale-while-revalidate=604800",
+        "ETag": f'"{hashlib.sha256(body).hexdigest()[:20]}"',
+    }
+    if etag == headers["ETag"]:
+        return web.Response(status=304, headers=headers)
+    return web.Response(body=body, headers=headers)
+
+
+def avatar_svg(user: User) -> str:
+    """Somebody's picture: initials on the colour of their id; bots share one face."""
+    colour = _AVATAR_COLOURS[zlib.crc32(str(user.id).encode()) % len(_AVATAR_COLOURS)]
+    letters = initials(user.name) or "?"
+    squeeze = ' textLength="85%" lengthAdjust="spacingAndGlyphs"' if letters[2:] else ""
+    words = (
+        f'<rect width="512" height="512" rx="50" fill="{colour}"/>'
+        '<text x="50%" y="50%" dy=".355em" fill="#fff" text-anchor="middle" font-size="230"'
+        ' font-weight="800" letter-spacing="-5"'
+        " font-family=\"-apple-system, BlinkMacSystemFont, Aptos, Roboto, 'Segoe UI',"
+        f' Helvetica, Arial, sans-serif"{squeeze}>{escape(letters)}</text>'
+    )
+    drawing = _ROBOT if user.role is Role.BOT else words
+    return f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 512 512">{drawing}</svg>'
+
+
+def serve_avatar(user: User, etag: str | None) -> web.Response:
+    """Somebody's picture, or 304 when the browser has it."""
+    headers = {
+        "Content-Type": "image/svg+xml",
+        "Cache-Control": _HALF_HOUR,
+        "ETag": f'"{user.id}-{user.updated_at}"',
+    }
+    if etag == headers["ETag"]:
+        return web.Response(status=304, headers=headers)
+    return web.Response(text=avatar_svg(user), headers=headers)
+
+
+# === 22. web ==================================================================
+# The door. Every route names its audience, so that none can be forgotten; the
+# guard asks in one look at the database who is there, in the order: banned
+# address, session, CSRF. Bodies are read and checked here and nowhere else.
+#
+# Owns      -
+# Uses      config, errors, types, db, signing, users, rooms, messages, auth,
+#           shapes, ws, ops, assets
+# Raises    Unauthenticated, Forbidden, BannedAddress, InvalidCsrfToken, BadRequest,
+#           PayloadTooLarge, UnsupportedMediaType, ValidationFailed
+# ==============================================================================
+
+_SAFE_METHODS: Final = frozenset(("GET", "HEAD"))
+_ID: Final = re.compile(r"[0-9]{1,18}")
+
+
+@dataclass(frozen=True, slots=True)
+class Campfire:
+    """The running program: what handlers work with."""
+
+    config: Config
+    db: Database
+    signer: Signer
+    auth: Auth
+    users: Users
+    rooms: Rooms
+    messages: Messages
+    cable: Cable
+    shapes: Shapes
+    jobs: BackgroundJobs
+    bundle: Bundle
+    vapid_public_key: str
+    started_at: float  # on the monotonic clock
+
+
+CAMPFIRE: Final = web.AppKey("campfire", Campfire)
+VIEWER_ID: Final = web.RequestKey("viewer_id", int)
+
+Handler = Callable[[web.Request, Viewer], Awaitable[web.StreamResponse]]
+PublicHandler = Callable[[web.Request, Viewer | None], Awaitable[web.StreamResponse]]
+Guarded = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Where a request comes from and what it takes us for, behind trusted proxies."""
+
+    ip: str
+    scheme: str
+    host: str
+    base_url: str  # absolute, without a slash at the end
+
+
+CALLER: Final = web.RequestKey("caller", Caller)
+
+
+def _is_trusted(address: str, config: Config) -> bool:
+    try:
+        ip = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    return any(ip in network for network in config.trusted_proxies)
+
+
+def _client_ip(peer: str, forwarded: str, config: Config) -> str:
+    """The first address from the right that is not a proxy of ours."""
+    hops = [hop.strip() for hop in forwarded.split(",") if hop.strip()]
+    for hop in reversed(hops):
+        if _is_trusted(hop, config):
+            continue
+        try:
+            return str(ipaddress.ip_address(hop))
+        except ValueError:
+            return peer
+    return hops[0] if hops else peer
+
+
+def caller_of(request: web.Request) -> Caller:
+    """Who calls, from the peer's address or what a trusted proxy says of it."""
+    if CALLER in request:
+        return request[CALLER]
+    config = request.app[CAMPFIRE].config
+    peer, scheme, host = request.remote or "", request.scheme, request.host
+    ip = peer
+    if _is_trusted(peer, config):
+        ip = _client_ip(peer, request.headers.get("X-Forwarded-For", ""), config)
+        scheme = request.headers.get("X-Forwarded-Proto", scheme).split(",")[0].strip()
+        host = request.headers.get("X-Forwarded-Host", host).split(",")[0].strip()
+    scheme = "https" if scheme.lower() in ("https", "wss") else "http"
+    caller = Caller(ip, scheme, host, f"{scheme}://{config.domain or host}")
+    request[CALLER] = caller
+    return caller
+
+
+def is_secure(request: web.Request) -> bool:
+    """Whether cookies are Secure and HSTS is sent."""
+    return caller_of(request).scheme == "https" and not request.app[CAMPFIRE].config.disable_ssl
+
+
+def user_agent_of(request: web.Request) -> str:
+    """The browser's name for itself, as text that can be stored."""
+    return request.headers.get("User-Agent", "").encode("utf-8", "replace").decode()
+
+
+def _origin_host(origin: str) -> str | None:
+    """host:port of an http(s) origin, with the default port implied."""
+    found = re.fullmatch(r"(https?)://([^/@?#\\\s]+)", origin.lower())
+    if found is None:
+        return None
+    port = ":443" if found[1] == "https" else ":80"
+    return found[2].removesuffix(port)
+
+
+def is_allowed_origin(origin: str, request: web.Request) -> bool:
+    """Whether a page of this origin may talk to us with its visitor's cookies."""
+    config, caller = request.app[CAMPFIRE].config, caller_of(request)
+    host = _origin_host(origin)
+    if host is None:
+        return False
+    own = caller.host.lower().removesuffix(":443" if origin.lower().startswith("https") else ":80")
+    domain = (config.domain or "").lower()
+    return host in {own, domain} or origin.lower().rstrip("/") in config.allowed_origins
+
+
+def csrf_nonce_of(request: web.Request) -> str | None:
+    """The value of the browser's CSRF cookie, if it has one."""
+    return request.cookies.get("_campfire_csrf") or None
+
+
+def _check_csrf(request: web.Request) -> None:
+    nonce, origin = csrf_nonce_of(request), request.headers.get("Origin")
+    expected = request.app[CAMPFIRE].signer.csrf_token(nonce) if nonce else ""
+    given = request.headers.get("X-CSRF-Token", "").encode("utf-8", "replace")
+    is_good = (
+        nonce is not None
+        and hmac.compare_digest(expected.encode(), given)
+        and request.headers.get("Sec-Fetch-Site", "same-origin") == "same-origin"
+        and (origin is None or is_allowed_origin(origin, request))
+    )
+    if not is_good:
+        LOG.warning("csrf_rejected", extra={"fields": {"ip": caller_of(request).ip}})
+        raise InvalidCsrfToken
+
+
+async def arrive(request: web.Request) -> Viewer | None:
+    """Who sends this request. Raises BannedAddress, InvalidCsrfToken."""
+    campfire, caller = request.app[CAMPFIRE], caller_of(request)
+    is_safe = request.method in _SAFE_METHODS
+    cookie = request.cookies.get("session_token", "")
+    if is_safe and not cookie:
+        return None
+    found = await campfire.auth.arrive(caller.ip, cookie)
+    if found.is_banned and not is_safe:
+        LOG.warning("banned_request", extra={"fields": {"ip": caller.ip}})
+        raise BannedAddress
+    if not is_safe:
+        _check_csrf(request)
+    if found.viewer is not None:
+        request[VIEWER_ID] = found.viewer.id
+        _keep_fresh(campfire, found.viewer.session, caller.ip, user_agent_of(request))
+    return found.viewer
+
+
+def _keep_fresh(campfire: Campfire, session: Session, ip: str, user_agent: str) -> None:
+    if time.time() * SECOND - session.last_active_at > SESSION_REFRESH:
+        campfire.jobs.spawn("refresh_session", campfire.auth.refresh(session, ip, user_agent))
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A method, a path, a handler behind its guard, and who may come in."""
+
+    method: str
+    path: str
+    handler: Guarded
+    audience: Literal["public", "signed_in", "administrators"]
+
+
+def public(method: str, path: str, handler: PublicHandler) -> Route:
+    """A route for anybody; the handler gets the viewer, if there is one."""
+
+    async def guarded(request: web.Request) -> web.StreamResponse:
+        return await handler(request, await arrive(request))
+
+    return Route(method, path, guarded, "public")
+
+
+def signed_in(method: str, path: str, handler: Handler) -> Route:
+    """A route for people who are signed in."""
+
+    async def guarded(request: web.Request) -> web.StreamResponse:
+        viewer = await arrive(request)
+        if viewer is None:
+            raise Unauthenticated
+        return await handler(request, viewer)
+
+    return Route(method, path, guarded, "signed_in")
+
+
+def administrators(method: str, path: str, handler: Handler) -> Route:
+    """A route for administrators."""
+
+    async def guarded(request: web.Request) -> web.StreamResponse:
+        viewer = await arrive(request)
+        if viewer is None:
+            raise Unauthenticated
+        if not viewer.user.is_administrator:
+            raise Forbidden
+        return await handler(request, viewer)
+
+    return Route(method, path, guarded, "administrators")
+
+
+def answer(
+    data: object, status: int = 200, headers: Mapping[str, str] | None = None
+) -> web.Response:
+    """JSON that nobody keeps."""
+    return web.Response(
+        text=compact(data),
+        status=status,
+        content_type="application/json",
+        charset="utf-8",
+        headers={"Cache-Control": "no-store", **(headers or {})},
+    )
+
+
+def nothing() -> web.Response:
+    """204."""
+    return web.Response(status=204, headers={"Cache-Control": "no-store"})
+
+
+def set_cookie(
+    request: web.Request, response: web.StreamResponse, name: str, value: str, seconds: int
+) -> None:
+    """A cookie of ours; only `last_room` may be read by scripts."""
+    response.set_cookie(
+        name,
+        value,
+        max_age=seconds,
+        path="/",
+        samesite="Lax",
+        secure=is_secure(request),
+        httponly=name != "last_room",
+    )
+
+
+def remember_room(request: web.Request, response: web.StreamResponse, room_id: RoomId) -> None:
+    """Notes where to come back to."""
+    set_cookie(request, response, "last_room", str(room_id), TWENTY_YEARS)
+
+
+def id_in(request: web.Request, name: str) -> int:
+    """An id in the path: at most 18 decimal digits, as the route demands."""
+    return int(request.match_info[name])
+
+
+def number_in(query: Mapping[str, str], name: str) -> int | None:
+    """A number in the query; anything else counts as not given."""
+    text = query.get(name, "")
+    return int(text) if _ID.fullmatch(text) else None
+
+
+def page_in(query: Mapping[str, str]) -> int:
+    """The page asked for, from 1; bad values are 1."""
+    return min(max(number_in(query, "page") or 1, 1), 1_000_000)
+
+
+async def read_json(request: web.Request) -> Json:
+    """The body, a JSON object; none counts as an empty one.
+
+    Raises UnsupportedMediaType, PayloadTooLarge, BadRequest.
+    """
+    if not request.can_read_body:
+        return {}
+    if request.content_type != "application/json":
+        raise UnsupportedMediaType
+    try:
+        async with asyncio.timeout(request.app[CAMPFIRE].config.read_timeout):
+            text = (await request.read()).decode()
+        found = json.loads(text) if text.strip() else {}
+        if "\\ud" in text.lower():  # half a surrogate pair is no text, and cannot be stored
+            found = json.loads(json.dumps(found, ensure_ascii=False).encode("utf-8", "replace"))
+    except web.HTTPRequestEntityTooLarge as error:
+        raise PayloadTooLarge from error
+    except (ValueError, RecursionError, TimeoutError) as error:
+        raise BadRequest from error
+    if not isinstance(found, dict):
+        raise BadRequest
+    return found
+
+
+def text_in(body: Mapping[str, object], name: str) -> str:
+    """A text; missing and null count as blank. Raises ValidationFailed."""
+    value = body.get(name)
+    if value is None:
+        return ""
+    if not isinstance(value, str) or "\0" in value:
+        raise ValidationFailed({name: ["is invalid"]})
+    return value
+
+
+def optional_text_in(body: Mapping[str, object], name: str) -> str | None:
+    """A text; None when missing or null. Raises ValidationFailed."""
+    return None if body.get(name) is None else text_in(body, name)
+
+
+def _is_id(value: object) -> bool:
+    return (isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 10**18) or (
+        isinstance(value, str) and _ID.fullmatch(value) is not None
+    )
+
+
+def user_ids_in(
+    body: Mapping[str, object], default: list[UserId] | None = None
+) -> list[UserId] | None:
+    """`user_ids`, or `default` when there are none; None when it is not a list of ids."""
+    given = body.get("user_ids", default)
+    if not isinstance(given, list) or not all(map(_is_id, given)):
+        return None
+    return [UserId(int(each)) for each in given]
+
+
+# === 23. pages ================================================================
+# What a browser gets when it opens an address: one HTML page for all of them,
+# with everything the screen needs inside, so that the first paint asks nothing
+# more. The same object is the answer of /api/boot when the client moves on.
+#
+# Owns      -
+# Uses      config, errors, types, text, users, memberships, history, auth,
+#           shapes, web
+# Raises    NotFound, Forbidden
+# ==============================================================================
+
+_ROOM_IS_GONE: Final = "Room not found or inaccessible"
+_RETURN_SECONDS: Final = 3600
+_FLASH_SECONDS: Final = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """An address somebody opens."""
+
+    path: str
+    query: Mapping[str, str]
+    viewer: Viewer | None
+    last_room: RoomId | None
+    base_url: str
+    flash: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A screen and what it shows."""
+
+    name: str
+    data: Json = field(default_factory=dict)
+    params: Json = field(default_factory=dict)
+    status: int = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Redirect:
+    """Another address, perhaps with a word of why; `return_to` comes back here after sign-in."""
+
+    to: str
+    alert: str | None = None
+    return_to: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """One look at the database for one page."""
+
+    tx: ReadTx
+    visit: Visit
+    shapes: Shapes
+    at: Timestamp
+
+    @property
+    def viewer(self) -> Viewer:
+        """Who looks; on a page for people there is always somebody."""
+        if self.visit.viewer is None:
+            raise Unauthenticated
+        return self.visit.viewer
+
+    def sidebar(self) -> Json:
+        """What stands beside the screen."""
+        return self.shapes.sidebar(sidebar_of(self.tx, self.viewer.user), self.viewer.user)
+
+
+Screen = Callable[[Look, Mapping[str, str]], Page | Redirect]
+
+
+def room_data(look: Look, room_id: RoomId, message_id: MessageId | None) -> Json:
+    """A room with a page of its messages. Raises RoomNotFound."""
+    viewer = look.viewer.user
+    view = view_of(look.tx, viewer.id, room_id)
+    page = page_around(look.tx, room_id, message_id)
+    return {
+        "room": look.shapes.room(view, viewer),
+        "messages": look.shapes.page(page, viewer, look.visit.base_url),
+        "loaded_at_ms": milliseconds(look.at),
+    }
+
+
+def _home(look: Look, _: Mapping[str, str]) -> Page | Redirect:
+    room_id = last_room_of(look.tx, look.viewer.id, look.visit.last_room)
+    if room_id is None:
+        return Page("welcome", {"sidebar": look.sidebar()})
+    return Redirect(f"/rooms/{room_id}")
+
+
+def _first_run(look: Look, _: Mapping[str, str]) -> Page | Redirect:
+    return Redirect("/") if is_set_up(look.tx) else Page("first_run")
+
+
+def _sign_in(look: Look, _: Mapping[str, str]) -> Page | Redirect:
+    return Page("sign_in") if is_set_up(look.tx) else Redirect("/first_run")
+
+
+def _transfer(look: Look, found: Mapping[str, str]) -> Page | Redirect:
+    del look
+    return Page("transfer", params={"id": found["transfer"]})
+
+
+def _join_page(look: Look, found: Mapping[str, str]) -> Page | Redirect:
+    if look.visit.viewer is not None:
+        return Redirect("/")
+    account = account_of(look.tx)
+    if account is None or not hmac.compare_digest(
+        account.join_code.encode(), found["join_code"].encode("utf-8", "replace")
+    ):
+        raise NotFound
+    return Page("join", {"join_code": found["join_code"]}, {"join_code": found["join_code"]})
+
+
+def _newest_room(look: Look, _: Mapping[str, str]) -> Page | Redirect:
+    ids = [each.room_id for each in memberships_of(look.tx, look.viewer.id)]
+    return Redirect(f"/rooms/{max(ids)}" if ids else "/")
+
+
+def _room(look: Look, found: Mapping[str, str]) -> Page | Redirect:
+    room_id = RoomId(int(found["room_id"]))
+    message_id = MessageId(int(found["message_id"])) if found.get("message_id") else None
+    try:
+        data = room_data(look, room_id, message_id)
+    except RoomNotFound:
+        return Redirect("/", alert=_ROOM_IS_GONE)
+    params: Json = {"room_id": room_id, "message_id": message_id}
+    return Page("room", {**data, "sidebar": look.sidebar()}, params)
+
+
+def _message(look: Look, found: Mapping[str, str]) -> Page | Redirect:
+    room_id = RoomId(int(found["room_id"])) if "room_id" in found else None
+    message_id = MessageId(int(found["message_id"]))
+    return Redirect(path_of_message(look.tx, look.viewer.id, message_id, room_id))
+
+
+def _new_room(look: Look, found: Mapping[str, str]) -> Page | Redirect:
+    if not may_create_rooms(look.tx, look.viewer.user):
+        raise Forbidden
+    users = look.shapes.users(active_users(look.tx), look.viewer.user)
+    data: Json = {"users": users, "default_name": "New room", "can_create": True}
+    return Page("room_new", data, {"type": found["type"].removesuffix("s")})
+
+
+def _new_ping(look: Look, _: Mapping[str, str]) -> Page | Redirect:
+    return Page("direct_new", {"sidebar": look.sidebar()})
+
+
+def _shared_room(look: Look, found: Mapping[str, str]) -> Page | Redirect:
+    room_id = RoomId(int(found["room_id"]))
+    try:
+        membership_of(look.tx, look.viewer.id, room_id)
+    except RoomNotFound:
+        return Redirect("/", alert=_ROOM_IS_GONE)
+    return Redirect(f"/rooms/{room_id}")
+
+
+def _edit_room(look: Look, found: Mapping[str, str]) -> Page | Redirect:
+    room_id, wants = RoomId(int(found["room_id"])), found["type"].removesuffix("s")
+    try:
+        members = members_of(look.tx, look.viewer.id, room_id)
+    except RoomNotFound:
+        return Redirect("/", alert=_ROOM_IS_GONE)
+    is_direct = members.view.room.type is RoomType.DIRECT
+    if is_direct != (wants == "direct"):
+        return Redirect("/", alert=_ROOM_IS_GONE)
+    params: Json = {"room_id": room_id, "type": wants}
+    if is_direct:
+        room = look.shapes.room(members.view, look.viewer.user)
+        return Page("direct_edit", {"room": room}, params)
+    return Page("room_edit", look.shapes.members(members, look.viewer.user), params)
+
+
+def _sidebar_page(look: Look, _: Mapping[str, str]) -> Page | Redirect:
+    return Page("sidebar", {"sidebar": look.sidebar()})
+
+
+_PEOPLE: Final = "people"
+_ANYONE: Final = "anyone"
+_PAGES: Final[tuple[tuple[str, str, Screen], ...]] = (
+    ("/", _PEOPLE, _home),
+    ("/first_run", _ANYONE, _first_run),
+    ("/session/new", _ANYONE, _sign_in),
+    ("/session/transfers/{transfer}", _ANYONE, _transfer),
+    ("/join/{join_code}", _ANYONE, _join_page),
+    ("/rooms", _PEOPLE, _newest_room),
+    ("/rooms/opens", _PEOPLE, _newest_room),
+    ("/rooms/closeds", _PEOPLE, _newest_room),
+    ("/rooms/directs", _PEOPLE, _newest_room),
+    ("/rooms/{room_id}", _PEOPLE, _room),
+    ("/rooms/{room_id}/@{message_id}", _PEOPLE, _room),
+    ("/rooms/{room_id}/messages/{message_id}", _PEOPLE, _message),
+    ("/messages/{message_id}", _PEOPLE, _message),
+    ("/rooms/{type:opens|closeds}/new", _PEOPLE, _new_room),
+    ("/rooms/directs/new", _PEOPLE, _new_ping),
+    ("/rooms/{type:opens|closeds|directs}/{room_id}", _PEOPLE, _shared_room),
+    ("/rooms/{type:opens|closeds|directs}/{room_id}/edit", _PEOPLE, _edit_room),
+    ("/users/me/sidebar", _PEOPLE, _sidebar_page),
+)
+PAGE_PATHS: Final = tuple(path for path, _, _ in _PAGES)
+
+
+def _as_pattern(path: str) -> re.Pattern[str]:
+    """The regular expression of a path: `{x_id}` is digits, `{x:a|b}` its own, others a word."""
+
+    def part(found: re.Match[str]) -> str:
+        inside = found[2] or ("[0-9]{1,18}" if found[1].endswith("_id") else "[^/]+")
+        return f"(?P<{found[1]}>{inside})"
+
+    return re.compile(re.sub(r"\{(\w+)(?::([^{}]*))?\}", part, path))
+
+
+_SCREENS: Final = tuple((_as_pattern(path), audience, screen) for path, audience, screen in _PAGES)
+
+
+def _screen_at(path: str) -> tuple[Screen, str, Mapping[str, str]] | None:
+    for pattern, audience, screen in _SCREENS:
+        if found := pattern.fullmatch(path):
+            return screen, audience, found.groupdict()
+    return None
+
+
+def error_page(error: CampfireError) -> Page:
+    """The screen that says what went wrong."""
+    return Page("error", {"message": error.says, "code": error.code}, status=error.status)
+
+
+def _open(look: Look) -> Page | Redirect:
+    found = _screen_at(look.visit.path)
+    if found is None:
+        raise NotFound
+    screen, audience, given = found
+    if look.visit.viewer is None and audience == _PEOPLE:
+        query = f"?{urlencode(look.visit.query)}" if look.visit.query else ""
+        return Redirect("/session/new", return_to=look.visit.path + query)
+    return screen(look, given)
+
+
+def _account_json(look: Look) -> Json | None:
+    account = account_of(look.tx)
+    if account is None:
+        return None
+    if look.visit.viewer is None:
+        return {"name": account.name, "logo_url": logo_url(account)}
+    may = may_create_rooms(look.tx, look.visit.viewer.user)
+    return look.shapes.account(account, look.visit.base_url, can_create_rooms=may)
+
+
+def _help_json(look: Look, page: Page) -> Json | None:
+    person = first_administrator(look.tx) if page.name in ("sign_in", "join") else None
+    return {"name": person.name, "email_address": person.email_address} if person else None
+
+
+def _boot_json(look: Look, page: Page, campfire: Campfire) -> Json:
+    viewer, signer = look.visit.viewer, campfire.signer
+    person = viewer and look.shapes.user(viewer.user, viewer.user)
+    return {
+        "page": page.name,
+        "status": page.status,
+        "params": page.params,
+        "account": _account_json(look),
+        "current_user": person,
+        "vapid_public_key": campfire.vapid_public_key,
+        "version": campfire.config.version,
+        "features": FEATURES,
+        "cable_url": "/cable",
+        "streams": viewer
+        and {
+            "rooms": signer.stream("rooms"),
+            "user_rooms": signer.stream(f"user_{viewer.id}:rooms"),
+        },
+        "last_room_id": viewer and last_room_of(look.tx, viewer.id, look.visit.last_room),
+        "server_time_ms": milliseconds(look.at),
+        "flash": {
+            "notice": look.visit.flash.get("notice"),
+            "alert": look.visit.flash.get("alert"),
+        },
+        "help_contact": _help_json(look, page),
+        "sounds": [sound_json(SOUNDS[name]) for name in sorted(SOUNDS)] if viewer else [],
+        "data": page.data,
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A page ready to be sent, or where to go instead."""
+
+    boot: Json
+    redirect: Redirect | None
+    custom_styles: str
+
+
+def open_page(tx: ReadTx, campfire: Campfire, visit: Visit, at: Timestamp) -> Opened:
+    """What somebody sees at an address, from one snapshot; refusals become the error screen."""
+    look = Look(tx, visit, campfire.shapes, at)
+    try:
+        found = _open(look)
+    except CampfireError as error:
+        found = error_page(error)
+    if isinstance(found, Redirect):
+        return Opened({}, found, "")
+    account = account_of(tx)
+    styles = account.custom_styles if account and "plain" not in visit.query else ""
+    return Opened(_boot_json(look, found, campfire), None, styles)
+
+
+def _visit_of(request: web.Request, viewer: Viewer | None, address: str) -> Visit:
+    signer, parts = request.app[CAMPFIRE].signer, urlsplit(address)
+    remembered = number_in(request.cookies, "last_room")
+    return Visit(
+        path=unquote(parts.path, errors="replace") or "/",
+        query=dict(parse_qsl(parts.query, keep_blank_values=True, errors="replace")),
+        viewer=viewer,
+        last_room=RoomId(remembered) if remembered else None,
+        base_url=caller_of(request).base_url,
+        flash=signer.cookie_value(request.cookies.get("flash", ""), time.time()),
+    )
+
+
+async def open_address(request: web.Request, viewer: Viewer | None, address: str) -> Opened:
+    """What this browser sees at an address."""
+    campfire = request.app[CAMPFIRE]
+    visit = _visit_of(request, viewer, address)
+    return await campfire.db.read(open_page, campfire, visit, campfire.db.settled_at())
+
+
+async def room_with_page(
+    request: web.Request, viewer: Viewer, room_id: RoomId, message_id: MessageId | None
+) -> Json:
+    """A room and a page of it, as the room's screen has them. Raises RoomNotFound."""
+    campfire = request.app[CAMPFIRE]
+    visit, at = _visit_of(request, viewer, request.path), campfire.db.settled_at()
+    return await campfire.db.read(
+        lambda tx: room_data(Look(tx, visit, campfire.shapes, at), room_id, message_id)
+    )
+
+
+def dress(
+    request: web.Request, response: web.StreamResponse, nonce: str, redirect: Redirect | None
+) -> None:
+    """The cookies that go with a page or a redirect."""
+    signer = request.app[CAMPFIRE].signer
+    if csrf_nonce_of(request) is None:
+        set_cookie(request, response, "_campfire_csrf", nonce, TWENTY_YEARS)
+    if redirect is None:
+        if "flash" in request.cookies:
+            response.del_cookie("flash", path="/")
+        return
+    if redirect.alert:
+        value = signer.cookie({"alert": redirect.alert}, _FLASH_SECONDS, time.time())
+        set_cookie(request, response, "flash", value, _FLASH_SECONDS)
+    if redirect.return_to:
+        value = signer.cookie({"to": redirect.return_to}, _RETURN_SECONDS, time.time())
+        set_cookie(request, response, "return_to", value, _RETURN_SECONDS)
+
+
+def return_to_in(request: web.Request) -> str:
+    """Where to go after signing in: a path of this site, or home."""
+    signer = request.app[CAMPFIRE].signer
+    to = signer.cookie_value(request.cookies.get("return_to", ""), time.time()).get("to", "/")
+    return to if isinstance(to, str) and re.fullmatch(r"/(?![/\\])[^\\\s]*", to) else "/"
+
+
+def error_boot(campfire: Campfire, error: CampfireError) -> Json:
+    """The boot object of an error screen for which the database is not asked."""
+    page = error_page(error)
+    return {
+        **dict.fromkeys(("account", "current_user", "streams", "last_room_id", "help_contact")),
+        "page": page.name,
+        "status": page.status,
+        "params": page.params,
+        "csrf_token": "",
+        "vapid_public_key": campfire.vapid_public_key,
+        "version": campfire.config.version,
+        "features": FEATURES,
+        "cable_url": "/cable",
+        "server_time_ms": milliseconds(campfire.db.settled_at()),
+        "flash": {"notice": None, "alert": None},
+        "sounds": [],
+        "data": page.data,
+    }
+
+
+# === 24. documents ============================================================
+# The one HTML page: a head, an empty root, and the boot object as inert JSON.
+# No inline script and no eval, so that the policy can forbid both.
+#
+# Owns      -
+# Uses      shapes, assets, web
+# Raises    -
+# ==============================================================================
+
+
+_VIEWPORT: Final = "width=device-width, initial-scale=1, interactive-widget=resizes-content"
+
+
+def _meta(name: str, content: object) -> str:
+    return f'<meta name="{name}" content="{escape(str(content))}">'
+
+
+def _boot_script(boot: Json) -> str:
+    text = compact(boot)
+    for character in "<>&\u2028\u2029":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return f'<script type="application/json" id="boot">{text}</script>'
+
+
+def _title(boot: Json) -> str:
+    match boot:
+        case {"page": "room", "data": {"room": {"display_name": str(name)}}}:
+            return name
+        case {"account": {"name": str(name)}}:
+            return name
+        case _:
+            return "Campfire"
+
+
+def index_html(boot: Json, bundle: Bundle, custom_styles: str) -> str:
+    """The one page, with everything its screen needs inside."""
+    person, params = boot["current_user"], boot["params"]
+    metas = [
+        _meta("csrf-token", boot["csrf_token"]),
+        _meta("csrf-param", "authenticity_token"),
+        _meta("action-cable-url", boot["cable_url"]),
+        _meta("vapid-public-key", boot["vapid_public_key"]),
+    ]
+    if isinstance(person, dict) and isinstance(params, dict):
+        metas += [
+            _meta("current-user-id", person["id"]),
+            _meta("current-user-name", person["name"]),
+        ]
+        if boot["page"] == "room":
+            metas.append(_meta("current-room-id", params["room_id"]))
+    styles = custom_styles.replace("</", r"<\/")
+    custom = f'<style id="custom-styles">{styles}</style>' if styles else ""
+    return f"""<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<title>{escape(_title(boot))}</title>
+{_meta("viewport", _VIEWPORT)}
+<meta name="color-scheme" content="light dark">
+<meta name="theme-color" content="#ffffff" media="(prefers-color-scheme: light)">
+<meta name="theme-color" content="#000000" media="(prefers-color-scheme: dark)">
+<meta name="apple-mobile-web-app-capable" content="yes">
+{"".join(metas)}
+<link rel="manifest" href="/webmanifest.json">
+<link rel="icon" href="/account/logo?size=small" type="image/png">
+<link rel="apple-touch-icon" href="/account/logo">
+<link rel="stylesheet" href="{bundle.url("app.css")}">
+<script type="module" src="{bundle.url("app.js")}"></script>
+{custom}
+</head>
+<body>
+<div id="root"></div>
+{_boot_script(boot)}
+</body>
+</html>
+"""
+
+
+def _policy(host: str) -> str:
+    """The Content-Security-Policy; remote styles, fonts and images are for custom styles."""
+    return (
+        "default-src 'self'; script-src 'self'; style-src 'self' 'unsafe-inline' https:; "
+        "font-src 'self' data: https:; img-src 'self' data: blob: https:; media-src 'self'; "
+        f"connect-src 'self' ws://{host} wss://{host}; worker-src 'self'; manifest-src 'self'; "
+        "frame-ancestors 'self'; base-uri 'self'; form-action 'self'; object-src 'none'"
+    )
+
+
+def html_answer(request: web.Request, boot: Json, custom_styles: str) -> web.Response:
+    """The page for this boot object, with its status."""
+    bundle = request.app[CAMPFIRE].bundle
+    status = boot["status"]
+    host = re.sub(r"[^A-Za-z0-9.:\[\]_-]", "", caller_of(request).host)
+    return web.Response(
+        text=index_html(boot, bundle, custom_styles),
+        status=status if isinstance(status, int) else 500,
+        content_type="text/html",
+        charset="utf-8",
+        headers={
+            "Cache-Control": "private, no-cache",
+            "Content-Security-Policy": _policy(host),
+        },
+    )
+
+
+# === 25. people_handlers ======================================================
+# Signing in and out, setting up, joining, and the people one can find. Each
+# handler parses, acts, and answers.
+#
+# Owns      -
+# Uses      config, errors, types, shapes, assets, web, pages
+# Raises    NotFound
+# ==============================================================================
+
+_AUTOCOMPLETE_SIZE: Final = 20
+_USERS_SIZE: Final = 500
+
+
+async def _signed_in_answer(
+    request: web.Request, user: User, redirect_to: str, token: RawToken
+) -> web.Response:
+    """201 with the person, and the cookie that signs them in from now on."""
+    shapes = request.app[CAMPFIRE].shapes
+    response = answer({"user": shapes.user(user, user), "redirect_to": redirect_to}, 201)
+    set_cookie(request, response, "session_token", token, TWENTY_YEARS)
+    response.del_cookie("return_to", path="/")
+    return response
+
+
+async def _start(request: web.Request, user: User) -> RawToken:
+    auth = request.app[CAMPFIRE].auth
+    return await auth.start_session(user.id, caller_of(request).ip, user_agent_of(request))
+
+
+async def first_run(request: web.Request, viewer: Viewer | None) -> web.Response:
+    """Sets Campfire up."""
+    del viewer
+    body = await read_json(request)
+    user = await request.app[CAMPFIRE].auth.first_run(
+        text_in(body, "name").strip(),
+        text_in(body, "email_address").strip(),
+        text_in(body, "password"),
+    )
+    return await _signed_in_answer(request, user, "/", await _start(request, user))
+
+
+async def show_session(request: web.Request, viewer: Viewer) -> web.Response:
+    """Who is signed in, and since when."""
+    user = request.app[CAMPFIRE].shapes.user(viewer.user, viewer.user)
+    return answer({"user": user, "session": session_json(viewer.session)})
+
+
+async def sign_in(request: web.Request, viewer: Viewer | None) -> web.Response:
+    """Signs somebody in with address and password."""
+    del viewer
+    body, ip = await read_json(request), caller_of(request).ip
+    email, password = text_in(body, "email_address").strip(), text_in(body, "password")
+    try:
+        user = await request.app[CAMPFIRE].auth.authenticate(email, password, ip)
+    except (InvalidCredentials, RateLimited) as error:
+        event = "rate_limited" if isinstance(error, RateLimited) else "sign_in_failed"
+        LOG.warning(event, extra={"fields": {"ip": ip}})
+        raise
+    token = await _start(request, user)
+    return await _signed_in_answer(request, user, return_to_in(request), token)
+
+
+async def sign_out(request: web.Request, viewer: Viewer) -> web.Response:
+    """Ends this session, and closes its sockets."""
+    campfire, body = request.app[CAMPFIRE], await read_json(request)
+    endpoint = optional_text_in(body, "push_subscription_endpoint")
+    await campfire.auth.end_session(viewer.session, endpoint)
+    campfire.cable.disconnect_session(viewer.session.id)
+    response = answer({"redirect_to": "/"})
+    response.del_cookie("session_token", path="/")
+    response.del_cookie("_campfire_csrf", path="/")
+    return response
+
+
+async def redeem_transfer(request: web.Request, viewer: Viewer | None) -> web.Response:
+    """Signs in whom a sign-in link names."""
+    del viewer
+    user = await request.app[CAMPFIRE].auth.transfer(request.match_info["transfer_id"])
+    return await _signed_in_answer(request, user, "/", await _start(request, user))
+
+
+async def show_invitation(request: web.Request, viewer: Viewer | None) -> web.Response:
+    """What an invitation link leads to."""
+    del viewer
+    account = await request.app[CAMPFIRE].auth.invitation(request.match_info["join_code"])
+    return answer({"account_name": account.name, "logo_url": logo_url(account)})
+
+
+async def join(request: web.Request, viewer: Viewer | None) -> web.Response:
+    """Lets somebody with the invitation link in."""
+    if viewer is not None:
+        raise AlreadySignedIn("/")
+    body = await read_json(request)
+    user = await request.app[CAMPFIRE].auth.join(
+        request.match_info["join_code"],
+        text_in(body, "name").strip(),
+        text_in(body, "email_address").strip(),
+        text_in(body, "password"),
+    )
+    return await _signed_in_answer(request, user, "/", await _start(request, user))
+
+
+async def list_users(request: web.Request, viewer: Viewer) -> web.Response:
+    """Everybody active, for the forms of rooms."""
+    page, campfire = page_in(request.query), request.app[CAMPFIRE]
+    found = await campfire.users.page(page, _USERS_SIZE)
+    more = page + 1 if len(found) > _USERS_SIZE else None
+    users = campfire.shapes.users(found[:_USERS_SIZE], viewer.user)
+    return answer({"users": users, "page": page, "next_page": more})
+
+
+async def autocomplete(request: web.Request, viewer: Viewer) -> web.Response:
+    """People whose name holds what was typed, perhaps of one room only."""
+    campfire, page = request.app[CAMPFIRE], page_in(request.query)
+    room_id = number_in(request.query, "room_id")
+    found = await campfire.users.matching(
+        request.query.get("query", ""),
+        viewer.id,
+        RoomId(room_id) if room_id else None,
+        page,
+        _AUTOCOMPLETE_SIZE,
+    )
+    shown = [campfire.shapes.suggestion(user) for user in found[:_AUTOCOMPLETE_SIZE]]
+    more = page + 1 if len(found) > _AUTOCOMPLETE_SIZE else None
+    return answer({"users": shown, "page": page, "next_page": more})
+
+
+async def show_avatar(request: web.Request, viewer: Viewer) -> web.Response:
+    """Somebody's picture."""
+    del viewer
+    campfire = request.app[CAMPFIRE]
+    user_id = campfire.signer.user_id_in_avatar_token(request.match_info["avatar_token"])
+    if user_id is None:
+        raise NotFound
+    user = await campfire.users.by_id(user_id)
+    return serve_avatar(user, request.headers.get("If-None-Match"))
+
+
+# === 26. room_handlers ========================================================
+# Rooms, messages, boosts and the socket. A handler changes something through a
+# service, and then tells the world, at once and in one place: `announce` is all
+# that follows a new message.
+#
+# Owns      -
+# Uses      config, errors, types, text, memberships, shapes, ws, web, pages
+# Raises    FeatureDisabled, OriginRefused, ValidationFailed
+# ==============================================================================
+
+
+def announce(campfire: Campfire, posted: Posted) -> None:
+    """Everything that follows a new message, in its order."""
+    message, cable = posted.message, campfire.cable
+    room_id = message.room_id
+    element = campfire.shapes.message_element(message, posted.room_name)
+    frame = turbo("append", f"messages_room_{room_id}", element)
+    cable.broadcast(f"room_{room_id}:messages", frame, appends=message.id)
+    for user_id in posted.members:
+        cable.broadcast(f"user_{user_id}_unreads", {"roomId": room_id})
+    cable.stopped_typing(room_id, message.creator.id, message.creator.name)
+
+
+def _room_element(campfire: Campfire, change: RoomChange, user_id: UserId) -> str:
+    if change.view is not None and change.room.type is RoomType.DIRECT:
+        return campfire.shapes.direct_room_element(user_id, change.room, change.view.people)
+    return campfire.shapes.shared_room_element(change.room)
+
+
+def _announce_new_room(campfire: Campfire, change: RoomChange) -> None:
+    """A room appears: an open one to everybody, the others to their members."""
+    if change.room.type is RoomType.OPEN:
+        element = campfire.shapes.shared_room_element(change.room)
+        campfire.cable.broadcast("rooms", turbo("prepend", "shared_rooms", element))
+        return
+    is_direct = change.room.type is RoomType.DIRECT
+    element = "" if is_direct else campfire.shapes.shared_room_element(change.room)
+    for user_id in {*change.kept, *change.granted}:
+        markup = _room_element(campfire, change, user_id) if is_direct else element
+        target = "direct_rooms" if is_direct else "shared_rooms"
+        campfire.cable.broadcast(f"user_{user_id}:rooms", turbo("prepend", target, markup))
+
+
+def _announce_saved_room(campfire: Campfire, change: RoomChange) -> None:
+    """A room changed: replaced where it is listed, new to some, gone for others."""
+    cable, target = campfire.cable, f"list_room_{change.room.id}"
+    element = campfire.shapes.shared_room_element(change.room)
+    replaced = turbo("replace", target, element)
+    prepended = turbo("prepend", "shared_rooms", element)
+    for user_id in change.granted:
+        cable.broadcast(f"user_{user_id}:rooms", prepended)
+    if change.room.type is RoomType.OPEN:
+        cable.broadcast("rooms", replaced)
+    else:
+        for user_id in change.kept:
+            cable.broadcast(f"user_{user_id}:rooms", replaced)
+    for user_id in change.revoked:
+        cable.broadcast(f"user_{user_id}:rooms", turbo("remove", target))
+        cable.disconnect_user(user_id, reconnect=True)
+
+
+def _room_answer(
+    request: web.Request, viewer: Viewer, change: RoomChange, status: int
+) -> web.Response:
+    shapes = request.app[CAMPFIRE].shapes
+    room = shapes.room(change.view, viewer.user) if change.view else None
+    headers = {"Location": f"/rooms/{change.room.id}"} if status == HTTPStatus.CREATED else {}
+    return answer({"room": room, "still_member": room is not None}, status, headers)
+
+
+async def list_rooms(request: web.Request, viewer: Viewer) -> web.Response:
+    """Every room the viewer belongs to."""
+    campfire = request.app[CAMPFIRE]
+    views = await campfire.rooms.all_of(viewer.id)
+    return answer({"rooms": [campfire.shapes.room(view, viewer.user) for view in views]})
+
+
+async def show_room(request: web.Request, viewer: Viewer) -> web.Response:
+    """A room with its last page, or the page around a message."""
+    room_id = RoomId(id_in(request, "room_id"))
+    number = number_in(request.query, "message_id")
+    data = await room_with_page(
+        request, viewer, room_id, MessageId(number) if number is not None else None
+    )
+    response = answer(data)
+    remember_room(request, response, room_id)
+    return response
+
+
+async def delete_room(request: web.Request, viewer: Viewer) -> web.Response:
+    """Deletes a room with everything in it."""
+    campfire = request.app[CAMPFIRE]
+    room = await campfire.rooms.delete(viewer.user, RoomId(id_in(request, "room_id")))
+    campfire.cable.broadcast("rooms", turbo("remove", f"list_room_{room.id}"))
+    return nothing()
+
+
+async def create_open_room(request: web.Request, viewer: Viewer) -> web.Response:
+    """A new room for everybody."""
+    campfire, body = request.app[CAMPFIRE], await read_json(request)
+    change = await campfire.rooms.create_open(viewer.user, text_in(body, "name"))
+    _announce_new_room(campfire, change)
+    return _room_answer(request, viewer, change, 201)
+
+
+async def save_open_room(request: web.Request, viewer: Viewer) -> web.Response:
+    """Renames a room, and opens it if it was closed."""
+    campfire, body = request.app[CAMPFIRE], await read_json(request)
+    room_id = RoomId(id_in(request, "room_id"))
+    change = await campfire.rooms.save_open(viewer.user, room_id, text_in(body, "name"))
+    _announce_saved_room(campfire, change)
+    return _room_answer(request, viewer, change, 200)
+
+
+async def create_closed_room(request: web.Request, viewer: Viewer) -> web.Response:
+    """A new room for some."""
+    campfire, body = request.app[CAMPFIRE], await read_json(request)
+    user_ids = user_ids_in(body, [])
+    change = await campfire.rooms.create_closed(viewer.user, text_in(body, "name"), user_ids)
+    _announce_new_room(campfire, change)
+    return _room_answer(request, viewer, change, 201)
+
+
+async def save_closed_room(request: web.Request, viewer: Viewer) -> web.Response:
+    """Renames a room and revises who is in it, and closes it if it was open."""
+    campfire, body = request.app[CAMPFIRE], await read_json(request)
+    room_id, user_ids = RoomId(id_in(request, "room_id")), user_ids_in(body)
+    change = await campfire.rooms.save_closed(viewer.user, room_id, text_in(body, "name"), user_ids)
+    _announce_saved_room(campfire, change)
+    return _room_answer(request, viewer, change, 200)
+
+
+async def open_ping(request: web.Request, viewer: Viewer) -> web.Response:
+    """The one ping of these people, new or found."""
+    campfire, body = request.app[CAMPFIRE], await read_json(request)
+    user_ids = user_ids_in(body, [])
+    change, is_new = await campfire.rooms.find_or_create_direct(viewer.user, user_ids)
+    _announce_new_room(campfire, change)
+    return _room_answer(request, viewer, change, 201 if is_new else 200)
+
+
+async def show_members(request: web.Request, viewer: Viewer) -> web.Response:
+    """Who is in a room and who could be."""
+    campfire = request.app[CAMPFIRE]
+    members = await campfire.rooms.members(viewer.id, RoomId(id_in(request, "room_id")))
+    return answer(campfire.shapes.members(members, viewer.user))
+
+
+async def show_involvement(request: web.Request, viewer: Viewer) -> web.Response:
+    """The viewer's notification level in a room."""
+    campfire = request.app[CAMPFIRE]
+    view = await campfire.rooms.view(viewer.id, RoomId(id_in(request, "room_id")))
+    return answer(campfire.shapes.involvement(view))
+
+
+async def save_involvement(request: web.Request, viewer: Viewer) -> web.Response:
+    """Changes the viewer's notification level in a room."""
+    campfire, body = request.app[CAMPFIRE], await read_json(request)
+    room_id, wanted = RoomId(id_in(request, "room_id")), body.get("involvement")
+    view, before = await campfire.rooms.set_involvement(viewer.user, room_id, str(wanted))
+    _announce_involvement(campfire, view, before)
+    return answer(campfire.shapes.involvement(view))
+
+
+def _announce_involvement(campfire: Campfire, view: RoomView, before: Involvement) -> None:
+    """A shared room that becomes invisible leaves one's own sidebar, and comes back."""
+    was_hidden = before is Involvement.INVISIBLE
+    is_hidden = view.membership.involvement is Involvement.INVISIBLE
+    if view.room.type is RoomType.DIRECT or was_hidden == is_hidden:
+        return
+    stream = f"user_{view.membership.user_id}:rooms"
+    if is_hidden:
+        campfire.cable.broadcast(stream, turbo("remove", f"list_room_{view.room.id}"))
+    else:
+        element = campfire.shapes.shared_room_element(view.room)
+        campfire.cable.broadcast(stream, turbo("prepend", "shared_rooms", element))
+
+
+async def show_sidebar(request: web.Request, viewer: Viewer) -> web.Response:
+    """What stands beside every room."""
+    campfire = request.app[CAMPFIRE]
+    return answer(campfire.shapes.sidebar(await campfire.rooms.sidebar(viewer.user), viewer.user))
+
+
+async def refresh_room(request: web.Request, viewer: Viewer) -> web.Response:
+    """What changed in a room since a moment, over HTTP."""
+    campfire, room_id = request.app[CAMPFIRE], RoomId(id_in(request, "room_id"))
+    since = number_in(request.query, "since")
+    if since is None or since >= 10**15:
+        raise BadRequest
+    seen = number_in(request.query, "last_seen_message_id")
+    last_seen = MessageId(seen) if seen is not None else None
+    news = await campfire.messages.news(viewer.id, room_id, since, last_seen)
+    base_url = caller_of(request).base_url
+    shape = partial(campfire.shapes.message, viewer=viewer.user, base_url=base_url)
+    return answer(
+        {
+            "messages": [shape(each) for each in news.missed],
+            "updated": [shape(each) for each in news.changed],
+            "removed": [
+                {"id": stone.message_id, "client_message_id": stone.client_message_id}
+                for stone in news.removed
+            ],
+            "reset": news.is_too_much,
+            "server_time_ms": milliseconds(news.at),
+        }
+    )
+
+
+def _page_etag(page: MessagePage) -> str:
+    facts = [
+        (
+            message.id,
+            message.updated_at,
+            message.creator.updated_at,
+            [boost.id for boost in message.boosts],
+        )
+        for message in page.messages
+    ]
+    return f'W/"{hashlib.sha256(compact(facts).encode()).hexdigest()[:24]}"'
+
+
+async def list_messages(request: web.Request, viewer: Viewer) -> web.Response:
+    """A page of a room's messages; 204 when there is nothing to show."""
+    campfire, room_id = request.app[CAMPFIRE], RoomId(id_in(request, "room_id"))
+    before, after, around = (
+        MessageId(number) if number is not None else None
+        for number in (number_in(request.query, name) for name in ("before", "after", "around"))
+    )
+    page = await campfire.messages.page(
+        viewer.user, room_id, before=before, after=after, around=around
+    )
+    if not page.messages:
+        return nothing()
+    etag = _page_etag(page)
+    if request.headers.get("If-None-Match") == etag:
+        return web.Response(status=304, headers={"ETag": etag, "Cache-Control": "no-store"})
+    shown = campfire.shapes.page(page, viewer.user, caller_of(request).base_url)
+    return answer(shown, headers={"ETag": etag})
+
+
+def _client_message_id_in(body: Mapping[str, object]) -> str | None:
+    match body.get("client_message_id"):
+        case None:
+            return None
+        case bool():
+            raise InvalidClientMessageId
+        case int(number):
+            return str(number)
+        case str(text):
+            return text
+        case _:
+            raise InvalidClientMessageId
+
+
+async def create_message(request: web.Request, viewer: Viewer) -> web.Response:
+    """Posts a message; posting it again answers with the stored one (Gap #1)."""
+    campfire, room_id = request.app[CAMPFIRE], RoomId(id_in(request, "room_id"))
+    if request.content_type == "multipart/form-data":
+        await campfire.rooms.membership(viewer.id, room_id)
+        raise FeatureDisabled("files", "File attachments are coming in v2.0")
+    body = await read_json(request)
+    draft = DraftMessage(room_id, viewer.id, _client_message_id_in(body), text_in(body, "body"))
+    posted = await campfire.messages.create_message_with_deduplication(draft)
+    if posted.fresh:
+        announce(campfire, posted)
+    base_url = caller_of(request).base_url
+    message = campfire.shapes.message(posted.message, viewer.user, base_url)
+    return answer({"message": message}, 201 if posted.fresh else 200)
+
+
+async def show_message(request: web.Request, viewer: Viewer) -> web.Response:
+    """One message; for its editors also as the editor takes it."""
+    campfire, room_id = request.app[CAMPFIRE], RoomId(id_in(request, "room_id"))
+    message_id = MessageId(id_in(request, "message_id"))
+    message = await campfire.messages.by_id(viewer.user, room_id, message_id)
+    shown = campfire.shapes.message(message, viewer.user, caller_of(request).base_url)
+    if request.query.get("edit") == "1" and can_administer(viewer.user, message.creator.id):
+        source = editable(message.body.html, campfire.shapes.mentionables(message))
+        return answer({"message": shown, "edit_html": source})
+    return answer({"message": shown})
+
+
+async def update_message(request: web.Request, viewer: Viewer) -> web.Response:
+    """Changes what a message says."""
+    campfire, room_id = request.app[CAMPFIRE], RoomId(id_in(request, "room_id"))
+    body, message_id = await read_json(request), MessageId(id_in(request, "message_id"))
+    message = await campfire.messages.update(
+        viewer.user, room_id, message_id, text_in(body, "body")
+    )
+    announce_edit(campfire, message)
+    shown = campfire.shapes.message(message, viewer.user, caller_of(request).base_url)
+    return answer({"message": shown})
+
+
+def announce_edit(campfire: Campfire, message: PersistedMessage) -> None:
+    """A message's text is replaced wherever it is shown."""
+    target = f"presentation_message_{message.client_message_id}"
+    element = campfire.shapes.presentation_element(message)
+    frame = turbo("replace", target, element, 'maintain_scroll="true" ')
+    campfire.cable.broadcast(f"room_{message.room_id}:messages", frame)
+
+
+async def delete_message(request: web.Request, viewer: Viewer) -> web.Response:
+    """Deletes a message."""
+    campfire, room_id = request.app[CAMPFIRE], RoomId(id_in(request, "room_id"))
+    message_id = MessageId(id_in(request, "message_id"))
+    announce_removal(campfire, await campfire.messages.delete(viewer.user, room_id, message_id))
+    return nothing()
+
+
+def announce_removal(campfire: Campfire, stone: Tombstone) -> None:
+    """A message disappears wherever it is shown."""
+    frame = turbo("remove", f"message_{stone.client_message_id}")
+    campfire.cable.broadcast(f"room_{stone.room_id}:messages", frame)
+
+
+async def refuse_attachment(request: web.Request, viewer: Viewer) -> web.Response:
+    """Files are v2.0."""
+    campfire, room_id = request.app[CAMPFIRE], RoomId(id_in(request, "room_id"))
+    await campfire.rooms.membership(viewer.id, room_id)
+    raise FeatureDisabled("files", "File attachments are coming in v2.0")
+
+
+async def list_boosts(request: web.Request, viewer: Viewer) -> web.Response:
+    """A message's boosts, oldest first."""
+    campfire = request.app[CAMPFIRE]
+    boosts = await campfire.messages.boosts(viewer.user, MessageId(id_in(request, "message_id")))
+    return answer({"boosts": [campfire.shapes.boost(boost) for boost in boosts]})
+
+
+async def create_boost(request: web.Request, viewer: Viewer) -> web.Response:
+    """Boosts a message."""
+    campfire, body = request.app[CAMPFIRE], await read_json(request)
+    message_id, content = MessageId(id_in(request, "message_id")), text_in(body, "content")
+    boosted = await campfire.messages.boost(viewer.user, message_id, content)
+    target = f"boosts_message_{boosted.client_message_id}"
+    element = campfire.shapes.boost_element(boosted.boost)
+    frame = turbo("append", target, element, 'maintain_scroll="true" ')
+    campfire.cable.broadcast(f"room_{boosted.room_id}:messages", frame)
+    return answer({"boost": campfire.shapes.boost(boosted.boost)}, 201)
+
+
+async def delete_boost(request: web.Request, viewer: Viewer) -> web.Response:
+    """Takes one's own boost back."""
+    campfire = request.app[CAMPFIRE]
+    message_id, boost_id = id_in(request, "message_id"), id_in(request, "boost_id")
+    boosted = await campfire.messages.unboost(viewer.user, MessageId(message_id), BoostId(boost_id))
+    frame = turbo("remove", f"boost_{boosted.boost.id}")
+    campfire.cable.broadcast(f"room_{boosted.room_id}:messages", frame)
+    return nothing()
+
+
+async def list_sounds(request: web.Request, viewer: Viewer) -> web.Response:
+    """What `/play` knows."""
+    del request, viewer
+    return answer({"sounds": [sound_json(SOUNDS[name]) for name in sorted(SOUNDS)]})
+
+
+async def open_cable(request: web.Request) -> web.StreamResponse:
+    """The socket of one tab, for as long as it lives."""
+    campfire = request.app[CAMPFIRE]
+    socket = web.WebSocketResponse(
+        protocols=("actioncable-v1-json", "actioncable-unsupported"),
+        heartbeat=25,
+        max_msg_size=FRAME_LIMIT + 1,
+        compress=False,  # it costs 92 KB a socket, and Rails negotiates none
+    )
+    if request.method != "GET" or not socket.can_prepare(request).ok:
+        raise OriginRefused
+    if not is_allowed_origin(request.headers.get("Origin", ""), request):
+        LOG.warning("ws_origin_rejected", extra={"fields": {"ip": caller_of(request).ip}})
+        raise OriginRefused
+    campfire.cable.admit()
+    await socket.prepare(request)
+    cookie, ip = request.cookies.get("session_token", ""), caller_of(request).ip
+
+    async def who() -> Viewer | None:
+        return (await campfire.auth.arrive(ip, cookie)).viewer if cookie else None
+
+    await campfire.cable.serve(socket, cast(asyncio.Transport, request.transport), who)
+    return socket
+
+
+# === 27. site_handlers ========================================================
+# Pages, the files of the client, and the few addresses that machines ask for.
+#
+# Owns      -
+# Uses      config, errors, types, shapes, ops, assets, web, pages, documents
+# Raises    NotFound
+# ==============================================================================
+
+_HEALTH_SECONDS: Final = 2
+
+
+async def show_page(request: web.Request, viewer: Viewer | None) -> web.Response:
+    """Any screen: the page, or where to go instead."""
+    found = await open_address(request, viewer, request.path_qs)
+    nonce = csrf_nonce_of(request) or secrets.token_urlsafe(32)
+    if found.redirect is not None:
+        response = web.Response(status=302, headers={"Location": found.redirect.to})
+        dress(request, response, nonce, found.redirect)
+        return response
+    campfire = request.app[CAMPFIRE]
+    boot: Json = {**found.boot, "csrf_token": campfire.signer.csrf_token(nonce)}
+    response = html_answer(request, boot, found.custom_styles)
+    dress(request, response, nonce, None)
+    if viewer is not None:
+        cookie = request.cookies["session_token"]
+        token = token_inside_rails_cookie(cookie) or cookie
+        set_cookie(request, response, "session_token", token, TWENTY_YEARS)
+    match boot:
+        case {"page": "room", "params": {"room_id": int(room_id)}}:
+            remember_room(request, response, RoomId(room_id))
+        case _:
+            pass
+    return response
+
+
+async def show_boot(request: web.Request, viewer: Viewer | None) -> web.Response:
+    """What a screen needs, for a client that moves on without loading a page."""
+    found = await open_address(request, viewer, request.query.get("path", "/"))
+    nonce = csrf_nonce_of(request) or secrets.token_urlsafe(32)
+    token = request.app[CAMPFIRE].signer.csrf_token(nonce)
+    shown: Json = {"redirect_to": found.redirect.to} if found.redirect else found.boot
+    response = answer({**shown, "csrf_token": token})
+    dress(request, response, nonce, found.redirect)
+    return response
+
+
+async def show_asset(request: web.Request, viewer: Viewer | None) -> web.StreamResponse:
+    """A file of the built client."""
+    del viewer
+    accepts = request.headers.get("Accept-Encoding", "")
+    response = serve_asset(request.app[CAMPFIRE].bundle, request.match_info["path"], accepts)
+    if response is None:
+        raise NotFound
+    return response
+
+
+async def show_service_worker(request: web.Request, viewer: Viewer | None) -> web.StreamResponse:
+    """The service worker."""
+    del viewer
+    accepts = request.headers.get("Accept-Encoding", "")
+    response = serve_service_worker(request.app[CAMPFIRE].bundle, accepts)
+    if response is None:
+        raise NotFound
+    return response
+
+
+async def show_sound(request: web.Request, viewer: Viewer | None) -> web.StreamResponse:
+    """A sound."""
+    del viewer
+    path = sound_file(request.match_info["name"])
+    if path is None:
+        raise NotFound
+    return serve_sound(path)
+
+
+async def show_logo(request: web.Request, viewer: Viewer | None) -> web.Response:
+    """The account's picture, which is Campfire's own mark."""
+    del viewer
+    small = request.query.get("size") == "small"
+    etag = request.headers.get("If-None-Match")
+    return serve_logo(request.app[CAMPFIRE].bundle, small=small, etag=etag)
+
+
+async def show_favicon(request: web.Request, viewer: Viewer | None) -> web.Response:
+    """The logo, for browsers that ask where they always asked."""
+    del request, viewer
+    return web.Response(status=302, headers={"Location": "/account/logo?size=small"})
+
+
+async def show_robots(request: web.Request, viewer: Viewer | None) -> web.Response:
+    """Nothing here is for search engines, and nothing here is public."""
+    del request, viewer
+    return web.Response(text="# A private chat: there is nothing to crawl.\n")
+
+
+async def show_health(request: web.Request) -> web.Response:
+    """Whether a reader and the writer answer within two seconds."""
+    campfire = request.app[CAMPFIRE]
+    is_up = await is_healthy(campfire.db, _HEALTH_SECONDS)
+    status, word = (200, "up") if is_up else (500, "down")
+    wants_json = request.path.endswith(".json") or "json" in request.headers.get("Accept", "")
+    if wants_json:
+        facts = {
+            "status": word,
+            "timestamp": iso(Timestamp(time.time_ns() // 1000)),
+            "version": campfire.config.version,
+            "uptime_seconds": int(time.monotonic() - campfire.started_at),
+            "websocket_connections": len(campfire.cable.connections),
+            "database": "ok" if is_up else "down",
+        }
+        return answer(facts, status)
+    colour = "green" if is_up else "red"
+    page = f'<!DOCTYPE html><html><body style="background-color: {colour}"></body></html>'
+    return web.Response(text=page, status=status, content_type="text/html", charset="utf-8")
+
+
+# === 28. app ==================================================================
+# All routes on one page, each with its audience; then the one place that turns
+# what went wrong into an answer; then how the parts are put together, started
+# and stopped.
+#
+# Owns      -
+# Uses      config, errors, db, signing, users, rooms, messages, auth, shapes,
+#           presence, ws, ops, assets, web, pages, documents, people_handlers,
+#           room_handlers, site_handlers
+# Raises    -
+# ==============================================================================
+
+REQUEST_ID: Final = web.RequestKey("request_id", str)
+_ERROR_CODES: Final = {404: NotFound, 413: PayloadTooLarge, 400: BadRequest}
+_SHUTDOWN_SECONDS: Final = 10
+_JOB_SECONDS: Final = 7
+
+ROUTES: Final = (
+    *(public("GET", path, show_page) for path in PAGE_PATHS),
+    public("GET", "/api/boot", show_boot),
+    public("POST", "/api/first_run", first_run),
+    signed_in("GET", "/api/session", show_session),
+    public("POST", "/api/session", sign_in),
+    signed_in("DELETE", "/api/session", sign_out),
+    public("PUT", "/api/session/transfers/{transfer}", redeem_transfer),
+    public("GET", "/api/join/{join_code}", show_invitation),
+    public("POST", "/api/join/{join_code}", join),
+    signed_in("GET", "/api/users", list_users),
+    signed_in("GET", "/api/users/me/sidebar", show_sidebar),
+    signed_in("GET", "/api/autocompletable/users", autocomplete),
+    signed_in("GET", "/api/rooms", list_rooms),
+    signed_in("POST", "/api/rooms/opens", create_open_room),
+    signed_in("PUT", "/api/rooms/opens/{room_id}", save_open_room),
+    signed_in("POST", "/api/rooms/closeds", create_closed_room),
+    signed_in("PUT", "/api/rooms/closeds/{room_id}", save_closed_room),
+    signed_in("POST", "/api/rooms/directs", open_ping),
+    signed_in("GET", "/api/rooms/{room_id}", show_room),
+    signed_in("DELETE", "/api/rooms/{room_id}", delete_room),
+    signed_in("GET", "/api/rooms/{room_id}/members", show_members),
+    signed_in("GET", "/api/rooms/{room_id}/involvement", show_involvement),
+    signed_in("PUT", "/api/rooms/{room_id}/involvement", save_involvement),
+    signed_in("GET", "/api/rooms/{room_id}/refresh", refresh_room),
+    signed_in("GET", "/api/rooms/{room_id}/messages", list_messages),
+    signed_in("POST", "/api/rooms/{room_id}/messages", create_message),
+    signed_in("GET", "/api/rooms/{room_id}/messages/{message_id}", show_message),
+    signed_in("PUT", "/api/rooms/{room_id}/messages/{message_id}", update_message),
+    signed_in("DELETE", "/api/rooms/{room_id}/messages/{message_id}", delete_message),
+    signed_in("POST", "/api/rooms/{room_id}/attachments", refuse_attachment),
+    signed_in("GET", "/api/messages/{message_id}/boosts", list_boosts),
+    signed_in("POST", "/api/messages/{message_id}/boosts", create_boost),
+    signed_in("DELETE", "/api/messages/{message_id}/boosts/{boost_id}", delete_boost),
+    signed_in("GET", "/api/sounds", list_sounds),
+    signed_in("GET", "/users/{avatar_token}/avatar", show_avatar),
+    public("GET", "/account/logo", show_logo),
+    public("GET", "/assets/{path:.+}", show_asset),
+    public("GET", "/sounds/{name}.mp3", show_sound),
+    public("GET", "/service-worker", show_service_worker),
+    public("GET", "/service-worker.js", show_service_worker),
+    public("GET", "/favicon.ico", show_favicon),
+    public("GET", "/robots.txt", show_robots),
+    Route("GET", "/up", show_health, "public"),
+    Route("GET", "/up.json", show_health, "public"),
+    Route("*", "/cable", open_cable, "public"),
+)
+
+_SECURITY_HEADERS: Final = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "SAMEORIGIN",
+    "X-XSS-Protection": "0",
+    "X-Permitted-Cross-Domain-Policies": "none",
+    "Referrer-Policy": "strict-origin-when-cross-origin",
+    "Server": "Campfire",
+}
+
+
+def _with_ids(path: str) -> str:
+    return re.sub(r"\{(\w+_id)\}", r"{\1:[0-9]{1,18}}", path)
+
+
+def add_routes(app: web.Application) -> None:
+    """All routes; PATCH is as good as PUT, and `.json` after an API path is ignored."""
+    for route in ROUTES:
+        paths = [_with_ids(route.path)]
+        if route.path.startswith("/api/"):
+            paths.append(paths[0] + ".json")
+        methods = ("PUT", "PATCH") if route.method == "PUT" else (route.method,)
+        for path, method in product(paths, methods):
+            if method == "GET":
+                app.router.add_get(path, route.handler, allow_head=True)
+            else:
+                app.router.add_route(method, path, route.handler)
+
+
+def _router_error(error: web.HTTPException) -> CampfireError:
+    if isinstance(error, web.HTTPMethodNotAllowed):
+        return MethodNotAllowed(", ".join(sorted(error.allowed_methods)))
+    return _ERROR_CODES.get(error.status, BadRequest)()
+
+
+def _error_headers(error: CampfireError) -> dict[str, str]:
+    match error:
+        case RateLimited():
+            return {"Retry-After": str(error.retry_after)}
+        case DatabaseBusy():
+            return {"Retry-After": "1"}
+        case MethodNotAllowed():
+            return {"Allow": error.allow}
+        case _:
+            return {}
+
+
+def error_answer(request: web.Request, error: CampfireError) -> web.Response:
+    """The refusal in the form of the route: JSON, a line of text, or the error screen."""
+    campfire, headers = request.app[CAMPFIRE], _error_headers(error)
+    if request.path.startswith("/cable"):
+        return web.Response(text=error.says, status=error.status, headers=headers)
+    if request.path.startswith("/api/") or request.method not in ("GET", "HEAD"):
+        shape = {"code": error.code, "message": error.says, **error.details()}
+        return answer({"error": shape}, error.status, headers)
+    response = html_answer(request, error_boot(campfire, error), "")
+    response.headers.update(headers)
+    return response
+
+
+def _https_address(request: web.Request) -> str | None:
+    """Where a plain request belongs when https is forced."""
+    config, caller = request.app[CAMPFIRE].config, caller_of(request)
+    is_exempt = request.path in ("/up", "/up.json", "/metrics")
+    if not config.force_ssl or caller.scheme == "https" or is_exempt:
+        return None
+    return f"https://{config.domain or caller.host}{request.path_qs}"
+
+
+def _dress_answer(request: web.Request, response: web.StreamResponse) -> None:
+    config = request.app[CAMPFIRE].config
+    response.headers.update(_SECURITY_HEADERS)
+    response.headers["X-Version"] = config.version
+    response.headers["X-Rev"] = config.revision
+    response.headers["X-Request-Id"] = request[REQUEST_ID]
+    if is_secure(request):
+        hsts = "max-age=63072000; includeSubDomains"
+        response.headers["Strict-Transport-Security"] = hsts
+
+
+def _log_answer(request: web.Request, status: int, started: float) -> None:
+    if request.path.startswith("/up"):
+        return
+    fields = {
+        "request_id": request[REQUEST_ID],
+        "method": request.method,
+        "path": masked_path(request.path_qs),
+        "status": status,
+        "ms": round((time.perf_counter() - started) * 1000, 1),
+        "ip": caller_of(request).ip,
+        "user_id": request.get(VIEWER_ID),
+    }
+    LOG.info("request", extra={"fields": fields})
+
+
+def _request_id(request: web.Request) -> str:
+    given = request.headers.get("X-Request-Id", "")
+    return given if re.fullmatch(r"[A-Za-z0-9-]{1,255}", given) else str(uuid.uuid4())
+
+
+@web.middleware
+async def answer_errors(request: web.Request, handler: Guarded) -> web.StreamResponse:
+    """The answer, whatever happens: a refusal in words, a bug as "Something went wrong."."""
+    started = time.perf_counter()
+    request[REQUEST_ID] = _request_id(request)
+    response: web.StreamResponse
+    try:
+        if address := _https_address(request):
+            response = web.Response(status=301, headers={"Location": address})
+        else:
+            response = await handler(request)
+    except CampfireError as error:
+        response = error_answer(request, error)
+    except web.HTTPException as error:
+        response = error_answer(request, _router_error(error))
+    except Exception:
+        fields = {"request_id": request[REQUEST_ID], "path": masked_path(request.path)}
+        LOG.exception("request_failed", extra={"fields": fields})
+        response = error_answer(request, CampfireError())
+    if not response.prepared:
+        _dress_answer(request, response)
+    _log_answer(request, response.status, started)
+    return response
+
+
+def _fresh_secrets() -> dict[str, str]:
+    """A root key, and a VAPID pair as Rails prints it (RFC 8292: P-256)."""
+    from cryptography.hazmat.primitives.asymmetric import ec  # noqa: PLC0415 - first start only
+    from cryptography.hazmat.primitives.serialization import (  # noqa: PLC0415 - as above
+        Encoding,
+        PublicFormat,
+    )
+
+    private = ec.generate_private_key(ec.SECP256R1())
+    scalar = private.private_numbers().private_value.to_bytes(32, "big")
+    point = private.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+    return {
+        "secret_key_base": secrets.token_hex(64),
+        "vapid_private_key": base64.urlsafe_b64encode(scalar).decode().rstrip("="),
+        "vapid_public_key": base64.urlsafe_b64encode(point).decode().rstrip("="),
+    }
+
+
+async def load_secrets(db: Database, config: Config) -> dict[str, str]:
+    """The secrets: from the environment, else stored, else made now and stored."""
+    names = ("secret_key_base", "vapid_private_key", "vapid_public_key")
+    known = await db.read(stored_secrets, names)
+    if len(known) < len(names):
+        known = await db.write(keep_secrets, _fresh_secrets())
+    if config.secret_key_base:
+        known["secret_key_base"] = config.secret_key_base
+    if config.vapid_keys:
+        known["vapid_public_key"], known["vapid_private_key"] = config.vapid_keys
+    return known
+
+
+def assemble(config: Config, db: Database, known: Mapping[str, str]) -> Campfire:
+    """The parts, put together over an open database."""
+    signer, jobs = Signer(known["secret_key_base"]), BackgroundJobs()
+    presence, typing = PresenceMap(time.monotonic), TypingMap(time.monotonic)
+    rooms, shapes = Rooms(db), Shapes(signer)
+    messages = Messages(db, signer, presence)
+    cable = Cable(
+        rooms=rooms,
+        messages=messages,
+        shapes=shapes,
+        signer=signer,
+        presence=presence,
+        typing=typing,
+        jobs=jobs,
+        max_sockets=config.max_sockets,
+    )
+    return Campfire(
+        config=config,
+        db=db,
+        signer=signer,
+        auth=Auth(db, signer, TryLimiter(time.monotonic), config.bcrypt_cost),
+        users=Users(db),
+        rooms=rooms,
+        messages=messages,
+        cable=cable,
+        shapes=shapes,
+        jobs=jobs,
+        bundle=load_bundle(),
+        vapid_public_key=known["vapid_public_key"],
+        started_at=time.monotonic(),
+    )
+
+
+async def _sweep_memory(campfire: Campfire) -> None:
+    campfire.cable.presence.sweep()
+    campfire.cable.typing.sweep()
+
+
+async def _sweep_database(campfire: Campfire) -> None:
+    await campfire.db.write(sweep_tombstones)
+    await campfire.db.write(sweep_transfers)
+
+
+async def _beat(campfire: Campfire) -> None:
+    campfire.cable.beat()
+
+
+def start_sweepers(campfire: Campfire) -> None:
+    """The ping of all sockets, and the two sweepers."""
+    campfire.jobs.every(PING_SECONDS, "every_beat", partial(_beat, campfire))
+    campfire.jobs.every(SWEEP_SECONDS, "every_sweep", partial(_sweep_memory, campfire))
+    campfire.jobs.every(3600, "every_hour", partial(_sweep_database, campfire))
+
+
+def build_app(campfire: Campfire) -> web.Application:
+    """The application that serves this Campfire."""
+    app = web.Application(middlewares=[answer_errors], client_max_size=REQUEST_LIMIT)
+    app[CAMPFIRE] = campfire
+    add_routes(app)
+    return app
+
+
+async def listen(campfire: Campfire) -> tuple[web.AppRunner, str]:
+    """A running server and its address. The port is free to choose when it is 0."""
+    config = campfire.config
+    runner = web.AppRunner(
+        build_app(campfire),
+        access_log=None,
+        keepalive_timeout=config.idle_timeout,
+        shutdown_timeout=_SHUTDOWN_SECONDS,
+        max_line_size=16_384,
+        max_field_size=16_384,
+    )
+    await runner.setup()
+    context = None
+    if config.tls_files:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.load_cert_chain(*config.tls_files)
+    site = web.TCPSite(runner, config.host, config.port, ssl_context=context, backlog=1024)
+    await site.start()
+    port = runner.addresses[0][1]
+    host = f"[{config.host}]" if ":" in config.host else config.host
+    return runner, f"{'https' if context else 'http'}://{host}:{port}"
+
+
+async def stop(campfire: Campfire, runner: web.AppRunner) -> None:
+    """Says goodbye to every tab, finishes what was begun, and closes the file."""
+    for site in list(runner.sites):
+        await site.stop()
+    campfire.cable.disconnect_everybody()
+    await runner.cleanup()
+    await campfire.jobs.finish(_JOB_SECONDS)
+    await campfire.db.close()
+
+
+# === 29. cli ==================================================================
+# The commands. Exit codes: 0 success, 1 failure with one line on stderr, 2 wrong
+# usage, 3 the database cannot be used.
+#
+# Owns      -
+# Uses      config, errors, db, signing, auth, ops, app
+# Raises    -
+# ==============================================================================
+
+_FLAGS: Final = {
+    "db": "CAMPFIRE_DB",
+    "host": "HOST",
+    "port": "PORT",
+    "domain": "TLS_DOMAIN",
+    "disable_ssl": "DISABLE_SSL",
+    "force_ssl": "FORCE_SSL",
+    "tls_cert": "TLS_CERT_FILE",
+    "tls_key": "TLS_KEY_FILE",
+    "trusted_proxies": "TRUSTED_PROXIES",
+    "log_level": "LOG_LEVEL",
+}
+
+
+def _clock() -> int:
+    return time.time_ns() // 1000
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+async def _serve(config: Config, _: argparse.Namespace) -> None:
+    log_to_stdout(config.log_level)
+    db = Database(config.database, _clock)
+    await db.open()
+    try:
+        campfire = assemble(config, db, await load_secrets(db, config))
+        runner, address = await listen(campfire)
+    except BaseException:
+        await db.close()
+        raise
+    start_sweepers(campfire)
+    LOG.info("started", extra={"fields": {"sqlite": sqlite3.sqlite_version}})
+    gc.freeze()  # what lives as long as the program needs no looking at
+    _say(f"Listening on {address}")
+    await _until_told_to_stop()
+    await stop(campfire, runner)
+
+
+async def _until_told_to_stop() -> None:
+    """Waits for SIGTERM or SIGINT; a second one ends the program at once."""
+    told, loop = asyncio.Event(), asyncio.get_running_loop()
+
+    def tell() -> None:
+        if told.is_set():
+            os._exit(1)
+        told.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, tell)
+    await told.wait()
+
+
+def _password_for(options: argparse.Namespace) -> str:
+    """The password from the flag, standard input, the environment, or two equal answers."""
+    if options.password is not None:
+        return str(options.password)
+    if options.password_stdin:
+        return sys.stdin.readline().rstrip("\n")
+    if given := os.environ.get("CAMPFIRE_ADMIN_PASSWORD"):
+        return given
+    first = getpass.getpass("Password: ")
+    if first != getpass.getpass("Again: "):
+        raise ValidationFailed({"password": ["is not the same twice"]})
+    return first
+
+
+async def _create_admin(config: Config, options: argparse.Namespace) -> None:
+    password = _password_for(options)
+    db = Database(config.database, _clock)
+    await db.open(is_server=False)
+    try:
+        known = await load_secrets(db, config)
+        limiter = TryLimiter(time.monotonic)
+        auth = Auth(db, Signer(known["secret_key_base"]), limiter, config.bcrypt_cost)
+        user = await auth.create_administrator(
+            options.name.strip(), options.email.strip(), password
+        )
+    finally:
+        await db.close()
+    _say(f"{user.name} is an administrator and can sign in as {user.email_address}.")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("campfire", description="Campfire: a group chat in one file.")
+    parser.add_argument("--version", action="version", version=_version_line())
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    serve = commands.add_parser("serve", help="listen for browsers", allow_abbrev=False)
+    serve.set_defaults(run=_serve)
+    for flag in ("host", "port", "domain", "tls-cert", "tls-key", "trusted-proxies", "log-level"):
+        serve.add_argument(f"--{flag}", metavar=flag.replace("-", "_").upper())
+    serve.add_argument("--disable-ssl", action="store_const", const="1")
+    serve.add_argument("--force-ssl", action="store_const", const="1")
+    admin = commands.add_parser(
+        "create-admin", help="create or promote an administrator", allow_abbrev=False
+    )
+    admin.set_defaults(run=_create_admin)
+    admin.add_argument("--email", required=True)
+    admin.add_argument("--name", required=True)
+    given = admin.add_mutually_exclusive_group()
+    given.add_argument("--password")
+    given.add_argument("--password-stdin", action="store_true")
+    for command in (serve, admin):
+        command.add_argument("--db", metavar="PATH", help="the database file")
+    return parser
+
+
+def _version_line() -> str:
+    revision = os.environ.get("GIT_REVISION") or "unreleased"
+    return f"campfire {os.environ.get('APP_VERSION') or VERSION} ({revision})"
+
+
+def _in_one_line(error: CampfireError) -> str:
+    if isinstance(error, ValidationFailed):
+        return "; ".join(f"{name} {' and '.join(says)}" for name, says in error.fields.items())
+    return str(error) or error.says
+
+
+def main() -> int:
+    """Runs the command in `sys.argv`; its exit code."""
+    parser = _parser()
+    options = parser.parse_args()
+    if options.command is None:
+        parser.print_help()
+        return 2
+    given = {name: getattr(options, flag, None) for flag, name in _FLAGS.items()}
+    settings = {**os.environ, **{name: value for name, value in given.items() if value}}
+    try:
+        asyncio.run(options.run(config_from(settings), options))
+    except ConfigError as error:
+        code, line = 2, str(error)
+    except DatabaseUnusable as error:
+        code, line = 3, str(error)
+    except CampfireError as error:
+        code, line = 1, _in_one_line(error)
+    except OSError as error:
+        code, line = 1, f"cannot listen: {error}"
+    else:
+        return 0
+    sys.stderr.write(f"campfire: {line}\n")
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())
