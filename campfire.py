@@ -15,24 +15,25 @@ name of a section is a word you can search for ("# === 10." jumps there).
    9. signing          signatures, stream names, cookies, tokens
   10. users            people and bots
   11. memberships      who is in which room; sidebar; unread
-  12. rooms            open, closed, direct: made, saved, deleted
-  13. history          pages of forty; what a reader missed
-  14. messages         posted once, edited, deleted, boosted
-  15. auth             first run, joining, passwords, sessions, sign-in links
-  16. shapes           records as JSON and as Turbo Stream markup
-  17. presence         who looks at which room; who types
-  18. sockets          one tab: frames, joined writes, slow readers
-  19. ws               Action Cable: broadcasts, channels, catch-up
-  20. ops              log lines, background jobs, health
-  21. assets           the client's files, sounds, avatars
-  22. web              guards, callers, bodies, answers
-  23. pages            what each address shows; boot data
-  24. documents        the one HTML page
-  25. people_handlers  sessions, joining, people
-  26. room_handlers    rooms, messages, boosts, the socket; announce
-  27. site_handlers    pages, files, health
-  28. app              all routes; errors into answers; start and stop
-  29. cli              the commands
+  12. search_index     the words of every message
+  13. rooms            open, closed, direct: made, saved, deleted
+  14. history          pages of forty; what a reader missed
+  15. messages         posted once, edited, deleted, boosted
+  16. auth             first run, joining, passwords, sessions, sign-in links
+  17. shapes           records as JSON and as Turbo Stream markup
+  18. presence         who looks at which room; who types
+  19. sockets          one tab: frames, joined writes, slow readers
+  20. ws               Action Cable: broadcasts, channels, catch-up
+  21. ops              log lines, background jobs, health
+  22. assets           the client's files, sounds, avatars
+  23. web              guards, callers, bodies, answers
+  24. pages            what each address shows; boot data
+  25. documents        the one HTML page
+  26. people_handlers  sessions, joining, people
+  27. room_handlers    rooms, messages, boosts, the socket; announce
+  28. site_handlers    pages, files, health
+  29. app              all routes; errors into answers; start and stop
+  30. cli              the commands
 
 The road of a request: the guard asks who, the handler parses what, one service method is one
 transaction, and then the handler tells the world. What follows a new message stands in one
@@ -101,9 +102,6 @@ import aiosqlite
 import bcrypt
 import nh3
 from aiohttp import WSMsgType, web
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 # === 1. config ================================================================
 # What the operator may decide, and the numbers nobody may. Read once at start:
@@ -470,6 +468,9 @@ class DatabaseUnusable(StorageError):
 # Uses      -
 # Raises    -
 # ==============================================================================
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 UserId = NewType("UserId", int)
 RoomId = NewType("RoomId", int)
@@ -965,7 +966,7 @@ class WebSocketBroadcaster(Protocol):
         ...
 
 
-class Jobs(Protocol):
+class BackgroundWork(Protocol):
     """Work that nobody waits for: held, logged when it fails, given time at shutdown."""
 
     def spawn(self, name: str, work: Coroutine[object, object, object]) -> None:
@@ -1426,7 +1427,7 @@ class Database:
     async def read(
         self, work: Callable[Concatenate[ReadTx, P], T], *args: P.args, **named: P.kwargs
     ) -> T:
-        """What `work` finds in one snapshot. Raises DatabaseBusy, DatabaseFailed, what it raises."""
+        """What `work` finds in one snapshot. Raises what it raises, or a StorageError."""
         reader = await self._idle.get()
         try:
             return await reader.hop(_read, lambda tx: work(tx, *args, **named))
@@ -2890,6 +2891,39 @@ def grant(tx: WriteTx, at: Timestamp, room: Room, user_ids: Iterable[UserId]) ->
     )
 
 
+def revise(tx: WriteTx, at: Timestamp, room: Room, wanted: Sequence[UserId]) -> None:
+    """Lets the wanted in and everybody else out."""
+    grant(tx, at, room, wanted)
+    run(
+        tx,
+        """
+        DELETE FROM memberships
+        WHERE room_id = :room_id AND user_id NOT IN (SELECT value FROM json_each(:wanted))
+        """,
+        room_id=room.id,
+        wanted=as_list(wanted),
+    )
+
+
+def involve(
+    tx: WriteTx, at: Timestamp, user_id: UserId, room_id: RoomId, level: Involvement
+) -> None:
+    """Sets a member's notification level; what is invisible is not unread either."""
+    run(
+        tx,
+        """
+        UPDATE memberships
+        SET involvement = :level, updated_at = :at,
+          unread_at = CASE WHEN :level = 'invisible' THEN NULL ELSE unread_at END
+        WHERE room_id = :room_id AND user_id = :user_id
+        """,
+        level=level,
+        at=at,
+        room_id=room_id,
+        user_id=user_id,
+    )
+
+
 def grant_open_rooms(tx: WriteTx, at: Timestamp, user_id: UserId) -> None:
     """Lets somebody into every open room they are not in yet."""
     run(
@@ -2903,6 +2937,25 @@ def grant_open_rooms(tx: WriteTx, at: Timestamp, user_id: UserId) -> None:
         """,
         user_id=user_id,
         at=at,
+    )
+
+
+def mark_unread(
+    tx: WriteTx, at: Timestamp, room_id: RoomId, creator_id: UserId, present: Iterable[UserId]
+) -> None:
+    """Marks a room unread for its visible members, but for the author and who is there."""
+    run(
+        tx,
+        """
+        UPDATE memberships
+        SET unread_at = :at
+        WHERE room_id = :room_id AND user_id != :creator_id AND involvement != 'invisible'
+        AND user_id NOT IN (SELECT value FROM json_each(:present))
+        """,
+        at=at,
+        room_id=room_id,
+        creator_id=creator_id,
+        present=as_list(present),
     )
 
 
@@ -2921,12 +2974,52 @@ def mark_read(tx: WriteTx, at: Timestamp, user_id: UserId, room_id: RoomId) -> N
     )
 
 
-# === 12. rooms ================================================================
+# === 12. search_index =========================================================
+# The words of every message, for full-text search. An index row is written, moved
+# and deleted by the code that writes its message, in the same transaction: no
+# triggers, so that what a post costs can be read in one place.
+#
+# Owns      message_search_index
+# Uses      types, db
+# Raises    -
+# ==============================================================================
+
+
+def forget_message(tx: WriteTx, message_id: MessageId) -> None:
+    """Takes a message out of the index."""
+    run(tx, "DELETE FROM message_search_index WHERE rowid = :id", id=message_id)
+
+
+def forget_room(tx: WriteTx, room_id: RoomId) -> None:
+    """Takes all messages of a room out of the index, while they are still there."""
+    run(
+        tx,
+        """
+        DELETE FROM message_search_index
+        WHERE rowid IN (SELECT id FROM messages WHERE room_id = :room_id)
+        """,
+        room_id=room_id,
+    )
+
+
+def index_message(tx: WriteTx, message_id: MessageId, text: str, *, is_new: bool = False) -> None:
+    """Puts a message's words into the index, in place of those it had."""
+    if not is_new:
+        forget_message(tx, message_id)
+    run(
+        tx,
+        "INSERT INTO message_search_index (rowid, body) VALUES (:id, :text)",
+        id=message_id,
+        text=text,
+    )
+
+
+# === 13. rooms ================================================================
 # Where people talk. An open room holds everybody active, a closed one those it
 # was given, a direct room is the one room of exactly its people, for ever.
 #
 # Owns      rooms
-# Uses      errors, types, db, users, memberships
+# Uses      errors, types, db, users, memberships, search_index
 # Raises    RoomNotFound, RoomCreationRestricted, InvalidInvolvement, Forbidden, ValidationFailed
 # ==============================================================================
 
@@ -2966,19 +3059,7 @@ def receive_message(
 ) -> None:
     """Moves the room's clock and marks it unread for the visible members who are elsewhere."""
     touch_room(tx, at, room_id)
-    run(
-        tx,
-        """
-        UPDATE memberships
-        SET unread_at = :at
-        WHERE room_id = :room_id AND user_id != :creator_id AND involvement != 'invisible'
-        AND user_id NOT IN (SELECT value FROM json_each(:present))
-        """,
-        at=at,
-        room_id=room_id,
-        creator_id=creator_id,
-        present=as_list(present),
-    )
+    mark_unread(tx, at, room_id, creator_id, present)
 
 
 def _checked_name(name: str) -> str:
@@ -3038,19 +3119,6 @@ def _shared_room_to_save(tx: ReadTx, actor: User, room_id: RoomId) -> Room:
     return room
 
 
-def _revise(tx: WriteTx, at: Timestamp, room: Room, wanted: Iterable[UserId]) -> None:
-    grant(tx, at, room, wanted)
-    run(
-        tx,
-        """
-        DELETE FROM memberships
-        WHERE room_id = :room_id AND user_id NOT IN (SELECT value FROM json_each(:wanted))
-        """,
-        room_id=room.id,
-        wanted=as_list(wanted),
-    )
-
-
 def _save(
     tx: WriteTx,
     at: Timestamp,
@@ -3075,7 +3143,7 @@ def _save(
     else:
         creator = user_by_id(tx, room.creator_id)
         stays = [creator.id] if creator.status is Status.ACTIVE else []
-        _revise(tx, at, room, [*_checked_ids(user_ids), *stays])
+        revise(tx, at, room, [*_checked_ids(user_ids), *stays])
     after = set(member_ids(tx, room_id))
     saved = replace(room, type=room_type, name=name.strip(), updated_at=at)
     return RoomChange(
@@ -3093,14 +3161,7 @@ def _delete_room(tx: WriteTx, at: Timestamp, actor: User, room_id: RoomId) -> Ro
     room = membership_of(tx, actor.id, room_id).room
     if not may_delete(actor, room):
         raise Forbidden
-    run(
-        tx,
-        """
-        DELETE FROM message_search_index
-        WHERE rowid IN (SELECT id FROM messages WHERE room_id = :room_id)
-        """,
-        room_id=room_id,
-    )
+    forget_room(tx, room_id)
     run(tx, "DELETE FROM rooms WHERE id = :room_id", room_id=room_id)
     return room
 
@@ -3111,19 +3172,7 @@ def _set_involvement(
     before = membership_of(tx, actor.id, room_id)
     if involvement not in set(Involvement):
         raise InvalidInvolvement
-    run(
-        tx,
-        """
-        UPDATE memberships
-        SET involvement = :involvement, updated_at = :at,
-          unread_at = CASE WHEN :involvement = 'invisible' THEN NULL ELSE unread_at END
-        WHERE room_id = :room_id AND user_id = :user_id
-        """,
-        involvement=involvement,
-        at=at,
-        room_id=room_id,
-        user_id=actor.id,
-    )
+    involve(tx, at, actor.id, room_id, Involvement(involvement))
     return view_of(tx, actor.id, room_id), before.involvement
 
 
@@ -3187,7 +3236,7 @@ class Rooms:
         await self._db.write(mark_read, user_id, room_id)
 
 
-# === 13. history ==============================================================
+# === 14. history ==============================================================
 # What was said: pages of forty, and what a reader missed. Order is time, then
 # id. Everything that belongs to a page is fetched with it, never one by one.
 #
@@ -3519,15 +3568,15 @@ def path_of_message(
     return f"/rooms/{found['room_id']}/@{message_id}"
 
 
-# === 14. messages =============================================================
+# === 15. messages =============================================================
 # What people say: once, in order. A draft is made safe, then stored; sending it
 # again changes nothing, because browsers retry and people double-click (Gap #1).
 # What was deleted leaves a tombstone, so that whoever was away can be told
 # (Gap #2).
 #
-# Owns      messages, mentions, boosts, message_tombstones, message_search_index
+# Owns      messages, mentions, boosts, message_tombstones
 # Uses      config, errors, types, contracts, db, markup, text, signing, users,
-#           memberships, rooms, history
+#           memberships, search_index, rooms, history
 # Raises    MessageNotFound, BodyBlank, BodyTooLong, InvalidClientMessageId, Forbidden,
 #           BoostNotFound, BoostBlank, BoostTooLong
 # ==============================================================================
@@ -3562,16 +3611,6 @@ def validate(draft: DraftMessage, users: Mapping[UserId, Mentionable]) -> Valida
     if not body.text.strip() and not body.mentions:
         raise BodyBlank
     return ValidatedMessage(draft.room_id, draft.creator_id, client_message_id, body)
-
-
-def _index(tx: WriteTx, message_id: MessageId, text: str) -> None:
-    run(tx, "DELETE FROM message_search_index WHERE rowid = :id", id=message_id)
-    run(
-        tx,
-        "INSERT INTO message_search_index (rowid, body) VALUES (:id, :text)",
-        id=message_id,
-        text=text,
-    )
 
 
 def _note_mentions(
@@ -3625,7 +3664,7 @@ def store_message(
     )
     if inserted:
         message_id = MessageId(stored["id"])
-        _index(tx, message_id, valid.body.text)
+        index_message(tx, message_id, valid.body.text, is_new=True)
         if valid.body.mentions:
             _note_mentions(tx, by.room_id, message_id, valid.body.mentions)
         receive_message(tx, at, by.room_id, by.user_id, present)
@@ -3668,7 +3707,7 @@ def _update(
         at=at,
         message_id=message_id,
     )
-    _index(tx, message_id, body.text)
+    index_message(tx, message_id, body.text)
     _note_mentions(tx, room_id, message_id, body.mentions)
     touch_room(tx, at, room_id)
     return message_by_id(tx, room_id, message_id)
@@ -3690,7 +3729,7 @@ def bury_message(tx: WriteTx, at: Timestamp, room_id: RoomId, message_id: Messag
         "SELECT client_message_id FROM message_tombstones WHERE message_id = :message_id",
         message_id=message_id,
     )
-    run(tx, "DELETE FROM message_search_index WHERE rowid = :id", id=message_id)
+    forget_message(tx, message_id)
     run(tx, "DELETE FROM messages WHERE id = :id", id=message_id)
     touch_room(tx, at, room_id)
     return Tombstone(message_id, room_id, stone["client_message_id"])
@@ -3859,13 +3898,13 @@ class Messages:
         return await self._db.write(_unboost, actor, message_id, boost_id)
 
 
-# === 15. auth =================================================================
+# === 16. auth =================================================================
 # Who you are. Passwords are bcrypt, hashed in a thread; a session is a random
 # token of which we keep the SHA-256 (Gap #4); ten tries to sign in from one
 # address in three minutes. The first run and joining are here too, because
 # both end in a session.
 #
-# Owns      accounts, sessions, used_transfers, bans
+# Owns      accounts, sessions, used_transfers, push_subscriptions
 # Uses      config, errors, types, db, signing, users, memberships, rooms
 # Raises    AlreadySetUp, InvalidCredentials, RateLimited, InvalidTransfer, InvalidJoinCode,
 #           EmailTakenAtJoin, ValidationFailed
@@ -4219,7 +4258,7 @@ class Auth:
         return await self._db.write(_redeem, self._signer, transfer_id)
 
 
-# === 16. shapes ===============================================================
+# === 17. shapes ===============================================================
 # How a record looks on the wire: as JSON for whoever asked, and as the markup
 # that travels to everybody else in Turbo Streams. Both tell the same; the client
 # reads every field of the one back out of the other. Public shapes only: no
@@ -4581,7 +4620,7 @@ def logo_url(account: Account | None) -> str:
     return f"/account/logo?v={version}"
 
 
-# === 17. presence =============================================================
+# === 18. presence =============================================================
 # Who is looking at which room, and who is typing there. It lives in memory and
 # dies with the process; a heartbeat counts for sixty seconds (Gap #5). It decides
 # unread marks and pushes, and is shown to nobody. Rails limit: two tabs count as
@@ -4674,7 +4713,7 @@ class TypingMap:
             del self._started[key]
 
 
-# === 18. sockets ==============================================================
+# === 19. sockets ==============================================================
 # One tab's socket and its subscriptions. What a tab gets within one turn of the
 # loop is one write to its transport; a frame is plain bytes, built once and
 # shared. A reader that lets too much pile up is not waited for.
@@ -4821,7 +4860,7 @@ class Subscription:
         return self.live_from <= message_id <= self.live_to if self.live_from else False
 
 
-# === 19. ws ===================================================================
+# === 20. ws ===================================================================
 # Action Cable, spoken exactly, so that the official client works unmodified.
 # Broadcasting is a plain function: a payload is encoded once, a frame is built
 # once per identifier. Nobody waits for a slow reader: it is cut off, comes back
@@ -4882,7 +4921,7 @@ class Cable:
         signer: Signer,
         presence: PresenceMap,
         typing: TypingMap,
-        jobs: Jobs,
+        jobs: BackgroundWork,
         max_sockets: int,
     ) -> None:
         self._rooms, self._messages, self._shapes, self._signer = rooms, messages, shapes, signer
@@ -5205,7 +5244,7 @@ class Cable:
         }
 
 
-# === 20. ops ==================================================================
+# === 21. ops ==================================================================
 # What the operator sees, and what runs beside the requests: one JSON object a
 # line, background jobs that are held and awaited, and the few numbers of /up.
 #
@@ -5264,8 +5303,8 @@ def log_to_stdout(level: int) -> None:
     LOG.setLevel(level)
 
 
-class BackgroundJobs:
-    """Jobs: tasks that are held until they end, and whose failures are one log line."""
+class Jobs:
+    """BackgroundWork: tasks that are held until they end, and whose failures are one log line."""
 
     def __init__(self) -> None:
         self._running: set[asyncio.Task[bool]] = set()
@@ -5327,7 +5366,7 @@ async def is_healthy(db: Database, seconds: float) -> bool:
     return True
 
 
-# === 21. assets ===============================================================
+# === 22. assets ===============================================================
 # The built client, the sounds, the pictures. They lie beside this file, in the
 # clone and in the executable alike. Every build has one digest, and its folder
 # name is that digest, so that a browser may keep what is in it for ever.
@@ -5490,7 +5529,7 @@ def serve_avatar(user: User, etag: str | None) -> web.Response:
     return web.Response(text=avatar_svg(user), headers=headers)
 
 
-# === 22. web ==================================================================
+# === 23. web ==================================================================
 # The door. Every route names its audience, so that none can be forgotten; the
 # guard asks in one look at the database who is there, in the order: banned
 # address, session, CSRF. Bodies are read and checked here and nowhere else.
@@ -5519,7 +5558,7 @@ class Campfire:
     messages: Messages
     cable: Cable
     shapes: Shapes
-    jobs: BackgroundJobs
+    jobs: Jobs
     bundle: Bundle
     vapid_public_key: str
     started_at: float  # on the monotonic clock
@@ -5812,7 +5851,7 @@ def user_ids_in(
     return [UserId(int(each)) for each in given]
 
 
-# === 23. pages ================================================================
+# === 24. pages ================================================================
 # What a browser gets when it opens an address: one HTML page for all of them,
 # with everything the screen needs inside, so that the first paint asks nothing
 # more. The same object is the answer of /api/boot when the client moves on.
@@ -6195,7 +6234,7 @@ def error_boot(campfire: Campfire, error: CampfireError) -> Json:
     }
 
 
-# === 24. documents ============================================================
+# === 25. documents ============================================================
 # The one HTML page: a head, an empty root, and the boot object as inert JSON.
 # No inline script and no eval, so that the policy can forbid both.
 #
@@ -6300,7 +6339,7 @@ def html_answer(request: web.Request, boot: Json, custom_styles: str) -> web.Res
     )
 
 
-# === 25. people_handlers ======================================================
+# === 26. people_handlers ======================================================
 # Signing in and out, setting up, joining, and the people one can find. Each
 # handler parses, acts, and answers.
 #
@@ -6313,7 +6352,7 @@ _AUTOCOMPLETE_SIZE: Final = 20
 _USERS_SIZE: Final = 500
 
 
-async def _signed_in_answer(
+def _signed_in_answer(
     request: web.Request, user: User, redirect_to: str, token: RawToken
 ) -> web.Response:
     """201 with the person, and the cookie that signs them in from now on."""
@@ -6338,7 +6377,7 @@ async def first_run(request: web.Request, viewer: Viewer | None) -> web.Response
         text_in(body, "email_address").strip(),
         text_in(body, "password"),
     )
-    return await _signed_in_answer(request, user, "/", await _start(request, user))
+    return _signed_in_answer(request, user, "/", await _start(request, user))
 
 
 async def show_session(request: web.Request, viewer: Viewer) -> web.Response:
@@ -6359,7 +6398,7 @@ async def sign_in(request: web.Request, viewer: Viewer | None) -> web.Response:
         LOG.warning(event, extra={"fields": {"ip": ip}})
         raise
     token = await _start(request, user)
-    return await _signed_in_answer(request, user, return_to_in(request), token)
+    return _signed_in_answer(request, user, return_to_in(request), token)
 
 
 async def sign_out(request: web.Request, viewer: Viewer) -> web.Response:
@@ -6378,7 +6417,7 @@ async def redeem_transfer(request: web.Request, viewer: Viewer | None) -> web.Re
     """Signs in whom a sign-in link names."""
     del viewer
     user = await request.app[CAMPFIRE].auth.transfer(request.match_info["transfer_id"])
-    return await _signed_in_answer(request, user, "/", await _start(request, user))
+    return _signed_in_answer(request, user, "/", await _start(request, user))
 
 
 async def show_invitation(request: web.Request, viewer: Viewer | None) -> web.Response:
@@ -6399,7 +6438,7 @@ async def join(request: web.Request, viewer: Viewer | None) -> web.Response:
         text_in(body, "email_address").strip(),
         text_in(body, "password"),
     )
-    return await _signed_in_answer(request, user, "/", await _start(request, user))
+    return _signed_in_answer(request, user, "/", await _start(request, user))
 
 
 async def list_users(request: web.Request, viewer: Viewer) -> web.Response:
@@ -6438,7 +6477,7 @@ async def show_avatar(request: web.Request, viewer: Viewer) -> web.Response:
     return serve_avatar(user, request.headers.get("If-None-Match"))
 
 
-# === 26. room_handlers ========================================================
+# === 27. room_handlers ========================================================
 # Rooms, messages, boosts and the socket. A handler changes something through a
 # service, and then tells the world, at once and in one place: `announce` is all
 # that follows a new message.
@@ -6822,11 +6861,12 @@ async def open_cable(request: web.Request) -> web.StreamResponse:
     return socket
 
 
-# === 27. site_handlers ========================================================
+# === 28. site_handlers ========================================================
 # Pages, the files of the client, and the few addresses that machines ask for.
 #
 # Owns      -
-# Uses      config, errors, types, shapes, ops, assets, web, pages, documents
+# Uses      config, errors, types, signing, shapes, ops, assets, web, pages,
+#           documents
 # Raises    NotFound
 # ==============================================================================
 
@@ -6938,7 +6978,7 @@ async def show_health(request: web.Request) -> web.Response:
     return web.Response(text=page, status=status, content_type="text/html", charset="utf-8")
 
 
-# === 28. app ==================================================================
+# === 29. app ==================================================================
 # All routes on one page, each with its audience; then the one place that turns
 # what went wrong into an answer; then how the parts are put together, started
 # and stopped.
@@ -7160,7 +7200,7 @@ async def load_secrets(db: Database, config: Config) -> dict[str, str]:
 
 def assemble(config: Config, db: Database, known: Mapping[str, str]) -> Campfire:
     """The parts, put together over an open database."""
-    signer, jobs = Signer(known["secret_key_base"]), BackgroundJobs()
+    signer, jobs = Signer(known["secret_key_base"]), Jobs()
     presence, typing = PresenceMap(time.monotonic), TypingMap(time.monotonic)
     rooms, shapes = Rooms(db), Shapes(signer)
     messages = Messages(db, signer, presence)
@@ -7254,7 +7294,7 @@ async def stop(campfire: Campfire, runner: web.AppRunner) -> None:
     await campfire.db.close()
 
 
-# === 29. cli ==================================================================
+# === 30. cli ==================================================================
 # The commands. Exit codes: 0 success, 1 failure with one line on stderr, 2 wrong
 # usage, 3 the database cannot be used.
 #
@@ -7293,15 +7333,14 @@ async def _serve(config: Config, _: argparse.Namespace) -> None:
     try:
         campfire = assemble(config, db, await load_secrets(db, config))
         runner, address = await listen(campfire)
-    except BaseException:
+        start_sweepers(campfire)
+        LOG.info("started", extra={"fields": {"sqlite": sqlite3.sqlite_version}})
+        gc.freeze()  # what lives as long as the program needs no looking at
+        _say(f"Listening on {address}")
+        await _until_told_to_stop()
+        await stop(campfire, runner)
+    finally:
         await db.close()
-        raise
-    start_sweepers(campfire)
-    LOG.info("started", extra={"fields": {"sqlite": sqlite3.sqlite_version}})
-    gc.freeze()  # what lives as long as the program needs no looking at
-    _say(f"Listening on {address}")
-    await _until_told_to_stop()
-    await stop(campfire, runner)
 
 
 async def _until_told_to_stop() -> None:
