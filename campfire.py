@@ -19,21 +19,25 @@ name of a section is a word you can search for ("# === 10." jumps there).
   13. rooms            open, closed, direct: made, saved, deleted
   14. history          pages of forty; what a reader missed
   15. messages         posted once, edited, deleted, boosted
-  16. auth             first run, joining, passwords, sessions, sign-in links
-  17. shapes           records as JSON and as Turbo Stream markup
-  18. presence         who looks at which room; who types
-  19. sockets          one tab: frames, joined writes, slow readers
-  20. ws               Action Cable: broadcasts, channels, catch-up
-  21. ops              log lines, background jobs, health
-  22. assets           the client's files, sounds, avatars
-  23. web              guards, callers, bodies, answers
-  24. pages            what each address shows; boot data
-  25. documents        the one HTML page
-  26. people_handlers  sessions, joining, people
-  27. room_handlers    rooms, messages, boosts, the socket; announce
-  28. site_handlers    pages, files, health
-  29. app              all routes; errors into answers; start and stop
-  30. cli              the commands
+  16. search           full text, in the rooms one is in
+  17. accounts         the account: name, invitation, styles
+  18. subscriptions    browsers that want to be told
+  19. auth             first run, joining, passwords, sessions, sign-in links
+  20. people           profiles, roles, leaving, bans
+  21. shapes           records as JSON and as Turbo Stream markup
+  22. presence         who looks at which room; who types
+  23. sockets          one tab: frames, joined writes, slow readers
+  24. ws               Action Cable: broadcasts, channels, catch-up
+  25. ops              log lines, background jobs, health
+  26. assets           the client's files, sounds, avatars
+  27. web              guards, callers, bodies, answers
+  28. pages            what each address shows; boot data
+  29. documents        the one HTML page
+  30. people_handlers  sessions, joining, people
+  31. room_handlers    rooms, messages, boosts, the socket; announce
+  32. site_handlers    pages, files, health
+  33. app              all routes; errors into answers; start and stop
+  34. cli              the commands
 
 The road of a request: the guard asks who, the handler parses what, one service method is one
 transaction, and then the handler tells the world. What follows a new message stands in one
@@ -62,6 +66,7 @@ import ssl
 import string
 import sys
 import time
+import unicodedata
 import uuid
 import zlib
 from collections.abc import (
@@ -118,6 +123,7 @@ LOG: Final = logging.getLogger("campfire")
 PAGE_SIZE: Final = 40
 BODY_LIMIT: Final = 65_536  # bytes, of the source and of its canonical form
 REQUEST_LIMIT: Final = 1_048_576
+RESTRICTION: Final = "restrict_room_creation_to_administrators"  # the one setting of an account
 SECOND: Final = 1_000_000  # stored times are microseconds
 TWENTY_YEARS: Final = 20 * 365 * 24 * 3600
 
@@ -351,6 +357,10 @@ class UserNotFound(AuthError):
     status, code, says = 404, "user_not_found", "There is no such person."
 
 
+class CannotBan(AuthError):
+    status, code, says = 422, "cannot_ban", "This person cannot be banned."
+
+
 class RoomNotFound(RoomError):
     status, code, says = 404, "room_not_found", "Room not found or inaccessible"
 
@@ -398,6 +408,18 @@ class OriginRefused(CableError):
 
 class CableFull(CableError):
     status, code, says = 503, "ws_capacity", "Campfire is full, please try again."
+
+
+class PushFailed(CableError):
+    status, code, says = 502, "push_failed", "The push service did not take the notification."
+
+
+class PushGone(CableError):
+    status, code, says = 410, "push_gone", "This browser has unsubscribed."
+
+
+class PushSubscriptionNotFound(CableError):
+    status, code, says = 404, "push_subscription_not_found", "There is no such device."
 
 
 class BadRequest(RequestError):
@@ -1456,6 +1478,10 @@ class Database:
         except asyncio.QueueFull as error:
             raise DatabaseBusy from error
         return cast(T, await job.done)
+
+    def now(self) -> Timestamp:
+        """The moment, by the clock."""
+        return Timestamp(self._clock())
 
     def settled_at(self) -> Timestamp:
         """A recent moment: all that a later read does not see yet will be later than this."""
@@ -2536,6 +2562,86 @@ def promote(tx: WriteTx, at: Timestamp, user_id: UserId) -> None:
     )
 
 
+def revise_user(
+    tx: WriteTx,
+    at: Timestamp,
+    user_id: UserId,
+    name: str | None,
+    email: str | None,
+    bio: str | None,
+) -> None:
+    """Changes what is given of a person; None stays as it is."""
+    run(
+        tx,
+        """
+        UPDATE users
+        SET name = coalesce(:name, name), email_address = coalesce(:email, email_address),
+          bio = coalesce(:bio, bio), updated_at = :at
+        WHERE id = :user_id
+        """,
+        name=name,
+        email=email,
+        bio=bio,
+        at=at,
+        user_id=user_id,
+    )
+
+
+def give_role(tx: WriteTx, at: Timestamp, user_id: UserId, role: Role) -> None:
+    """Gives a person a role."""
+    run(
+        tx,
+        "UPDATE users SET role = :role, updated_at = :at WHERE id = :user_id",
+        role=role,
+        at=at,
+        user_id=user_id,
+    )
+
+
+def give_status(tx: WriteTx, at: Timestamp, user_id: UserId, status: Status) -> None:
+    """Makes a person active or banned."""
+    run(
+        tx,
+        "UPDATE users SET status = :status, updated_at = :at WHERE id = :user_id",
+        status=status,
+        at=at,
+        user_id=user_id,
+    )
+
+
+def retire_user(tx: WriteTx, at: Timestamp, user_id: UserId, email: str | None) -> None:
+    """Makes somebody deactivated, under an address that frees the real one."""
+    run(
+        tx,
+        """
+        UPDATE users
+        SET status = 1, email_address = :email, updated_at = :at
+        WHERE id = :user_id
+        """,
+        email=email,
+        at=at,
+        user_id=user_id,
+    )
+
+
+def account_users(tx: ReadTx, page: int, size: int, *, with_banned: bool) -> tuple[User, ...]:
+    """People but no bots, administrators first, each by name; one more than a page."""
+    found = rows(
+        tx,
+        """
+        SELECT id, name, email_address, bio, role, status, created_at, updated_at
+        FROM users
+        WHERE role != 2 AND (status = 0 OR (status = 2 AND :with_banned))
+        ORDER BY role DESC, lower(name), id
+        LIMIT :size + 1 OFFSET :skipped
+        """,
+        with_banned=with_banned,
+        size=size,
+        skipped=(page - 1) * size,
+    )
+    return tuple(map(user_in, found))
+
+
 def _problem_with_name(name: str) -> str | None:
     if not name:
         return "can't be blank"
@@ -2902,6 +3008,19 @@ def revise(tx: WriteTx, at: Timestamp, room: Room, wanted: Sequence[UserId]) -> 
         """,
         room_id=room.id,
         wanted=as_list(wanted),
+    )
+
+
+def leave_shared_rooms(tx: WriteTx, user_id: UserId) -> None:
+    """Takes somebody out of every room but the direct ones."""
+    run(
+        tx,
+        """
+        DELETE FROM memberships
+        WHERE user_id = :user_id
+        AND (SELECT type FROM rooms WHERE id = room_id) != 'direct'
+        """,
+        user_id=user_id,
     )
 
 
@@ -3898,14 +4017,505 @@ class Messages:
         return await self._db.write(_unboost, actor, message_id, boost_id)
 
 
-# === 16. auth =================================================================
+# === 16. search ===============================================================
+# Finding what was said, in the rooms one is in. Every word must be there, stemmed
+# and folded; there are no operators. The newest hundred come back, oldest first.
+# Permission is part of the query: a common word in rooms of others costs a
+# bounded probe, and then one goes by one's own rooms.
+#
+# Owns      searches
+# Uses      errors, types, db, memberships, history
+# Raises    ValidationFailed
+# ==============================================================================
+
+SEARCH_LIMIT: Final = 100
+_RECENT: Final = 10
+_PROBE: Final = 2_000  # newest matches looked at before going room by room
+_FEW_MESSAGES: Final = 5_000  # up to here one's own rooms are cheaper than the index
+MARK_START: Final = "\x02"  # no body holds control characters
+MARK_END: Final = "\x03"
+
+
+@dataclass(frozen=True, slots=True)
+class SearchHit:
+    """A found message, where it was said, and its text with the found words marked."""
+
+    message: PersistedMessage
+    room_name: str
+    highlighted: str  # plain text; marks are control characters
+
+
+@dataclass(frozen=True, slots=True)
+class RecentSearch:
+    id: int
+    query: str
+    updated_at: Timestamp
+
+
+def cleaned_query(text: str) -> str:
+    """The words of a search: letters, marks, digits and connectors; all else is space."""
+    kept = "".join(
+        each if unicodedata.category(each)[0] in "LM" or unicodedata.category(each) in ("Nd", "Pc")
+        else " "
+        for each in text
+    )  # fmt: skip
+    return " ".join(kept.split())
+
+
+def _match(query: str) -> str:
+    """The words as FTS5 takes them: quoted, so that none is an operator."""
+    words = [word for word in query.split() if any(each.isalnum() for each in word)]
+    return " ".join(f'"{word}"' for word in words)
+
+
+def _probe(tx: ReadTx, user_id: UserId, match: str) -> list[sqlite3.Row]:
+    return rows(
+        tx,
+        """
+        SELECT found.rowid AS id, memberships.room_id IS NOT NULL AS visible
+        FROM (
+          SELECT rowid
+          FROM message_search_index
+          WHERE message_search_index MATCH :match
+          ORDER BY rowid DESC
+          LIMIT :probe
+        ) AS found
+        JOIN messages ON messages.id = found.rowid
+        LEFT JOIN memberships
+          ON memberships.room_id = messages.room_id AND memberships.user_id = :user_id
+        """,
+        match=match,
+        user_id=user_id,
+        probe=_PROBE,
+    )
+
+
+def _has_few_messages(tx: ReadTx, user_id: UserId) -> bool:
+    beyond = row(
+        tx,
+        """
+        SELECT 1
+        FROM memberships
+        JOIN messages ON messages.room_id = memberships.room_id
+        WHERE user_id = :user_id
+        LIMIT 1 OFFSET :few
+        """,
+        user_id=user_id,
+        few=_FEW_MESSAGES,
+    )
+    return beyond is None
+
+
+def _through_rooms(tx: ReadTx, user_id: UserId, match: str) -> list[MessageId]:
+    found = rows(
+        tx,
+        """
+        SELECT messages.id
+        FROM memberships
+        CROSS JOIN messages ON messages.room_id = memberships.room_id
+        CROSS JOIN message_search_index
+          ON message_search_index.rowid = messages.id AND message_search_index MATCH :match
+        WHERE user_id = :user_id
+        ORDER BY messages.id DESC
+        LIMIT :limit
+        """,
+        match=match,
+        user_id=user_id,
+        limit=SEARCH_LIMIT,
+    )
+    return [MessageId(each["id"]) for each in found]
+
+
+def _through_index(tx: ReadTx, user_id: UserId, match: str) -> list[MessageId]:
+    found = rows(
+        tx,
+        """
+        SELECT message_search_index.rowid AS id
+        FROM message_search_index
+        CROSS JOIN messages ON messages.id = message_search_index.rowid
+        CROSS JOIN memberships
+          ON memberships.room_id = messages.room_id AND memberships.user_id = :user_id
+        WHERE message_search_index MATCH :match
+        ORDER BY message_search_index.rowid DESC
+        LIMIT :limit
+        """,
+        match=match,
+        user_id=user_id,
+        limit=SEARCH_LIMIT,
+    )
+    return [MessageId(each["id"]) for each in found]
+
+
+def _matching_ids(tx: ReadTx, user_id: UserId, match: str) -> list[MessageId]:
+    """The newest hundred matches somebody may see."""
+    probed = _probe(tx, user_id, match)
+    visible = [MessageId(each["id"]) for each in probed if each["visible"]]
+    if len(visible) >= SEARCH_LIMIT or len(probed) < _PROBE:
+        return sorted(visible)[-SEARCH_LIMIT:]
+    if _has_few_messages(tx, user_id):
+        return sorted(_through_rooms(tx, user_id, match))
+    return sorted(_through_index(tx, user_id, match))
+
+
+def _marked(tx: ReadTx, ids: str, match: str) -> dict[int, str]:
+    found = rows(
+        tx,
+        """
+        SELECT rowid AS id, highlight(message_search_index, 0, :start, :end) AS marked
+        FROM message_search_index
+        WHERE message_search_index MATCH :match
+        AND rowid IN (SELECT value FROM json_each(:ids))
+        """,
+        match=match,
+        ids=ids,
+        start=MARK_START,
+        end=MARK_END,
+    )
+    return {each["id"]: each["marked"] for each in found}
+
+
+def hits_for(tx: ReadTx, user_id: UserId, query: str) -> tuple[SearchHit, ...]:
+    """What a cleaned query finds in somebody's rooms: the newest hundred, oldest first."""
+    match = _match(query)
+    ids = _matching_ids(tx, user_id, match) if match else []
+    if not ids:
+        return ()
+    found = rows(
+        tx,
+        """
+        SELECT id, room_id, creator_id, client_message_id, body_html, body_text,
+          created_at, updated_at
+        FROM messages
+        WHERE id IN (SELECT value FROM json_each(:ids))
+        ORDER BY created_at, id
+        """,
+        ids=as_list(ids),
+    )
+    marked = _marked(tx, as_list(ids), match)
+    views = views_of(tx, memberships_of(tx, user_id))
+    names = {view.room.id: display_name(view) for view in views}
+    return tuple(
+        SearchHit(message, names[message.room_id], marked[message.id])
+        for message in messages_in(tx, found)
+    )
+
+
+def recent_searches(tx: ReadTx, user_id: UserId) -> tuple[RecentSearch, ...]:
+    """Somebody's last ten searches, newest first."""
+    found = rows(
+        tx,
+        """
+        SELECT id, query, updated_at
+        FROM searches
+        WHERE user_id = :user_id
+        ORDER BY updated_at DESC
+        LIMIT :recent
+        """,
+        user_id=user_id,
+        recent=_RECENT,
+    )
+    return tuple(
+        RecentSearch(each["id"], each["query"], Timestamp(each["updated_at"])) for each in found
+    )
+
+
+def _record(tx: WriteTx, at: Timestamp, user_id: UserId, query: str) -> None:
+    run(
+        tx,
+        """
+        INSERT INTO searches (user_id, query, created_at, updated_at)
+        VALUES (:user_id, :query, :at, :at)
+        ON CONFLICT (user_id, query) DO UPDATE SET updated_at = excluded.updated_at
+        """,
+        user_id=user_id,
+        query=query,
+        at=at,
+    )
+    run(
+        tx,
+        """
+        DELETE FROM searches
+        WHERE user_id = :user_id AND id NOT IN (
+          SELECT id FROM searches
+          WHERE user_id = :user_id
+          ORDER BY updated_at DESC
+          LIMIT :recent
+        )
+        """,
+        user_id=user_id,
+        recent=_RECENT,
+    )
+
+
+def forget_searches(tx: WriteTx, at: Timestamp, user_id: UserId) -> None:
+    """Clears somebody's recent searches."""
+    del at
+    run(tx, "DELETE FROM searches WHERE user_id = :user_id", user_id=user_id)
+
+
+class Search:
+    """SearchService over FTS5: one method, one transaction."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    async def search_messages(
+        self, user_id: UserId, query: str
+    ) -> tuple[tuple[SearchHit, ...], tuple[RecentSearch, ...]]:
+        """What a query finds, and the searches before."""
+        return await self._db.read(
+            lambda tx: (hits_for(tx, user_id, cleaned_query(query)), recent_searches(tx, user_id))
+        )
+
+    async def record(self, user_id: UserId, text: str) -> str:
+        """The cleaned query, remembered. Raises ValidationFailed when nothing is left of it."""
+        query = cleaned_query(text)
+        if not _match(query):
+            raise ValidationFailed({"q": ["can't be blank"]})
+        await self._db.write(_record, user_id, query)
+        return query
+
+    async def clear(self, user_id: UserId) -> None:
+        """Forgets somebody's recent searches."""
+        await self._db.write(forget_searches, user_id)
+
+
+# === 17. accounts =============================================================
+# The one account of an installation: its name, its invitation, its looks, and
+# whether everybody may create rooms.
+#
+# Owns      accounts
+# Uses      config, errors, types, db, signing, users
+# Raises    ValidationFailed
+# ==============================================================================
+
+_STYLES_LIMIT: Final = 65_536
+
+
+def is_set_up(tx: ReadTx) -> bool:
+    """Whether the first run is over."""
+    return row(tx, "SELECT 1 FROM accounts") is not None
+
+
+def account_of(tx: ReadTx) -> Account | None:
+    """The one account, or None before the first run."""
+    found = row(tx, "SELECT name, join_code, custom_styles, settings, updated_at FROM accounts")
+    if found is None:
+        return None
+    settings = json.loads(found["settings"])
+    return Account(
+        found["name"],
+        found["join_code"],
+        found["custom_styles"] or "",
+        bool(settings.get(RESTRICTION)),
+        Timestamp(found["updated_at"]),
+    )
+
+
+def insert_account(tx: WriteTx, at: Timestamp) -> None:
+    """The account, as it is on the first day."""
+    run(
+        tx,
+        """
+        INSERT INTO accounts (id, name, join_code, created_at, updated_at)
+        VALUES (1, 'Campfire', :join_code, :at, :at)
+        """,
+        join_code=random_join_code(),
+        at=at,
+    )
+
+
+def _the_account(tx: ReadTx) -> Account:
+    account = account_of(tx)
+    if account is None:
+        raise LookupError("somebody is signed in, and there is no account")
+    return account
+
+
+def _save_account(
+    tx: WriteTx, at: Timestamp, name: str | None, *, only_administrators: bool | None
+) -> Account:
+    if name is not None:
+        check_fields(name=name)
+    run(
+        tx,
+        """
+        UPDATE accounts
+        SET name = coalesce(:name, name), updated_at = :at,
+          settings = CASE WHEN :restricted IS NULL THEN settings ELSE json_set(
+            settings, '$.restrict_room_creation_to_administrators', json(:restricted)) END
+        """,
+        name=name,
+        restricted=None if only_administrators is None else json.dumps(only_administrators),
+        at=at,
+    )
+    return _the_account(tx)
+
+
+def _reset_join_code(tx: WriteTx, at: Timestamp) -> Account:
+    run(
+        tx,
+        "UPDATE accounts SET join_code = :join_code, updated_at = :at",
+        join_code=random_join_code(),
+        at=at,
+    )
+    return _the_account(tx)
+
+
+def _save_styles(tx: WriteTx, at: Timestamp, styles: str) -> None:
+    run(tx, "UPDATE accounts SET custom_styles = :styles, updated_at = :at", styles=styles, at=at)
+
+
+class Accounts:
+    """The account, changed by administrators: one method, one transaction."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    async def current(self) -> Account:
+        """The account."""
+        return await self._db.read(_the_account)
+
+    async def save(self, name: str | None, *, only_administrators: bool | None) -> Account:
+        """The account with what was given changed. Raises ValidationFailed."""
+        return await self._db.write(_save_account, name, only_administrators=only_administrators)
+
+    async def reset_join_code(self) -> Account:
+        """The account with a new invitation; the old one is dead at once."""
+        return await self._db.write(_reset_join_code)
+
+    async def save_styles(self, styles: str) -> None:
+        """Stores the account's custom styles. Raises ValidationFailed."""
+        if len(styles) > _STYLES_LIMIT:
+            too_long = f"is too long (maximum is {_STYLES_LIMIT} characters)"
+            raise ValidationFailed({"custom_styles": [too_long]})
+        await self._db.write(_save_styles, styles)
+
+
+# === 18. subscriptions ========================================================
+# The browsers that asked to be told when something is said: an address at a push
+# service, and two keys to encrypt with.
+#
+# Owns      push_subscriptions
+# Uses      errors, types, db
+# Raises    PushSubscriptionNotFound
+# ==============================================================================
+
+
+@dataclass(frozen=True, slots=True)
+class PushSubscription:
+    id: int
+    user_id: UserId
+    endpoint: str
+    p256dh_key: str
+    auth_key: str
+    user_agent: str
+    created_at: Timestamp
+    updated_at: Timestamp
+
+
+def subscription_in(found: sqlite3.Row) -> PushSubscription:
+    """The subscription in a row of `push_subscriptions`."""
+    return PushSubscription(
+        found["id"],
+        UserId(found["user_id"]),
+        found["endpoint"],
+        found["p256dh_key"],
+        found["auth_key"],
+        found["user_agent"] or "",
+        Timestamp(found["created_at"]),
+        Timestamp(found["updated_at"]),
+    )
+
+
+def subscriptions_of(tx: ReadTx, user_id: UserId) -> tuple[PushSubscription, ...]:
+    """Somebody's browsers, oldest first."""
+    found = rows(
+        tx,
+        """
+        SELECT id, user_id, endpoint, p256dh_key, auth_key, user_agent, created_at, updated_at
+        FROM push_subscriptions
+        WHERE user_id = :user_id
+        ORDER BY id
+        """,
+        user_id=user_id,
+    )
+    return tuple(map(subscription_in, found))
+
+
+def subscription_of(tx: ReadTx, user_id: UserId, subscription_id: int) -> PushSubscription:
+    """One of somebody's own browsers. Raises PushSubscriptionNotFound."""
+    found = [each for each in subscriptions_of(tx, user_id) if each.id == subscription_id]
+    if not found:
+        raise PushSubscriptionNotFound
+    return found[0]
+
+
+def keep_subscription(
+    tx: WriteTx,
+    at: Timestamp,
+    user_id: UserId,
+    endpoint: str,
+    p256dh_key: str,
+    auth_key: str,
+    user_agent: str,
+) -> PushSubscription:
+    """The subscription, new or known; a known one is only refreshed."""
+    run(
+        tx,
+        """
+        INSERT INTO push_subscriptions
+          (user_id, endpoint, p256dh_key, auth_key, user_agent, created_at, updated_at)
+        VALUES (:user_id, :endpoint, :p256dh_key, :auth_key, :user_agent, :at, :at)
+        ON CONFLICT (user_id, endpoint, p256dh_key, auth_key)
+        DO UPDATE SET updated_at = excluded.updated_at
+        """,
+        user_id=user_id,
+        endpoint=endpoint,
+        p256dh_key=p256dh_key,
+        auth_key=auth_key,
+        user_agent=user_agent,
+        at=at,
+    )
+    known = subscriptions_of(tx, user_id)
+    return next(each for each in known if each.updated_at == at)
+
+
+def forget_subscription(tx: WriteTx, at: Timestamp, user_id: UserId, subscription_id: int) -> None:
+    """Deletes one of somebody's own; another's, or an unknown one, stays as it is."""
+    del at
+    run(
+        tx,
+        "DELETE FROM push_subscriptions WHERE id = :id AND user_id = :user_id",
+        id=subscription_id,
+        user_id=user_id,
+    )
+
+
+def forget_endpoint(tx: WriteTx, user_id: UserId, endpoint: str | None) -> None:
+    """Deletes somebody's subscription at this address."""
+    run(
+        tx,
+        "DELETE FROM push_subscriptions WHERE user_id = :user_id AND endpoint = :endpoint",
+        user_id=user_id,
+        endpoint=endpoint,
+    )
+
+
+def forget_subscriptions(tx: WriteTx, user_id: UserId) -> None:
+    """Deletes all of somebody's subscriptions."""
+    run(tx, "DELETE FROM push_subscriptions WHERE user_id = :user_id", user_id=user_id)
+
+
+# === 19. auth =================================================================
 # Who you are. Passwords are bcrypt, hashed in a thread; a session is a random
 # token of which we keep the SHA-256 (Gap #4); ten tries to sign in from one
 # address in three minutes. The first run and joining are here too, because
 # both end in a session.
 #
-# Owns      accounts, sessions, used_transfers, push_subscriptions
-# Uses      config, errors, types, db, signing, users, memberships, rooms
+# Owns      sessions, used_transfers
+# Uses      config, errors, types, db, signing, users, memberships, rooms,
+#           accounts, subscriptions
 # Raises    AlreadySetUp, InvalidCredentials, RateLimited, InvalidTransfer, InvalidJoinCode,
 #           EmailTakenAtJoin, ValidationFailed
 # ==============================================================================
@@ -3997,26 +4607,6 @@ def arrival(tx: ReadTx, ip: str, tokens: Sequence[HashedToken]) -> Arrival:
     return Arrival(banned is not None, next((each for each in viewers if each), None))
 
 
-def is_set_up(tx: ReadTx) -> bool:
-    """Whether the first run is over."""
-    return row(tx, "SELECT 1 FROM accounts") is not None
-
-
-def account_of(tx: ReadTx) -> Account | None:
-    """The one account, or None before the first run."""
-    found = row(tx, "SELECT name, join_code, custom_styles, settings, updated_at FROM accounts")
-    if found is None:
-        return None
-    settings = json.loads(found["settings"])
-    return Account(
-        found["name"],
-        found["join_code"],
-        found["custom_styles"] or "",
-        bool(settings.get("restrict_room_creation_to_administrators")),
-        Timestamp(found["updated_at"]),
-    )
-
-
 def first_administrator(tx: ReadTx) -> User | None:
     """Whom to ask for help: the administrator who was first."""
     found = row(
@@ -4050,15 +4640,7 @@ def set_up(tx: WriteTx, at: Timestamp, name: str, email: str, digest: str) -> Us
     """The account, its first administrator and All Talk. Raises AlreadySetUp."""
     if is_set_up(tx):
         raise AlreadySetUp
-    run(
-        tx,
-        """
-        INSERT INTO accounts (id, name, join_code, created_at, updated_at)
-        VALUES (1, 'Campfire', :join_code, :at, :at)
-        """,
-        join_code=random_join_code(),
-        at=at,
-    )
+    insert_account(tx, at)
     user = insert_user(tx, at, name, email, digest, Role.ADMINISTRATOR)
     room = insert_room(tx, at, RoomType.OPEN, user.id, name="All Talk")
     grant(tx, at, room, [user.id])
@@ -4121,12 +4703,31 @@ def _refresh_session(
 def _end_session(tx: WriteTx, at: Timestamp, session: Session, push_endpoint: str | None) -> None:
     del at
     run(tx, "DELETE FROM sessions WHERE id = :session_id", session_id=session.id)
+    forget_endpoint(tx, session.user_id, push_endpoint)
+
+
+def end_sessions(tx: WriteTx, user_id: UserId, *, but: SessionId | None = None) -> None:
+    """Ends somebody's sessions, all of them or all but one."""
     run(
         tx,
-        "DELETE FROM push_subscriptions WHERE user_id = :user_id AND endpoint = :endpoint",
-        user_id=session.user_id,
-        endpoint=push_endpoint,
+        "DELETE FROM sessions WHERE user_id = :user_id AND id IS NOT :but",
+        user_id=user_id,
+        but=but,
     )
+
+
+def addresses_of(tx: ReadTx, user_id: UserId) -> tuple[str, ...]:
+    """The addresses somebody's sessions were used from."""
+    found = rows(
+        tx,
+        """
+        SELECT DISTINCT ip_address
+        FROM sessions
+        WHERE user_id = :user_id AND ip_address != ''
+        """,
+        user_id=user_id,
+    )
+    return tuple(each["ip_address"] for each in found)
 
 
 def password_digest_of(tx: ReadTx, user_id: UserId) -> str:
@@ -4258,14 +4859,239 @@ class Auth:
         return await self._db.write(_redeem, self._signer, transfer_id)
 
 
-# === 17. shapes ===============================================================
+# === 20. people ===============================================================
+# What happens to people: their profile, their role, leaving, being banned, being
+# let back in. Messages of somebody who left stay; messages of somebody who was
+# banned go, one by one, in the background.
+#
+# Owns      bans
+# Uses      errors, types, db, signing, users, memberships, messages, search,
+#           subscriptions, auth
+# Raises    UserNotFound, CannotBan, EmailTaken, ValidationFailed
+# ==============================================================================
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """A person as their profile shows them, with a sign-in link where the viewer may make one."""
+
+    user: User
+    transfer_id: str | None
+    transfer_until: Timestamp | None
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What may change in a profile; None stays as it is."""
+
+    name: str | None
+    email_address: str | None
+    password: str | None
+    bio: str | None
+
+
+def can_ban(actor: User, user: User) -> bool:
+    """Whether an administrator may ban this person."""
+    is_somebody_else = actor.is_administrator and actor.id != user.id
+    return is_somebody_else and user.role is not Role.BOT and user.status is not Status.DEACTIVATED
+
+
+def _is_bannable_address(address: str) -> bool:
+    """Whether banning this address could hit the one meant: it must be a public one."""
+    try:
+        ip = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    return not (ip.is_loopback or ip.is_private or ip.is_link_local)
+
+
+def profile_of(tx: ReadTx, actor: User, user_id: UserId, signer: Signer, at: Timestamp) -> Profile:
+    """Somebody's profile, with a fresh sign-in link for administrators and themselves."""
+    user = user_by_id(tx, user_id)
+    is_able = user.status is Status.ACTIVE and user.role is not Role.BOT
+    if not is_able or not can_administer(actor, user.id):
+        return Profile(user, None, None)
+    transfer_id, until = signer.transfer_id(user, password_digest_of(tx, user_id), at)
+    return Profile(user, transfer_id, until)
+
+
+def _is_taken(tx: ReadTx, email: str, user_id: UserId) -> bool:
+    found = row(
+        tx,
+        "SELECT 1 FROM users WHERE email_address = :email AND id != :user_id",
+        email=email,
+        user_id=user_id,
+    )
+    return found is not None
+
+
+def _change_profile(
+    tx: WriteTx,
+    at: Timestamp,
+    viewer: Viewer,
+    change: Change,
+    digest: str | None,
+) -> User:
+    if change.email_address is not None and _is_taken(tx, change.email_address, viewer.id):
+        raise EmailTaken
+    revise_user(tx, at, viewer.id, change.name, change.email_address, change.bio)
+    if digest is not None:
+        update_credentials(tx, at, viewer.id, digest)
+        end_sessions(tx, viewer.id, but=viewer.session.id)
+    return user_by_id(tx, viewer.id)
+
+
+def _active_person(tx: ReadTx, user_id: UserId) -> User:
+    user = user_by_id(tx, user_id)
+    if user.status is not Status.ACTIVE or user.role is Role.BOT:
+        raise UserNotFound
+    return user
+
+
+def _set_role(tx: WriteTx, at: Timestamp, user_id: UserId, role: Role) -> User:
+    _active_person(tx, user_id)
+    give_role(tx, at, user_id, role)
+    return user_by_id(tx, user_id)
+
+
+def deactivate(tx: WriteTx, at: Timestamp, user: User) -> None:
+    """Ends somebody's part in everything but pings and what they said."""
+    leave_shared_rooms(tx, user.id)
+    forget_subscriptions(tx, user.id)
+    forget_searches(tx, at, user.id)
+    end_sessions(tx, user.id)
+    mark = f"-deactivated-{uuid.uuid4()}@"
+    email = user.email_address and user.email_address.replace("@", mark)
+    retire_user(tx, at, user.id, email)
+
+
+def _deactivate_person(tx: WriteTx, at: Timestamp, user_id: UserId) -> None:
+    deactivate(tx, at, _active_person(tx, user_id))
+
+
+def _ban(tx: WriteTx, at: Timestamp, actor: User, user_id: UserId) -> User:
+    user = user_by_id(tx, user_id)
+    if not can_ban(actor, user):
+        raise CannotBan
+    for address in filter(_is_bannable_address, addresses_of(tx, user_id)):
+        run(
+            tx,
+            """
+            INSERT INTO bans (user_id, ip_address, created_at, updated_at)
+            VALUES (:user_id, :address, :at, :at)
+            ON CONFLICT DO NOTHING
+            """,
+            user_id=user_id,
+            address=address,
+            at=at,
+        )
+    end_sessions(tx, user_id)
+    forget_subscriptions(tx, user_id)
+    give_status(tx, at, user_id, Status.BANNED)
+    return user_by_id(tx, user_id)
+
+
+def _unban(tx: WriteTx, at: Timestamp, user_id: UserId) -> User:
+    user = user_by_id(tx, user_id)
+    if user.status is Status.DEACTIVATED or user.role is Role.BOT:
+        raise CannotBan
+    if user.status is Status.BANNED:
+        run(tx, "DELETE FROM bans WHERE user_id = :user_id", user_id=user_id)
+        give_status(tx, at, user_id, Status.ACTIVE)
+        grant_open_rooms(tx, at, user_id)
+    return user_by_id(tx, user_id)
+
+
+def _bury_oldest_of_banned(tx: WriteTx, at: Timestamp, user_id: UserId) -> Tombstone | None:
+    """Deletes the oldest message of somebody banned; None when none is left, or the ban is off."""
+    oldest = row(
+        tx,
+        """
+        SELECT messages.id, room_id
+        FROM messages
+        JOIN users ON users.id = creator_id AND status = 2
+        WHERE creator_id = :user_id
+        ORDER BY messages.id
+        LIMIT 1
+        """,
+        user_id=user_id,
+    )
+    if oldest is None:
+        return None
+    return bury_message(tx, at, RoomId(oldest["room_id"]), MessageId(oldest["id"]))
+
+
+def _banned_authors(tx: ReadTx) -> tuple[UserId, ...]:
+    found = rows(
+        tx,
+        """
+        SELECT id
+        FROM users
+        WHERE status = 2 AND EXISTS (SELECT 1 FROM messages WHERE creator_id = users.id)
+        """,
+    )
+    return tuple(UserId(each["id"]) for each in found)
+
+
+class People:
+    """What administrators do to people, and people to themselves."""
+
+    def __init__(self, db: Database, signer: Signer) -> None:
+        self._db, self._signer = db, signer
+
+    async def profile(self, actor: User, user_id: UserId, at: Timestamp) -> Profile:
+        """Anybody's profile, of any status. Raises UserNotFound."""
+        return await self._db.read(profile_of, actor, user_id, self._signer, at)
+
+    async def change_profile(self, viewer: Viewer, change: Change, digest: str | None) -> User:
+        """The person with what was given changed; a new password ends their other sessions.
+
+        Raises ValidationFailed, EmailTaken.
+        """
+        check_fields(name=change.name, email_address=change.email_address, bio=change.bio)
+        return await self._db.write(_change_profile, viewer, change, digest)
+
+    async def page(self, actor: User, page: int, size: int) -> tuple[User, ...]:
+        """The account's people: administrators first, each by name; one more than `size`."""
+        return await self._db.read(account_users, page, size, with_banned=actor.is_administrator)
+
+    async def set_role(self, user_id: UserId, role: Role) -> User:
+        """The active person with their new role. Raises UserNotFound."""
+        return await self._db.write(_set_role, user_id, role)
+
+    async def deactivate(self, user_id: UserId) -> None:
+        """Ends an active person's part in Campfire. Raises UserNotFound."""
+        await self._db.write(_deactivate_person, user_id)
+
+    async def ban(self, actor: User, user_id: UserId) -> User:
+        """The banned person; their messages are left for `bury_oldest`.
+
+        Raises UserNotFound, CannotBan.
+        """
+        return await self._db.write(_ban, actor, user_id)
+
+    async def unban(self, user_id: UserId) -> User:
+        """The person, active again. Raises UserNotFound, CannotBan."""
+        return await self._db.write(_unban, user_id)
+
+    async def bury_oldest(self, user_id: UserId) -> Tombstone | None:
+        """What is left of a banned person's oldest message; None when all are gone."""
+        return await self._db.write(_bury_oldest_of_banned, user_id)
+
+    async def banned_authors(self) -> tuple[UserId, ...]:
+        """Banned people whose messages are not gone yet."""
+        return await self._db.read(_banned_authors)
+
+
+# === 21. shapes ===============================================================
 # How a record looks on the wire: as JSON for whoever asked, and as the markup
 # that travels to everybody else in Turbo Streams. Both tell the same; the client
 # reads every field of the one back out of the other. Public shapes only: no
 # e-mail address ever enters markup.
 #
 # Owns      -
-# Uses      config, types, text, signing, users, memberships
+# Uses      config, types, text, signing, users, memberships, search,
+#           subscriptions, people
 # Raises    -
 # ==============================================================================
 
@@ -4334,11 +5160,27 @@ def direct_label(viewer_id: UserId, people: Sequence[User]) -> str:
     return sentence([_first_words_initials(user.name) for user in others], pair="+")
 
 
+def qr_path(text: str) -> str:
+    """Where the QR code of a text is drawn."""
+    return f"/qr_code/{base64.urlsafe_b64encode(text.encode()).decode().rstrip('=')}"
+
+
+def subscription_json(subscription: PushSubscription) -> Json:
+    """A browser that wants to be told; its keys stay here."""
+    return {
+        "id": subscription.id,
+        "endpoint": subscription.endpoint,
+        "user_agent": subscription.user_agent,
+        "created_at": iso(subscription.created_at),
+        "updated_at": iso(subscription.updated_at),
+    }
+
+
 class Shapes:
     """Every JSON object and every piece of markup the server sends."""
 
     def __init__(self, signer: Signer) -> None:
-        self._signer = signer
+        self.signer = signer
         self.renderings = 0  # markup made so far: one a broadcast, however many listen
 
     def user(self, user: User, viewer: User | None = None) -> Json:
@@ -4351,7 +5193,7 @@ class Shapes:
             "bio": user.bio,
             "role": user.role.name.lower(),
             "status": user.status.name.lower(),
-            "avatar_url": self._signer.avatar_url(user),
+            "avatar_url": self.signer.avatar_url(user),
             "url": f"/users/{user.id}",
         }
         if viewer and (viewer.is_administrator or viewer.id == user.id):
@@ -4362,14 +5204,70 @@ class Shapes:
         """People, in order."""
         return [self.user(user, viewer) for user in users]
 
+    def profile(self, profile: Profile, viewer: User, base_url: str) -> Json:
+        """A person's profile; the sign-in link is absolute."""
+        link = profile.transfer_id and f"{base_url}/session/transfers/{profile.transfer_id}"
+        return {
+            "user": self.user(profile.user, viewer),
+            "transfer_url": link,
+            "can_ban": can_ban(viewer, profile.user),
+            "can_message": profile.user.status is Status.ACTIVE,
+        }
+
+    def own_profile(
+        self, profile: Profile, views: Sequence[RoomView], viewer: User, base_url: str
+    ) -> Json:
+        """One's own profile: rooms, pings, and the link to sign in elsewhere."""
+        link = f"{base_url}/session/transfers/{profile.transfer_id}"
+        shared: list[Json] = []
+        directs: list[Json] = []
+        for view in sorted(views, key=lambda view: display_name(view).lower()):
+            shape = {"room": self.room(view, viewer), **self.involvement(view)}
+            (directs if view.room.type is RoomType.DIRECT else shared).append(shape)
+        return {
+            "user": self.user(profile.user, viewer),
+            "shared_memberships": shared,
+            "direct_memberships": directs,
+            "transfer_url": link,
+            "transfer_expires_at": profile.transfer_until and iso(profile.transfer_until),
+            "transfer_qr_path": qr_path(link),
+        }
+
+    def search(
+        self,
+        found: tuple[Sequence[SearchHit], Sequence[RecentSearch]],
+        query: str,
+        viewer: User,
+        base_url: str,
+    ) -> Json:
+        """What a search found, oldest first, with the searches before."""
+        hits, recent = found
+        return {
+            "query": query or None,
+            "messages": [
+                {
+                    **self.message(hit.message, viewer, base_url),
+                    "room_name": hit.room_name,
+                    "highlight_html": escape(hit.highlighted)
+                    .replace(MARK_START, "<mark>")
+                    .replace(MARK_END, "</mark>"),
+                }
+                for hit in hits
+            ],
+            "recent_searches": [
+                {"id": each.id, "query": each.query, "updated_at": iso(each.updated_at)}
+                for each in recent
+            ],
+        }
+
     def suggestion(self, user: User) -> Json:
         """A person as the autocompletion offers them."""
         return {
             "name": user.name,
             "name_html": escape(user.name),
             "value": user.id,
-            "avatar_url": self._signer.avatar_url(user),
-            "sgid": self._signer.sgid(user.id),
+            "avatar_url": self.signer.avatar_url(user),
+            "sgid": self.signer.sgid(user.id),
         }
 
     def account(self, account: Account, base_url: str, *, can_create_rooms: bool) -> Json:
@@ -4379,9 +5277,7 @@ class Shapes:
             "join_code": account.join_code,
             "join_url": f"{base_url}/join/{account.join_code}",
             "logo_url": logo_url(account),
-            "settings": {
-                "restrict_room_creation_to_administrators": account.only_administrators_create_rooms
-            },
+            "settings": {RESTRICTION: account.only_administrators_create_rooms},
             "can_create_rooms": can_create_rooms,
             "updated_at": iso(account.updated_at),
         }
@@ -4414,7 +5310,7 @@ class Shapes:
             "can_administer": is_direct or can_administer(viewer, room.creator_id),
             "invitation": view.is_invitation,
             "members": self.users(others) if is_direct else None,
-            "streams": {"messages": self._signer.stream(f"room_{room.id}:messages")},
+            "streams": {"messages": self.signer.stream(f"room_{room.id}:messages")},
             "path": f"/rooms/{room.id}",
         }
 
@@ -4438,7 +5334,7 @@ class Shapes:
 
     def mentionables(self, message: PersistedMessage) -> dict[UserId, Mentionable]:
         """Everybody a message's text shows, as they are now."""
-        return {user.id: self._signer.mentionable(user) for user in message.named}
+        return {user.id: self.signer.mentionable(user) for user in message.named}
 
     def boost(self, boost: Boost) -> Json:
         """A boost."""
@@ -4506,7 +5402,7 @@ class Shapes:
         return (
             f'<figure class="avatar {figure}"><a href="/users/{user.id}"'
             f' title="{escape(user.title)}" class="btn avatar"{named}>'
-            f'<img src="{escape(self._signer.avatar_url(user))}"{size}{hidden}></a></figure>'
+            f'<img src="{escape(self.signer.avatar_url(user))}"{size}{hidden}></a></figure>'
         )
 
     def boost_element(self, boost: Boost) -> str:
@@ -4598,7 +5494,7 @@ class Shapes:
         self.renderings += 1
         others = [user for user in people if user.id != viewer_id] or list(people)
         avatars = "".join(
-            f'<img src="{escape(self._signer.avatar_url(user))}" class="avatar" width="48"'
+            f'<img src="{escape(self.signer.avatar_url(user))}" class="avatar" width="48"'
             ' height="48" alt="" aria-hidden="true">'
             for user in others[:4]
         )
@@ -4620,7 +5516,7 @@ def logo_url(account: Account | None) -> str:
     return f"/account/logo?v={version}"
 
 
-# === 18. presence =============================================================
+# === 22. presence =============================================================
 # Who is looking at which room, and who is typing there. It lives in memory and
 # dies with the process; a heartbeat counts for sixty seconds (Gap #5). It decides
 # unread marks and pushes, and is shown to nobody. Rails limit: two tabs count as
@@ -4713,7 +5609,7 @@ class TypingMap:
             del self._started[key]
 
 
-# === 19. sockets ==============================================================
+# === 23. sockets ==============================================================
 # One tab's socket and its subscriptions. What a tab gets within one turn of the
 # loop is one write to its transport; a frame is plain bytes, built once and
 # shared. A reader that lets too much pile up is not waited for.
@@ -4860,7 +5756,7 @@ class Subscription:
         return self.live_from <= message_id <= self.live_to if self.live_from else False
 
 
-# === 20. ws ===================================================================
+# === 24. ws ===================================================================
 # Action Cable, spoken exactly, so that the official client works unmodified.
 # Broadcasting is a plain function: a payload is encoded once, a frame is built
 # once per identifier. Nobody waits for a slow reader: it is cut off, comes back
@@ -5244,7 +6140,7 @@ class Cable:
         }
 
 
-# === 21. ops ==================================================================
+# === 25. ops ==================================================================
 # What the operator sees, and what runs beside the requests: one JSON object a
 # line, background jobs that are held and awaited, and the few numbers of /up.
 #
@@ -5366,7 +6262,7 @@ async def is_healthy(db: Database, seconds: float) -> bool:
     return True
 
 
-# === 22. assets ===============================================================
+# === 26. assets ===============================================================
 # The built client, the sounds, the pictures. They lie beside this file, in the
 # clone and in the executable alike. Every build has one digest, and its folder
 # name is that digest, so that a browser may keep what is in it for ever.
@@ -5529,14 +6425,14 @@ def serve_avatar(user: User, etag: str | None) -> web.Response:
     return web.Response(text=avatar_svg(user), headers=headers)
 
 
-# === 23. web ==================================================================
+# === 27. web ==================================================================
 # The door. Every route names its audience, so that none can be forgotten; the
 # guard asks in one look at the database who is there, in the order: banned
 # address, session, CSRF. Bodies are read and checked here and nowhere else.
 #
 # Owns      -
-# Uses      config, errors, types, db, signing, users, rooms, messages, auth,
-#           shapes, ws, ops, assets
+# Uses      config, errors, types, db, signing, users, rooms, messages, search,
+#           accounts, auth, people, shapes, ws, ops, assets
 # Raises    Unauthenticated, Forbidden, BannedAddress, InvalidCsrfToken, BadRequest,
 #           PayloadTooLarge, UnsupportedMediaType, ValidationFailed
 # ==============================================================================
@@ -5553,7 +6449,10 @@ class Campfire:
     db: Database
     signer: Signer
     auth: Auth
+    accounts: Accounts
     users: Users
+    people: People
+    search: Search
     rooms: Rooms
     messages: Messages
     cable: Cable
@@ -5851,14 +6750,14 @@ def user_ids_in(
     return [UserId(int(each)) for each in given]
 
 
-# === 24. pages ================================================================
+# === 28. pages ================================================================
 # What a browser gets when it opens an address: one HTML page for all of them,
 # with everything the screen needs inside, so that the first paint asks nothing
 # more. The same object is the answer of /api/boot when the client moves on.
 #
 # Owns      -
-# Uses      config, errors, types, text, users, memberships, history, auth,
-#           shapes, web
+# Uses      config, errors, types, text, users, memberships, history, search,
+#           accounts, subscriptions, auth, people, shapes, web
 # Raises    NotFound, Forbidden
 # ==============================================================================
 
@@ -5905,7 +6804,8 @@ class Look:
     tx: ReadTx
     visit: Visit
     shapes: Shapes
-    at: Timestamp
+    at: Timestamp  # all that is not seen here yet will be later than this
+    now: Timestamp
 
     @property
     def viewer(self) -> Viewer:
@@ -5917,6 +6817,15 @@ class Look:
     def sidebar(self) -> Json:
         """What stands beside the screen."""
         return self.shapes.sidebar(sidebar_of(self.tx, self.viewer.user), self.viewer.user)
+
+
+USERS_SIZE: Final = 500
+
+
+def users_page(shapes: Shapes, found: Sequence[User], page: int, viewer: User) -> Json:
+    """A page of people, of whom one more than a page was looked for."""
+    more = page + 1 if len(found) > USERS_SIZE else None
+    return {"users": shapes.users(found[:USERS_SIZE], viewer), "page": page, "next_page": more}
 
 
 Screen = Callable[[Look, Mapping[str, str]], Page | Redirect]
@@ -6024,6 +6933,56 @@ def _edit_room(look: Look, found: Mapping[str, str]) -> Page | Redirect:
     return Page("room_edit", look.shapes.members(members, look.viewer.user), params)
 
 
+def _account_page(look: Look, _: Mapping[str, str]) -> Page | Redirect:
+    found = account_users(look.tx, 1, USERS_SIZE, with_banned=look.viewer.user.is_administrator)
+    return Page("account_edit", users_page(look.shapes, found, 1, look.viewer.user))
+
+
+def _styles_page(look: Look, _: Mapping[str, str]) -> Page | Redirect:
+    if not look.viewer.user.is_administrator:
+        raise Forbidden
+    account = account_of(look.tx)
+    return Page("custom_styles", {"custom_styles": account.custom_styles if account else ""})
+
+
+def _person_page(look: Look, found: Mapping[str, str]) -> Page | Redirect:
+    viewer, user_id = look.viewer.user, UserId(int(found["user_id"]))
+    profile = profile_of(look.tx, viewer, user_id, look.shapes.signer, look.now)
+    shown = look.shapes.profile(profile, viewer, look.visit.base_url)
+    return Page("user", shown, {"user_id": user_id})
+
+
+def own_profile(look: Look) -> Json:
+    """One's own profile."""
+    viewer = look.viewer.user
+    profile = profile_of(look.tx, viewer, viewer.id, look.shapes.signer, look.now)
+    views = views_of(look.tx, memberships_of(look.tx, viewer.id))
+    return look.shapes.own_profile(profile, views, viewer, look.visit.base_url)
+
+
+def _profile_page(look: Look, _: Mapping[str, str]) -> Page | Redirect:
+    return Page("profile", own_profile(look))
+
+
+def _devices_page(look: Look, _: Mapping[str, str]) -> Page | Redirect:
+    devices = [subscription_json(each) for each in subscriptions_of(look.tx, look.viewer.id)]
+    return Page("push_subscriptions", {"push_subscriptions": devices})
+
+
+def search_data(look: Look, text: str) -> Json:
+    """What a search finds, and where to go back to."""
+    viewer, query = look.viewer.user, cleaned_query(text)
+    found = hits_for(look.tx, viewer.id, query), recent_searches(look.tx, viewer.id)
+    shown = look.shapes.search(found, query, viewer, look.visit.base_url)
+    back = last_room_of(look.tx, viewer.id, look.visit.last_room)
+    return {**shown, "return_to_room_id": back}
+
+
+def _search_page(look: Look, _: Mapping[str, str]) -> Page | Redirect:
+    data = search_data(look, look.visit.query.get("q", ""))
+    return Page("searches", {"search": data, "return_to_room_id": data["return_to_room_id"]})
+
+
 def _sidebar_page(look: Look, _: Mapping[str, str]) -> Page | Redirect:
     return Page("sidebar", {"sidebar": look.sidebar()})
 
@@ -6048,7 +7007,13 @@ _PAGES: Final[tuple[tuple[str, str, Screen], ...]] = (
     ("/rooms/directs/new", _PEOPLE, _new_ping),
     ("/rooms/{type:opens|closeds|directs}/{room_id}", _PEOPLE, _shared_room),
     ("/rooms/{type:opens|closeds|directs}/{room_id}/edit", _PEOPLE, _edit_room),
+    ("/searches", _PEOPLE, _search_page),
+    ("/account/edit", _PEOPLE, _account_page),
+    ("/account/custom_styles/edit", _PEOPLE, _styles_page),
+    ("/users/{user_id}", _PEOPLE, _person_page),
+    ("/users/me/profile", _PEOPLE, _profile_page),
     ("/users/me/sidebar", _PEOPLE, _sidebar_page),
+    ("/users/me/push_subscriptions", _PEOPLE, _devices_page),
 )
 PAGE_PATHS: Final = tuple(path for path, _, _ in _PAGES)
 
@@ -6145,7 +7110,7 @@ class Opened:
 
 def open_page(tx: ReadTx, campfire: Campfire, visit: Visit, at: Timestamp) -> Opened:
     """What somebody sees at an address, from one snapshot; refusals become the error screen."""
-    look = Look(tx, visit, campfire.shapes, at)
+    look = Look(tx, visit, campfire.shapes, at, campfire.db.now())
     try:
         found = _open(look)
     except CampfireError as error:
@@ -6177,15 +7142,12 @@ async def open_address(request: web.Request, viewer: Viewer | None, address: str
     return await campfire.db.read(open_page, campfire, visit, campfire.db.settled_at())
 
 
-async def room_with_page(
-    request: web.Request, viewer: Viewer, room_id: RoomId, message_id: MessageId | None
-) -> Json:
-    """A room and a page of it, as the room's screen has them. Raises RoomNotFound."""
+async def looked_at(request: web.Request, viewer: Viewer | None, work: Callable[[Look], T]) -> T:
+    """What `work` finds in one look on behalf of this request."""
     campfire = request.app[CAMPFIRE]
-    visit, at = _visit_of(request, viewer, request.path), campfire.db.settled_at()
-    return await campfire.db.read(
-        lambda tx: room_data(Look(tx, visit, campfire.shapes, at), room_id, message_id)
-    )
+    visit, at = _visit_of(request, viewer, request.path_qs), campfire.db.settled_at()
+    now = campfire.db.now()
+    return await campfire.db.read(lambda tx: work(Look(tx, visit, campfire.shapes, at, now)))
 
 
 def dress(
@@ -6234,7 +7196,7 @@ def error_boot(campfire: Campfire, error: CampfireError) -> Json:
     }
 
 
-# === 25. documents ============================================================
+# === 29. documents ============================================================
 # The one HTML page: a head, an empty root, and the boot object as inert JSON.
 # No inline script and no eval, so that the policy can forbid both.
 #
@@ -6339,17 +7301,16 @@ def html_answer(request: web.Request, boot: Json, custom_styles: str) -> web.Res
     )
 
 
-# === 26. people_handlers ======================================================
+# === 30. people_handlers ======================================================
 # Signing in and out, setting up, joining, and the people one can find. Each
 # handler parses, acts, and answers.
 #
 # Owns      -
-# Uses      config, errors, types, shapes, assets, web, pages
+# Uses      config, errors, types, people, shapes, ws, assets, web, pages
 # Raises    NotFound
 # ==============================================================================
 
 _AUTOCOMPLETE_SIZE: Final = 20
-_USERS_SIZE: Final = 500
 
 
 def _signed_in_answer(
@@ -6366,6 +7327,12 @@ def _signed_in_answer(
 async def _start(request: web.Request, user: User) -> RawToken:
     auth = request.app[CAMPFIRE].auth
     return await auth.start_session(user.id, caller_of(request).ip, user_agent_of(request))
+
+
+def announce_removal(cable: Cable, stone: Tombstone) -> None:
+    """A message disappears wherever it is shown."""
+    frame = turbo("remove", f"message_{stone.client_message_id}")
+    cable.broadcast(f"room_{stone.room_id}:messages", frame)
 
 
 async def first_run(request: web.Request, viewer: Viewer | None) -> web.Response:
@@ -6444,10 +7411,8 @@ async def join(request: web.Request, viewer: Viewer | None) -> web.Response:
 async def list_users(request: web.Request, viewer: Viewer) -> web.Response:
     """Everybody active, for the forms of rooms."""
     page, campfire = page_in(request.query), request.app[CAMPFIRE]
-    found = await campfire.users.page(page, _USERS_SIZE)
-    more = page + 1 if len(found) > _USERS_SIZE else None
-    users = campfire.shapes.users(found[:_USERS_SIZE], viewer.user)
-    return answer({"users": users, "page": page, "next_page": more})
+    found = await campfire.users.page(page, USERS_SIZE)
+    return answer(users_page(campfire.shapes, found, page, viewer.user))
 
 
 async def autocomplete(request: web.Request, viewer: Viewer) -> web.Response:
@@ -6466,6 +7431,164 @@ async def autocomplete(request: web.Request, viewer: Viewer) -> web.Response:
     return answer({"users": shown, "page": page, "next_page": more})
 
 
+async def show_account(request: web.Request, viewer: Viewer) -> web.Response:
+    """The account."""
+    return _account_answer(request, viewer, await request.app[CAMPFIRE].accounts.current())
+
+
+def _account_answer(request: web.Request, viewer: Viewer, account: Account) -> web.Response:
+    may = viewer.user.is_administrator or not account.only_administrators_create_rooms
+    shapes, base_url = request.app[CAMPFIRE].shapes, caller_of(request).base_url
+    return answer({"account": shapes.account(account, base_url, can_create_rooms=may)})
+
+
+def _restriction_in(body: Mapping[str, object]) -> bool | None:
+    """The one setting, as a boolean or one of the words a form sends."""
+    settings = body.get("settings")
+    if settings is None:
+        return None
+    given = settings.get(RESTRICTION) if isinstance(settings, dict) else ""
+    match given:
+        case None | bool():
+            return given
+        case "true" | "1":
+            return True
+        case "false" | "0":
+            return False
+        case _:
+            raise ValidationFailed({"settings": ["is invalid"]})
+
+
+async def save_account(request: web.Request, viewer: Viewer) -> web.Response:
+    """Renames the account, or changes who may create rooms."""
+    body = await read_json(request)
+    name = optional_text_in(body, "name")
+    account = await request.app[CAMPFIRE].accounts.save(
+        name if name is None else name.strip(), only_administrators=_restriction_in(body)
+    )
+    return _account_answer(request, viewer, account)
+
+
+async def reset_join_code(request: web.Request, viewer: Viewer) -> web.Response:
+    """Makes a new invitation; the old one is dead at once."""
+    del viewer
+    account = await request.app[CAMPFIRE].accounts.reset_join_code()
+    join_url = f"{caller_of(request).base_url}/join/{account.join_code}"
+    return answer({"join_code": account.join_code, "join_url": join_url}, 201)
+
+
+async def show_styles(request: web.Request, viewer: Viewer) -> web.Response:
+    """The account's custom styles."""
+    del viewer
+    account = await request.app[CAMPFIRE].accounts.current()
+    return answer({"custom_styles": account.custom_styles})
+
+
+async def save_styles(request: web.Request, viewer: Viewer) -> web.Response:
+    """Changes the account's custom styles."""
+    del viewer
+    styles = text_in(await read_json(request), "custom_styles")
+    await request.app[CAMPFIRE].accounts.save_styles(styles)
+    return answer({"custom_styles": styles})
+
+
+async def refuse_logo(request: web.Request, viewer: Viewer) -> web.Response:
+    """Logos of one's own are v2.0."""
+    del request, viewer
+    raise FeatureDisabled("files", "Custom logos are coming in v2.0")
+
+
+async def refuse_avatar(request: web.Request, viewer: Viewer) -> web.Response:
+    """Pictures of one's own are v2.0."""
+    del request, viewer
+    raise FeatureDisabled("avatars", "Avatar uploads are coming in v2.0")
+
+
+async def refuse_unfurling(request: web.Request, viewer: Viewer) -> web.Response:
+    """Link previews are v2.0."""
+    del request, viewer
+    raise FeatureDisabled("opengraph", "Link previews are coming in v2.0")
+
+
+async def list_people(request: web.Request, viewer: Viewer) -> web.Response:
+    """The account's people, administrators first."""
+    page, campfire = page_in(request.query), request.app[CAMPFIRE]
+    found = await campfire.people.page(viewer.user, page, USERS_SIZE)
+    return answer(users_page(campfire.shapes, found, page, viewer.user))
+
+
+async def save_role(request: web.Request, viewer: Viewer) -> web.Response:
+    """Makes somebody an administrator, or a member."""
+    campfire, body = request.app[CAMPFIRE], await read_json(request)
+    role = Role.ADMINISTRATOR if body.get("role") == "administrator" else Role.MEMBER
+    user = await campfire.people.set_role(UserId(id_in(request, "user_id")), role)
+    return answer({"user": campfire.shapes.user(user, viewer.user)})
+
+
+async def deactivate_person(request: web.Request, viewer: Viewer) -> web.Response:
+    """Removes somebody from the account."""
+    campfire, user_id = request.app[CAMPFIRE], UserId(id_in(request, "user_id"))
+    await campfire.people.deactivate(user_id)
+    campfire.cable.disconnect_user(user_id, reconnect=False)
+    fields = {"user_id": user_id, "by": viewer.id}
+    LOG.warning("user_deactivated", extra={"fields": fields})
+    return nothing()
+
+
+async def show_person(request: web.Request, viewer: Viewer) -> web.Response:
+    """Somebody's profile."""
+    campfire, user_id = request.app[CAMPFIRE], UserId(id_in(request, "user_id"))
+    profile = await campfire.people.profile(viewer.user, user_id, campfire.db.now())
+    return answer(campfire.shapes.profile(profile, viewer.user, caller_of(request).base_url))
+
+
+async def ban_person(request: web.Request, viewer: Viewer) -> web.Response:
+    """Bans somebody: signed out at once, their messages gone soon."""
+    campfire, user_id = request.app[CAMPFIRE], UserId(id_in(request, "user_id"))
+    user = await campfire.people.ban(viewer.user, user_id)
+    campfire.cable.disconnect_user(user_id, reconnect=False)
+    LOG.warning("user_banned", extra={"fields": {"user_id": user_id, "by": viewer.id}})
+    remove_banned_content_later(campfire, user_id)
+    return answer({"user": campfire.shapes.user(user, viewer.user)})
+
+
+def remove_banned_content_later(campfire: Campfire, user_id: UserId) -> None:
+    """Deletes a banned person's messages, oldest first, each with its broadcast."""
+
+    async def remove() -> None:
+        while stone := await campfire.people.bury_oldest(user_id):
+            announce_removal(campfire.cable, stone)
+
+    campfire.jobs.spawn("remove_banned_content", remove())
+
+
+async def unban_person(request: web.Request, viewer: Viewer) -> web.Response:
+    """Lets somebody back in; their messages do not come back."""
+    campfire = request.app[CAMPFIRE]
+    user = await campfire.people.unban(UserId(id_in(request, "user_id")))
+    return answer({"user": campfire.shapes.user(user, viewer.user)})
+
+
+async def show_profile(request: web.Request, viewer: Viewer) -> web.Response:
+    """One's own profile."""
+    return answer(await looked_at(request, viewer, own_profile))
+
+
+async def save_profile(request: web.Request, viewer: Viewer) -> web.Response:
+    """Changes one's own name, address, password, bio; a new password ends other sessions."""
+    campfire, body = request.app[CAMPFIRE], await read_json(request)
+    name, email, password, bio = (
+        optional_text_in(body, field_name)
+        for field_name in ("name", "email_address", "password", "bio")
+    )
+    change = Change(name and name.strip(), email and email.strip(), password, bio and bio.strip())
+    digest = await campfire.auth.hash(password) if password and password.strip() else None
+    user = await campfire.people.change_profile(viewer, change, digest)
+    if digest is not None:
+        campfire.cable.disconnect_others(viewer.id, viewer.session.id)
+    return answer({"user": campfire.shapes.user(user, user)})
+
+
 async def show_avatar(request: web.Request, viewer: Viewer) -> web.Response:
     """Somebody's picture."""
     del viewer
@@ -6477,13 +7600,14 @@ async def show_avatar(request: web.Request, viewer: Viewer) -> web.Response:
     return serve_avatar(user, request.headers.get("If-None-Match"))
 
 
-# === 27. room_handlers ========================================================
+# === 31. room_handlers ========================================================
 # Rooms, messages, boosts and the socket. A handler changes something through a
 # service, and then tells the world, at once and in one place: `announce` is all
 # that follows a new message.
 #
 # Owns      -
-# Uses      config, errors, types, text, memberships, shapes, ws, web, pages
+# Uses      config, errors, types, text, memberships, shapes, ws, web, pages,
+#           people_handlers
 # Raises    FeatureDisabled, OriginRefused, ValidationFailed
 # ==============================================================================
 
@@ -6558,9 +7682,8 @@ async def show_room(request: web.Request, viewer: Viewer) -> web.Response:
     """A room with its last page, or the page around a message."""
     room_id = RoomId(id_in(request, "room_id"))
     number = number_in(request.query, "message_id")
-    data = await room_with_page(
-        request, viewer, room_id, MessageId(number) if number is not None else None
-    )
+    around = MessageId(number) if number is not None else None
+    data = await looked_at(request, viewer, lambda look: room_data(look, room_id, around))
     response = answer(data)
     remember_room(request, response, room_id)
     return response
@@ -6784,14 +7907,10 @@ async def delete_message(request: web.Request, viewer: Viewer) -> web.Response:
     """Deletes a message."""
     campfire, room_id = request.app[CAMPFIRE], RoomId(id_in(request, "room_id"))
     message_id = MessageId(id_in(request, "message_id"))
-    announce_removal(campfire, await campfire.messages.delete(viewer.user, room_id, message_id))
+    announce_removal(
+        campfire.cable, await campfire.messages.delete(viewer.user, room_id, message_id)
+    )
     return nothing()
-
-
-def announce_removal(campfire: Campfire, stone: Tombstone) -> None:
-    """A message disappears wherever it is shown."""
-    frame = turbo("remove", f"message_{stone.client_message_id}")
-    campfire.cable.broadcast(f"room_{stone.room_id}:messages", frame)
 
 
 async def refuse_attachment(request: web.Request, viewer: Viewer) -> web.Response:
@@ -6830,6 +7949,25 @@ async def delete_boost(request: web.Request, viewer: Viewer) -> web.Response:
     return nothing()
 
 
+async def search_messages(request: web.Request, viewer: Viewer) -> web.Response:
+    """What a search finds in the viewer's rooms."""
+    text = request.query.get("q", "")
+    return answer(await looked_at(request, viewer, lambda look: search_data(look, text)))
+
+
+async def record_search(request: web.Request, viewer: Viewer) -> web.Response:
+    """Remembers a search among the last ten."""
+    body = await read_json(request)
+    query = await request.app[CAMPFIRE].search.record(viewer.id, text_in(body, "q"))
+    return answer({"query": query, "redirect_to": f"/searches?q={quote(query, safe='')}"}, 201)
+
+
+async def clear_searches(request: web.Request, viewer: Viewer) -> web.Response:
+    """Forgets the viewer's searches."""
+    await request.app[CAMPFIRE].search.clear(viewer.id)
+    return nothing()
+
+
 async def list_sounds(request: web.Request, viewer: Viewer) -> web.Response:
     """What `/play` knows."""
     del request, viewer
@@ -6861,7 +7999,7 @@ async def open_cable(request: web.Request) -> web.StreamResponse:
     return socket
 
 
-# === 28. site_handlers ========================================================
+# === 32. site_handlers ========================================================
 # Pages, the files of the client, and the few addresses that machines ask for.
 #
 # Owns      -
@@ -6978,15 +8116,15 @@ async def show_health(request: web.Request) -> web.Response:
     return web.Response(text=page, status=status, content_type="text/html", charset="utf-8")
 
 
-# === 29. app ==================================================================
+# === 33. app ==================================================================
 # All routes on one page, each with its audience; then the one place that turns
 # what went wrong into an answer; then how the parts are put together, started
 # and stopped.
 #
 # Owns      -
-# Uses      config, errors, db, signing, users, rooms, messages, auth, shapes,
-#           presence, ws, ops, assets, web, pages, documents, people_handlers,
-#           room_handlers, site_handlers
+# Uses      config, errors, db, signing, users, rooms, messages, search,
+#           accounts, auth, people, shapes, presence, ws, ops, assets, web,
+#           pages, documents, people_handlers, room_handlers, site_handlers
 # Raises    -
 # ==============================================================================
 
@@ -7005,7 +8143,24 @@ ROUTES: Final = (
     public("PUT", "/api/session/transfers/{transfer}", redeem_transfer),
     public("GET", "/api/join/{join_code}", show_invitation),
     public("POST", "/api/join/{join_code}", join),
+    signed_in("GET", "/api/account", show_account),
+    administrators("PUT", "/api/account", save_account),
+    administrators("POST", "/api/account/join_code", reset_join_code),
+    administrators("GET", "/api/account/custom_styles", show_styles),
+    administrators("PUT", "/api/account/custom_styles", save_styles),
+    administrators("PUT", "/api/account/logo", refuse_logo),
+    administrators("DELETE", "/api/account/logo", refuse_logo),
+    signed_in("GET", "/api/account/users", list_people),
+    administrators("PUT", "/api/account/users/{user_id}", save_role),
+    administrators("DELETE", "/api/account/users/{user_id}", deactivate_person),
     signed_in("GET", "/api/users", list_users),
+    signed_in("GET", "/api/users/{user_id}", show_person),
+    administrators("POST", "/api/users/{user_id}/ban", ban_person),
+    administrators("DELETE", "/api/users/{user_id}/ban", unban_person),
+    signed_in("GET", "/api/users/me/profile", show_profile),
+    signed_in("PUT", "/api/users/me/profile", save_profile),
+    signed_in("PUT", "/api/users/me/avatar", refuse_avatar),
+    signed_in("DELETE", "/api/users/me/avatar", refuse_avatar),
     signed_in("GET", "/api/users/me/sidebar", show_sidebar),
     signed_in("GET", "/api/autocompletable/users", autocomplete),
     signed_in("GET", "/api/rooms", list_rooms),
@@ -7029,7 +8184,11 @@ ROUTES: Final = (
     signed_in("GET", "/api/messages/{message_id}/boosts", list_boosts),
     signed_in("POST", "/api/messages/{message_id}/boosts", create_boost),
     signed_in("DELETE", "/api/messages/{message_id}/boosts/{boost_id}", delete_boost),
+    signed_in("GET", "/api/searches", search_messages),
+    signed_in("POST", "/api/searches", record_search),
+    signed_in("DELETE", "/api/searches/clear", clear_searches),
     signed_in("GET", "/api/sounds", list_sounds),
+    signed_in("POST", "/api/unfurl_link", refuse_unfurling),
     signed_in("GET", "/users/{avatar_token}/avatar", show_avatar),
     public("GET", "/account/logo", show_logo),
     public("GET", "/assets/{path:.+}", show_asset),
@@ -7219,7 +8378,10 @@ def assemble(config: Config, db: Database, known: Mapping[str, str]) -> Campfire
         db=db,
         signer=signer,
         auth=Auth(db, signer, TryLimiter(time.monotonic), config.bcrypt_cost),
+        accounts=Accounts(db),
         users=Users(db),
+        people=People(db, signer),
+        search=Search(db),
         rooms=rooms,
         messages=messages,
         cable=cable,
@@ -7250,6 +8412,12 @@ def start_sweepers(campfire: Campfire) -> None:
     campfire.jobs.every(PING_SECONDS, "every_beat", partial(_beat, campfire))
     campfire.jobs.every(SWEEP_SECONDS, "every_sweep", partial(_sweep_memory, campfire))
     campfire.jobs.every(3600, "every_hour", partial(_sweep_database, campfire))
+
+
+async def resume_bans(campfire: Campfire) -> None:
+    """Goes on removing what banned people said, where a stop interrupted it."""
+    for user_id in await campfire.people.banned_authors():
+        remove_banned_content_later(campfire, user_id)
 
 
 def build_app(campfire: Campfire) -> web.Application:
@@ -7294,7 +8462,7 @@ async def stop(campfire: Campfire, runner: web.AppRunner) -> None:
     await campfire.db.close()
 
 
-# === 30. cli ==================================================================
+# === 34. cli ==================================================================
 # The commands. Exit codes: 0 success, 1 failure with one line on stderr, 2 wrong
 # usage, 3 the database cannot be used.
 #
@@ -7334,6 +8502,7 @@ async def _serve(config: Config, _: argparse.Namespace) -> None:
         campfire = assemble(config, db, await load_secrets(db, config))
         runner, address = await listen(campfire)
         start_sweepers(campfire)
+        await resume_bans(campfire)
         LOG.info("started", extra={"fields": {"sqlite": sqlite3.sqlite_version}})
         gc.freeze()  # what lives as long as the program needs no looking at
         _say(f"Listening on {address}")
