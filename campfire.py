@@ -24,20 +24,22 @@ name of a section is a word you can search for ("# === 10." jumps there).
   18. subscriptions    browsers that want to be told
   19. auth             first run, joining, passwords, sessions, sign-in links
   20. people           profiles, roles, leaving, bans
-  21. shapes           records as JSON and as Turbo Stream markup
-  22. presence         who looks at which room; who types
-  23. sockets          one tab: frames, joined writes, slow readers
-  24. ws               Action Cable: broadcasts, channels, catch-up
-  25. ops              log lines, background jobs, health
-  26. assets           the client's files, sounds, avatars
-  27. web              guards, callers, bodies, answers
-  28. pages            what each address shows; boot data
-  29. documents        the one HTML page
-  30. people_handlers  sessions, joining, people
-  31. room_handlers    rooms, messages, boosts, the socket; announce
-  32. site_handlers    pages, files, health
-  33. app              all routes; errors into answers; start and stop
-  34. cli              the commands
+  21. bots             bots, their keys, webhooks and answers
+  22. shapes           records as JSON and as Turbo Stream markup
+  23. presence         who looks at which room; who types
+  24. sockets          one tab: frames, joined writes, slow readers
+  25. ws               Action Cable: broadcasts, channels, catch-up
+  26. ops              log lines, background jobs, health
+  27. assets           the client's files, sounds, avatars
+  28. web              guards, callers, bodies, answers
+  29. pages            what each address shows; boot data
+  30. documents        the one HTML page
+  31. people_handlers  sessions, joining, people
+  32. room_handlers    rooms, messages, boosts, the socket; announce
+  33. bot_handlers     the bot API; administration of bots
+  34. site_handlers    pages, files, health
+  35. app              all routes; errors into answers; start and stop
+  36. cli              the commands
 
 The road of a request: the guard asks who, the handler parses what, one service method is one
 transaction, and then the handler tells the world. What follows a new message stands in one
@@ -69,6 +71,7 @@ import time
 import unicodedata
 import uuid
 import zlib
+from collections import Counter
 from collections.abc import (
     Awaitable,
     Callable,
@@ -106,7 +109,14 @@ from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 import aiosqlite
 import bcrypt
 import nh3
-from aiohttp import WSMsgType, web
+from aiohttp import (
+    BodyPartReader,
+    ClientError,
+    ClientSession,
+    DummyCookieJar,
+    WSMsgType,
+    web,
+)
 
 # === 1. config ================================================================
 # What the operator may decide, and the numbers nobody may. Read once at start:
@@ -361,6 +371,10 @@ class CannotBan(AuthError):
     status, code, says = 422, "cannot_ban", "This person cannot be banned."
 
 
+class BotNotFound(AuthError):
+    status, code, says = 404, "bot_not_found", "There is no such bot."
+
+
 class RoomNotFound(RoomError):
     status, code, says = 404, "room_not_found", "Room not found or inaccessible"
 
@@ -493,6 +507,7 @@ class DatabaseUnusable(StorageError):
 
 P = ParamSpec("P")
 T = TypeVar("T")
+Json = dict[str, object]
 
 UserId = NewType("UserId", int)
 RoomId = NewType("RoomId", int)
@@ -703,6 +718,7 @@ class DraftMessage:
     creator_id: UserId
     client_message_id: str | None
     source: str
+    may_vanish: bool = False  # a bot's markup may come to nothing, and is stored all the same
 
 
 @dataclass(frozen=True, slots=True)
@@ -757,6 +773,7 @@ class Posted:
 
     message: PersistedMessage
     fresh: bool
+    room: Room
     room_name: str  # the same for everybody
     members: tuple[UserId, ...]
 
@@ -916,9 +933,15 @@ class MessageService(Protocol):
         ...
 
     async def update(
-        self, actor: User, room_id: RoomId, message_id: MessageId, source: str
+        self,
+        actor: User,
+        room_id: RoomId,
+        message_id: MessageId,
+        source: str,
+        *,
+        may_vanish: bool = False,
     ) -> PersistedMessage:
-        """The message with its new body and everything derived from it.
+        """The message with its new body and everything derived from it; a bot's may vanish.
 
         Raises RoomNotFound, MessageNotFound, Forbidden, BodyBlank, BodyTooLong.
         """
@@ -953,12 +976,26 @@ class MessageService(Protocol):
         """
         ...
 
-    async def boost(self, actor: User, message_id: MessageId, content: str) -> Boosted:
-        """A new boost. Raises MessageNotFound, BoostBlank, BoostTooLong."""
+    async def boost(
+        self, actor: User, message_id: MessageId, content: str, room_id: RoomId | None = None
+    ) -> Boosted:
+        """A new boost, of a message of this room if one is given.
+
+        Raises RoomNotFound, MessageNotFound, BoostBlank, BoostTooLong.
+        """
         ...
 
-    async def unboost(self, actor: User, message_id: MessageId, boost_id: BoostId) -> Boosted:
-        """The boost that is gone; only its booster may. Raises MessageNotFound, BoostNotFound."""
+    async def unboost(
+        self,
+        actor: User,
+        message_id: MessageId,
+        boost_id: BoostId,
+        room_id: RoomId | None = None,
+    ) -> Boosted:
+        """The boost that is gone; only its booster may.
+
+        Raises RoomNotFound, MessageNotFound, BoostNotFound.
+        """
         ...
 
 
@@ -1278,6 +1315,12 @@ class _Savepoint:
         self.error = error if isinstance(error, Exception) else None
         return self.error is not None
 
+    def undone(self) -> sqlite3.Error:
+        """Why SQLite gave up the transaction around this job."""
+        if isinstance(self.error, sqlite3.Error):
+            return self.error
+        return sqlite3.OperationalError("transaction lost")
+
 
 @dataclass(slots=True)
 class _Job:
@@ -1511,6 +1554,8 @@ class Database:
                 with _Savepoint(connection) as kept:
                     job.result = job.work(WriteTx(ReadTx(connection)), Timestamp(self._last))
                 job.error = kept.error
+                if not connection.in_transaction:  # a full disk undoes the whole group
+                    raise kept.undone()
             connection.execute("COMMIT")
         except sqlite3.Error as error:
             if connection.in_transaction:
@@ -1624,7 +1669,8 @@ _PRE_LINES = re.compile(r"(<pre[^>]*>)\n+")
 
 UNSEEN = re.compile(r"[\x00-\x20\x7f\s]+")
 _HIDDEN_COLON = re.compile(
-    r"&(?:#0*58|#x0*3a|colon)\b;?|(?:%|&#0*37;|&#x0*25;|&percnt;)3a", re.IGNORECASE
+    r"&(?:#0*58(?![0-9]);?|#x0*3a(?![0-9a-f]);?|colon;)|(?:%|&#0*37;|&#x0*25;|&percnt;)3a",
+    re.IGNORECASE,
 )
 _PATH_START = re.compile(r"[/?#]")
 _USER_GID = re.compile(r"gid://campfire/User/([0-9]{1,18})(?![0-9])(\?.*)?", re.DOTALL)
@@ -1845,15 +1891,13 @@ def _is_allowed_address(value: str) -> bool:
     return "\0" not in scheme and (not colon or scheme.lower() in SCHEMES)
 
 
-def _kept_attribute(element: str, name: str, value: str) -> str | None:
+def _kept_attribute(_element: str, name: str, value: str) -> str | None:
     match name:
         case "href" | "cite":
             return value if _is_allowed_address(value) else None
         case "class":  # any other class could dress a message up as part of the interface
             languages = [word for word in value.split() if word.startswith("language-")]
             return " ".join(languages) or None
-        case "title" | "lang":
-            return None if element == ATTACHMENT else value
         case _:
             return value
 
@@ -2021,13 +2065,14 @@ def _mentioned(user_id: UserId | None, users: Mapping[UserId, Mentionable]) -> M
 class _Element:
     name: str
     place: int  # among its parent's elements
+    lists: tuple[str, ...]  # around it, itself included
     pieces: list[str]
     inside: list[str]
 
 
-def _listed(element: _Element, content: str, lists: list[str]) -> str:
-    bullet = f"{element.place}." if lists[-1:] == ["ol"] else "•"
-    return f"{'  ' * (len(lists) - 1)}{bullet} {content}\n"
+def _listed(element: _Element, content: str) -> str:
+    bullet = f"{element.place}." if element.lists[-1:] == ("ol",) else "•"
+    return f"{'  ' * (len(element.lists) - 1)}{bullet} {content}\n"
 
 
 def _quoted(content: str) -> str:
@@ -2035,7 +2080,7 @@ def _quoted(content: str) -> str:
     return content.replace(said, f"“{said}”", 1) + "\n\n" if said else "“”"
 
 
-def _plain_element(element: _Element, lists: list[str]) -> str:
+def _plain_element(element: _Element) -> str:
     content = "".join(element.pieces)
     block = content.rstrip("\n")
     match element.name:
@@ -2044,9 +2089,9 @@ def _plain_element(element: _Element, lists: list[str]) -> str:
         case "p" | "h1" | "h2" | "h3" | "h4" | "h5" | "h6":
             content = block + "\n\n"
         case "ul" | "ol":
-            content = ("\n" if lists else "") + block + "\n\n"
+            content = ("\n" if len(element.lists) > 1 else "") + block + "\n\n"
         case "li":
-            content = _listed(element, block, lists)
+            content = _listed(element, block)
         case "blockquote":
             content = _quoted(block)
         case "figcaption":
@@ -2057,7 +2102,7 @@ def _plain_element(element: _Element, lists: list[str]) -> str:
 
 
 def _plain(markup: SafeHtml, users: Mapping[UserId, Mentionable]) -> str:
-    path = [_Element("", 0, [], [])]
+    path = [_Element("", 0, (), [], [])]
     at = 0
     for tag in WRITTEN_TAG.finditer(markup):
         if at < tag.start():
@@ -2066,14 +2111,14 @@ def _plain(markup: SafeHtml, users: Mapping[UserId, Mentionable]) -> str:
         name = tag["name"]
         if tag["end"]:
             closed = path.pop()
-            lists = [outer.name for outer in path if outer.name in {"ol", "ul"}]
-            path[-1].pieces.append(_plain_element(closed, lists))
+            path[-1].pieces.append(_plain_element(closed))
             continue
         path[-1].inside.append(name)
         if name == "br":
             path[-1].pieces.append("\n")
         elif name != "hr":
-            path.append(_Element(name, len(path[-1].inside), [], []))
+            lists = path[-1].lists + ((name,) if name in {"ol", "ul"} else ())
+            path.append(_Element(name, len(path[-1].inside), lists, [], []))
         if name == ATTACHMENT:
             user = _mentioned(user_id_in_sgid(attributes_of(tag).get("sgid", "")), users)
             path[-1].pieces.append(f"@{user.name}" if user else _MISSING)
@@ -2539,6 +2584,32 @@ def insert_user(tx: WriteTx, at: Timestamp, name: str, email: str, digest: str, 
         at=at,
     )
     return user_by_id(tx, UserId(user_id))
+
+
+def insert_bot(tx: WriteTx, at: Timestamp, name: str, token: str) -> UserId:
+    """A new active bot."""
+    bot_id = insert(
+        tx,
+        """
+        INSERT INTO users (name, role, bot_token, created_at, updated_at)
+        VALUES (:name, 2, :token, :at, :at)
+        """,
+        name=name,
+        token=token,
+        at=at,
+    )
+    return UserId(bot_id)
+
+
+def give_bot_token(tx: WriteTx, at: Timestamp, bot_id: UserId, token: str) -> None:
+    """Gives a bot a new token; the old one is dead."""
+    run(
+        tx,
+        "UPDATE users SET bot_token = :token, updated_at = :at WHERE id = :bot_id",
+        token=token,
+        at=at,
+        bot_id=bot_id,
+    )
 
 
 def update_credentials(tx: WriteTx, at: Timestamp, user_id: UserId, digest: str) -> None:
@@ -3517,6 +3588,16 @@ def _place_of(tx: ReadTx, room_id: RoomId, message_id: MessageId) -> sqlite3.Row
     )
 
 
+def count_messages(tx: ReadTx, room_id: RoomId) -> int:
+    """How many messages a room has."""
+    found = one(
+        tx,
+        "SELECT count(*) AS number FROM messages WHERE room_id = :room_id",
+        room_id=room_id,
+    )
+    return int(found["number"])
+
+
 def last_page(tx: ReadTx, room_id: RoomId) -> MessagePage:
     """The 40 newest messages of a room."""
     found, has_before = page_before(tx, room_id)
@@ -3723,12 +3804,18 @@ def made_safe(source: str, users: Mapping[UserId, Mentionable]) -> Body:
     return body
 
 
+def must_say_something(body: Body) -> None:
+    """Nothing, when a body has words or names somebody. Raises BodyBlank."""
+    if not body.text.strip() and not body.mentions:
+        raise BodyBlank
+
+
 def validate(draft: DraftMessage, users: Mapping[UserId, Mentionable]) -> ValidatedMessage:
     """The draft made safe. Raises BodyBlank, BodyTooLong, InvalidClientMessageId."""
     client_message_id = checked_client_message_id(draft.client_message_id)
     body = made_safe(draft.source, users)
-    if not body.text.strip() and not body.mentions:
-        raise BodyBlank
+    if not draft.may_vanish:
+        must_say_something(body)
     return ValidatedMessage(draft.room_id, draft.creator_id, client_message_id, body)
 
 
@@ -3790,6 +3877,7 @@ def store_message(
     return Posted(
         messages_in(tx, [stored])[0],
         fresh=bool(inserted),
+        room=by.room,
         room_name=name_for_all(tx, by.room),
         members=member_ids(tx, by.room_id),
     )
@@ -3861,7 +3949,11 @@ def _delete(
     return bury_message(tx, at, room_id, message_id)
 
 
-def _message_of_member(tx: ReadTx, user_id: UserId, message_id: MessageId) -> sqlite3.Row:
+def _message_of_member(
+    tx: ReadTx, user_id: UserId, message_id: MessageId, room_id: RoomId | None = None
+) -> sqlite3.Row:
+    if room_id is not None:
+        membership_of(tx, user_id, room_id)
     found = row(
         tx,
         """
@@ -3873,7 +3965,7 @@ def _message_of_member(tx: ReadTx, user_id: UserId, message_id: MessageId) -> sq
         message_id=message_id,
         user_id=user_id,
     )
-    if found is None:
+    if found is None or room_id not in (None, found["room_id"]):
         raise MessageNotFound
     return found
 
@@ -3883,8 +3975,15 @@ def _touch_message(tx: WriteTx, at: Timestamp, message_id: MessageId, room_id: R
     touch_room(tx, at, room_id)
 
 
-def _boost(tx: WriteTx, at: Timestamp, actor: User, message_id: MessageId, content: str) -> Boosted:
-    found = _message_of_member(tx, actor.id, message_id)
+def _boost(
+    tx: WriteTx,
+    at: Timestamp,
+    actor: User,
+    message_id: MessageId,
+    content: str,
+    room_id: RoomId | None,
+) -> Boosted:
+    found = _message_of_member(tx, actor.id, message_id, room_id)
     if not content:
         raise BoostBlank
     if len(content) > _BOOST_LIMIT:
@@ -3906,9 +4005,14 @@ def _boost(tx: WriteTx, at: Timestamp, actor: User, message_id: MessageId, conte
 
 
 def _unboost(
-    tx: WriteTx, at: Timestamp, actor: User, message_id: MessageId, boost_id: BoostId
+    tx: WriteTx,
+    at: Timestamp,
+    actor: User,
+    message_id: MessageId,
+    boost_id: BoostId,
+    room_id: RoomId | None,
 ) -> Boosted:
-    found = _message_of_member(tx, actor.id, message_id)
+    found = _message_of_member(tx, actor.id, message_id, room_id)
     boosts = boosts_of(tx, as_list([message_id])).get(message_id, ())
     mine = [boost for boost in boosts if boost.id == boost_id and boost.booster.id == actor.id]
     if not mine:
@@ -3954,13 +4058,19 @@ class Messages:
         return await self._db.write(_post, valid, self._presence.present_in(draft.room_id))
 
     async def update(
-        self, actor: User, room_id: RoomId, message_id: MessageId, source: str
+        self,
+        actor: User,
+        room_id: RoomId,
+        message_id: MessageId,
+        source: str,
+        *,
+        may_vanish: bool = False,
     ) -> PersistedMessage:
         await self._db.read(_editable_message, actor, room_id, message_id)
         users = await self._named(source)
         body = await self._safe(lambda: made_safe(source, users), source)
-        if not body.text.strip() and not body.mentions:
-            raise BodyBlank
+        if not may_vanish:
+            must_say_something(body)
         return await self._db.write(_update, actor, room_id, message_id, body)
 
     async def delete(self, actor: User, room_id: RoomId, message_id: MessageId) -> Tombstone:
@@ -3976,6 +4086,20 @@ class Messages:
         around: MessageId | None = None,
     ) -> MessagePage:
         return await self._db.read(page_of, actor, room_id, before, after, around)
+
+    async def page_and_count(
+        self, actor: User, room_id: RoomId, *, before: MessageId | None, after: MessageId | None
+    ) -> tuple[MessagePage, int]:
+        """A page, and the number of all messages of the room.
+
+        Raises RoomNotFound, MessageNotFound.
+        """
+
+        def work(tx: ReadTx) -> tuple[MessagePage, int]:
+            page = page_of(tx, actor, room_id, before, after, None)
+            return page, count_messages(tx, room_id)
+
+        return await self._db.read(work)
 
     async def get_messages_since(
         self, user_id: UserId, room_id: RoomId, last_seen: MessageId, since_ms: int
@@ -4010,11 +4134,19 @@ class Messages:
 
         return await self._db.read(work)
 
-    async def boost(self, actor: User, message_id: MessageId, content: str) -> Boosted:
-        return await self._db.write(_boost, actor, message_id, content.strip())
+    async def boost(
+        self, actor: User, message_id: MessageId, content: str, room_id: RoomId | None = None
+    ) -> Boosted:
+        return await self._db.write(_boost, actor, message_id, content.strip(), room_id)
 
-    async def unboost(self, actor: User, message_id: MessageId, boost_id: BoostId) -> Boosted:
-        return await self._db.write(_unboost, actor, message_id, boost_id)
+    async def unboost(
+        self,
+        actor: User,
+        message_id: MessageId,
+        boost_id: BoostId,
+        room_id: RoomId | None = None,
+    ) -> Boosted:
+        return await self._db.write(_unboost, actor, message_id, boost_id, room_id)
 
 
 # === 16. search ===============================================================
@@ -4782,6 +4914,12 @@ def make_administrator(tx: WriteTx, at: Timestamp, name: str, email: str, digest
     return user_by_id(tx, user_id)
 
 
+def tokens_in(cookie: str) -> list[HashedToken]:
+    """What may be a session's token in a cookie, ours or one of the Rails app."""
+    inside = token_inside_rails_cookie(cookie) if "--" in cookie else None
+    return [hashed(token) for token in (RawToken(cookie), inside) if token]
+
+
 class Auth:
     """AuthService over SQLite and bcrypt."""
 
@@ -4844,9 +4982,7 @@ class Auth:
 
     async def arrive(self, ip: str, cookie: str) -> Arrival:
         """Who stands at the door with this cookie, ours or one of the Rails app."""
-        inside = token_inside_rails_cookie(cookie) if "--" in cookie else None
-        tokens = [hashed(token) for token in (RawToken(cookie), inside) if token]
-        return await self._db.read(arrival, ip, tokens)
+        return await self._db.read(arrival, ip, tokens_in(cookie))
 
     async def refresh(self, session: Session, ip: str, user_agent: str) -> None:
         """Notes that a session is still in use, and from where."""
@@ -5083,7 +5219,286 @@ class People:
         return await self._db.read(_banned_authors)
 
 
-# === 21. shapes ===============================================================
+# === 21. bots =================================================================
+# Programs that talk. A bot is a user with a key in its address and perhaps a
+# webhook: where it is mentioned, or in a ping with it, it is called once, has
+# seven seconds, and may answer in words. A bot's answer calls no bot, so two of
+# them cannot talk for ever.
+#
+# Owns      webhooks
+# Uses      config, errors, types, db, signing, users, memberships, auth, people
+# Raises    BotNotFound, ValidationFailed
+# ==============================================================================
+
+WEBHOOK_SECONDS: Final = 7
+_REPLY_LIMIT: Final = 1_048_576
+_URL_LIMIT: Final = 2_048
+_TIMED_OUT: Final = "Failed to respond within 7 seconds"
+_FILE_TYPES: Final = re.compile(r"(image|audio|video)/.+|application/pdf")
+
+
+@dataclass(frozen=True, slots=True)
+class Bot:
+    """A bot as administrators see it."""
+
+    user: User
+    key: str
+    webhook_url: str | None
+    rooms: tuple[Room, ...]  # but for direct ones, by name
+
+
+@dataclass(frozen=True, slots=True)
+class Hook:
+    """A bot to call about a message."""
+
+    bot: User
+    key: str
+    url: str
+
+
+def bot_key_parts(bot_key: str) -> tuple[UserId, str] | None:
+    """The id and token in a bot key, `<id>-<token>`; None when it cannot be one."""
+    parts = bot_key.strip().split("-")
+    is_key = len(parts) > 1 and re.fullmatch("[0-9]{1,18}", parts[0]) and parts[1]
+    return (UserId(int(parts[0])), parts[1]) if is_key else None
+
+
+def bot_by_key(tx: ReadTx, bot_key: str) -> User | None:
+    """The active bot with this key."""
+    parts = bot_key_parts(bot_key)
+    if parts is None:
+        return None
+    found = row(
+        tx,
+        """
+        SELECT id, name, email_address, bio, role, status, created_at, updated_at, bot_token
+        FROM users
+        WHERE id = :id AND role = 2 AND status = 0 AND bot_token != ''
+        """,
+        id=parts[0],
+    )
+    token = parts[1].encode("utf-8", "replace")
+    if found is None or not hmac.compare_digest(found["bot_token"].encode(), token):
+        return None
+    return user_in(found)
+
+
+def _hook_in(found: sqlite3.Row) -> Hook:
+    return Hook(user_in(found), f"{found['id']}-{found['bot_token']}", found["url"])
+
+
+def hooks_for(tx: ReadTx, room: Room, message: PersistedMessage) -> tuple[Hook, ...]:
+    """The bots to call about a message: of a ping its members, elsewhere whom it mentions."""
+    found = rows(
+        tx,
+        """
+        SELECT users.id, name, email_address, bio, role, status,
+          users.created_at, users.updated_at, bot_token, url
+        FROM memberships
+        JOIN users ON users.id = memberships.user_id AND role = 2 AND status = 0
+        JOIN webhooks ON webhooks.user_id = users.id
+        WHERE room_id = :room_id AND users.id != :creator_id
+        AND (:is_direct OR users.id IN (SELECT value FROM json_each(:mentionees)))
+        ORDER BY users.id
+        """,
+        room_id=room.id,
+        creator_id=message.creator.id,
+        is_direct=room.type is RoomType.DIRECT,
+        mentionees=as_list(message.body.mentions),
+    )
+    return tuple(map(_hook_in, found))
+
+
+def _bot(tx: ReadTx, user: User) -> Bot:
+    facts = one(
+        tx,
+        """
+        SELECT bot_token, (SELECT url FROM webhooks WHERE user_id = users.id) AS url
+        FROM users
+        WHERE id = :id
+        """,
+        id=user.id,
+    )
+    rooms = [each.room for each in memberships_of(tx, user.id)]
+    shared = tuple(room for room in rooms if room.type is not RoomType.DIRECT)
+    return Bot(user, f"{user.id}-{facts['bot_token']}", facts["url"], shared)
+
+
+def bot_by_id(tx: ReadTx, bot_id: UserId) -> Bot:
+    """An active bot. Raises BotNotFound."""
+    user = users_by_id(tx, [bot_id]).get(bot_id)
+    if user is None or user.role is not Role.BOT or user.status is not Status.ACTIVE:
+        raise BotNotFound
+    return _bot(tx, user)
+
+
+def active_bots(tx: ReadTx) -> tuple[Bot, ...]:
+    """All active bots, by name."""
+    return tuple(_bot(tx, user) for user in active_users(tx) if user.role is Role.BOT)
+
+
+def _checked_url(url: str) -> str:
+    is_good = re.fullmatch(r"https?://[^/\s?#]+\S*", url) and len(url) <= _URL_LIMIT
+    if url and not is_good:
+        raise ValidationFailed({"webhook_url": ["is invalid"]})
+    return url
+
+
+def _set_webhook(tx: WriteTx, at: Timestamp, bot_id: UserId, url: str) -> None:
+    run(tx, "DELETE FROM webhooks WHERE user_id = :bot_id AND url != :url", bot_id=bot_id, url=url)
+    if url:
+        run(
+            tx,
+            """
+            INSERT INTO webhooks (user_id, url, created_at, updated_at)
+            VALUES (:bot_id, :url, :at, :at)
+            ON CONFLICT DO NOTHING
+            """,
+            bot_id=bot_id,
+            url=url,
+            at=at,
+        )
+
+
+def _create_bot(tx: WriteTx, at: Timestamp, name: str, url: str) -> Bot:
+    bot_id = insert_bot(tx, at, name, random_code(12))
+    grant_open_rooms(tx, at, bot_id)
+    _set_webhook(tx, at, bot_id, url)
+    return bot_by_id(tx, bot_id)
+
+
+def _save_bot(tx: WriteTx, at: Timestamp, bot_id: UserId, name: str | None, url: str) -> Bot:
+    bot_by_id(tx, bot_id)
+    if name is not None:
+        check_fields(name=name)
+    revise_user(tx, at, bot_id, name, None, None)
+    _set_webhook(tx, at, bot_id, _checked_url(url))
+    return bot_by_id(tx, bot_id)
+
+
+def _reset_key(tx: WriteTx, at: Timestamp, bot_id: UserId) -> Bot:
+    bot_by_id(tx, bot_id)
+    give_bot_token(tx, at, bot_id, random_code(12))
+    return bot_by_id(tx, bot_id)
+
+
+def _delete_bot(tx: WriteTx, at: Timestamp, bot_id: UserId) -> None:
+    deactivate(tx, at, bot_by_id(tx, bot_id).user)
+
+
+def webhook_payload(hook: Hook, room: Room, message: PersistedMessage) -> Json:
+    """What a bot is told: who, where with its own address to answer to, and what."""
+    return {
+        "user": {"id": message.creator.id, "name": message.creator.name},
+        "room": {
+            "id": room.id,
+            "name": room.name,
+            "path": f"/rooms/{room.id}/{hook.key}/messages",
+        },
+        "message": {
+            "id": message.id,
+            "body": {
+                "html": message.body.html,
+                "plain": message.body.text.replace(f"@{hook.bot.name}", "").strip(),
+            },
+            "path": message.path,
+        },
+    }
+
+
+def reply_in(media_type: str, body: bytes) -> str | None:
+    """The words a bot answered with; None when it said nothing."""
+    if media_type in ("text/plain", "text/html"):
+        return body.decode("utf-8", "replace").strip() or None
+    if body and _FILE_TYPES.fullmatch(media_type):
+        return f"Sent a file ({media_type}). File sharing is coming in v2.0."
+    return None
+
+
+class Bots:
+    """Bots for administrators, and the calls to their webhooks."""
+
+    def __init__(self, db: Database, version: str) -> None:
+        self._db, self._version = db, version
+        self._client: ClientSession | None = None
+        self.calls: Counter[str] = Counter()  # by how they ended
+
+    async def close(self) -> None:
+        """Ends the connections to webhooks."""
+        if self._client is not None:
+            await self._client.close()
+
+    async def arrive(self, ip: str, bot_key: str) -> tuple[bool, User | None]:
+        """Whether the address is banned, and the bot with this key."""
+        return await self._db.read(
+            lambda tx: (arrival(tx, ip, ()).is_banned, bot_by_key(tx, bot_key))
+        )
+
+    async def all(self) -> tuple[Bot, ...]:
+        """All active bots, by name."""
+        return await self._db.read(active_bots)
+
+    async def by_id(self, bot_id: UserId) -> Bot:
+        """An active bot. Raises BotNotFound."""
+        return await self._db.read(bot_by_id, bot_id)
+
+    async def create(self, name: str, url: str) -> Bot:
+        """A new bot, in every open room. Raises ValidationFailed."""
+        check_fields(name=name)
+        return await self._db.write(_create_bot, name, _checked_url(url))
+
+    async def save(self, bot_id: UserId, name: str | None, url: str) -> Bot:
+        """The bot with its new name and webhook; a blank address ends the webhook.
+
+        Raises BotNotFound, ValidationFailed.
+        """
+        return await self._db.write(_save_bot, bot_id, name, url)
+
+    async def reset_key(self, bot_id: UserId) -> Bot:
+        """The bot with a new key; the old one is dead at once. Raises BotNotFound."""
+        return await self._db.write(_reset_key, bot_id)
+
+    async def delete(self, bot_id: UserId) -> None:
+        """Deactivates a bot. Raises BotNotFound."""
+        await self._db.write(_delete_bot, bot_id)
+
+    async def hooks_for(self, room: Room, message: PersistedMessage) -> tuple[Hook, ...]:
+        """The bots to call about a message."""
+        return await self._db.read(hooks_for, room, message)
+
+    async def call(self, hook: Hook, room: Room, message: PersistedMessage) -> str | None:
+        """What a bot answers to a message, at most seven seconds later; None for nothing."""
+        try:
+            async with asyncio.timeout(WEBHOOK_SECONDS):
+                answered = await self._post(hook, webhook_payload(hook, room, message))
+        except TimeoutError:
+            self.calls["timeout"] += 1
+            return _TIMED_OUT
+        except (ClientError, OSError, ValueError) as error:
+            self.calls["failed"] += 1
+            fields = {"bot_id": hook.bot.id, "problem": type(error).__name__}
+            LOG.warning("webhook_failed", extra={"fields": fields})
+            return None
+        self.calls["answered"] += 1
+        return answered
+
+    async def _post(self, hook: Hook, payload: Json) -> str | None:
+        if self._client is None:
+            agent = {"User-Agent": f"Campfire/{self._version}"}
+            self._client = ClientSession(
+                headers=agent, trust_env=False, cookie_jar=DummyCookieJar()
+            )
+        async with self._client.post(hook.url, json=payload, allow_redirects=False) as response:
+            if response.status != HTTPStatus.OK:
+                return None
+            body = await response.content.read(_REPLY_LIMIT + 1)
+            while len(body) <= _REPLY_LIMIT and not response.content.at_eof():
+                body += await response.content.read(_REPLY_LIMIT + 1 - len(body))
+            media_type = response.content_type if "Content-Type" in response.headers else ""
+            return None if len(body) > _REPLY_LIMIT else reply_in(media_type.lower(), body)
+
+
+# === 22. shapes ===============================================================
 # How a record looks on the wire: as JSON for whoever asked, and as the markup
 # that travels to everybody else in Turbo Streams. Both tell the same; the client
 # reads every field of the one back out of the other. Public shapes only: no
@@ -5091,7 +5506,7 @@ class People:
 #
 # Owns      -
 # Uses      config, types, text, signing, users, memberships, search,
-#           subscriptions, people
+#           subscriptions, people, bots
 # Raises    -
 # ==============================================================================
 
@@ -5101,7 +5516,6 @@ INVOLVEMENT_LABELS: Final = {
     Involvement.NOTHING: "Notifications are off",
     Involvement.INVISIBLE: "Notifications are off and room invisible in sidebar",
 }
-Json = dict[str, object]
 FEATURES: Final = {"files": False, "avatars": False, "opengraph": False}  # all of them v2.0
 
 
@@ -5405,6 +5819,57 @@ class Shapes:
             f'<img src="{escape(self.signer.avatar_url(user))}"{size}{hidden}></a></figure>'
         )
 
+    def bot(self, bot: Bot, viewer: User, base_url: str) -> Json:
+        """A bot as administrators see it, with the addresses it posts to."""
+        return {
+            **self.user(bot.user, viewer),
+            "bot_key": bot.key,
+            "webhook_url": bot.webhook_url,
+            "rooms": [
+                {
+                    "id": room.id,
+                    "name": room.name,
+                    "messages_url": f"{base_url}/rooms/{room.id}/{bot.key}/messages",
+                }
+                for room in bot.rooms
+            ],
+        }
+
+    def _author(self, user: User, base_url: str) -> Json:
+        return {
+            "id": user.id,
+            "name": user.name,
+            "role": user.role.name.lower(),
+            "avatar_url": base_url + self.signer.avatar_url(user),
+        }
+
+    def bot_message(self, message: PersistedMessage, base_url: str) -> Json:
+        """A message as the bot API tells it."""
+        content = with_mentions(message.body.html, self.mentionables(message))
+        return {
+            "id": message.id,
+            "created_at": iso(message.created_at),
+            "body": {
+                "plain_text": message.body.text,
+                "html": f'<div class="trix-content">\n  {content}\n</div>\n',
+            },
+            "creator": self._author(message.creator, base_url),
+            "room": {"id": message.room_id},
+            "url": f"{base_url}/rooms/{message.room_id}/messages/{message.id}",
+        }
+
+    def bot_boost(self, boosted: Boosted, base_url: str) -> Json:
+        """A boost as the bot API tells it."""
+        boost = boosted.boost
+        url = f"{base_url}/rooms/{boosted.room_id}/messages/{boost.message_id}"
+        return {
+            "id": boost.id,
+            "content": boost.content,
+            "created_at": iso(boost.created_at),
+            "booster": self._author(boost.booster, base_url),
+            "message": {"id": boost.message_id, "url": url},
+        }
+
     def boost_element(self, boost: Boost) -> str:
         """A boost's markup."""
         self.renderings += 1
@@ -5516,7 +5981,7 @@ def logo_url(account: Account | None) -> str:
     return f"/account/logo?v={version}"
 
 
-# === 22. presence =============================================================
+# === 23. presence =============================================================
 # Who is looking at which room, and who is typing there. It lives in memory and
 # dies with the process; a heartbeat counts for sixty seconds (Gap #5). It decides
 # unread marks and pushes, and is shown to nobody. Rails limit: two tabs count as
@@ -5609,7 +6074,7 @@ class TypingMap:
             del self._started[key]
 
 
-# === 23. sockets ==============================================================
+# === 24. sockets ==============================================================
 # One tab's socket and its subscriptions. What a tab gets within one turn of the
 # loop is one write to its transport; a frame is plain bytes, built once and
 # shared. A reader that lets too much pile up is not waited for.
@@ -5756,7 +6221,7 @@ class Subscription:
         return self.live_from <= message_id <= self.live_to if self.live_from else False
 
 
-# === 24. ws ===================================================================
+# === 25. ws ===================================================================
 # Action Cable, spoken exactly, so that the official client works unmodified.
 # Broadcasting is a plain function: a payload is encoded once, a frame is built
 # once per identifier. Nobody waits for a slow reader: it is cut off, comes back
@@ -6140,7 +6605,7 @@ class Cable:
         }
 
 
-# === 25. ops ==================================================================
+# === 26. ops ==================================================================
 # What the operator sees, and what runs beside the requests: one JSON object a
 # line, background jobs that are held and awaited, and the few numbers of /up.
 #
@@ -6262,7 +6727,7 @@ async def is_healthy(db: Database, seconds: float) -> bool:
     return True
 
 
-# === 26. assets ===============================================================
+# === 27. assets ===============================================================
 # The built client, the sounds, the pictures. They lie beside this file, in the
 # clone and in the executable alike. Every build has one digest, and its folder
 # name is that digest, so that a browser may keep what is in it for ever.
@@ -6425,14 +6890,14 @@ def serve_avatar(user: User, etag: str | None) -> web.Response:
     return web.Response(text=avatar_svg(user), headers=headers)
 
 
-# === 27. web ==================================================================
+# === 28. web ==================================================================
 # The door. Every route names its audience, so that none can be forgotten; the
 # guard asks in one look at the database who is there, in the order: banned
 # address, session, CSRF. Bodies are read and checked here and nowhere else.
 #
 # Owns      -
 # Uses      config, errors, types, db, signing, users, rooms, messages, search,
-#           accounts, auth, people, shapes, ws, ops, assets
+#           accounts, auth, people, bots, shapes, ws, ops, assets
 # Raises    Unauthenticated, Forbidden, BannedAddress, InvalidCsrfToken, BadRequest,
 #           PayloadTooLarge, UnsupportedMediaType, ValidationFailed
 # ==============================================================================
@@ -6453,6 +6918,7 @@ class Campfire:
     users: Users
     people: People
     search: Search
+    bots: Bots
     rooms: Rooms
     messages: Messages
     cable: Cable
@@ -6468,6 +6934,7 @@ VIEWER_ID: Final = web.RequestKey("viewer_id", int)
 
 Handler = Callable[[web.Request, Viewer], Awaitable[web.StreamResponse]]
 PublicHandler = Callable[[web.Request, Viewer | None], Awaitable[web.StreamResponse]]
+BotHandler = Callable[[web.Request, User], Awaitable[web.StreamResponse]]
 Guarded = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -6572,17 +7039,34 @@ def _check_csrf(request: web.Request) -> None:
         raise InvalidCsrfToken
 
 
+@dataclass(frozen=True, slots=True)
+class Door:
+    """Who stands at the door, from one look."""
+
+    is_banned: bool
+    is_bot: bool
+    viewer: Viewer | None
+
+
+def _at_the_door(tx: ReadTx, ip: str, tokens: Sequence[HashedToken], bot_key: str) -> Door:
+    found = arrival(tx, ip, tokens)
+    is_bot = bool(bot_key) and bot_by_key(tx, bot_key) is not None
+    return Door(found.is_banned, is_bot, found.viewer)
+
+
 async def arrive(request: web.Request) -> Viewer | None:
     """Who sends this request. Raises BannedAddress, InvalidCsrfToken."""
     campfire, caller = request.app[CAMPFIRE], caller_of(request)
     is_safe = request.method in _SAFE_METHODS
-    cookie = request.cookies.get("session_token", "")
-    if is_safe and not cookie:
+    cookie, bot_key = request.cookies.get("session_token", ""), request.query.get("bot_key", "")
+    if is_safe and not cookie and not bot_key:
         return None
-    found = await campfire.auth.arrive(caller.ip, cookie)
+    found = await campfire.db.read(_at_the_door, caller.ip, tokens_in(cookie), bot_key)
     if found.is_banned and not is_safe:
         LOG.warning("banned_request", extra={"fields": {"ip": caller.ip}})
         raise BannedAddress
+    if found.viewer is None and found.is_bot:
+        raise BotForbidden
     if not is_safe:
         _check_csrf(request)
     if found.viewer is not None:
@@ -6603,7 +7087,7 @@ class Route:
     method: str
     path: str
     handler: Guarded
-    audience: Literal["public", "signed_in", "administrators"]
+    audience: Literal["public", "signed_in", "administrators", "bots"]
 
 
 def public(method: str, path: str, handler: PublicHandler) -> Route:
@@ -6639,6 +7123,27 @@ def administrators(method: str, path: str, handler: Handler) -> Route:
         return await handler(request, viewer)
 
     return Route(method, path, guarded, "administrators")
+
+
+BOT_ROUTE: Final = web.RequestKey("bot_route", bool)
+
+
+def bots(method: str, path: str, handler: BotHandler) -> Route:
+    """A route for bots, which the key in the path lets in and nothing else."""
+
+    async def guarded(request: web.Request) -> web.StreamResponse:
+        request[BOT_ROUTE] = True
+        campfire, caller = request.app[CAMPFIRE], caller_of(request)
+        is_banned, bot = await campfire.bots.arrive(caller.ip, request.match_info["bot_key"])
+        if is_banned and request.method not in _SAFE_METHODS:
+            raise BannedAddress
+        if bot is None:
+            LOG.warning("bot_auth_failed", extra={"fields": {"ip": caller.ip}})
+            return web.Response(status=302, headers={"Location": f"{caller.base_url}/session/new"})
+        request[VIEWER_ID] = bot.id
+        return await handler(request, bot)
+
+    return Route(method, path, guarded, "bots")
 
 
 def answer(
@@ -6750,14 +7255,14 @@ def user_ids_in(
     return [UserId(int(each)) for each in given]
 
 
-# === 28. pages ================================================================
+# === 29. pages ================================================================
 # What a browser gets when it opens an address: one HTML page for all of them,
 # with everything the screen needs inside, so that the first paint asks nothing
 # more. The same object is the answer of /api/boot when the client moves on.
 #
 # Owns      -
 # Uses      config, errors, types, text, users, memberships, history, search,
-#           accounts, subscriptions, auth, people, shapes, web
+#           accounts, subscriptions, auth, people, bots, shapes, web
 # Raises    NotFound, Forbidden
 # ==============================================================================
 
@@ -6945,6 +7450,28 @@ def _styles_page(look: Look, _: Mapping[str, str]) -> Page | Redirect:
     return Page("custom_styles", {"custom_styles": account.custom_styles if account else ""})
 
 
+def _bots_page(look: Look, _: Mapping[str, str]) -> Page | Redirect:
+    viewer, base_url = look.viewer.user, look.visit.base_url
+    if not viewer.is_administrator:
+        raise Forbidden
+    found = active_bots(look.tx)
+    return Page("bots", {"bots": [look.shapes.bot(bot, viewer, base_url) for bot in found]})
+
+
+def _new_bot_page(look: Look, _: Mapping[str, str]) -> Page | Redirect:
+    if not look.viewer.user.is_administrator:
+        raise Forbidden
+    return Page("bot_new")
+
+
+def _bot_page(look: Look, found: Mapping[str, str]) -> Page | Redirect:
+    viewer, bot_id = look.viewer.user, UserId(int(found["bot_id"]))
+    if not viewer.is_administrator:
+        raise Forbidden
+    shown = look.shapes.bot(bot_by_id(look.tx, bot_id), viewer, look.visit.base_url)
+    return Page("bot_edit", {"bot": shown}, {"bot_id": bot_id})
+
+
 def _person_page(look: Look, found: Mapping[str, str]) -> Page | Redirect:
     viewer, user_id = look.viewer.user, UserId(int(found["user_id"]))
     profile = profile_of(look.tx, viewer, user_id, look.shapes.signer, look.now)
@@ -7010,6 +7537,9 @@ _PAGES: Final[tuple[tuple[str, str, Screen], ...]] = (
     ("/searches", _PEOPLE, _search_page),
     ("/account/edit", _PEOPLE, _account_page),
     ("/account/custom_styles/edit", _PEOPLE, _styles_page),
+    ("/account/bots", _PEOPLE, _bots_page),
+    ("/account/bots/new", _PEOPLE, _new_bot_page),
+    ("/account/bots/{bot_id}/edit", _PEOPLE, _bot_page),
     ("/users/{user_id}", _PEOPLE, _person_page),
     ("/users/me/profile", _PEOPLE, _profile_page),
     ("/users/me/sidebar", _PEOPLE, _sidebar_page),
@@ -7196,12 +7726,12 @@ def error_boot(campfire: Campfire, error: CampfireError) -> Json:
     }
 
 
-# === 29. documents ============================================================
+# === 30. documents ============================================================
 # The one HTML page: a head, an empty root, and the boot object as inert JSON.
 # No inline script and no eval, so that the policy can forbid both.
 #
 # Owns      -
-# Uses      shapes, assets, web
+# Uses      types, shapes, assets, web
 # Raises    -
 # ==============================================================================
 
@@ -7301,7 +7831,7 @@ def html_answer(request: web.Request, boot: Json, custom_styles: str) -> web.Res
     )
 
 
-# === 30. people_handlers ======================================================
+# === 31. people_handlers ======================================================
 # Signing in and out, setting up, joining, and the people one can find. Each
 # handler parses, acts, and answers.
 #
@@ -7383,7 +7913,7 @@ async def sign_out(request: web.Request, viewer: Viewer) -> web.Response:
 async def redeem_transfer(request: web.Request, viewer: Viewer | None) -> web.Response:
     """Signs in whom a sign-in link names."""
     del viewer
-    user = await request.app[CAMPFIRE].auth.transfer(request.match_info["transfer_id"])
+    user = await request.app[CAMPFIRE].auth.transfer(request.match_info["transfer"])
     return _signed_in_answer(request, user, "/", await _start(request, user))
 
 
@@ -7600,19 +8130,19 @@ async def show_avatar(request: web.Request, viewer: Viewer) -> web.Response:
     return serve_avatar(user, request.headers.get("If-None-Match"))
 
 
-# === 31. room_handlers ========================================================
+# === 32. room_handlers ========================================================
 # Rooms, messages, boosts and the socket. A handler changes something through a
 # service, and then tells the world, at once and in one place: `announce` is all
 # that follows a new message.
 #
 # Owns      -
-# Uses      config, errors, types, text, memberships, shapes, ws, web, pages,
-#           people_handlers
+# Uses      config, errors, types, text, memberships, bots, shapes, ws, web,
+#           pages, people_handlers
 # Raises    FeatureDisabled, OriginRefused, ValidationFailed
 # ==============================================================================
 
 
-def announce(campfire: Campfire, posted: Posted) -> None:
+def announce(campfire: Campfire, posted: Posted, *, calls_bots: bool = True) -> None:
     """Everything that follows a new message, in its order."""
     message, cable = posted.message, campfire.cable
     room_id = message.room_id
@@ -7622,6 +8152,25 @@ def announce(campfire: Campfire, posted: Posted) -> None:
     for user_id in posted.members:
         cable.broadcast(f"user_{user_id}_unreads", {"roomId": room_id})
     cable.stopped_typing(room_id, message.creator.id, message.creator.name)
+    if calls_bots and (posted.room.type is RoomType.DIRECT or message.body.mentions):
+        campfire.jobs.spawn("call_bots", _call_bots(campfire, posted))
+
+
+async def _call_bots(campfire: Campfire, posted: Posted) -> None:
+    """Calls the bots a message is meant for, each on its own."""
+    for hook in await campfire.bots.hooks_for(posted.room, posted.message):
+        campfire.jobs.spawn("call_bot", _call_bot(campfire, hook, posted))
+
+
+async def _call_bot(campfire: Campfire, hook: Hook, posted: Posted) -> None:
+    """Calls one bot, and says what it answered; an answer calls no bots."""
+    said = await campfire.bots.call(hook, posted.room, posted.message)
+    if said is None:
+        return
+    draft = DraftMessage(posted.room.id, hook.bot.id, None, said, may_vanish=True)
+    with suppress(RoomNotFound):  # it was deleted meanwhile, or the bot was taken out
+        reply = await campfire.messages.create_message_with_deduplication(draft)
+        announce(campfire, reply, calls_bots=False)
 
 
 def _room_element(campfire: Campfire, change: RoomChange, user_id: UserId) -> str:
@@ -7927,15 +8476,26 @@ async def list_boosts(request: web.Request, viewer: Viewer) -> web.Response:
     return answer({"boosts": [campfire.shapes.boost(boost) for boost in boosts]})
 
 
+def announce_boost(campfire: Campfire, boosted: Boosted) -> None:
+    """A boost appears under its message."""
+    target = f"boosts_message_{boosted.client_message_id}"
+    element = campfire.shapes.boost_element(boosted.boost)
+    frame = turbo("append", target, element, 'maintain_scroll="true" ')
+    campfire.cable.broadcast(f"room_{boosted.room_id}:messages", frame)
+
+
+def announce_unboost(campfire: Campfire, boosted: Boosted) -> None:
+    """A boost disappears."""
+    frame = turbo("remove", f"boost_{boosted.boost.id}")
+    campfire.cable.broadcast(f"room_{boosted.room_id}:messages", frame)
+
+
 async def create_boost(request: web.Request, viewer: Viewer) -> web.Response:
     """Boosts a message."""
     campfire, body = request.app[CAMPFIRE], await read_json(request)
     message_id, content = MessageId(id_in(request, "message_id")), text_in(body, "content")
     boosted = await campfire.messages.boost(viewer.user, message_id, content)
-    target = f"boosts_message_{boosted.client_message_id}"
-    element = campfire.shapes.boost_element(boosted.boost)
-    frame = turbo("append", target, element, 'maintain_scroll="true" ')
-    campfire.cable.broadcast(f"room_{boosted.room_id}:messages", frame)
+    announce_boost(campfire, boosted)
     return answer({"boost": campfire.shapes.boost(boosted.boost)}, 201)
 
 
@@ -7944,8 +8504,7 @@ async def delete_boost(request: web.Request, viewer: Viewer) -> web.Response:
     campfire = request.app[CAMPFIRE]
     message_id, boost_id = id_in(request, "message_id"), id_in(request, "boost_id")
     boosted = await campfire.messages.unboost(viewer.user, MessageId(message_id), BoostId(boost_id))
-    frame = turbo("remove", f"boost_{boosted.boost.id}")
-    campfire.cable.broadcast(f"room_{boosted.room_id}:messages", frame)
+    announce_unboost(campfire, boosted)
     return nothing()
 
 
@@ -7999,12 +8558,166 @@ async def open_cable(request: web.Request) -> web.StreamResponse:
     return socket
 
 
-# === 32. site_handlers ========================================================
+# === 33. bot_handlers =========================================================
+# The addresses bots talk to, as the Rails Campfire has them: the key is in the
+# path, the body is the message, refusals have no body. And the administration of
+# bots, which only people see.
+#
+# Owns      -
+# Uses      errors, types, bots, web, people_handlers, room_handlers
+# Raises    BodyBlank, FeatureDisabled
+# ==============================================================================
+
+
+async def read_content(request: web.Request) -> str:
+    """The raw body, whatever its type, read as UTF-8.
+
+    Of a multipart body only the parts' names count. Raises PayloadTooLarge, FeatureDisabled.
+    """
+    try:
+        async with asyncio.timeout(request.app[CAMPFIRE].config.read_timeout):
+            if request.content_type == "multipart/form-data":
+                return await _refuse_file(request)
+            return (await request.read()).decode("utf-8", "replace")
+    except web.HTTPRequestEntityTooLarge as error:
+        raise PayloadTooLarge from error
+    except (ValueError, TimeoutError) as error:
+        raise BadRequest from error
+
+
+async def _refuse_file(request: web.Request) -> str:
+    """Nothing said, when a form has no file. Raises FeatureDisabled when it has one."""
+    reader = await request.multipart()
+    async for part in reader:
+        if isinstance(part, BodyPartReader) and part.name == "attachment":
+            raise FeatureDisabled("files", "File attachments are coming in v2.0")
+    return ""
+
+
+async def list_bot_messages(request: web.Request, bot: User) -> web.Response:
+    """A page of a room, with the number of all its messages and a link to the next page."""
+    campfire, room_id = request.app[CAMPFIRE], RoomId(id_in(request, "room_id"))
+    before, after = number_in(request.query, "before"), number_in(request.query, "after")
+    page, total = await campfire.messages.page_and_count(
+        bot,
+        room_id,
+        before=MessageId(before) if before is not None else None,
+        after=MessageId(after) if after is not None else None,
+    )
+    base_url = caller_of(request).base_url
+    headers = {"X-Total-Count": str(total)}
+    forward = after is not None and before is None
+    if page.messages and (page.has_after if forward else page.has_before):
+        edge = page.messages[-1 if forward else 0].id
+        query = f"{'after' if forward else 'before'}={edge}"
+        headers["Link"] = f'<{base_url}{request.path}?{query}>; rel="next"'
+    shown = [campfire.shapes.bot_message(each, base_url) for each in page.messages]
+    return answer(shown, headers=headers)
+
+
+async def create_bot_message(request: web.Request, bot: User) -> web.Response:
+    """Posts what the bot sent, as a message of its own."""
+    campfire, room_id = request.app[CAMPFIRE], RoomId(id_in(request, "room_id"))
+    if request.content_type == "multipart/form-data":
+        await campfire.rooms.membership(bot.id, room_id)
+    content = await read_content(request)
+    draft = DraftMessage(room_id, bot.id, None, content, may_vanish=bool(content.strip()))
+    posted = await campfire.messages.create_message_with_deduplication(draft)
+    announce(campfire, posted)
+    location = f"{caller_of(request).base_url}/messages/{posted.message.id}"
+    return web.Response(status=201, headers={"Location": location})
+
+
+async def update_bot_message(request: web.Request, bot: User) -> web.Response:
+    """Changes one of the bot's own messages; it may become empty."""
+    campfire, room_id = request.app[CAMPFIRE], RoomId(id_in(request, "room_id"))
+    content, message_id = await read_content(request), MessageId(id_in(request, "message_id"))
+    message = await campfire.messages.update(bot, room_id, message_id, content, may_vanish=True)
+    announce_edit(campfire, message)
+    return answer(campfire.shapes.bot_message(message, caller_of(request).base_url))
+
+
+async def delete_bot_message(request: web.Request, bot: User) -> web.Response:
+    """Deletes one of the bot's own messages."""
+    campfire, room_id = request.app[CAMPFIRE], RoomId(id_in(request, "room_id"))
+    message_id = MessageId(id_in(request, "message_id"))
+    announce_removal(campfire.cable, await campfire.messages.delete(bot, room_id, message_id))
+    return nothing()
+
+
+async def create_bot_boost(request: web.Request, bot: User) -> web.Response:
+    """Boosts a message of this room."""
+    campfire, room_id = request.app[CAMPFIRE], RoomId(id_in(request, "room_id"))
+    content, message_id = await read_content(request), MessageId(id_in(request, "message_id"))
+    boosted = await campfire.messages.boost(bot, message_id, content, room_id=room_id)
+    announce_boost(campfire, boosted)
+    base_url = caller_of(request).base_url
+    return answer(campfire.shapes.bot_boost(boosted, base_url), 201)
+
+
+async def delete_bot_boost(request: web.Request, bot: User) -> web.Response:
+    """Takes one of the bot's own boosts back."""
+    campfire, room_id = request.app[CAMPFIRE], RoomId(id_in(request, "room_id"))
+    message_id, boost_id = id_in(request, "message_id"), id_in(request, "boost_id")
+    boosted = await campfire.messages.unboost(
+        bot, MessageId(message_id), BoostId(boost_id), room_id=room_id
+    )
+    announce_unboost(campfire, boosted)
+    return nothing()
+
+
+async def list_bots(request: web.Request, viewer: Viewer) -> web.Response:
+    """All active bots."""
+    campfire, base_url = request.app[CAMPFIRE], caller_of(request).base_url
+    shape = partial(campfire.shapes.bot, viewer=viewer.user, base_url=base_url)
+    return answer({"bots": [shape(bot) for bot in await campfire.bots.all()]})
+
+
+def _bot_answer(request: web.Request, viewer: Viewer, bot: Bot, status: int = 200) -> web.Response:
+    base_url = caller_of(request).base_url
+    shown = request.app[CAMPFIRE].shapes.bot(bot, viewer.user, base_url)
+    return answer({"bot": shown}, status)
+
+
+async def create_bot(request: web.Request, viewer: Viewer) -> web.Response:
+    """A new bot."""
+    body = await read_json(request)
+    name, url = text_in(body, "name").strip(), text_in(body, "webhook_url").strip()
+    return _bot_answer(request, viewer, await request.app[CAMPFIRE].bots.create(name, url), 201)
+
+
+async def show_bot(request: web.Request, viewer: Viewer) -> web.Response:
+    """One bot."""
+    bot = await request.app[CAMPFIRE].bots.by_id(UserId(id_in(request, "bot_id")))
+    return _bot_answer(request, viewer, bot)
+
+
+async def save_bot(request: web.Request, viewer: Viewer) -> web.Response:
+    """Changes a bot's name and webhook; an address not given ends the webhook, as in Rails."""
+    body, bot_id = await read_json(request), UserId(id_in(request, "bot_id"))
+    name, url = optional_text_in(body, "name"), text_in(body, "webhook_url").strip()
+    bot = await request.app[CAMPFIRE].bots.save(bot_id, name if name is None else name.strip(), url)
+    return _bot_answer(request, viewer, bot)
+
+
+async def delete_bot(request: web.Request, viewer: Viewer) -> web.Response:
+    """Deactivates a bot."""
+    del viewer
+    await request.app[CAMPFIRE].bots.delete(UserId(id_in(request, "bot_id")))
+    return nothing()
+
+
+async def reset_bot_key(request: web.Request, viewer: Viewer) -> web.Response:
+    """Gives a bot a new key."""
+    bot = await request.app[CAMPFIRE].bots.reset_key(UserId(id_in(request, "bot_id")))
+    return _bot_answer(request, viewer, bot)
+
+
+# === 34. site_handlers ========================================================
 # Pages, the files of the client, and the few addresses that machines ask for.
 #
 # Owns      -
-# Uses      config, errors, types, signing, shapes, ops, assets, web, pages,
-#           documents
+# Uses      config, errors, types, signing, ops, assets, web, pages, documents
 # Raises    NotFound
 # ==============================================================================
 
@@ -8083,6 +8796,12 @@ async def show_logo(request: web.Request, viewer: Viewer | None) -> web.Response
     return serve_logo(request.app[CAMPFIRE].bundle, small=small, etag=etag)
 
 
+async def show_nothing(request: web.Request, viewer: Viewer | None) -> web.Response:
+    """An address of Rails' that has no page here; a bot's key is refused before."""
+    del request, viewer
+    raise NotFound
+
+
 async def show_favicon(request: web.Request, viewer: Viewer | None) -> web.Response:
     """The logo, for browsers that ask where they always asked."""
     del request, viewer
@@ -8116,15 +8835,16 @@ async def show_health(request: web.Request) -> web.Response:
     return web.Response(text=page, status=status, content_type="text/html", charset="utf-8")
 
 
-# === 33. app ==================================================================
+# === 35. app ==================================================================
 # All routes on one page, each with its audience; then the one place that turns
 # what went wrong into an answer; then how the parts are put together, started
 # and stopped.
 #
 # Owns      -
 # Uses      config, errors, db, signing, users, rooms, messages, search,
-#           accounts, auth, people, shapes, presence, ws, ops, assets, web,
-#           pages, documents, people_handlers, room_handlers, site_handlers
+#           accounts, auth, people, bots, shapes, presence, ws, ops, assets,
+#           web, pages, documents, people_handlers, room_handlers, bot_handlers,
+#           site_handlers
 # Raises    -
 # ==============================================================================
 
@@ -8190,6 +8910,23 @@ ROUTES: Final = (
     signed_in("GET", "/api/sounds", list_sounds),
     signed_in("POST", "/api/unfurl_link", refuse_unfurling),
     signed_in("GET", "/users/{avatar_token}/avatar", show_avatar),
+    administrators("GET", "/api/account/bots", list_bots),
+    administrators("POST", "/api/account/bots", create_bot),
+    administrators("GET", "/api/account/bots/{bot_id}", show_bot),
+    administrators("PUT", "/api/account/bots/{bot_id}", save_bot),
+    administrators("DELETE", "/api/account/bots/{bot_id}", delete_bot),
+    administrators("PUT", "/api/account/bots/{bot_id}/key", reset_bot_key),
+    bots("GET", "/rooms/{room_id}/{bot_key}/messages", list_bot_messages),
+    bots("POST", "/rooms/{room_id}/{bot_key}/messages", create_bot_message),
+    bots("PUT", "/rooms/{room_id}/{bot_key}/messages/{message_id}", update_bot_message),
+    bots("DELETE", "/rooms/{room_id}/{bot_key}/messages/{message_id}", delete_bot_message),
+    bots("POST", "/rooms/{room_id}/{bot_key}/messages/{message_id}/boosts", create_bot_boost),
+    bots(
+        "DELETE",
+        "/rooms/{room_id}/{bot_key}/messages/{message_id}/boosts/{boost_id}",
+        delete_bot_boost,
+    ),
+    public("GET", "/rooms/{room_id}/messages", show_nothing),
     public("GET", "/account/logo", show_logo),
     public("GET", "/assets/{path:.+}", show_asset),
     public("GET", "/sounds/{name}.mp3", show_sound),
@@ -8220,7 +8957,7 @@ def add_routes(app: web.Application) -> None:
     """All routes; PATCH is as good as PUT, and `.json` after an API path is ignored."""
     for route in ROUTES:
         paths = [_with_ids(route.path)]
-        if route.path.startswith("/api/"):
+        if route.path.startswith("/api/") or route.audience == "bots":
             paths.append(paths[0] + ".json")
         methods = ("PUT", "PATCH") if route.method == "PUT" else (route.method,)
         for path, method in product(paths, methods):
@@ -8253,7 +8990,11 @@ def error_answer(request: web.Request, error: CampfireError) -> web.Response:
     campfire, headers = request.app[CAMPFIRE], _error_headers(error)
     if request.path.startswith("/cable"):
         return web.Response(text=error.says, status=error.status, headers=headers)
-    if request.path.startswith("/api/") or request.method not in ("GET", "HEAD"):
+    is_bare = BOT_ROUTE in request and not isinstance(error, FeatureDisabled)
+    is_api = request.path.startswith("/api/")
+    if is_bare or (isinstance(error, BotForbidden) and not is_api):
+        return web.Response(status=error.status, headers=headers)
+    if is_api or BOT_ROUTE in request or request.method not in ("GET", "HEAD"):
         shape = {"code": error.code, "message": error.says, **error.details()}
         return answer({"error": shape}, error.status, headers)
     response = html_answer(request, error_boot(campfire, error), "")
@@ -8382,6 +9123,7 @@ def assemble(config: Config, db: Database, known: Mapping[str, str]) -> Campfire
         users=Users(db),
         people=People(db, signer),
         search=Search(db),
+        bots=Bots(db, config.version),
         rooms=rooms,
         messages=messages,
         cable=cable,
@@ -8459,10 +9201,11 @@ async def stop(campfire: Campfire, runner: web.AppRunner) -> None:
     campfire.cable.disconnect_everybody()
     await runner.cleanup()
     await campfire.jobs.finish(_JOB_SECONDS)
+    await campfire.bots.close()
     await campfire.db.close()
 
 
-# === 34. cli ==================================================================
+# === 36. cli ==================================================================
 # The commands. Exit codes: 0 success, 1 failure with one line on stderr, 2 wrong
 # usage, 3 the database cannot be used.
 #
