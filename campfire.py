@@ -18,28 +18,29 @@ name of a section is a word you can search for ("# === 10." jumps there).
   12. search_index     the words of every message
   13. rooms            open, closed, direct: made, saved, deleted
   14. history          pages of forty; what a reader missed
-  15. messages         posted once, edited, deleted, boosted
-  16. search           full text, in the rooms one is in
-  17. accounts         the account: name, invitation, styles
-  18. subscriptions    browsers that want to be told
+  15. subscriptions    browsers that want to be told
+  16. messages         posted once, edited, deleted, boosted
+  17. search           full text, in the rooms one is in
+  18. accounts         the account: name, invitation, styles
   19. auth             first run, joining, passwords, sessions, sign-in links
   20. people           profiles, roles, leaving, bans
   21. bots             bots, their keys, webhooks and answers
-  22. shapes           records as JSON and as Turbo Stream markup
-  23. presence         who looks at which room; who types
-  24. sockets          one tab: frames, joined writes, slow readers
-  25. ws               Action Cable: broadcasts, channels, catch-up
-  26. ops              log lines, background jobs, health
-  27. assets           the client's files, sounds, avatars
-  28. web              guards, callers, bodies, answers
-  29. pages            what each address shows; boot data
-  30. documents        the one HTML page
-  31. people_handlers  sessions, joining, people
-  32. room_handlers    rooms, messages, boosts, the socket; announce
-  33. bot_handlers     the bot API; administration of bots
-  34. site_handlers    pages, files, health
-  35. app              all routes; errors into answers; start and stop
-  36. cli              the commands
+  22. push             Web Push: who is told, encrypted, guarded
+  23. shapes           records as JSON and as Turbo Stream markup
+  24. presence         who looks at which room; who types
+  25. sockets          one tab: frames, joined writes, slow readers
+  26. ws               Action Cable: broadcasts, channels, catch-up
+  27. ops              log lines, background jobs, health
+  28. assets           the client's files, sounds, avatars
+  29. web              guards, callers, bodies, answers
+  30. pages            what each address shows; boot data
+  31. documents        the one HTML page
+  32. people_handlers  sessions, joining, people
+  33. room_handlers    rooms, messages, boosts, the socket; announce
+  34. bot_handlers     the bot API; administration of bots
+  35. site_handlers    pages, files, health
+  36. app              all routes; errors into answers; start and stop
+  37. cli              the commands
 
 The road of a request: the guard asks who, the handler parses what, one service method is one
 transaction, and then the handler tells the world. What follows a new message stands in one
@@ -63,6 +64,7 @@ import os
 import re
 import secrets
 import signal
+import socket
 import sqlite3
 import ssl
 import string
@@ -114,9 +116,11 @@ from aiohttp import (
     ClientError,
     ClientSession,
     DummyCookieJar,
+    TCPConnector,
     WSMsgType,
     web,
 )
+from aiohttp.abc import AbstractResolver, ResolveResult
 
 # === 1. config ================================================================
 # What the operator may decide, and the numbers nobody may. Read once at start:
@@ -163,6 +167,8 @@ class Config:
     tls_files: tuple[Path, Path] | None
     secret_key_base: str | None
     vapid_keys: tuple[str, str] | None  # public, private
+    vapid_subject: str | None
+    private_push_endpoints: bool
     trusted_proxies: tuple[Network, ...]
     allowed_origins: frozenset[str]
     log_level: int
@@ -221,6 +227,8 @@ def config_from(settings: Mapping[str, str]) -> Config:
         tls_files=(Path(tls[0]), Path(tls[1])) if tls else None,
         secret_key_base=given.get("SECRET_KEY_BASE"),
         vapid_keys=_pair(given, "VAPID_PUBLIC_KEY", "VAPID_PRIVATE_KEY"),
+        vapid_subject=given.get("VAPID_SUBJECT"),
+        private_push_endpoints="ALLOW_PRIVATE_PUSH_ENDPOINTS" in given,
         trusted_proxies=_networks(given.get("TRUSTED_PROXIES", _PRIVATE_PROXIES)),
         allowed_origins=frozenset(
             origin.strip().rstrip("/").lower()
@@ -523,6 +531,11 @@ ReadTx = NewType("ReadTx", sqlite3.Connection)
 WriteTx = NewType("WriteTx", ReadTx)  # may stand in for a ReadTx, never the reverse
 
 
+def compact(value: object) -> str:
+    """JSON without a needless byte."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
 def milliseconds(at: Timestamp) -> int:
     """A moment as clients count: milliseconds since 1970, truncated."""
     return at // 1000
@@ -768,6 +781,28 @@ class MessagePage:
 
 
 @dataclass(frozen=True, slots=True)
+class PushSubscription:
+    """A browser that wants to be told: its address at a push service, and its keys."""
+
+    id: int
+    user_id: UserId
+    endpoint: str
+    p256dh_key: str
+    auth_key: str
+    user_agent: str
+    created_at: Timestamp
+    updated_at: Timestamp
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """A browser to tell, and the number its badge will show."""
+
+    subscription: PushSubscription
+    badge: int
+
+
+@dataclass(frozen=True, slots=True)
 class Posted:
     """A stored message; `fresh` is False when this client_message_id was there before."""
 
@@ -776,6 +811,7 @@ class Posted:
     room: Room
     room_name: str  # the same for everybody
     members: tuple[UserId, ...]
+    notices: tuple[Notice, ...]  # empty unless fresh
 
 
 @dataclass(frozen=True, slots=True)
@@ -3768,7 +3804,138 @@ def path_of_message(
     return f"/rooms/{found['room_id']}/@{message_id}"
 
 
-# === 15. messages =============================================================
+# === 15. subscriptions ========================================================
+# The browsers that asked to be told when something is said: an address at a push
+# service, and two keys to encrypt with.
+#
+# Owns      push_subscriptions
+# Uses      errors, types, db
+# Raises    PushSubscriptionNotFound
+# ==============================================================================
+
+
+def subscription_in(found: sqlite3.Row) -> PushSubscription:
+    """The subscription in a row of `push_subscriptions`."""
+    return PushSubscription(
+        found["id"],
+        UserId(found["user_id"]),
+        found["endpoint"],
+        found["p256dh_key"],
+        found["auth_key"],
+        found["user_agent"] or "",
+        Timestamp(found["created_at"]),
+        Timestamp(found["updated_at"]),
+    )
+
+
+def subscriptions_of(tx: ReadTx, user_id: UserId) -> tuple[PushSubscription, ...]:
+    """Somebody's browsers, oldest first."""
+    found = rows(
+        tx,
+        """
+        SELECT id, user_id, endpoint, p256dh_key, auth_key, user_agent, created_at, updated_at
+        FROM push_subscriptions
+        WHERE user_id = :user_id
+        ORDER BY id
+        """,
+        user_id=user_id,
+    )
+    return tuple(map(subscription_in, found))
+
+
+def subscription_of(tx: ReadTx, user_id: UserId, subscription_id: int) -> PushSubscription:
+    """One of somebody's own browsers. Raises PushSubscriptionNotFound."""
+    found = [each for each in subscriptions_of(tx, user_id) if each.id == subscription_id]
+    if not found:
+        raise PushSubscriptionNotFound
+    return found[0]
+
+
+def keep_subscription(
+    tx: WriteTx,
+    at: Timestamp,
+    user_id: UserId,
+    endpoint: str,
+    p256dh_key: str,
+    auth_key: str,
+    user_agent: str,
+) -> PushSubscription:
+    """The subscription, new or known; a known one is only refreshed."""
+    run(
+        tx,
+        """
+        INSERT INTO push_subscriptions
+          (user_id, endpoint, p256dh_key, auth_key, user_agent, created_at, updated_at)
+        VALUES (:user_id, :endpoint, :p256dh_key, :auth_key, :user_agent, :at, :at)
+        ON CONFLICT (user_id, endpoint, p256dh_key, auth_key)
+        DO UPDATE SET updated_at = excluded.updated_at
+        """,
+        user_id=user_id,
+        endpoint=endpoint,
+        p256dh_key=p256dh_key,
+        auth_key=auth_key,
+        user_agent=user_agent,
+        at=at,
+    )
+    known = subscriptions_of(tx, user_id)
+    return next(each for each in known if each.updated_at == at)
+
+
+def forget_subscription(tx: WriteTx, at: Timestamp, user_id: UserId, subscription_id: int) -> None:
+    """Deletes one of somebody's own; another's, or an unknown one, stays as it is."""
+    del at
+    run(
+        tx,
+        "DELETE FROM push_subscriptions WHERE id = :id AND user_id = :user_id",
+        id=subscription_id,
+        user_id=user_id,
+    )
+
+
+def forget_endpoint(tx: WriteTx, user_id: UserId, endpoint: str | None) -> None:
+    """Deletes somebody's subscription at this address."""
+    run(
+        tx,
+        "DELETE FROM push_subscriptions WHERE user_id = :user_id AND endpoint = :endpoint",
+        user_id=user_id,
+        endpoint=endpoint,
+    )
+
+
+def forget_subscriptions(tx: WriteTx, user_id: UserId) -> None:
+    """Deletes all of somebody's subscriptions."""
+    run(tx, "DELETE FROM push_subscriptions WHERE user_id = :user_id", user_id=user_id)
+
+
+def notices_for(
+    tx: ReadTx, room_id: RoomId, message: PersistedMessage, present: Iterable[UserId]
+) -> tuple[Notice, ...]:
+    """The browsers to tell about a message: of visible members who are elsewhere and want it."""
+    found = rows(
+        tx,
+        """
+        SELECT push_subscriptions.id, push_subscriptions.user_id, endpoint, p256dh_key, auth_key,
+          user_agent, push_subscriptions.created_at, push_subscriptions.updated_at, (
+            SELECT count(*) FROM memberships AS theirs
+            WHERE theirs.user_id = push_subscriptions.user_id AND theirs.unread_at IS NOT NULL
+          ) AS badge
+        FROM memberships
+        JOIN push_subscriptions ON push_subscriptions.user_id = memberships.user_id
+        WHERE room_id = :room_id AND memberships.user_id != :creator_id
+        AND memberships.user_id NOT IN (SELECT value FROM json_each(:present))
+        AND (involvement = 'everything' OR (involvement = 'mentions'
+          AND memberships.user_id IN (SELECT value FROM json_each(:mentionees))))
+        ORDER BY push_subscriptions.id
+        """,
+        room_id=room_id,
+        creator_id=message.creator.id,
+        present=as_list(present),
+        mentionees=as_list(message.body.mentions),
+    )
+    return tuple(Notice(subscription_in(each), each["badge"]) for each in found)
+
+
+# === 16. messages =============================================================
 # What people say: once, in order. A draft is made safe, then stored; sending it
 # again changes nothing, because browsers retry and people double-click (Gap #1).
 # What was deleted leaves a tombstone, so that whoever was away can be told
@@ -3776,7 +3943,7 @@ def path_of_message(
 #
 # Owns      messages, mentions, boosts, message_tombstones
 # Uses      config, errors, types, contracts, db, markup, text, signing, users,
-#           memberships, search_index, rooms, history
+#           memberships, search_index, rooms, history, subscriptions
 # Raises    MessageNotFound, BodyBlank, BodyTooLong, InvalidClientMessageId, Forbidden,
 #           BoostNotFound, BoostBlank, BoostTooLong
 # ==============================================================================
@@ -3874,12 +4041,14 @@ def store_message(
         if valid.body.mentions:
             _note_mentions(tx, by.room_id, message_id, valid.body.mentions)
         receive_message(tx, at, by.room_id, by.user_id, present)
+    message = messages_in(tx, [stored])[0]
     return Posted(
-        messages_in(tx, [stored])[0],
+        message,
         fresh=bool(inserted),
         room=by.room,
         room_name=name_for_all(tx, by.room),
         members=member_ids(tx, by.room_id),
+        notices=notices_for(tx, by.room_id, message, present) if inserted else (),
     )
 
 
@@ -4149,7 +4318,7 @@ class Messages:
         return await self._db.write(_unboost, actor, message_id, boost_id, room_id)
 
 
-# === 16. search ===============================================================
+# === 17. search ===============================================================
 # Finding what was said, in the rooms one is in. Every word must be there, stemmed
 # and folded; there are no operators. The newest hundred come back, oldest first.
 # Permission is part of the query: a common word in rooms of others costs a
@@ -4412,7 +4581,7 @@ class Search:
         await self._db.write(forget_searches, user_id)
 
 
-# === 17. accounts =============================================================
+# === 18. accounts =============================================================
 # The one account of an installation: its name, its invitation, its looks, and
 # whether everybody may create rooms.
 #
@@ -4524,121 +4693,6 @@ class Accounts:
         await self._db.write(_save_styles, styles)
 
 
-# === 18. subscriptions ========================================================
-# The browsers that asked to be told when something is said: an address at a push
-# service, and two keys to encrypt with.
-#
-# Owns      push_subscriptions
-# Uses      errors, types, db
-# Raises    PushSubscriptionNotFound
-# ==============================================================================
-
-
-@dataclass(frozen=True, slots=True)
-class PushSubscription:
-    id: int
-    user_id: UserId
-    endpoint: str
-    p256dh_key: str
-    auth_key: str
-    user_agent: str
-    created_at: Timestamp
-    updated_at: Timestamp
-
-
-def subscription_in(found: sqlite3.Row) -> PushSubscription:
-    """The subscription in a row of `push_subscriptions`."""
-    return PushSubscription(
-        found["id"],
-        UserId(found["user_id"]),
-        found["endpoint"],
-        found["p256dh_key"],
-        found["auth_key"],
-        found["user_agent"] or "",
-        Timestamp(found["created_at"]),
-        Timestamp(found["updated_at"]),
-    )
-
-
-def subscriptions_of(tx: ReadTx, user_id: UserId) -> tuple[PushSubscription, ...]:
-    """Somebody's browsers, oldest first."""
-    found = rows(
-        tx,
-        """
-        SELECT id, user_id, endpoint, p256dh_key, auth_key, user_agent, created_at, updated_at
-        FROM push_subscriptions
-        WHERE user_id = :user_id
-        ORDER BY id
-        """,
-        user_id=user_id,
-    )
-    return tuple(map(subscription_in, found))
-
-
-def subscription_of(tx: ReadTx, user_id: UserId, subscription_id: int) -> PushSubscription:
-    """One of somebody's own browsers. Raises PushSubscriptionNotFound."""
-    found = [each for each in subscriptions_of(tx, user_id) if each.id == subscription_id]
-    if not found:
-        raise PushSubscriptionNotFound
-    return found[0]
-
-
-def keep_subscription(
-    tx: WriteTx,
-    at: Timestamp,
-    user_id: UserId,
-    endpoint: str,
-    p256dh_key: str,
-    auth_key: str,
-    user_agent: str,
-) -> PushSubscription:
-    """The subscription, new or known; a known one is only refreshed."""
-    run(
-        tx,
-        """
-        INSERT INTO push_subscriptions
-          (user_id, endpoint, p256dh_key, auth_key, user_agent, created_at, updated_at)
-        VALUES (:user_id, :endpoint, :p256dh_key, :auth_key, :user_agent, :at, :at)
-        ON CONFLICT (user_id, endpoint, p256dh_key, auth_key)
-        DO UPDATE SET updated_at = excluded.updated_at
-        """,
-        user_id=user_id,
-        endpoint=endpoint,
-        p256dh_key=p256dh_key,
-        auth_key=auth_key,
-        user_agent=user_agent,
-        at=at,
-    )
-    known = subscriptions_of(tx, user_id)
-    return next(each for each in known if each.updated_at == at)
-
-
-def forget_subscription(tx: WriteTx, at: Timestamp, user_id: UserId, subscription_id: int) -> None:
-    """Deletes one of somebody's own; another's, or an unknown one, stays as it is."""
-    del at
-    run(
-        tx,
-        "DELETE FROM push_subscriptions WHERE id = :id AND user_id = :user_id",
-        id=subscription_id,
-        user_id=user_id,
-    )
-
-
-def forget_endpoint(tx: WriteTx, user_id: UserId, endpoint: str | None) -> None:
-    """Deletes somebody's subscription at this address."""
-    run(
-        tx,
-        "DELETE FROM push_subscriptions WHERE user_id = :user_id AND endpoint = :endpoint",
-        user_id=user_id,
-        endpoint=endpoint,
-    )
-
-
-def forget_subscriptions(tx: WriteTx, user_id: UserId) -> None:
-    """Deletes all of somebody's subscriptions."""
-    run(tx, "DELETE FROM push_subscriptions WHERE user_id = :user_id", user_id=user_id)
-
-
 # === 19. auth =================================================================
 # Who you are. Passwords are bcrypt, hashed in a thread; a session is a random
 # token of which we keep the SHA-256 (Gap #4); ten tries to sign in from one
@@ -4647,7 +4701,7 @@ def forget_subscriptions(tx: WriteTx, user_id: UserId) -> None:
 #
 # Owns      sessions, used_transfers
 # Uses      config, errors, types, db, signing, users, memberships, rooms,
-#           accounts, subscriptions
+#           subscriptions, accounts
 # Raises    AlreadySetUp, InvalidCredentials, RateLimited, InvalidTransfer, InvalidJoinCode,
 #           EmailTakenAtJoin, ValidationFailed
 # ==============================================================================
@@ -5001,8 +5055,8 @@ class Auth:
 # banned go, one by one, in the background.
 #
 # Owns      bans
-# Uses      errors, types, db, signing, users, memberships, messages, search,
-#           subscriptions, auth
+# Uses      errors, types, db, signing, users, memberships, subscriptions,
+#           messages, search, auth
 # Raises    UserNotFound, CannotBan, EmailTaken, ValidationFailed
 # ==============================================================================
 
@@ -5498,15 +5552,300 @@ class Bots:
             return None if len(body) > _REPLY_LIMIT else reply_in(media_type.lower(), body)
 
 
-# === 22. shapes ===============================================================
+# === 22. push =================================================================
+# Telling browsers that are not open (Web Push: RFC 8030, 8291, 8292). The address
+# comes from any member, so it must not lead inside: its host is looked up once,
+# every answer must be public, and that answer is the one connected to. One try,
+# ten seconds; a service that says the browser is gone is believed.
+#
+# Owns      -
+# Uses      config, errors, types, contracts, db, subscriptions, auth
+# Raises    PushFailed, PushGone, ValidationFailed
+# ==============================================================================
+
+PUSH_LIMIT: Final = 3_000  # bytes of payload; services refuse more than 4,096 encrypted
+_PUSH_SECONDS: Final = 10
+_PUSHES_AT_ONCE: Final = 50
+_PUSHES_WAITING: Final = 10_000
+_PUSH_LIFE: Final = 2_419_200  # seconds a push service keeps it for a sleeping device
+_TOKEN_LIFE: Final = 6 * 3600
+_GONE: Final = frozenset((404, 410))
+_NOT_PUBLIC: Final = tuple(
+    map(
+        ipaddress.ip_network,
+        (
+            "0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16",
+            "172.16.0.0/12", "192.0.0.0/24", "192.0.2.0/24", "192.88.99.0/24", "192.168.0.0/16",
+            "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24", "224.0.0.0/4", "240.0.0.0/4",
+            "::/128", "::1/128", "::ffff:0:0/96", "::/96", "::ffff:0:0:0/96", "64:ff9b:1::/48",
+            "2001::/32", "2001:2::/48", "2001:db8::/32", "2002::/16", "fc00::/7", "fe80::/10",
+            "ff00::/8",
+        ),
+    )
+)  # fmt: skip
+_LITERAL: Final = re.compile(r"[0-9.]+|.*:.*")  # an address, not a name
+_NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
+
+
+def is_public(address: str) -> bool:
+    """Whether an address is one of the open internet; what does not parse is not."""
+    try:
+        ip = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    if ip in _NAT64:
+        return is_public(str(ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)))
+    return not any(ip in network for network in _NOT_PUBLIC)
+
+
+class PublicResolver(AbstractResolver):
+    """Looks a name up, and refuses it when any answer is not public."""
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        found = await asyncio.get_running_loop().getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, family=family
+        )
+        addresses = [str(each[4][0]) for each in found]
+        if not addresses or not all(map(is_public, addresses)):
+            raise OSError(f"{host} is not on the open internet")
+        return [
+            ResolveResult(
+                hostname=host,
+                host=str(sockaddr[0]),
+                port=port,
+                family=each_family,
+                proto=proto,
+                flags=socket.AI_NUMERICHOST,
+            )
+            for each_family, _, proto, _, sockaddr in found
+        ]
+
+    async def close(self) -> None:
+        pass
+
+
+def checked_endpoint(endpoint: str, *, may_be_private: bool) -> str:
+    """An address a browser may register. Raises ValidationFailed."""
+    if not endpoint:
+        raise ValidationFailed({"endpoint": ["can't be blank"]})
+    try:
+        parts = urlsplit(endpoint)
+        host, _ = parts.hostname or "", parts.port
+    except ValueError as error:
+        raise ValidationFailed({"endpoint": ["is invalid"]}) from error
+    schemes = ("https", "http") if may_be_private else ("https",)
+    is_outside = may_be_private or not _LITERAL.fullmatch(host) or is_public(host)
+    if parts.scheme not in schemes or not host or not is_outside or len(endpoint) > PUSH_LIMIT:
+        raise ValidationFailed({"endpoint": ["is invalid"]})
+    return endpoint
+
+
+def _cut(text: str, size: int) -> str:
+    """The text within so many bytes of UTF-8, with an ellipsis where it was cut."""
+    data = text.encode()
+    if len(data) <= size:
+        return text
+    return data[: max(size - 3, 0)].decode(errors="ignore") + "…"
+
+
+def push_payload(title: str, body: str, path: str, badge: int) -> bytes:
+    """What the service worker shows; at most 3,000 bytes."""
+    notice: dict[str, Any] = {
+        "title": title,
+        "options": {
+            "body": body,
+            "icon": "/account/logo",
+            "data": {"path": path, "badge": badge},
+        },
+    }
+    room = PUSH_LIMIT
+    while len(data := compact(notice).encode()) > PUSH_LIMIT:
+        room -= len(data) - PUSH_LIMIT
+        notice["options"]["body"] = _cut(body, room)
+        if room <= 0:
+            notice["title"] = _cut(title, PUSH_LIMIT // 3)
+    return data
+
+
+def message_payload(posted: Posted, badge: int) -> bytes:
+    """The notification of a new message."""
+    message, room = posted.message, posted.room
+    author, words = message.creator.name, message.body.text
+    path = f"/rooms/{room.id}"
+    if room.type is RoomType.DIRECT:
+        return push_payload(author, words, path, badge)
+    return push_payload(room.name or "", f"{author}: {words}", path, badge)
+
+
+class Push:
+    """Subscriptions, and the delivery of notifications to them."""
+
+    def __init__(
+        self,
+        db: Database,
+        jobs: BackgroundWork,
+        keys: tuple[str, str],
+        subject: str | None,
+        *,
+        may_be_private: bool,
+    ) -> None:
+        self._db, self._jobs = db, jobs
+        self.public_key, self._private_key = keys
+        self._subject, self._may_be_private = subject, may_be_private
+        self._client: ClientSession | None = None
+        self._slots = asyncio.Semaphore(_PUSHES_AT_ONCE)
+        self._waiting = 0
+        self._tokens: dict[str, tuple[float, str]] = {}
+        self.pushes: Counter[str] = Counter()  # by how they ended
+
+    async def close(self) -> None:
+        """Ends the connections to push services."""
+        if self._client is not None:
+            await self._client.close()
+
+    async def all_of(self, user_id: UserId) -> tuple[PushSubscription, ...]:
+        """Somebody's browsers, oldest first."""
+        return await self._db.read(subscriptions_of, user_id)
+
+    async def keep(
+        self, user_id: UserId, endpoint: str, keys: tuple[str, str], user_agent: str
+    ) -> PushSubscription:
+        """The subscription, new or refreshed. Raises ValidationFailed."""
+        checked_endpoint(endpoint, may_be_private=self._may_be_private)
+        blank = [
+            name for name, key in zip(("p256dh_key", "auth_key"), keys, strict=True) if not key
+        ]
+        if blank:
+            raise ValidationFailed({name: ["can't be blank"] for name in blank})
+        return await self._db.write(keep_subscription, user_id, endpoint, *keys, user_agent)
+
+    async def forget(self, user_id: UserId, subscription_id: int) -> None:
+        """Deletes one of somebody's own subscriptions."""
+        await self._db.write(forget_subscription, user_id, subscription_id)
+
+    async def test(self, user_id: UserId, subscription_id: int, path: str) -> None:
+        """Delivers a test to one of somebody's own browsers, at once.
+
+        Raises PushSubscriptionNotFound, PushFailed, PushGone.
+        """
+        subscription = await self._db.read(subscription_of, user_id, subscription_id)
+        payload = push_payload("Campfire Test", str(uuid.uuid4()), path, 0)
+        await self._deliver(subscription, payload)
+
+    def tell_later(self, posted: Posted) -> None:
+        """Tells the browsers of everybody a message is meant for, and who is elsewhere."""
+        for notice in posted.notices:
+            if self._waiting >= _PUSHES_WAITING:
+                self.pushes["dropped"] += 1
+                LOG.warning("push_dropped")
+                return
+            self._waiting += 1
+            payload = message_payload(posted, notice.badge)
+            self._jobs.spawn("push", self._tell(notice.subscription, payload))
+
+    async def _tell(self, subscription: PushSubscription, payload: bytes) -> None:
+        try:
+            async with self._slots:
+                await self._deliver(subscription, payload)
+        except CableError as error:
+            LOG.info("push_failed", extra={"fields": {"reason": error.code}})
+        finally:
+            self._waiting -= 1
+
+    async def _deliver(self, subscription: PushSubscription, payload: bytes) -> None:
+        try:
+            body = await asyncio.to_thread(self._encrypted, subscription, payload)
+        except (ValueError, IndexError, TypeError) as error:
+            await self._forget_gone(subscription)
+            raise PushGone from error
+        try:
+            async with asyncio.timeout(_PUSH_SECONDS):
+                status = await self._send(subscription.endpoint, body)
+        except (ClientError, OSError, TimeoutError, ValueError) as error:
+            self.pushes["failed"] += 1
+            raise PushFailed from error
+        if status in _GONE:
+            await self._forget_gone(subscription)
+            raise PushGone
+        if status >= HTTPStatus.MULTIPLE_CHOICES:
+            self.pushes["failed"] += 1
+            raise PushFailed
+        self.pushes["delivered"] += 1
+
+    async def _forget_gone(self, subscription: PushSubscription) -> None:
+        self.pushes["gone"] += 1
+        await self.forget(subscription.user_id, subscription.id)
+
+    def _encrypted(self, subscription: PushSubscription, payload: bytes) -> bytes:
+        """The payload as only that browser can read it (RFC 8291). Raises ValueError."""
+        from pywebpush import WebPusher, WebPushException  # noqa: PLC0415 - 9 MB, often unused
+
+        keys = {"p256dh": subscription.p256dh_key, "auth": subscription.auth_key}
+        try:
+            pusher = WebPusher({"endpoint": subscription.endpoint, "keys": keys})
+            return bytes(pusher.encode(payload, content_encoding="aes128gcm")["body"])
+        except WebPushException as error:
+            raise ValueError from error
+
+    def _token(self, origin: str, subject: str) -> str:
+        """The signed proof of who sends, for one push service (RFC 8292)."""
+        from py_vapid import Vapid02  # noqa: PLC0415 - comes with pywebpush
+
+        until, token = self._tokens.get(origin, (0.0, ""))
+        if until < time.time():
+            until = time.time() + _TOKEN_LIFE
+            claims = {"aud": origin, "exp": int(until + _TOKEN_LIFE), "sub": subject}
+            token = Vapid02.from_raw(self._private_key.encode()).sign(claims)["Authorization"]
+            self._tokens[origin] = (until, token)
+        return token
+
+    async def _send(self, endpoint: str, body: bytes) -> int:
+        parts = urlsplit(endpoint)
+        origin, host = f"{parts.scheme}://{parts.netloc}", parts.hostname or ""
+        if not self._may_be_private and _LITERAL.fullmatch(host) and not is_public(host):
+            raise OSError(f"{host} is not on the open internet")
+        token = await asyncio.to_thread(self._token, origin, await self._subject_line())
+        headers = {
+            "Authorization": token,
+            "Content-Encoding": "aes128gcm",
+            "Content-Type": "application/octet-stream",
+            "TTL": str(_PUSH_LIFE),
+            "Urgency": "high",
+        }
+        client = self._connected()
+        async with client.post(
+            endpoint, data=body, headers=headers, allow_redirects=False
+        ) as reply:
+            return reply.status
+
+    def _connected(self) -> ClientSession:
+        if self._client is None:
+            resolver = None if self._may_be_private else PublicResolver()
+            connector = TCPConnector(resolver=resolver, use_dns_cache=False)
+            self._client = ClientSession(
+                connector=connector, trust_env=False, cookie_jar=DummyCookieJar()
+            )
+        return self._client
+
+    async def _subject_line(self) -> str:
+        if self._subject is None:
+            person = await self._db.read(first_administrator)
+            address = person.email_address if person else None
+            self._subject = f"mailto:{address or 'campfire@localhost'}"
+        return self._subject
+
+
+# === 23. shapes ===============================================================
 # How a record looks on the wire: as JSON for whoever asked, and as the markup
 # that travels to everybody else in Turbo Streams. Both tell the same; the client
 # reads every field of the one back out of the other. Public shapes only: no
 # e-mail address ever enters markup.
 #
 # Owns      -
-# Uses      config, types, text, signing, users, memberships, search,
-#           subscriptions, people, bots
+# Uses      config, types, text, signing, users, memberships, search, people,
+#           bots
 # Raises    -
 # ==============================================================================
 
@@ -5517,11 +5856,6 @@ INVOLVEMENT_LABELS: Final = {
     Involvement.INVISIBLE: "Notifications are off and room invisible in sidebar",
 }
 FEATURES: Final = {"files": False, "avatars": False, "opengraph": False}  # all of them v2.0
-
-
-def compact(value: object) -> str:
-    """JSON without a needless byte."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 def turbo(action: str, target: str, markup: str | None = None, extra: str = "") -> str:
@@ -5981,7 +6315,7 @@ def logo_url(account: Account | None) -> str:
     return f"/account/logo?v={version}"
 
 
-# === 23. presence =============================================================
+# === 24. presence =============================================================
 # Who is looking at which room, and who is typing there. It lives in memory and
 # dies with the process; a heartbeat counts for sixty seconds (Gap #5). It decides
 # unread marks and pushes, and is shown to nobody. Rails limit: two tabs count as
@@ -6074,7 +6408,7 @@ class TypingMap:
             del self._started[key]
 
 
-# === 24. sockets ==============================================================
+# === 25. sockets ==============================================================
 # One tab's socket and its subscriptions. What a tab gets within one turn of the
 # loop is one write to its transport; a frame is plain bytes, built once and
 # shared. A reader that lets too much pile up is not waited for.
@@ -6221,7 +6555,7 @@ class Subscription:
         return self.live_from <= message_id <= self.live_to if self.live_from else False
 
 
-# === 25. ws ===================================================================
+# === 26. ws ===================================================================
 # Action Cable, spoken exactly, so that the official client works unmodified.
 # Broadcasting is a plain function: a payload is encoded once, a frame is built
 # once per identifier. Nobody waits for a slow reader: it is cut off, comes back
@@ -6268,6 +6602,11 @@ def _room_id_in(params: Mapping[str, object]) -> RoomId | None:
 
 def _is_count(value: object, limit: int) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < limit
+
+
+def _ignore(connection: Connection) -> None:
+    """Malformed input gets no answer and closes nothing; it is one log line."""
+    LOG.debug("cable_ignored", extra={"fields": {"user_id": connection.user_id}})
 
 
 class Cable:
@@ -6409,6 +6748,8 @@ class Cable:
                     break
                 if message.type is WSMsgType.TEXT:
                     await self._jobs.attempt("cable", self._obey(connection, message.data))
+                else:
+                    _ignore(connection)
         finally:
             self._sockets -= 1
             self._detach(connection)
@@ -6449,7 +6790,7 @@ class Cable:
             ):
                 await self._act(connection.subscriptions[identifier], _json_object(data))
             case _:
-                LOG.debug("cable_ignored", extra={"fields": {"user_id": connection.user_id}})
+                _ignore(connection)
         self._flush_soon()
 
     # Channels.
@@ -6459,7 +6800,7 @@ class Cable:
         is_known = params.get("channel") in _CHANNELS
         is_short = len(identifier.encode("utf-8", "replace")) <= _IDENTIFIER_LIMIT
         if identifier in connection.subscriptions or not is_known or not is_short:
-            LOG.debug("cable_ignored", extra={"fields": {"user_id": connection.user_id}})
+            _ignore(connection)
             return
         is_full = len(connection.subscriptions) >= _SUBSCRIPTIONS_LIMIT
         wanted = None if is_full else await self._stream_for(connection.user_id, params)
@@ -6543,7 +6884,7 @@ class Cable:
             case "RoomMessagesChannel", "catch_up":
                 await self._catch_up(subscription, data)
             case _:
-                LOG.debug("cable_ignored", extra={"fields": {"user_id": connection.user_id}})
+                _ignore(connection)
 
     async def _present(self, subscription: Subscription) -> None:
         user_id, room_id = subscription.connection.user_id, subscription.room_id
@@ -6605,7 +6946,7 @@ class Cable:
         }
 
 
-# === 26. ops ==================================================================
+# === 27. ops ==================================================================
 # What the operator sees, and what runs beside the requests: one JSON object a
 # line, background jobs that are held and awaited, and the few numbers of /up.
 #
@@ -6727,7 +7068,7 @@ async def is_healthy(db: Database, seconds: float) -> bool:
     return True
 
 
-# === 27. assets ===============================================================
+# === 28. assets ===============================================================
 # The built client, the sounds, the pictures. They lie beside this file, in the
 # clone and in the executable alike. Every build has one digest, and its folder
 # name is that digest, so that a browser may keep what is in it for ever.
@@ -6890,14 +7231,14 @@ def serve_avatar(user: User, etag: str | None) -> web.Response:
     return web.Response(text=avatar_svg(user), headers=headers)
 
 
-# === 28. web ==================================================================
+# === 29. web ==================================================================
 # The door. Every route names its audience, so that none can be forgotten; the
 # guard asks in one look at the database who is there, in the order: banned
 # address, session, CSRF. Bodies are read and checked here and nowhere else.
 #
 # Owns      -
 # Uses      config, errors, types, db, signing, users, rooms, messages, search,
-#           accounts, auth, people, bots, shapes, ws, ops, assets
+#           accounts, auth, people, bots, push, shapes, ws, ops, assets
 # Raises    Unauthenticated, Forbidden, BannedAddress, InvalidCsrfToken, BadRequest,
 #           PayloadTooLarge, UnsupportedMediaType, ValidationFailed
 # ==============================================================================
@@ -6925,7 +7266,7 @@ class Campfire:
     shapes: Shapes
     jobs: Jobs
     bundle: Bundle
-    vapid_public_key: str
+    push: Push
     started_at: float  # on the monotonic clock
 
 
@@ -7255,14 +7596,14 @@ def user_ids_in(
     return [UserId(int(each)) for each in given]
 
 
-# === 29. pages ================================================================
+# === 30. pages ================================================================
 # What a browser gets when it opens an address: one HTML page for all of them,
 # with everything the screen needs inside, so that the first paint asks nothing
 # more. The same object is the answer of /api/boot when the client moves on.
 #
 # Owns      -
-# Uses      config, errors, types, text, users, memberships, history, search,
-#           accounts, subscriptions, auth, people, bots, shapes, web
+# Uses      config, errors, types, text, users, memberships, history,
+#           subscriptions, search, accounts, auth, people, bots, shapes, web
 # Raises    NotFound, Forbidden
 # ==============================================================================
 
@@ -7608,7 +7949,7 @@ def _boot_json(look: Look, page: Page, campfire: Campfire) -> Json:
         "params": page.params,
         "account": _account_json(look),
         "current_user": person,
-        "vapid_public_key": campfire.vapid_public_key,
+        "vapid_public_key": campfire.push.public_key,
         "version": campfire.config.version,
         "features": FEATURES,
         "cable_url": "/cable",
@@ -7715,7 +8056,7 @@ def error_boot(campfire: Campfire, error: CampfireError) -> Json:
         "status": page.status,
         "params": page.params,
         "csrf_token": "",
-        "vapid_public_key": campfire.vapid_public_key,
+        "vapid_public_key": campfire.push.public_key,
         "version": campfire.config.version,
         "features": FEATURES,
         "cable_url": "/cable",
@@ -7726,12 +8067,12 @@ def error_boot(campfire: Campfire, error: CampfireError) -> Json:
     }
 
 
-# === 30. documents ============================================================
+# === 31. documents ============================================================
 # The one HTML page: a head, an empty root, and the boot object as inert JSON.
 # No inline script and no eval, so that the policy can forbid both.
 #
 # Owns      -
-# Uses      types, shapes, assets, web
+# Uses      types, assets, web
 # Raises    -
 # ==============================================================================
 
@@ -7831,7 +8172,7 @@ def html_answer(request: web.Request, boot: Json, custom_styles: str) -> web.Res
     )
 
 
-# === 31. people_handlers ======================================================
+# === 32. people_handlers ======================================================
 # Signing in and out, setting up, joining, and the people one can find. Each
 # handler parses, acts, and answers.
 #
@@ -8119,6 +8460,35 @@ async def save_profile(request: web.Request, viewer: Viewer) -> web.Response:
     return answer({"user": campfire.shapes.user(user, user)})
 
 
+async def list_devices(request: web.Request, viewer: Viewer) -> web.Response:
+    """The viewer's browsers that want to be told."""
+    found = await request.app[CAMPFIRE].push.all_of(viewer.id)
+    return answer({"push_subscriptions": [subscription_json(each) for each in found]})
+
+
+async def save_device(request: web.Request, viewer: Viewer) -> web.Response:
+    """Registers a browser, or refreshes it."""
+    body = await read_json(request)
+    endpoint, *keys = (text_in(body, name) for name in ("endpoint", "p256dh_key", "auth_key"))
+    subscription = await request.app[CAMPFIRE].push.keep(
+        viewer.id, endpoint, (keys[0], keys[1]), user_agent_of(request)
+    )
+    return answer({"push_subscription": subscription_json(subscription)})
+
+
+async def delete_device(request: web.Request, viewer: Viewer) -> web.Response:
+    """Forgets one of the viewer's browsers; another's stays."""
+    await request.app[CAMPFIRE].push.forget(viewer.id, id_in(request, "subscription_id"))
+    return nothing()
+
+
+async def test_device(request: web.Request, viewer: Viewer) -> web.Response:
+    """Sends a test to one of the viewer's browsers."""
+    path = f"{caller_of(request).base_url}/users/me/push_subscriptions"
+    await request.app[CAMPFIRE].push.test(viewer.id, id_in(request, "subscription_id"), path)
+    return answer({"delivered": True})
+
+
 async def show_avatar(request: web.Request, viewer: Viewer) -> web.Response:
     """Somebody's picture."""
     del viewer
@@ -8130,7 +8500,7 @@ async def show_avatar(request: web.Request, viewer: Viewer) -> web.Response:
     return serve_avatar(user, request.headers.get("If-None-Match"))
 
 
-# === 32. room_handlers ========================================================
+# === 33. room_handlers ========================================================
 # Rooms, messages, boosts and the socket. A handler changes something through a
 # service, and then tells the world, at once and in one place: `announce` is all
 # that follows a new message.
@@ -8152,6 +8522,7 @@ def announce(campfire: Campfire, posted: Posted, *, calls_bots: bool = True) -> 
     for user_id in posted.members:
         cable.broadcast(f"user_{user_id}_unreads", {"roomId": room_id})
     cable.stopped_typing(room_id, message.creator.id, message.creator.name)
+    campfire.push.tell_later(posted)
     if calls_bots and (posted.room.type is RoomType.DIRECT or message.body.mentions):
         campfire.jobs.spawn("call_bots", _call_bots(campfire, posted))
 
@@ -8558,7 +8929,7 @@ async def open_cable(request: web.Request) -> web.StreamResponse:
     return socket
 
 
-# === 33. bot_handlers =========================================================
+# === 34. bot_handlers =========================================================
 # The addresses bots talk to, as the Rails Campfire has them: the key is in the
 # path, the body is the message, refusals have no body. And the administration of
 # bots, which only people see.
@@ -8713,7 +9084,7 @@ async def reset_bot_key(request: web.Request, viewer: Viewer) -> web.Response:
     return _bot_answer(request, viewer, bot)
 
 
-# === 34. site_handlers ========================================================
+# === 35. site_handlers ========================================================
 # Pages, the files of the client, and the few addresses that machines ask for.
 #
 # Owns      -
@@ -8835,16 +9206,16 @@ async def show_health(request: web.Request) -> web.Response:
     return web.Response(text=page, status=status, content_type="text/html", charset="utf-8")
 
 
-# === 35. app ==================================================================
+# === 36. app ==================================================================
 # All routes on one page, each with its audience; then the one place that turns
 # what went wrong into an answer; then how the parts are put together, started
 # and stopped.
 #
 # Owns      -
 # Uses      config, errors, db, signing, users, rooms, messages, search,
-#           accounts, auth, people, bots, shapes, presence, ws, ops, assets,
-#           web, pages, documents, people_handlers, room_handlers, bot_handlers,
-#           site_handlers
+#           accounts, auth, people, bots, push, shapes, presence, ws, ops,
+#           assets, web, pages, documents, people_handlers, room_handlers,
+#           bot_handlers, site_handlers
 # Raises    -
 # ==============================================================================
 
@@ -8882,6 +9253,14 @@ ROUTES: Final = (
     signed_in("PUT", "/api/users/me/avatar", refuse_avatar),
     signed_in("DELETE", "/api/users/me/avatar", refuse_avatar),
     signed_in("GET", "/api/users/me/sidebar", show_sidebar),
+    signed_in("GET", "/api/users/me/push_subscriptions", list_devices),
+    signed_in("POST", "/api/users/me/push_subscriptions", save_device),
+    signed_in("DELETE", "/api/users/me/push_subscriptions/{subscription_id}", delete_device),
+    signed_in(
+        "POST",
+        "/api/users/me/push_subscriptions/{subscription_id}/test_notifications",
+        test_device,
+    ),
     signed_in("GET", "/api/autocompletable/users", autocomplete),
     signed_in("GET", "/api/rooms", list_rooms),
     signed_in("POST", "/api/rooms/opens", create_open_room),
@@ -9130,7 +9509,13 @@ def assemble(config: Config, db: Database, known: Mapping[str, str]) -> Campfire
         shapes=shapes,
         jobs=jobs,
         bundle=load_bundle(),
-        vapid_public_key=known["vapid_public_key"],
+        push=Push(
+            db,
+            jobs,
+            (known["vapid_public_key"], known["vapid_private_key"]),
+            config.vapid_subject,
+            may_be_private=config.private_push_endpoints,
+        ),
         started_at=time.monotonic(),
     )
 
@@ -9202,10 +9587,11 @@ async def stop(campfire: Campfire, runner: web.AppRunner) -> None:
     await runner.cleanup()
     await campfire.jobs.finish(_JOB_SECONDS)
     await campfire.bots.close()
+    await campfire.push.close()
     await campfire.db.close()
 
 
-# === 36. cli ==================================================================
+# === 37. cli ==================================================================
 # The commands. Exit codes: 0 success, 1 failure with one line on stderr, 2 wrong
 # usage, 3 the database cannot be used.
 #
