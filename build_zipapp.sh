@@ -171,7 +171,7 @@ with result.open("wb") as file:
             # Deflating what is compressed already only costs the first start time.
             is_small = name.endswith((".mp3", ".gz"))
             method = zipfile.ZIP_STORED if is_small else zipfile.ZIP_DEFLATED
-            archive.writestr(info, content, method, 9)
+            archive.writestr(info, content, method, 6)
 result.chmod(0o755)
 PYTHON
 }
@@ -259,8 +259,11 @@ def unpack(archive, folder):
         with Ours(archive) as contents:
             extract_site_packages(contents, pathlib.Path(folder))
     except (OSError, zipfile.BadZipFile, zlib.error) as error:
-        with FileLock(os.path.join(root, "." + os.path.basename(folder) + "_lock")):
-            shutil.rmtree(folder + ".tmp", ignore_errors=True)
+        try:
+            with FileLock(os.path.join(root, "." + os.path.basename(folder) + "_lock")):
+                shutil.rmtree(folder + ".tmp", ignore_errors=True)
+        except OSError:  # so full that the lock has no room; then nothing was unpacked
+            pass
         refuse("cannot unpack into %s (%s)." % (root, getattr(error, "strerror", None) or error))
 
 
