@@ -1,0 +1,450 @@
+/**
+ * Suggesting people: for a mention while writing, and for a new ping. `Suggestions` decides when to
+ * ask, what to show and which keys it takes; it knows neither Trix nor inputs, only words.
+ */
+import { type KeyboardEvent, useEffect, useRef, useState, useSyncExternalStore } from "react";
+import { createPortal } from "react-dom";
+import type { Suggestion } from "../lib/api";
+import * as api from "../lib/api";
+import { announce, useStore } from "../lib/store";
+import { rankPeople } from "../lib/text";
+import { Icon } from "./ui";
+
+const DEBOUNCE = 300;
+const CLICK_DELAY = 100;
+const BLINK_FRAMES = 8;
+const ROW_HEIGHT = 38;
+const ROWS_WANTED = 3;
+const LIST_HEIGHT = 160;
+const MARGIN = 8;
+const MOST = 20;
+export const LANDMARK = "main, aside";
+
+// --- Words ------------------------------------------------------------------------------------
+
+/** What stands at the caret, in the characters of the text it stands in. */
+export interface Word {
+  start: number;
+  end: number;
+  query: string;
+  /** Punctuation that follows the query: typing it means the name is finished. */
+  terminator: string;
+}
+
+/** Trix writes an attachment as this character; a word ends there as it does at white space. */
+const BOUNDARY = /[\s\uFFFC]/u;
+const TRAILING = /\p{P}+$/u;
+const TERMINATOR = /^[.,;:!?)\]}]$/;
+
+export function mentionAt(text: string, caret: number): Word | null {
+  let start = caret;
+  while (start > 0 && !BOUNDARY.test(text.charAt(start - 1))) start -= 1;
+  let end = caret;
+  while (end < text.length && !BOUNDARY.test(text.charAt(end))) end += 1;
+  const word = text.slice(start, end);
+  if (!word.startsWith("@") || word.lastIndexOf("@") > 0) return null;
+  const rest = word.slice(1);
+  const terminator = TRAILING.exec(rest)?.[0] ?? "";
+  const query = rest.slice(0, rest.length - terminator.length);
+  return terminator && !query ? null : { start, end, query, terminator };
+}
+
+/** Asks with the first letter, because initials are not a substring; then ranks the answer here. */
+export async function findPeople(query: string, roomId?: number): Promise<Suggestion[]> {
+  const wanted = query.trim();
+  const letter = Array.from(wanted)[0] ?? "";
+  const first = await api.suggestions(letter, roomId);
+  if (first.next_page === null || wanted === letter) return rankPeople(wanted, first.users);
+  const exact = await api.suggestions(wanted, roomId);
+  const all = new Map([...first.users, ...exact.users].map((person) => [person.value, person]));
+  return rankPeople(wanted, [...all.values()]);
+}
+
+// --- The suggestions --------------------------------------------------------------------------
+
+export interface Question {
+  query: string;
+  terminator: string;
+  /** Where the list belongs: below the caret, or the input, and inside the landmark around it. */
+  at: DOMRect;
+  landmark: Element | null;
+}
+
+export interface Source {
+  find(): Question | null;
+  ask(query: string): Promise<readonly Suggestion[]>;
+  choose(person: Suggestion, ending: string): void;
+}
+
+interface Shown {
+  people: readonly Suggestion[];
+  selected: number;
+  at: DOMRect | null;
+  landmark: Element | null;
+  blinking: boolean;
+}
+
+const NO_SOURCE: Source = { find: () => null, ask: async () => [], choose: () => undefined };
+const CLOSED: Shown = { people: [], selected: 0, at: null, landmark: null, blinking: false };
+let lists = 0;
+
+export class Suggestions {
+  readonly listId: string;
+  source: Source;
+  private shown: Shown = CLOSED;
+  private readonly listeners = new Set<() => void>();
+  private timer = 0;
+  private asked = 0;
+  private canceled = false;
+
+  constructor(source: Source = NO_SOURCE) {
+    lists += 1;
+    this.listId = `suggestions-${lists}`;
+    this.source = source;
+  }
+
+  readonly subscribe = (listener: () => void): (() => void) => {
+    this.listeners.add(listener);
+    return () => this.listeners.delete(listener);
+  };
+
+  readonly snapshot = (): Shown => this.shown;
+
+  get isOpen(): boolean {
+    return this.shown.at !== null;
+  }
+
+  get activeId(): string | null {
+    const person = this.shown.people[this.shown.selected];
+    return this.isOpen && person ? optionId(this.listId, person) : null;
+  }
+
+  /** The text changed: look at it once it has rested. */
+  changed(): void {
+    clearTimeout(this.timer);
+    if (this.source.find()) this.timer = window.setTimeout(() => void this.look(), DEBOUNCE);
+    else if (!this.shown.blinking) this.left();
+  }
+
+  /** The caret moved without a change. */
+  moved(): void {
+    if (this.isOpen && !this.shown.blinking && !this.source.find()) this.left();
+  }
+
+  close(): void {
+    clearTimeout(this.timer);
+    this.asked += 1;
+    if (this.isOpen) this.show(CLOSED);
+  }
+
+  select(index: number): void {
+    if (index in this.shown.people) this.show({ ...this.shown, selected: index });
+  }
+
+  /** True when the key was meant for the list; the caller then lets nobody else have it. */
+  takes(event: { key: string; shiftKey: boolean; preventDefault(): void }): boolean {
+    const taken = this.isOpen ? this.takesOpen(event) : this.revives(event);
+    if (taken) event.preventDefault();
+    return taken;
+  }
+
+  /** `ending` is what follows the name: a space, or the punctuation that finished it. */
+  commit(index: number, ending = " "): void {
+    const person = this.shown.people[index];
+    if (!person || this.shown.blinking) return;
+    this.source.choose(person, ending);
+    clearTimeout(this.timer);
+    this.show({ ...this.shown, selected: index, blinking: true });
+    this.blink(matchMedia("(prefers-reduced-motion: reduce)").matches ? 0 : BLINK_FRAMES);
+  }
+
+  commitLater(index: number): void {
+    window.setTimeout(() => this.commit(index), CLICK_DELAY);
+  }
+
+  private takesOpen({ key, shiftKey }: { key: string; shiftKey: boolean }): boolean {
+    const { selected } = this.shown;
+    if (key === "ArrowDown" || key === "ArrowUp") {
+      this.select(selected + (key === "ArrowDown" ? 1 : -1));
+    } else if (key === "Enter" || key === " " || (key === "Tab" && !shiftKey)) {
+      this.commit(selected);
+    } else if (key === "Escape") {
+      this.canceled = true;
+      this.close();
+    } else if (TERMINATOR.test(key) && this.source.find()?.query) {
+      this.commit(selected, key);
+    } else {
+      return false;
+    }
+    return true;
+  }
+
+  /** Tab after Escape brings the list back while the caret is still in the word. */
+  private revives({ key, shiftKey }: { key: string; shiftKey: boolean }): boolean {
+    if (!this.canceled || key !== "Tab" || shiftKey || !this.source.find()) return false;
+    this.canceled = false;
+    void this.look();
+    return true;
+  }
+
+  private left(): void {
+    this.canceled = false;
+    this.close();
+  }
+
+  private async look(): Promise<void> {
+    const question = this.source.find();
+    if (!question) return this.left();
+    if (this.canceled) return;
+    if (question.terminator && this.isOpen) {
+      return this.commit(this.shown.selected, question.terminator);
+    }
+    this.asked += 1;
+    const mine = this.asked;
+    try {
+      const people = (await this.source.ask(question.query)).slice(0, MOST);
+      if (mine !== this.asked) return;
+      const { at, landmark } = question;
+      const found = people.length > 0;
+      this.show(found ? { people, selected: 0, at, landmark, blinking: false } : CLOSED);
+      if (found) announce(people.length === 1 ? "1 person" : `${people.length} people`);
+    } catch {
+      // Nobody answered: writing goes on without suggestions.
+      if (mine === this.asked) this.close();
+    }
+  }
+
+  private blink(frames: number): void {
+    if (frames > 0) requestAnimationFrame(() => this.blink(frames - 1));
+    else if (this.shown.blinking) this.show(CLOSED);
+  }
+
+  private show(shown: Shown): void {
+    this.shown = shown;
+    for (const tell of this.listeners) tell();
+  }
+}
+
+const optionId = (listId: string, person: Suggestion) => `${listId}-${person.value}`;
+
+/** Keeps what a screen reader is told of a text box in step with its list. Returns the way out. */
+export function tellReaders(box: HTMLElement, suggestions: Suggestions): () => void {
+  const role = box.getAttribute("role") ?? "textbox";
+  const tell = () => {
+    const active = suggestions.activeId;
+    box.setAttribute("role", active ? "combobox" : role);
+    put(box, "aria-expanded", active ? "true" : role === "combobox" ? "false" : null);
+    put(box, "aria-controls", active ? suggestions.listId : null);
+    put(box, "aria-activedescendant", active);
+    // A combobox is one line in the eyes of ARIA; the box is a text box again when the list goes.
+    if (role === "textbox") put(box, "aria-multiline", active ? null : "true");
+  };
+  tell();
+  return suggestions.subscribe(tell);
+}
+
+function put(element: HTMLElement, name: string, value: string | null) {
+  if (value === null) element.removeAttribute(name);
+  else element.setAttribute(name, value);
+}
+
+// --- The list ---------------------------------------------------------------------------------
+
+export function SuggestionList({ suggestions }: { suggestions: Suggestions }) {
+  const { people, selected, at, landmark, blinking } = useSyncExternalStore(
+    suggestions.subscribe,
+    suggestions.snapshot,
+  );
+  // Joins the window: a list that hangs at a caret is wrong once the page moves under it.
+  useEffect(() => {
+    const close = () => suggestions.close();
+    window.addEventListener("resize", close);
+    document.addEventListener("scroll", close);
+    return () => {
+      close();
+      window.removeEventListener("resize", close);
+      document.removeEventListener("scroll", close);
+    };
+  }, [suggestions]);
+  if (!at) return null;
+  return createPortal(
+    <div
+      className="autocomplete__list shadow"
+      id={suggestions.listId}
+      role="listbox"
+      aria-label="People"
+      data-blinking={blinking || undefined}
+      ref={(list) => {
+        if (list) place(list, at, people.length);
+      }}
+    >
+      {people.map((person, index) => (
+        <SuggestionRow
+          key={person.value}
+          person={person}
+          id={optionId(suggestions.listId, person)}
+          selected={index === selected}
+          onPick={() => suggestions.commitLater(index)}
+        />
+      ))}
+    </div>,
+    landmark ?? document.body,
+  );
+}
+
+function SuggestionRow(props: {
+  person: Suggestion;
+  id: string;
+  selected: boolean;
+  onPick: () => void;
+}) {
+  const { person, id, selected, onPick } = props;
+  return (
+    <div
+      className="autocomplete__item"
+      id={id}
+      role="option"
+      aria-selected={selected}
+      tabIndex={-1}
+      // The text box keeps the focus: its caret is what the name replaces.
+      onPointerDown={(event) => event.preventDefault()}
+      onMouseDown={(event) => event.preventDefault()}
+      onClick={onPick}
+      onKeyDown={(event) => event.key === "Enter" && onPick()}
+      ref={(row) => {
+        if (selected) row?.scrollIntoView({ block: "nearest" });
+      }}
+    >
+      <span className="autocomplete__btn">
+        <span className="avatar">
+          <img src={person.avatar_url} width="48" height="48" alt="" />
+        </span>
+        <span>{person.name}</span>
+      </span>
+    </div>
+  );
+}
+
+/** Below the caret, unless fewer than three rows fit there and three fit above. */
+function place(list: HTMLElement, at: DOMRect, rows: number) {
+  const below = innerHeight - at.bottom;
+  const wanted = Math.min(rows, ROWS_WANTED) * ROW_HEIGHT;
+  const above = below < wanted && at.top >= wanted;
+  const room = Math.max((above ? at.top : below) - MARGIN, ROW_HEIGHT);
+  list.style.maxBlockSize = `${Math.min(LIST_HEIGHT, room)}px`;
+  list.style.translate = "none";
+  // A blurred ancestor, and not the window, is what even a fixed box is placed in.
+  const origin = list.getBoundingClientRect();
+  const widest = document.documentElement.clientWidth - origin.width - MARGIN;
+  const left = Math.max(MARGIN, Math.min(at.left, widest));
+  const top = above ? at.top - origin.height : at.bottom;
+  list.style.translate = `${left - origin.left}px ${top - origin.top}px`;
+}
+
+// --- Choosing people for a ping ---------------------------------------------------------------
+
+export type Chosen = Pick<Suggestion, "name" | "value" | "avatar_url">;
+
+interface PickerProps {
+  chosen: readonly Chosen[];
+  onChange: (chosen: readonly Chosen[]) => void;
+  onCancel: () => void;
+}
+
+/** The field of a new ping: pills of the people chosen, and an input that suggests more. */
+export function PeoplePicker({ chosen, onChange, onCancel }: PickerProps) {
+  const me = useStore((state) => state.me);
+  const [suggestions] = useState(() => new Suggestions());
+  const input = useRef<HTMLInputElement>(null);
+  const source: Source = {
+    find: () => (input.current ? questionIn(input.current) : null),
+    async ask(query) {
+      const taken = new Set([me?.id, ...chosen.map(({ value }) => value)]);
+      return (await findPeople(query)).filter(({ value }) => !taken.has(value));
+    },
+    choose(person) {
+      onChange([...chosen, person]);
+      if (input.current) input.current.value = "";
+    },
+  };
+  return (
+    <div className="autocomplete__container input input--actor">
+      <PersonPills chosen={chosen} onRemove={(person) => onChange(without(chosen, person))} />
+      <PingInput
+        input={input}
+        suggestions={suggestions}
+        source={source}
+        onKeyDown={(event) => {
+          if (suggestions.takes(event)) event.stopPropagation();
+          else if (event.key === "Escape") onCancel();
+          else if (event.key === "Backspace" && event.currentTarget.value === "") {
+            onChange(chosen.slice(0, -1));
+          }
+        }}
+      />
+      <SuggestionList suggestions={suggestions} />
+    </div>
+  );
+}
+
+function PingInput(props: {
+  input: React.RefObject<HTMLInputElement | null>;
+  suggestions: Suggestions;
+  source: Source;
+  onKeyDown: (event: KeyboardEvent<HTMLInputElement>) => void;
+}) {
+  const { input, suggestions, source, onKeyDown } = props;
+  // Joins the list, which lives outside React, to the field and to who is chosen by now.
+  useEffect(() => {
+    suggestions.source = source;
+    return input.current ? tellReaders(input.current, suggestions) : undefined;
+  });
+  return (
+    <input
+      ref={input}
+      className="autocomplete__input input input--transparent"
+      type="text"
+      role="combobox"
+      aria-label="Who do you want to ping?"
+      aria-autocomplete="list"
+      aria-expanded="false"
+      autoComplete="off"
+      autoCorrect="off"
+      spellCheck="false"
+      // biome-ignore lint/a11y/noAutofocus: the person just asked for this field.
+      autoFocus
+      onChange={() => suggestions.changed()}
+      onBlur={() => suggestions.close()}
+      onKeyDown={onKeyDown}
+    />
+  );
+}
+
+function PersonPills(props: { chosen: readonly Chosen[]; onRemove: (person: Chosen) => void }) {
+  if (props.chosen.length === 0) return null;
+  return (
+    <ul className="autocomplete__pills" aria-label="People to ping">
+      {props.chosen.map((person) => (
+        <li className="autocomplete__pill" key={person.value}>
+          <span className="avatar">
+            <img src={person.avatar_url} width="48" height="48" alt="" />
+          </span>
+          <span className="overflow-ellipsis">{person.name}</span>
+          <button type="button" className="btn btn--plain" onClick={() => props.onRemove(person)}>
+            <Icon name="remove-circle" />
+            <span className="for-screen-reader">Remove {person.name}</span>
+          </button>
+        </li>
+      ))}
+    </ul>
+  );
+}
+
+const without = (chosen: readonly Chosen[], person: Chosen) =>
+  chosen.filter(({ value }) => value !== person.value);
+
+function questionIn(field: HTMLInputElement): Question | null {
+  const query = field.value.trim();
+  const landmark = field.closest(LANDMARK);
+  return query ? { query, terminator: "", at: field.getBoundingClientRect(), landmark } : null;
+}

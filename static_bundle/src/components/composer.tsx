@@ -1,0 +1,490 @@
+/**
+ * Where messages are written, and written again: the box with its buttons, the line above it that
+ * tells of typing and of a lost connection, what becomes of dropped files, and editing in place.
+ */
+import { useEffect, useRef, useState, useSyncExternalStore } from "react";
+import * as api from "../lib/api";
+import { confirmed, drafts, isTouchOnly } from "../lib/browser";
+import type { RoomSession } from "../lib/cable";
+import type { TimelineMessage } from "../lib/messages";
+import { announce, flash, getState, isReduced, useStore } from "../lib/store";
+import { isBlank, replyQuote } from "../lib/text";
+import { SuggestionList, Suggestions } from "./autocomplete";
+import { Editor, editable } from "./editor";
+import { Button, ComingNotice, Icon, LinkButton, Spinner } from "./ui";
+
+const DRAFT_DELAY = 500;
+const TYPING_SAID_EVERY = 10_000;
+
+// --- The writer: what the composer does, apart from how it looks -------------------------------
+
+interface Writing {
+  /** The formatting toolbar is open: Enter is then a new line. */
+  rich: boolean;
+  /** The notice about files is open. */
+  notice: boolean;
+}
+
+export class Writer {
+  readonly suggestions = new Suggestions();
+  private writing: Writing = { rich: false, notice: false };
+  private editor: Editor | null = null;
+  private readonly session: RoomSession;
+  private readonly room_id: number;
+  private readonly editLast: () => void;
+  private readonly listeners = new Set<() => void>();
+  private draftTimer = 0;
+
+  constructor(session: RoomSession, room_id: number, editLast: () => void) {
+    this.session = session;
+    this.room_id = room_id;
+    this.editLast = editLast;
+  }
+
+  readonly subscribe = (listener: () => void): (() => void) => {
+    this.listeners.add(listener);
+    return () => this.listeners.delete(listener);
+  };
+
+  readonly snapshot = (): Writing => this.writing;
+
+  /** A ref callback: the editor lives as long as its host element. */
+  readonly attach = (host: HTMLElement | null): (() => void) | undefined => {
+    if (!host) return undefined;
+    const { room_id, suggestions } = this;
+    const html = drafts.load(room_id);
+    const editor = new Editor(
+      host,
+      { label: "Write a message", html, room_id, suggestions, toolbar: "below" },
+      {
+        onChange: () => this.changed(),
+        onKey: (event) => this.key(event),
+        onFiles: () => this.showNotice(true),
+      },
+    );
+    this.editor = editor;
+    window.addEventListener("pagehide", this.saveDraft);
+    return () => {
+      window.removeEventListener("pagehide", this.saveDraft);
+      this.saveDraft();
+      this.session.typing.stop();
+      editor.destroy();
+      this.editor = null;
+    };
+  };
+
+  readonly send = (): void => {
+    const { editor } = this;
+    if (!editor || isBlank(editor.html)) return;
+    if (isReduced(getState())) {
+      announce(connectionWords(getState()));
+      return;
+    }
+    const { html } = editor;
+    this.setRich(false);
+    this.session.typing.stop();
+    this.session.timeline.send(html);
+    editor.load("");
+    clearTimeout(this.draftTimer);
+    drafts.drop(this.room_id);
+    editor.focus();
+  };
+
+  readonly toggleRich = (): void => {
+    this.setRich(!this.writing.rich);
+    this.focus();
+  };
+
+  readonly focus = (): void => this.editor?.focus();
+
+  /** Quotes a message before whatever is already written. */
+  async reply(message: TimelineMessage): Promise<void> {
+    await this.editor?.prepend(replyQuote(message), "Format reply");
+  }
+
+  showNotice(notice: boolean): void {
+    this.set({ notice });
+  }
+
+  private setRich(rich: boolean): void {
+    this.editor?.showToolbar(rich);
+    this.set({ rich });
+  }
+
+  private changed(): void {
+    const { editor } = this;
+    if (!editor) return;
+    this.session.typing.changed(!isBlank(editor.html));
+    clearTimeout(this.draftTimer);
+    this.draftTimer = window.setTimeout(this.saveDraft, DRAFT_DELAY);
+  }
+
+  private readonly saveDraft = (): void => {
+    const { editor } = this;
+    clearTimeout(this.draftTimer);
+    if (!editor) return;
+    if (isBlank(editor.html)) drafts.drop(this.room_id);
+    else drafts.save(this.room_id, editor.html);
+  };
+
+  private key(event: KeyboardEvent): void {
+    if (this.takes(event)) {
+      event.preventDefault();
+      event.stopImmediatePropagation();
+    }
+  }
+
+  private takes({ key, shiftKey, ctrlKey, metaKey, altKey }: KeyboardEvent): boolean {
+    if (key === "Enter") {
+      const sends =
+        ctrlKey || metaKey || !(shiftKey || altKey || this.writing.rich || isTouchOnly());
+      if (sends) this.send();
+      return sends;
+    }
+    if (key === "Escape" && this.writing.rich) {
+      this.setRich(false);
+      return true;
+    }
+    if (key === "ArrowUp" && !shiftKey && this.editor?.html === "") {
+      this.editLast();
+      return true;
+    }
+    return false;
+  }
+
+  private set(change: Partial<Writing>): void {
+    this.writing = { ...this.writing, ...change };
+    for (const tell of this.listeners) tell();
+  }
+}
+
+// --- The composer -----------------------------------------------------------------------------
+
+export function Composer({ writer }: { writer: Writer }) {
+  const gone = useStore((state) => state.room_gone);
+  return (
+    <form
+      id="composer"
+      className="composer"
+      onSubmit={(event) => {
+        event.preventDefault();
+        writer.send();
+      }}
+    >
+      <LinkButton
+        href="/searches"
+        icon="search"
+        label="Search"
+        className="composer__context-btn"
+        style={{ viewTransitionName: "input-switcher" }}
+      />
+      {gone ? <RoomDeleted /> : <Box writer={writer} />}
+    </form>
+  );
+}
+
+function RoomDeleted() {
+  return (
+    <p className="composer__input composer__input--deleted input shake" role="alert">
+      This room has been deleted.
+    </p>
+  );
+}
+
+function Box({ writer }: { writer: Writer }) {
+  const { rich } = useSyncExternalStore(writer.subscribe, writer.snapshot);
+  const offline = useStore(isReduced);
+  return (
+    <div className={`composer__input input input--actor${rich ? " composer--rich-text" : ""}`}>
+      <span className="composer__input-hint" style={{ viewTransitionName: "input-btn" }}>
+        <Icon name="messages-outline" size={22} />
+      </span>
+      <div className="composer__editor" ref={writer.attach} />
+      <SuggestionList suggestions={writer.suggestions} />
+      <PaperClip writer={writer} disabled={offline} />
+      <Button
+        icon="text-options"
+        label="Rich text"
+        className="btn--borderless txt-small composer__rich-text-btn"
+        aria-pressed={rich}
+        disabled={offline}
+        onClick={writer.toggleRich}
+      />
+      <Button
+        type="submit"
+        icon="arrow-up"
+        label="Send message"
+        className="btn--reversed txt-small composer__send-btn"
+        disabled={offline}
+        // Keeps the focus in the editor, and with it the keyboard of a phone.
+        onPointerDown={(event) => event.preventDefault()}
+      />
+    </div>
+  );
+}
+
+function PaperClip({ writer, disabled }: { writer: Writer; disabled: boolean }) {
+  const { notice } = useSyncExternalStore(writer.subscribe, writer.snapshot);
+  const clip = useRef<HTMLButtonElement>(null);
+  return (
+    <span className="composer__attachment">
+      <Button
+        ref={clip}
+        icon="attachment"
+        label="Attach a file"
+        className="btn--borderless txt-small composer__attachment-btn"
+        aria-expanded={notice}
+        disabled={disabled}
+        onClick={() => writer.showNotice(!notice)}
+      />
+      {notice && (
+        <ComingNotice
+          anchor={clip}
+          heading="File sharing available in v2.0"
+          onClose={() => writer.showNotice(false)}
+        >
+          Text, links, code and sounds all work today.
+        </ComingNotice>
+      )}
+    </span>
+  );
+}
+
+// --- The line above ---------------------------------------------------------------------------
+
+interface Connection {
+  connected: boolean;
+  network: boolean;
+}
+
+function connectionWords({ network }: Connection): string {
+  return network
+    ? "Reconnecting… your draft is safe here"
+    : "You're offline. Your draft is safe here";
+}
+
+/** Who is typing; or, before that, that the connection is lost. */
+export function StatusLine({ typing }: { typing: RoomSession["typing"] }) {
+  const names = useSyncExternalStore(typing.subscribe, typing.names);
+  const connected = useStore((state) => state.connected);
+  const network = useStore((state) => state.network);
+  const away = !(connected && network);
+  const words = away ? connectionWords({ connected, network }) : names.join(", ");
+  const state = away ? " typing-indicator--status" : "";
+  return (
+    <div className={`typing-indicator${words ? " typing-indicator--active" : ""}${state}`}>
+      <Spinner label="" />
+      <span className="typing-indicator__author" aria-hidden="true">
+        {words}
+      </span>
+      <TypingSaid names={names} />
+      <span className="for-screen-reader" role="status">
+        {away ? words : ""}
+      </span>
+    </div>
+  );
+}
+
+let typingSaidAt = 0;
+
+/** Says who types, at most once in ten seconds. */
+function TypingSaid({ names }: { names: readonly string[] }) {
+  const who = names[0];
+  // The live region is outside this tree, and how often it speaks depends on the clock.
+  useEffect(() => {
+    if (!who || Date.now() - typingSaidAt < TYPING_SAID_EVERY) return;
+    typingSaidAt = Date.now();
+    announce(`${who} is typing`);
+  }, [who]);
+  return null;
+}
+
+// --- Dropping files ---------------------------------------------------------------------------
+
+/** Covers the room while files are dragged over it; nothing is ever uploaded. */
+export function DropOverlay({ writer }: { writer: Writer }) {
+  const [over, setOver] = useState(false);
+  // Drags come from outside the page and are only to be heard on the window.
+  useEffect(() => followDrags(setOver, () => writer.showNotice(true)), [writer]);
+  if (!over) return null;
+  return (
+    <div className="dropzone" aria-hidden="true">
+      <Icon name="attachment" size="3rem" />
+      <strong className="txt-large">File sharing available in v2.0</strong>
+      <span>Nothing is uploaded if you let go here.</span>
+    </div>
+  );
+}
+
+function followDrags(show: (over: boolean) => void, onFiles: () => void): () => void {
+  let depth = 0;
+  const away = () => {
+    depth = 0;
+    show(false);
+  };
+  const hears = {
+    dragenter: () => {
+      depth += 1;
+      show(true);
+    },
+    dragover: (event: DragEvent) => {
+      if (event.dataTransfer) event.dataTransfer.dropEffect = "copy";
+    },
+    dragleave: () => {
+      depth -= 1;
+      if (depth <= 0) away();
+    },
+    drop: () => {
+      away();
+      onFiles();
+    },
+  };
+  const heard = (event: DragEvent) => {
+    if (!event.dataTransfer?.types.includes("Files")) return;
+    event.preventDefault();
+    event.stopPropagation();
+    hears[event.type as keyof typeof hears](event);
+  };
+  const escaped = (event: KeyboardEvent) => {
+    if (event.key === "Escape") away();
+  };
+  const kinds = Object.keys(hears) as (keyof typeof hears)[];
+  for (const kind of kinds) window.addEventListener(kind, heard, true);
+  window.addEventListener("blur", away);
+  window.addEventListener("keydown", escaped);
+  return () => {
+    for (const kind of kinds) window.removeEventListener(kind, heard, true);
+    window.removeEventListener("blur", away);
+    window.removeEventListener("keydown", escaped);
+  };
+}
+
+// --- Editing ----------------------------------------------------------------------------------
+
+/** Where a message that is edited stands. */
+export interface EditHome {
+  save(message: TimelineMessage, html: string): void;
+  remove(message: TimelineMessage): void;
+  stopEditing(message: TimelineMessage): void;
+}
+
+/** Editing one message in place, apart from how it looks. */
+class Editing {
+  readonly suggestions = new Suggestions();
+  private editor: Editor | null = null;
+  private readonly message: TimelineMessage;
+  private readonly home: EditHome;
+  private readonly draft: string | null;
+
+  constructor(message: TimelineMessage, home: EditHome, draft: string | null) {
+    this.message = message;
+    this.home = home;
+    this.draft = draft;
+  }
+
+  /** A ref callback. It runs inside the tap that asked for it, or iOS shows no keyboard. */
+  readonly attach = (host: HTMLElement | null): (() => void) | undefined => {
+    if (!host) return undefined;
+    const { suggestions, message, draft } = this;
+    const html = draft ?? editable(message);
+    const options = { label: "Edit message", html, room_id: message.room_id, suggestions };
+    const editor = new Editor(
+      host,
+      { ...options, toolbar: "above" },
+      { onChange: () => undefined, onKey: this.key, onFiles: () => editor.shake() },
+    );
+    this.editor = editor;
+    editor.focusEnd();
+    host.scrollIntoView({ block: "center", behavior: "smooth" });
+    if (draft === null) void this.fetch(editor);
+    return () => {
+      editor.destroy();
+      this.editor = null;
+    };
+  };
+
+  readonly save = (): void => {
+    const html = this.editor?.html ?? "";
+    if (isBlank(html)) {
+      this.editor?.shake();
+      announce("A message can't be empty. Delete it instead?", "assertive");
+      return;
+    }
+    this.home.save(this.message, html);
+  };
+
+  readonly remove = (): void => {
+    if (confirmed("Delete this message for good?")) this.home.remove(this.message);
+  };
+
+  readonly cancel = (): void => this.home.stopEditing(this.message);
+
+  private readonly key = (event: KeyboardEvent): void => {
+    const saves = event.key === "Enter" && (event.ctrlKey || event.metaKey);
+    if (!(saves || event.key === "Escape")) return;
+    event.preventDefault();
+    event.stopImmediatePropagation();
+    if (saves) this.save();
+    else this.cancel();
+  };
+
+  /** What was written, without the links the server made of bare addresses. */
+  private async fetch(editor: Editor): Promise<void> {
+    const { room_id, id } = this.message;
+    const untouched = editor.html;
+    try {
+      const { edit_html } = await api.editableMessage(room_id, id);
+      if (this.editor !== editor || editor.html !== untouched) return;
+      editor.load(edit_html);
+      editor.focusEnd();
+    } catch (error) {
+      if (this.editor !== editor) return;
+      flash("alert", (error as Error).message);
+      this.cancel();
+    }
+  }
+}
+
+interface EditFormProps {
+  message: TimelineMessage;
+  home: EditHome;
+  draft: string | null;
+}
+
+export function EditForm({ message, home, draft }: EditFormProps) {
+  const [editing] = useState(() => new Editing(message, home, draft));
+  return (
+    <form
+      className="message__body-content message__body-content--editing"
+      onSubmit={(event) => {
+        event.preventDefault();
+        editing.save();
+      }}
+    >
+      <div className="composer__input input input--actor composer--edit">
+        <div className="composer__editor" ref={editing.attach} />
+      </div>
+      <SuggestionList suggestions={editing.suggestions} />
+      <div className="message__edit-btns">
+        <Button
+          type="submit"
+          icon="check"
+          label="Save changes"
+          className="btn--reversed message__edit-btn"
+        />
+        <Button
+          icon="trash"
+          label="Delete message"
+          className="btn--negative message__edit-btn"
+          onClick={editing.remove}
+        />
+      </div>
+      <Button
+        icon="remove"
+        label="Stop editing, discard changes"
+        className="btn--borderless message__edit-close-btn"
+        onClick={editing.cancel}
+      />
+    </form>
+  );
+}

@@ -1,0 +1,460 @@
+/**
+ * Trix, wrapped once. It owns everything inside its host element; React never looks in there. Until
+ * its chunk has come a plain editable box of the same look stands in and hands its text over.
+ */
+import type { Message, Suggestion } from "../lib/api";
+import { escapeHtml, plainText } from "../lib/text";
+import {
+  findPeople,
+  LANDMARK,
+  mentionAt,
+  type Question,
+  type Suggestions,
+  tellReaders,
+  type Word,
+} from "./autocomplete";
+
+// --- What we use of Trix ----------------------------------------------------------------------
+
+interface TrixEditor {
+  composition: { replaceHTML(html: string): void };
+  activateAttribute(name: string, value: string): void;
+  getClientRectAtPosition(position: number): DOMRect | undefined;
+  getDocument(): { toString(): string };
+  getSelectedRange(): [number, number];
+  insertAttachment(attachment: object): void;
+  insertHTML(html: string): void;
+  insertString(text: string): void;
+  loadHTML(html: string): void;
+  recordUndoEntry(description: string): void;
+  setSelectedRange(range: number | [number, number]): void;
+}
+
+interface TrixElement extends HTMLElement {
+  editor: TrixEditor;
+  /** Not public, but nothing else says that typing waits for the next frame. */
+  editorController: { inputController: { scheduledRender?: number | null; render?(): void } };
+  value: string;
+}
+
+interface TrixModule {
+  Attachment: new (attributes: Record<string, string>) => object;
+  config: {
+    blockAttributes: { cite?: { tagName: string; inheritable: boolean } };
+    lang: Record<string, string>;
+  };
+}
+
+const MENTION = "application/vnd.campfire.mention";
+
+let loading: Promise<TrixModule> | null = null;
+let loaded: TrixModule | null = null;
+
+/** A chunk of its own: asked for when the first editor is there, and never waited for. */
+export function loadTrix(): Promise<TrixModule> {
+  // @ts-expect-error Trix ships no types.
+  loading ??= import("trix").then(
+    async (module) => {
+      const trix = module.default as unknown as TrixModule;
+      trix.config.blockAttributes.cite = { tagName: "cite", inheritable: false };
+      Object.assign(trix.config.lang, {
+        strike: "Strike",
+        outdent: "Less indent",
+        indent: "More indent",
+        urlPlaceholder: "Web address",
+        url: "Web address",
+      });
+      await customElements.whenDefined("trix-editor");
+      loaded = trix;
+      return trix;
+    },
+    (error: unknown) => {
+      loading = null;
+      throw error;
+    },
+  );
+  return loading;
+}
+
+// --- The editor -------------------------------------------------------------------------------
+
+export interface EditorOptions {
+  label: string;
+  html: string;
+  /** Whose members can be mentioned. */
+  room_id: number;
+  suggestions: Suggestions;
+  toolbar: "above" | "below";
+}
+
+export interface EditorEvents {
+  /** The text changed, by typing or by us. */
+  onChange(): void;
+  /** Before Trix sees it: what is taken here must be stopped here. */
+  onKey(event: KeyboardEvent): void;
+  /** Somebody pasted or dropped files. */
+  onFiles(): void;
+}
+
+let editors = 0;
+
+export class Editor {
+  /** The text box: the plain one at first, then Trix's. */
+  private box: HTMLElement;
+  private readonly host: HTMLElement;
+  private readonly options: EditorOptions;
+  private readonly events: EditorEvents;
+  private readonly suggestions: Suggestions;
+  private readonly plain: HTMLElement;
+  private readonly plainStart: string;
+  private trix: TrixElement | null = null;
+  private toolbar: HTMLElement | null = null;
+  private toolbarOpen: boolean;
+  private gone = false;
+  private untell: () => void = () => undefined;
+
+  constructor(host: HTMLElement, options: EditorOptions, events: EditorEvents) {
+    this.host = host;
+    this.options = options;
+    this.events = events;
+    this.toolbarOpen = options.toolbar === "above";
+    this.suggestions = options.suggestions;
+    this.suggestions.source = {
+      find: () => this.question(),
+      ask: (query) => findPeople(query, options.room_id),
+      choose: (person, ending) => this.insertMention(person, ending),
+    };
+    this.plain = plainBox(options);
+    this.plainStart = this.plainText;
+    this.box = this.plain;
+    host.addEventListener("keydown", this.keyed, true);
+    host.addEventListener("paste", this.pasted, true);
+    if (loaded) this.mount();
+    else this.waitForTrix();
+  }
+
+  destroy(): void {
+    this.gone = true;
+    this.untell();
+    this.suggestions.close();
+    if (this.trix) settled(this.trix);
+    this.host.removeEventListener("keydown", this.keyed, true);
+    this.host.removeEventListener("paste", this.pasted, true);
+    this.host.replaceChildren();
+  }
+
+  get html(): string {
+    if (this.trix) return settled(this.trix).value;
+    const text = this.plainText;
+    return text === this.plainStart ? this.options.html : textToHtml(text);
+  }
+
+  /** Nothing but white space: an attachment counts as something. */
+  get isEmpty(): boolean {
+    return this.text.trim() === "";
+  }
+
+  get text(): string {
+    return this.trix ? this.trix.editor.getDocument().toString() : this.plainText;
+  }
+
+  focus(): void {
+    this.box.focus();
+  }
+
+  focusEnd(): void {
+    this.focus();
+    this.trix?.editor.setSelectedRange(this.text.length - 1);
+    if (!this.trix) getSelection()?.selectAllChildren(this.plain);
+    if (!this.trix) getSelection()?.collapseToEnd();
+  }
+
+  /** Replaces everything; cannot be undone. */
+  load(html: string): void {
+    this.trix?.editor.loadHTML(html);
+    if (this.trix) return;
+    this.plain.textContent = plainText(html);
+    this.events.onChange();
+  }
+
+  /** Puts `html` before what is written, as one step that undo takes back. */
+  async prepend(html: string, undoName: string): Promise<void> {
+    await loadTrix();
+    const editor = this.trix?.editor;
+    if (!editor) return;
+    editor.recordUndoEntry(undoName);
+    editor.composition.replaceHTML(html + this.html);
+    this.focusEnd();
+  }
+
+  showToolbar(open: boolean): void {
+    this.toolbarOpen = open;
+    if (this.toolbar) this.toolbar.hidden = !open;
+  }
+
+  /** Says with a shake that this cannot be accepted. */
+  shake(): void {
+    this.host.classList.remove("shake");
+    // Reading a size makes the browser notice that the class was gone.
+    void this.host.offsetWidth;
+    this.host.classList.add("shake");
+  }
+
+  // --- Mentions ---
+
+  private word(): Word | null {
+    if (!this.trix || document.activeElement !== this.box) return null;
+    const [start, end] = this.trix.editor.getSelectedRange();
+    return start === end ? mentionAt(this.text, start) : null;
+  }
+
+  private question(): Question | null {
+    const word = this.word();
+    const at = word && this.trix?.editor.getClientRectAtPosition(word.start);
+    if (!word || !at) return null;
+    const { query, terminator } = word;
+    return { query, terminator, at, landmark: this.box.closest(LANDMARK) };
+  }
+
+  private insertMention(person: Suggestion, ending: string): void {
+    const editor = this.trix?.editor;
+    const word = this.word();
+    if (!(editor && word && loaded)) return;
+    editor.recordUndoEntry("Mention");
+    editor.setSelectedRange([word.start, word.end]);
+    const content = mentionHtml(person);
+    const attributes = { sgid: person.sgid, contentType: MENTION, content };
+    editor.insertAttachment(new loaded.Attachment(attributes));
+    editor.insertString(ending);
+  }
+
+  // --- Taking over from the plain box ---
+
+  private get plainText(): string {
+    return plainText(this.plain.innerHTML);
+  }
+
+  private waitForTrix(): void {
+    this.host.replaceChildren(this.plain);
+    this.plain.addEventListener("input", () => this.events.onChange());
+    // Without Trix the plain box stays; every message can still be written and sent.
+    loadTrix().then(
+      () => this.gone || this.mount(),
+      () => undefined,
+    );
+  }
+
+  private mount(): void {
+    const { label, toolbar: side } = this.options;
+    const html = this.html;
+    const caret = document.activeElement === this.plain ? caretIn(this.plain) : null;
+    const { toolbar, input, box } = trixElements(label, html);
+    // Trix looks for both by id the moment it is connected, so it comes last.
+    this.host.replaceChildren(input, toolbar);
+    if (side === "above") toolbar.after(box);
+    else toolbar.before(box);
+    this.trix = box;
+    this.toolbar = toolbar;
+    this.box = box;
+    dressToolbar(toolbar);
+    this.showToolbar(this.toolbarOpen);
+    this.untell = tellReaders(box, this.suggestions);
+    this.listen(box);
+    if (caret !== null) {
+      box.focus();
+      box.editor.setSelectedRange(caret);
+    }
+  }
+
+  private listen(box: TrixElement): void {
+    box.addEventListener("trix-change", () => {
+      this.events.onChange();
+      this.suggestions.changed();
+    });
+    box.addEventListener("trix-selection-change", () => {
+      if (this.toolbar) showPressed(this.toolbar);
+      this.suggestions.moved();
+    });
+    box.addEventListener("blur", () => this.suggestions.close());
+    box.addEventListener("trix-file-accept", (event) => event.preventDefault());
+    box.addEventListener("trix-attachment-add", (event) => {
+      const { attachment } = event as Event & { attachment: TrixAttachment };
+      if (attachment.getContentType() !== MENTION) attachment.remove();
+    });
+  }
+
+  /** Keys and pastes in the toolbar's link dialog are its own business. */
+  private owns(target: EventTarget | null): boolean {
+    return target instanceof Node && this.box.contains(target);
+  }
+
+  private readonly keyed = (event: KeyboardEvent): void => {
+    if (!this.owns(event.target) || event.isComposing) return;
+    if (this.suggestions.takes(event)) event.stopImmediatePropagation();
+    else this.events.onKey(event);
+  };
+
+  private readonly pasted = (event: ClipboardEvent): void => {
+    const data = event.clipboardData;
+    if (!data || !this.owns(event.target)) return;
+    const text = data.getData("text/plain").trim();
+    if (data.files.length > 0 && !text && !data.types.includes("text/html")) {
+      stop(event);
+      this.events.onFiles();
+    } else if (!this.trix) {
+      stop(event);
+      document.execCommand("insertText", false, data.getData("text/plain"));
+    } else if (LONE_URL.test(text) && !data.types.includes("text/html")) {
+      stop(event);
+      this.pasteLink(this.trix.editor, text);
+    }
+  };
+
+  private pasteLink(editor: TrixEditor, url: string): void {
+    editor.recordUndoEntry("Paste");
+    const [start, end] = editor.getSelectedRange();
+    if (start < end) editor.activateAttribute("href", url);
+    else editor.insertHTML(`<a href="${escapeHtml(url)}">${escapeHtml(url)}</a>`);
+  }
+}
+
+/** Trix renders what is typed with the next frame, and its value with it; Enter may be sooner. */
+function settled(box: TrixElement): TrixElement {
+  const { inputController } = box.editorController;
+  if (inputController.scheduledRender) inputController.render?.();
+  return box;
+}
+
+interface TrixAttachment {
+  getContentType(): string | undefined;
+  remove(): void;
+}
+
+const LONE_URL = /^https?:\/\/[^\s<>"]+$/i;
+
+function stop(event: Event) {
+  event.preventDefault();
+  event.stopImmediatePropagation();
+}
+
+function plainBox({ label, html }: EditorOptions): HTMLElement {
+  const box = document.createElement("div");
+  box.className = "trix-content";
+  box.dataset.editor = "plain";
+  box.contentEditable = "true";
+  describe(box, label);
+  box.textContent = plainText(html);
+  return box;
+}
+
+function trixElements(label: string, html: string) {
+  editors += 1;
+  const toolbar = document.createElement("trix-toolbar");
+  toolbar.id = `editor-toolbar-${editors}`;
+  const input = document.createElement("input");
+  input.type = "hidden";
+  input.id = `editor-input-${editors}`;
+  input.value = html;
+  const box = document.createElement("trix-editor") as TrixElement;
+  box.className = "trix-content";
+  box.setAttribute("toolbar", toolbar.id);
+  box.setAttribute("input", input.id);
+  describe(box, label);
+  return { toolbar, input, box };
+}
+
+function describe(box: HTMLElement, label: string) {
+  box.setAttribute("role", "textbox");
+  box.setAttribute("aria-multiline", "true");
+  box.setAttribute("aria-label", label);
+  box.setAttribute("dir", "auto");
+}
+
+/** Where the caret is, counted in characters of the box's text. */
+function caretIn(box: HTMLElement): number {
+  const selection = getSelection();
+  if (!selection?.rangeCount) return box.textContent.length;
+  const range = selection.getRangeAt(0).cloneRange();
+  range.setStart(box, 0);
+  return range.toString().length;
+}
+
+function textToHtml(text: string): string {
+  const lines = text.replace(/\n$/, "").split("\n").map(escapeHtml);
+  return text.trim() === "" ? "" : `<div>${lines.join("<br>")}</div>`;
+}
+
+/** The same markup as the server's, but for the link: a press in the editor places the caret. */
+function mentionHtml({ value, avatar_url, name_html }: Suggestion): string {
+  const picture = `<img src="${escapeHtml(avatar_url)}" class="avatar" width="48" height="48" alt="">`;
+  return `<span class="mention" data-user-id="${value}">${picture} ${name_html}</span>`;
+}
+
+/** The message as the editor wants it, good enough until the server's own version comes. */
+export function editable({ body_html, plain_text, sound }: Message): string {
+  if (sound) return `<div>${escapeHtml(plain_text)}</div>`;
+  const template = document.createElement("template");
+  template.innerHTML = body_html;
+  for (const mention of template.content.querySelectorAll("action-text-attachment")) {
+    const attachment = {
+      sgid: mention.getAttribute("sgid"),
+      contentType: mention.getAttribute("content-type"),
+      content: mention.innerHTML,
+    };
+    const figure = document.createElement("figure");
+    figure.dataset.trixAttachment = JSON.stringify(attachment);
+    mention.replaceWith(figure);
+  }
+  return template.innerHTML;
+}
+
+// --- The toolbar ------------------------------------------------------------------------------
+
+const BUTTONS = ".trix-button-row button:not(:disabled)";
+
+/** Trix's own toolbar works by mouse only; this makes it one tab stop with arrow keys. */
+function dressToolbar(toolbar: HTMLElement) {
+  toolbar.setAttribute("role", "toolbar");
+  toolbar.setAttribute("aria-label", "Formatting");
+  toolbar.querySelector(".trix-button-group--file-tools")?.remove();
+  const history = toolbar.querySelector<HTMLElement>(".trix-button-group--history-tools");
+  // Hidden, not removed: the keys for undo and redo belong to these buttons.
+  if (history) history.hidden = true;
+  toolbar.querySelector(BUTTONS)?.setAttribute("tabindex", "0");
+  toolbar.addEventListener("keydown", (event) => {
+    const button = (event.target as Element).closest<HTMLElement>(BUTTONS);
+    if (button) steer(event, toolbar, button);
+  });
+}
+
+function steer(event: KeyboardEvent, toolbar: HTMLElement, button: HTMLElement) {
+  const buttons = [...toolbar.querySelectorAll<HTMLElement>(BUTTONS)].filter(
+    (other) => !other.closest("[hidden]"),
+  );
+  const at = buttons.indexOf(button);
+  const last = buttons.length - 1;
+  const goals: Record<string, number> = {
+    ArrowRight: at === last ? 0 : at + 1,
+    ArrowLeft: at === 0 ? last : at - 1,
+    Home: 0,
+    End: last,
+  };
+  const next = buttons[goals[event.key] ?? -1];
+  if (next) {
+    event.preventDefault();
+    button.tabIndex = -1;
+    next.tabIndex = 0;
+    next.focus();
+  } else if (event.key === "Enter" || event.key === " ") {
+    event.preventDefault();
+    // Trix listens for the press of a mouse button, and for nothing else.
+    button.dispatchEvent(new MouseEvent("mousedown", { bubbles: true, cancelable: true }));
+  }
+}
+
+function showPressed(toolbar: HTMLElement) {
+  for (const button of toolbar.querySelectorAll<HTMLElement>("[data-trix-attribute]")) {
+    if (button.closest("[data-trix-dialog]")) continue;
+    button.setAttribute("aria-pressed", String(button.hasAttribute("data-trix-active")));
+  }
+}

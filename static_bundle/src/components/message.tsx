@@ -1,0 +1,469 @@
+/**
+ * One message: its bubble, its parts, and the boosts that hang on it. What happens next is decided
+ * by its `MessageHome`, which is the room, or the search screen.
+ */
+import { memo, type ReactNode, useRef, useState, useSyncExternalStore } from "react";
+import { flushSync } from "react-dom";
+import type { Boost, Sound } from "../lib/api";
+import { player } from "../lib/browser";
+import type { TimelineMessage } from "../lib/messages";
+import { apply, getState, useStore } from "../lib/store";
+import { type Formatting, highlightCode, safeHtml } from "../lib/text";
+import { EditForm, type EditHome } from "./composer";
+import { Avatar, Button, Icon, Spinner, Time } from "./ui";
+
+const BOOST_LENGTH = 16;
+
+export interface MessageHome extends EditHome {
+  boost(message: TimelineMessage, content: string): void;
+  unboost(boost: Boost): void;
+  edit(message: TimelineMessage): void;
+  reply(message: TimelineMessage): void;
+  retry(message: TimelineMessage): void;
+  discard(message: TimelineMessage): void;
+}
+
+export interface ActionsProps {
+  message: TimelineMessage;
+  home: MessageHome;
+  own: boolean;
+  tab: number;
+  onBoost: () => void;
+}
+
+interface MessageProps extends Formatting {
+  message: TimelineMessage;
+  home: MessageHome;
+  /** The options of a message, where it has any. */
+  Actions?: (props: ActionsProps) => ReactNode;
+  /** The one message of the feed whose controls are in the tab order. */
+  active: boolean;
+  /** What its editor starts with: null for the stored text; undefined while it is not edited. */
+  draft?: string | null | undefined;
+  /** In search results: the message's room, and its text with the matches marked. */
+  found?: { room_name: string; highlight_html: string } | undefined;
+}
+
+/** Memoised: a room shows up to 320 of these, and news concern one or two (ui.md 15). */
+export const Message = memo(function Message(props: MessageProps) {
+  const { message, home, Actions, active, own, found, firstOfDay, draft } = props;
+  const [boosting, setBoosting] = useState(false);
+  const tab = active ? 0 : -1;
+  if (!isWhole(message)) return <Unrenderable />;
+  const id = message.client_message_id;
+  return (
+    <article
+      id={`message_${id}`}
+      className={classes(props)}
+      aria-labelledby={`author_${id} time_${id}`}
+      aria-describedby={draft === undefined ? `body_${id}` : undefined}
+      tabIndex={tab}
+      data-message-id={message.id || undefined}
+      data-client-message-id={id}
+      data-user-id={message.creator.id}
+      data-live={message.live || undefined}
+    >
+      {firstOfDay && (
+        <h2 className="message__day-separator">
+          <Time at={message.timestamp} as="date" />
+        </h2>
+      )}
+      <Avatar
+        user={message.creator}
+        href={message.creator.url}
+        className="message__avatar"
+        tabIndex={tab}
+      />
+      <div className="message__body">
+        {draft === undefined ? (
+          <div className="message__body-content">
+            <Meta message={message} found={found} tab={tab}>
+              {Actions && (
+                <Actions
+                  message={message}
+                  home={home}
+                  own={own}
+                  tab={tab}
+                  onBoost={() => flushSync(() => setBoosting(true))}
+                />
+              )}
+            </Meta>
+            <Content message={message} html={found?.highlight_html} active={active} />
+            <Retry message={message} home={home} tab={tab} />
+            <Boosts {...{ message, home, tab, boosting, setBoosting }} />
+          </div>
+        ) : (
+          <EditForm message={message} home={home} draft={draft} />
+        )}
+      </div>
+    </article>
+  );
+});
+
+/** The names that administrators' styles know; the rest of the state is in attributes. */
+function classes({ message, draft, ...format }: MessageProps): string {
+  const names = {
+    "message message--formatted": true,
+    "message--me": format.own,
+    "message--threaded": format.threaded,
+    "message--first-of-day": format.firstOfDay,
+    "message--emoji": format.emoji && draft === undefined,
+    "message--mentioned": format.mentioned,
+    "message--retrying": message.outgoing?.state === "retrying",
+    "message--failed": message.outgoing?.state === "failed",
+    "search-highlight": message.highlighted,
+  };
+  return Object.entries(names)
+    .filter(([, wanted]) => wanted)
+    .map(([name]) => name)
+    .join(" ");
+}
+
+function isWhole(message: Partial<TimelineMessage>): boolean {
+  return message.creator?.id !== undefined && typeof message.body_html === "string";
+}
+
+function Unrenderable() {
+  return (
+    <article className="message message--formatted message--unrenderable center">
+      <p className="message__body-content">This message could not be shown</p>
+    </article>
+  );
+}
+
+// --- Its parts --------------------------------------------------------------------------------
+
+interface MetaProps {
+  message: TimelineMessage;
+  found: MessageProps["found"];
+  tab: number;
+  children: ReactNode;
+}
+
+function Meta({ message, found, tab, children }: MetaProps) {
+  const { client_message_id: id, creator, outgoing, path } = message;
+  const time = <Time at={message.timestamp} className="message__timestamp" />;
+  return (
+    <div className="message__meta">
+      <h3 className="message__heading">
+        <span className="message__author" id={`author_${id}`} title={creator.title}>
+          <strong>{creator.name}</strong>
+        </span>{" "}
+        <span id={`time_${id}`}>
+          {outgoing ? (
+            time
+          ) : (
+            <a href={path} className="message__permalink" tabIndex={tab}>
+              {time}
+            </a>
+          )}
+        </span>
+        {found && (
+          <span className="message__room">
+            <a href={path} tabIndex={tab}>
+              {found.room_name}
+            </a>
+          </span>
+        )}
+      </h3>
+      {outgoing && outgoing.state !== "pending" && (
+        <span className="message__status txt-small" data-state={outgoing.state}>
+          {outgoing.state === "failed" ? <Icon name="cancel" size={20} /> : <Spinner label="" />}
+          {outgoing.state === "retrying" && "Trying again"}
+        </span>
+      )}
+      {children}
+    </div>
+  );
+}
+
+interface ContentProps {
+  message: TimelineMessage;
+  html: string | undefined;
+  active: boolean;
+}
+
+function Content({ message, html, active }: ContentProps) {
+  const { client_message_id: id, sound } = message;
+  const file = fileName(message);
+  const tab = active ? 0 : -1;
+  return (
+    <div className="message__presentation" id={`body_${id}`} dir="auto" data-found={html && true}>
+      {sound && <SoundContent message={message} sound={sound} tab={tab} />}
+      {file && <FilePlaceholder name={file} tab={tab} />}
+      {!(sound || file) && <MessageBody html={html ?? message.body_html} active={active} />}
+      {!html && isLoneLink(message) && <LinkCard address={message.links[0] ?? ""} />}
+    </div>
+  );
+}
+
+/** The only place where HTML of the server is inserted: sanitized there, and once more here. */
+export function MessageBody({ html, active }: { html: string; active: boolean }) {
+  return (
+    <div
+      className="trix-content"
+      ref={(body) => {
+        if (body) dress(body, active);
+      }}
+      // biome-ignore lint/security/noDangerouslySetInnerHtml: safeHtml is what makes it safe.
+      dangerouslySetInnerHTML={{ __html: safeHtml(html) }}
+    />
+  );
+}
+
+function dress(body: HTMLElement, active: boolean) {
+  for (const link of body.querySelectorAll("a")) {
+    link.tabIndex = active ? 0 : -1;
+    if (link.target === "_blank") link.title ||= "Preview coming in v2.0";
+  }
+  void highlightCode(body);
+}
+
+function SoundContent(props: { message: TimelineMessage; sound: Sound; tab: number }) {
+  const { message, sound, tab } = props;
+  const key = message.client_message_id;
+  const playing = useSyncExternalStore(player.subscribe, player.playing) === key;
+  return (
+    <>
+      <button
+        type="button"
+        className="btn btn--plain sound"
+        aria-label={`Play ${sound.name}`}
+        aria-pressed={playing}
+        tabIndex={tab}
+        onClick={() => player.toggle(sound, key)}
+      >
+        🔊
+      </button>{" "}
+      {sound.image ? <SoundPicture name={sound.name} image={sound.image} /> : sound.text}
+    </>
+  );
+}
+
+function SoundPicture({ name, image }: { name: string; image: NonNullable<Sound["image"]> }) {
+  const [missing, setMissing] = useState(false);
+  if (missing) return name;
+  const { url, width, height } = image;
+  return (
+    <img src={url} width={width} height={height} alt={name} onError={() => setMissing(true)} />
+  );
+}
+
+// --- What v2.0 will fill ----------------------------------------------------------------------
+
+/** A message brought over without its file says so in these words (server.md 32.4). */
+const FILE_LEFT_BEHIND = /^📎 (.+) — File attachments are coming in v2\.0$/;
+
+function fileName({ plain_text, content_type }: TimelineMessage): string | null {
+  if (content_type === "attachment") return plain_text;
+  return FILE_LEFT_BEHIND.exec(plain_text)?.[1] ?? null;
+}
+
+function FilePlaceholder({ name, tab }: { name: string; tab: number }) {
+  const view = () =>
+    apply({ type: "viewed", item: { kind: "file", name, index: 0, names: [name] } });
+  return (
+    <button type="button" className="btn btn--plain file-soon" tabIndex={tab} onClick={view}>
+      <Icon name="file" size={28} />
+      <span>
+        {name}
+        <small>Available after the v2.0 upgrade</small>
+      </span>
+    </button>
+  );
+}
+
+/** The text is one address of another site, and nothing else. */
+function isLoneLink({ links, plain_text, outgoing }: TimelineMessage): boolean {
+  if (outgoing || links.length !== 1 || getState().features.opengraph) return false;
+  const [address = ""] = links;
+  return plain_text.trim() === address && hostOf(address) !== location.host;
+}
+
+function hostOf(address: string): string {
+  return URL.canParse(address) ? new URL(address).host : "";
+}
+
+function LinkCard({ address }: { address: string }) {
+  return (
+    <div className="link-soon txt-small">
+      <Icon name="web" size={20} />
+      <span className="overflow-ellipsis">{hostOf(address)}</span>
+      <span>Preview coming in v2.0</span>
+    </div>
+  );
+}
+
+// --- Not sent ---------------------------------------------------------------------------------
+
+function Retry({
+  message,
+  home,
+  tab,
+}: {
+  message: TimelineMessage;
+  home: MessageHome;
+  tab: number;
+}) {
+  const { outgoing } = message;
+  if (outgoing?.state !== "failed") return null;
+  return (
+    <div className="message__retry txt-small">
+      <span className="txt-negative">{outgoing.reason ?? "Not sent"}</span>
+      <Button icon="refresh" tabIndex={tab} onClick={() => home.retry(message)}>
+        Try again
+      </Button>
+      <Button tabIndex={tab} onClick={() => home.discard(message)}>
+        Discard
+      </Button>
+    </div>
+  );
+}
+
+// --- Boosts -----------------------------------------------------------------------------------
+
+interface BoostsProps {
+  message: TimelineMessage;
+  home: MessageHome;
+  tab: number;
+  boosting: boolean;
+  setBoosting: (boosting: boolean) => void;
+}
+
+function Boosts({ message, home, tab, boosting, setBoosting }: BoostsProps) {
+  const id = message.client_message_id;
+  const me = useStore((state) => state.me);
+
+  function done(content: string | null) {
+    setBoosting(false);
+    if (content) home.boost(message, content);
+    document.getElementById(`message_${id}`)?.focus({ preventScroll: true });
+  }
+
+  return (
+    <div className="boosts" id={`boosts_message_${id}`}>
+      {message.boosts.map((boost) =>
+        boost.booster.id === me?.id ? (
+          <OwnBoost key={boost.id} boost={boost} tab={tab} onDelete={() => home.unboost(boost)} />
+        ) : (
+          <OthersBoost key={boost.id} boost={boost} tab={tab} />
+        ),
+      )}
+      {boosting && <BoostForm onDone={done} />}
+      {!boosting && message.boosts.length > 0 && (
+        <Button
+          icon="boost"
+          label="New boost"
+          className="message__boost-btn"
+          tabIndex={tab}
+          onClick={() => flushSync(() => setBoosting(true))}
+        />
+      )}
+    </div>
+  );
+}
+
+function BoostContent({ boost }: { boost: Boost }) {
+  return (
+    <span className={boost.emoji_only ? "txt-medium" : "txt-small"} dir="auto">
+      {boost.content}
+    </span>
+  );
+}
+
+function OthersBoost({ boost, tab }: { boost: Boost; tab: number }) {
+  const { booster, content } = boost;
+  return (
+    <div className="boost" id={`boost_${boost.id}`}>
+      <figure className="avatar boost__avatar" title={booster.title}>
+        <a
+          href={booster.url}
+          className="btn avatar"
+          aria-label={`${booster.name} boosted ${content}`}
+          tabIndex={tab}
+        >
+          <img src={booster.avatar_url} width={48} height={48} alt="" />
+        </a>
+      </figure>
+      <BoostContent boost={boost} />
+    </div>
+  );
+}
+
+function OwnBoost(props: { boost: Boost; tab: number; onDelete: () => void }) {
+  const { boost, tab, onDelete } = props;
+  const [expanded, setExpanded] = useState(false);
+  const pill = useRef<HTMLDivElement>(null);
+  const { booster, content } = boost;
+
+  async function remove() {
+    pill.current?.classList.add("boost--deleting");
+    const playing = pill.current?.getAnimations() ?? [];
+    await Promise.allSettled(playing.map((animation) => animation.finished));
+    onDelete();
+  }
+
+  return (
+    <div className={`boost${expanded ? " expanded" : ""}`} id={`boost_${boost.id}`} ref={pill}>
+      <button
+        type="button"
+        className="btn btn--plain boost__action"
+        aria-label={`${booster.name} boosted ${content}, press to delete`}
+        aria-expanded={expanded}
+        tabIndex={tab}
+        onClick={() => setExpanded(!expanded)}
+      >
+        <Avatar user={booster} className="boost__avatar" />
+        <BoostContent boost={boost} />
+      </button>
+      {expanded && (
+        <Button
+          icon="minus"
+          label="Delete this boost"
+          className="btn--negative boost__delete"
+          autoFocus
+          tabIndex={tab}
+          onClick={remove}
+        />
+      )}
+    </div>
+  );
+}
+
+const center = (form: HTMLFormElement | null) => form?.scrollIntoView({ block: "center" });
+
+function BoostForm({ onDone }: { onDone: (content: string | null) => void }) {
+  const me = useStore((state) => state.me);
+  const [content, setContent] = useState("");
+  return (
+    <form
+      className="boost boost__form"
+      ref={center}
+      onSubmit={(event) => {
+        event.preventDefault();
+        if (content.trim()) onDone(content.trim());
+      }}
+      onKeyDown={(event) => event.key === "Escape" && onDone(null)}
+    >
+      <Avatar user={me} className="boost__avatar" />
+      <input
+        className="input input--boost txt-small"
+        aria-label="New boost"
+        autoComplete="off"
+        required
+        pattern=".*\S.*"
+        // biome-ignore lint/a11y/noAutofocus: the person just asked for this field.
+        autoFocus
+        value={content}
+        onChange={({ target }) => setContent([...target.value].slice(0, BOOST_LENGTH).join(""))}
+      />
+      <Button type="submit" icon="check" label="Boost" className="btn--reversed boost__btn" />
+      <Button
+        icon="minus"
+        label="Cancel"
+        className="btn--negative boost__btn"
+        onClick={() => onDone(null)}
+      />
+    </form>
+  );
+}

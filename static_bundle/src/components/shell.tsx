@@ -1,0 +1,500 @@
+/**
+ * What stands around every screen: the page skeleton and its top bars, the bell with its help, and
+ * the regions that outlive navigation (flash, viewer, live regions).
+ */
+import {
+  type ComponentProps,
+  type ReactNode,
+  useEffect,
+  useLayoutEffect,
+  useRef,
+  useState,
+  useSyncExternalStore,
+} from "react";
+import help from "../help.json";
+import * as api from "../lib/api";
+import * as device from "../lib/browser";
+import { announce, apply, type Flash, flash, getState, useStore, type Viewed } from "../lib/store";
+import mark from "../pictures/mark.svg?raw";
+import { Button, CopyButton, Drawing, Icon, type IconName, LinkButton } from "./ui";
+
+// --- The skeleton ------------------------------------------------------------------------------
+
+interface ShellProps {
+  /** What the top bar is about: "Room" or "Page". */
+  label?: string;
+  nav?: ReactNode;
+  /** An h1 for those who cannot see it, where the screen shows none. */
+  title?: string;
+  footer?: ReactNode;
+  sidebar?: ReactNode;
+  children: ReactNode;
+}
+
+export function Shell({ label = "Page", nav, title, footer, sidebar, children }: ShellProps) {
+  return (
+    <>
+      <a className="btn skip-navigation" href="#main-content">
+        Skip to main content
+      </a>
+      {nav && (
+        <nav id="nav" className="topbar" aria-label={label}>
+          {nav}
+        </nav>
+      )}
+      <main id="main-content" className="main-content" tabIndex={-1}>
+        {title && (
+          <h1 className="for-screen-reader" tabIndex={-1}>
+            {title}
+          </h1>
+        )}
+        {children}
+        {footer && (
+          <footer id="footer" className="footer">
+            {footer}
+          </footer>
+        )}
+      </main>
+      {sidebar}
+      <nav aria-label="Home">
+        <a className="corner-logo" href="/" aria-label="Campfire home">
+          <Drawing source={mark} />
+        </a>
+      </nav>
+    </>
+  );
+}
+
+/** The bar of a panel: back at one end, what else can be done here at the other. */
+export function PanelBar({ back, previous, children }: BarProps) {
+  const lastRoom = useStore((state) => state.last_room_id);
+  const href = back ?? (lastRoom ? `/rooms/${lastRoom}` : "/");
+
+  function goBackInstead(event: React.MouseEvent) {
+    if (!previous || event.metaKey || event.ctrlKey || event.shiftKey) return;
+    event.preventDefault();
+    device.goBack(href);
+  }
+
+  return (
+    <>
+      <LinkButton href={href} icon="arrow-left" label="Go back" onClick={goBackInstead} />
+      {children && <span className="topbar__end">{children}</span>}
+    </>
+  );
+}
+
+interface BarProps {
+  /** Where back leads; the last room when it is not given. */
+  back?: string;
+  /** Back is the page before, as on profiles. */
+  previous?: boolean;
+  children?: ReactNode;
+}
+
+/** The bar of a room: its name, its settings, its bell. */
+export function RoomBar({ room }: { room: api.Room }) {
+  const direct = room.type === "direct";
+  return (
+    <>
+      <span className="btn btn--reversed btn--faux room-title">
+        <h1 className="overflow-ellipsis" tabIndex={-1}>
+          {direct && <span className="for-screen-reader">Ping with </span>}
+          {room.display_name}
+        </h1>
+      </span>
+      <LinkButton
+        href={`/rooms/${room.type}s/${room.id}/edit`}
+        icon="dots"
+        label={`Settings for this ${direct ? "ping" : "room"}`}
+        style={{ viewTransitionName: `edit-room-${room.id}` }}
+      />
+      <Bell room={room} />
+    </>
+  );
+}
+
+// --- The bell ----------------------------------------------------------------------------------
+
+const bellNames = {
+  everything: "Notified of every message",
+  invisible: "Notifications are off and the room is hidden from the sidebar",
+  mentions: "Notified of @mentions",
+  nothing: "Notifications are off",
+} as const;
+
+const sharedCycle: readonly api.Involvement[] = ["mentions", "everything", "nothing", "invisible"];
+const directCycle: readonly api.Involvement[] = ["everything", "nothing"];
+
+async function moveOn(room: api.Room, now: api.Involvement) {
+  const cycle = room.type === "direct" ? directCycle : sharedCycle;
+  const next = cycle[(cycle.indexOf(now) + 1) % cycle.length] ?? now;
+  apply({ type: "involvement_changed", room_id: room.id, involvement: next });
+  announce(bellNames[next]);
+  try {
+    await api.setInvolvement(room.id, next);
+  } catch (problem) {
+    apply({ type: "involvement_changed", room_id: room.id, involvement: now });
+    flash("alert", (problem as Error).message);
+  }
+}
+
+/** One room's notifications, as lists show them: always one of the four. */
+export function Involvement({ room }: { room: api.Room }) {
+  const now = useStore((state) => state.involvements[room.id]) ?? room.involvement;
+  const label = `${bellNames[now]}, ${room.display_name}`;
+  return (
+    <Button
+      className="txt-small"
+      icon={`bell-${now}`}
+      label={label}
+      title={bellNames[now]}
+      onClick={() => moveOn(room, now)}
+    />
+  );
+}
+
+function Bell({ room }: { room: api.Room }) {
+  const now = useStore((state) => state.involvements[room.id]) ?? room.involvement;
+  const { push, ask, closeHelp } = usePush();
+  const enabled = push.state === "enabled";
+  const looking = push.state === "finding" ? "bell-loading" : "bell-alert";
+  const label = enabled ? bellNames[now] : "Notification settings for this room";
+  return (
+    <>
+      <Button
+        className={push.pulsing && !enabled ? "btn--pulsing btn--first-visit" : ""}
+        icon={enabled ? `bell-${now}` : looking}
+        label={label}
+        title={label}
+        onClick={() => (enabled ? moveOn(room, now) : ask())}
+      />
+      {push.help && <NotificationsHelp onClose={closeHelp} />}
+    </>
+  );
+}
+
+function usePush() {
+  const [push, setPush] = useState(() => ({
+    state: (device.knownPushEnabled() ? "enabled" : "finding") as device.PushState | "finding",
+    pulsing: !device.firstVisitSeen(),
+    help: false,
+  }));
+
+  // What the browser allows is known only to the browser.
+  useEffect(() => {
+    let here = true;
+    device.pushState().then((state) => here && setPush((old) => ({ ...old, state })));
+    return () => {
+      here = false;
+    };
+  }, []);
+
+  async function ask() {
+    device.markFirstVisitSeen();
+    setPush((old) => ({ ...old, pulsing: false }));
+    if (push.state === "impossible" || push.state === "denied") {
+      setPush((old) => ({ ...old, help: true }));
+      return;
+    }
+    const answer = await device.enablePush(getState().vapid_public_key);
+    if (answer === "failed") flash("alert", "Notifications could not be turned on.");
+    const state = await device.pushState();
+    setPush((old) => ({ ...old, state, help: answer === "denied" && state === "denied" }));
+  }
+
+  return { push, ask, closeHelp: () => setPush((old) => ({ ...old, help: false })) };
+}
+
+// --- Help with notifications and installing ----------------------------------------------------
+
+type Steps = Readonly<Record<string, readonly string[]>>;
+
+function NotificationsHelp({ onClose }: { onClose: () => void }) {
+  const { system, browser } = device.platform();
+  const inBrowser = system === "ios" ? null : stepsFor(help.browser, browser, system);
+  const inSystem = stepsFor(help.system, system, system);
+  const desktop = system !== "android" && system !== "ios" && browser !== "safari";
+  const alone = !inBrowser && !device.isStandalone();
+  return (
+    <Dialog className="dialog notifications-help" aria-labelledby="help-title" onClose={onClose}>
+      <div className="txt-align-center">
+        <span className="btn btn--faux btn--icon">
+          <Icon name="bell-alert" />
+        </span>
+        <h1 id="help-title">Notifications are blocked</h1>
+      </div>
+      <Button icon="remove" label="Close" className="dialog__close" onClick={onClose} />
+      {inBrowser && (
+        <Disclosure icon="web" title={`In ${help.browsers[browser]}`} open={device.isStandalone()}>
+          <StepList steps={inBrowser} />
+          {desktop && <StepList steps={inSystem.map(named(help.browsers[browser]))} />}
+        </Disclosure>
+      )}
+      {device.isStandalone() && (
+        <Disclosure icon="gear" title={`In ${help.systems[system]}`}>
+          <StepList steps={inSystem.map(named("Campfire"))} />
+        </Disclosure>
+      )}
+      <InstallBox open={alone} />
+    </Dialog>
+  );
+}
+
+const named = (app: string) => (step: string) => step.replace("APP", app);
+
+function stepsFor(all: Steps, name: string, system: string): readonly string[] {
+  return all[`${name}-${system}`] ?? all[name] ?? all.other ?? [];
+}
+
+/** How to install the app here; nothing where it is installed already, or cannot be. */
+export function InstallBox({ open = false }: { open?: boolean }) {
+  const offered = useSyncExternalStore(device.install.subscribe, device.install.available);
+  const { system, browser } = device.platform();
+  const all: Steps = help.install;
+  const steps = all[system] ?? all[`${browser}-${system}`] ?? all[browser];
+  if (device.isStandalone() || !steps || (steps.length === 0 && !offered)) return null;
+  return (
+    <Disclosure icon="download" title="Install Campfire" open={open}>
+      <StepList steps={steps} />
+      {offered && (
+        <p className="txt-align-center">
+          <Button className="btn--reversed" onClick={() => device.install.prompt()}>
+            Install now
+          </Button>
+        </p>
+      )}
+    </Disclosure>
+  );
+}
+
+type DisclosureProps = ComponentProps<"details"> & { icon: IconName; title: string };
+
+function Disclosure({ icon, title, children, ...rest }: DisclosureProps) {
+  return (
+    <details className="disclosure" {...rest}>
+      <summary>
+        <Icon name={icon} />
+        <span>{title}</span>
+        <Icon name="disclosure" />
+      </summary>
+      <div className="disclosure__body">{children}</div>
+    </details>
+  );
+}
+
+/** `*Settings*` is a control with that name, `{gear}` one that shows only that icon. */
+function StepList({ steps }: { steps: readonly string[] }) {
+  if (steps.length === 0) return null;
+  return (
+    <ol>
+      {steps.map((step) => (
+        <li key={step}>
+          {step
+            .split("*")
+            .map((part, index) => (index % 2 ? <Control key={part} name={part} /> : part))}
+        </li>
+      ))}
+    </ol>
+  );
+}
+
+function Control({ name }: { name: string }) {
+  const icon = /^\{(.+)\}$/.exec(name)?.[1] as IconName | undefined;
+  if (!icon) return <kbd>{name}</kbd>;
+  return (
+    <kbd>
+      <Icon name={icon} size={18} />
+      <span className="for-screen-reader">{icon}</span>
+    </kbd>
+  );
+}
+
+// --- Dialogs, links to share, forms ------------------------------------------------------------
+
+export function Dialog({ className = "", children, ...rest }: ComponentProps<"dialog">) {
+  const dialog = useRef<HTMLDialogElement>(null);
+  // Only the browser can make the rest of the page inert, and give the focus back afterwards.
+  useLayoutEffect(() => {
+    const element = dialog.current;
+    element?.showModal();
+    return () => element?.close();
+  }, []);
+  return (
+    <dialog ref={dialog} className={className} {...rest}>
+      {children}
+    </dialog>
+  );
+}
+
+/** A link to be passed on: the whole of it is selected as soon as it has the focus. */
+export function LinkField({
+  label,
+  icon,
+  value,
+}: {
+  label: string;
+  icon?: IconName;
+  value: string;
+}) {
+  return (
+    <label className="input input--actor input--link full-width">
+      {icon && <Icon name={icon} size={20} />}
+      <input
+        className="input"
+        readOnly
+        aria-label={label}
+        value={value}
+        onFocus={(event) => event.currentTarget.select()}
+      />
+    </label>
+  );
+}
+
+interface ShareProps {
+  url: string;
+  title: string;
+  text: string;
+  /** What else can be done with the link. */
+  children?: ReactNode;
+}
+
+export function ShareTrio({ url, title, text, children }: ShareProps) {
+  const item: Viewed = { kind: "qr", url, title };
+  return (
+    <div className="actions">
+      <Button icon="qr" label="Show QR code" onClick={() => apply({ type: "viewed", item })} />
+      <CopyButton text={url} />
+      {device.canShare({ title, text, url }) && (
+        <Button icon="share" label="Share" onClick={() => device.share({ title, text, url })} />
+      )}
+      {children}
+    </div>
+  );
+}
+
+/** Does it, after asking; a refusal is flashed. True when it was done. */
+export async function attempt(act: () => Promise<unknown>, question?: string): Promise<boolean> {
+  if (question && !device.confirmed(question)) return false;
+  try {
+    await act();
+    return true;
+  } catch (problem) {
+    flash("alert", (problem as Error).message);
+    return false;
+  }
+}
+
+// --- The regions that stay ---------------------------------------------------------------------
+
+export function Regions() {
+  const flashed = useStore((state) => state.flash);
+  const viewed = useStore((state) => state.viewed);
+  const loading = useStore((state) => state.loading);
+  return (
+    <>
+      {loading && <div className="loading-bar" role="progressbar" aria-label="Loading" />}
+      <div className="flash">{flashed && <FlashBubble key={flashed.key} flash={flashed} />}</div>
+      {viewed && <Viewer item={viewed} />}
+      <LiveRegion how="polite" />
+      <LiveRegion how="assertive" />
+    </>
+  );
+}
+
+function LiveRegion({ how }: { how: "polite" | "assertive" }) {
+  const { key, text } = useStore((state) => state[how]);
+  return (
+    <div className="for-screen-reader" aria-live={how}>
+      <span key={key}>{text}</span>
+    </div>
+  );
+}
+
+const FLASH_TIME = 3300;
+
+function FlashBubble({ flash: { kind, text, key } }: { flash: Flash }) {
+  // The clock takes it away, also where nothing is animated.
+  useEffect(() => {
+    const timer = setTimeout(() => apply({ type: "flash_over", key }), FLASH_TIME);
+    return () => clearTimeout(timer);
+  }, [key]);
+  return (
+    <div className="flash__inner" data-kind={kind} role={kind === "alert" ? "alert" : "status"}>
+      <Icon name={kind === "alert" ? "alert" : "check"} />
+      <span className="for-screen-reader">{text}</span>
+    </div>
+  );
+}
+
+const close = () => apply({ type: "viewed", item: null });
+
+function Viewer({ item }: { item: Viewed }) {
+  function onKeyDown(event: React.KeyboardEvent) {
+    if (item.kind !== "file") return;
+    const last = item.names.length - 1;
+    const targets: Record<string, number> = {
+      ArrowLeft: item.index - 1,
+      ArrowRight: item.index + 1,
+      Home: 0,
+      End: last,
+    };
+    const index = Math.min(Math.max(targets[event.key] ?? item.index, 0), last);
+    apply({ type: "viewed", item: { ...item, index, name: item.names[index] ?? item.name } });
+  }
+
+  return (
+    <Dialog
+      className="lightbox"
+      aria-label="Image viewer, press Escape to close"
+      onClose={close}
+      onKeyDown={onKeyDown}
+      onClick={(event) => event.target === event.currentTarget && close()}
+    >
+      <Button icon="remove" label="Close" className="lightbox__btn" onClick={close} />
+      {item.kind === "qr" ? (
+        <QrCode url={item.url} title={item.title} />
+      ) : (
+        <FileSoon name={item.name} />
+      )}
+    </Dialog>
+  );
+}
+
+function QrCode({ url, title }: { url: string; title: string }) {
+  return (
+    <>
+      <img
+        className="lightbox__image"
+        data-kind="qr"
+        src={device.qrPath(url)}
+        alt={`QR code: ${title}`}
+      />
+      {device.canShare({ title, url }) && (
+        <Button
+          icon="share"
+          label="Share"
+          className="lightbox__btn lightbox__btn--share"
+          onClick={() => device.share({ title, url })}
+        />
+      )}
+      <LinkButton
+        href={device.qrPath(url)}
+        download="campfire-qr.svg"
+        icon="download"
+        label="Download"
+        className="lightbox__btn lightbox__btn--download hide-in-ios-pwa"
+      />
+    </>
+  );
+}
+
+function FileSoon({ name }: { name: string }) {
+  return (
+    <div className="lightbox__soon">
+      <Icon name="camera" size="auto" />
+      <strong className="txt-large">Image viewing available in v2.0</strong>
+      <p>{name} is safe and will open here after the upgrade.</p>
+    </div>
+  );
+}

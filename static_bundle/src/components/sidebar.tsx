@@ -1,0 +1,330 @@
+/** The column beside the room: pings on top, rooms below, and the way to one's own settings. */
+import {
+  type ReactNode,
+  type SyntheticEvent,
+  type TouchEvent,
+  useEffect,
+  useRef,
+  useState,
+} from "react";
+import type { User } from "../lib/api";
+import * as api from "../lib/api";
+import { DESKTOP, useMedia, visit } from "../lib/browser";
+import { flash, type SidebarRoom, unreadCount, useStore } from "../lib/store";
+import { directLabel, firstName } from "../lib/text";
+import { type Chosen, PeoplePicker } from "./autocomplete";
+import { Avatar, AvatarGroup, Button, Icon, LinkButton } from "./ui";
+
+const SWIPE = 60;
+const NEW_PING = "/rooms/directs/new";
+
+export function Sidebar() {
+  const desktop = useMedia(DESKTOP);
+  const [open, setOpen] = useState(false);
+  const close = () => setOpen(false);
+  // Off the screen of a phone it must be out of reach of keys and screen readers too.
+  const away = !(desktop || open);
+  return (
+    <SidebarFrame open={open && !desktop} onClose={close}>
+      <Toggle open={open} onToggle={() => setOpen(!open)} />
+      <Lists inert={away} />
+      <Tools inert={away} />
+    </SidebarFrame>
+  );
+}
+
+interface FrameProps {
+  open: boolean;
+  onClose: () => void;
+  children: ReactNode;
+}
+
+function SidebarFrame({ open, onClose, children }: FrameProps) {
+  const frame = useRef<HTMLElement>(null);
+  // While it covers a phone's screen, the page behind it, which others render, is not to be had.
+  useEffect(() => {
+    if (!open) return undefined;
+    const behind = document.querySelectorAll<HTMLElement>("#nav, #main-content");
+    for (const part of behind) part.inert = true;
+    frame.current?.querySelector<HTMLElement>(".direct, .room")?.focus();
+    return () => {
+      for (const part of behind) part.inert = false;
+    };
+  }, [open]);
+  return (
+    <aside
+      id="sidebar"
+      className={`sidebar${open ? " open" : ""}`}
+      aria-label="Rooms and pings"
+      ref={frame}
+      {...swipeRight(onClose)}
+      onClickCapture={(event) => {
+        if ((event.target as Element).closest("a")) onClose();
+      }}
+      onKeyDown={(event) => {
+        if (event.key !== "Escape" || !open) return;
+        onClose();
+        frame.current?.querySelector<HTMLElement>(".sidebar__toggle")?.focus();
+      }}
+    >
+      {children}
+    </aside>
+  );
+}
+
+function Toggle({ open, onToggle }: { open: boolean; onToggle: () => void }) {
+  const unread = useStore(unreadCount);
+  const count = unread > 0 ? `, ${unread} unread` : "";
+  return (
+    <Button
+      icon="menu"
+      label={open ? "Close menu" : `Open menu${count}`}
+      className="sidebar__toggle"
+      data-unread={(unread > 0 && !open) || undefined}
+      aria-expanded={open}
+      onClick={onToggle}
+    />
+  );
+}
+
+let from: { x: number; y: number } | null = null;
+
+/** A finger that moves right, and more so than up or down. The ping strip scrolls sideways itself. */
+function swipeRight(act: () => void) {
+  return {
+    onTouchStart({ touches, target }: TouchEvent) {
+      const touch = touches[0];
+      const sideways = (target as Element).closest(".directs");
+      from = touch && !sideways ? { x: touch.clientX, y: touch.clientY } : null;
+    },
+    onTouchEnd({ changedTouches }: TouchEvent) {
+      const touch = changedTouches[0];
+      if (!(from && touch)) return;
+      const along = touch.clientX - from.x;
+      if (along > SWIPE && along > Math.abs(touch.clientY - from.y)) act();
+    },
+  };
+}
+
+// --- Lists ------------------------------------------------------------------------------------
+
+/** Where it was scrolled to, so that going to another room does not lose the place. */
+const place = { rooms: 0, pings: 0 };
+
+function keepPlace(axis: keyof typeof place) {
+  const side = axis === "rooms" ? "scrollTop" : "scrollLeft";
+  return {
+    restore(list: HTMLElement | null) {
+      if (list) list[side] = place[axis];
+    },
+    note({ currentTarget }: SyntheticEvent<HTMLElement>) {
+      place[axis] = currentTarget[side];
+    },
+  };
+}
+
+const roomsPlace = keepPlace("rooms");
+const pingsPlace = keepPlace("pings");
+
+function Lists({ inert }: { inert: boolean }) {
+  const asked = useStore((state) => state.route.path.startsWith(NEW_PING));
+  const [pinging, setPinging] = useState(asked);
+  return (
+    <nav
+      className="sidebar__container"
+      aria-label="Rooms and pings"
+      inert={inert}
+      ref={roomsPlace.restore}
+      onScroll={roomsPlace.note}
+    >
+      {pinging ? (
+        <NewPing onCancel={() => setPinging(false)} />
+      ) : (
+        <Pings onNew={() => setPinging(true)} />
+      )}
+      <Rooms />
+    </nav>
+  );
+}
+
+function Pings({ onNew }: { onNew: () => void }) {
+  const sidebar = useStore((state) => state.sidebar);
+  return (
+    <ul className="directs" aria-label="Pings" ref={pingsPlace.restore} onScroll={pingsPlace.note}>
+      <li>
+        <button type="button" className="direct" onClick={onNew}>
+          <span className="avatar avatar--icon direct__new">
+            <Icon name="messages-add" />
+          </span>
+          <span className="direct__author txt-small">Ping</span>
+        </button>
+      </li>
+      {sidebar?.directs.map((room) => (
+        <li key={room.id}>
+          <Ping room={room} />
+        </li>
+      ))}
+      {sidebar?.placeholders.map((user) => (
+        <li key={`user-${user.id}`}>
+          <Placeholder user={user} />
+        </li>
+      ))}
+    </ul>
+  );
+}
+
+function Ping({ room }: { room: SidebarRoom }) {
+  const current = useStore((state) => state.room?.id === room.id);
+  const members = room.members ?? [];
+  return (
+    <a
+      id={`list_room_${room.id}`}
+      href={room.path}
+      className={`direct${room.unread ? " unread" : ""}`}
+      aria-current={current ? "page" : undefined}
+      title={room.display_name}
+    >
+      <AvatarGroup users={members} />
+      <span className="direct__author txt-small overflow-ellipsis" aria-hidden="true">
+        {directLabel(members)}
+      </span>
+      <span className="for-screen-reader">
+        {room.display_name}
+        {room.unread && ", unread"}
+      </span>
+    </a>
+  );
+}
+
+/** Someone there is no ping with yet: pressing the picture starts it. */
+function Placeholder({ user }: { user: User }) {
+  return (
+    <button
+      type="button"
+      className="direct"
+      title={user.name}
+      onClick={() => void startPing([user.id])}
+    >
+      <Avatar user={user} />
+      <span className="direct__author txt-small overflow-ellipsis">{firstName(user.name)}</span>
+    </button>
+  );
+}
+
+function Rooms() {
+  const sidebar = useStore((state) => state.sidebar);
+  return (
+    <ul className="rooms" aria-label="Rooms">
+      {sidebar?.shared.map((room) => (
+        <li key={room.id}>
+          <SharedRoom room={room} />
+        </li>
+      ))}
+      {sidebar?.can_create_rooms && (
+        <li className="rooms__new">
+          <LinkButton
+            href="/rooms/opens/new"
+            icon="add"
+            label="New room"
+            className="rooms__new-btn"
+            style={{ viewTransitionName: "new-room" }}
+          />
+        </li>
+      )}
+    </ul>
+  );
+}
+
+function SharedRoom({ room }: { room: SidebarRoom }) {
+  const current = useStore((state) => state.room?.id === room.id);
+  const state = `${room.unread ? " unread" : ""}${current ? " room--current" : ""}`;
+  return (
+    <a
+      id={`list_room_${room.id}`}
+      href={room.path}
+      className={`room btn txt-nowrap${state}`}
+      aria-current={current ? "page" : undefined}
+    >
+      <span className="room__contents overflow-ellipsis">{room.display_name}</span>
+      {room.unread && <span className="for-screen-reader">, unread</span>}
+    </a>
+  );
+}
+
+function Tools({ inert }: { inert: boolean }) {
+  const me = useStore((state) => state.me);
+  if (!me) return null;
+  return (
+    <div className="sidebar__tools" inert={inert}>
+      <a
+        href="/users/me/profile"
+        className="btn avatar sidebar__tool"
+        style={{ viewTransitionName: `avatar-${me.id}` }}
+      >
+        <img src={me.avatar_url} width={48} height={48} alt="" />
+        <span className="for-screen-reader">My settings</span>
+      </a>
+      <LinkButton
+        href="/account/edit"
+        icon="settings"
+        label="Account settings"
+        className="sidebar__tool"
+        style={{ viewTransitionName: "account-settings" }}
+      />
+    </div>
+  );
+}
+
+// --- A new ping -------------------------------------------------------------------------------
+
+async function startPing(user_ids: number[]) {
+  try {
+    const { room } = await api.createDirect(user_ids);
+    visit(room.path);
+  } catch (error) {
+    flash("alert", (error as Error).message);
+  }
+}
+
+function NewPing({ onCancel }: { onCancel: () => void }) {
+  const [chosen, setChosen] = useState<readonly Chosen[]>([]);
+  const [busy, setBusy] = useState(false);
+  const form = useRef<HTMLFormElement>(null);
+
+  async function start() {
+    if (busy) return;
+    form.current?.querySelector("input")?.focus();
+    if (chosen.length === 0) return;
+    setBusy(true);
+    await startPing(chosen.map(({ value }) => value));
+    setBusy(false);
+  }
+
+  return (
+    <div className="directs">
+      <form
+        className="direct--new"
+        ref={form}
+        onSubmit={(event) => {
+          event.preventDefault();
+          void start();
+        }}
+      >
+        <Button icon="arrow-left" label="Cancel" onClick={onCancel} />
+        <div className="direct__field">
+          <PeoplePicker chosen={chosen} onChange={setChosen} onCancel={onCancel} />
+          <span className="direct__hint txt-small" aria-hidden="true">
+            Who do you want to ping?
+          </span>
+        </div>
+        <Button
+          type="submit"
+          icon="check"
+          label="Start ping"
+          busy={busy}
+          className="btn--reversed"
+        />
+      </form>
+    </div>
+  );
+}

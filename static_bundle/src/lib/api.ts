@@ -1,0 +1,496 @@
+/**
+ * The server, as this client knows it: the shapes on the wire (their own snake_case names), and one
+ * function per endpoint. Every call rejects with an ApiError (the server answered "no") or a
+ * NetworkError (no answer), and with nothing else.
+ */
+
+// --- People, rooms, messages ------------------------------------------------------------------
+
+export type Role = "member" | "administrator" | "bot";
+export type Status = "active" | "deactivated" | "banned";
+export type RoomType = "open" | "closed" | "direct";
+export type Involvement = "invisible" | "nothing" | "mentions" | "everything";
+
+export interface User {
+  id: number;
+  name: string;
+  initials: string;
+  title: string;
+  bio: string | null;
+  role: Role;
+  status: Status;
+  avatar_url: string;
+  url: string;
+  /** Only for administrators, and for people about themselves. */
+  email_address?: string;
+}
+
+export interface Account {
+  name: string;
+  join_code: string;
+  join_url: string;
+  logo_url: string;
+  settings: { restrict_room_creation_to_administrators: boolean };
+  can_create_rooms: boolean;
+  updated_at: string;
+}
+
+/** What someone signed out may know of the account. */
+export type AnonymousAccount = Pick<Account, "name" | "logo_url">;
+
+export interface Membership {
+  involvement: Involvement;
+  involvement_label: string;
+  next_involvement: Involvement;
+}
+
+export interface Room extends Membership {
+  id: number;
+  type: RoomType;
+  /** Null for direct rooms; `display_name` never is. */
+  name: string | null;
+  display_name: string;
+  creator_id: number;
+  created_at: string;
+  updated_at: string;
+  updated_at_ms: number;
+  unread: boolean;
+  can_administer: boolean;
+  invitation: boolean;
+  /** Direct rooms only: everybody but the viewer (the viewer, when alone). */
+  members: User[] | null;
+  streams: { messages: string };
+  path: string;
+}
+
+export interface Boost {
+  id: number;
+  message_id: number;
+  content: string;
+  emoji_only: boolean;
+  booster: User;
+  created_at: string;
+}
+
+export interface Sound {
+  name: string;
+  url: string;
+  text: string | null;
+  image: { url: string; width: number; height: number } | null;
+}
+
+export interface Message {
+  id: number;
+  client_message_id: string;
+  room_id: number;
+  creator: User;
+  created_at: string;
+  updated_at: string;
+  timestamp: number;
+  updated_at_ms: number;
+  sort_value: number;
+  content_type: "text" | "sound" | "attachment";
+  body_html: string;
+  plain_text: string;
+  emoji_only: boolean;
+  sound: Sound | null;
+  mentionee_ids: number[];
+  links: string[];
+  boosts: Boost[];
+  path: string;
+  /** Absent from broadcasts: both depend on who looks. */
+  url?: string;
+  can_edit?: boolean;
+}
+
+export interface MessagePage {
+  messages: Message[];
+  has_before: boolean;
+  has_after: boolean;
+  highlighted_id: number | null;
+}
+
+export interface RoomPage {
+  room: Room;
+  messages: MessagePage;
+  loaded_at_ms: number;
+}
+
+export interface Sidebar {
+  directs: Room[];
+  shared: Room[];
+  placeholders: User[];
+  can_create_rooms: boolean;
+  total_unread: number;
+}
+
+export interface SearchHit extends Message {
+  room_name: string;
+  highlight_html: string;
+}
+
+export interface Search {
+  query: string | null;
+  messages: SearchHit[];
+  recent_searches: { id: number; query: string; updated_at: string }[];
+  return_to_room_id: number | null;
+}
+
+export interface RoomMembers {
+  room: Room;
+  selected: User[];
+  unselected: User[];
+}
+
+export interface UserPage {
+  users: User[];
+  page: number;
+  next_page: number | null;
+}
+
+export interface Profile {
+  user: User;
+  shared_memberships: (Membership & { room: Room })[];
+  direct_memberships: (Membership & { room: Room })[];
+  transfer_url: string | null;
+  transfer_expires_at: string | null;
+  transfer_qr_path: string | null;
+}
+
+export interface Person {
+  user: User;
+  transfer_url: string | null;
+  can_ban: boolean;
+  can_message: boolean;
+}
+
+export interface Bot extends User {
+  bot_key: string;
+  webhook_url: string | null;
+  rooms: { id: number; name: string; messages_url: string }[];
+}
+
+export interface PushSubscriptionInfo {
+  id: number;
+  endpoint: string;
+  user_agent: string;
+  created_at: string;
+  updated_at: string;
+}
+
+export interface Suggestion {
+  name: string;
+  name_html: string;
+  /** The person's id. */
+  value: number;
+  avatar_url: string;
+  sgid: string;
+}
+
+// --- Boot data --------------------------------------------------------------------------------
+
+/** What each page is given besides the common part; exactly the JSON of the endpoints it names. */
+export interface PageData {
+  room: RoomPage & { sidebar: Sidebar };
+  welcome: { sidebar: Sidebar };
+  sidebar: { sidebar: Sidebar };
+  searches: { search: Search; return_to_room_id: number | null; sidebar?: Sidebar };
+  room_new: { users: User[]; default_name: string; can_create: boolean };
+  room_edit: RoomMembers;
+  direct_new: Record<string, never>;
+  direct_edit: { room: Room };
+  account_edit: { account: Account } & UserPage;
+  bots: { bots: Bot[] };
+  bot_new: Record<string, never>;
+  bot_edit: { bot: Bot };
+  custom_styles: { custom_styles: string };
+  user: Person;
+  profile: Profile;
+  push_subscriptions: { push_subscriptions: PushSubscriptionInfo[] };
+  first_run: Record<string, never>;
+  sign_in: Record<string, never>;
+  join: { join_code: string };
+  transfer: Record<string, never>;
+  error: { message: string };
+}
+
+export type PageName = keyof PageData;
+
+/** The numbers and words the server took from the path, e.g. `{room_id: 5, message_id: null}`. */
+export type Params = Readonly<Record<string, string | number | null | undefined>>;
+
+export type Features = Record<"files" | "avatars" | "opengraph", boolean>;
+
+export interface Boot<Page extends PageName = PageName> {
+  page: Page;
+  status: number;
+  params: Params;
+  account: Account | AnonymousAccount | null;
+  current_user: User | null;
+  csrf_token: string;
+  vapid_public_key: string;
+  version: string;
+  features: Features;
+  cable_url: string;
+  streams: { rooms: string; user_rooms: string } | null;
+  last_room_id: number | null;
+  server_time_ms: number;
+  flash: { notice: string | null; alert: string | null };
+  help_contact?: { name: string; email_address: string } | null;
+  /** On signed-in pages. */
+  sounds?: Sound[];
+  data: PageData[Page];
+}
+
+/** What a screen component is given: `({ boot }: ScreenProps<"room">)`. */
+export interface ScreenProps<Page extends PageName> {
+  boot: Boot<Page>;
+}
+
+export interface Redirect {
+  redirect_to: string;
+  csrf_token: string;
+}
+
+// --- Asking -----------------------------------------------------------------------------------
+
+export type Fields = Readonly<Record<string, readonly string[]>>;
+
+interface ErrorDetail {
+  code?: string;
+  message?: string;
+  fields?: Fields;
+  redirect_to?: string;
+}
+
+/** The server answered, and the answer is no. `message` is a sentence for people. */
+export class ApiError extends Error {
+  readonly status: number;
+  readonly code: string;
+  readonly fields: Fields;
+  readonly redirectTo: string | null;
+  /** What Retry-After said, in milliseconds. */
+  readonly retryAfter: number | null;
+
+  constructor(status: number, detail: ErrorDetail, retryAfter: number | null = null) {
+    super(detail.message ?? "Something went wrong.");
+    this.name = "ApiError";
+    this.status = status;
+    this.code = detail.code ?? "internal_error";
+    this.fields = detail.fields ?? {};
+    this.redirectTo = detail.redirect_to ?? null;
+    this.retryAfter = retryAfter;
+  }
+}
+
+/** Nobody answered in time: the network, or the server, is away. */
+export class NetworkError extends Error {
+  override readonly name = "NetworkError";
+}
+
+export const REQUEST_TIMEOUT = 10_000;
+
+interface Call {
+  method?: string;
+  body?: object;
+  timeout?: number;
+}
+
+const session = {
+  csrf: "",
+  /** The X-Version of the newest answer; empty before the first. */
+  version: "",
+  failed: (_error: ApiError): void => undefined,
+};
+
+export function setToken(csrf: string): void {
+  session.csrf = csrf;
+}
+
+export function serverVersion(): string {
+  return session.version;
+}
+
+/** Told about every refusal, before the caller is; main.tsx sends 401 to sign-in from here. */
+export function onRefusal(tell: (error: ApiError) => void): void {
+  session.failed = tell;
+}
+
+async function send(path: string, { method = "GET", body, timeout }: Call): Promise<Response> {
+  const headers: Record<string, string> = { Accept: "application/json" };
+  if (method !== "GET") headers["X-CSRF-Token"] = session.csrf;
+  if (body) headers["Content-Type"] = "application/json";
+  try {
+    const response = await fetch(path, {
+      method,
+      headers,
+      credentials: "same-origin",
+      signal: AbortSignal.timeout(timeout ?? REQUEST_TIMEOUT),
+      ...(body ? { body: JSON.stringify(body) } : {}),
+    });
+    session.version = response.headers.get("X-Version") ?? session.version;
+    return response;
+  } catch (error) {
+    throw new NetworkError(String(error));
+  }
+}
+
+async function refusal(response: Response): Promise<ApiError> {
+  const seconds = Number(response.headers.get("Retry-After") ?? Number.NaN);
+  const retryAfter = Number.isFinite(seconds) ? seconds * 1000 : null;
+  try {
+    const { error } = (await response.json()) as { error?: ErrorDetail };
+    return new ApiError(response.status, error ?? {}, retryAfter);
+  } catch {
+    return new ApiError(response.status, {}, retryAfter);
+  }
+}
+
+async function request(path: string, call: Call = {}): Promise<Response> {
+  let response = await send(path, call);
+  if (response.ok) return response;
+  let error = await refusal(response);
+  if (error.code === "invalid_csrf_token") {
+    // Signing out in another tab changes the cookie the token belongs to; this page cannot see it.
+    session.csrf = (await boot("/")).csrf_token;
+    response = await send(path, call);
+    if (response.ok) return response;
+    error = await refusal(response);
+  }
+  session.failed(error);
+  throw error;
+}
+
+async function json<Answer>(path: string, call?: Call): Promise<Answer> {
+  const response = await request(path, call);
+  if (response.status === 204) return null as Answer;
+  try {
+    return (await response.json()) as Answer;
+  } catch (error) {
+    throw new NetworkError(String(error));
+  }
+}
+
+async function done(path: string, method: string, body?: object): Promise<void> {
+  await request(path, { method, ...(body ? { body } : {}) });
+}
+
+const get = <Answer>(path: string) => json<Answer>(path);
+const post = <Answer>(path: string, body: object = {}) =>
+  json<Answer>(path, { method: "POST", body });
+const put = <Answer>(path: string, body: object = {}) =>
+  json<Answer>(path, { method: "PUT", body });
+const word = encodeURIComponent;
+
+// --- Start, session, join ---------------------------------------------------------------------
+
+export type Welcome = { user: User; redirect_to: string };
+export type Newcomer = { name: string; email_address: string; password: string };
+
+export const boot = (path: string) => get<Boot | Redirect>(`/api/boot?path=${word(path)}`);
+export const firstRun = (person: Newcomer) => post<Welcome>("/api/first_run", person);
+export const signIn = (email_address: string, password: string) =>
+  post<Welcome>("/api/session", { email_address, password });
+/** Use browser.ts `signOut`, which also gives up this browser's push subscription. */
+export const endSession = (push_subscription_endpoint: string | null) =>
+  json<{ redirect_to: string }>("/api/session", {
+    method: "DELETE",
+    body: push_subscription_endpoint ? { push_subscription_endpoint } : {},
+  });
+export const redeemTransfer = (id: string) => put<Welcome>(`/api/session/transfers/${word(id)}`);
+export const join = (code: string, person: Newcomer) =>
+  post<Welcome>(`/api/join/${word(code)}`, person);
+
+// --- Account ----------------------------------------------------------------------------------
+
+export type AccountChange = { name?: string; settings?: Account["settings"] };
+
+export const updateAccount = (change: AccountChange) =>
+  put<{ account: Account }>("/api/account", change);
+export const newJoinCode = () =>
+  post<{ join_code: string; join_url: string }>("/api/account/join_code");
+export const updateCustomStyles = (custom_styles: string) =>
+  put<{ custom_styles: string }>("/api/account/custom_styles", { custom_styles });
+export const accountUsers = (number: number) => get<UserPage>(`/api/account/users?page=${number}`);
+export const changeRole = (id: number, role: "member" | "administrator") =>
+  put<{ user: User }>(`/api/account/users/${id}`, { role });
+export const removeUser = (id: number) => done(`/api/account/users/${id}`, "DELETE");
+
+export type BotChange = { name: string; webhook_url?: string };
+
+export const createBot = (bot: BotChange) => post<{ bot: Bot }>("/api/account/bots", bot);
+export const updateBot = (id: number, bot: BotChange) =>
+  put<{ bot: Bot }>(`/api/account/bots/${id}`, bot);
+export const removeBot = (id: number) => done(`/api/account/bots/${id}`, "DELETE");
+export const newBotKey = (id: number) => put<{ bot: Bot }>(`/api/account/bots/${id}/key`);
+
+// --- People -----------------------------------------------------------------------------------
+
+export type ProfileChange = {
+  name?: string;
+  email_address?: string;
+  password?: string;
+  bio?: string;
+};
+
+export const ban = (id: number) => post<{ user: User }>(`/api/users/${id}/ban`);
+export const liftBan = (id: number) =>
+  json<{ user: User }>(`/api/users/${id}/ban`, { method: "DELETE" });
+export const updateProfile = (change: ProfileChange) =>
+  put<{ user: User }>("/api/users/me/profile", change);
+export const sidebar = () => get<Sidebar>("/api/users/me/sidebar");
+export const addPushSubscription = (keys: {
+  endpoint: string;
+  p256dh_key: string;
+  auth_key: string;
+}) => post<{ push_subscription: PushSubscriptionInfo }>("/api/users/me/push_subscriptions", keys);
+export const removePushSubscription = (id: number) =>
+  done(`/api/users/me/push_subscriptions/${id}`, "DELETE");
+export const testPushSubscription = (id: number) =>
+  post<{ delivered: true }>(`/api/users/me/push_subscriptions/${id}/test_notifications`);
+/** People whose name contains `query`; of one room's members when `room_id` is given. */
+export const suggestions = (query: string, room_id?: number) =>
+  get<{ users: Suggestion[]; page: number; next_page: number | null }>(
+    `/api/autocompletable/users?query=${word(query)}${room_id ? `&room_id=${room_id}` : ""}`,
+  );
+
+// --- Rooms ------------------------------------------------------------------------------------
+
+export const room = (id: number, message_id?: number) =>
+  get<RoomPage>(`/api/rooms/${id}${message_id ? `?message_id=${message_id}` : ""}`);
+export const deleteRoom = (id: number) => done(`/api/rooms/${id}`, "DELETE");
+export const createOpen = (name: string) => post<{ room: Room }>("/api/rooms/opens", { name });
+export const updateOpen = (id: number, name: string) =>
+  put<{ room: Room }>(`/api/rooms/opens/${id}`, { name });
+export const createClosed = (name: string, user_ids: number[]) =>
+  post<{ room: Room }>("/api/rooms/closeds", { name, user_ids });
+export const updateClosed = (id: number, name: string, user_ids: number[]) =>
+  put<{ room: Room; still_member: boolean }>(`/api/rooms/closeds/${id}`, { name, user_ids });
+export const createDirect = (user_ids: number[]) =>
+  post<{ room: Room }>("/api/rooms/directs", { user_ids });
+export const members = (id: number) => get<RoomMembers>(`/api/rooms/${id}/members`);
+export const setInvolvement = (id: number, involvement: Involvement) =>
+  put<Membership>(`/api/rooms/${id}/involvement`, { involvement });
+
+// --- Messages, boosts, search -----------------------------------------------------------------
+
+/** A page of 40; null when there is nothing on that side. */
+export const messagesBefore = (room_id: number, id: number) =>
+  get<MessagePage | null>(`/api/rooms/${room_id}/messages?before=${id}`);
+export const messagesAfter = (room_id: number, id: number) =>
+  get<MessagePage | null>(`/api/rooms/${room_id}/messages?after=${id}`);
+export const createMessage = (room_id: number, client_message_id: string, body: string) =>
+  post<{ message: Message }>(`/api/rooms/${room_id}/messages`, { client_message_id, body });
+export const editableMessage = (room_id: number, id: number) =>
+  get<{ message: Message; edit_html: string }>(`/api/rooms/${room_id}/messages/${id}?edit=1`);
+export const updateMessage = (room_id: number, id: number, body: string) =>
+  put<{ message: Message }>(`/api/rooms/${room_id}/messages/${id}`, { body });
+export const deleteMessage = (room_id: number, id: number) =>
+  done(`/api/rooms/${room_id}/messages/${id}`, "DELETE");
+export const boost = (message_id: number, content: string) =>
+  post<{ boost: Boost }>(`/api/messages/${message_id}/boosts`, { content });
+export const unboost = (message_id: number, id: number) =>
+  done(`/api/messages/${message_id}/boosts/${id}`, "DELETE");
+export const recordSearch = (q: string) =>
+  post<{ query: string; redirect_to: string }>("/api/searches", { q });
+export const clearSearches = () => done("/api/searches/clear", "DELETE");

@@ -1,0 +1,475 @@
+/** What the browser offers around the page: history, clipboard, push, badge, storage, sound, scroll. */
+import { useSyncExternalStore } from "react";
+import type { Sound } from "./api";
+import * as api from "./api";
+import type { Timeline } from "./timeline";
+
+// --- Navigation (main.tsx registers the router, so that nothing below needs to import it) --------
+
+type Visit = (path: string, how?: { replace?: boolean }) => void;
+let router: Visit = (path) => location.assign(path);
+let depth = 0;
+
+export function registerRouter(visit: Visit): void {
+  router = visit;
+}
+
+/** Goes to a page of ours without loading the document. */
+export function visit(path: string, how: { replace?: boolean } = {}): void {
+  if (!how.replace) depth += 1;
+  router(path, how);
+}
+
+/** The previous page of ours, or `fallback` when this visit began here. */
+export function goBack(fallback: string): void {
+  if (depth > 0) history.back();
+  else visit(fallback);
+}
+
+/** The router tells of the browser's own Back. */
+export function wentBack(): void {
+  depth = Math.max(0, depth - 1);
+}
+
+export function reload(): void {
+  location.reload();
+}
+
+// --- Asking the browser -------------------------------------------------------------------------
+
+const media = new Map<string, MediaQueryList>();
+
+function mediaQuery(query: string): MediaQueryList {
+  const list = media.get(query) ?? matchMedia(query);
+  media.set(query, list);
+  return list;
+}
+
+export function matches(query: string): boolean {
+  return mediaQuery(query).matches;
+}
+
+/** Whether a media query matches, now and from now on. */
+export function useMedia(query: string): boolean {
+  return useSyncExternalStore(
+    (tell) => {
+      const list = mediaQuery(query);
+      list.addEventListener("change", tell);
+      return () => list.removeEventListener("change", tell);
+    },
+    () => matches(query),
+  );
+}
+
+export const DESKTOP = "(min-width: 50rem)";
+/** The primary pointer is a finger: Enter makes a new line, and nothing takes the focus by itself. */
+export const isTouchOnly = (): boolean => matches("(hover: none) and (pointer: coarse)");
+export const reducedMotion = (): boolean => matches("(prefers-reduced-motion: reduce)");
+export const isStandalone = (): boolean => matches("(display-mode: standalone)");
+
+export type System = "ios" | "android" | "macos" | "windows" | "chromeos" | "linux";
+export type BrowserName = "edge" | "firefox" | "chrome" | "safari";
+
+/** Which help someone needs; a guess from the user agent, used for words only. */
+export function platform(agent = navigator.userAgent): { system: System; browser: BrowserName } {
+  return { system: systemOf(agent), browser: browserOf(agent) };
+}
+
+function systemOf(agent: string): System {
+  // An iPad says "Macintosh", but no Macintosh has a touch screen.
+  if (/iPhone|iPad|iPod/.test(agent)) return "ios";
+  if (/Macintosh/.test(agent)) return navigator.maxTouchPoints > 1 ? "ios" : "macos";
+  if (/Android/.test(agent)) return "android";
+  if (/Windows/.test(agent)) return "windows";
+  return /CrOS/.test(agent) ? "chromeos" : "linux";
+}
+
+function browserOf(agent: string): BrowserName {
+  if (/Edg(e|A|iOS)?\//.test(agent)) return "edge";
+  if (/Firefox|FxiOS/.test(agent)) return "firefox";
+  return /Chrome|CriOS|Chromium/.test(agent) ? "chrome" : "safari";
+}
+
+/** The browser's own question, for what cannot be taken back. */
+export function confirmed(question: string): boolean {
+  return window.confirm(question);
+}
+
+export async function copyText(text: string): Promise<boolean> {
+  try {
+    await navigator.clipboard.writeText(text);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+export function canShare(data?: ShareData): boolean {
+  return typeof navigator.canShare === "function" && (!data || navigator.canShare(data));
+}
+
+/** False when the person thought better of it. */
+export async function share(data: ShareData): Promise<boolean> {
+  try {
+    await navigator.share(data);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** The address of a QR code for `text`: URL-safe base64 of its UTF-8. */
+export function qrPath(text: string): string {
+  return `/qr_code/${base64Url(new TextEncoder().encode(text))}`;
+}
+
+function base64Url(bytes: Uint8Array): string {
+  const binary = Array.from(bytes, (byte) => String.fromCharCode(byte)).join("");
+  return btoa(binary).replace(/\+/g, "-").replace(/\//g, "_").replace(/=+$/, "");
+}
+
+// --- Cookies and drafts ---------------------------------------------------------------------------
+
+const TWENTY_YEARS = 20 * 365 * 24 * 60 * 60;
+
+export function getCookie(name: string): string | null {
+  const pair = document.cookie.split("; ").find((cookie) => cookie.startsWith(`${name}=`));
+  return pair ? decodeURIComponent(pair.slice(name.length + 1)) : null;
+}
+
+export function setCookie(name: string, value: string): void {
+  const secure = location.protocol === "https:" ? "; Secure" : "";
+  // The Cookie Store API is not in every browser we serve.
+  // biome-ignore lint/suspicious/noDocumentCookie: see above
+  document.cookie = `${name}=${encodeURIComponent(value)}; Path=/; Max-Age=${TWENTY_YEARS}; SameSite=Lax${secure}`;
+}
+
+const DRAFT_LIFE = 7 * 24 * 60 * 60 * 1000;
+
+function readDraft(key: string): string {
+  try {
+    const { html, at } = JSON.parse(sessionStorage.getItem(key) ?? "{}");
+    return typeof html === "string" && Date.now() - at < DRAFT_LIFE ? html : "";
+  } catch {
+    return "";
+  }
+}
+
+function writeDraft(key: string, html: string): void {
+  try {
+    if (html === "") sessionStorage.removeItem(key);
+    else sessionStorage.setItem(key, JSON.stringify({ html, at: Date.now() }));
+  } catch {
+    // Full, or forbidden: the text is still in the editor, which is all a draft can promise.
+  }
+}
+
+/** Half-written messages, one per room, for this tab only. */
+export const drafts = {
+  /** What to start the editor with: messages that were never sent, then what was being written. */
+  load(room_id: number): string {
+    const html = readDraft(`unsent:${room_id}`) + readDraft(`draft:${room_id}`);
+    writeDraft(`unsent:${room_id}`, "");
+    drafts.save(room_id, html);
+    return html;
+  },
+  save: (room_id: number, html: string): void => writeDraft(`draft:${room_id}`, html),
+  drop: (room_id: number): void => writeDraft(`draft:${room_id}`, ""),
+  /** Kept apart, so that the editor's own saving on the way out cannot overwrite it. */
+  unsent(room_id: number, html: string): void {
+    writeDraft(`unsent:${room_id}`, readDraft(`unsent:${room_id}`) + html);
+  },
+};
+
+// --- Push notifications ----------------------------------------------------------------------------
+
+const WORKER = "/service-worker.js";
+let pushOn = false;
+
+export const pushPossible = (): boolean =>
+  "serviceWorker" in navigator && "Notification" in window && "PushManager" in window;
+
+/** What this page already knows, so that later rooms need not ask again. */
+export const knownPushEnabled = (): boolean => pushOn;
+
+export type PushState = "impossible" | "denied" | "prompt" | "granted" | "enabled";
+
+export async function pushState(): Promise<PushState> {
+  if (!pushPossible()) return "impossible";
+  if (Notification.permission === "denied") return "denied";
+  if (Notification.permission === "default") return "prompt";
+  pushOn = (await pushSubscription()) !== null;
+  return pushOn ? "enabled" : "granted";
+}
+
+async function pushSubscription(): Promise<PushSubscription | null> {
+  if (!pushPossible()) return null;
+  const registration = await navigator.serviceWorker.getRegistration("/");
+  return (await registration?.pushManager?.getSubscription()) ?? null;
+}
+
+/** Asks, subscribes and tells the server. Call it from a click. */
+export async function enablePush(vapidKey: string): Promise<"enabled" | "denied" | "failed"> {
+  if (!pushPossible() || Notification.permission === "denied") return "denied";
+  if ((await Notification.requestPermission()) !== "granted") return "denied";
+  try {
+    const registration = await navigator.serviceWorker.register(WORKER, { scope: "/" });
+    await navigator.serviceWorker.ready;
+    const subscription = await registration.pushManager.subscribe({
+      userVisibleOnly: true,
+      applicationServerKey: bytesOf(vapidKey),
+    });
+    await registerPush(subscription);
+    pushOn = true;
+    return "enabled";
+  } catch {
+    return "failed";
+  }
+}
+
+/** A subscription the server refused is of no use to anybody: it is given up again. */
+async function registerPush(subscription: PushSubscription): Promise<void> {
+  const { keys } = subscription.toJSON();
+  try {
+    await api.addPushSubscription({
+      endpoint: subscription.endpoint,
+      p256dh_key: keys?.p256dh ?? "",
+      auth_key: keys?.auth ?? "",
+    });
+  } catch (error) {
+    await subscription.unsubscribe();
+    throw error;
+  }
+}
+
+function bytesOf(base64url: string): Uint8Array<ArrayBuffer> {
+  const binary = atob(base64url.replace(/-/g, "+").replace(/_/g, "/"));
+  return Uint8Array.from(binary, (letter) => letter.charCodeAt(0));
+}
+
+const firstVisit = (): string =>
+  isStandalone() ? "notifications-pwa-first-run-seen" : "notifications-first-run-seen";
+
+export const firstVisitSeen = (): boolean => getCookie(firstVisit()) !== null;
+export const markFirstVisitSeen = (): void => setCookie(firstVisit(), "true");
+
+/** Registers the worker for those who have it already, and follows notification clicks. */
+export function startServiceWorker(): void {
+  if (!("serviceWorker" in navigator)) return;
+  navigator.serviceWorker.addEventListener("message", ({ data }) => {
+    if (data?.type === "visit" && typeof data.path === "string") visit(data.path);
+  });
+  // Without it there is no offline page; the app itself does not depend on it.
+  navigator.serviceWorker.register(WORKER, { scope: "/" }).catch(() => undefined);
+}
+
+/** Ends the session, and this browser's notifications with it. */
+export async function signOut(): Promise<void> {
+  const subscription = await pushSubscription().catch(() => null);
+  await subscription?.unsubscribe().catch(() => false);
+  const { redirect_to } = await api.endSession(subscription?.endpoint ?? null);
+  sessionStorage.clear();
+  location.assign(redirect_to);
+}
+
+/** The number on the app's icon. */
+export function setBadge(count: number): void {
+  const shown = count > 0 ? navigator.setAppBadge?.(count) : navigator.clearAppBadge?.();
+  shown?.catch(() => undefined);
+}
+
+// --- Installing ------------------------------------------------------------------------------------
+
+interface InstallEvent extends Event {
+  prompt(): Promise<unknown>;
+}
+
+let offer: InstallEvent | null = null;
+const offered = new Set<() => void>();
+
+function setOffer(event: InstallEvent | null): void {
+  offer = event;
+  for (const tell of offered) tell();
+}
+
+/** The browser's offer to install the app, kept until somebody wants it. */
+export const install = {
+  listen(): void {
+    addEventListener("beforeinstallprompt", (event) => {
+      event.preventDefault();
+      setOffer(event as InstallEvent);
+    });
+    addEventListener("appinstalled", () => setOffer(null));
+  },
+  available: (): boolean => offer !== null,
+  subscribe(tell: () => void): () => void {
+    offered.add(tell);
+    return () => offered.delete(tell);
+  },
+  async prompt(): Promise<void> {
+    await offer?.prompt();
+    setOffer(null);
+  },
+};
+
+// --- Prefetching -----------------------------------------------------------------------------------
+
+const PREFETCH_KEPT = 10_000;
+const ahead = new Map<string, { answer: ReturnType<typeof api.boot>; at: number }>();
+let asking = 0;
+
+/** Asks for a page before it is wanted; at most two at once, kept for 10 s. */
+export function prefetch(path: string): void {
+  const saving = (navigator as { connection?: { saveData?: boolean } }).connection?.saveData;
+  const kept = ahead.get(path);
+  if (saving || asking >= 2 || (kept && Date.now() - kept.at < PREFETCH_KEPT)) return;
+  asking += 1;
+  const answer = api.boot(path);
+  ahead.set(path, { answer, at: Date.now() });
+  answer
+    .catch(() => ahead.delete(path))
+    .finally(() => {
+      asking -= 1;
+    });
+}
+
+/**
+ * The prefetched answer, once, or a fresh one. A prefetched sidebar is left out for a `live` one,
+ * which has heard the news since then.
+ */
+export async function bootFor(path: string, live: boolean): ReturnType<typeof api.boot> {
+  const kept = ahead.get(path);
+  ahead.delete(path);
+  if (!kept || Date.now() - kept.at >= PREFETCH_KEPT) return api.boot(path);
+  const boot = await kept.answer;
+  if ("redirect_to" in boot || !live) return boot;
+  const { sidebar: _, ...data } = boot.data as api.PageData["room"];
+  return { ...boot, data: data as api.PageData["room"] };
+}
+
+// --- Sounds ----------------------------------------------------------------------------------------
+
+let audio: HTMLAudioElement | null = null;
+let heard: string | null = null;
+const hearing = new Set<() => void>();
+
+function setHeard(key: string | null): void {
+  heard = key;
+  for (const tell of hearing) tell();
+}
+
+/** One sound at a time; `key` tells apart the messages that play the same one. */
+export const player = {
+  playing: (): string | null => heard,
+  subscribe(tell: () => void): () => void {
+    hearing.add(tell);
+    return () => hearing.delete(tell);
+  },
+  play(sound: Sound, key: string): void {
+    player.stop();
+    const current = new Audio(sound.url);
+    audio = current;
+    const over = () => audio === current && player.stop();
+    current.addEventListener("ended", over);
+    current.addEventListener("error", over);
+    setHeard(key);
+    // Browsers refuse to play before the page was touched; that is nobody's fault.
+    current.play().catch(over);
+  },
+  stop(): void {
+    audio?.pause();
+    audio = null;
+    if (heard !== null) setHeard(null);
+  },
+  toggle(sound: Sound, key: string): void {
+    if (heard === key) player.stop();
+    else player.play(sound, key);
+  },
+};
+
+// --- The message list ------------------------------------------------------------------------------
+
+/**
+ * Joins the scrolling list to its timeline: gives it the means to measure and scroll, tells it when
+ * the first or last message is in sight, and keeps the end in view when the list's height changes.
+ * Messages are found by `id="message_<client_message_id>"`. Returns the way to let go.
+ */
+export function mountList(
+  list: HTMLElement,
+  timeline: Timeline,
+  commit: (render: () => void) => void,
+): () => void {
+  const find = (id: string | undefined) => (id ? document.getElementById(`message_${id}`) : null);
+  const offsetOf = (element: Element) =>
+    element.getBoundingClientRect().top - list.getBoundingClientRect().top;
+
+  const detach = timeline.attach({
+    commit,
+    measure: () => ({ top: list.scrollTop, height: list.scrollHeight, client: list.clientHeight }),
+    scrollTo(top) {
+      // A moving finger keeps its momentum on iOS, and would undo the correction.
+      if (isTouchOnly()) {
+        list.style.overflowY = "hidden";
+        requestAnimationFrame(() => list.style.removeProperty("overflow-y"));
+      }
+      list.scrollTo({ top, behavior: "instant" });
+    },
+    center: (id) => find(id)?.scrollIntoView({ block: "center", behavior: "instant" }),
+    offsetOf(id) {
+      const element = find(id);
+      return element && offsetOf(element);
+    },
+    firstVisible(ids) {
+      return ids.find((id) => {
+        const element = find(id);
+        return element && offsetOf(element) + element.clientHeight > 0;
+      });
+    },
+  });
+
+  const observer = new IntersectionObserver(
+    (entries) => {
+      for (const { target, isIntersecting } of entries) {
+        if (target === first) timeline.firstSeen(isIntersecting);
+        if (target === last) timeline.lastSeen(isIntersecting);
+      }
+    },
+    { root: list },
+  );
+  let first: HTMLElement | null = null;
+  let last: HTMLElement | null = null;
+  const watchEnds = () => {
+    const { messages } = timeline.state();
+    const ends = [find(messages[0]?.client_message_id), find(messages.at(-1)?.client_message_id)];
+    if (ends[0] === first && ends[1] === last) return;
+    [first = null, last = null] = ends;
+    observer.disconnect();
+    if (first) observer.observe(first);
+    if (last && last !== first) observer.observe(last);
+  };
+  // React has rendered by the next frame, whether it was asked to at once or not.
+  const unsubscribe = timeline.subscribe(() => requestAnimationFrame(watchEnds));
+  watchEnds();
+
+  let atEnd = true;
+  let height = list.clientHeight;
+  const note = () => {
+    atEnd = timeline.nearEnd();
+  };
+  const resized = new ResizeObserver(() => {
+    const changed = list.clientHeight !== height;
+    height = list.clientHeight;
+    if (atEnd && changed) list.scrollTo({ top: list.scrollHeight, behavior: "instant" });
+  });
+  note();
+  list.addEventListener("scroll", note, { passive: true });
+  resized.observe(list);
+
+  return () => {
+    detach();
+    unsubscribe();
+    observer.disconnect();
+    resized.disconnect();
+    list.removeEventListener("scroll", note);
+  };
+}

@@ -1,0 +1,437 @@
+/**
+ * Messages as values: what one is on the screen, the steps that make one list of them from another,
+ * and the outbox, which keeps what I wrote until the server has it.
+ */
+import * as api from "./api";
+import {
+  ApiError,
+  type Boost,
+  type Message,
+  type MessagePage,
+  type RoomPage,
+  type Sound,
+  type User,
+} from "./api";
+import {
+  editorToPresentation,
+  escapeHtml,
+  isEmojiOnly,
+  mentionedIds,
+  type Presentation,
+  plainText,
+  type Wording,
+} from "./text";
+
+export type { Presentation } from "./text";
+
+export const WINDOW = 300;
+export const LEEWAY = 20;
+export const NEAR_END = 100;
+export const RETRIES = [1000, 2000, 4000, 8000, 16_000] as const;
+/** How long a message waits for the one before it. */
+export const PATIENCE = 10_000;
+
+/** What became of a message I wrote; null once the server has it. */
+export interface Outgoing {
+  state: "pending" | "retrying" | "failed";
+  /** The retry under way, 1 to 5. */
+  attempt: number;
+  /** Why the server refused it, in its words; null when nobody answered. */
+  reason: string | null;
+}
+
+export interface TimelineMessage extends Message {
+  outgoing: Outgoing | null;
+  /** It came while I was looking: it may wiggle. */
+  live: boolean;
+  /** It was asked for by its permalink. */
+  highlighted: boolean;
+}
+
+export interface TimelineState {
+  messages: readonly TimelineMessage[];
+  /** The newest message of the room is the last one here. */
+  up_to_date: boolean;
+  /** Nothing comes before the first one here. */
+  at_top: boolean;
+  /** Something newer is out of view. */
+  jump: boolean;
+  busy: "before" | "after" | "latest" | null;
+}
+
+/** What the cable tells about a room's messages. */
+export type RoomEvent =
+  | { type: "messages_appended"; messages: Message[] }
+  | { type: "message_replaced"; message: Message }
+  | { type: "presentation_replaced"; client_message_id: string; presentation: Presentation }
+  | { type: "message_removed"; client_message_id: string }
+  | { type: "boost_added"; client_message_id: string; boost: Boost }
+  | { type: "boost_removed"; boost_id: number };
+
+/** The scrolling list, as browser.ts `mountList` lends it. Offsets are from the list's upper edge. */
+export interface TimelineView {
+  commit(render: () => void): void;
+  measure(): { top: number; height: number; client: number };
+  scrollTo(top: number): void;
+  center(id: string): void;
+  offsetOf(id: string): number | null;
+  firstVisible(ids: readonly string[]): string | undefined;
+}
+
+/** The endpoints a timeline needs, for one room. */
+export interface TimelineServer {
+  before(id: number): Promise<MessagePage | null>;
+  after(id: number): Promise<MessagePage | null>;
+  latest(): Promise<RoomPage>;
+  create(client_message_id: string, body: string): Promise<{ message: Message }>;
+  update(id: number, body: string): Promise<{ message: Message }>;
+  remove(id: number): Promise<void>;
+  boost(id: number, content: string): Promise<{ boost: Boost }>;
+  unboost(id: number, boost_id: number): Promise<void>;
+}
+
+export const serverFor = (room_id: number): TimelineServer => ({
+  before: (id) => api.messagesBefore(room_id, id),
+  after: (id) => api.messagesAfter(room_id, id),
+  latest: () => api.room(room_id),
+  create: (client_message_id, body) => api.createMessage(room_id, client_message_id, body),
+  update: (id, body) => api.updateMessage(room_id, id, body),
+  remove: (id) => api.deleteMessage(room_id, id),
+  boost: api.boost,
+  unboost: api.unboost,
+});
+
+/** What the timeline cannot do itself. */
+export interface TimelineHooks {
+  /** Confirmed and new on screen, by anybody: to be announced, and to be heard. */
+  arrived(messages: readonly TimelineMessage[]): void;
+  /** Missed while away, and here now. */
+  caughtUp(count: number): void;
+  say(text: string, how: "polite" | "assertive"): void;
+  alert(text: string): void;
+  /** The room is gone, or closed to me. */
+  refused(): void;
+  /** Could not be sent, and nobody is looking any more. */
+  unsent(html: string): void;
+}
+
+// --- From one list to the next ------------------------------------------------------------------
+
+export function shown(message: Message, marks: Partial<TimelineMessage> = {}): TimelineMessage {
+  return { ...message, outgoing: null, live: false, highlighted: false, ...marks };
+}
+
+export function indexOf(state: TimelineState, { client_message_id }: Message): number {
+  return state.messages.findLastIndex((m) => m.client_message_id === client_message_id);
+}
+
+export function changed(
+  state: TimelineState,
+  id: string | undefined,
+  change: (message: TimelineMessage) => TimelineMessage,
+): TimelineState {
+  const at = state.messages.findLastIndex((message) => message.client_message_id === id);
+  const old = state.messages[at];
+  const next = old && change(old);
+  if (!next || next === old) return state;
+  return { ...state, messages: state.messages.with(at, next) };
+}
+
+export function without(state: TimelineState, id: string): TimelineState {
+  const messages = state.messages.filter((message) => message.client_message_id !== id);
+  return messages.length === state.messages.length ? state : { ...state, messages };
+}
+
+/**
+ * `message` where its sort value belongs, from the end backwards. What the server does not have yet
+ * will be newer than anything it has, whatever our clock says, so it stays last.
+ */
+export function placed(state: TimelineState, message: TimelineMessage): TimelineState {
+  const others = without(state, message.client_message_id).messages;
+  const before = message.outgoing
+    ? others.length - 1
+    : others.findLastIndex((m) => !m.outgoing && m.sort_value <= message.sort_value);
+  return { ...state, messages: others.toSpliced(before + 1, 0, message) };
+}
+
+/** Cut at the top once it is too long by the leeway. */
+export function trimTop(state: TimelineState): TimelineState {
+  if (state.messages.length <= WINDOW + LEEWAY) return state;
+  return { ...state, messages: state.messages.slice(-WINDOW), at_top: false };
+}
+
+/** News of a message; older news than what is shown is no news. */
+export function merged(old: TimelineMessage, news: Message | Presentation): TimelineMessage {
+  return news.updated_at_ms < old.updated_at_ms ? old : { ...old, ...news };
+}
+
+export function boosted(message: TimelineMessage, boost: Boost): TimelineMessage {
+  if (message.boosts.some(({ id }) => id === boost.id)) return message;
+  const mine = message.boosts.findIndex(
+    ({ id, content, booster }) =>
+      id < 0 && content === boost.content && booster.id === boost.booster.id,
+  );
+  const pending = boost.id > 0 && mine >= 0;
+  return {
+    ...message,
+    boosts: message.boosts.toSpliced(
+      pending ? mine : message.boosts.length,
+      pending ? 1 : 0,
+      boost,
+    ),
+  };
+}
+
+export function unboosted(message: TimelineMessage, id: number): TimelineMessage {
+  return { ...message, boosts: message.boosts.filter((boost) => boost.id !== id) };
+}
+
+/** What the editor's HTML will look like as a message, until the server says how it does. */
+export function presented(html: string, sound: Sound | null): Wording {
+  const text = plainText(html);
+  const [link] = /^https?:\/\/\S+$/.exec(text.trim()) ?? [];
+  return {
+    content_type: "text",
+    body_html: sound ? `Playing ${escapeHtml(sound.name)}…` : editorToPresentation(html),
+    plain_text: text,
+    emoji_only: isEmojiOnly(text),
+    sound: null,
+    mentionee_ids: mentionedIds(editorToPresentation(html)),
+    links: link ? [link] : [],
+  };
+}
+
+export function pendingMessage(
+  client_message_id: string,
+  wording: Wording,
+  { me, room_id, at }: { me: User; room_id: number; at: number },
+): TimelineMessage {
+  const time = new Date(at).toISOString();
+  return {
+    ...wording,
+    id: 0,
+    client_message_id,
+    room_id,
+    creator: me,
+    created_at: time,
+    updated_at: time,
+    timestamp: at,
+    updated_at_ms: 0,
+    sort_value: at,
+    boosts: [],
+    path: `/rooms/${room_id}`,
+    outgoing: { state: "pending", attempt: 0, reason: null },
+    live: false,
+    highlighted: false,
+  };
+}
+
+/** Pending boosts have negative ids. */
+export function pendingBoost(
+  id: number,
+  message_id: number,
+  content: string,
+  { me, at }: { me: User; at: number },
+): Boost {
+  const created_at = new Date(at).toISOString();
+  return { id, message_id, content, emoji_only: isEmojiOnly(content), booster: me, created_at };
+}
+
+export function wording(message: Message): Wording {
+  const { content_type, body_html, plain_text, emoji_only, sound, mentionee_ids, links } = message;
+  return { content_type, body_html, plain_text, emoji_only, sound, mentionee_ids, links };
+}
+
+/** `crypto.randomUUID` exists on https only, and Campfire may live on a plain local address. */
+export function makeUuid(): string {
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  bytes[6] = ((bytes[6] ?? 0) & 0x0f) | 0x40;
+  bytes[8] = ((bytes[8] ?? 0) & 0x3f) | 0x80;
+  const hex = Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+  return hex.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, "$1-$2-$3-$4-$5");
+}
+
+// --- Where the list is scrolled to --------------------------------------------------------------
+
+/** "auto": to the end if it was in sight, else the picture stays. */
+export type Scroll = "end" | "auto" | "stay" | "none" | { changed: string };
+
+/** Measures now; the result, called after rendering, scrolls to where the reader should be. */
+export function correction(
+  view: TimelineView,
+  before: TimelineState,
+  after: TimelineState,
+  scroll: Exclude<Scroll, "auto">,
+): () => void {
+  if (scroll === "none") return () => undefined;
+  if (scroll === "end") return () => view.scrollTo(view.measure().height);
+  if (scroll === "stay") return hold(view, before, after);
+  const { top, height, client } = view.measure();
+  const offset = view.offsetOf(scroll.changed);
+  if (offset === null || offset >= client) return () => undefined;
+  return () => view.scrollTo(top + view.measure().height - height);
+}
+
+/** Keeps the first message in sight, which must outlive the change, where it is. */
+function hold(view: TimelineView, before: TimelineState, after: TimelineState): () => void {
+  const kept = new Set(after.messages.map((message) => message.client_message_id));
+  const ids = before.messages.map((message) => message.client_message_id);
+  const anchor = view.firstVisible(ids.filter((id) => kept.has(id)));
+  const from = anchor === undefined ? null : view.offsetOf(anchor);
+  return () => {
+    const to = anchor === undefined ? null : view.offsetOf(anchor);
+    if (from !== null && to !== null && to !== from) view.scrollTo(view.measure().top + to - from);
+  };
+}
+
+// --- Sending --------------------------------------------------------------------------------------
+
+interface Letter {
+  message: TimelineMessage;
+  /** As it was written, for the draft; and as it is sent. */
+  html: string;
+  body: string;
+  state: "waiting" | "posting" | "retrying" | "failed";
+  attempt: number;
+  since: number;
+  timer?: ReturnType<typeof setTimeout> | undefined;
+}
+
+interface OutboxNews {
+  confirmed(message: Message): void;
+  changed(id: string, outgoing: Outgoing): void;
+}
+
+/** Messages on their way, in order: each waits for the one before it, but not for ever. */
+export class Outbox {
+  readonly #server: TimelineServer;
+  readonly #hooks: TimelineHooks;
+  readonly #now: () => number;
+  readonly #news: OutboxNews;
+  #letters: Letter[] = [];
+  #closed = false;
+
+  constructor(server: TimelineServer, hooks: TimelineHooks, now: () => number, news: OutboxNews) {
+    this.#server = server;
+    this.#hooks = hooks;
+    this.#now = now;
+    this.#news = news;
+  }
+
+  messages(): TimelineMessage[] {
+    return this.#letters.map(({ message }) => message);
+  }
+
+  add(message: TimelineMessage, html: string, body: string): void {
+    this.#letters.push({ message, html, body, state: "waiting", attempt: 0, since: this.#now() });
+    this.#pump();
+  }
+
+  /** True when `message` is one of mine that the server was not known to have. */
+  settle({ client_message_id }: Message): boolean {
+    return this.#take(client_message_id) !== undefined;
+  }
+
+  retryNow(): void {
+    for (const letter of [...this.#letters]) {
+      if (letter.state === "retrying") void this.#post(letter);
+    }
+  }
+
+  /** The message as it waits again, now the last one. */
+  retry(id: string): TimelineMessage | undefined {
+    const letter = this.#take(id);
+    if (!letter) return undefined;
+    const again: Letter = { ...letter, state: "waiting", attempt: 0, since: this.#now() };
+    this.#letters.push(again);
+    this.#mark(again, "pending");
+    this.#pump();
+    return again.message;
+  }
+
+  discard(id: string): void {
+    this.#take(id);
+  }
+
+  close(unloading: boolean): void {
+    this.#closed = true;
+    const onTheirWay = (letter: Letter) =>
+      !unloading && (letter.state === "posting" || letter.state === "waiting");
+    for (const letter of [...this.#letters]) {
+      if (!onTheirWay(letter)) this.#giveBack(letter);
+    }
+  }
+
+  #giveBack(letter: Letter): void {
+    this.#take(letter.message.client_message_id);
+    this.#hooks.unsent(letter.html);
+  }
+
+  #take(id: string): Letter | undefined {
+    const letter = this.#letters.find(({ message }) => message.client_message_id === id);
+    if (!letter) return undefined;
+    clearTimeout(letter.timer);
+    this.#letters = this.#letters.filter((other) => other !== letter);
+    this.#pump();
+    return letter;
+  }
+
+  #pump(): void {
+    let blocked = false;
+    for (const letter of [...this.#letters]) {
+      const waited = this.#now() - letter.since;
+      if (letter.state === "waiting" && (!blocked || waited >= PATIENCE)) void this.#post(letter);
+      else if (letter.state === "waiting" && !letter.timer) {
+        letter.timer = setTimeout(() => this.#pump(), PATIENCE - waited);
+      }
+      if (letter.state !== "failed") blocked = true;
+    }
+  }
+
+  async #post(letter: Letter): Promise<void> {
+    clearTimeout(letter.timer);
+    letter.state = "posting";
+    const id = letter.message.client_message_id;
+    try {
+      const { message } = await this.#server.create(id, letter.body);
+      if (this.#take(id)) this.#news.confirmed(message);
+    } catch (error) {
+      if (this.#letters.includes(letter)) this.#failed(letter, error);
+    }
+  }
+
+  #failed(letter: Letter, error: unknown): void {
+    if (this.#closed) {
+      this.#giveBack(letter);
+      return;
+    }
+    const wait = RETRIES[letter.attempt];
+    if (wait !== undefined && mayRetry(error)) {
+      letter.attempt += 1;
+      letter.state = "retrying";
+      const asked = error instanceof ApiError ? (error.retryAfter ?? 0) : 0;
+      letter.timer = setTimeout(() => void this.#post(letter), Math.max(wait, asked));
+      this.#mark(letter, "retrying");
+      if (letter.attempt === 1) this.#hooks.say("Not sent yet, trying again", "polite");
+      return;
+    }
+    letter.state = "failed";
+    const refused = error instanceof ApiError && !mayRetry(error);
+    this.#mark(letter, "failed", refused ? error.message : null);
+    this.#hooks.say("Your message was not sent", "assertive");
+    if (refused && (error.status === 403 || error.status === 404)) this.#hooks.refused();
+    this.#pump();
+  }
+
+  #mark(letter: Letter, state: Outgoing["state"], reason: string | null = null): void {
+    const outgoing = { state, attempt: letter.attempt, reason };
+    letter.message = { ...letter.message, outgoing };
+    this.#news.changed(letter.message.client_message_id, outgoing);
+  }
+}
+
+/** Nobody answered, or not for a reason that lies in the message. */
+function mayRetry(error: unknown): boolean {
+  if (!(error instanceof ApiError)) return true;
+  return error.status >= 500 || [408, 425, 429].includes(error.status);
+}

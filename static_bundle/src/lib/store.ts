@@ -1,0 +1,453 @@
+/**
+ * Everything on the screen that more than one component shows, as one immutable object. News from
+ * the cable, answers to our own requests and the boot data all come in through `apply`.
+ * Messages are not here: each open room has its own model in timeline.ts.
+ */
+import { useSyncExternalStore } from "react";
+import type {
+  Account,
+  AnonymousAccount,
+  Boot,
+  Features,
+  Involvement,
+  Message,
+  PageName,
+  Params,
+  Room,
+  RoomType,
+  Sidebar,
+  Sound,
+  User,
+} from "./api";
+
+/** A room as the sidebar shows it: what both the JSON and the broadcast markup can tell. */
+export interface SidebarRoom {
+  id: number;
+  type: RoomType;
+  /** The room's name; for a ping, its people joined like a sentence. */
+  display_name: string;
+  path: string;
+  unread: boolean;
+  updated_at_ms: number;
+  /** Pings only, else null. */
+  members: User[] | null;
+}
+
+export interface SidebarState {
+  /** Most recent activity first. */
+  directs: readonly SidebarRoom[];
+  /** By name. */
+  shared: readonly SidebarRoom[];
+  placeholders: readonly User[];
+  can_create_rooms: boolean;
+}
+
+export interface Flash {
+  kind: "notice" | "alert";
+  text: string;
+  /** Another one for every flash, so that the same words twice are two flashes. */
+  key: number;
+}
+
+/** What a live region reads out; the key changes even when the words do not. */
+export interface Announcement {
+  text: string;
+  key: number;
+}
+
+/** What the full-screen viewer shows. */
+export type Viewed =
+  | { kind: "qr"; url: string; title: string }
+  | { kind: "file"; name: string; index: number; names: readonly string[] };
+
+export interface Route {
+  /** Path and query of the page on screen. */
+  path: string;
+  page: PageName;
+  params: Params;
+}
+
+export interface State {
+  route: Route;
+  account: Account | AnonymousAccount | null;
+  /** Null while nobody is signed in. */
+  me: User | null;
+  features: Features;
+  version: string;
+  vapid_public_key: string;
+  cable_url: string;
+  streams: { rooms: string; user_rooms: string } | null;
+  help_contact: { name: string; email_address: string } | null;
+  sounds: readonly Sound[];
+  last_room_id: number | null;
+  /** Null until a page brought it or `loadSidebar` asked for it. */
+  sidebar: SidebarState | null;
+  /** The room on screen, as the server last told it; null on other screens. */
+  room: Room | null;
+  /** The room on screen was deleted, or closed to me, while I looked at it. */
+  room_gone: boolean;
+  /** Bells of every room that any screen has shown. */
+  involvements: Readonly<Record<number, Involvement>>;
+  /** Off after 5 s without the cable. True on pages without one. */
+  connected: boolean;
+  /** What the browser says of its network (`navigator.onLine`). */
+  network: boolean;
+  /** A navigation is under way for more than 300 ms. */
+  loading: boolean;
+  flash: Flash | null;
+  /** How many there have been; the last one's key. */
+  flashes: number;
+  polite: Announcement;
+  assertive: Announcement;
+  viewed: Viewed | null;
+}
+
+/** Everything that can happen to the state. The first group arrives by cable. */
+export type AppEvent =
+  | { type: "room_listed"; room: SidebarRoom }
+  | { type: "room_renamed"; room: SidebarRoom }
+  | { type: "room_removed"; room_id: number; deleted: boolean }
+  | { type: "room_refused"; room_id: number }
+  | { type: "room_unread"; room_id: number; at_ms: number }
+  | { type: "room_read"; room_id: number }
+  | { type: "connection_changed"; connected: boolean }
+  | { type: "network_changed"; network: boolean }
+  | { type: "booted"; boot: Boot; path: string }
+  | { type: "loading_changed"; loading: boolean }
+  | { type: "path_changed"; path: string }
+  | { type: "sidebar_loaded"; sidebar: Sidebar }
+  | { type: "room_loaded"; room: Room }
+  | { type: "involvement_changed"; room_id: number; involvement: Involvement }
+  | { type: "account_changed"; account: Account }
+  | { type: "me_changed"; user: User }
+  | { type: "flashed"; kind: Flash["kind"]; text: string }
+  | { type: "flash_over"; key: number }
+  | { type: "announced"; text: string; assertive: boolean }
+  | { type: "viewed"; item: Viewed | null };
+
+export const START: State = {
+  route: { path: "/", page: "welcome", params: {} },
+  account: null,
+  me: null,
+  features: { files: false, avatars: false, opengraph: false },
+  version: "",
+  vapid_public_key: "",
+  cable_url: "/cable",
+  streams: null,
+  help_contact: null,
+  sounds: [],
+  last_room_id: null,
+  sidebar: null,
+  room: null,
+  room_gone: false,
+  involvements: {},
+  connected: true,
+  network: true,
+  loading: false,
+  flash: null,
+  flashes: 0,
+  polite: { text: "", key: 0 },
+  assertive: { text: "", key: 0 },
+  viewed: null,
+};
+
+export function reduce(state: State, event: AppEvent): State {
+  switch (event.type) {
+    case "booted":
+      return boot(state, event.boot, event.path);
+    case "loading_changed":
+      return state.loading === event.loading ? state : { ...state, loading: event.loading };
+    case "path_changed":
+      return { ...state, route: { ...state.route, path: event.path } };
+    case "sidebar_loaded":
+      return { ...state, sidebar: sidebarFrom(event.sidebar, roomOnScreen(state)) };
+    case "room_loaded":
+      return withRoom(state, event.room);
+    case "room_listed":
+      return inSidebar(state, (sidebar) => listed(sidebar, event.room));
+    case "room_renamed":
+      return renamed(state, event.room);
+    case "room_removed":
+      return removed(state, event.room_id, event.deleted);
+    case "room_refused":
+      return state.room?.id === event.room_id ? { ...state, room_gone: true } : state;
+    case "room_unread":
+      return inSidebar(state, (sidebar) => unread(sidebar, event, roomOnScreen(state)));
+    case "room_read":
+      return inSidebar(state, (sidebar) => read(sidebar, event.room_id));
+    case "involvement_changed":
+      return withInvolvement(state, event.room_id, event.involvement);
+    case "account_changed":
+      return { ...state, account: event.account };
+    case "me_changed":
+      return { ...state, me: event.user };
+    case "connection_changed":
+      return state.connected === event.connected ? state : { ...state, connected: event.connected };
+    case "network_changed":
+      return state.network === event.network ? state : { ...state, network: event.network };
+    case "flashed":
+      return flashed(state, event.kind, event.text);
+    case "flash_over":
+      return state.flash?.key === event.key ? { ...state, flash: null } : state;
+    case "announced":
+      return announced(state, event.text, event.assertive);
+    case "viewed":
+      return { ...state, viewed: event.item };
+    default:
+      return event satisfies never;
+  }
+}
+
+let state = START;
+const listeners = new Set<() => void>();
+
+/** The only way state changes, whether the news came by socket or as an answer to us. */
+export function apply(event: AppEvent): void {
+  const next = reduce(state, event);
+  if (next === state) return;
+  state = next;
+  for (const tell of listeners) tell();
+}
+
+export function getState(): State {
+  return state;
+}
+
+export function subscribe(listener: () => void): () => void {
+  listeners.add(listener);
+  return () => listeners.delete(listener);
+}
+
+/** `select` must return something already in the state: a fresh object re-renders forever. */
+export function useStore<Slice>(select: (state: State) => Slice): Slice {
+  return useSyncExternalStore(subscribe, () => select(state));
+}
+
+// --- Selectors --------------------------------------------------------------------------------
+
+export const isAdministrator = (state: State): boolean => state.me?.role === "administrator";
+export const isReduced = (state: State): boolean => !state.connected || !state.network;
+export const unreadCount = (state: State): number =>
+  state.sidebar
+    ? [...state.sidebar.directs, ...state.sidebar.shared].filter((room) => room.unread).length
+    : 0;
+export const involvementOf =
+  (room_id: number) =>
+  (state: State): Involvement | null =>
+    state.involvements[room_id] ?? null;
+
+/** A sentence for the live region; `assertive` only for failures. */
+export const announce = (text: string, how: "polite" | "assertive" = "polite"): void =>
+  apply({ type: "announced", text, assertive: how === "assertive" });
+export const flash = (kind: Flash["kind"], text: string): void =>
+  apply({ type: "flashed", kind, text });
+
+/** Reads out what others write, one sentence at a time; a flood becomes a number. */
+export class Announcer {
+  #waiting: string[] = [];
+  #timer: ReturnType<typeof setTimeout> | undefined;
+
+  tell(messages: readonly Message[], me_id: number): void {
+    for (const { creator, plain_text, mentionee_ids } of messages) {
+      const sentence = `${creator.name}: ${plain_text}`;
+      if (mentionee_ids.includes(me_id)) announce(sentence);
+      else this.#waiting.push(sentence.slice(0, 120));
+    }
+    if (this.#waiting.length === 0) return;
+    this.#timer ??= setTimeout(() => {
+      const [only = ""] = this.#waiting;
+      announce(this.#waiting.length === 1 ? only : `${this.#waiting.length} new messages`);
+      this.#waiting = [];
+      this.#timer = undefined;
+    }, 1000);
+  }
+}
+
+// --- How each event changes the state ---------------------------------------------------------
+
+/** Rooms by name as people sort names: case and accents aside. */
+const byName = new Intl.Collator(undefined, { sensitivity: "base", numeric: true });
+
+function boot(state: State, boot: Boot, path: string): State {
+  const room = "room" in boot.data && boot.page === "room" ? (boot.data.room as Room) : null;
+  const next: State = {
+    ...state,
+    route: { path, page: boot.page, params: boot.params },
+    account: boot.account,
+    me: boot.current_user,
+    features: boot.features,
+    version: boot.version,
+    vapid_public_key: boot.vapid_public_key,
+    cable_url: boot.cable_url,
+    streams: boot.streams,
+    help_contact: boot.help_contact ?? null,
+    sounds: boot.sounds ?? state.sounds,
+    last_room_id: room?.id ?? boot.last_room_id,
+    sidebar: boot.current_user ? state.sidebar : null,
+    room: null,
+    room_gone: false,
+    viewed: null,
+    loading: false,
+  };
+  const roomed = room ? withRoom(next, room) : next;
+  return bootFlash(withBootData(roomed, boot.data as BootExtras), boot);
+}
+
+interface BootExtras {
+  sidebar?: Sidebar;
+  room?: Room;
+  shared_memberships?: { room: Room; involvement: Involvement }[];
+  direct_memberships?: { room: Room; involvement: Involvement }[];
+}
+
+function withBootData(state: State, data: BootExtras): State {
+  const rooms = [...(data.shared_memberships ?? []), ...(data.direct_memberships ?? [])];
+  const known = rooms.map(({ room, involvement }) => [room.id, involvement] as const);
+  return {
+    ...state,
+    sidebar: data.sidebar ? sidebarFrom(data.sidebar, roomOnScreen(state)) : state.sidebar,
+    involvements: { ...state.involvements, ...Object.fromEntries(known) },
+  };
+}
+
+function bootFlash(state: State, { flash: words }: Boot): State {
+  if (words.alert) return flashed(state, "alert", words.alert);
+  return words.notice ? flashed(state, "notice", words.notice) : state;
+}
+
+function flashed(state: State, kind: Flash["kind"], text: string): State {
+  const flashes = state.flashes + 1;
+  return { ...state, flashes, flash: { kind, text, key: flashes } };
+}
+
+function announced(state: State, text: string, assertive: boolean): State {
+  const region = assertive ? "assertive" : "polite";
+  return { ...state, [region]: { text, key: state[region].key + 1 } };
+}
+
+/** A room counts as looked at only while it is there to be read. */
+function roomOnScreen(state: State): number | null {
+  return state.room && !state.room_gone ? state.room.id : null;
+}
+
+function withRoom(state: State, room: Room): State {
+  return {
+    ...withInvolvement(state, room.id, room.involvement),
+    room,
+    room_gone: false,
+    sidebar: state.sidebar && read(state.sidebar, room.id),
+  };
+}
+
+function withInvolvement(state: State, room_id: number, involvement: Involvement): State {
+  if (state.involvements[room_id] === involvement) return state;
+  return { ...state, involvements: { ...state.involvements, [room_id]: involvement } };
+}
+
+export function sidebarRoom(room: Room): SidebarRoom {
+  const { id, type, display_name, path, unread, updated_at_ms, members } = room;
+  return { id, type, display_name, path, unread, updated_at_ms, members };
+}
+
+function sidebarFrom(sidebar: Sidebar, onScreen: number | null): SidebarState {
+  const asRead = (room: Room) => ({
+    ...sidebarRoom(room),
+    unread: room.unread && room.id !== onScreen,
+  });
+  return {
+    directs: sidebar.directs.map(asRead).sort(byActivity),
+    shared: sidebar.shared.map(asRead).sort(byDisplayName),
+    placeholders: sidebar.placeholders,
+    can_create_rooms: sidebar.can_create_rooms,
+  };
+}
+
+const byActivity = (a: SidebarRoom, b: SidebarRoom) => b.updated_at_ms - a.updated_at_ms;
+const byDisplayName = (a: SidebarRoom, b: SidebarRoom) =>
+  byName.compare(a.display_name, b.display_name) || a.id - b.id;
+
+function inSidebar(state: State, change: (sidebar: SidebarState) => SidebarState): State {
+  if (!state.sidebar) return state;
+  const sidebar = change(state.sidebar);
+  return sidebar === state.sidebar ? state : { ...state, sidebar };
+}
+
+function listed(sidebar: SidebarState, room: SidebarRoom): SidebarState {
+  const others = without(sidebar, room.id);
+  const known = find(sidebar, room.id);
+  const entry = { ...room, unread: room.unread || (known?.unread ?? false) };
+  if (room.type !== "direct") {
+    return { ...others, shared: [...others.shared, entry].sort(byDisplayName) };
+  }
+  const people = new Set(room.members?.map(({ id }) => id));
+  return {
+    ...others,
+    directs: [...others.directs, entry].sort(byActivity),
+    placeholders: others.placeholders.filter(({ id }) => !people.has(id)),
+  };
+}
+
+function renamed(state: State, room: SidebarRoom): State {
+  const next = inSidebar(state, (sidebar) =>
+    // A replacement of what is not listed here is not for us: an invisible room stays invisible.
+    find(sidebar, room.id) ? listed(sidebar, room) : sidebar,
+  );
+  if (next.room?.id !== room.id) return next;
+  const { display_name, type } = room;
+  return { ...next, room: { ...next.room, name: display_name, display_name, type } };
+}
+
+/** Only a deletion takes the room on screen away; one removed from my own list may be hidden. */
+function removed(state: State, room_id: number, deleted: boolean): State {
+  const next = inSidebar(state, (sidebar) =>
+    find(sidebar, room_id) ? without(sidebar, room_id) : sidebar,
+  );
+  return deleted && next.room?.id === room_id ? { ...next, room_gone: true } : next;
+}
+
+function unread(
+  sidebar: SidebarState,
+  { room_id, at_ms }: { room_id: number; at_ms: number },
+  onScreen: number | null,
+): SidebarState {
+  const mark = (room: SidebarRoom) =>
+    room.id === room_id
+      ? {
+          ...room,
+          unread: room_id !== onScreen,
+          updated_at_ms: Math.max(room.updated_at_ms, at_ms),
+        }
+      : room;
+  const known = find(sidebar, room_id);
+  if (!known) return sidebar;
+  if (known.type !== "direct") {
+    return known.unread || room_id === onScreen
+      ? sidebar
+      : { ...sidebar, shared: sidebar.shared.map(mark) };
+  }
+  return { ...sidebar, directs: sidebar.directs.map(mark).sort(byActivity) };
+}
+
+function read(sidebar: SidebarState, room_id: number): SidebarState {
+  if (!find(sidebar, room_id)?.unread) return sidebar;
+  const clear = (room: SidebarRoom) => (room.id === room_id ? { ...room, unread: false } : room);
+  return {
+    ...sidebar,
+    directs: sidebar.directs.map(clear),
+    shared: sidebar.shared.map(clear),
+  };
+}
+
+function find(sidebar: SidebarState, room_id: number): SidebarRoom | undefined {
+  const own = ({ id }: SidebarRoom) => id === room_id;
+  return sidebar.directs.find(own) ?? sidebar.shared.find(own);
+}
+
+function without(sidebar: SidebarState, room_id: number): SidebarState {
+  const other = ({ id }: SidebarRoom) => id !== room_id;
+  return {
+    ...sidebar,
+    directs: sidebar.directs.filter(other),
+    shared: sidebar.shared.filter(other),
+  };
+}

@@ -1,0 +1,441 @@
+/** Words, names, times and markup: pure functions from what the server says to what people read. */
+import DOMPurify from "dompurify";
+import type { Boost, Message, Sound, User } from "./api";
+
+// --- How a message looks, from itself and the one before it -------------------------------------
+
+export interface Formatting {
+  own: boolean;
+  mentioned: boolean;
+  threaded: boolean;
+  firstOfDay: boolean;
+  emoji: boolean;
+}
+
+export const THREADING_WINDOW = 300_000;
+
+/** Derived while rendering, never stored: a neighbour that comes or goes changes it. */
+export function formatting(
+  message: Message,
+  previous: Message | undefined,
+  me_id: number | undefined,
+): Formatting {
+  return {
+    own: message.creator.id === me_id,
+    mentioned: me_id !== undefined && message.mentionee_ids.includes(me_id),
+    threaded: previous !== undefined && continues(message, previous),
+    firstOfDay: previous === undefined || dayOf(message.timestamp) !== dayOf(previous.timestamp),
+    emoji: message.emoji_only,
+  };
+}
+
+function continues(message: Message, previous: Message): boolean {
+  return (
+    message.creator.id === previous.creator.id &&
+    Math.abs(message.timestamp - previous.timestamp) <= THREADING_WINDOW
+  );
+}
+
+const EMOJI = /^(?:\p{Emoji_Presentation}|\p{Extended_Pictographic}|\uFE0F)+$/u;
+
+/** Nothing but emoji. Joined families and keycaps are not, by the same rule as the server's. */
+export function isEmojiOnly(text: string): boolean {
+  return EMOJI.test(text);
+}
+
+// --- Times ------------------------------------------------------------------------------------
+
+const shortTime = new Intl.DateTimeFormat(undefined, { timeStyle: "short" });
+const shortDate = new Intl.DateTimeFormat(undefined, { dateStyle: "short" });
+const longDate = new Intl.DateTimeFormat(undefined, { dateStyle: "long" });
+const shortBoth = new Intl.DateTimeFormat(undefined, { dateStyle: "short", timeStyle: "short" });
+
+export const formatTime = (ms: number): string => shortTime.format(ms);
+export const formatDate = (ms: number): string => longDate.format(ms);
+export const formatFull = (ms: number): string => shortBoth.format(ms);
+export const isoTime = (ms: number): string => new Date(ms).toISOString();
+const dayOf = (ms: number): string => shortDate.format(ms);
+
+/** Calls `tell` at every local midnight, when day labels mean something new. */
+export function onMidnight(tell: () => void): () => void {
+  let timer: ReturnType<typeof setTimeout>;
+  const wait = () => {
+    const now = new Date();
+    const next = new Date(now.getFullYear(), now.getMonth(), now.getDate() + 1);
+    timer = setTimeout(() => {
+      tell();
+      wait();
+    }, next.getTime() - now.getTime());
+  };
+  wait();
+  return () => clearTimeout(timer);
+}
+
+// --- Names ------------------------------------------------------------------------------------
+
+const wordsOf = (name: string): string[] => name.match(/[\p{L}\p{N}_]+/gu) ?? [];
+const firstLetter = (word: string): string => String.fromCodePoint(word.codePointAt(0) ?? 0);
+
+export function initials(name: string): string {
+  return wordsOf(name).map(firstLetter).join("") || "?";
+}
+
+export function firstName(name: string): string {
+  return name.trim().split(/\s+/)[0] ?? "";
+}
+
+/** "A", "A and B", "A, B, and C". */
+export function sentence(words: readonly string[]): string {
+  if (words.length < 3) return words.join(" and ");
+  return `${words.slice(0, -1).join(", ")}, and ${words.at(-1)}`;
+}
+
+/** The label of a ping in the strip: a first name, or everybody's initials. */
+export function directLabel(members: readonly Pick<User, "name">[]): string {
+  const [only] = members;
+  if (only && members.length === 1) return firstName(only.name);
+  const letters = members.map(({ name }) =>
+    wordsOf(name).slice(0, 3).map(firstLetter).join("").toUpperCase(),
+  );
+  return letters.length === 2 ? letters.join("+") : sentence(letters);
+}
+
+const COLOURS = [
+  "#AF2E1B",
+  "#CC6324",
+  "#3B4B59",
+  "#BFA07A",
+  "#ED8008",
+  "#ED3F1C",
+  "#BF1B1B",
+  "#736B1E",
+  "#D07B53",
+  "#736356",
+  "#AD1D1D",
+  "#BF7C2A",
+  "#C09C6F",
+  "#698F9C",
+  "#7C956B",
+  "#5D618F",
+  "#3B3633",
+  "#67695E",
+] as const;
+
+/** The ground of someone's initials, the same as on the server's drawing. */
+export function avatarColour(id: number): string {
+  return COLOURS[crc32(String(id)) % COLOURS.length] ?? COLOURS[0];
+}
+
+function crc32(ascii: string): number {
+  let crc = ~0;
+  for (let at = 0; at < ascii.length; at += 1) {
+    crc ^= ascii.charCodeAt(at);
+    for (let bit = 0; bit < 8; bit += 1) crc = (crc >>> 1) ^ (crc & 1 ? 0xedb88320 : 0);
+  }
+  return ~crc >>> 0;
+}
+
+// --- Finding people by what was typed ----------------------------------------------------------
+
+const names = new Intl.Collator(undefined, { sensitivity: "base", numeric: true });
+const bare = (text: string): string => text.normalize("NFD").replace(/\p{M}/gu, "").toLowerCase();
+
+/** People matching `query`: from the head of the name first, then from a later word, then by name. */
+export function rankPeople<Person extends { name: string }>(
+  query: string,
+  people: readonly Person[],
+): Person[] {
+  return people
+    .map((person) => ({ person, rank: matchRank(query, person.name) }))
+    .filter(({ rank }) => rank !== null)
+    .sort((a, b) => Number(a.rank) - Number(b.rank) || names.compare(a.person.name, b.person.name))
+    .map(({ person }) => person);
+}
+
+/**
+ * Where `query` matches `name`: 0 from its head, 1 from a later word, null nowhere. Each letter
+ * follows the one before directly or begins a later word, so "jw" finds "Jonas Weber".
+ */
+export function matchRank(query: string, name: string): 0 | 1 | null {
+  const letters = [...bare(query.trim())];
+  const text = [...bare(name)];
+  const starts = text.flatMap((letter, at) =>
+    isWordLetter(letter) && !isWordLetter(text[at - 1]) ? [at] : [],
+  );
+  const follows = (typed: number, at: number): boolean => {
+    if (text[at] !== letters[typed]) return false;
+    if (typed === letters.length - 1) return true;
+    return [at + 1, ...starts.filter((start) => start > at + 1)].some((next) =>
+      follows(typed + 1, next),
+    );
+  };
+  if (letters.length === 0) return 0;
+  const from = starts.find((start) => follows(0, start));
+  if (from === undefined) return null;
+  return from === starts[0] ? 0 : 1;
+}
+
+function isWordLetter(letter: string | undefined): boolean {
+  return letter !== undefined && /[\p{L}\p{N}_]/u.test(letter);
+}
+
+// --- Markup -----------------------------------------------------------------------------------
+
+const TAGS =
+  `a abbr acronym address b big blockquote br cite code dd del dfn div dl dt em figcaption
+  figure h1 h2 h3 h4 h5 h6 hr i img ins kbd li mark ol p pre samp small span strong sub sup time tt
+  ul var action-text-attachment`.split(/\s+/);
+const ATTRIBUTES = `alt aria-hidden cite class content-type data-user-id datetime dir height href
+  lang rel sgid src target title width`.split(/\s+/);
+const ADDRESSES = /^(?:https?:|mailto:|[^a-z]|[a-z+.-]+(?:[^a-z+.\-:]|$))/i;
+
+const KEPT = 1000;
+const cleaned = new Map<string, string>();
+
+/** The second wall behind the server's sanitizer; the only HTML that `MessageBody` may insert. */
+export function safeHtml(html: string): string {
+  const known = cleaned.get(html);
+  if (known !== undefined) return known;
+  const clean = DOMPurify.sanitize(html, {
+    ALLOWED_TAGS: TAGS,
+    ALLOWED_ATTR: ATTRIBUTES,
+    ALLOWED_URI_REGEXP: ADDRESSES,
+    ALLOW_DATA_ATTR: false,
+    ALLOW_ARIA_ATTR: false,
+  });
+  if (cleaned.size >= KEPT) cleaned.clear();
+  cleaned.set(html, clean);
+  return clean;
+}
+
+DOMPurify.addHook("afterSanitizeAttributes", (node) => {
+  if (node instanceof HTMLAnchorElement && node.hasAttribute("href")) aimLink(node);
+  if (node instanceof HTMLImageElement && !isOurs(node.src)) node.removeAttribute("src");
+  // A heading in somebody's words is no heading of the page.
+  if (node instanceof HTMLHeadingElement) node.setAttribute("aria-level", "4");
+});
+
+/** Other sites open in a tab of their own; our own pages are routed by the client. */
+function aimLink(link: HTMLAnchorElement): void {
+  if (isOurs(link.href)) {
+    link.removeAttribute("target");
+    link.removeAttribute("rel");
+  } else {
+    link.target = "_blank";
+    link.rel = "noopener noreferrer";
+  }
+}
+
+function isOurs(address: string): boolean {
+  try {
+    return new URL(address, location.href).origin === location.origin;
+  } catch {
+    return false;
+  }
+}
+
+/** `html` parsed where nothing in it loads or runs. */
+function inert(html: string): DocumentFragment {
+  const template = document.createElement("template");
+  template.innerHTML = html;
+  return template.content;
+}
+
+function written(fragment: DocumentFragment): string {
+  const template = document.createElement("template");
+  template.content.append(fragment);
+  return template.innerHTML;
+}
+
+/** What a message will look like, from the editor's own HTML: its mentions become their content. */
+export function editorToPresentation(html: string): string {
+  const content = inert(html);
+  for (const figure of content.querySelectorAll("[data-trix-attachment]")) {
+    const attachment = inert(attachmentContent(figure.getAttribute("data-trix-attachment") ?? ""));
+    figure.replaceWith(attachment);
+  }
+  return written(content);
+}
+
+function attachmentContent(json: string): string {
+  try {
+    const { content } = JSON.parse(json) as { content?: unknown };
+    return typeof content === "string" ? content : "";
+  } catch {
+    return "";
+  }
+}
+
+/** The people mentioned in HTML that the editor or the server made. */
+export function mentionedIds(html: string): number[] {
+  const mentions = [...inert(html).querySelectorAll<HTMLElement>(".mention[data-user-id]")];
+  return [...new Set(mentions.map((mention) => Number(mention.dataset.userId)))];
+}
+
+const BLOCKS = "div,p,h1,h2,h3,h4,h5,h6,li,blockquote,pre,hr";
+
+/** The text of some HTML, a line for each block. */
+export function plainText(html: string): string {
+  const content = inert(html);
+  for (const block of content.querySelectorAll(BLOCKS)) block.append("\n");
+  for (const br of content.querySelectorAll("br")) br.replaceWith("\n");
+  return (content.textContent ?? "").replace(/\n+$/, "");
+}
+
+/** True when sending it would say nothing: white space alone, and nobody mentioned. */
+export function isBlank(html: string): boolean {
+  return plainText(html).trim() === "" && !html.includes("data-trix-attachment");
+}
+
+export function escapeHtml(text: string): string {
+  const holder = document.createElement("div");
+  holder.textContent = text;
+  return holder.innerHTML;
+}
+
+/** The editor's new content for a reply: the quote, who said it and where, and an empty line. */
+export function replyQuote(message: Message): string {
+  const address = message.url ?? location.origin + message.path;
+  const author = escapeHtml(message.creator.name);
+  return `<blockquote>${quotable(message)}</blockquote><cite>${author} <a href="${escapeHtml(address)}">#</a></cite><br>`;
+}
+
+function quotable(message: Message): string {
+  if (message.sound) return escapeHtml(message.plain_text);
+  const content = inert(message.body_html);
+  for (const mention of content.querySelectorAll(".mention")) {
+    mention.replaceWith((mention.textContent ?? "").trim());
+  }
+  for (const wrapper of content.querySelectorAll("action-text-attachment")) {
+    wrapper.replaceWith(...wrapper.childNodes);
+  }
+  return written(content).trim();
+}
+
+/** The sound a message plays, when its whole text is `/play NAME` in any case. */
+export function playCommand(html: string, sounds: readonly Sound[]): Sound | null {
+  const [, name] = /^\/play (\w+)$/i.exec(plainText(html).trim()) ?? [];
+  return sounds.find((sound) => sound.name === name?.toLowerCase()) ?? null;
+}
+
+// --- Messages from their elements ----------------------------------------------------------------
+
+/** The part of a message that an edit changes. */
+export type Wording = Pick<
+  Message,
+  "content_type" | "body_html" | "plain_text" | "emoji_only" | "sound" | "mentionee_ids" | "links"
+>;
+export type Presentation = Wording & Pick<Message, "updated_at" | "updated_at_ms">;
+
+export function elements(root: ParentNode, selector: string): HTMLElement[] {
+  return [...root.querySelectorAll<HTMLElement>(selector)].filter(
+    // A message that could not be rendered carries no data, and so no id to be known by.
+    (element) => Object.keys(element.dataset).length > 0,
+  );
+}
+
+/** The JSON of a message, read back from its element. */
+export function messageOf(element: HTMLElement): Message {
+  const data = element.dataset;
+  const timestamp = Number(data.messageTimestamp);
+  const presentation = element.querySelector<HTMLElement>(".message__presentation");
+  const shown = presentation ? presentationOf(presentation) : NOTHING;
+  const updated_at_ms = Number(data.messageUpdatedAt);
+  return {
+    ...shown,
+    id: Number(data.messageId),
+    client_message_id: data.clientMessageId ?? "",
+    room_id: Number(data.roomId),
+    creator: json<User>(data.creator),
+    created_at: new Date(timestamp).toISOString(),
+    updated_at: new Date(updated_at_ms).toISOString(),
+    timestamp,
+    updated_at_ms,
+    sort_value: Number(data.sortValue),
+    boosts: elements(element, ".boosts > .boost").map(boostOf),
+    path: data.path ?? "",
+  };
+}
+
+const NOTHING: Presentation = {
+  updated_at: new Date(0).toISOString(),
+  updated_at_ms: 0,
+  content_type: "text",
+  body_html: "",
+  plain_text: "",
+  emoji_only: false,
+  sound: null,
+  mentionee_ids: [],
+  links: [],
+};
+
+export function presentationOf(element: HTMLElement): Presentation {
+  const data = element.dataset;
+  const updated_at_ms = Number(data.messageUpdatedAt);
+  const sound = element.querySelector(":scope > .sound");
+  return {
+    updated_at: new Date(updated_at_ms).toISOString(),
+    updated_at_ms,
+    content_type: data.contentType as Message["content_type"],
+    body_html: (sound?.outerHTML ?? element.querySelector(".trix-content")?.innerHTML ?? "").trim(),
+    plain_text: data.plainText ?? "",
+    emoji_only: data.emojiOnly === "true",
+    sound: json(data.sound ?? "null"),
+    mentionee_ids: (data.mentioneeIds ?? "").split(",").filter(Boolean).map(Number),
+    links: json(data.links ?? "[]"),
+  };
+}
+
+export function boostOf(element: HTMLElement): Boost {
+  const data = element.dataset;
+  return {
+    id: Number(data.boostId),
+    message_id: Number(data.messageId),
+    content: element.querySelector("[data-boost-content]")?.textContent ?? "",
+    emoji_only: data.emojiOnly === "true",
+    booster: json<User>(data.booster),
+    created_at: data.createdAt ?? "",
+  };
+}
+
+export function json<Value>(text: string | undefined): Value {
+  return JSON.parse(text ?? "null") as Value;
+}
+
+// --- Code -------------------------------------------------------------------------------------
+
+const LANGUAGES = {
+  bash: () => import("highlight.js/lib/languages/bash"),
+  css: () => import("highlight.js/lib/languages/css"),
+  diff: () => import("highlight.js/lib/languages/diff"),
+  go: () => import("highlight.js/lib/languages/go"),
+  java: () => import("highlight.js/lib/languages/java"),
+  javascript: () => import("highlight.js/lib/languages/javascript"),
+  json: () => import("highlight.js/lib/languages/json"),
+  python: () => import("highlight.js/lib/languages/python"),
+  ruby: () => import("highlight.js/lib/languages/ruby"),
+  rust: () => import("highlight.js/lib/languages/rust"),
+  sql: () => import("highlight.js/lib/languages/sql"),
+  xml: () => import("highlight.js/lib/languages/xml"),
+};
+
+let highlighter: ReturnType<typeof loadHighlighter> | undefined;
+
+/** Colours every plain `pre` inside `element`; the highlighter is fetched for the first one. */
+export async function highlightCode(element: HTMLElement): Promise<void> {
+  const blocks = [...element.querySelectorAll<HTMLElement>("pre:not([data-highlighted])")];
+  const plain = blocks.filter((block) => block.childElementCount === 0);
+  if (plain.length === 0) return;
+  highlighter ??= loadHighlighter();
+  const hljs = await highlighter;
+  for (const block of plain) if (!block.dataset.highlighted) hljs.highlightElement(block);
+}
+
+async function loadHighlighter() {
+  const { default: hljs } = await import("highlight.js/lib/core");
+  const loading = Object.entries(LANGUAGES).map(async ([name, load]) => {
+    hljs.registerLanguage(name, (await load()).default);
+  });
+  await Promise.all(loading);
+  return hljs;
+}

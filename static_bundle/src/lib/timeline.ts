@@ -1,0 +1,504 @@
+/**
+ * One room's messages: which of them are on screen, in what order, and what became of those I wrote.
+ * A message is known by its client message id, so the pending one, the answer to posting it and the
+ * broadcast end as one, in any order. Knows no React: the view lends it the means to measure, render
+ * and scroll.
+ */
+import {
+  ApiError,
+  type Boost,
+  type Message,
+  type MessagePage,
+  NetworkError,
+  type RoomPage,
+  type Sound,
+  type User,
+} from "./api";
+import type { RoomEvent, TimelineMessage, TimelineState } from "./messages";
+import * as list from "./messages";
+import { playCommand } from "./text";
+
+export type { Outgoing, RoomEvent, TimelineMessage, TimelineState } from "./messages";
+
+export interface TimelineOptions {
+  page: RoomPage;
+  me: User;
+  sounds: readonly Sound[];
+  hooks: list.TimelineHooks;
+  server?: list.TimelineServer;
+  now?: () => number;
+  uuid?: () => string;
+}
+
+export class Timeline {
+  readonly room_id: number;
+  readonly #me: User;
+  readonly #sounds: readonly Sound[];
+  readonly #hooks: list.TimelineHooks;
+  readonly #server: list.TimelineServer;
+  readonly #now: () => number;
+  readonly #uuid: () => string;
+  readonly #outbox: list.Outbox;
+  readonly #listeners = new Set<() => void>();
+  readonly #asks = new Map<"before" | "after" | "latest", Promise<void>>();
+  /** News that came while a page was being fetched: the page may be older than they are. */
+  #meanwhile: RoomEvent[] = [];
+  readonly #removed = new Set<string>();
+  #state: TimelineState;
+  #view: list.TimelineView | null = null;
+  #queue: Promise<void> = Promise.resolve();
+  #newest: number;
+  #serverTime: number;
+  readonly #loadedAt: number;
+  /** The server's clock less ours, so that a pending message is threaded like the stored one. */
+  readonly #skew: number;
+  /** How many messages the catch-up under way has brought; null when none is. */
+  #catching: number | null = null;
+  #firstWasHidden = false;
+  #first: string | undefined;
+  #boosts = 0;
+
+  constructor({
+    page,
+    me,
+    sounds,
+    hooks,
+    server,
+    now = Date.now,
+    uuid = list.makeUuid,
+  }: TimelineOptions) {
+    this.room_id = page.room.id;
+    this.#me = me;
+    this.#sounds = sounds;
+    this.#hooks = hooks;
+    this.#server = server ?? list.serverFor(page.room.id);
+    this.#now = now;
+    this.#uuid = uuid;
+    this.#skew = page.loaded_at_ms - now();
+    this.#loadedAt = page.loaded_at_ms;
+    this.#serverTime = page.loaded_at_ms;
+    this.#newest = 0;
+    this.#outbox = new list.Outbox(this.#server, hooks, now, {
+      confirmed: (message) => this.#confirm(message),
+      changed: (id, outgoing) => this.#outgoing(id, outgoing),
+    });
+    this.#state = this.#opened(page.messages);
+    this.#first = this.#state.messages[0]?.client_message_id;
+  }
+
+  readonly state = (): TimelineState => this.#state;
+
+  readonly subscribe = (listener: () => void): (() => void) => {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  };
+
+  /** When everything asked for so far is on the screen. */
+  settled(): Promise<void> {
+    return this.#queue;
+  }
+
+  /** Takes the list's view; it jumps to the end, or to the message that was asked for. */
+  attach(view: list.TimelineView): () => void {
+    this.#view = view;
+    const highlighted = this.#state.messages.find((message) => message.highlighted);
+    if (highlighted) view.center(highlighted.client_message_id);
+    else view.scrollTo(view.measure().height);
+    return () => {
+      this.#view = null;
+    };
+  }
+
+  nearEnd(): boolean {
+    if (!this.#view) return true;
+    const { top, height, client } = this.#view.measure();
+    return height - top - client <= list.NEAR_END;
+  }
+
+  // --- Pages ---------------------------------------------------------------------------------
+
+  /** The first message came into sight, or left it. */
+  firstSeen(visible: boolean): void {
+    const first = this.#state.messages[0]?.client_message_id;
+    if (first !== this.#first) this.#firstWasHidden = false;
+    this.#first = first;
+    if (!visible) this.#firstWasHidden = true;
+    else if (this.#firstWasHidden) void this.loadBefore();
+  }
+
+  /** The last message came into sight, or left it. */
+  lastSeen(visible: boolean): void {
+    if (!visible) return;
+    if (!this.#state.up_to_date) void this.loadAfter();
+    else if (this.#state.jump) this.#set({ ...this.#state, jump: false });
+  }
+
+  async loadBefore(): Promise<void> {
+    const first = this.#state.messages.find(({ id }) => id > 0);
+    if (this.#state.at_top || !first) return;
+    await this.#ask("before", async () => {
+      const page = await this.#server.before(first.id);
+      await this.#render((state) => this.#caught(this.#prepended(state, page)), "stay");
+    });
+  }
+
+  async loadAfter(): Promise<void> {
+    const last = this.#state.messages.findLast(({ id }) => id > 0);
+    if (this.#state.up_to_date || !last) return;
+    await this.#ask("after", async () => {
+      const page = await this.#server.after(last.id);
+      await this.#render((state) => this.#caught(this.#appended(state, page)), "stay");
+    });
+  }
+
+  async jumpToNewest(): Promise<void> {
+    if (!this.#state.up_to_date) await this.#loadLatest("end");
+    await this.#render((state) => ({ ...state, jump: false }), "end");
+  }
+
+  #loadLatest(scroll: "end" | "auto"): Promise<void> {
+    return this.#ask("latest", async () => {
+      const { messages, loaded_at_ms } = await this.#server.latest();
+      this.#serverTime = Math.max(this.#serverTime, loaded_at_ms);
+      await this.#render((state, near) => {
+        const jump = scroll === "auto" && !near;
+        return this.#caught({ ...this.#opened(messages), jump, busy: state.busy });
+      }, scroll);
+    });
+  }
+
+  /** One request per end at a time. One that fails may be asked again by scrolling. */
+  #ask(end: "before" | "after" | "latest", question: () => Promise<void>): Promise<void> {
+    const asked = this.#asks.get(end);
+    if (asked) return asked;
+    const answer = question()
+      .catch((error: unknown) => {
+        if (!(error instanceof ApiError || error instanceof NetworkError)) throw error;
+      })
+      .finally(() => {
+        this.#asks.delete(end);
+        if (this.#asks.size === 0) this.#meanwhile = [];
+        this.#set({ ...this.#state, busy: [...this.#asks.keys()].at(-1) ?? null });
+      });
+    this.#asks.set(end, answer);
+    this.#set({ ...this.#state, busy: end });
+    return answer;
+  }
+
+  #opened(page: MessagePage): TimelineState {
+    this.#note(page.messages);
+    for (const message of page.messages) this.#outbox.settle(message);
+    const messages = this.#unremoved(page.messages).map((message) =>
+      list.shown(message, { highlighted: message.id === page.highlighted_id }),
+    );
+    const up_to_date = !page.has_after;
+    return {
+      messages: up_to_date ? [...messages, ...this.#outbox.messages()] : messages,
+      up_to_date,
+      at_top: !page.has_before,
+      jump: false,
+      busy: null,
+    };
+  }
+
+  #prepended(state: TimelineState, page: MessagePage | null): TimelineState {
+    if (!page) return { ...state, at_top: true };
+    const older = this.#unknown(state, page.messages).map((message) => list.shown(message));
+    const messages = [...older, ...state.messages];
+    const at_top = !page.has_before;
+    if (messages.length <= list.WINDOW + list.LEEWAY) return { ...state, messages, at_top };
+    return { ...state, messages: messages.slice(0, list.WINDOW), at_top, up_to_date: false };
+  }
+
+  #appended(state: TimelineState, page: MessagePage | null): TimelineState {
+    const messages = page?.messages ?? [];
+    this.#note(messages);
+    for (const message of messages) this.#outbox.settle(message);
+    const confirmed = { ...state, messages: state.messages.filter(({ outgoing }) => !outgoing) };
+    const newer = this.#unknown(confirmed, messages).map((message) => list.shown(message));
+    const up_to_date = !page?.has_after;
+    const mine = up_to_date ? this.#outbox.messages() : [];
+    const all = [...confirmed.messages, ...newer, ...mine];
+    return list.trimTop({ ...state, messages: all, up_to_date });
+  }
+
+  #unremoved(messages: readonly Message[]): Message[] {
+    return messages.filter(({ client_message_id }) => !this.#removed.has(client_message_id));
+  }
+
+  #unknown(state: TimelineState, messages: readonly Message[]): Message[] {
+    return this.#unremoved(messages).filter((message) => list.indexOf(state, message) < 0);
+  }
+
+  #caught(state: TimelineState): TimelineState {
+    return this.#meanwhile.reduce((next, event) => this.#happened(next, event), state);
+  }
+
+  // --- News ----------------------------------------------------------------------------------
+
+  /** Takes what the cable tells. */
+  receive(event: RoomEvent): void {
+    if (this.#asks.size > 0) this.#meanwhile.push(event);
+    if (event.type === "messages_appended") this.#arrived(event.messages);
+    else if (event.type === "message_removed") {
+      void this.#render((state) => this.#happened(state, event), "auto");
+    } else void this.#render((state) => this.#happened(state, event), this.#changing(event));
+  }
+
+  /** What to ask `catch_up` for; what comes back until `caughtUp` is old news, and silent. */
+  catchUp(): { last_seen_message_id: number | null; since: number } {
+    this.#catching = 0;
+    return { last_seen_message_id: this.#newest || null, since: this.#serverTime };
+  }
+
+  caughtUp(answer: { last_seen_message_id: number; server_time_ms: number; reset: boolean }): void {
+    const missed = this.#catching ?? 0;
+    this.#catching = null;
+    this.#newest = Math.max(this.#newest, answer.last_seen_message_id);
+    this.#serverTime = Math.max(this.#serverTime, answer.server_time_ms);
+    if (missed > 0) this.#hooks.caughtUp(missed);
+    // Someone reading old messages keeps them; going to the end loads the newest anyway.
+    if (answer.reset && this.#state.up_to_date) void this.#loadLatest("auto");
+  }
+
+  #arrived(messages: Message[]): void {
+    const live = this.#catching === null;
+    this.#note(messages);
+    const confirmed = new Set(messages.filter((message) => this.#outbox.settle(message)));
+    const here: string[] = [];
+    void this.#render((state, near) => {
+      const fresh = this.#unknown(state, messages);
+      const added = messages.reduce((next, message) => this.#upsert(next, message, live), state);
+      const on = added.up_to_date ? fresh : [];
+      if (!live) this.#catching = (this.#catching ?? 0) + on.length;
+      const told = messages.filter((m) => confirmed.has(m) || (live && on.includes(m)));
+      here.push(...told.map(({ client_message_id }) => client_message_id));
+      return list.trimTop(near || on.length === 0 ? added : { ...added, jump: true });
+    }, "auto").then(() => this.#tell(here));
+  }
+
+  #tell(ids: readonly string[]): void {
+    const here = this.#state.messages.filter((message) => ids.includes(message.client_message_id));
+    if (here.length > 0) this.#hooks.arrived(here);
+  }
+
+  /** What the news makes of the messages. */
+  #happened(state: TimelineState, event: RoomEvent): TimelineState {
+    switch (event.type) {
+      case "messages_appended":
+        return event.messages.reduce((next, message) => this.#upsert(next, message, false), state);
+      case "message_replaced":
+        return list.changed(state, event.message.client_message_id, (m) =>
+          list.merged(m, event.message),
+        );
+      case "presentation_replaced":
+        return list.changed(state, event.client_message_id, (m) =>
+          list.merged(m, event.presentation),
+        );
+      case "message_removed":
+        this.#removed.add(event.client_message_id);
+        return list.without(state, event.client_message_id);
+      case "boost_added":
+        return list.changed(state, event.client_message_id, (m) => list.boosted(m, event.boost));
+      case "boost_removed": {
+        const holder = state.messages.find((m) => m.boosts.some(({ id }) => id === event.boost_id));
+        return list.changed(state, holder?.client_message_id, (m) =>
+          list.unboosted(m, event.boost_id),
+        );
+      }
+      default:
+        return event satisfies never;
+    }
+  }
+
+  #changing(
+    event: Exclude<RoomEvent, { type: "messages_appended" | "message_removed" }>,
+  ): list.Scroll {
+    if (event.type === "message_replaced") return { changed: event.message.client_message_id };
+    if (event.type !== "boost_removed") return { changed: event.client_message_id };
+    const boost = ({ id }: Boost) => id === event.boost_id;
+    const holder = this.#state.messages.find(({ boosts }) => boosts.some(boost));
+    return holder ? { changed: holder.client_message_id } : "none";
+  }
+
+  #upsert(state: TimelineState, message: Message, live: boolean): TimelineState {
+    const at = list.indexOf(state, message);
+    const old = state.messages[at];
+    if (old?.outgoing) return list.placed(state, { ...list.merged(old, message), outgoing: null });
+    if (old) return list.changed(state, old.client_message_id, (m) => list.merged(m, message));
+    if (this.#removed.has(message.client_message_id)) return state;
+    if (state.up_to_date) return list.placed(state, list.shown(message, { live }));
+    return message.timestamp > this.#loadedAt ? { ...state, jump: true } : state;
+  }
+
+  #note(messages: readonly Message[]): void {
+    for (const { id, updated_at_ms } of messages) {
+      this.#newest = Math.max(this.#newest, id);
+      this.#serverTime = Math.max(this.#serverTime, updated_at_ms);
+    }
+  }
+
+  // --- What I do -----------------------------------------------------------------------------
+
+  /** Shows a message at once and sends it until the server has it, or has refused it. */
+  async send(html: string): Promise<void> {
+    if (!this.#state.up_to_date) await this.#loadLatest("end");
+    const sound = playCommand(html, this.#sounds);
+    const from = { me: this.#me, room_id: this.room_id, at: this.#serverNow() };
+    const message = list.pendingMessage(this.#uuid(), list.presented(html, sound), from);
+    const shownNow = this.#render(
+      (state) => list.trimTop({ ...state, messages: [...state.messages, message], jump: false }),
+      "end",
+    );
+    this.#outbox.add(message, html, sound ? `/play ${sound.name}` : html);
+    await shownNow;
+  }
+
+  /** A time as the server would say it, never before the newest message's. */
+  #serverNow(): number {
+    const last = this.#state.messages.findLast(({ outgoing }) => !outgoing);
+    return Math.max(this.#now() + this.#skew, last?.timestamp ?? 0);
+  }
+
+  /** Starts over with the same id, as the newest message. */
+  retry(id: string): void {
+    const message = this.#outbox.retry(id);
+    if (message) void this.#render((state) => list.placed(state, message), "end");
+  }
+
+  retryNow(): void {
+    this.#outbox.retryNow();
+  }
+
+  discard(id: string): void {
+    this.#outbox.discard(id);
+    void this.#render((state) => list.without(state, id), "auto");
+  }
+
+  /** The view is going away: what could not be sent becomes a draft. */
+  close({ unloading }: { unloading: boolean }): void {
+    this.#outbox.close(unloading);
+  }
+
+  /** My newest message on screen, for the up arrow. */
+  lastOwn(): TimelineMessage | undefined {
+    if (!this.#state.up_to_date) return undefined;
+    return this.#state.messages.findLast((m) => !m.outgoing && m.creator.id === this.#me.id);
+  }
+
+  /** Shows the new text at once. Rejects, with the old text back in place, when it was refused. */
+  async edit(message: TimelineMessage, html: string): Promise<void> {
+    const id = message.client_message_id;
+    const words = list.presented(html, playCommand(html, this.#sounds));
+    await this.#render((s) => list.changed(s, id, (m) => ({ ...m, ...words })), { changed: id });
+    await this.#attempt(
+      async () => {
+        const answer = await this.#server.update(message.id, html);
+        await this.#render((s) => this.#upsert(s, answer.message, false), { changed: id });
+      },
+      (state) =>
+        list.changed(state, id, (m) =>
+          m.body_html === words.body_html ? { ...m, ...list.wording(message) } : m,
+        ),
+    );
+  }
+
+  async remove(message: TimelineMessage): Promise<void> {
+    const id = message.client_message_id;
+    await this.#render((state) => list.without(state, id), "auto");
+    await this.#attempt(
+      () => this.#server.remove(message.id),
+      (state) => (list.indexOf(state, message) < 0 ? list.placed(state, message) : state),
+    ).catch(() => undefined);
+  }
+
+  async boost(message: TimelineMessage, content: string): Promise<void> {
+    const id = message.client_message_id;
+    this.#boosts -= 1;
+    const from = { me: this.#me, at: this.#serverNow() };
+    const pending = list.pendingBoost(this.#boosts, message.id, content.trim(), from);
+    await this.#render((s) => list.changed(s, id, (m) => list.boosted(m, pending)), {
+      changed: id,
+    });
+    await this.#attempt(
+      async () => {
+        const { boost } = await this.#server.boost(message.id, pending.content);
+        await this.#render((s) => list.changed(s, id, (m) => list.boosted(m, boost)), {
+          changed: id,
+        });
+      },
+      (state) => list.changed(state, id, (m) => list.unboosted(m, pending.id)),
+    ).catch(() => undefined);
+  }
+
+  async unboost(boost: Boost): Promise<void> {
+    if (boost.id < 0) return;
+    const holder = this.#state.messages.find(({ id }) => id === boost.message_id);
+    const id = holder?.client_message_id ?? "";
+    await this.#render((s) => list.changed(s, id, (m) => list.unboosted(m, boost.id)), {
+      changed: id,
+    });
+    await this.#attempt(
+      () => this.#server.unboost(boost.message_id, boost.id),
+      (state) => list.changed(state, id, (m) => list.boosted(m, boost)),
+    ).catch(() => undefined);
+  }
+
+  /** One try; what was list.shown too early is taken back. */
+  async #attempt(act: () => Promise<void>, undo: (state: TimelineState) => TimelineState) {
+    try {
+      await act();
+    } catch (error) {
+      await this.#render(undo, "auto");
+      this.#hooks.alert(error instanceof ApiError ? error.message : "That didn't work.");
+      throw error;
+    }
+  }
+
+  #confirm(message: Message): void {
+    this.#note([message]);
+    const id = message.client_message_id;
+    void this.#render((state) => this.#upsert(state, message, false), "auto").then(() =>
+      this.#tell([id]),
+    );
+  }
+
+  #outgoing(id: string, outgoing: list.Outgoing): void {
+    const scroll = { changed: id };
+    void this.#render(
+      (state) => list.changed(state, id, (m) => (m.id ? m : { ...m, outgoing })),
+      scroll,
+    );
+  }
+
+  // --- Rendering and scrolling -----------------------------------------------------------------
+
+  #set(state: TimelineState): void {
+    this.#state = state;
+    for (const tell of this.#listeners) tell();
+  }
+
+  /** Measures, renders and corrects in one go; one change after the other. */
+  #render(
+    change: (state: TimelineState, near: boolean) => TimelineState,
+    scroll: list.Scroll,
+  ): Promise<void> {
+    this.#queue = this.#queue.then(() => {
+      const near = this.nearEnd();
+      const next = change(this.#state, near);
+      if (next === this.#state && scroll !== "end") return;
+      const correct =
+        this.#view &&
+        list.correction(
+          this.#view,
+          this.#state,
+          next,
+          scroll === "auto" ? (near ? "end" : "stay") : scroll,
+        );
+      if (this.#view) this.#view.commit(() => this.#set(next));
+      else this.#set(next);
+      correct?.();
+    });
+    return this.#queue;
+  }
+}

@@ -1,0 +1,358 @@
+/** The client's beginning: styles in their order, boot data, the router and the first render. */
+import "./styles/_reset.css";
+import "./styles/actiontext.css";
+import "./styles/animation.css";
+import "./styles/autocomplete.css";
+import "./styles/avatars.css";
+import "./styles/base.css";
+import "./styles/boosts.css";
+import "./styles/buttons.css";
+import "./styles/code.css";
+import "./styles/colorize.css";
+import "./styles/colors.css";
+import "./styles/composer.css";
+import "./styles/embeds.css";
+import "./styles/filters.css";
+import "./styles/flash.css";
+import "./styles/inputs.css";
+import "./styles/layout.css";
+import "./styles/lightbox.css";
+import "./styles/messages.css";
+import "./styles/nav.css";
+import "./styles/panels.css";
+import "./styles/separators.css";
+import "./styles/sidebar.css";
+import "./styles/signup.css";
+import "./styles/spinner.css";
+import "trix/dist/trix.css";
+import "./styles/utilities.css";
+import { type ComponentType, useEffect } from "react";
+import { flushSync } from "react-dom";
+import { createRoot } from "react-dom/client";
+import { Regions } from "./components/shell";
+import type { Boot, PageName, ScreenProps } from "./lib/api";
+import * as api from "./lib/api";
+import * as device from "./lib/browser";
+import { connect, disconnect } from "./lib/cable";
+import {
+  announce,
+  apply,
+  flash,
+  getState,
+  type State,
+  subscribe,
+  unreadCount,
+  useStore,
+} from "./lib/store";
+import { RoomScreen, WelcomeScreen } from "./screens/room";
+
+// --- Pages ------------------------------------------------------------------------------------
+
+type Screen<Name extends PageName> = ComponentType<ScreenProps<Name>>;
+
+interface Page<Name extends PageName> {
+  /** The component, or how to fetch it: only rooms are worth their weight in the entry. */
+  screen: { now: Screen<Name> } | { later: () => Promise<Screen<Name>> };
+  title: (state: State, data: api.PageData[Name]) => string;
+  /** Classes of the body, which the styles and administrators' own styles go by. */
+  body?: string;
+}
+
+const named = (title: string) => () => title;
+const roomName = (state: State, { room }: { room: api.Room }) => (state.room ?? room).display_name;
+const settingsOf = (_: State, { room }: { room: api.Room }) =>
+  `Edit settings for ${room.display_name}`;
+const personName = (_: State, { user }: { user: api.User }) => user.name;
+
+const empty = {
+  screen: { now: WelcomeScreen },
+  title: named("No rooms yet"),
+  body: "sidebar",
+};
+
+const account = () => import("./screens/account");
+const auth = () => import("./screens/auth");
+const people = () => import("./screens/people");
+const rooms = () => import("./screens/rooms");
+
+const PAGES: { [Name in PageName]: Page<Name> } = {
+  room: { screen: { now: RoomScreen }, title: roomName, body: "sidebar" },
+  searches: {
+    screen: { later: async () => (await rooms()).SearchScreen },
+    title: named("Search"),
+    body: "sidebar searches",
+  },
+  welcome: empty,
+  sidebar: empty,
+  direct_new: empty,
+  first_run: {
+    screen: { later: async () => (await auth()).FirstRun },
+    title: named("Set up Campfire"),
+    body: "signup",
+  },
+  join: {
+    screen: { later: async () => (await auth()).Join },
+    title: named("Sign up"),
+    body: "signup",
+  },
+  sign_in: { screen: { later: async () => (await auth()).SignIn }, title: named("Sign in") },
+  transfer: { screen: { later: async () => (await auth()).Transfer }, title: named("Sign in") },
+  room_new: {
+    screen: { later: async () => (await rooms()).NewRoom },
+    title: named("New chat room"),
+  },
+  room_edit: { screen: { later: async () => (await rooms()).EditRoom }, title: settingsOf },
+  direct_edit: { screen: { later: async () => (await rooms()).EditDirect }, title: settingsOf },
+  user: { screen: { later: async () => (await people()).PersonScreen }, title: personName },
+  profile: { screen: { later: async () => (await people()).OwnProfile }, title: personName },
+  push_subscriptions: {
+    screen: { later: async () => (await people()).PushDevices },
+    title: named("Push devices"),
+  },
+  account_edit: {
+    screen: { later: async () => (await account()).AccountSettings },
+    title: named("Account settings"),
+  },
+  bots: { screen: { later: async () => (await account()).Bots }, title: named("Chat bots") },
+  bot_new: {
+    screen: { later: async () => (await account()).NewBot },
+    title: named("New chat bot"),
+  },
+  bot_edit: { screen: { later: async () => (await account()).EditBot }, title: named("Edit bot") },
+  custom_styles: {
+    screen: { later: async () => (await account()).CustomStyles },
+    title: named("Custom styles"),
+  },
+  error: { screen: { later: async () => (await people()).ErrorScreen }, title: named("Not found") },
+};
+
+/** The table's row for a page, with the page's name forgotten: boot data and screen go together. */
+function pageOf(name: PageName): Page<PageName> {
+  return PAGES[name] as unknown as Page<PageName>;
+}
+
+async function screenFor(name: PageName): Promise<Screen<PageName>> {
+  const { screen } = pageOf(name);
+  return "now" in screen ? screen.now : screen.later();
+}
+
+interface AppProps {
+  screen: Screen<PageName>;
+  boot: Boot;
+  visits: number;
+}
+
+function App({ screen: Screen, boot, visits }: AppProps) {
+  const { title, body = "" } = pageOf(boot.page);
+  const words = useStore((state) => title(state, boot.data));
+  const administers = useStore((state) => state.me?.role === "administrator");
+  // The document around the root is outside React.
+  useEffect(() => {
+    document.title = words;
+    document.body.className = `${body}${administers ? " admin" : ""}`.trim();
+  }, [words, body, administers]);
+  return (
+    <>
+      <Screen key={visits} boot={boot} />
+      <Regions />
+    </>
+  );
+}
+
+// --- Routes -----------------------------------------------------------------------------------
+
+const LOADING_AFTER = 300;
+const PREFETCH_AFTER = 100;
+const PAGE_PATHS =
+  /^\/(?:$|first_run|session|join|rooms|messages|searches|account\/(?!logo)|users\/(?![^/]+\/avatar))/;
+
+const container = document.getElementById("root") ?? document.body;
+container.dataset.root = "";
+let root = createRoot(container, { onUncaughtError: crashed });
+/** How many pages were shown; a slower answer to an earlier click is dropped. */
+let visits = 0;
+
+async function go(path: string, how: { replace?: boolean; back?: boolean } = {}): Promise<void> {
+  if (![getState().version, ""].includes(api.serverVersion())) {
+    // The server was updated: the next page is the time to take the client that goes with it.
+    location.assign(path);
+    return;
+  }
+  visits += 1;
+  const visit = visits;
+  const waiting = setTimeout(
+    () => apply({ type: "loading_changed", loading: true }),
+    LOADING_AFTER,
+  );
+  try {
+    const [boot, address] = await bootAt(path);
+    const screen = await screenFor(boot.page);
+    if (visit !== visits) return;
+    if (!how.back || address !== path) remember(address, how.replace === true || how.back === true);
+    await show(screen, boot, address);
+  } catch (error) {
+    if (visit !== visits) return;
+    const known = error instanceof api.ApiError || error instanceof api.NetworkError;
+    if (!known) throw error;
+    flash("alert", error instanceof api.ApiError ? error.message : "That didn't work.");
+  } finally {
+    clearTimeout(waiting);
+    if (visit === visits) apply({ type: "loading_changed", loading: false });
+  }
+}
+
+/** The page at `path`, and where its redirects ended. */
+async function bootAt(path: string): Promise<[Boot, string]> {
+  const answer = await device.bootFor(path, getState().sidebar !== null);
+  api.setToken(answer.csrf_token);
+  if ("redirect_to" in answer) return bootAt(answer.redirect_to);
+  return [await filled(answer), path];
+}
+
+/** A new ping is written beside the last room: the page has no data of its own. */
+async function filled(boot: Boot): Promise<Boot> {
+  if (boot.page !== "direct_new") return boot;
+  if (boot.last_room_id !== null) {
+    const room = await api.boot(`/rooms/${boot.last_room_id}`);
+    if (!("redirect_to" in room)) return room;
+  }
+  return { ...boot, page: "welcome", data: { sidebar: await api.sidebar() } };
+}
+
+function remember(path: string, replace: boolean): void {
+  if (replace) history.replaceState(null, "", path);
+  else history.pushState(null, "", path);
+}
+
+async function show(screen: Screen<PageName>, boot: Boot, path: string): Promise<void> {
+  const update = () => render(screen, boot, path);
+  if (document.startViewTransition && !device.reducedMotion() && !document.hidden) {
+    const transition = document.startViewTransition(update);
+    // Skipped, when the next navigation comes too soon: only the animation is lost.
+    transition.ready.catch(() => undefined);
+    await transition.updateCallbackDone;
+  } else update();
+  settle(boot);
+}
+
+function render(screen: Screen<PageName>, boot: Boot, path: string): void {
+  // In one go: no screen may see another page's state.
+  flushSync(() => {
+    apply({ type: "booted", boot, path });
+    root.render(<App screen={screen} boot={boot} visits={visits} />);
+  });
+  if (boot.page === "room") device.setCookie("last_room", String(getState().room?.id));
+  if (boot.current_user) connect();
+  else disconnect();
+}
+
+/** After a navigation: where the focus is, and what is read out. */
+function settle(boot: Boot): void {
+  const title = pageOf(boot.page).title(getState(), boot.data);
+  announce(title);
+  const composes = boot.page === "room" && !device.isTouchOnly();
+  if (!composes) document.querySelector<HTMLElement>("h1")?.focus({ preventScroll: true });
+}
+
+/** A bug in a screen: the rest of the page goes with it, so that nobody writes into a broken one. */
+function crashed(error: unknown): void {
+  reportError(error);
+  const { csrf_token, ...rest } = firstBoot();
+  const data = { message: "Something broke on this page. Reload to carry on." };
+  const boot: Boot<"error"> = { ...rest, csrf_token, page: "error", status: 0, data };
+  void people().then(({ ErrorScreen }) => {
+    root.unmount();
+    root = createRoot(container);
+    root.render(<ErrorScreen boot={boot} />);
+  });
+}
+
+// --- Links ------------------------------------------------------------------------------------
+
+/** The path a link leads to, if it is a page of ours that the router may show. */
+function pathOf(event: Event): string | null {
+  const link = (event.target as Element | null)?.closest?.("a");
+  if (!link?.href || link.origin !== location.origin) return null;
+  if (link.hasAttribute("download") || (link.target && link.target !== "_self")) return null;
+  if (link.hash && link.pathname === location.pathname) return null;
+  return PAGE_PATHS.test(link.pathname) ? link.pathname + link.search : null;
+}
+
+function followLinks(): void {
+  document.addEventListener("click", (event) => {
+    const { button, metaKey, ctrlKey, shiftKey, altKey, defaultPrevented } = event;
+    if (defaultPrevented || button !== 0 || metaKey || ctrlKey || shiftKey || altKey) return;
+    const path = pathOf(event);
+    if (path === null) return;
+    event.preventDefault();
+    device.visit(path);
+  });
+  addEventListener("popstate", () => {
+    const path = location.pathname + location.search;
+    // Following a link inside the page is history too.
+    if (path === getState().route.path) return;
+    device.wentBack();
+    void go(path, { back: true });
+  });
+}
+
+function prefetchRooms(): void {
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const soon = (delay: number) => (event: Event) => {
+    clearTimeout(timer);
+    const path = pathOf(event);
+    if (path && /^\/rooms\/\d+$/.test(path) && path !== location.pathname) {
+      timer = setTimeout(() => device.prefetch(path), delay);
+    }
+  };
+  document.addEventListener("pointerover", soon(PREFETCH_AFTER), { passive: true });
+  document.addEventListener("focusin", soon(PREFETCH_AFTER));
+  document.addEventListener("touchstart", soon(0), { passive: true });
+}
+
+// --- Beginning --------------------------------------------------------------------------------
+
+function firstBoot(): Boot {
+  return JSON.parse(document.getElementById("boot")?.textContent ?? "{}") as Boot;
+}
+
+function refused(error: api.ApiError): void {
+  // The document's own request remembers where to come back to after signing in.
+  if (error.code === "unauthenticated") location.reload();
+  else if (error.status === 403) flash("alert", error.message);
+}
+
+function keepBadge(): void {
+  let shown = -1;
+  subscribe(() => {
+    const count = unreadCount(getState());
+    if (count !== shown) device.setBadge(count);
+    shown = count;
+  });
+}
+
+/** A page out of the browser's back-forward cache has closed its books, and may be signed out. */
+function reviveFully(event: PageTransitionEvent): void {
+  if (event.persisted) location.reload();
+}
+
+async function start(): Promise<void> {
+  const path = location.pathname + location.search;
+  if (new URLSearchParams(location.search).get("plain") === "1") {
+    document.getElementById("custom-styles")?.remove();
+  }
+  const boot = firstBoot();
+  api.setToken(boot.csrf_token);
+  api.onRefusal(refused);
+  device.registerRouter((to, how) => void go(to, how));
+  device.install.listen();
+  addEventListener("pageshow", reviveFully);
+  keepBadge();
+  followLinks();
+  prefetchRooms();
+  const whole = await filled(boot);
+  render(await screenFor(whole.page), whole, path);
+  device.startServiceWorker();
+}
+
+void start();

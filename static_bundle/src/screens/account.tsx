@@ -1,0 +1,480 @@
+/** The account: its name and people, its bots, and its own styles. */
+import { type FormEvent, type ReactNode, useEffect, useRef, useState } from "react";
+import { attempt, LinkField, PanelBar, ShareTrio, Shell } from "../components/shell";
+import {
+  Avatar,
+  Button,
+  ComingSoon,
+  CopyButton,
+  Field,
+  Icon,
+  LinkButton,
+  Panel,
+  Spinner,
+  Submit,
+  Switch,
+  Translate,
+  useSubmit,
+} from "../components/ui";
+import type { Account, Bot, ScreenProps, User, UserPage } from "../lib/api";
+import * as api from "../lib/api";
+import { visit } from "../lib/browser";
+import { apply, flash, isAdministrator, useStore } from "../lib/store";
+import { Version } from "./auth";
+import { PersonRow } from "./people";
+
+// --- The account -------------------------------------------------------------------------------
+
+export function AccountSettings({ boot }: ScreenProps<"account_edit">) {
+  const administrator = useStore(isAdministrator);
+  const [account, setAccount] = useState(boot.data.account);
+
+  function change(next: Account) {
+    setAccount(next);
+    apply({ type: "account_changed", account: next });
+  }
+
+  return (
+    <Shell
+      nav={<PanelBar>{administrator && <AdministratorLinks />}</PanelBar>}
+      title="Account settings"
+      footer={<Version />}
+    >
+      <Panel style={{ viewTransitionName: "account-settings" }}>
+        {administrator ? (
+          <AccountForm account={account} onChange={change} />
+        ) : (
+          <>
+            <Logo account={account} />
+            <h2 className="txt-x-large">{account.name}</h2>
+          </>
+        )}
+        <div className="shade shade--people">
+          <Invitation account={account} onChange={change} administrator={administrator} />
+          <hr className="shade__rule" />
+          <People first={boot.data} administrator={administrator} />
+        </div>
+      </Panel>
+    </Shell>
+  );
+}
+
+function AdministratorLinks() {
+  return (
+    <>
+      <LinkButton
+        href="/account/bots"
+        icon="bot"
+        label="Chat bots"
+        style={{ viewTransitionName: "chat-bots" }}
+      />
+      <LinkButton
+        href="/account/custom_styles/edit"
+        icon="art"
+        label="Custom styles"
+        style={{ viewTransitionName: "custom-styles" }}
+      />
+    </>
+  );
+}
+
+function Logo({ account }: { account: Account }) {
+  return (
+    <span className="account-logo center txt-xx-large">
+      <img src={account.logo_url} width={108} height={108} alt="" />
+    </span>
+  );
+}
+
+interface AccountProps {
+  account: Account;
+  onChange: (account: Account) => void;
+}
+
+function AccountForm({ account, onChange }: AccountProps) {
+  const { busy, fields, submit } = useSubmit(async (form) => {
+    onChange((await api.updateAccount({ name: String(form.get("name")) })).account);
+    flash("notice", "Saved.");
+  });
+  return (
+    <>
+      <div className="avatar__form">
+        <ComingSoon label="Change logo" heading="Custom logos available in v2.0">
+          Until then the account wears Campfire’s own mark.
+        </ComingSoon>
+        <Logo account={account} />
+      </div>
+      <form onSubmit={submit} className="account-name">
+        <Field
+          label="Name of this account"
+          name="name"
+          words="account_name"
+          autoComplete="organization"
+          maxLength={255}
+          defaultValue={account.name}
+          reasons={fields.name}
+          required
+        />
+        <Button type="submit" icon="check" label="Save" className="btn--reversed" busy={busy} />
+      </form>
+      <Restriction account={account} onChange={onChange} />
+    </>
+  );
+}
+
+/** Saves as soon as it is switched. */
+function Restriction({ account, onChange }: AccountProps) {
+  const restricted = account.settings.restrict_room_creation_to_administrators;
+
+  async function restrict(on: boolean) {
+    const settings = { restrict_room_creation_to_administrators: on };
+    onChange({ ...account, settings });
+    const saved = await attempt(async () =>
+      onChange((await api.updateAccount({ settings })).account),
+    );
+    if (!saved) onChange(account);
+  }
+
+  return (
+    <div className="shade shade--row flex align-center gap">
+      <Icon name="crown" size={20} />
+      <span className="flex-item-grow">Only administrators can create rooms</span>
+      <Switch
+        label="Only administrators can create rooms"
+        checked={restricted}
+        onChange={(event) => restrict(event.currentTarget.checked)}
+      />
+    </div>
+  );
+}
+
+function Invitation({
+  account,
+  onChange,
+  administrator,
+}: AccountProps & { administrator: boolean }) {
+  async function renew() {
+    const question = "Make a new join link? The old one stops working.";
+    await attempt(async () => onChange({ ...account, ...(await api.newJoinCode()) }), question);
+  }
+
+  return (
+    <div className="invitation">
+      <strong>Invite people with this link</strong>
+      <LinkField label="Join link" icon="person-add" value={account.join_url} />
+      <ShareTrio
+        url={account.join_url}
+        title="Join us on Campfire"
+        text="Follow this link and start chatting."
+      >
+        {administrator && <Button icon="refresh" label="New link" onClick={renew} />}
+      </ShareTrio>
+    </div>
+  );
+}
+
+// --- Its people --------------------------------------------------------------------------------
+
+const isLeader = (user: User) => user.role === "administrator" && user.status === "active";
+
+function People({ first, administrator }: { first: UserPage; administrator: boolean }) {
+  const [{ users, next_page }, setPage] = useState(first);
+  const row = (user: User) => (
+    <PersonRow key={user.id} user={user} administrator={administrator} onChange={replace} />
+  );
+
+  /** Null: gone from the account. Changed people stay where they are until the next visit. */
+  function replace(user: User, changed: User | null) {
+    setPage((page) => ({
+      ...page,
+      users: page.users.flatMap((other) => (other.id === user.id ? (changed ?? []) : other)),
+    }));
+  }
+
+  async function more(page: number) {
+    const next = await api.accountUsers(page);
+    setPage((old) => ({ ...next, users: [...old.users, ...next.users] }));
+  }
+
+  const others = users.filter((user) => !isLeader(user));
+  return (
+    <>
+      <ul aria-label="Administrators">{users.filter(isLeader).map(row)}</ul>
+      {others.length > 0 && (
+        <>
+          <hr className="shade__rule" />
+          <ul aria-label="Members">{others.map(row)}</ul>
+        </>
+      )}
+      {next_page !== null && <More key={next_page} onSeen={() => attempt(() => more(next_page))} />}
+    </>
+  );
+}
+
+function More({ onSeen }: { onSeen: () => void }) {
+  const end = useRef<HTMLDivElement>(null);
+  // Only the browser knows when the end of the list comes into view.
+  useEffect(() => {
+    const observer = new IntersectionObserver(([entry]) => {
+      if (!entry?.isIntersecting) return;
+      observer.disconnect();
+      onSeen();
+    });
+    if (end.current) observer.observe(end.current);
+    return () => observer.disconnect();
+  });
+  return (
+    <div ref={end} className="txt-align-center pad-block">
+      <Spinner />
+    </div>
+  );
+}
+
+// --- Bots --------------------------------------------------------------------------------------
+
+export function Bots({ boot }: ScreenProps<"bots">) {
+  return (
+    <Shell nav={<PanelBar back="/account/edit" />}>
+      <Panel className="panel--wide" style={{ viewTransitionName: "chat-bots" }}>
+        <span className="panel__button">
+          <Translate words="chat_bots" />
+        </span>
+        <h1 tabIndex={-1}>Chat bots</h1>
+        <p>Bots let other sites and services post into your rooms.</p>
+        <a href="/account/bots/new" className="btn btn--reversed bots__add">
+          <Icon name="bot" />
+          <Icon name="add" />
+          <span className="for-screen-reader">Add a chat bot</span>
+        </a>
+        {boot.data.bots.map((bot) => (
+          <BotCard key={bot.id} bot={bot} />
+        ))}
+      </Panel>
+    </Shell>
+  );
+}
+
+function BotCard({ bot }: { bot: Bot }) {
+  return (
+    <section className="shade bot" style={{ viewTransitionName: `chat-bot-${bot.id}` }}>
+      <div className="flex align-center gap">
+        <Avatar user={bot} href={bot.url} />
+        <h2 className="txt-large flex-item-grow overflow-ellipsis">{bot.name}</h2>
+        <LinkButton
+          href={`/account/bots/${bot.id}/edit`}
+          icon="pencil"
+          label={`Edit ${bot.name}`}
+        />
+      </div>
+      {bot.rooms.map((room) => (
+        <fieldset key={room.id} className="bot__room">
+          <legend>{room.name}</legend>
+          <Curl icon="messages-outline" label={`Post text to ${room.name}`}>
+            {`curl -d 'Hello!' ${room.messages_url}`}
+          </Curl>
+          <Curl icon="attachment" label={`Post a file to ${room.name}, arrives in v2.0`} soon>
+            {`curl -F "attachment=@/path/to/file" ${room.messages_url}`}
+          </Curl>
+        </fieldset>
+      ))}
+    </section>
+  );
+}
+
+interface CurlProps {
+  icon: "messages-outline" | "attachment";
+  label: string;
+  soon?: boolean;
+  children: string;
+}
+
+function Curl({ icon, label, soon = false, children }: CurlProps) {
+  return (
+    <div className="flex align-center gap">
+      <Icon name={icon} size={24} />
+      <input
+        className="input fill"
+        readOnly
+        disabled={soon}
+        aria-label={label}
+        value={soon ? `Arrives in v2.0: ${children}` : children}
+        onFocus={(event) => event.currentTarget.select()}
+      />
+      <CopyButton text={children} label={`Copy: ${label}`} className="txt-small" disabled={soon} />
+    </div>
+  );
+}
+
+export function NewBot(_props: ScreenProps<"bot_new">) {
+  return (
+    <Shell nav={<PanelBar back="/account/bots" />} title="New chat bot">
+      <Panel>
+        <BotForm onSave={(bot) => api.createBot(bot)} />
+      </Panel>
+    </Shell>
+  );
+}
+
+export function EditBot({ boot }: ScreenProps<"bot_edit">) {
+  const { bot } = boot.data;
+
+  async function remove() {
+    const question = "Remove this bot for good? There is no way back.";
+    if (await attempt(() => api.removeBot(bot.id), question)) visit("/account/bots");
+  }
+
+  async function renew() {
+    const question = "Make a new key? Whatever uses the old one stops working until you update it.";
+    if (await attempt(() => api.newBotKey(bot.id), question)) visit("/account/bots");
+  }
+
+  return (
+    <Shell nav={<PanelBar back="/account/bots" />} title="Edit bot">
+      <Panel style={{ viewTransitionName: `chat-bot-${bot.id}` }}>
+        <BotForm bot={bot} onSave={(change) => api.updateBot(bot.id, change)} />
+        <hr className="separator bot__rule" />
+        <div className="flex justify-space-between">
+          <PairButton label="Delete this chat bot" onClick={remove} icons={["trash", "bot"]} />
+          <PairButton label="Make a new key" onClick={renew} icons={["refresh", "key"]} />
+        </div>
+      </Panel>
+    </Shell>
+  );
+}
+
+interface PairProps {
+  label: string;
+  icons: readonly ["trash", "bot"] | readonly ["refresh", "key"];
+  onClick: () => void;
+}
+
+function PairButton({ label, icons, onClick }: PairProps) {
+  return (
+    <Button className="btn--negative" aria-label={label} title={label} onClick={onClick}>
+      <Icon name={icons[0]} />
+      <Icon name={icons[1]} />
+    </Button>
+  );
+}
+
+interface BotFormProps {
+  bot?: Bot;
+  onSave: (bot: { name: string; webhook_url: string }) => Promise<unknown>;
+}
+
+function BotForm({ bot, onSave }: BotFormProps) {
+  const { busy, fields, submit } = useSubmit(async (form) => {
+    await onSave({ name: String(form.get("name")), webhook_url: String(form.get("webhook_url")) });
+    visit("/account/bots");
+  });
+  return (
+    <form onSubmit={submit}>
+      <div className="avatar__form">
+        <ComingSoon label="Choose a picture" heading="Avatar uploads coming in v2.0">
+          Until then bots share this face.
+        </ComingSoon>
+        <Avatar user={bot ?? null} className="txt-xx-large" />
+      </div>
+      <Field
+        label="Name of the bot"
+        name="name"
+        icon="bot"
+        words="bot_name"
+        maxLength={255}
+        defaultValue={bot?.name}
+        reasons={fields.name}
+        required
+      />
+      <Field
+        label="Webhook address"
+        name="webhook_url"
+        type="url"
+        icon="web"
+        words="webhook_url"
+        defaultValue={bot?.webhook_url ?? ""}
+        reasons={fields.webhook_url}
+      />
+      <Submit busy={busy} />
+    </form>
+  );
+}
+
+// --- Custom styles -----------------------------------------------------------------------------
+
+const STYLES_LENGTH = 65_536;
+
+export function CustomStyles({ boot }: ScreenProps<"custom_styles">) {
+  const { busy, fields, submit } = useSubmit(async (form) => {
+    const { custom_styles } = await api.updateCustomStyles(String(form.get("custom_styles")));
+    wear(custom_styles);
+    flash("notice", "Saved.");
+  });
+  return (
+    <Shell nav={<PanelBar back="/account/edit" />}>
+      <Panel className="panel--wide" style={{ viewTransitionName: "custom-styles" }}>
+        <span className="panel__button">
+          <Translate words="custom_styles" />
+        </span>
+        <h1 tabIndex={-1}>Custom CSS</h1>
+        <p className="flex flex-wrap align-center justify-center gap">
+          <Icon name="alert" />
+          Add styles of your own. Careful: it is easy to break things.
+        </p>
+        <StylesForm text={boot.data.custom_styles} busy={busy} onSubmit={submit}>
+          {fields.custom_styles?.join(", ")}
+        </StylesForm>
+      </Panel>
+    </Shell>
+  );
+}
+
+interface StylesFormProps {
+  text: string;
+  busy: boolean;
+  onSubmit: (event: FormEvent<HTMLFormElement>) => void;
+  /** Why the server would not take it. */
+  children: ReactNode;
+}
+
+function StylesForm({ text, busy, onSubmit, children }: StylesFormProps) {
+  function save(event: React.KeyboardEvent<HTMLTextAreaElement>) {
+    if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey)) return;
+    event.preventDefault();
+    event.currentTarget.form?.requestSubmit();
+  }
+
+  return (
+    <form onSubmit={onSubmit}>
+      <textarea
+        className="input input--code"
+        name="custom_styles"
+        rows={16}
+        maxLength={STYLES_LENGTH}
+        defaultValue={text}
+        aria-label="Custom CSS"
+        aria-invalid={children ? true : undefined}
+        aria-describedby={children ? "custom-styles-reason" : undefined}
+        autoCapitalize="off"
+        autoCorrect="off"
+        spellCheck={false}
+        onKeyDown={save}
+      />
+      {children && (
+        <p id="custom-styles-reason" className="txt-small txt-negative">
+          {children}
+        </p>
+      )}
+      <Submit busy={busy} />
+    </form>
+  );
+}
+
+/** The page wears the new styles at once, except where they were asked to stay away. */
+function wear(css: string) {
+  if (new URLSearchParams(location.search).has("plain")) return;
+  const style = document.createElement("style");
+  style.id = "custom-styles";
+  style.textContent = css;
+  document.getElementById("custom-styles")?.remove();
+  document.head.append(style);
+}

@@ -1,0 +1,317 @@
+/** Coming in: first run, sign in, join, and the link that signs in by itself. */
+import {
+  type ComponentProps,
+  type FormEvent,
+  type ReactNode,
+  useEffect,
+  useRef,
+  useState,
+} from "react";
+import { flushSync } from "react-dom";
+import { Shell } from "../components/shell";
+import {
+  Avatar,
+  ComingSoon,
+  Drawing,
+  Field,
+  Icon,
+  LinkButton,
+  Panel,
+  Spinner,
+  Submit,
+  useSubmit,
+} from "../components/ui";
+import type { ScreenProps } from "../lib/api";
+import * as api from "../lib/api";
+import { visit } from "../lib/browser";
+import { flash, useStore } from "../lib/store";
+import lanyard from "../pictures/lanyard.svg?raw";
+import { ErrorScreen } from "./people";
+
+type Newcomer = Parameters<typeof api.firstRun>[0];
+
+const PASSWORD_LENGTH = 72;
+
+function comeIn(answer: { redirect_to: string }): void {
+  visit(answer.redirect_to, { replace: true });
+}
+
+// --- First run and joining ---------------------------------------------------------------------
+
+export function FirstRun(_props: ScreenProps<"first_run">) {
+  async function setUp(person: Newcomer) {
+    try {
+      comeIn(await api.firstRun(person));
+    } catch (problem) {
+      if (!(problem instanceof api.ApiError) || problem.code !== "already_set_up") throw problem;
+      visit("/", { replace: true });
+    }
+  }
+
+  return (
+    <Shell>
+      <Badge legend={<h1 tabIndex={-1}>Set up Campfire</h1>}>
+        <NewcomerForm icon="arrow-right" onSend={setUp} />
+      </Badge>
+    </Shell>
+  );
+}
+
+export function Join({ boot }: ScreenProps<"join">) {
+  async function signUp(person: Newcomer) {
+    try {
+      comeIn(await api.join(boot.data.join_code, person));
+    } catch (problem) {
+      if (!(problem instanceof api.ApiError) || !problem.redirectTo) throw problem;
+      visit(problem.redirectTo);
+    }
+  }
+
+  return (
+    <Shell nav={<SignInLink />}>
+      <Badge
+        legend={
+          <span className="flex align-center gap">
+            <AccountLogo className="account-logo--small" />
+            <h1 tabIndex={-1}>{boot.account?.name}</h1>
+          </span>
+        }
+      >
+        <NewcomerForm icon="check" onSend={signUp} />
+      </Badge>
+      <HelpAndVersion />
+    </Shell>
+  );
+}
+
+function SignInLink() {
+  return (
+    <span className="topbar__end">
+      <LinkButton href="/session/new" icon="sign-in" label="Sign in" />
+    </span>
+  );
+}
+
+/** A name badge on its lanyard. */
+function Badge({ legend, children }: { legend: ReactNode; children: ReactNode }) {
+  return (
+    <div className="nametag">
+      <div className="nametag__lanyard" aria-hidden="true">
+        <Drawing source={lanyard} />
+      </div>
+      <div className="nametag__inner">
+        <fieldset>
+          <legend>{legend}</legend>
+          {children}
+        </fieldset>
+      </div>
+    </div>
+  );
+}
+
+interface NewcomerProps {
+  icon: "arrow-right" | "check";
+  onSend: (person: Newcomer) => Promise<void>;
+}
+
+function NewcomerForm({ icon, onSend }: NewcomerProps) {
+  const { busy, fields, submit } = useSubmit((form) =>
+    onSend({
+      name: String(form.get("name")),
+      email_address: String(form.get("email_address")),
+      password: String(form.get("password")),
+    }),
+  );
+  return (
+    <form onSubmit={submit}>
+      <div className="avatar__form">
+        <ComingSoon label="Choose a picture" heading="Avatar uploads coming in v2.0">
+          Until then your initials stand in for you, in a colour of your own.
+        </ComingSoon>
+        <Avatar user={null} className="txt-xx-large" />
+      </div>
+      <Field
+        label="Name"
+        name="name"
+        icon="person"
+        words="user_name"
+        autoComplete="name"
+        reasons={fields.name}
+        required
+        autoFocus
+      />
+      <EmailField reasons={fields.email_address} label="Email address" />
+      <PasswordField reasons={fields.password} label="Password" autoComplete="new-password" />
+      <Submit icon={icon} busy={busy} />
+    </form>
+  );
+}
+
+type CredentialProps = ComponentProps<typeof Field>;
+
+function EmailField(props: CredentialProps) {
+  return (
+    <Field
+      name="email_address"
+      type="email"
+      icon="email"
+      words="email_address"
+      autoComplete="username"
+      required
+      {...props}
+    />
+  );
+}
+
+function PasswordField(props: CredentialProps) {
+  return (
+    <Field
+      name="password"
+      type="password"
+      icon="password"
+      words="password"
+      maxLength={PASSWORD_LENGTH}
+      required
+      {...props}
+    />
+  );
+}
+
+// --- Signing in --------------------------------------------------------------------------------
+
+export function SignIn({ boot }: ScreenProps<"sign_in">) {
+  const [state, submit] = useSignIn();
+  const email = new URLSearchParams(location.search).get("email_address") ?? "";
+  return (
+    <Shell>
+      <Panel key={state.tries} className={state.refused ? "shake" : ""}>
+        <AccountLogo className="txt-xx-large" />
+        <fieldset>
+          <legend>
+            <h1 tabIndex={-1}>{boot.account?.name ?? "Campfire"}</h1>
+          </legend>
+          <form onSubmit={submit}>
+            <EmailField
+              label="Enter your email address"
+              defaultValue={state.email ?? email}
+              readOnly={state.busy}
+            />
+            <PasswordField
+              label="Enter your password"
+              autoComplete="current-password"
+              readOnly={state.busy}
+              reasons={state.refused ? [] : undefined}
+              aria-describedby={state.refused ? "sign-in-refused" : undefined}
+            />
+            {state.refused && (
+              <p id="sign-in-refused" className="txt-negative" role="alert">
+                {state.refused}
+              </p>
+            )}
+            <Submit icon="arrow-right" label="Go" busy={state.busy} />
+          </form>
+        </fieldset>
+      </Panel>
+      <HelpAndVersion />
+    </Shell>
+  );
+}
+
+const REFUSED =
+  "That e-mail and password don’t match, or there were too many tries. Wait a moment and try again.";
+
+interface Attempt {
+  busy: boolean;
+  refused: string | null;
+  email: string | null;
+  /** Makes the panel shake anew at every refusal. */
+  tries: number;
+}
+
+function useSignIn() {
+  const [state, setState] = useState<Attempt>({
+    busy: false,
+    refused: null,
+    email: null,
+    tries: 0,
+  });
+
+  async function submit(event: FormEvent<HTMLFormElement>) {
+    event.preventDefault();
+    if (state.busy) return;
+    const form = new FormData(event.currentTarget);
+    const email = String(form.get("email_address"));
+    setState({ ...state, busy: true, refused: null, email });
+    try {
+      comeIn(await api.signIn(email, String(form.get("password"))));
+    } catch (problem) {
+      const refused = problem instanceof api.ApiError ? REFUSED : (problem as Error).message;
+      flushSync(() => setState({ busy: false, refused, email, tries: state.tries + 1 }));
+      document.querySelector<HTMLInputElement>("input[name=password]")?.focus();
+      flash("alert", refused);
+    }
+  }
+
+  return [state, submit] as const;
+}
+
+function AccountLogo({ className = "" }: { className?: string }) {
+  const account = useStore((state) => state.account);
+  return (
+    <span className={`account-logo center ${className}`}>
+      <img src={account?.logo_url ?? "/account/logo"} width={108} height={108} alt="" />
+    </span>
+  );
+}
+
+function HelpAndVersion() {
+  const contact = useStore((state) => state.help_contact);
+  return (
+    <div className="signup__footer">
+      {contact && (
+        <a className="btn" href={`mailto:${contact.email_address}`}>
+          <Icon name="lifebuoy" />
+          {contact.email_address}
+        </a>
+      )}
+      <Version />
+    </div>
+  );
+}
+
+// --- Signing in by a link ----------------------------------------------------------------------
+
+export function Transfer({ boot }: ScreenProps<"transfer">) {
+  const [failed, setFailed] = useState(false);
+  const begun = useRef(false);
+
+  // Opening the page is the act itself, and may happen only once.
+  useEffect(() => {
+    if (begun.current) return;
+    begun.current = true;
+    api
+      .redeemTransfer(String(boot.params.id))
+      .then(comeIn)
+      .catch(() => setFailed(true));
+  }, [boot.params.id]);
+
+  if (failed) return <ErrorScreen boot={{ page: "transfer", status: 422 }} />;
+  return (
+    <Shell title="Sign in">
+      <Panel className="pad">
+        <p role="status">
+          <Spinner label="" /> Signing you in…
+        </p>
+      </Panel>
+    </Shell>
+  );
+}
+
+export function Version() {
+  const version = useStore((state) => state.version);
+  return (
+    <p className="txt-faint">
+      Campfire version <span className="version-badge">{version}</span>
+    </p>
+  );
+}

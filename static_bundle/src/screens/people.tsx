@@ -1,0 +1,483 @@
+/** People as others and they themselves see them, their push devices, and what went wrong. */
+import { type ReactNode, useState } from "react";
+import {
+  attempt,
+  InstallBox,
+  Involvement,
+  LinkField,
+  PanelBar,
+  ShareTrio,
+  Shell,
+} from "../components/shell";
+import {
+  Avatar,
+  Button,
+  ComingSoon,
+  Field,
+  Icon,
+  LinkButton,
+  ListRow,
+  Panel,
+  Submit,
+  Translate,
+  useSubmit,
+} from "../components/ui";
+import help from "../help.json";
+import type { Membership, Person, PushSubscriptionInfo, Room, ScreenProps, User } from "../lib/api";
+import * as api from "../lib/api";
+import { platform, reload, signOut, visit } from "../lib/browser";
+import { apply, flash, isAdministrator, useStore } from "../lib/store";
+
+// --- Someone -----------------------------------------------------------------------------------
+
+export function PersonScreen({ boot }: ScreenProps<"user">) {
+  const [person, setPerson] = useState(boot.data);
+  const me = useStore((state) => state.me);
+  const { user } = person;
+  const own = user.id === me?.id;
+  return (
+    <Shell
+      nav={
+        <PanelBar previous>
+          {own && <LinkButton href="/users/me/profile" icon="pencil" label="My settings" />}
+        </PanelBar>
+      }
+    >
+      <Panel className="profile">
+        <Avatar user={user} className="center txt-xx-large" />
+        <h1 tabIndex={-1}>{user.name}</h1>
+        {user.status === "deactivated" ? (
+          <p>{user.name} has left this account.</p>
+        ) : (
+          <PersonDetails person={person} own={own} />
+        )}
+        {person.can_ban && (
+          <Ban user={user} onChange={(changed) => setPerson({ ...person, user: changed })} />
+        )}
+      </Panel>
+    </Shell>
+  );
+}
+
+function PersonDetails({ person, own }: { person: Person; own: boolean }) {
+  const { user, transfer_url, can_message } = person;
+  const administrator = useStore(isAdministrator);
+  const active = user.status === "active";
+  return (
+    <>
+      {administrator && user.email_address && (
+        <p>
+          <a href={`mailto:${user.email_address}`}>{user.email_address}</a>
+        </p>
+      )}
+      {user.bio && <p dir="auto">{user.bio}</p>}
+      {can_message && active && <Ping user={user} />}
+      {administrator && transfer_url && active && !own && (
+        <TransferLink url={transfer_url}>
+          <p className="flex align-center justify-center gap">
+            <Icon name="crown" />
+            Send this link to let {user.name} back in
+          </p>
+        </TransferLink>
+      )}
+    </>
+  );
+}
+
+function Ping({ user }: { user: User }) {
+  const [busy, setBusy] = useState(false);
+
+  async function ping() {
+    setBusy(true);
+    await attempt(async () => visit((await api.createDirect([user.id])).room.path));
+    setBusy(false);
+  }
+
+  return (
+    <Button
+      className="btn--reversed btn--wide profile__ping txt-large"
+      busy={busy}
+      aria-label={`Ping ${user.name}`}
+      onClick={ping}
+    >
+      <Icon name="messages" />
+    </Button>
+  );
+}
+
+function Ban({ user, onChange }: { user: User; onChange: (user: User) => void }) {
+  const banned = user.status === "banned";
+
+  async function change() {
+    const question = banned
+      ? `Lift the ban on ${user.name}?`
+      : `Ban ${user.name}? They are signed out, their messages are deleted and their network addresses are blocked.`;
+    const act = banned ? api.liftBan : api.ban;
+    await attempt(async () => onChange((await act(user.id)).user), question);
+  }
+
+  return (
+    <Button
+      icon="cancel"
+      className={banned ? "btn--negative btn--wide" : "btn--wide"}
+      onClick={change}
+    >
+      {banned ? "Remove ban" : `Ban ${user.name}`}
+    </Button>
+  );
+}
+
+function TransferLink({ url, children }: { url: string; children?: ReactNode }) {
+  return (
+    <fieldset className="transfer">
+      <legend>
+        <span className="flex align-center gap">
+          <span className="for-screen-reader">Sign in on another device</span>
+          <Icon name="laptop" size={36} />
+          <Icon name="transfer" size={36} />
+          <Icon name="phone" size={36} />
+        </span>
+      </legend>
+      {children}
+      <LinkField label="Sign-in link" value={url} />
+      <ShareTrio
+        url={url}
+        title="Sign in to Campfire"
+        text="This is your private sign-in link. Don’t pass it on. Use it to sign in on another device."
+      />
+    </fieldset>
+  );
+}
+
+interface PersonRowProps {
+  user: User;
+  administrator: boolean;
+  onChange: (user: User, changed: User | null) => void;
+}
+
+/** Someone in the list of the account, with what may be done about them. */
+export function PersonRow({ user, administrator, onChange }: PersonRowProps) {
+  const me = useStore((state) => state.me);
+  const own = user.id === me?.id;
+  const controls = administrator && user.status === "active";
+  return (
+    <ListRow user={user} name={user.name} data-status={user.status}>
+      {controls && <Role user={user} own={own} onChange={(changed) => onChange(user, changed)} />}
+      {own && (
+        <LinkButton
+          href="/users/me/profile"
+          icon="pencil"
+          label="My settings"
+          className="txt-small"
+        />
+      )}
+      {controls && !own && <Remove user={user} onRemoved={() => onChange(user, null)} />}
+    </ListRow>
+  );
+}
+
+function Role({
+  user,
+  own,
+  onChange,
+}: {
+  user: User;
+  own: boolean;
+  onChange: (user: User) => void;
+}) {
+  const leads = user.role === "administrator";
+
+  async function toggle() {
+    const role = leads ? "member" : "administrator";
+    onChange({ ...user, role });
+    if (!(await attempt(() => api.changeRole(user.id, role)))) onChange(user);
+  }
+
+  return (
+    <Button
+      icon="crown"
+      label={`Role: ${leads ? "Administrator" : "Member"}, ${user.name}`}
+      className="txt-small"
+      aria-pressed={leads}
+      disabled={own}
+      onClick={toggle}
+    />
+  );
+}
+
+function Remove({ user, onRemoved }: { user: User; onRemoved: () => void }) {
+  async function remove() {
+    const question = `Remove ${user.name} from the account for good? There is no way back.`;
+    if (await attempt(() => api.removeUser(user.id), question)) onRemoved();
+  }
+
+  return (
+    <Button
+      icon="minus"
+      label={`Remove ${user.name}`}
+      className="btn--negative txt-small"
+      onClick={remove}
+    />
+  );
+}
+
+// --- Oneself -----------------------------------------------------------------------------------
+
+export function OwnProfile({ boot }: ScreenProps<"profile">) {
+  const { shared_memberships, direct_memberships, transfer_url, user } = boot.data;
+  return (
+    <Shell nav={<OwnBar />} title="My settings">
+      <Panel style={{ viewTransitionName: `avatar-${user.id}` }}>
+        <InstallBox />
+        <ProfileForm user={user} />
+        <div className="shade shade--rooms">
+          <Memberships label="Rooms" memberships={shared_memberships} />
+          {direct_memberships.length > 0 && (
+            <>
+              <hr className="shade__rule" />
+              <Memberships label="Pings" memberships={direct_memberships} />
+            </>
+          )}
+        </div>
+        {transfer_url && <TransferLink url={transfer_url} />}
+      </Panel>
+    </Shell>
+  );
+}
+
+function OwnBar() {
+  const [busy, setBusy] = useState(false);
+
+  async function leave() {
+    setBusy(true);
+    if (!(await attempt(signOut))) setBusy(false);
+  }
+
+  return (
+    <PanelBar>
+      <Button icon="sign-out" label="Log out" busy={busy} onClick={leave} />
+    </PanelBar>
+  );
+}
+
+function ProfileForm({ user }: { user: User }) {
+  const { busy, fields, submit } = useSubmit(async (form) => {
+    const { user: saved } = await api.updateProfile({
+      name: String(form.get("name")),
+      email_address: String(form.get("email_address")),
+      password: String(form.get("password")),
+      bio: String(form.get("bio")),
+    });
+    apply({ type: "me_changed", user: saved });
+    flash("notice", "Saved.");
+  });
+  return (
+    <form onSubmit={submit}>
+      <div className="avatar__form">
+        <ComingSoon label="Change picture" heading="Avatar uploads coming in v2.0">
+          Until then your initials stand in for you, in a colour of your own.
+        </ComingSoon>
+        <Avatar user={user} className="txt-xx-large" />
+      </div>
+      <NameAndEmail user={user} fields={fields} />
+      <Field
+        label="Change password"
+        name="password"
+        type="password"
+        icon="password"
+        words="update_password"
+        className="input--compact"
+        autoComplete="new-password"
+        maxLength={72}
+        reasons={fields.password}
+      />
+      <Bio text={user.bio ?? ""} />
+      <Submit busy={busy} />
+    </form>
+  );
+}
+
+function NameAndEmail({ user, fields }: { user: User; fields: api.Fields }) {
+  return (
+    <>
+      <Field
+        label="Name"
+        name="name"
+        icon="person"
+        words="user_name"
+        className="input--compact"
+        autoComplete="name"
+        defaultValue={user.name}
+        reasons={fields.name}
+        required
+      />
+      <Field
+        label="Email address"
+        name="email_address"
+        type="email"
+        icon="email"
+        words="email_address"
+        className="input--compact"
+        autoComplete="username"
+        defaultValue={user.email_address}
+        reasons={fields.email_address}
+        required
+      />
+    </>
+  );
+}
+
+const BIO_LENGTH = 200;
+
+function Bio({ text }: { text: string }) {
+  return (
+    <div className="field flex align-start gap">
+      <label className="input input--actor input--compact input--top">
+        <textarea
+          className="input"
+          name="bio"
+          rows={3}
+          maxLength={BIO_LENGTH}
+          defaultValue={text}
+          placeholder="Something about you…"
+          aria-label="Something about you"
+          dir="auto"
+        />
+        <Icon name="bio" size={24} />
+      </label>
+      <Translate words="bio" />
+    </div>
+  );
+}
+
+interface MembershipsProps {
+  label: string;
+  memberships: readonly (Membership & { room: Room })[];
+}
+
+function Memberships({ label, memberships }: MembershipsProps) {
+  return (
+    <ul aria-label={label}>
+      {memberships.map(({ room }) => (
+        <MembershipRow key={room.id} room={room} />
+      ))}
+    </ul>
+  );
+}
+
+function MembershipRow({ room }: { room: Room }) {
+  const involvement = useStore((state) => state.involvements[room.id]) ?? room.involvement;
+  return (
+    <ListRow
+      name={<a href={room.path}>{room.display_name}</a>}
+      className="membership-item"
+      data-involvement={involvement}
+    >
+      <Involvement room={room} />
+    </ListRow>
+  );
+}
+
+// --- Push devices ------------------------------------------------------------------------------
+
+export function PushDevices({ boot }: ScreenProps<"push_subscriptions">) {
+  const [devices, setDevices] = useState(boot.data.push_subscriptions);
+
+  async function remove(device: PushSubscriptionInfo) {
+    if (!(await attempt(() => api.removePushSubscription(device.id)))) return;
+    setDevices(devices.filter(({ id }) => id !== device.id));
+  }
+
+  return (
+    <Shell nav={<PanelBar back="/users/me/profile" />}>
+      <Panel className="panel--wide">
+        <h1 className="txt-large" tabIndex={-1}>
+          Push devices
+        </h1>
+        <ul className="shade margin-block-start">
+          {devices.map((device) => (
+            <Device key={device.id} device={device} onRemove={() => remove(device)} />
+          ))}
+          {devices.length === 0 && <li>No device gets notifications yet.</li>}
+        </ul>
+      </Panel>
+    </Shell>
+  );
+}
+
+function Device({ device, onRemove }: { device: PushSubscriptionInfo; onRemove: () => void }) {
+  const name = deviceName(device.user_agent);
+
+  async function test() {
+    if (await attempt(() => api.testPushSubscription(device.id))) flash("notice", "Sent.");
+  }
+
+  return (
+    <li className="push-device flex align-center gap">
+      <div className="min-width flex-item-grow">
+        <strong>{name}</strong>
+        <p className="txt-small overflow-ellipsis">{device.endpoint}</p>
+      </div>
+      <Button
+        icon="bell-everything"
+        label={`Send test notification to ${name}`}
+        className="btn--reversed txt-small"
+        onClick={test}
+      />
+      <Button
+        icon="minus"
+        label={`Remove this device, ${name}`}
+        className="btn--negative txt-small"
+        onClick={onRemove}
+      />
+    </li>
+  );
+}
+
+function deviceName(agent: string): string {
+  const { browser, system } = platform(agent);
+  const version = /(?:Edg|Firefox|FxiOS|Chrome|CriOS|Version)\/(\d+)/.exec(agent)?.[1] ?? "";
+  return `${help.browsers[browser]} ${version} on ${help.systems[system]}`.replace("  ", " ");
+}
+
+// --- What went wrong ---------------------------------------------------------------------------
+
+const CRASHED = 0;
+
+const troubles = {
+  missing: { icon: "error-missing", words: "We can’t find that." },
+  failed: { icon: "error-failed", words: "That didn’t work." },
+  server: { icon: "error-server", words: "Something broke on our side." },
+  crash: { icon: "error-server", words: "Something broke on this page. Reload to carry on." },
+} as const;
+
+function troubleOf(status: number): keyof typeof troubles {
+  if (status === CRASHED) return "crash";
+  if (status === 404) return "missing";
+  return status >= 500 ? "server" : "failed";
+}
+
+/** Not found, refused, broken; and, with the status 0, a crash in this client. */
+export function ErrorScreen({ boot }: { boot: Pick<api.Boot, "page" | "status"> }) {
+  const trouble = troubleOf(boot.status);
+  const { icon, words } = troubles[trouble];
+  const transfer = boot.page === "transfer";
+  return (
+    <Shell>
+      <div className="trouble">
+        <div className="trouble__sign" aria-hidden="true">
+          <Icon name={icon} />
+        </div>
+        <h1 tabIndex={-1}>{words}</h1>
+        <div className="actions txt-large">
+          {transfer ? (
+            <LinkButton href="/session/new" icon="sign-in" label="Sign in" />
+          ) : (
+            <LinkButton href="/" icon="arrow-left" label="Campfire home" />
+          )}
+          {trouble !== "missing" && <Button icon="refresh" label="Reload" onClick={reload} />}
+        </div>
+      </div>
+    </Shell>
+  );
+}

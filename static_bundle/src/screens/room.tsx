@@ -1,0 +1,444 @@
+/** The room with its messages and their options, and the empty house before there is one. */
+import {
+  type ComponentProps,
+  type FocusEvent,
+  type KeyboardEvent,
+  type RefObject,
+  useEffect,
+  useRef,
+  useState,
+  useSyncExternalStore,
+} from "react";
+import { flushSync } from "react-dom";
+import { Composer, DropOverlay, StatusLine, Writer } from "../components/composer";
+import { type ActionsProps, Message, type MessageHome } from "../components/message";
+import { LinkField, RoomBar, ShareTrio, Shell } from "../components/shell";
+import { Sidebar } from "../components/sidebar";
+import { Button, Icon, Popover, Spinner, Translate } from "../components/ui";
+import type { Account, Boost, Room, RoomPage, ScreenProps } from "../lib/api";
+import { copyText, isTouchOnly, mountList } from "../lib/browser";
+import { RoomSession } from "../lib/cable";
+import type { TimelineMessage } from "../lib/messages";
+import { announce, isAdministrator, useStore } from "../lib/store";
+import { formatting } from "../lib/text";
+
+const COPIED_FOR = 1000;
+
+const FIRST_PAGE = 40;
+
+// --- The room's model -------------------------------------------------------------------------
+
+interface Looking {
+  /** Whose controls are in the tab order; null for the newest. */
+  active: string | null;
+  /** The message being edited, and what its editor starts with (null: the stored text). */
+  editing: { id: string; draft: string | null } | null;
+}
+
+/** What this room's parts share apart from its messages, and what its messages can ask for. */
+class RoomView implements MessageHome {
+  readonly session: RoomSession;
+  readonly writer: Writer;
+  private looking: Looking = { active: null, editing: null };
+  private readonly listeners = new Set<() => void>();
+
+  constructor(data: RoomPage) {
+    this.session = new RoomSession(data);
+    this.writer = new Writer(this.session, data.room.id, () => this.editLast());
+  }
+
+  readonly subscribe = (listener: () => void): (() => void) => {
+    this.listeners.add(listener);
+    return () => this.listeners.delete(listener);
+  };
+
+  readonly snapshot = (): Looking => this.looking;
+
+  /** Joins the room's channels and takes the keys that belong to no field. */
+  readonly open = (): (() => void) => {
+    const leave = this.session.open();
+    document.addEventListener("keydown", this.key);
+    if (!isTouchOnly() && document.activeElement?.tagName !== "INPUT") this.writer.focus();
+    return () => {
+      document.removeEventListener("keydown", this.key);
+      leave();
+    };
+  };
+
+  /** A ref callback: the list's scrolling belongs to the timeline. */
+  readonly attachList = (list: HTMLElement | null): (() => void) | undefined =>
+    list ? mountList(list, this.session.timeline, flushSync) : undefined;
+
+  activate(active: string): void {
+    if (this.looking.active !== active) this.set({ active });
+  }
+
+  boost(message: TimelineMessage, content: string): void {
+    void this.session.timeline.boost(message, content);
+  }
+
+  unboost(boost: Boost): void {
+    void this.session.timeline.unboost(boost);
+  }
+
+  edit(message: TimelineMessage): void {
+    const id = message.client_message_id;
+    this.set({ active: id, editing: { id, draft: null } });
+  }
+
+  /** The bubble shows the new text at once; what is refused comes back into the editor. */
+  save(message: TimelineMessage, html: string): void {
+    this.stopEditing(message);
+    this.session.timeline.edit(message, html).catch(() => {
+      this.set({ editing: { id: message.client_message_id, draft: html } });
+    });
+  }
+
+  remove(message: TimelineMessage): void {
+    this.stopEditing(message);
+    void this.session.timeline.remove(message);
+  }
+
+  stopEditing({ client_message_id: id }: TimelineMessage): void {
+    flushSync(() => this.set({ editing: null }));
+    if (isTouchOnly()) document.getElementById(`message_${id}`)?.focus({ preventScroll: true });
+    else this.writer.focus();
+  }
+
+  reply(message: TimelineMessage): void {
+    void this.writer.reply(message);
+  }
+
+  retry({ client_message_id: id }: TimelineMessage): void {
+    this.session.timeline.retry(id);
+  }
+
+  discard({ client_message_id: id }: TimelineMessage): void {
+    this.session.timeline.discard(id);
+    this.writer.focus();
+  }
+
+  private editLast(): void {
+    const last = this.session.timeline.lastOwn();
+    if (last) this.edit(last);
+  }
+
+  private readonly key = (event: globalThis.KeyboardEvent): void => {
+    if (event.key !== "ArrowUp" || event.target !== document.body) return;
+    event.preventDefault();
+    this.editLast();
+  };
+
+  private set(change: Partial<Looking>): void {
+    this.looking = { ...this.looking, ...change };
+    for (const tell of this.listeners) tell();
+  }
+}
+
+// --- The room ---------------------------------------------------------------------------------
+
+export function RoomScreen({ boot: { data } }: ScreenProps<"room">) {
+  const [view] = useState(() => new RoomView(data));
+  const room = useStore((state) => state.room) ?? data.room;
+  // The cable, and the document's keys, are outside React.
+  useEffect(() => view.open(), [view]);
+  return (
+    <Shell
+      label="Room"
+      nav={<RoomBar room={room} />}
+      footer={
+        <>
+          <StatusLine typing={view.session.typing} />
+          <Composer writer={view.writer} />
+        </>
+      }
+      sidebar={<Sidebar />}
+    >
+      <MessageArea view={view} room={room} />
+    </Shell>
+  );
+}
+
+function MessageArea({ view, room }: { view: RoomView; room: Room }) {
+  const { timeline } = view.session;
+  const { messages, jump, busy } = useSyncExternalStore(timeline.subscribe, timeline.state);
+  const empty = messages.length === 0 ? " message-area--empty" : "";
+  return (
+    <div className={`message-area${empty}`}>
+      {busy && (
+        <div className="messages__loading">
+          <Spinner />
+        </div>
+      )}
+      <MessageList view={view} room={room} messages={messages} busy={busy !== null} />
+      {jump && (
+        <Button
+          icon="arrow-down"
+          label="Jump to newest message"
+          className="btn--pulsing message-area__return-to-latest"
+          onClick={() => void timeline.jumpToNewest()}
+        />
+      )}
+      <DropOverlay writer={view.writer} />
+    </div>
+  );
+}
+
+interface ListProps {
+  view: RoomView;
+  room: Room;
+  messages: readonly TimelineMessage[];
+  busy: boolean;
+}
+
+function MessageList({ view, room, messages, busy }: ListProps) {
+  const { active, editing } = useSyncExternalStore(view.subscribe, view.snapshot);
+  const me = useStore((state) => state.me);
+  const newest = messages.at(-1)?.client_message_id;
+  const known = messages.some(({ client_message_id: id }) => id === active);
+  const current = known ? active : newest;
+  return (
+    <div
+      id={`messages_room_${room.id}`}
+      className="messages"
+      role="feed"
+      aria-label={`Messages in ${room.display_name}`}
+      aria-busy={busy}
+      ref={view.attachList}
+      onFocus={(event) => follow(event, view)}
+      onKeyDown={(event) => steer(event, view)}
+    >
+      {room.invitation && messages.length <= FIRST_PAGE && <WelcomeCard />}
+      {messages.map((message, index) => (
+        <Message
+          key={message.client_message_id}
+          message={message}
+          home={view}
+          Actions={Options}
+          active={message.client_message_id === current}
+          draft={editing?.id === message.client_message_id ? editing.draft : undefined}
+          {...formatting(message, messages[index - 1], me?.id)}
+        />
+      ))}
+    </div>
+  );
+}
+
+const messageOf = (target: EventTarget) => (target as Element).closest<HTMLElement>(".message");
+
+/** The message that has the focus, or holds it, is the active one. */
+function follow({ target }: FocusEvent, view: RoomView) {
+  const id = messageOf(target)?.dataset.clientMessageId;
+  if (id) view.activate(id);
+}
+
+/** The keys of a feed (ui.md 14.3): arrow keys stay with the browser, and scroll. */
+function steer(event: KeyboardEvent<HTMLElement>, view: RoomView) {
+  const { key, ctrlKey, target } = event;
+  const message = messageOf(target);
+  if (!message || target !== message) return;
+  if (key === "PageUp") void toPrevious(message, view);
+  else if (key === "PageDown") (message.nextElementSibling as HTMLElement | null)?.focus();
+  else if (key === "Home" && ctrlKey)
+    document.querySelector<HTMLElement>("#nav a, #nav button")?.focus();
+  else if (key === "End" && ctrlKey) view.writer.focus();
+  else if (key === "Enter") message.querySelector<HTMLElement>(".message__options-btn")?.click();
+  else return;
+  event.preventDefault();
+}
+
+async function toPrevious(message: HTMLElement, view: RoomView) {
+  const previous = () => {
+    const sibling = message.previousElementSibling;
+    return sibling?.matches(".message") ? (sibling as HTMLElement) : null;
+  };
+  if (!previous()) await view.session.timeline.loadBefore();
+  previous()?.focus();
+}
+
+// --- Options ----------------------------------------------------------------------------------
+
+const QUICK_BOOSTS = [
+  ["👍", "Thumbs up"],
+  ["👏", "Clapping"],
+  ["👋", "Waving hand"],
+  ["💪", "Muscle"],
+  ["❤️", "Red heart"],
+  ["😂", "Face with tears of joy"],
+  ["🎉", "Party popper"],
+  ["🔥", "Fire"],
+] as const;
+
+function Options({ tab, ...rest }: ActionsProps) {
+  const [open, setOpen] = useState<"pointer" | "keyboard" | null>(null);
+  const button = useRef<HTMLButtonElement>(null);
+
+  function close(refocus = false) {
+    setOpen(null);
+    if (refocus) button.current?.focus();
+  }
+
+  return (
+    <div className="message__actions">
+      <Button
+        ref={button}
+        icon="dots"
+        label="Message options"
+        className="btn--borderless txt-small message__options-btn"
+        aria-haspopup="menu"
+        aria-expanded={open !== null}
+        aria-disabled={rest.message.outgoing ? true : undefined}
+        tabIndex={tab}
+        onClick={(event) => {
+          if (rest.message.outgoing) return;
+          // A click that no pointer made came from Enter or Space.
+          setOpen(open ? null : event.detail === 0 ? "keyboard" : "pointer");
+        }}
+      />
+      {open && <Menu {...rest} anchor={button} byKeyboard={open === "keyboard"} onClose={close} />}
+    </div>
+  );
+}
+
+interface MenuProps extends Omit<ActionsProps, "tab"> {
+  anchor: RefObject<HTMLButtonElement | null>;
+  byKeyboard: boolean;
+  onClose: (refocus?: boolean) => void;
+}
+
+function Menu({ message, home, own, anchor, byKeyboard, onClose, onBoost }: MenuProps) {
+  const administrator = useStore(isAdministrator);
+  const andClose = (act: () => void, refocus = false) => ({
+    role: "menuitem",
+    tabIndex: -1,
+    onClick() {
+      onClose(refocus);
+      act();
+    },
+  });
+
+  return (
+    <Popover
+      anchor={anchor}
+      onClose={onClose}
+      className="message__actions-menu shadow"
+      role="menu"
+      aria-label="Message options"
+      onKeyDown={(event) => move(event, onClose)}
+    >
+      <div className="message__actions-grid quick-boosts" role="none">
+        {QUICK_BOOSTS.map(([content, name], index) => (
+          <button
+            key={name}
+            type="button"
+            className="btn message__action-btn"
+            title={name}
+            // biome-ignore lint/a11y/noAutofocus: a menu opened by a key takes the focus.
+            autoFocus={byKeyboard && index === 0}
+            {...andClose(() => home.boost(message, content), byKeyboard)}
+          >
+            <span className="boost-character" aria-hidden="true">
+              {content}
+            </span>
+            <span className="for-screen-reader">{name}</span>
+          </button>
+        ))}
+        <MenuButton icon="boost" label="New boost" {...andClose(onBoost)} />
+      </div>
+      <div className="message__actions-grid" role="none">
+        <MenuButton icon="reply" label="Reply" {...andClose(() => home.reply(message))} />
+        <CopyLink path={message.path} onDone={() => onClose(byKeyboard)} />
+        {(own || administrator) && (
+          <MenuButton
+            icon="pencil"
+            label="Edit"
+            {...andClose(() => flushSync(() => home.edit(message)))}
+          />
+        )}
+      </div>
+    </Popover>
+  );
+}
+
+function MenuButton({ label, ...rest }: ComponentProps<typeof Button> & { label: string }) {
+  return <Button className="message__action-btn" label={label} title={label} {...rest} />;
+}
+
+function CopyLink({ path, onDone }: { path: string; onDone: () => void }) {
+  const [copied, setCopied] = useState(false);
+
+  async function copy() {
+    if (copied || !(await copyText(location.origin + path))) return;
+    setCopied(true);
+    announce("Copied");
+    setTimeout(onDone, COPIED_FOR);
+  }
+
+  return (
+    <MenuButton
+      icon={copied ? "check" : "link"}
+      label="Copy link"
+      role="menuitem"
+      tabIndex={-1}
+      data-copied={copied || undefined}
+      onClick={copy}
+    />
+  );
+}
+
+const COLUMNS = 3;
+
+/** Arrow keys go round: along all items, or up and down one column. */
+function move(event: KeyboardEvent<HTMLElement>, close: (refocus?: boolean) => void) {
+  if (event.key === "Tab") return close(true);
+  const items = [...event.currentTarget.querySelectorAll<HTMLElement>("[role=menuitem]")];
+  const at = items.indexOf(document.activeElement as HTMLElement);
+  const column = items.filter((_, index) => index % COLUMNS === at % COLUMNS);
+  const row = column.indexOf(items[at] as HTMLElement);
+  const goals: Record<string, HTMLElement | undefined> = {
+    ArrowRight: items[at + 1] ?? items[0],
+    ArrowLeft: items.at(at - 1),
+    ArrowDown: column[row + 1] ?? column[0] ?? items[0],
+    ArrowUp: column.at(row - 1) ?? items[0],
+    Home: items[0],
+    End: items.at(-1),
+  };
+  const goal = goals[event.key];
+  if (!goal) return;
+  event.preventDefault();
+  event.stopPropagation();
+  goal.focus();
+}
+
+// --- Before anybody said anything -------------------------------------------------------------
+
+function WelcomeCard() {
+  const account = useStore((state) => state.account) as Account;
+  return (
+    <article id="system_welcome" className="welcome" aria-labelledby="welcome_title">
+      <span className="account-logo">
+        <img src={account.logo_url} alt="" width={63} height={63} />
+      </span>
+      <Translate words="invite_message" />
+      <h2 id="welcome_title">Welcome to Campfire</h2>
+      <p>Share the link below and others can join the conversation.</p>
+      <LinkField icon="person-add" label="Join link" value={account.join_url} />
+      <ShareTrio
+        url={account.join_url}
+        title="Join us on Campfire"
+        text="Follow this link and start chatting."
+      />
+    </article>
+  );
+}
+
+/** Signed in, and in no room at all. */
+export function WelcomeScreen() {
+  return (
+    <Shell title="No rooms yet" sidebar={<Sidebar />}>
+      <div className="message-area message-area--empty">
+        <Icon name="messages-empty" />
+      </div>
+    </Shell>
+  );
+}

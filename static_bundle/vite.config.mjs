@@ -1,0 +1,74 @@
+import { readdirSync, readFileSync } from "node:fs";
+import react from "@vitejs/plugin-react";
+import { defineConfig } from "vite";
+
+/**
+ * A chunk each: the sanitizer, which comes in parallel with the entry, and what is fetched on
+ * demand. Everything else is the entry.
+ */
+const CHUNKS = [
+  { name: "sanitizer", test: /rolldown[\\/]runtime|node_modules[\\/]dompurify/ },
+  {
+    name: "screens",
+    test: /src[\\/](screens[\\/](account|auth|people|rooms)|pictures[\\/]lanyard)/,
+  },
+  { name: "trix", test: /node_modules[\\/]trix[\\/].*\.js$/ },
+  { name: "highlight", test: /node_modules[\\/]highlight\.js/ },
+];
+
+const PICTURES = new URL("src/pictures/", import.meta.url);
+/** Drawings that the client imports itself. */
+const IMPORTED = ["mark.svg", "lanyard.svg"];
+
+/** The logo goes to the top, the pictures of sounds below sounds/: the server knows them by name. */
+const pictures = {
+  name: "pictures",
+  generateBundle() {
+    for (const name of readdirSync(PICTURES)) {
+      const isLogo = /^logo(-\d+\.png|\.svg)$/.test(name);
+      const isSound = name.endsWith(".svg") && !isLogo && !IMPORTED.includes(name);
+      if (!isLogo && !isSound) continue;
+      const fileName = isLogo ? name : `sounds/${name}`;
+      this.emitFile({ type: "asset", fileName, source: readFileSync(new URL(name, PICTURES)) });
+    }
+  },
+};
+
+const packageOf = (name) => new URL(`node_modules/${name}`, import.meta.url).pathname;
+
+export default defineConfig({
+  // The server puts the whole build below one digest, so that chunks find each other there.
+  base: "./",
+  plugins: [react(), pictures],
+  publicDir: false,
+  build: {
+    outDir: "dist-plain",
+    emptyOutDir: true,
+    target: ["chrome120", "firefox121", "safari17.2"],
+    cssCodeSplit: false,
+    modulePreload: { polyfill: false },
+    assetsInlineLimit: 0,
+    chunkSizeWarningLimit: 700,
+    rolldownOptions: {
+      input: { app: "src/main.tsx", service_worker: "src/service-worker.ts" },
+      output: {
+        entryFileNames: "[name].js",
+        chunkFileNames: "[name].js",
+        assetFileNames: ({ names }) => (names[0]?.endsWith(".css") ? "app.css" : "[name][extname]"),
+        codeSplitting: { groups: CHUNKS, includeDependenciesRecursively: false },
+      },
+    },
+  },
+  test: {
+    environment: "jsdom",
+    include: ["../tests/*.test.ts"],
+    environmentOptions: { jsdom: { url: "http://campfire.test/rooms/1" } },
+  },
+  resolve: {
+    // The tests lie outside this folder, where its packages cannot be found by themselves.
+    alias: Object.fromEntries(
+      ["vitest", "@rails/actioncable"].map((name) => [name, packageOf(name)]),
+    ),
+  },
+  server: { fs: { allow: [".."] } },
+});
