@@ -8,6 +8,7 @@
 #
 # Everything it makes on the way lies in .build/, which may be deleted at any time.
 set -euo pipefail
+shopt -s inherit_errexit
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
 # One file serves these Pythons: the compiled modules of each carry its version in their names
@@ -59,7 +60,7 @@ pack() {
   [ -f static_bundle/dist/manifest.json ] \
     || die "static_bundle/dist is missing; ./build_zipapp.sh client builds it."
   local packages tools
-  tools=$(fetch_tools)
+  tools=$PWD/$(fetch_tools)
   packages=$(fetch_packages "$tools")
   SOURCE_DATE_EPOCH=$(last_change)
   export SOURCE_DATE_EPOCH
@@ -122,9 +123,9 @@ fetch_packages() {
   if [ ! -d "$folder" ]; then
     for version in "${PYTHONS[@]}"; do
       say "Fetching the packages for Python $version"
-      PYTHONPATH=$tools pip_install --no-compile --no-build-isolation --no-binary="$FROM_SOURCE" \
-        --implementation cp --python-version "$version" "${PLATFORMS[@]/#/--platform=}" \
-        --target "$WORK/$version" -r requirements.lock
+      PYTHONPATH=$tools pip_install --no-compile --no-binary="$FROM_SOURCE" --use-pep517 \
+        --no-build-isolation --implementation cp --python-version "$version" \
+        "${PLATFORMS[@]/#/--platform=}" --target "$WORK/$version" -r requirements.lock
     done
     for version in "${PYTHONS[@]:1}"; do
       (cd "$WORK/$version" && find . -name '*.so' -exec cp --parents {} "../${PYTHONS[0]}/" \;)

@@ -5080,6 +5080,15 @@ class Change:
     bio: str | None
 
 
+_UNBANNABLE: Final = tuple(
+    map(
+        ipaddress.ip_network,
+        ("127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16",
+         "::1/128", "fc00::/7", "fe80::/10"),
+    )
+)  # fmt: skip
+
+
 def can_ban(actor: User, user: User) -> bool:
     """Whether an administrator may ban this person."""
     is_somebody_else = actor.is_administrator and actor.id != user.id
@@ -5092,7 +5101,7 @@ def _is_bannable_address(address: str) -> bool:
         ip = ipaddress.ip_address(address)
     except ValueError:
         return False
-    return not (ip.is_loopback or ip.is_private or ip.is_link_local)
+    return not any(ip in network for network in _UNBANNABLE)
 
 
 def profile_of(tx: ReadTx, actor: User, user_id: UserId, signer: Signer, at: Timestamp) -> Profile:
@@ -7322,7 +7331,8 @@ def caller_of(request: web.Request) -> Caller:
     peer, scheme, host = request.remote or "", request.scheme, request.host
     ip = peer
     if _is_trusted(peer, config):
-        ip = _client_ip(peer, request.headers.get("X-Forwarded-For", ""), config)
+        hops = ",".join(request.headers.getall("X-Forwarded-For", ()))  # each proxy may add a line
+        ip = _client_ip(peer, hops, config)
         scheme = request.headers.get("X-Forwarded-Proto", scheme).split(",")[0].strip()
         host = request.headers.get("X-Forwarded-Host", host).split(",")[0].strip()
     scheme = "https" if scheme.lower() in ("https", "wss") else "http"
@@ -7780,9 +7790,20 @@ def _edit_room(look: Look, found: Mapping[str, str]) -> Page | Redirect:
     return Page("room_edit", look.shapes.members(members, look.viewer.user), params)
 
 
+def _account_json(look: Look) -> Json | None:
+    account = account_of(look.tx)
+    if account is None:
+        return None
+    if look.visit.viewer is None:
+        return {"name": account.name, "logo_url": logo_url(account)}
+    may = may_create_rooms(look.tx, look.visit.viewer.user)
+    return look.shapes.account(account, look.visit.base_url, can_create_rooms=may)
+
+
 def _account_page(look: Look, _: Mapping[str, str]) -> Page | Redirect:
     found = account_users(look.tx, 1, USERS_SIZE, with_banned=look.viewer.user.is_administrator)
-    return Page("account_edit", users_page(look.shapes, found, 1, look.viewer.user))
+    people = users_page(look.shapes, found, 1, look.viewer.user)
+    return Page("account_edit", {"account": _account_json(look), **people})
 
 
 def _styles_page(look: Look, _: Mapping[str, str]) -> Page | Redirect:
@@ -7924,16 +7945,6 @@ def _open(look: Look) -> Page | Redirect:
         query = f"?{urlencode(look.visit.query)}" if look.visit.query else ""
         return Redirect("/session/new", return_to=look.visit.path + query)
     return screen(look, given)
-
-
-def _account_json(look: Look) -> Json | None:
-    account = account_of(look.tx)
-    if account is None:
-        return None
-    if look.visit.viewer is None:
-        return {"name": account.name, "logo_url": logo_url(account)}
-    may = may_create_rooms(look.tx, look.visit.viewer.user)
-    return look.shapes.account(account, look.visit.base_url, can_create_rooms=may)
 
 
 def _help_json(look: Look, page: Page) -> Json | None:
@@ -8497,9 +8508,10 @@ async def test_device(request: web.Request, viewer: Viewer) -> web.Response:
     return answer({"delivered": True})
 
 
-async def show_avatar(request: web.Request, viewer: Viewer) -> web.Response:
-    """Somebody's picture."""
-    del viewer
+async def show_avatar(request: web.Request, viewer: Viewer | None) -> web.Response:
+    """Somebody's picture; as for pages, strangers are sent to sign in."""
+    if viewer is None:
+        return web.Response(status=302, headers={"Location": "/session/new"})
     campfire = request.app[CAMPFIRE]
     user_id = campfire.signer.user_id_in_avatar_token(request.match_info["avatar_token"])
     if user_id is None:
@@ -9296,7 +9308,7 @@ ROUTES: Final = (
     signed_in("DELETE", "/api/searches/clear", clear_searches),
     signed_in("GET", "/api/sounds", list_sounds),
     signed_in("POST", "/api/unfurl_link", refuse_unfurling),
-    signed_in("GET", "/users/{avatar_token}/avatar", show_avatar),
+    public("GET", "/users/{avatar_token}/avatar", show_avatar),
     administrators("GET", "/api/account/bots", list_bots),
     administrators("POST", "/api/account/bots", create_bot),
     administrators("GET", "/api/account/bots/{bot_id}", show_bot),
@@ -9429,6 +9441,17 @@ def _request_id(request: web.Request) -> str:
     return given if re.fullmatch(r"[A-Za-z0-9-]{1,255}", given) else str(uuid.uuid4())
 
 
+async def _unrouted_answer(request: web.Request, error: CampfireError) -> web.StreamResponse:
+    """An address that leads nowhere: to a browser, a whole page that says so."""
+    is_page = request.method in ("GET", "HEAD") and not request.path.startswith(("/api/", "/cable"))
+    if not is_page or not isinstance(error, NotFound):
+        return error_answer(request, error)
+    try:
+        return await show_page(request, await arrive(request))
+    except CampfireError as refusal:
+        return error_answer(request, refusal)
+
+
 @web.middleware
 async def answer_errors(request: web.Request, handler: Guarded) -> web.StreamResponse:
     """The answer, whatever happens: a refusal in words, a bug as "Something went wrong."."""
@@ -9443,7 +9466,7 @@ async def answer_errors(request: web.Request, handler: Guarded) -> web.StreamRes
     except CampfireError as error:
         response = error_answer(request, error)
     except web.HTTPException as error:
-        response = error_answer(request, _router_error(error))
+        response = await _unrouted_answer(request, _router_error(error))
     except Exception:
         fields = {"request_id": request[REQUEST_ID], "path": masked_path(request.path)}
         LOG.exception("request_failed", extra={"fields": fields})

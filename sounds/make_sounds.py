@@ -91,9 +91,9 @@ dadgummit 120 3.6 0 .6 gm kit ( hat:.09 )x9 ( hat:.05 )x16 ( hat!:.035 )x12;
     2.3 .35 tone saw .3 82!:.6 82!:.5 82!:1 | wah 300 2500 .7 4.5;
     4.6 .7 tone noise .12 2500~-12!:.8; 4.9 .5 tone sine .05 250~16:.1 -:.1 350~14:.1
 dangerzone 144 4.6 0 .8 gm synthbass ( e2:.5 )x8 ( g2:.5 )x4 ( a2:.5 )x3 e2:1;
-    0 .8 gm distorted e3+b3!:3 d3+a3:1 g3+d4!:2 a3+e4:1.5 e3+b3+e4!:2; 0 .9 gm kit ( kick:1
+    0 .5 gm distorted e3+b3!:3 d3+a3:1 g3+d4!:2 a3+e4:1.5 e3+b3+e4!:2; 0 .9 gm kit ( kick:1
     snare!:1 )x3 kick:.5 low:.25 low:.25 snare!:.5 floor!:.5 crash+kick:2; 4 .8 say rms 120 1 danger
-    = e4+b4+e3:2 | overdrive 10 | reverb 50; 0 .7 tone noise 0 300~30!:3 2600~-24:5 | pan -1 1
+    = e4+b4+e3:2 | overdrive 10 | reverb 50; 0 .5 tone noise 0 300~30!:3 2600~-24:5 | pan -1 1
 danielsan 100 5 0 .9 gm koto d4:.25 e4:.25 f4:.25 a4:.25 bb4:.25 d5:.25 e5:.25 a5!:1;
     1.5 .8 gm shaku bb4<2:.5 a4%:1.5; 0 .6 gm taiko d3!:1.5 d3!:.5 d3!:1;
     3 .25 tone sine 0 900~17:1.2 | pan -.6 .3; 4.3 1 tone noise .35 90!:2; 4.3
@@ -118,16 +118,16 @@ gogogo 132 3.6 0 .6 tone square 0 2350:.5 2350:.15 -:.1 2350!:.7 | tremolo 38 70
     1.6 .8 gm kit ( snare!:.25 snare:.25 snare+kick:.25 snare:.25 )x4 crash+kick!:1;
     0 .35 tone noise 0 110!:7 | tremolo 11 100
 greatjob 120 4 0 .8 tone pulse 0 g4:.25 g4:.25 c5:.5 e5%:1 | wah 900 1700 1 8 | lowpass 4500;
-    2 1 say rms 130 .95 great job! | echo .9 .8 130 .35; 2 .5 gm tuba c3:.5 g2:.5 c3:.5;
-    2.4 .5 gm kit ( clap:.2 )x16 | crowd 14 .3 | fade q .2 | reverse | fade q 1 | reverse
+    2 1 say rms 130 .95 great job! | echo .9 .8 130 .35; 2 .35 gm tuba c3:.5 g2:.5 c3:.5;
+    2.8 .4 gm kit ( clap:.2 )x16 | crowd 14 .3 | fade q .2 | reverse | fade q 1 | reverse
 greyjoy 60 4.2 0 1 gm horns e3<5!:.25 e3%!:1.1 e3~-1:.3 f3~-9!:.5; 0 1 gm tuba e2<5!:1.3 f2~3:.25
     d2~-10!:.6; 0 .8 gm trumpet -:1 bb4~2!:.15 g#4~-3!:.2 c5~-14!:.8 | wah 700 1400 1 7; 2.7
     .7 tone noise .06 200!:.3; 2.9 .6 tone saw 0 70~-3:.3 | tremolo 26 90 | lowpass 700; | reverb 60
 guarantee 84 4 0 .35 gm vibes c4+e4+g4+b4+d5:3; 0 .45 gm upright c2:1.5 g2:.5 c2:2;
     0 .3 gm kit ride:1 ride:.66 ride:.34 ride:1; .4 1 say rms 70 .8 I guarantee it. | bass 6;
     3.6 .8 tone bell .5 c7!:.07 g7!:.4; 3.4 .5 gm kit hat+snare:.1 hat!:.1 open!:.4
-heygirl 72 4.6 0 .4 gm rhodes db4+f4+ab4+c5+eb5:2 c4+eb4+gb4+bb4:1.5;
-    0 .6 gm muted ( f4+ab4:.25 -:.25 ab4+c5:.13 ab4+c5:.12 -:.25 )x4 | wah 400 2400 .9 1.2;
+heygirl 72 4.6 0 .22 gm rhodes db4+f4+ab4+c5+eb5:2 c4+eb4+gb4+bb4:1.5;
+    0 .35 gm muted ( f4+ab4:.25 -:.25 ab4+c5:.13 ab4+c5:.12 -:.25 )x4 | wah 400 2400 .9 1.2;
     0 .5 gm bass db2<2:1.5 ab2:.5 c2<2:1.5; 1 1 say rms 78 .7 hey, girl. | bass 6 | reverb 30;
     3 .5 gm celesta ab5:.08 c6:.08 eb6:.08 f6:.08 ab6:.08 c7:.08 eb7:.5
 honk 60 1.6 0 1 tone pulse 0 300~4<7!:.2 290~-5!:.12 -:.16 320~4<7!:.22 310~-7!:.25
@@ -149,7 +149,7 @@ letitgo 84 5.6 0 .5 tone noise 0 500~9%:3 1000~-12:5 | pan -.9 .9;
 live 138 4.4 0 .5 gm kit ( rim:.125 wood:.125 )x14; 0 .8 gm brass e4+a4+c#5!:.5
     e4+a4:.25 e4+a4:.25 f#4+b4+d#5!:.5 g#4+c#5+e5!:1; 0 .7 gm timpani a2!:1 a2:.5 b2!:.5 c#3!:1;
     3 1 say rms 150 1 We are doing it | overdrive 4; 6 1 say rms 175 .8 live!
-    | overdrive 20 | bend .1,200,.3; 6 .9 gm kit crash+floor!:2; 6 .6 gm brass a3+e4+a4+c#5!:1
+    | overdrive 20 | bend .1,200,.3; 6.7 .7 gm kit crash+floor!:2; 6.7 .4 gm brass a3+e4+a4+c#5!:.8
 loggins 108 5 0 .6 gm rhodes d4+f#4+a4+c#5:1.5 e4+g4+b4:.5 c#4+e4+g4+b4:1.5 d4+f#4+a4:3;
     0 .7 gm bass d2:1.5 e2:.5 a1:1.5 d2:.5 d2:1; 0 .8 gm kit ( kick:.5 hat:.5 snare+clap!:.5
     hat:.5 )x2 kick:.5 high!:.25 mid:.25 low!:.25 floor!:.25 crash!:1; 0 .9 gm overdriven
@@ -192,7 +192,7 @@ secret 120 3.8 0 .8 gm harp c4:.08 e4:.08 f#4:.08 b4:.08 c5:.08 e5:.08 f#5:.08 b
     1 1 gm celesta f#5:.25 a5:.25 c#6:.25 g#5:.25 b5:.25 e6:.25 d#6!:1.5;
     1 .6 tone square .12 f#4:.25 a4:.25 c#5:.25 g#4:.25 b4:.25 e5:.25 d#5:1;
     2.6 .7 gm strings b3+d#4+f#4+b4:1.8; 2.6 .4 gm crystal b6:.1 d#7:.1 f#7:.5; | reverb 50
-sexyback 116 4.2 0 1 tone saw 0 ( g1!:.38 -:.12 g1:.12 -:.13 bb1:.25 c2~-2:.5 -:.25 g1:.25 )x4
+sexyback 116 4.2 0 .7 tone saw 0 ( g1!:.38 -:.12 g1:.12 -:.13 bb1:.25 c2~-2:.5 -:.25 g1:.25 )x4
     | overdrive 16 | wah 200 1400 1.1 .97; 0 .9 gm
     kit ( kick:.5 hat:.5 snare+clap!:.5 hat:.25 kick:.25 )x4; 2 .8 say rms 100 1 yup. | overdrive 18
     | highpass 600 | pad 0 2 | trim 0 2.07 | repeat 1; 3.2 .6 say slt 200 1 ha = c5~-6:.35
@@ -225,9 +225,9 @@ what 60 3 0 .9 tone noise 0 700~20!:.14 2600~-22!:.2 900~14!:.12 | overdrive 10;
     0 .6 gm kit push!:.14 pull!:.2 push!:.12; .8 1 say rms 130 .8 what = g3~3!:.45 bb3~12%!:.65;
     1.9 .6 gm pizzicato eb4+a4!:.2; 1.9 .3 tone bell .1 1800:.2
 whoomp 112 4 0 1 tone sine .5 75~-9!:1; 0 1 say rms 95 .9 whoomp! | speed .8 | overdrive 12
-    | bass 5; 2 .8 say rms 150 1 hey! | pad 0 1 | trim 0 .5357 | repeat 3 | crowd 8 .03;
-    2 .8 gm kit ( kick+clap!:.5 clap:.25 clap:.25 )x4 crash+kick!:1;
-    0 .5 gm hit c3+c4!:.5; 2 .6 gm synthbass c2:.5 c2:.25 eb2:.25 c2:.5 f2:.25 gb2:.25 c2:1 bb1:1
+    | bass 5; 2 1 say rms 150 1 hey! | pad 0 1 | trim 0 .5357 | repeat 3 | crowd 8 .03;
+    2 .6 gm kit ( kick+clap!:.5 clap:.25 clap:.25 )x4 crash+kick!:1;
+    0 .25 gm hit c3+c4!:.5; 2 .6 gm synthbass c2:.5 c2:.25 eb2:.25 c2:.5 f2:.25 gb2:.25 c2:1 bb1:1
 wups 60 2.2 0 .8 tone sine 0 1900~-24%:.75; .75 1 tone sine .12 160~9!:.06 220~-12:.2;
     .8 .7 tone noise .05 600!:.2; 1.1 1 say slt 300 1.1 wups! | speed 1.12
 yay 60 3.2 0 1 say slt 260 .8 yay! = e5~2!:.4 f#5~-5:.9 | crowd 16 .25;

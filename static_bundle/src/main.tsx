@@ -26,7 +26,7 @@ import "./styles/signup.css";
 import "./styles/spinner.css";
 import "trix/dist/trix.css";
 import "./styles/utilities.css";
-import { type ComponentType, useEffect } from "react";
+import { type ComponentType, useInsertionEffect } from "react";
 import { flushSync } from "react-dom";
 import { createRoot } from "react-dom/client";
 import { Regions } from "./components/shell";
@@ -146,8 +146,9 @@ function App({ screen: Screen, boot, visits }: AppProps) {
   const { title, body = "" } = pageOf(boot.page);
   const words = useStore((state) => title(state, boot.data));
   const administers = useStore((state) => state.me?.role === "administrator");
-  // The document around the root is outside React.
-  useEffect(() => {
+  // The document around the root is outside React; its classes decide the layout, so they are set
+  // before any part of the screen measures itself.
+  useInsertionEffect(() => {
     document.title = words;
     document.body.className = `${body}${administers ? " admin" : ""}`.trim();
   }, [words, body, administers]);
@@ -163,6 +164,8 @@ function App({ screen: Screen, boot, visits }: AppProps) {
 
 const LOADING_AFTER = 300;
 const PREFETCH_AFTER = 100;
+/** When the screens that are not in the entry are fetched, wanted or not. */
+const SCREENS_AFTER = 2000;
 const PAGE_PATHS =
   /^\/(?:$|first_run|session|join|rooms|messages|searches|account\/(?!logo)|users\/(?![^/]+\/avatar))/;
 
@@ -186,8 +189,13 @@ async function go(path: string, how: { replace?: boolean; back?: boolean } = {})
   );
   try {
     const [boot, address] = await bootAt(path);
-    const screen = await screenFor(boot.page);
+    const screen = await screenFor(boot.page).catch(() => null);
     if (visit !== visits) return;
+    if (!screen) {
+      // The chunk of an older build is gone with it: the document brings the new one.
+      location.assign(address);
+      return;
+    }
     if (!how.back || address !== path) remember(address, how.replace === true || how.back === true);
     await show(screen, boot, address);
   } catch (error) {
@@ -241,7 +249,9 @@ function render(screen: Screen<PageName>, boot: Boot, path: string): void {
     apply({ type: "booted", boot, path });
     root.render(<App screen={screen} boot={boot} visits={visits} />);
   });
-  if (boot.page === "room") device.setCookie("last_room", String(getState().room?.id));
+  const { room } = getState();
+  // Cookies are written to another process, which the first paint need not wait for.
+  if (room) setTimeout(() => device.setCookie("last_room", String(room.id)));
   if (boot.current_user) connect();
   else disconnect();
 }
@@ -353,6 +363,7 @@ async function start(): Promise<void> {
   const whole = await filled(boot);
   render(await screenFor(whole.page), whole, path);
   device.startServiceWorker();
+  setTimeout(() => void rooms().catch(() => undefined), SCREENS_AFTER);
 }
 
 void start();

@@ -8,11 +8,12 @@ import { confirmed, drafts, isTouchOnly } from "../lib/browser";
 import type { RoomSession } from "../lib/cable";
 import type { TimelineMessage } from "../lib/messages";
 import { announce, flash, getState, isReduced, useStore } from "../lib/store";
-import { isBlank, replyQuote } from "../lib/text";
+import { replyQuote } from "../lib/text";
 import { SuggestionList, Suggestions } from "./autocomplete";
 import { Editor, editable } from "./editor";
 import { Button, ComingNotice, Icon, LinkButton, Spinner } from "./ui";
 
+const FILES_LATER = "File sharing available in v2.0";
 const DRAFT_DELAY = 500;
 const TYPING_SAID_EVERY = 10_000;
 
@@ -59,7 +60,7 @@ export class Writer {
       {
         onChange: () => this.changed(),
         onKey: (event) => this.key(event),
-        onFiles: () => this.showNotice(true),
+        onFiles: () => this.refuseFiles(),
       },
     );
     this.editor = editor;
@@ -75,7 +76,7 @@ export class Writer {
 
   readonly send = (): void => {
     const { editor } = this;
-    if (!editor || isBlank(editor.html)) return;
+    if (!editor || editor.isEmpty) return;
     if (isReduced(getState())) {
       announce(connectionWords(getState()));
       return;
@@ -98,12 +99,17 @@ export class Writer {
   readonly focus = (): void => this.editor?.focus();
 
   /** Quotes a message before whatever is already written. */
-  async reply(message: TimelineMessage): Promise<void> {
-    await this.editor?.prepend(replyQuote(message), "Format reply");
+  reply(message: TimelineMessage): void {
+    this.editor?.prepend(replyQuote(message), "Format reply");
   }
 
   showNotice(notice: boolean): void {
     this.set({ notice });
+  }
+
+  refuseFiles(): void {
+    this.showNotice(true);
+    announce(FILES_LATER);
   }
 
   private setRich(rich: boolean): void {
@@ -114,7 +120,7 @@ export class Writer {
   private changed(): void {
     const { editor } = this;
     if (!editor) return;
-    this.session.typing.changed(!isBlank(editor.html));
+    this.session.typing.changed(!editor.isEmpty);
     clearTimeout(this.draftTimer);
     this.draftTimer = window.setTimeout(this.saveDraft, DRAFT_DELAY);
   }
@@ -123,7 +129,7 @@ export class Writer {
     const { editor } = this;
     clearTimeout(this.draftTimer);
     if (!editor) return;
-    if (isBlank(editor.html)) drafts.drop(this.room_id);
+    if (editor.isEmpty) drafts.drop(this.room_id);
     else drafts.save(this.room_id, editor.html);
   };
 
@@ -238,11 +244,7 @@ function PaperClip({ writer, disabled }: { writer: Writer; disabled: boolean }) 
         onClick={() => writer.showNotice(!notice)}
       />
       {notice && (
-        <ComingNotice
-          anchor={clip}
-          heading="File sharing available in v2.0"
-          onClose={() => writer.showNotice(false)}
-        >
+        <ComingNotice anchor={clip} heading={FILES_LATER} onClose={() => writer.showNotice(false)}>
           Text, links, code and sounds all work today.
         </ComingNotice>
       )}
@@ -305,12 +307,12 @@ function TypingSaid({ names }: { names: readonly string[] }) {
 export function DropOverlay({ writer }: { writer: Writer }) {
   const [over, setOver] = useState(false);
   // Drags come from outside the page and are only to be heard on the window.
-  useEffect(() => followDrags(setOver, () => writer.showNotice(true)), [writer]);
+  useEffect(() => followDrags(setOver, () => writer.refuseFiles()), [writer]);
   if (!over) return null;
   return (
     <div className="dropzone" aria-hidden="true">
       <Icon name="attachment" size="3rem" />
-      <strong className="txt-large">File sharing available in v2.0</strong>
+      <strong className="txt-large">{FILES_LATER}</strong>
       <span>Nothing is uploaded if you let go here.</span>
     </div>
   );
@@ -391,7 +393,7 @@ class Editing {
     const editor = new Editor(
       host,
       { ...options, toolbar: "above" },
-      { onChange: () => undefined, onKey: this.key, onFiles: () => editor.shake() },
+      { onChange: () => undefined, onKey: this.key, onFiles: () => announce(FILES_LATER) },
     );
     this.editor = editor;
     editor.focusEnd();
@@ -404,13 +406,14 @@ class Editing {
   };
 
   readonly save = (): void => {
-    const html = this.editor?.html ?? "";
-    if (isBlank(html)) {
-      this.editor?.shake();
+    const { editor } = this;
+    if (!editor) return;
+    if (editor.isEmpty) {
+      editor.shake();
       announce("A message can't be empty. Delete it instead?", "assertive");
       return;
     }
-    this.home.save(this.message, html);
+    this.home.save(this.message, editor.html);
   };
 
   readonly remove = (): void => {

@@ -178,10 +178,15 @@ export class Editor {
   }
 
   /** Puts `html` before what is written, as one step that undo takes back. */
-  async prepend(html: string, undoName: string): Promise<void> {
-    await loadTrix();
+  prepend(html: string, undoName: string): void {
     const editor = this.trix?.editor;
-    if (!editor) return;
+    if (!editor) {
+      loadTrix().then(
+        () => this.gone || this.prepend(html, undoName),
+        () => undefined,
+      );
+      return;
+    }
     editor.recordUndoEntry(undoName);
     editor.composition.replaceHTML(html + this.html);
     this.focusEnd();
@@ -289,7 +294,8 @@ export class Editor {
   }
 
   private readonly keyed = (event: KeyboardEvent): void => {
-    if (!this.owns(event.target) || event.isComposing) return;
+    // In Safari the Enter that ends a composition comes after it, with this code.
+    if (!this.owns(event.target) || event.isComposing || event.keyCode === 229) return;
     if (this.suggestions.takes(event)) event.stopImmediatePropagation();
     else this.events.onKey(event);
   };

@@ -44,7 +44,7 @@ interface MessageProps extends Formatting {
   found?: { room_name: string; highlight_html: string } | undefined;
 }
 
-/** Memoised: a room shows up to 320 of these, and news concern one or two (ui.md 15). */
+/** Memoised: a room shows up to 320 of these, and news concern one or two. */
 export const Message = memo(function Message(props: MessageProps) {
   const { message, home, Actions, active, own, found, firstOfDay, draft } = props;
   const [boosting, setBoosting] = useState(false);
@@ -142,10 +142,12 @@ interface MetaProps {
 
 function Meta({ message, found, tab, children }: MetaProps) {
   const { client_message_id: id, creator, outgoing, path } = message;
+  // In a room the days are the headings above.
+  const Heading = found ? "h2" : "h3";
   const time = <Time at={message.timestamp} className="message__timestamp" />;
   return (
     <div className="message__meta">
-      <h3 className="message__heading">
+      <Heading className="message__heading">
         <span className="message__author" id={`author_${id}`} title={creator.title}>
           <strong>{creator.name}</strong>
         </span>{" "}
@@ -165,7 +167,7 @@ function Meta({ message, found, tab, children }: MetaProps) {
             </a>
           </span>
         )}
-      </h3>
+      </Heading>
       {outgoing && outgoing.state !== "pending" && (
         <span className="message__status txt-small" data-state={outgoing.state}>
           {outgoing.state === "failed" ? <Icon name="cancel" size={20} /> : <Spinner label="" />}
@@ -251,7 +253,7 @@ function SoundPicture({ name, image }: { name: string; image: NonNullable<Sound[
 
 // --- What v2.0 will fill ----------------------------------------------------------------------
 
-/** A message brought over without its file says so in these words (server.md 32.4). */
+/** A message brought over without its file says so in these words. */
 const FILE_LEFT_BEHIND = /^📎 (.+) — File attachments are coming in v2\.0$/;
 
 function fileName({ plain_text, content_type }: TimelineMessage): string | null {

@@ -183,20 +183,14 @@ function usePush() {
 
   // What the browser allows is known only to the browser.
   useEffect(() => {
-    let here = true;
-    device.pushState().then((state) => here && setPush((old) => ({ ...old, state })));
-    return () => {
-      here = false;
-    };
+    device.pushState().then((state) => setPush((old) => ({ ...old, state })));
   }, []);
 
   async function ask() {
     device.markFirstVisitSeen();
-    setPush((old) => ({ ...old, pulsing: false }));
-    if (push.state === "impossible" || push.state === "denied") {
-      setPush((old) => ({ ...old, help: true }));
-      return;
-    }
+    const blocked = push.state === "impossible" || push.state === "denied";
+    setPush((old) => ({ ...old, pulsing: false, help: blocked }));
+    if (blocked) return;
     const answer = await device.enablePush(getState().vapid_public_key);
     if (answer === "failed") flash("alert", "Notifications could not be turned on.");
     const state = await device.pushState();
@@ -215,7 +209,6 @@ function NotificationsHelp({ onClose }: { onClose: () => void }) {
   const inBrowser = system === "ios" ? null : stepsFor(help.browser, browser, system);
   const inSystem = stepsFor(help.system, system, system);
   const desktop = system !== "android" && system !== "ios" && browser !== "safari";
-  const alone = !inBrowser && !device.isStandalone();
   return (
     <Dialog className="dialog notifications-help" aria-labelledby="help-title" onClose={onClose}>
       <div className="txt-align-center">
@@ -225,20 +218,27 @@ function NotificationsHelp({ onClose }: { onClose: () => void }) {
         <h1 id="help-title">Notifications are blocked</h1>
       </div>
       <Button icon="remove" label="Close" className="dialog__close" onClick={onClose} />
-      {inBrowser && (
-        <Disclosure icon="web" title={`In ${help.browsers[browser]}`} open={device.isStandalone()}>
-          <StepList steps={inBrowser} />
-          {desktop && <StepList steps={inSystem.map(named(help.browsers[browser]))} />}
-        </Disclosure>
-      )}
-      {device.isStandalone() && (
-        <Disclosure icon="gear" title={`In ${help.systems[system]}`}>
-          <StepList steps={inSystem.map(named("Campfire"))} />
-        </Disclosure>
-      )}
-      <InstallBox open={alone} />
+      <div ref={openIfAlone}>
+        {inBrowser && (
+          <Disclosure icon="web" title={`In ${help.browsers[browser]}`}>
+            <StepList steps={inBrowser} />
+            {desktop && <StepList steps={inSystem.map(named(help.browsers[browser]))} />}
+          </Disclosure>
+        )}
+        {device.isStandalone() && (
+          <Disclosure icon="gear" title={`In ${help.systems[system]}`}>
+            <StepList steps={inSystem.map(named("Campfire"))} />
+          </Disclosure>
+        )}
+        <InstallBox />
+      </div>
     </Dialog>
   );
+}
+
+function openIfAlone(boxes: HTMLElement | null) {
+  const [only, ...others] = boxes?.querySelectorAll("details") ?? [];
+  if (only && others.length === 0) only.open = true;
 }
 
 const named = (app: string) => (step: string) => step.replace("APP", app);
@@ -248,14 +248,14 @@ function stepsFor(all: Steps, name: string, system: string): readonly string[] {
 }
 
 /** How to install the app here; nothing where it is installed already, or cannot be. */
-export function InstallBox({ open = false }: { open?: boolean }) {
+export function InstallBox() {
   const offered = useSyncExternalStore(device.install.subscribe, device.install.available);
   const { system, browser } = device.platform();
   const all: Steps = help.install;
   const steps = all[system] ?? all[`${browser}-${system}`] ?? all[browser];
   if (device.isStandalone() || !steps || (steps.length === 0 && !offered)) return null;
   return (
-    <Disclosure icon="download" title="Install Campfire" open={open}>
+    <Disclosure icon="download" title="Install Campfire">
       <StepList steps={steps} />
       {offered && (
         <p className="txt-align-center">
@@ -268,11 +268,11 @@ export function InstallBox({ open = false }: { open?: boolean }) {
   );
 }
 
-type DisclosureProps = ComponentProps<"details"> & { icon: IconName; title: string };
+type DisclosureProps = { icon: IconName; title: string; children: ReactNode };
 
-function Disclosure({ icon, title, children, ...rest }: DisclosureProps) {
+function Disclosure({ icon, title, children }: DisclosureProps) {
   return (
-    <details className="disclosure" {...rest}>
+    <details className="disclosure">
       <summary>
         <Icon name={icon} />
         <span>{title}</span>
@@ -286,8 +286,9 @@ function Disclosure({ icon, title, children, ...rest }: DisclosureProps) {
 /** `*Settings*` is a control with that name, `{gear}` one that shows only that icon. */
 function StepList({ steps }: { steps: readonly string[] }) {
   if (steps.length === 0) return null;
+  const List = steps.length > 1 ? "ol" : "ul";
   return (
-    <ol>
+    <List>
       {steps.map((step) => (
         <li key={step}>
           {step
@@ -295,7 +296,7 @@ function StepList({ steps }: { steps: readonly string[] }) {
             .map((part, index) => (index % 2 ? <Control key={part} name={part} /> : part))}
         </li>
       ))}
-    </ol>
+    </List>
   );
 }
 
@@ -355,7 +356,6 @@ interface ShareProps {
   url: string;
   title: string;
   text: string;
-  /** What else can be done with the link. */
   children?: ReactNode;
 }
 

@@ -267,6 +267,8 @@ export function startServiceWorker(): void {
 export async function signOut(): Promise<void> {
   const subscription = await pushSubscription().catch(() => null);
   await subscription?.unsubscribe().catch(() => false);
+  // The sockets close with the session: what is refused from here on is no reason to come back.
+  api.onRefusal(() => undefined);
   const { redirect_to } = await api.endSession(subscription?.endpoint ?? null);
   sessionStorage.clear();
   location.assign(redirect_to);

@@ -126,7 +126,6 @@ export class Timeline {
     else if (this.#firstWasHidden) void this.loadBefore();
   }
 
-  /** The last message came into sight, or left it. */
   lastSeen(visible: boolean): void {
     if (!visible) return;
     if (!this.#state.up_to_date) void this.loadAfter();
@@ -187,7 +186,6 @@ export class Timeline {
 
   #opened(page: MessagePage): TimelineState {
     this.#note(page.messages);
-    for (const message of page.messages) this.#outbox.settle(message);
     const messages = this.#unremoved(page.messages).map((message) =>
       list.shown(message, { highlighted: message.id === page.highlighted_id }),
     );
@@ -213,7 +211,6 @@ export class Timeline {
   #appended(state: TimelineState, page: MessagePage | null): TimelineState {
     const messages = page?.messages ?? [];
     this.#note(messages);
-    for (const message of messages) this.#outbox.settle(message);
     const confirmed = { ...state, messages: state.messages.filter(({ outgoing }) => !outgoing) };
     const newer = this.#unknown(confirmed, messages).map((message) => list.shown(message));
     const up_to_date = !page?.has_after;
@@ -263,8 +260,7 @@ export class Timeline {
 
   #arrived(messages: Message[]): void {
     const live = this.#catching === null;
-    this.#note(messages);
-    const confirmed = new Set(messages.filter((message) => this.#outbox.settle(message)));
+    const confirmed = new Set(this.#note(messages));
     const here: string[] = [];
     void this.#render((state, near) => {
       const fresh = this.#unknown(state, messages);
@@ -331,14 +327,14 @@ export class Timeline {
     return message.timestamp > this.#loadedAt ? { ...state, jump: true } : state;
   }
 
-  #note(messages: readonly Message[]): void {
+  /** What the server has. Those of mine that it was not known to have are returned. */
+  #note(messages: readonly Message[]): Message[] {
     for (const { id, updated_at_ms } of messages) {
       this.#newest = Math.max(this.#newest, id);
       this.#serverTime = Math.max(this.#serverTime, updated_at_ms);
     }
+    return messages.filter((message) => this.#outbox.settle(message));
   }
-
-  // --- What I do -----------------------------------------------------------------------------
 
   /** Shows a message at once and sends it until the server has it, or has refused it. */
   async send(html: string): Promise<void> {

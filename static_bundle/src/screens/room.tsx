@@ -106,7 +106,7 @@ class RoomView implements MessageHome {
   }
 
   reply(message: TimelineMessage): void {
-    void this.writer.reply(message);
+    this.writer.reply(message);
   }
 
   retry({ client_message_id: id }: TimelineMessage): void {
@@ -232,7 +232,7 @@ function follow({ target }: FocusEvent, view: RoomView) {
   if (id) view.activate(id);
 }
 
-/** The keys of a feed (ui.md 14.3): arrow keys stay with the browser, and scroll. */
+/** The keys of a feed. Arrow keys stay with the browser, and scroll. */
 function steer(event: KeyboardEvent<HTMLElement>, view: RoomView) {
   const { key, ctrlKey, target } = event;
   const message = messageOf(target);

@@ -1,5 +1,5 @@
 /** Making rooms, their settings, pings; and search across all of them. */
-import { type FormEvent, type ReactNode, useRef, useState } from "react";
+import { type ReactNode, useRef, useState } from "react";
 import { Message, type MessageHome } from "../components/message";
 import { attempt, PanelBar, Shell } from "../components/shell";
 import {
@@ -16,7 +16,7 @@ import {
 } from "../components/ui";
 import type { Boost, Room, RoomMembers, ScreenProps, Search, User } from "../lib/api";
 import * as api from "../lib/api";
-import { confirmed, DESKTOP, isTouchOnly, useMedia, visit } from "../lib/browser";
+import { DESKTOP, isTouchOnly, useMedia, visit } from "../lib/browser";
 import { shown, type TimelineMessage } from "../lib/messages";
 import { announce, flash, useStore } from "../lib/store";
 import { formatting } from "../lib/text";
@@ -408,13 +408,8 @@ function RecentSearches({ search }: { search: Search }) {
   if (search.recent_searches.length === 0) return null;
 
   async function clear() {
-    if (!confirmed("Clear your recent searches?")) return;
-    try {
-      await api.clearSearches();
-      visit("/searches", { replace: true });
-    } catch (error) {
-      flash("alert", (error as Error).message);
-    }
+    const cleared = await attempt(api.clearSearches, "Clear your recent searches?");
+    if (cleared) visit("/searches", { replace: true });
   }
 
   return (
@@ -434,25 +429,10 @@ function RecentSearches({ search }: { search: Search }) {
 }
 
 function SearchForm({ query, back }: { query: string; back: number | null }) {
-  const [words, setWords] = useState(query);
-  const input = useRef<HTMLInputElement>(null);
-
-  async function submit(event: FormEvent) {
-    event.preventDefault();
-    try {
-      const { redirect_to } = await api.recordSearch(words);
-      visit(redirect_to);
-    } catch (error) {
-      flash("alert", (error as Error).message);
-      input.current?.focus();
-    }
-  }
-
-  function clear() {
-    setWords("");
-    if (query) visit("/searches");
-    else input.current?.focus();
-  }
+  const { busy, submit } = useSubmit(async (form) => {
+    const { redirect_to } = await api.recordSearch(String(form.get("q")));
+    visit(redirect_to);
+  });
 
   return (
     <form id="composer" className="composer searches__form" onSubmit={submit}>
@@ -467,34 +447,53 @@ function SearchForm({ query, back }: { query: string; back: number | null }) {
         <span className="composer__input-hint" style={{ viewTransitionName: "input-btn" }}>
           <Icon name="search" size={22} />
         </span>
-        <input
-          ref={input}
-          type="search"
-          className="input input--transparent searches__input"
-          aria-label="Search"
-          autoComplete="off"
-          // biome-ignore lint/a11y/noAutofocus: people come to this page to type here.
-          autoFocus={!isTouchOnly() || !query}
-          required
-          value={words}
-          onChange={({ target }) => setWords(target.value)}
-          onKeyDown={({ key }) => key === "Escape" && clear()}
-        />
-        {words && (
-          <Button
-            icon="remove"
-            label="Clear"
-            className="btn--borderless txt-small searches__reset"
-            onClick={clear}
-          />
-        )}
+        <SearchInput query={query} />
         <Button
           type="submit"
           icon="arrow-up"
           label="Search"
+          busy={busy}
           className="btn--reversed txt-small searches__btn"
         />
       </div>
     </form>
+  );
+}
+
+function SearchInput({ query }: { query: string }) {
+  const [words, setWords] = useState(query);
+  const input = useRef<HTMLInputElement>(null);
+
+  function clear() {
+    setWords("");
+    if (query) visit("/searches");
+    else input.current?.focus();
+  }
+
+  return (
+    <>
+      <input
+        ref={input}
+        type="search"
+        name="q"
+        className="input input--transparent searches__input"
+        aria-label="Search"
+        autoComplete="off"
+        // biome-ignore lint/a11y/noAutofocus: people come to this page to type here.
+        autoFocus={!isTouchOnly() || !query}
+        required
+        value={words}
+        onChange={({ target }) => setWords(target.value)}
+        onKeyDown={({ key }) => key === "Escape" && clear()}
+      />
+      {words && (
+        <Button
+          icon="remove"
+          label="Clear"
+          className="btn--borderless txt-small searches__reset"
+          onClick={clear}
+        />
+      )}
+    </>
   );
 }
