@@ -1,0 +1,497 @@
+"""Two people talk: journeys through the built executable, in real browsers."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+
+ROOT = Path(__file__).resolve().parent.parent
+PYZ = ROOT / "campfire.pyz"
+CHROMIUM = Path("/usr/bin/chromium")
+PICTURES = ROOT / "tests" / "screenshots"
+AXE = ROOT / "static_bundle" / "node_modules" / "axe-core" / "axe.min.js"
+FLAGS = (
+    "--no-sandbox --headless --disable-gpu --disable-quic --no-first-run --disable-sync "
+    "--disable-background-networking --disable-component-update"
+)
+DESKTOP, PHONE = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
+AXE_TAGS = ["wcag2a", "wcag2aa", "wcag21aa", "wcag22aa", "best-practice"]
+SETTLED = """async () => {
+  const frame = () => new Promise(requestAnimationFrame)
+  do {
+    await frame()
+    await Promise.allSettled(document.getAnimations().map((each) => each.finished))
+    await frame()
+  } while (document.getAnimations().length > 0)
+}"""
+PASSWORD = "secret123456"  # noqa: S105 - the cast's
+
+expect.set_options(timeout=10_000)
+
+
+class Campfire:
+    """`campfire.pyz serve`, as an operator runs it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.process: subprocess.Popen[str] | None = None
+
+    def start(self) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, PYZ, "serve", "--host", "127.0.0.1", "--port", str(self.port)],
+            env={**os.environ, "CAMPFIRE_DB": str(self.folder / "campfire.db"), "BCRYPT_COST": "4"},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        listening = threading.Event()
+        threading.Thread(target=self._read_log, args=(self.process, listening)).start()
+        assert listening.wait(30), "the server did not start"
+        assert self.process.poll() is None
+
+    def _read_log(self, process: subprocess.Popen[str], listening: threading.Event) -> None:
+        """Reads what the server prints to its end: a full pipe would stop it."""
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.startswith("Listening on "):
+                listening.set()
+        process.stdout.close()
+        listening.set()
+
+    def stop(self) -> int:
+        assert self.process is not None
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(timeout=30)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    assert CHROMIUM.exists(), f"{CHROMIUM} is missing: apt-get install chromium"
+    assert PYZ.exists(), "campfire.pyz is missing: ./build_zipapp.sh"
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS.split())
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def campfire(tmp_path: Path) -> Iterator[Campfire]:
+    served = Campfire(tmp_path)
+    served.start()
+    yield served
+    assert served.stop() == 0
+
+
+@pytest.fixture
+def faults() -> Iterator[list[str]]:
+    """What went wrong inside a page; nothing may."""
+    seen: list[str] = []
+    yield seen
+    assert seen == []
+
+
+@pytest.fixture
+def window(browser: Browser, faults: list[str]) -> Iterator[Callable[..., Page]]:
+    """Opens a browser profile of its own."""
+    contexts = []
+
+    def opened(**options: Any) -> Page:  # noqa: ANN401 - playwright's own options
+        options = {"viewport": DESKTOP, "locale": "en-US", "reduced_motion": "reduce", **options}
+        contexts.append(browser.new_context(**options))
+        page: Page = contexts[-1].new_page()
+        page.on("pageerror", lambda error: faults.append(str(error)))
+        return page
+
+    yield opened
+    for context in contexts:
+        context.close()
+
+
+def set_up(page: Page, campfire: Campfire, name: str = "Maya Okafor") -> str:
+    """Goes through first run; the address of the invitation."""
+    page.goto(campfire.url)
+    expect(page).to_have_url(f"{campfire.url}/first_run")
+    fill_in(page, name)
+    expect(page).to_have_url(f"{campfire.url}/rooms/1")
+    return str(page.get_by_label("Join link").input_value())
+
+
+def fill_in(page: Page, name: str) -> None:
+    page.get_by_label("Name", exact=True).fill(name)
+    page.get_by_label("Email address").fill(f"{name.partition(' ')[0].lower()}@northwind.example")
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Save").click()
+
+
+def join(page: Page, link: str, name: str) -> None:
+    page.goto(link)
+    fill_in(page, name)
+    expect(composer(page)).to_be_visible()
+
+
+def call(page: Page, method: str, path: str, body: object = None) -> dict[str, Any]:
+    """Asks the API as this page's person."""
+    script = """async ([method, path, body]) => {
+      const token = (await (await fetch('/api/boot')).json()).csrf_token
+      const headers = {'X-CSRF-Token': token, 'Content-Type': 'application/json'}
+      const answer = await fetch(path, {method, headers, body: body && JSON.stringify(body)})
+      return answer.status === 204 ? {} : answer.json()
+    }"""
+    found: dict[str, Any] = page.evaluate(script, [method, path, body])
+    return found
+
+
+def composer(page: Page) -> Locator:
+    return page.get_by_role("textbox", name="Write a message")
+
+
+def say(page: Page, words: str) -> None:
+    composer(page).click()
+    page.keyboard.type(words)
+    page.keyboard.press("Enter")
+
+
+def message(page: Page, words: str) -> Locator:
+    return page.locator(".message", has_text=words)
+
+
+def texts(page: Page) -> list[str]:
+    return page.locator(".message .message__presentation").all_inner_texts()
+
+
+def connected(*pages: Page) -> None:
+    """Waits until each page's socket follows the room."""
+    for page in pages:
+        page.wait_for_function("document.querySelector('.messages')?.ariaBusy !== 'true'")
+        expect(page.get_by_role("button", name="Send message")).to_be_enabled()
+
+
+def options(page: Page, words: str) -> None:
+    message(page, words).hover()
+    message(page, words).get_by_role("button", name="Message options").click()
+
+
+def picture(page: Page, name: str) -> None:
+    PICTURES.mkdir(exist_ok=True)
+    page.screenshot(path=PICTURES / f"{name}.png")
+
+
+def assert_accessible(page: Page) -> None:
+    """axe finds nothing on this screen, in light and in dark."""
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+        page.evaluate(SETTLED)
+        page.evaluate(AXE.read_text())
+        found = page.evaluate(
+            "tags => axe.run({runOnly: tags}).then(result => result.violations)", AXE_TAGS
+        )
+        places = [(each["id"], [node["html"][:120] for node in each["nodes"]]) for each in found]
+        assert places == [], json.dumps(places, indent=1)
+    page.emulate_media(color_scheme="light", reduced_motion="reduce")
+
+
+# --- Two people -----------------------------------------------------------------------------------
+
+
+def test_two_people_set_up_join_and_talk_without_reloading(
+    campfire: Campfire, window: Callable[..., Page]
+) -> None:
+    maya, jonas = window(), window()
+    link = set_up(maya, campfire)
+    picture(maya, "welcome")
+    join(jonas, link, "Jonas Weber")
+    connected(maya, jonas)
+
+    say(maya, "Morning, are we still meeting at eleven?")
+    expect(message(jonas, "at eleven?")).to_be_visible()
+    composer(jonas).click()
+    jonas.keyboard.type("Yes")
+    expect(maya.locator(".typing-indicator--active")).to_contain_text("Jonas Weber")
+    jonas.keyboard.press("Enter")
+    expect(message(maya, "Yes")).to_be_visible()
+    expect(maya.locator(".typing-indicator--active")).to_have_count(0)
+
+    options(jonas, "at eleven?")
+    jonas.get_by_role("menuitem", name="Party popper").click()
+    expect(message(maya, "at eleven?").locator(".boost")).to_contain_text("🎉")
+    options(maya, "at eleven?")
+    maya.get_by_role("menuitem", name="Edit").click()
+    maya.keyboard.press("Control+A")
+    maya.keyboard.type("Are we meeting at noon?")
+    maya.get_by_role("button", name="Save changes").click()
+    expect(message(jonas, "at noon?").locator(".boost")).to_contain_text("🎉")
+    picture(jonas, "talk")
+
+    maya.on("dialog", lambda dialog: dialog.accept())
+    options(maya, "at noon?")
+    maya.get_by_role("menuitem", name="Edit").click()
+    maya.get_by_role("button", name="Delete message").click()
+    expect(message(jonas, "at noon?")).to_have_count(0)
+    assert texts(maya) == texts(jonas) == ["Yes"]
+
+
+def test_a_room_turns_unread_when_another_writes_and_read_when_opened(
+    campfire: Campfire, window: Callable[..., Page]
+) -> None:
+    maya, jonas = window(), window()
+    join(jonas, set_up(maya, campfire), "Jonas Weber")
+    maya.goto(f"{campfire.url}/rooms/opens/new")
+    maya.get_by_label("Name of the room").fill("Design")
+    maya.get_by_role("button", name="Save").click()
+    expect(maya.get_by_role("heading", name="Design")).to_be_visible()
+    pill = jonas.get_by_role("list", name="Rooms", exact=True).get_by_role("link", name="Design")
+    expect(pill).to_be_visible()
+    connected(maya, jonas)
+
+    say(maya, "First")
+
+    expect(pill).to_have_class(re.compile("unread"))
+    expect(pill).to_have_accessible_name(re.compile("unread"))
+    pill.click()
+    expect(message(jonas, "First")).to_be_visible()
+    expect(pill).not_to_have_class(re.compile("unread"))
+
+
+def test_a_ping_opens_at_both_sides_and_moves_to_the_front(
+    campfire: Campfire, window: Callable[..., Page]
+) -> None:
+    maya, jonas = window(), window()
+    join(jonas, set_up(maya, campfire), "Jonas Weber")
+    connected(jonas)
+    maya.reload()
+    pings = maya.get_by_role("list", name="Pings")
+    pings.get_by_text("Jonas").click()
+    expect(maya).to_have_url(re.compile("/rooms/2$"))
+    connected(maya)
+
+    say(maya, "Psst")
+
+    theirs = jonas.get_by_role("list", name="Pings").get_by_role("link", name=re.compile("Maya"))
+    expect(theirs).to_have_accessible_name(re.compile("unread"))
+    theirs.click()
+    expect(message(jonas, "Psst")).to_be_visible()
+
+
+def test_a_double_click_posts_once(campfire: Campfire, window: Callable[..., Page]) -> None:
+    maya, jonas = window(), window()
+    join(jonas, set_up(maya, campfire), "Jonas Weber")
+    connected(maya, jonas)
+
+    composer(maya).click()
+    maya.keyboard.type("Once only")
+    maya.get_by_role("button", name="Send message").dblclick()
+    say(maya, "Then this")
+
+    expect(message(jonas, "Then this")).to_be_visible()
+    assert texts(jonas) == ["Once only", "Then this"]
+    stored = call(maya, "GET", "/api/rooms/1/messages")["messages"]
+    assert [each["plain_text"] for each in stored] == ["Once only", "Then this"]
+
+
+def test_twenty_seconds_without_the_server_lose_nothing_and_double_nothing(
+    campfire: Campfire, window: Callable[..., Page]
+) -> None:
+    maya, jonas = window(), window()
+    join(jonas, set_up(maya, campfire), "Jonas Weber")
+    connected(maya, jonas)
+    say(maya, "Before")
+    expect(message(jonas, "Before")).to_be_visible()
+
+    gone = maya.evaluate("Date.now()")
+    assert campfire.stop() == 0
+    say(maya, "While you were away")
+    expect(message(maya, "While you were away")).to_contain_text("Trying again")
+    expect(jonas.locator(".typing-indicator--status")).to_contain_text("Reconnecting")
+    expect(jonas.get_by_role("button", name="Send message")).to_be_disabled()
+    picture(jonas, "offline")
+    maya.wait_for_function("gone => Date.now() - gone > 20000", arg=gone, timeout=30_000)
+    campfire.start()
+
+    expect(message(jonas, "While you were away")).to_be_visible(timeout=20_000)
+    expect(jonas.get_by_role("button", name="Send message")).to_be_enabled()
+    expect(maya.locator(".message--retrying")).to_have_count(0)
+    say(jonas, "Welcome back")
+    expect(message(maya, "Welcome back")).to_be_visible()
+    seen = texts(maya), texts(jonas)
+    maya.reload()
+    jonas.reload()
+    expect(message(maya, "Welcome back")).to_be_visible()
+    expect(message(jonas, "Welcome back")).to_be_visible()
+    assert seen == (texts(maya), texts(jonas))
+    assert texts(maya) == ["Before", "While you were away", "Welcome back"]
+
+
+def test_what_was_missed_edited_and_deleted_while_the_network_was_down_is_made_up_for(
+    campfire: Campfire, window: Callable[..., Page]
+) -> None:
+    maya, jonas = window(), window()
+    join(jonas, set_up(maya, campfire), "Jonas Weber")
+    connected(maya, jonas)
+    for words in ("One", "Two", "Three"):
+        say(maya, words)
+    expect(message(jonas, "Three")).to_be_visible()
+
+    jonas.context.set_offline(True)
+    jonas.evaluate("window.dispatchEvent(new Event('offline'))")
+    call(maya, "PUT", "/api/rooms/1/messages/1", {"body": "One, edited"})
+    call(maya, "DELETE", "/api/rooms/1/messages/2")
+    call(maya, "POST", "/api/rooms/1/messages", {"body": "Four"})
+    call(maya, "POST", "/api/messages/3/boosts", {"content": "👏"})
+    jonas.context.set_offline(False)
+
+    expect(message(jonas, "Four")).to_be_visible(timeout=20_000)
+    expect(message(jonas, "Three").locator(".boost")).to_contain_text("👏")
+    assert texts(jonas) == texts(maya) == ["One, edited", "Three", "Four"]
+
+
+# --- One person -----------------------------------------------------------------------------------
+
+
+def test_a_mention_is_completed_by_keyboard_and_marks_the_message_for_the_one_it_names(
+    campfire: Campfire, window: Callable[..., Page]
+) -> None:
+    maya, jonas = window(), window()
+    join(jonas, set_up(maya, campfire), "Jonas Weber")
+    connected(maya, jonas)
+
+    composer(maya).click()
+    maya.keyboard.type("@jw")
+    expect(maya.get_by_role("option", name="Jonas Weber")).to_be_visible()
+    maya.keyboard.press("Enter")
+    maya.keyboard.type("look")
+    expect(maya.locator("trix-editor .mention")).to_contain_text("Jonas Weber")
+    maya.keyboard.press("Enter")
+
+    expect(jonas.locator(".message--mentioned")).to_contain_text("look")
+    expect(maya.locator(".message--mentioned")).to_have_count(0)
+
+
+def test_scrolling_up_brings_the_pages_before_and_a_permalink_opens_in_the_middle(
+    campfire: Campfire, window: Callable[..., Page]
+) -> None:
+    maya = window()
+    set_up(maya, campfire)
+    for number in range(1, 131):
+        call(maya, "POST", "/api/rooms/1/messages", {"body": f"Number {number}."})
+
+    maya.goto(f"{campfire.url}/rooms/1")
+    expect(message(maya, "Number 130.")).to_be_in_viewport()
+    maya.locator(".messages").hover()
+    for oldest in (51, 11, 1):
+        maya.mouse.wheel(0, -9000)
+        expect(message(maya, f"Number {oldest}.")).to_have_count(1)
+    assert texts(maya) == [f"Number {number}." for number in range(1, 131)]
+    maya.goto(f"{campfire.url}/rooms/1/@50")
+
+    expect(message(maya, "Number 50.")).to_have_class(re.compile("search-highlight"))
+    expect(message(maya, "Number 50.")).to_be_in_viewport()
+    centre = message(maya, "Number 50.").bounding_box()
+    assert centre is not None
+    assert abs(centre["y"] + centre["height"] / 2 - 355) < 40
+
+
+def test_markup_that_somebody_sends_never_runs(
+    campfire: Campfire, window: Callable[..., Page]
+) -> None:
+    maya = window()
+    set_up(maya, campfire)
+    hostile = "<img src=x onerror='window.__xss=1'><script>window.__xss=1</script><b>bold</b>"
+
+    call(maya, "POST", "/api/rooms/1/messages", {"body": hostile})
+    call(maya, "POST", "/api/rooms/opens", {"name": hostile})
+
+    expect(message(maya, "bold").locator(".message__presentation b")).to_have_text("bold")
+    maya.reload()
+    expect(message(maya, "bold")).to_be_visible()
+    assert maya.evaluate("window.__xss") is None
+
+
+def test_a_refused_sign_in_says_so_and_a_right_one_comes_back_to_where_one_was(
+    campfire: Campfire, window: Callable[..., Page]
+) -> None:
+    maya, again = window(), window()
+    set_up(maya, campfire)
+
+    again.goto(f"{campfire.url}/rooms/opens/1/edit")
+    expect(again).to_have_url(f"{campfire.url}/session/new")
+    again.get_by_label("Enter your email address").fill("maya@northwind.example")
+    again.get_by_label("Enter your password").fill("wrong password")
+    again.get_by_role("button", name="Go").click()
+    expect(again.get_by_role("alert").filter(has_text="That e-mail").first).to_be_visible()
+    expect(again.get_by_label("Enter your password")).to_be_focused()
+    again.keyboard.type(PASSWORD)
+    again.get_by_role("button", name="Go").click()
+
+    expect(again).to_have_url(f"{campfire.url}/rooms/opens/1/edit")
+
+
+def test_files_say_when_they_come_and_nothing_is_sent(
+    campfire: Campfire, window: Callable[..., Page]
+) -> None:
+    maya = window()
+    set_up(maya, campfire)
+    sent: list[str] = []
+    maya.on("request", lambda request: sent.append(request.method))
+
+    maya.get_by_role("button", name="Attach a file").click()
+
+    expect(maya.get_by_text("File sharing available in v2.0")).to_be_visible()
+    assert "POST" not in sent
+
+
+def test_the_phone_keeps_its_sidebar_behind_a_button_with_a_dot_for_unread(
+    campfire: Campfire, window: Callable[..., Page]
+) -> None:
+    maya, jonas = window(), window(viewport=PHONE, has_touch=True, is_mobile=True)
+    join(jonas, set_up(maya, campfire), "Jonas Weber")
+    connected(jonas)
+    room = call(maya, "POST", "/api/rooms/opens", {"name": "Design"})["room"]
+    expect(jonas.locator(".sidebar").get_by_text("Design")).to_have_count(1)
+
+    call(maya, "POST", f"/api/rooms/{room['id']}/messages", {"body": "Hello"})
+    jonas.get_by_role("button", name="Open menu, 1 unread").click()
+    picture(jonas, "phone-sidebar")
+    jonas.get_by_role("link", name=re.compile("Design")).click()
+
+    expect(message(jonas, "Hello")).to_be_visible()
+    expect(jonas.get_by_role("button", name="Open menu", exact=True)).to_be_visible()
+    assert jonas.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+
+
+@pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
+def test_no_screen_has_an_accessibility_fault(
+    campfire: Campfire, window: Callable[..., Page], size: dict[str, int]
+) -> None:
+    maya, guest = window(viewport=size), window(viewport=size)
+    maya.goto(campfire.url)
+    assert_accessible(maya)
+    link = set_up(maya, campfire)
+    for path in (link, f"{campfire.url}/session/new", f"{campfire.url}/nowhere"):
+        guest.goto(path)
+        assert_accessible(guest)
+    for words in (
+        "<h1>Title</h1><pre>code</pre><blockquote>quote</blockquote>",
+        "👍",
+        "/play yeah",
+    ):
+        call(maya, "POST", "/api/rooms/1/messages", {"body": words})
+    call(maya, "POST", "/api/messages/1/boosts", {"content": "👏"})
+    for path in ("", "/rooms/opens/new", "/rooms/closeds/new", "/rooms/opens/1/edit", "/searches",
+                 "/users/me/profile", "/account/edit", "/account/bots", "/users/1"):  # fmt: skip
+        maya.goto(campfire.url + path)
+        expect(maya.locator("h1").first).to_be_attached()
+        assert_accessible(maya)
+        picture(maya, f"{path.strip('/').replace('/', '-') or 'room'}-{size['width']}")
