@@ -8,39 +8,51 @@ name of a section is a word you can search for ("# === 10." jumps there).
    2. errors           the whole tree of refusals
    3. types            ids, enums, frozen records, a message's three states
    4. contracts        Protocols: what the services promise
-   5. schema           every table; migrations
-   6. db               one writer, four readers
-   7. markup           what people write, made safe
-   8. text             plain text, mentions, links, emoji, sounds
-   9. signing          signatures, stream names, cookies, tokens
-  10. users            people and bots
-  11. memberships      who is in which room; sidebar; unread
-  12. search_index     the words of every message
-  13. rooms            open, closed, direct: made, saved, deleted
-  14. history          pages of forty; what a reader missed
-  15. subscriptions    browsers that want to be told
-  16. messages         posted once, edited, deleted, boosted
-  17. search           full text, in the rooms one is in
-  18. accounts         the account: name, invitation, styles
-  19. auth             first run, joining, passwords, sessions, sign-in links
-  20. people           profiles, roles, leaving, bans
-  21. bots             bots, their keys, webhooks and answers
-  22. push             Web Push: who is told, encrypted, guarded
-  23. shapes           records as JSON and as Turbo Stream markup
-  24. presence         who looks at which room; who types
-  25. sockets          one tab: frames, joined writes, slow readers
-  26. ws               Action Cable: broadcasts, channels, catch-up
-  27. ops              log lines, background jobs, health
-  28. assets           the client's files, sounds, avatars
-  29. web              guards, callers, bodies, answers
-  30. pages            what each address shows; boot data
-  31. documents        the one HTML page
-  32. people_handlers  sessions, joining, people
-  33. room_handlers    rooms, messages, boosts, the socket; announce
-  34. bot_handlers     the bot API; administration of bots
-  35. site_handlers    pages, files, health
-  36. app              all routes; errors into answers; start and stop
-  37. cli              the commands
+   5. measures         counting what happens, cheaply
+   6. schema           every table; migrations
+   7. db               one writer, four readers
+   8. markup           what people write, made safe
+   9. text             plain text, mentions, links, emoji, sounds
+  10. signing          signatures, stream names, cookies, tokens
+  11. users            people and bots
+  12. memberships      who is in which room; sidebar; unread
+  13. search_index     the words of every message
+  14. rooms            open, closed, direct: made, saved, deleted
+  15. history          pages of forty; what a reader missed
+  16. subscriptions    browsers that want to be told
+  17. messages         posted once, edited, deleted, boosted
+  18. search           full text, in the rooms one is in
+  19. accounts         the account: name, invitation, styles
+  20. auth             first run, joining, passwords, sessions, sign-in links
+  21. people           profiles, roles, leaving, bans
+  22. bots             bots, their keys, webhooks and answers
+  23. push             Web Push: who is told, encrypted, guarded
+  24. tables           whole tables, whichever they are
+  25. backup           a copy of the file while it is in use
+  26. salvage          what can still be read of a damaged file
+  27. checkup          is the file sound; mending it
+  28. rails            the database of a Rails Campfire
+  29. importing        everything from a Rails Campfire
+  30. shapes           records as JSON and as Turbo Stream markup
+  31. presence         who looks at which room; who types
+  32. sockets          one tab: frames, joined writes, slow readers
+  33. ws               Action Cable: broadcasts, channels, catch-up
+  34. ops              log lines, background jobs, health
+  35. metrics          the numbers of /metrics
+  36. certificates     https of our own
+  37. assets           the client's files, sounds, avatars
+  38. browsers         which browsers the client runs in
+  39. devices          manifest, squares to scan
+  40. web              guards, callers, bodies, answers
+  41. pages            what each address shows; boot data
+  42. documents        the one HTML page
+  43. people_handlers  sessions, joining, people
+  44. room_handlers    rooms, messages, boosts, the socket; announce
+  45. bot_handlers     the bot API; administration of bots
+  46. site_handlers    pages, files, health
+  47. app              all routes; errors into answers; start and stop
+  48. commands         what each command does
+  49. cli              the commands
 
 The road of a request: the guard asks who, the handler parses what, one service method is one
 transaction, and then the handler tells the world. What follows a new message stands in one
@@ -56,6 +68,7 @@ import getpass
 import gzip
 import hashlib
 import hmac
+import io
 import ipaddress
 import json
 import logging
@@ -63,6 +76,7 @@ import math
 import os
 import re
 import secrets
+import shutil
 import signal
 import socket
 import sqlite3
@@ -73,8 +87,10 @@ import time
 import unicodedata
 import uuid
 import zlib
-from collections import Counter
+from bisect import bisect_left
+from collections import Counter, defaultdict
 from collections.abc import (
+    AsyncIterator,
     Awaitable,
     Callable,
     Coroutine,
@@ -83,7 +99,7 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
-from contextlib import suppress
+from contextlib import ExitStack, asynccontextmanager, closing, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import IntEnum, StrEnum
@@ -148,6 +164,7 @@ _PRIVATE_PROXIES: Final = (
     "127.0.0.0/8,::1/128,10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,169.254.0.0/16,fc00::/7,fe80::/10"
 )
 _LOG_LEVELS: Final = {"debug": 10, "info": 20, "warn": 30, "error": 40}
+_OFF: Final = frozenset(("", "0", "f", "false", "n", "no", "off"))
 
 
 class ConfigError(Exception):
@@ -177,6 +194,7 @@ class Config:
     write_timeout: int
     max_sockets: int
     bcrypt_cost: int
+    metrics_token: str | None
     version: str
     revision: str
 
@@ -241,9 +259,19 @@ def config_from(settings: Mapping[str, str]) -> Config:
         write_timeout=_number(given, "HTTP_WRITE_TIMEOUT", 300, 1, 86_400),
         max_sockets=_number(given, "MAX_WS_CONNECTIONS", 10_000, 1, 1_000_000),
         bcrypt_cost=_number(given, "BCRYPT_COST", 12, 4, 15),
+        metrics_token=given.get("METRICS_TOKEN"),
         version=given.get("APP_VERSION", VERSION),
         revision=given.get("GIT_REVISION", ""),
     )
+
+
+def ignored_settings(settings: Mapping[str, str]) -> dict[str, str]:
+    """What the operator set and cannot have, each with its reason."""
+    ignored = {"SENTRY_DSN": "not supported"} if settings.get("SENTRY_DSN") else {}
+    for name in ("FILES_ENABLED", "AVATARS_ENABLED", "OPENGRAPH_ENABLED"):
+        if settings.get(name, "").strip().lower() not in _OFF:
+            ignored[name] = "coming in v2.0"
+    return ignored
 
 
 # === 2. errors ================================================================
@@ -1073,7 +1101,36 @@ class BackgroundWork(Protocol):
         ...
 
 
-# === 5. schema ================================================================
+# === 5. measures ==============================================================
+# Counting while people wait must cost next to nothing: a histogram is a list of
+# counters and a sum, and whoever wants to know adds them up when asked.
+#
+# Owns      -
+# Uses      -
+# Raises    -
+# ==============================================================================
+
+SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+SIZES: Final = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)
+
+
+class Histogram:
+    """How often a value lay within each bound, and the sum of all."""
+
+    __slots__ = ("bounds", "counts", "total")
+
+    def __init__(self, bounds: tuple[float, ...]) -> None:
+        self.bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)  # the last is for what is beyond
+        self.total = 0.0
+
+    def observe(self, value: float) -> None:
+        """Counts one value."""
+        self.counts[bisect_left(self.bounds, value)] += 1
+        self.total += value
+
+
+# === 6. schema ================================================================
 # Every table, once. What the database can hold as a rule is a constraint here
 # and not an `if` elsewhere. Migrations are numbered functions, run in order.
 #
@@ -1244,18 +1301,21 @@ CREATE TABLE attachments (  -- for v2.0; only an import fills it
   created_at INTEGER NOT NULL
 ) STRICT;
 CREATE INDEX attachments_by_message ON attachments (message_id);
-
-CREATE VIRTUAL TABLE message_search_index USING fts5(body, tokenize = 'porter unicode61');
 """
+SEARCH_INDEX: Final = (
+    "CREATE VIRTUAL TABLE message_search_index USING fts5(body, tokenize = 'porter unicode61')"
+)
 
 
 def _version_1(connection: sqlite3.Connection) -> None:
     for statement in _TABLES.split(";\n"):
         if statement.strip():
             connection.execute(statement)
+    connection.execute(SEARCH_INDEX)
 
 
 _MIGRATIONS: Final = (_version_1,)  # number n is the n-th; each runs once, all in one transaction
+SCHEMA_VERSION: Final = len(_MIGRATIONS)
 
 
 def create_schema(connection: sqlite3.Connection, at: int = 0) -> None:
@@ -1278,7 +1338,7 @@ def create_schema(connection: sqlite3.Connection, at: int = 0) -> None:
             )
 
 
-# === 6. db ====================================================================
+# === 7. db ====================================================================
 # One file, one writer. Whatever changes the database is a plain function that
 # travels to the writer's thread; what waits there together commits together.
 # Readers are four connections that cannot write. SQLite before 3.51.3 may lose
@@ -1286,7 +1346,7 @@ def create_schema(connection: sqlite3.Connection, at: int = 0) -> None:
 # alone does both, and a lock file keeps a second server away (Gap #3).
 #
 # Owns      secrets
-# Uses      config, errors, types, contracts, schema
+# Uses      config, errors, types, contracts, measures, schema
 # Raises    DatabaseBusy, DatabaseFailed, DatabaseUnusable
 # ==============================================================================
 
@@ -1453,6 +1513,8 @@ class Database:
         self._loop: asyncio.Task[None] | None = None
         self.groups = 0  # commits so far, and jobs in them: their ratio is the gain
         self.jobs = 0
+        self.write_seconds, self.group_sizes = Histogram(SECONDS), Histogram(SIZES)
+        self.committed_at = 0.0  # on the performance counter
 
     async def open(self, *, is_server: bool = True) -> None:
         """Lock, check, migrate, and start. Raises DatabaseUnusable with one line of advice."""
@@ -1558,6 +1620,11 @@ class Database:
             raise DatabaseBusy from error
         return cast(T, await job.done)
 
+    @property
+    def waiting(self) -> int:
+        """Jobs in the writer's queue."""
+        return self._queue.qsize()
+
     def now(self) -> Timestamp:
         """The moment, by the clock."""
         return Timestamp(self._clock())
@@ -1575,7 +1642,11 @@ class Database:
             stopping = None in taken
             group = [job for job in taken if job is not None]
             if group and self._writer is not None:
+                began = time.perf_counter()
                 await self._writer.hop(self._commit, group)
+                self.committed_at = time.perf_counter()
+                self.write_seconds.observe(self.committed_at - began)
+                self.group_sizes.observe(len(group))
                 self._committed = self._last
                 self.groups += 1
                 self.jobs += len(group)
@@ -1627,7 +1698,14 @@ def keep_secrets(tx: WriteTx, at: Timestamp, made: Mapping[str, str]) -> dict[st
     return stored_secrets(tx, tuple(made))
 
 
-# === 7. markup ================================================================
+def replace_secrets(tx: WriteTx, at: Timestamp, made: Mapping[str, str]) -> None:
+    """Stores secrets in place of those that were there; a server reads them when it starts."""
+    for name in made:
+        run(tx, "DELETE FROM secrets WHERE name = :name", name=name)
+    keep_secrets(tx, at, made)
+
+
+# === 8. markup ================================================================
 # What people write, made safe once. Only nh3 decides what is HTML; it is repeated
 # until a body no longer changes, so that a browser which parses the body sees the
 # very tree that was checked. Our own code only finds the attachments before nh3.
@@ -1989,7 +2067,7 @@ def canonical_form(source: str, replacement: Callable[[Attachment], str]) -> str
     return _cleaned(_WORDS_ONLY, markup)
 
 
-# === 8. text ==================================================================
+# === 9. text ==================================================================
 # What a body says: in plain words, on the screen, in the editor, as emoji or as a
 # sound. All of it is read from clean markup, never from what somebody sent.
 #
@@ -2330,7 +2408,7 @@ def sanitize(source: str, users: Mapping[UserId, Mentionable]) -> Body:
     return Body(markup, text, mentions_in(markup), links_in(markup))
 
 
-# === 9. signing ===============================================================
+# === 10. signing ==============================================================
 # What proves that a name, a link or a cookie came from here. A wrong signature,
 # purpose or age reads as "no such thing", never as an error.
 #
@@ -2499,7 +2577,7 @@ class Signer:
         return found if float(found.get("exp", 0)) > now else {}
 
 
-# === 10. users ================================================================
+# === 11. users ================================================================
 # People and bots: who they are, how they are found, what makes their fields
 # valid. Reading only, but for the three functions that write a person.
 #
@@ -2816,7 +2894,7 @@ class Users:
         return await self._db.read(matching_users, "", UserId(0), None, page, size)
 
 
-# === 11. memberships ==========================================================
+# === 12. memberships ==========================================================
 # Who is where. A membership is found first and the room comes from it, so that
 # looking a room up is the permission to see it.
 #
@@ -3200,13 +3278,13 @@ def mark_read(tx: WriteTx, at: Timestamp, user_id: UserId, room_id: RoomId) -> N
     )
 
 
-# === 12. search_index =========================================================
+# === 13. search_index =========================================================
 # The words of every message, for full-text search. An index row is written, moved
 # and deleted by the code that writes its message, in the same transaction: no
 # triggers, so that what a post costs can be read in one place.
 #
 # Owns      message_search_index
-# Uses      types, db
+# Uses      types, schema, db
 # Raises    -
 # ==============================================================================
 
@@ -3228,6 +3306,22 @@ def forget_room(tx: WriteTx, room_id: RoomId) -> None:
     )
 
 
+def verify_index(connection: sqlite3.Connection) -> None:
+    """Nothing, when the index agrees with the words it holds. Raises sqlite3.DatabaseError."""
+    connection.execute(
+        "INSERT INTO message_search_index (message_search_index) VALUES ('integrity-check')"
+    )
+
+
+def rebuild_index(connection: sqlite3.Connection) -> int:
+    """Makes the index anew from what the messages say, however damaged it was; their number."""
+    connection.execute("DROP TABLE IF EXISTS message_search_index")
+    connection.execute(SEARCH_INDEX)
+    return connection.execute(
+        "INSERT INTO message_search_index (rowid, body) SELECT id, body_text FROM messages"
+    ).rowcount
+
+
 def index_message(tx: WriteTx, message_id: MessageId, text: str, *, is_new: bool = False) -> None:
     """Puts a message's words into the index, in place of those it had."""
     if not is_new:
@@ -3240,7 +3334,7 @@ def index_message(tx: WriteTx, message_id: MessageId, text: str, *, is_new: bool
     )
 
 
-# === 13. rooms ================================================================
+# === 14. rooms ================================================================
 # Where people talk. An open room holds everybody active, a closed one those it
 # was given, a direct room is the one room of exactly its people, for ever.
 #
@@ -3462,7 +3556,7 @@ class Rooms:
         await self._db.write(mark_read, user_id, room_id)
 
 
-# === 14. history ==============================================================
+# === 15. history ==============================================================
 # What was said: pages of forty, and what a reader missed. Order is time, then
 # id. Everything that belongs to a page is fetched with it, never one by one.
 #
@@ -3804,7 +3898,7 @@ def path_of_message(
     return f"/rooms/{found['room_id']}/@{message_id}"
 
 
-# === 15. subscriptions ========================================================
+# === 16. subscriptions ========================================================
 # The browsers that asked to be told when something is said: an address at a push
 # service, and two keys to encrypt with.
 #
@@ -3935,7 +4029,7 @@ def notices_for(
     return tuple(Notice(subscription_in(each), each["badge"]) for each in found)
 
 
-# === 16. messages =============================================================
+# === 17. messages =============================================================
 # What people say: once, in order. A draft is made safe, then stored; sending it
 # again changes nothing, because browsers retry and people double-click (Gap #1).
 # What was deleted leaves a tombstone, so that whoever was away can be told
@@ -4318,7 +4412,7 @@ class Messages:
         return await self._db.write(_unboost, actor, message_id, boost_id, room_id)
 
 
-# === 17. search ===============================================================
+# === 18. search ===============================================================
 # Finding what was said, in the rooms one is in. Every word must be there, stemmed
 # and folded; there are no operators. The newest hundred come back, oldest first.
 # Permission is part of the query: a common word in rooms of others costs a
@@ -4581,7 +4675,7 @@ class Search:
         await self._db.write(forget_searches, user_id)
 
 
-# === 18. accounts =============================================================
+# === 19. accounts =============================================================
 # The one account of an installation: its name, its invitation, its looks, and
 # whether everybody may create rooms.
 #
@@ -4693,7 +4787,7 @@ class Accounts:
         await self._db.write(_save_styles, styles)
 
 
-# === 19. auth =================================================================
+# === 20. auth =================================================================
 # Who you are. Passwords are bcrypt, hashed in a thread; a session is a random
 # token of which we keep the SHA-256 (Gap #4); ten tries to sign in from one
 # address in three minutes. The first run and joining are here too, because
@@ -4968,6 +5062,16 @@ def make_administrator(tx: WriteTx, at: Timestamp, name: str, email: str, digest
     return user_by_id(tx, user_id)
 
 
+def _set_password(tx: WriteTx, at: Timestamp, email: str, digest: str) -> User:
+    known = row(tx, "SELECT id FROM users WHERE email_address = :email AND role != 2", email=email)
+    if known is None:
+        raise UserNotFound
+    user_id = UserId(known["id"])
+    update_credentials(tx, at, user_id, digest)
+    end_sessions(tx, user_id)
+    return user_by_id(tx, user_id)
+
+
 def tokens_in(cookie: str) -> list[HashedToken]:
     """What may be a session's token in a cookie, ours or one of the Rails app."""
     inside = token_inside_rails_cookie(cookie) if "--" in cookie else None
@@ -5026,6 +5130,14 @@ class Auth:
         check_fields(name=name, email_address=email, password=password)
         return await self._db.write(make_administrator, name, email, await self.hash(password))
 
+    async def reset_password(self, email: str, password: str) -> User:
+        """The person with a new password, and all their sessions ended.
+
+        Raises UserNotFound, ValidationFailed.
+        """
+        check_fields(password=password)
+        return await self._db.write(_set_password, email, await self.hash(password))
+
     async def start_session(self, user_id: UserId, ip: str, user_agent: str) -> RawToken:
         raw = RawToken(secrets.token_urlsafe(32))
         await self._db.write(_start_session, user_id, hashed(raw), ip, user_agent[:1024])
@@ -5049,7 +5161,7 @@ class Auth:
         return await self._db.write(_redeem, self._signer, transfer_id)
 
 
-# === 20. people ===============================================================
+# === 21. people ===============================================================
 # What happens to people: their profile, their role, leaving, being banned, being
 # let back in. Messages of somebody who left stay; messages of somebody who was
 # banned go, one by one, in the background.
@@ -5282,7 +5394,7 @@ class People:
         return await self._db.read(_banned_authors)
 
 
-# === 21. bots =================================================================
+# === 22. bots =================================================================
 # Programs that talk. A bot is a user with a key in its address and perhaps a
 # webhook: where it is mentioned, or in a ping with it, it is called once, has
 # seven seconds, and may answer in words. A bot's answer calls no bot, so two of
@@ -5561,7 +5673,7 @@ class Bots:
             return None if len(body) > _REPLY_LIMIT else reply_in(media_type.lower(), body)
 
 
-# === 22. push =================================================================
+# === 23. push =================================================================
 # Telling browsers that are not open (Web Push: RFC 8030, 8291, 8292). The address
 # comes from any member, so it must not lead inside: its host is looked up once,
 # every answer must be public, and that answer is the one connected to. One try,
@@ -5847,7 +5959,1165 @@ class Push:
         return self._subject
 
 
-# === 23. shapes ===============================================================
+# === 24. tables ===============================================================
+# Whole tables, whichever they are: of a file that is damaged, or of another
+# program. Elsewhere a statement is a literal that SQLite plans in the tests; here
+# the table is known only once the file is open, so these functions, and no
+# others, put statements together.
+#
+# Owns      sqlite_sequence
+# Uses      -
+# Raises    -
+# ==============================================================================
+
+
+def _name(text: str) -> str:
+    """A table's or column's name as SQL quotes it."""
+    return '"' + text.replace('"', '""') + '"'
+
+
+def _statement(*words: str) -> str:
+    return " ".join(words)
+
+
+def tables_of(connection: sqlite3.Connection) -> tuple[str, ...]:
+    """The tables people's rows are in; not SQLite's own, and not those of the search index."""
+    found = connection.execute(
+        """
+        SELECT name
+        FROM sqlite_schema
+        WHERE type = 'table' AND name NOT GLOB 'sqlite_*' AND name NOT GLOB '*_search_index*'
+        ORDER BY rowid
+        """
+    )
+    return tuple(name for (name, *_) in found)
+
+
+def columns_of(connection: sqlite3.Connection, table: str) -> tuple[str, ...]:
+    """The columns of a table; none when there is no such table."""
+    found = connection.execute("SELECT name FROM pragma_table_info(:table)", {"table": table})
+    return tuple(name for (name, *_) in found)
+
+
+def _key_of(table: str) -> str:
+    return "message_id" if table == "mentions" else "rowid"  # the one table without rowids
+
+
+def rows_from(
+    connection: sqlite3.Connection, table: str, start: int = 1, limit: int = -1
+) -> sqlite3.Cursor:
+    """A table's rows in their order, from a key on; each says in `at` what its key is."""
+    key = _key_of(table)
+    return connection.execute(
+        _statement(
+            "SELECT", key, "AS at, * FROM", _name(table),
+            "WHERE", key, ">= :start ORDER BY", key, "LIMIT :limit",
+        ),
+        {"start": start, "limit": limit},
+    )  # fmt: skip
+
+
+def count_rows(connection: sqlite3.Connection, table: str) -> int:
+    """How many rows a table has, by the smallest index that knows."""
+    counted: int = connection.execute(
+        _statement("SELECT", "count(*) FROM", _name(table))
+    ).fetchone()[0]
+    return counted
+
+
+def put(connection: sqlite3.Connection, table: str, values: Mapping[str, object]) -> None:
+    """Stores a row as it is. Raises sqlite3.IntegrityError when the table refuses it."""
+    names = ", ".join(map(_name, values))
+    marks = ", ".join(f":{name}" for name in values)
+    connection.execute(
+        _statement("INSERT", "INTO", _name(table), f"({names}) VALUES ({marks})"), dict(values)
+    )
+
+
+def raise_sequence(connection: sqlite3.Connection, table: str, at_least: int) -> None:
+    """From now on new ids of a table are greater than this: none is ever used again."""
+    put_forward = connection.execute(
+        "UPDATE sqlite_sequence SET seq = max(seq, :seq) WHERE name = :table",
+        {"seq": at_least, "table": table},
+    )
+    if not put_forward.rowcount:
+        connection.execute(
+            "INSERT INTO sqlite_sequence (name, seq) VALUES (:table, :seq)",
+            {"seq": at_least, "table": table},
+        )
+
+
+def sequences_of(connection: sqlite3.Connection) -> dict[str, int]:
+    """The greatest id ever given, by table."""
+    has_any = connection.execute(
+        "SELECT 1 FROM sqlite_schema WHERE name = 'sqlite_sequence'"
+    ).fetchone()
+    found = connection.execute("SELECT name, seq FROM sqlite_sequence") if has_any else ()
+    return {str(name): int(seq or 0) for name, seq in found}
+
+
+def _references(connection: sqlite3.Connection) -> Iterator[tuple[str, str, str]]:
+    """Child table, its column, and the table whose ids are in it."""
+    for table in tables_of(connection):
+        found = connection.execute(
+            'SELECT "from", "table" FROM pragma_foreign_key_list(:table)', {"table": table}
+        ).fetchall()
+        yield from ((table, column, parent) for column, parent in found)
+
+
+def delete_orphans(connection: sqlite3.Connection) -> Counter[str]:
+    """Deletes rows that point to rows which are gone, and then those that pointed to them."""
+    gone: Counter[str] = Counter()
+    references = tuple(_references(connection))
+    before = -1
+    while before != gone.total():
+        before = gone.total()
+        for table, column, parent in references:
+            deleted = connection.execute(
+                _statement(
+                    "DELETE", "FROM", _name(table), "WHERE", _name(column),
+                    "NOT IN (SELECT id FROM", _name(parent), ")",
+                )
+            )  # fmt: skip
+            gone[table] += deleted.rowcount
+    return +gone
+
+
+# === 25. backup ===============================================================
+# A copy of the file while it is being written to. SQLite's own backup takes it in
+# one step from one snapshot; it gets its name only once it is whole, checked and
+# on the disk, so that a name never stands for half a copy.
+#
+# Owns      -
+# Uses      errors
+# Raises    DatabaseUnusable
+# ==============================================================================
+
+_DATED: Final = re.compile(r"campfire-[0-9]{8}-[0-9]{6}\.db")
+_COPY_BUSY_MS: Final = 5_000
+
+
+def stamp(at: float) -> str:
+    """A moment as names of files carry it, UTC."""
+    return datetime.fromtimestamp(at, UTC).strftime("%Y%m%d-%H%M%S")
+
+
+def open_to_read(path: Path) -> sqlite3.Connection:
+    """A connection that cannot change the file, nor make one. Raises DatabaseUnusable."""
+    if not path.is_file():
+        raise DatabaseUnusable(f"there is no database at {path}")
+    connection = sqlite3.connect(
+        f"{path.resolve().as_uri()}?mode=ro", uri=True, isolation_level=None
+    )
+    connection.row_factory = sqlite3.Row
+    connection.execute(f"PRAGMA busy_timeout = {_COPY_BUSY_MS}")
+    return connection
+
+
+def _sync(path: Path) -> None:
+    opened = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
+
+
+def new_private_file(path: Path) -> Path:
+    """An empty file that only its owner reads, in place of what was left there."""
+    path.unlink(missing_ok=True)
+    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    return path
+
+
+def settle(part: Path, path: Path) -> None:
+    """Gives a finished file its name, for good: after a power cut it is all there or not there."""
+    _sync(part)
+    part.replace(path)
+    _sync(path.parent)
+
+
+def _copy(source: Path, part: Path) -> None:
+    """A checked copy in one file, without a log beside it."""
+    with closing(open_to_read(source)) as reader, closing(sqlite3.connect(part)) as copy:
+        reader.backup(copy)
+        copy.execute("PRAGMA journal_mode = DELETE")
+        verdict = copy.execute("PRAGMA integrity_check(1)").fetchone()[0]
+        if verdict != "ok":
+            raise sqlite3.DatabaseError(verdict)
+
+
+def back_up(source: Path, destination: Path) -> None:
+    """Copies a database, in use or not. Raises DatabaseUnusable, and leaves nothing behind."""
+    open_to_read(source).close()
+    if destination.exists() and destination.samefile(source):
+        raise DatabaseUnusable(f"{destination} is the database itself: name another file")
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    part = new_private_file(destination.with_name(f"{destination.name}.part"))
+    try:
+        _copy(source, part)
+        settle(part, destination)
+    except sqlite3.Error as error:
+        raise DatabaseUnusable(
+            f"{source} cannot be copied ({error}). Look at it with `check --repair`."
+        ) from error
+    finally:
+        for left in (part, part.with_name(f"{part.name}-journal")):
+            left.unlink(missing_ok=True)
+
+
+def remove_old_backups(folder: Path, keep: int) -> None:
+    """Removes dated backups but for the newest so many."""
+    dated = sorted(path for path in folder.glob("campfire-*.db") if _DATED.fullmatch(path.name))
+    for path in dated[: max(len(dated) - keep, 0)]:
+        path.unlink()
+
+
+# === 26. salvage ==============================================================
+# When pages are gone: every row that can still be read goes into a new file. A
+# table is read forwards; where that stops, the next readable key is searched for,
+# so that one bad page costs its own rows and no more. Nobody's words are dropped
+# because their author's row is lost: a stand-in takes the author's place.
+#
+# Owns      -
+# Uses      config, schema, search_index, tables, backup
+# Raises    -
+# ==============================================================================
+
+_HIGHEST: Final = 2**62
+
+
+@dataclass(frozen=True, slots=True)
+class Salvage:
+    """How many rows the new file has, by table, and what could not be saved."""
+
+    path: Path
+    saved: Mapping[str, int]
+    lost: tuple[str, ...]
+
+
+def _is_readable(connection: sqlite3.Connection, table: str, start: int) -> bool:
+    try:
+        rows_from(connection, table, start, limit=1).fetchall()
+    except sqlite3.Error:
+        return False
+    return True
+
+
+def _next_readable(connection: sqlite3.Connection, table: str, at: int) -> int:
+    """The smallest key from which on rows can be read again; beyond all keys if there is none."""
+    step = 1
+    while not _is_readable(connection, table, at + step):
+        step *= 2
+        if step >= _HIGHEST:
+            return _HIGHEST
+    unreadable = step // 2
+    while step - unreadable > 1:
+        middle = (step + unreadable) // 2
+        if _is_readable(connection, table, at + middle):
+            step = middle
+        else:
+            unreadable = middle
+    return at + step
+
+
+def _readable_rows(
+    connection: sqlite3.Connection, table: str, gaps: list[tuple[int, int]]
+) -> Iterator[sqlite3.Row]:
+    """All rows that can be read; `gaps` gets the first and last key of what cannot."""
+    at = 1
+    while at < _HIGHEST:
+        try:
+            for found in rows_from(connection, table, at):
+                at = max(at, found["at"] + 1)
+                yield found
+        except sqlite3.Error:
+            beyond = _next_readable(connection, table, at)
+            gaps.append((at, beyond - 1))
+            at = beyond
+        else:
+            return
+
+
+def _count_known(connection: sqlite3.Connection, table: str) -> int | None:
+    try:
+        return count_rows(connection, table)
+    except sqlite3.Error:
+        return None
+
+
+def _what_is_lost(
+    table: str, expected: int | None, saved: int, refused: int, gaps: Sequence[tuple[int, int]]
+) -> Iterator[str]:
+    missing = None if expected is None else expected - saved - refused
+    spans = ", ".join(
+        f"from {first} on" if last >= _HIGHEST - 1 else f"{first} to {last}" for first, last in gaps
+    )
+    if missing and missing > 0:
+        where = f" (ids {spans})" if spans else ""
+        yield f"{table}: {missing} rows could not be read{where}"
+    elif spans and missing is None:
+        yield f"{table}: what was at ids {spans} could not be read"
+    if refused:
+        yield f"{table}: {refused} rows made no sense any more"
+
+
+def _save_table(
+    source: sqlite3.Connection, target: sqlite3.Connection, table: str
+) -> tuple[int, list[str]]:
+    known = columns_of(source, table)
+    if not known:
+        return 0, [f"{table}: the whole table"]
+    columns = [name for name in columns_of(target, table) if name in known]
+    gaps: list[tuple[int, int]] = []
+    saved = refused = 0
+    for found in _readable_rows(source, table, gaps):
+        try:
+            put(target, table, {name: found[name] for name in columns})
+            saved += 1
+        except sqlite3.Error:
+            refused += 1
+    return saved, list(_what_is_lost(table, _count_known(source, table), saved, refused, gaps))
+
+
+def _stand_in_for_people(target: sqlite3.Connection, at: int) -> int:
+    found = target.execute(
+        """
+        SELECT creator_id AS id FROM messages
+        UNION SELECT creator_id FROM rooms
+        UNION SELECT user_id FROM memberships
+        EXCEPT SELECT id FROM users
+        """
+    ).fetchall()
+    for user_id, *_ in found:
+        values = {"id": user_id, "name": f"Lost person {user_id}", "status": 1}
+        put(target, "users", {**values, "created_at": at, "updated_at": at})
+    return len(found)
+
+
+def _stand_in_for_rooms(target: sqlite3.Connection, at: int) -> int:
+    found = target.execute(
+        """
+        SELECT room_id, min(creator_id)
+        FROM messages
+        WHERE room_id NOT IN (SELECT id FROM rooms)
+        GROUP BY room_id
+        """
+    ).fetchall()
+    for room_id, creator_id in found:
+        values = {"id": room_id, "type": "closed", "name": f"Lost room {room_id}"}
+        times = {"created_at": at, "updated_at": at}
+        put(target, "rooms", {**values, "creator_id": creator_id, **times})
+    return len(found)
+
+
+def _stand_ins(target: sqlite3.Connection, at: int) -> Iterator[str]:
+    if rooms := _stand_in_for_rooms(target, at):
+        yield f"rooms: what {rooms} of them were called, and of what kind they were"
+    if people := _stand_in_for_people(target, at):
+        yield f"users: who {people} people were; their words are kept under stand-ins"
+    for table, count in delete_orphans(target).items():
+        yield f"{table}: {count} rows that belonged to something lost"
+
+
+def _save_all(
+    source: sqlite3.Connection, target: sqlite3.Connection, at: int
+) -> tuple[dict[str, int], list[str]]:
+    saved: dict[str, int] = {}
+    lost: list[str] = []
+    for table in tables_of(target):
+        if table != "schema_version":  # the new file has the newest schema
+            saved[table], words = _save_table(source, target, table)
+            lost += words
+    lost += _stand_ins(target, at)
+    with suppress(sqlite3.Error):
+        for table, newest in sequences_of(source).items():
+            raise_sequence(target, table, newest)
+    rebuild_index(target)
+    return saved, lost
+
+
+def _opened_leniently(path: Path) -> sqlite3.Connection:
+    connection = open_to_read(path)
+    connection.text_factory = lambda data: data.decode("utf-8", "replace")
+    return connection
+
+
+def salvage(path: Path, into: Path, at: float) -> Salvage:
+    """Saves every readable row of a damaged file into a new one, which replaces an older try."""
+    part = new_private_file(into.with_name(f"{into.name}.part"))
+    moment = int(at * SECOND)
+    with (
+        closing(_opened_leniently(path)) as source,
+        closing(sqlite3.connect(part, isolation_level=None)) as target,
+    ):
+        create_schema(target, moment)
+        target.execute("BEGIN")
+        saved, lost = _save_all(source, target, moment)
+        target.execute("COMMIT")
+    settle(part, into)
+    return Salvage(into, {table: count for table, count in saved.items() if count}, tuple(lost))
+
+
+# === 27. checkup ==============================================================
+# Whether the file is sound, and what can be done when it is not. Looking changes
+# nothing. Mending builds again what follows from the rows (indexes, the words of
+# search) and deletes what points nowhere. When pages are gone, every row that can
+# still be read is saved into a new file, and what is lost is said.
+#
+# Owns      -
+# Uses      schema, search_index, tables, backup, salvage
+# Raises    DatabaseUnusable
+# ==============================================================================
+
+_MOST_LINES: Final = 20  # of one kind of damage
+_SAFE_SQLITE: Final = (3, 51, 3)
+_PATIENCE_MS: Final = 5_000
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What looking at a file found: damage, and what is only worth knowing."""
+
+    problems: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Repair:
+    """What mending did, what is still wrong, and the new file if one had to be made."""
+
+    backup: Path
+    done: tuple[str, ...]
+    verdict: Verdict
+    salvage: Salvage | None
+
+
+def _expected(kind: str) -> dict[str, str]:
+    """The tables or indexes of a new database, by name, with the statement that makes each."""
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as model:
+        create_schema(model)
+        found = model.execute(
+            """
+            SELECT name, sql
+            FROM sqlite_schema
+            WHERE type = :kind AND sql IS NOT NULL AND name NOT GLOB 'sqlite_*'
+            """,
+            {"kind": kind},
+        )
+        return dict(found.fetchall())
+
+
+def _missing(connection: sqlite3.Connection, kind: str) -> dict[str, str]:
+    known = {name for (name, *_) in connection.execute("SELECT name FROM sqlite_schema")}
+    return {name: sql for name, sql in _expected(kind).items() if name not in known}
+
+
+def _look_at_pages(connection: sqlite3.Connection) -> list[str]:
+    found = connection.execute(f"PRAGMA integrity_check({_MOST_LINES})")
+    return [line for (said, *_) in found for line in said.splitlines() if line != "ok"]
+
+
+def _look_at_schema(connection: sqlite3.Connection) -> list[str]:
+    missing = [
+        f"{kind} {name} is missing"
+        for kind in ("table", "index")
+        for name in _missing(connection, kind)
+    ]
+    version = connection.execute("SELECT max(version) FROM schema_version").fetchone()[0] or 0
+    if version > SCHEMA_VERSION:
+        missing.append(f"schema {version} is of a newer Campfire: use that one")
+    return missing
+
+
+def _look_at_references(connection: sqlite3.Connection) -> list[str]:
+    found = connection.execute("PRAGMA foreign_key_check")
+    broken = Counter((table, parent) for table, _, parent, _ in found)
+    return [
+        f"{count} rows of {table} point to missing {parent}"
+        for (table, parent), count in broken.items()
+    ]
+
+
+def _look_at_search(connection: sqlite3.Connection) -> list[str]:
+    unfound, unsaid = connection.execute(
+        """
+        SELECT
+          (SELECT count(*) FROM messages
+           WHERE id NOT IN (SELECT rowid FROM message_search_index)),
+          (SELECT count(*) FROM message_search_index
+           WHERE rowid NOT IN (SELECT id FROM messages))
+        """
+    ).fetchone()
+    said = {
+        "messages are missing from the search index": unfound,
+        "entries of the search index have no message": unsaid,
+    }
+    return [f"{count} {words}" for words, count in said.items() if count]
+
+
+def _look_at_unread(connection: sqlite3.Connection) -> list[str]:
+    strays = connection.execute(
+        """
+        SELECT count(*)
+        FROM memberships
+        WHERE unread_at IS NOT NULL AND NOT (
+          user_id IN (SELECT id FROM users) AND room_id IN (SELECT id FROM rooms))
+        """
+    ).fetchone()[0]
+    return [f"{strays} unread marks of people who are no members"] if strays else []
+
+
+def _look_at_rooms(connection: sqlite3.Connection) -> list[str]:
+    found = connection.execute(
+        """
+        SELECT id, coalesce(name, 'a ping')
+        FROM rooms
+        WHERE id NOT IN (SELECT room_id FROM memberships)
+        ORDER BY id
+        """
+    )
+    return [f"room {room_id} ({name}) has no members" for room_id, name in found]
+
+
+Inspection = Callable[[sqlite3.Connection], list[str]]
+
+_LOOKS: Final[Mapping[str, Inspection]] = {
+    "pages": _look_at_pages,
+    "schema": _look_at_schema,
+    "references": _look_at_references,
+    "search": _look_at_search,
+    "unread": _look_at_unread,
+}
+
+
+def _looked(what: str, look: Inspection, connection: sqlite3.Connection) -> list[str]:
+    try:
+        found = look(connection)
+    except sqlite3.Error as error:
+        found = [str(error)]
+    return [f"{what}: {each}" for each in found]
+
+
+def _open_to_write(path: Path) -> sqlite3.Connection:
+    """A connection that changes rows and nothing else: the server alone checkpoints."""
+    connection = sqlite3.connect(
+        f"{path.resolve().as_uri()}?mode=rw", uri=True, isolation_level=None
+    )
+    connection.execute(f"PRAGMA busy_timeout = {_PATIENCE_MS}")
+    connection.execute("PRAGMA wal_autocheckpoint = 0")
+    return connection
+
+
+def _index_problems(path: Path) -> list[str]:
+    """What FTS5 itself says of its index: only a writer may ask, and this one takes it back."""
+    try:
+        with closing(_open_to_write(path)) as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                verify_index(connection)
+            finally:
+                connection.execute("ROLLBACK")
+    except sqlite3.Error as error:
+        return [f"search: the index does not agree with itself ({error})"]
+    return []
+
+
+def look_at(path: Path) -> Verdict:
+    """What is wrong with a database, in use or not. Raises DatabaseUnusable if there is none."""
+    notes = []
+    if sqlite3.sqlite_version_info < _SAFE_SQLITE:
+        notes.append(
+            f"SQLite {sqlite3.sqlite_version}: before 3.51.3 no other program may checkpoint this"
+            " file, as Litestream does"
+        )
+    try:
+        with closing(open_to_read(path)) as connection:
+            problems = [
+                line for what, look in _LOOKS.items() for line in _looked(what, look, connection)
+            ]
+            problems += _index_problems(path)  # inside: the last to leave would fold the log in
+            notes += _looked("rooms", _look_at_rooms, connection)
+    except sqlite3.Error as error:
+        problems = [f"file: {error}"]
+    return Verdict(tuple(problems), tuple(notes))
+
+
+def _keep_as_it_is(path: Path, copy: Path) -> None:
+    """The damaged file byte by byte, its log too: SQLite's own copying would stop at the damage.
+
+    The files are closed last, because closing one gives up SQLite's locks on it.
+    """
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as opened:
+        sources = {
+            ending: opened.enter_context(Path(f"{path}{ending}").open("rb"))
+            for ending in ("", "-wal")
+            if Path(f"{path}{ending}").exists()
+        }
+        connection = opened.enter_context(closing(_open_to_write(path)))
+        with suppress(sqlite3.Error):  # no server writes meanwhile
+            connection.execute("BEGIN IMMEDIATE")
+        for ending, source in sources.items():
+            with new_private_file(Path(f"{copy}{ending}")).open("wb") as target:
+                shutil.copyfileobj(source, target)
+
+
+def _rebuild_indexes(connection: sqlite3.Connection) -> str:
+    for sql in _missing(connection, "index").values():
+        connection.execute(sql)
+    connection.execute("REINDEX")
+    return "rebuilt every index"
+
+
+def _drop_orphans(connection: sqlite3.Connection) -> str:
+    gone = delete_orphans(connection)
+    said = ", ".join(f"{count} of {table}" for table, count in gone.items())
+    return f"deleted rows that pointed nowhere: {said}" if said else ""
+
+
+def _rebuild_search(connection: sqlite3.Connection) -> str:
+    return f"rebuilt the search index over {rebuild_index(connection)} messages"
+
+
+_MENDINGS: Final = (_rebuild_indexes, _drop_orphans, _rebuild_search)
+
+
+def _mended(connection: sqlite3.Connection, mend: Callable[[sqlite3.Connection], str]) -> str:
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+        done = mend(connection)
+        connection.execute("COMMIT")
+    except sqlite3.Error:  # looking again tells what is still wrong
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        return ""
+    return done
+
+
+def _salvaged(path: Path, at: float) -> Salvage | None:
+    """What could be saved; None when the file is no database at all."""
+    try:
+        return salvage(path, Path(f"{path}.recovered"), at)
+    except sqlite3.Error:
+        return None
+
+
+def repair(path: Path, at: float) -> Repair:
+    """Mends a database, after a copy of the file as it is; salvages when mending is not enough.
+
+    Raises DatabaseUnusable when there is no such file.
+    """
+    open_to_read(path).close()
+    copy = path.parent / "backups" / f"before-repair-{stamp(at)}.db"
+    _keep_as_it_is(path, copy)
+    with closing(_open_to_write(path)) as connection:
+        done = [_mended(connection, mend) for mend in _MENDINGS]
+    verdict = look_at(path)
+    salvaged = _salvaged(path, at) if verdict.problems else None
+    return Repair(copy, tuple(filter(None, done)), verdict, salvaged)
+
+
+# === 28. rails ================================================================
+# The database of a Rails Campfire, as it was written over the years: which tables
+# it must have, and what its times, roles and settings say. It is only read, and
+# nothing in it is run.
+#
+# Owns      -
+# Uses      config, errors, types, tables
+# Raises    DatabaseUnusable
+# ==============================================================================
+
+_NEEDED: Final = frozenset(("accounts", "users", "rooms", "memberships", "messages"))
+ROOM_TYPES: Final = {
+    "Rooms::Open": RoomType.OPEN,
+    "Rooms::Closed": RoomType.CLOSED,
+    "Rooms::Direct": RoomType.DIRECT,
+}
+_TRUE: Final = frozenset((True, 1, "1", "true", "t"))
+
+
+class Found(dict[str, Any]):
+    """A row of the old database; a column its schema does not have yet is None."""
+
+    def __missing__(self, column: str) -> None:
+        return None
+
+
+def open_rails(path: Path) -> sqlite3.Connection:
+    """The database of a Rails Campfire, to be read only. Raises DatabaseUnusable."""
+    if not path.is_file():
+        raise DatabaseUnusable(f"there is no database at {path}")
+    log = Path(f"{path}-wal")
+    has_log = log.exists() and log.stat().st_size > 0  # then SQLite must look beside the file
+    connection = sqlite3.connect(
+        f"{path.resolve().as_uri()}?mode=ro{'' if has_log else '&immutable=1'}",
+        uri=True,
+        isolation_level=None,
+        check_same_thread=False,  # it is opened here and read by the writer's thread
+    )
+    connection.row_factory = sqlite3.Row
+    connection.text_factory = lambda data: data.decode("utf-8", "replace")
+    try:
+        connection.execute("PRAGMA trusted_schema = OFF")
+        missing = _NEEDED.difference(tables_of(connection))
+    except sqlite3.Error as error:
+        connection.close()
+        raise DatabaseUnusable(f"{path} cannot be read ({error})") from error
+    if missing:
+        connection.close()
+        raise DatabaseUnusable(f"{path} is no Campfire database: no table {min(missing)}")
+    return connection
+
+
+def moment_in(value: object) -> Timestamp:
+    """A time as Rails writes it, UTC, with a fraction or without; what is none is the epoch."""
+    if isinstance(value, (int, float)):
+        return Timestamp(int(value * SECOND))
+    try:
+        moment = datetime.fromisoformat(str(value).strip().removesuffix("UTC").strip())
+    except ValueError:
+        return Timestamp(0)
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    whole = int(moment.replace(microsecond=0).timestamp())
+    return Timestamp(whole * SECOND + moment.microsecond)
+
+
+def settings_in(text: object) -> str:
+    """An account's settings as we keep them: the one we know, as true or false."""
+    try:
+        given = json.loads(str(text or "{}"))
+    except ValueError:
+        given = {}
+    wanted = given.get(RESTRICTION) if isinstance(given, dict) else None
+    return json.dumps({} if wanted is None else {RESTRICTION: wanted in _TRUE})
+
+
+def status_in(found: Found) -> Status:
+    """A person's status; older schemas only know `active`."""
+    if "status" in found:
+        known = {each.value: each for each in Status}
+        return known.get(found["status"] or 0, Status.DEACTIVATED)
+    return Status.ACTIVE if found["active"] in (None, *_TRUE) else Status.DEACTIVATED
+
+
+def role_in(found: Found) -> Role:
+    """A person's role; one we do not know is a member's."""
+    return {each.value: each for each in Role}.get(found["role"] or 0, Role.MEMBER)
+
+
+# === 29. importing ============================================================
+# Moving in from a Rails Campfire: one transaction, everything or nothing. Ids and
+# times stay, so that addresses people kept go on working; text is made safe anew;
+# rows that belong to nothing are left behind, and counted.
+#
+# Owns      -
+# Uses      errors, types, markup, text, signing, search_index, accounts,
+#           tables, rails
+# Raises    AlreadySetUp, DatabaseUnusable
+# ==============================================================================
+
+_PREVIEW: Final = "application/vnd.actiontext.opengraph-embed"
+_KEPT_SEARCHES: Final = 10
+_BOOST_LENGTH: Final = 16
+_LATER: Final = "File attachments are coming in v2.0"
+_ANY_TAG: Final = re.compile(r"<[^>]*>")
+
+
+class Orphan(Exception):
+    """A row that belongs to something that is not there."""
+
+
+@dataclass(slots=True)
+class Report:
+    """What an import took over, and what it could not."""
+
+    taken: Counter[str] = field(default_factory=Counter)
+    orphans: Counter[str] = field(default_factory=Counter)
+    repeated: Counter[str] = field(default_factory=Counter)
+    warnings: Counter[str] = field(default_factory=Counter)
+
+    def lines(self) -> Iterator[str]:
+        """The report, a line each."""
+        yield from (f"{table}: {count}" for table, count in self.taken.items())
+        for table, count in self.orphans.items():
+            yield f"skipped: {count} of {table} that belonged to nothing"
+        for table, count in self.repeated.items():
+            yield f"skipped: {count} of {table} that were there twice"
+        for words, count in self.warnings.items():
+            yield f"warning: {words} ({count})"
+        yield "foreign_key_check: ok"
+        yield f"search index: {self.taken['messages']} messages"
+
+
+class _Import:
+    """One import: the old database, the new one, and what is known of it so far."""
+
+    def __init__(
+        self, rails: sqlite3.Connection, tx: WriteTx, signer: Signer, storage: Path | None
+    ) -> None:
+        self._rails, self._tx, self._signer, self._storage = rails, tx, signer, storage
+        self.report = Report()
+        self._ids: defaultdict[str, set[int]] = defaultdict(set)
+        self._members: defaultdict[int, set[UserId]] = defaultdict(set)
+        self._direct_keys: dict[int, str] = {}
+        self._people: dict[UserId, Mentionable] = {}
+        self._seen: set[tuple[object, ...]] = set()
+
+    def take_all(self) -> None:
+        """Takes everything over, parents before children."""
+        for table, take in (
+            ("accounts", self._account),
+            ("users", self._user),
+            ("sessions", self._session),
+            ("bans", self._ban),
+            ("webhooks", self._webhook),
+            ("push_subscriptions", self._push_subscription),
+        ):
+            self._take(table, self._rows(table), take)
+        self._take("searches", self._newest_searches(), self._search)
+        self._direct_keys = self._keys_of_directs()
+        self._take("rooms", self._rows("rooms"), self._room)
+        self._take("memberships", self._rows("memberships"), self._membership)
+        self._take_messages()
+        self._take("boosts", self._rows("boosts"), self._boost)
+        self._count_what_stays()
+        for table, newest in sequences_of(self._rails).items():
+            if columns_of(self._tx, table) and table != "accounts":
+                raise_sequence(self._tx, table, newest)
+
+    def _rows(self, table: str) -> Iterator[Found]:
+        if columns_of(self._rails, table):
+            yield from map(Found, rows_from(self._rails, table))
+
+    def _take(
+        self,
+        table: str,
+        found: Iterable[Found],
+        take: Callable[[Found], Mapping[str, object] | None],
+    ) -> None:
+        """Stores what `take` makes of each row; None is a row that is not wanted."""
+        for each in found:
+            try:
+                values = take(each)
+            except Orphan:
+                self.report.orphans[table] += 1
+                continue
+            if values is None:
+                continue
+            put(self._tx, table, values)
+            self._ids[table].add(each["id"])
+            self.report.taken[table] += 1
+
+    def _parent(self, table: str, row_id: object) -> int:
+        if not isinstance(row_id, int) or row_id not in self._ids[table]:
+            raise Orphan
+        return row_id
+
+    def _is_repeated(self, table: str, *key: object) -> bool:
+        if (table, *key) in self._seen:
+            self.report.repeated[table] += 1
+            return True
+        self._seen.add((table, *key))
+        return False
+
+    @staticmethod
+    def _times(found: Found) -> dict[str, Timestamp]:
+        made = moment_in(found["created_at"])
+        changed = found["updated_at"]
+        return {"created_at": made, "updated_at": moment_in(changed) if changed else made}
+
+    def _account(self, found: Found) -> Mapping[str, object] | None:
+        if self.report.taken["accounts"]:
+            self.report.warnings["only the first account is taken over"] += 1
+            return None
+        return {
+            "id": 1,
+            "name": str(found["name"] or "").strip() or "Campfire",
+            "join_code": found["join_code"] or random_join_code(),
+            "custom_styles": found["custom_styles"],
+            "settings": settings_in(found["settings"]),
+            **self._times(found),
+        }
+
+    def _user(self, found: Found) -> Mapping[str, object] | None:
+        role, name = role_in(found), str(found["name"] or "").strip()
+        if not name:
+            self.report.warnings["people without a name are now called Unnamed"] += 1
+        email = found["email_address"] or None
+        if email and self._is_repeated("e-mail addresses", email):
+            email = None
+        user = User(
+            UserId(found["id"]), name or "Unnamed", email, found["bio"] or "", role,
+            status_in(found), *self._times(found).values(),
+        )  # fmt: skip
+        self._people[user.id] = self._signer.mentionable(user)
+        return {
+            "id": user.id,
+            "name": user.name,
+            "email_address": user.email_address,
+            "password_digest": found["password_digest"] or None,
+            "bio": found["bio"],
+            "role": user.role.value,
+            "status": user.status.value,
+            "bot_token": (found["bot_token"] or None) if role is Role.BOT else None,
+            **self._times(found),
+        }
+
+    def _session(self, found: Found) -> Mapping[str, object] | None:
+        user_id, token = self._parent("users", found["user_id"]), str(found["token"] or "")
+        if not token or self._is_repeated("sessions", token):
+            return None
+        times = self._times(found)
+        used = found["last_active_at"]
+        return {
+            "id": found["id"],
+            "user_id": user_id,
+            "token_hash": hashed(RawToken(token)),
+            "ip_address": found["ip_address"],
+            "user_agent": found["user_agent"],
+            "last_active_at": moment_in(used) if used else times["updated_at"],
+            **times,
+        }
+
+    def _ban(self, found: Found) -> Mapping[str, object] | None:
+        user_id, address = self._parent("users", found["user_id"]), found["ip_address"]
+        if not address or self._is_repeated("bans", user_id, address):
+            return None
+        return {
+            "id": found["id"],
+            "user_id": user_id,
+            "ip_address": address,
+            **self._times(found),
+        }
+
+    def _webhook(self, found: Found) -> Mapping[str, object] | None:
+        user_id, url = self._parent("users", found["user_id"]), str(found["url"] or "").strip()
+        if not url or self._is_repeated("webhooks", user_id):
+            return None
+        return {"id": found["id"], "user_id": user_id, "url": url, **self._times(found)}
+
+    def _push_subscription(self, found: Found) -> Mapping[str, object] | None:
+        user_id = self._parent("users", found["user_id"])
+        keys = {name: found[name] or "" for name in ("endpoint", "p256dh_key", "auth_key")}
+        if not all(keys.values()):
+            return None
+        if self._is_repeated("push_subscriptions", user_id, *keys.values()):
+            return None
+        agent = found["user_agent"]
+        times = self._times(found)
+        return {"id": found["id"], "user_id": user_id, "user_agent": agent, **keys, **times}
+
+    def _newest_searches(self) -> Iterator[Found]:
+        """The ten newest searches of each person, each query once."""
+        kept: Counter[object] = Counter()
+        newest_first = sorted(
+            self._rows("searches"),
+            key=lambda found: (self._times(found)["updated_at"], found["id"]),
+            reverse=True,
+        )
+        for found in newest_first:
+            owner, query = found["user_id"], str(found["query"] or "")
+            is_wanted = kept[owner] < _KEPT_SEARCHES and query.strip()
+            if is_wanted and not self._is_repeated("searches", owner, query):
+                kept[owner] += 1
+                yield found
+
+    def _search(self, found: Found) -> Mapping[str, object]:
+        user_id = self._parent("users", found["user_id"])
+        times = self._times(found)
+        return {"id": found["id"], "user_id": user_id, "query": found["query"], **times}
+
+    def _keys_of_directs(self) -> dict[int, str]:
+        """Who is in each ping; of several with the same people the oldest is the one."""
+        people: defaultdict[int, set[int]] = defaultdict(set)
+        for each in self._rows("memberships"):
+            if each["user_id"] in self._ids["users"]:
+                people[each["room_id"]].add(each["user_id"])
+        directs = [each for each in self._rows("rooms") if each["type"] == "Rooms::Direct"]
+        directs.sort(key=lambda each: (self._times(each)["created_at"], each["id"]))
+        keys: dict[str, int] = {}
+        for each in directs:
+            key = ",".join(map(str, sorted(people[each["id"]])))
+            if key and each["creator_id"] in self._ids["users"]:
+                keys.setdefault(key, each["id"])
+        return {room_id: key for key, room_id in keys.items()}
+
+    def _room(self, found: Found) -> Mapping[str, object]:
+        room_type = ROOM_TYPES.get(str(found["type"]))
+        if room_type is None:
+            raise Orphan
+        name = str(found["name"] or "").strip() or "Unnamed"
+        return {
+            "id": found["id"],
+            "type": room_type.value,
+            "name": None if room_type is RoomType.DIRECT else name,
+            "creator_id": self._parent("users", found["creator_id"]),
+            "direct_key": self._direct_keys.get(found["id"]),
+            **self._times(found),
+        }
+
+    def _membership(self, found: Found) -> Mapping[str, object] | None:
+        room_id = self._parent("rooms", found["room_id"])
+        user_id = UserId(self._parent("users", found["user_id"]))
+        if user_id in self._members[room_id]:
+            self.report.repeated["memberships"] += 1
+            return None
+        self._members[room_id].add(user_id)
+        level, unread = found["involvement"], found["unread_at"]
+        return {
+            "id": found["id"],
+            "room_id": room_id,
+            "user_id": user_id,
+            "involvement": level if level in set(Involvement) else Involvement.MENTIONS.value,
+            "unread_at": moment_in(unread) if unread else None,
+            **self._times(found),
+        }
+
+    def _take_messages(self) -> None:
+        texts: dict[int, str] = {}
+        messages: dict[int, int] = {}  # by the id of their rich text
+        for each in self._rows("action_text_rich_texts"):
+            if each["record_type"] == "Message" and each["name"] == "body":
+                texts[each["record_id"]] = str(each["body"] or "")
+                messages[each["id"]] = each["record_id"]
+        files = self._files(messages)
+        for each in self._rows("messages"):
+            try:
+                self._message(each, texts.get(each["id"], ""), files[each["id"]])
+            except Orphan:
+                self.report.orphans["messages"] += 1
+
+    def _files(self, messages: Mapping[int, int]) -> defaultdict[int, list[Found]]:
+        """The files of each message, hung on it or standing in its text."""
+        blobs = {each["id"]: each for each in self._rows("active_storage_blobs")}
+        files: defaultdict[int, list[Found]] = defaultdict(list)
+        for each in self._rows("active_storage_attachments"):
+            blob = blobs.get(each["blob_id"])
+            of_text = each["record_type"] == "ActionText::RichText"
+            message_id = messages.get(each["record_id"]) if of_text else each["record_id"]
+            if blob and message_id and (of_text or each["record_type"] == "Message"):
+                files[message_id].append(Found({**blob, "id": each["id"]}))
+        return files
+
+    def _message(self, found: Found, source: str, files: Sequence[Found]) -> None:
+        room_id = self._parent("rooms", found["room_id"])
+        creator_id = self._parent("users", found["creator_id"])
+        name = str(found["client_message_id"] or f"rails-{found['id']}")
+        if (room_id, name) in self._seen:
+            self.report.warnings["messages shared a client id; the later ones got a new one"] += 1
+            name = f"{name}-{found['id']}"
+        self._seen.add((room_id, name))
+        body = self._body(source, files)
+        values = {
+            "id": found["id"],
+            "room_id": room_id,
+            "creator_id": creator_id,
+            "client_message_id": name,
+            "body_html": body.html,
+            "body_text": body.text,
+        }
+        put(self._tx, "messages", {**values, **self._times(found)})
+        self._ids["messages"].add(found["id"])
+        self.report.taken["messages"] += 1
+        for user_id in self._members[room_id].intersection(body.mentions):
+            put(self._tx, "mentions", {"message_id": found["id"], "user_id": user_id})
+            self.report.taken["mentions"] += 1
+        for each in files:
+            self._file(each, found["id"])
+
+    def _body(self, source: str, files: Sequence[Found]) -> Body:
+        if _PREVIEW in source:
+            self.report.warnings["link previews are not taken over"] += 1
+        if is_nested_too_deeply(source):
+            self.report.warnings["messages were nested too deeply: only their words are kept"] += 1
+            source = escape(unescape(_ANY_TAG.sub(" ", source)), quote=False)
+        body = sanitize(source, self._people)
+        if files and not body.text.strip() and not body.mentions:
+            lines = (f"📎 {escape(str(each['filename']))} — {_LATER}" for each in files)
+            body = sanitize("".join(f"<div>{line}</div>" for line in lines), self._people)
+        return body
+
+    def _file(self, found: Found, message_id: int) -> None:
+        key = str(found["key"])
+        values = {
+            "id": found["id"],
+            "message_id": message_id,
+            "blob_key": key,
+            "filename": str(found["filename"]),
+            "content_type": found["content_type"],
+            "byte_size": found["byte_size"] or 0,
+            "checksum": found["checksum"],
+            "metadata": found["metadata"],
+            "created_at": moment_in(found["created_at"]),
+        }
+        put(self._tx, "attachments", values)
+        self.report.taken["attachments"] += 1
+        if self._storage is None:
+            self.report.warnings["keep the old storage folder: files come in v2.0"] += 1
+        elif not (self._storage / key[:2] / key[2:4] / key).is_file():
+            self.report.warnings[f"files are not in {self._storage}"] += 1
+
+    def _boost(self, found: Found) -> Mapping[str, object] | None:
+        message_id = self._parent("messages", found["message_id"])
+        booster_id = self._parent("users", found["booster_id"])
+        content = str(found["content"] or "").strip()
+        if len(content) > _BOOST_LENGTH:
+            self.report.warnings["boosts were cut to 16 characters"] += 1
+        if not content:
+            return None
+        return {
+            "id": found["id"],
+            "message_id": message_id,
+            "booster_id": booster_id,
+            "content": content[:_BOOST_LENGTH],
+            **self._times(found),
+        }
+
+    def _count_what_stays(self) -> None:
+        for each in self._rows("active_storage_attachments"):
+            match each["record_type"]:
+                case "User":
+                    self.report.warnings["avatars are not taken over"] += 1
+                case "Account":
+                    self.report.warnings["logos are not taken over"] += 1
+                case _:
+                    pass
+
+
+def import_all(
+    tx: WriteTx,
+    at: Timestamp,
+    rails: sqlite3.Connection,
+    signer: Signer,
+    storage: Path | None,
+    *,
+    has_vapid_keys: bool,
+) -> Report:
+    """Takes a Rails Campfire over into a database that has no account yet, all or nothing.
+
+    Raises AlreadySetUp, DatabaseUnusable.
+    """
+    del at  # every row keeps its own time
+    if is_set_up(tx):
+        raise AlreadySetUp
+    moving = _Import(rails, tx, signer, storage)
+    try:
+        moving.take_all()
+        rebuild_index(tx)
+        broken = tx.execute("PRAGMA foreign_key_check").fetchone()
+    except sqlite3.Error as error:
+        raise DatabaseUnusable(f"nothing was imported: {error}") from error
+    report = moving.report
+    if broken or not report.taken["accounts"]:
+        why = f"{broken[0]} points to a missing row" if broken else "it has no account"
+        raise DatabaseUnusable(f"nothing was imported: {why}")
+    if report.taken["push_subscriptions"] and not has_vapid_keys:
+        words = "push subscriptions need the old VAPID keys in the environment"
+        report.warnings[words] = report.taken["push_subscriptions"]
+    return report
+
+
+# === 30. shapes ===============================================================
 # How a record looks on the wire: as JSON for whoever asked, and as the markup
 # that travels to everybody else in Turbo Streams. Both tell the same; the client
 # reads every field of the one back out of the other. Public shapes only: no
@@ -6325,7 +7595,7 @@ def logo_url(account: Account | None) -> str:
     return f"/account/logo?v={version}"
 
 
-# === 24. presence =============================================================
+# === 31. presence =============================================================
 # Who is looking at which room, and who is typing there. It lives in memory and
 # dies with the process; a heartbeat counts for sixty seconds (Gap #5). It decides
 # unread marks and pushes, and is shown to nobody. Rails limit: two tabs count as
@@ -6418,7 +7688,7 @@ class TypingMap:
             del self._started[key]
 
 
-# === 25. sockets ==============================================================
+# === 32. sockets ==============================================================
 # One tab's socket and its subscriptions. What a tab gets within one turn of the
 # loop is one write to its transport; a frame is plain bytes, built once and
 # shared. A reader that lets too much pile up is not waited for.
@@ -6520,10 +7790,16 @@ class Subscription:
     )  # fmt: skip
 
     def __init__(
-        self, connection: Connection, identifier: str, channel: str, stream: str, room_id: RoomId
+        self,
+        connection: Connection,
+        identifier: str,
+        channel: str,
+        stream: str,
+        membership: Membership | None,
     ) -> None:
         self.connection, self.identifier, self.channel = connection, identifier, channel
-        self.stream, self.room_id = stream, room_id
+        self.stream = stream
+        self.room_id = membership.room_id if membership else RoomId(0)  # 0: not about a room
         self.prefix = b'{"identifier":' + json.dumps(identifier).encode()
         # Ids grow in commit order and frames come in commit order, so what was appended live is
         # one run of ids, and two numbers hold it.
@@ -6565,7 +7841,7 @@ class Subscription:
         return self.live_from <= message_id <= self.live_to if self.live_from else False
 
 
-# === 26. ws ===================================================================
+# === 33. ws ===================================================================
 # Action Cable, spoken exactly, so that the official client works unmodified.
 # Broadcasting is a plain function: a payload is encoded once, a frame is built
 # once per identifier. Nobody waits for a slow reader: it is cut off, comes back
@@ -6582,6 +7858,7 @@ PING_SECONDS: Final = 3
 _IDENTIFIER_LIMIT: Final = 4_096
 _SUBSCRIPTIONS_LIMIT: Final = 64
 _CLOSE_1013: Final = b"\x88\x02\x03\xf5"
+_NO_DIGITS: Final = str.maketrans("", "", string.digits)
 _MESSAGES_STREAM: Final = re.compile(r"room_([0-9]{1,18}):messages")
 _CHANNELS: Final = {
     "HeartbeatChannel": "",
@@ -6644,6 +7921,7 @@ class Cable:
         self._closings = 0  # grows with every forced closing
         self.connections: dict[ConnectionId, Connection] = {}
         self.broadcasts = self.frames = self.slow = 0
+        self.broadcasts_by: Counter[str] = Counter()  # streams without their numbers
 
     # Broadcasting: plain functions, called after a commit.
 
@@ -6652,6 +7930,7 @@ class Cable:
     ) -> int:
         listeners = self._streams.get(stream, {})
         self.broadcasts += 1
+        self.broadcasts_by[stream.translate(_NO_DIGITS)] += 1
         if not listeners:
             return 0
         encoded = compact(payload).encode()
@@ -6814,8 +8093,8 @@ class Cable:
             return
         is_full = len(connection.subscriptions) >= _SUBSCRIPTIONS_LIMIT
         wanted = None if is_full else await self._stream_for(connection.user_id, params)
-        stream, room_id = wanted or ("", RoomId(0))
-        subscription = Subscription(connection, identifier, params["channel"], stream, room_id)
+        stream, membership = wanted or ("", None)
+        subscription = Subscription(connection, identifier, params["channel"], stream, membership)
         if connection.state is ConnectionState.CLOSED:
             return
         if wanted is None:
@@ -6830,18 +8109,18 @@ class Cable:
 
     async def _stream_for(
         self, user_id: UserId, params: Mapping[str, Any]
-    ) -> tuple[str, RoomId] | None:
-        """The stream and room of a subscription somebody may have now; else None."""
+    ) -> tuple[str, Membership | None] | None:
+        """The stream of a subscription somebody may have now, with the proof; else None."""
         match params["channel"]:
             case "HeartbeatChannel":
-                return "heartbeat", RoomId(0)
+                return "heartbeat", None
             case "ReadRoomsChannel":
-                return f"user_{user_id}_reads", RoomId(0)
+                return f"user_{user_id}_reads", None
             case "UnreadRoomsChannel":
-                return f"user_{user_id}_unreads", RoomId(0)
+                return f"user_{user_id}_unreads", None
             case "Turbo::StreamsChannel":
                 name = self._signer.stream_name(params.get("signed_stream_name"))
-                return (name, RoomId(0)) if name in ("rooms", f"user_{user_id}:rooms") else None
+                return (name, None) if name in ("rooms", f"user_{user_id}:rooms") else None
             case "RoomMessagesChannel":
                 name = self._signer.stream_name(params.get("signed_stream_name")) or ""
                 found = _MESSAGES_STREAM.fullmatch(name)
@@ -6852,14 +8131,14 @@ class Cable:
 
     async def _room_stream(
         self, user_id: UserId, room_id: RoomId | None, stream: str
-    ) -> tuple[str, RoomId] | None:
+    ) -> tuple[str, Membership] | None:
         if room_id is None:
             return None
         try:
             membership = await self._rooms.membership(user_id, room_id)
         except RoomNotFound:
             return None
-        return stream.format(membership.room_id), membership.room_id
+        return stream.format(membership.room_id), membership
 
     def _end(self, subscription: Subscription) -> None:
         """Takes a subscription out, running its channel's leave code."""
@@ -6912,7 +8191,8 @@ class Cable:
             self._tell_typing("stop", room_id, user_id, name)
 
     async def _catch_up(self, subscription: Subscription, data: Mapping[str, Any]) -> None:
-        last_seen, since = data.get("last_seen_message_id") or 0, data.get("since")
+        last_seen, since = data.get("last_seen_message_id"), data.get("since")
+        last_seen = 0 if last_seen is None else last_seen
         if not _is_count(last_seen, 10**18) or not _is_count(since, 10**15):
             LOG.info("cable_catch_up_refused")
             return
@@ -6956,7 +8236,7 @@ class Cable:
         }
 
 
-# === 27. ops ==================================================================
+# === 34. ops ==================================================================
 # What the operator sees, and what runs beside the requests: one JSON object a
 # line, background jobs that are held and awaited, and the few numbers of /up.
 #
@@ -7078,7 +8358,253 @@ async def is_healthy(db: Database, seconds: float) -> bool:
     return True
 
 
-# === 28. assets ===============================================================
+# === 35. metrics ==============================================================
+# The numbers an operator draws curves of, in Prometheus' text format 0.0.4. What is
+# counted is counted where it happens; the rest is read off when somebody asks. A
+# route is named by its pattern, never by its path: that would name people's rooms.
+#
+# Owns      -
+# Uses      config, measures, db, bots, push, ws
+# Raises    -
+# ==============================================================================
+
+METRICS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+_METHODS: Final = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
+_HELP: Final = {
+    "campfire_http_requests_total": ("counter", "Answered requests."),
+    "campfire_http_request_seconds": ("histogram", "Time from a request to its answer."),
+    "campfire_ws_connections": ("gauge", "Open sockets."),
+    "campfire_ws_subscriptions": ("gauge", "Subscriptions of open sockets."),
+    "campfire_broadcasts_total": ("counter", "Broadcasts, with listeners or without."),
+    "campfire_ws_frames_sent_total": ("counter", "Frames that broadcasts brought to tabs."),
+    "campfire_ws_slow_closed_total": ("counter", "Sockets cut off because they read too slowly."),
+    "campfire_broadcast_seconds": ("histogram", "Time from a commit to its last frame queued."),
+    "campfire_db_writer_queue": ("gauge", "Jobs that wait for the writer."),
+    "campfire_db_write_seconds": ("histogram", "Time of one commit with all its jobs."),
+    "campfire_db_group_size": ("histogram", "Jobs that shared one commit."),
+    "campfire_messages_created_total": ("counter", "Messages stored, repeats not counted."),
+    "campfire_webhooks_total": ("counter", "Calls to bots, by how they ended."),
+    "campfire_pushes_total": ("counter", "Notifications, by how they ended."),
+    "campfire_presence_entries": ("gauge", "Tabs that look at a room."),
+    "campfire_process_resident_memory_bytes": ("gauge", "Memory of the process."),
+    "campfire_process_cpu_seconds_total": ("counter", "Processor time of the process."),
+    "campfire_build_info": ("gauge", "Which Campfire this is."),
+}
+
+Labels = tuple[tuple[str, str], ...]
+
+
+class Metrics:
+    """What the requests count."""
+
+    def __init__(self) -> None:
+        self.requests: Counter[tuple[str, str, int]] = Counter()
+        self.seconds: dict[str, Histogram] = {}
+        self.broadcast_seconds = Histogram(SECONDS)
+        self.messages = 0
+
+    def count_request(self, method: str, route: str, status: int, seconds: float) -> None:
+        """Notes an answer. Unknown methods are one, or a stranger could make up thousands."""
+        self.requests[method if method in _METHODS else "other", route, status] += 1
+        if status == HTTPStatus.SWITCHING_PROTOCOLS:
+            return  # how long a socket lived is no answer time
+        histogram = self.seconds.get(route)
+        if histogram is None:
+            histogram = self.seconds[route] = Histogram(SECONDS)
+        histogram.observe(seconds)
+
+    def count_message(self, committed_at: float) -> None:
+        """Notes a new message, all of whose frames are queued now."""
+        self.messages += 1
+        self.broadcast_seconds.observe(time.perf_counter() - committed_at)
+
+
+def _number_text(value: float) -> str:
+    return str(int(value)) if value == int(value) else repr(value)
+
+
+def _label_text(value: str) -> str:
+    return value.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
+
+
+def _sample(name: str, labels: Labels, value: float) -> str:
+    if not labels:
+        return f"{name} {_number_text(value)}"
+    inside = ",".join(f'{key}="{_label_text(each)}"' for key, each in labels)
+    return f"{name}{{{inside}}} {_number_text(value)}"
+
+
+def _samples_of(name: str, labels: Labels, histogram: Histogram) -> Iterator[str]:
+    counts = list(accumulate(histogram.counts))
+    for bound, count in zip((*map(_number_text, histogram.bounds), "+Inf"), counts, strict=True):
+        yield _sample(f"{name}_bucket", (*labels, ("le", bound)), count)
+    yield _sample(f"{name}_sum", labels, histogram.total)
+    yield _sample(f"{name}_count", labels, counts[-1])
+
+
+def _resident_bytes() -> int:
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+    except (OSError, ValueError, IndexError):
+        return 0
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def _by_label(name: str, label: str, counts: Mapping[str, int]) -> Iterator[str]:
+    for value in sorted(counts):
+        yield _sample(name, ((label, value),), counts[value])
+
+
+@dataclass(frozen=True, slots=True)
+class Gauges:
+    """Whom to ask for the numbers that are read off."""
+
+    config: Config
+    db: Database
+    cable: Cable
+    webhooks: Bots
+    push: Push
+
+    def plain(self) -> Iterator[tuple[str, float]]:
+        """The numbers without labels."""
+        yield "campfire_ws_connections", len(self.cable.connections)
+        yield "campfire_ws_frames_sent_total", self.cable.frames
+        yield "campfire_ws_slow_closed_total", self.cable.slow
+        yield "campfire_db_writer_queue", self.db.waiting
+        yield "campfire_presence_entries", self.cable.presence.entries()
+        yield "campfire_process_resident_memory_bytes", _resident_bytes()
+        yield "campfire_process_cpu_seconds_total", time.process_time()
+
+    def labelled(self) -> Iterator[tuple[str, Iterator[str]]]:
+        """The samples of the numbers with labels."""
+        channels = Counter(
+            subscription.channel
+            for connection in self.cable.connections.values()
+            for subscription in connection.subscriptions.values()
+        )
+        kinds = {_kind_of(stream): count for stream, count in self.cable.broadcasts_by.items()}
+        build = (("version", self.config.version), ("revision", self.config.revision))
+        for name, label, counts in (
+            ("campfire_ws_subscriptions", "channel", channels),
+            ("campfire_broadcasts_total", "kind", kinds),
+            ("campfire_webhooks_total", "result", self.webhooks.calls),
+            ("campfire_pushes_total", "result", self.push.pushes),
+        ):
+            yield name, _by_label(name, label, counts)
+        yield "campfire_build_info", iter((_sample("campfire_build_info", build, 1),))
+
+
+def _kind_of(stream: str) -> str:
+    """A stream's name without its numbers: `user_7_unreads` is `user_unreads`."""
+    return re.sub("[_:]+", "_", stream).strip("_")
+
+
+def _counted(metrics: Metrics) -> Iterator[tuple[str, Iterator[str]]]:
+    name = "campfire_http_requests_total"
+    yield (
+        name,
+        (
+            _sample(name, (("method", method), ("route", route), ("status", str(status))), count)
+            for (method, route, status), count in sorted(metrics.requests.items())
+        ),
+    )
+    name = "campfire_http_request_seconds"
+    yield (
+        name,
+        (
+            line
+            for route, histogram in sorted(metrics.seconds.items())
+            for line in _samples_of("campfire_http_request_seconds", (("route", route),), histogram)
+        ),
+    )
+
+
+def metrics_text(metrics: Metrics, gauges: Gauges) -> str:
+    """All numbers, as Prometheus reads them."""
+    samples: dict[str, Iterable[str]] = {
+        **dict(_counted(metrics)),
+        **{name: (_sample(name, (), value),) for name, value in gauges.plain()},
+        **dict(gauges.labelled()),
+        "campfire_messages_created_total": (
+            _sample("campfire_messages_created_total", (), metrics.messages),
+        ),
+    }
+    for name, histogram in (
+        ("campfire_broadcast_seconds", metrics.broadcast_seconds),
+        ("campfire_db_write_seconds", gauges.db.write_seconds),
+        ("campfire_db_group_size", gauges.db.group_sizes),
+    ):
+        samples[name] = _samples_of(name, (), histogram)
+    lines: list[str] = []
+    for name, (kind, about) in _HELP.items():
+        lines += f"# HELP {name} {about}", f"# TYPE {name} {kind}", *samples[name]
+    return "\n".join(lines) + "\n"
+
+
+def may_read_metrics(config: Config, peer: str, headers: Mapping[str, str]) -> bool:
+    """Whether this request may see the numbers: by the token, else straight from this machine."""
+    if config.metrics_token:
+        expected = f"Bearer {config.metrics_token}".encode()
+        given = headers.get("Authorization", "").encode("utf-8", "replace")
+        return hmac.compare_digest(expected, given)
+    through_a_proxy = any(
+        name in headers for name in ("X-Forwarded-For", "Forwarded", "X-Real-IP", "Via")
+    )
+    try:
+        is_here = ipaddress.ip_address(peer).is_loopback
+    except ValueError:
+        return False
+    return is_here and not through_a_proxy
+
+
+# === 36. certificates =========================================================
+# Serving https without a proxy. The certificate is chosen anew at every handshake,
+# so that a renewed one takes over at SIGHUP: no restart, no socket lost.
+#
+# Owns      -
+# Uses      config
+# Raises    ConfigError
+# ==============================================================================
+
+
+def _context_of(certificate: Path, key: Path) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_cert_chain(certificate, key)
+    except OSError as error:
+        raise ConfigError(f"TLS_CERT_FILE and TLS_KEY_FILE: {error.strerror or error}") from error
+    return context
+
+
+class Certificates:
+    """The certificate files, as last read. Raises ConfigError when they are no pair."""
+
+    def __init__(self, files: tuple[Path, Path] | None) -> None:
+        self._files = files
+        self.context: ssl.SSLContext | None = None  # the one that listens
+        if files:
+            self.context = _context_of(*files)
+            self._newest = self.context
+            self.context.sni_callback = self._choose
+
+    def _choose(self, handshake: ssl.SSLObject, name: str | None, context: ssl.SSLContext) -> None:
+        del name, context  # called for browsers that name no host, too
+        handshake.context = self._newest
+
+    def reload(self) -> None:
+        """Reads the files again; if they are no good, what was read before goes on."""
+        if not self._files:
+            return
+        try:
+            self._newest = _context_of(*self._files)
+        except ConfigError as error:
+            LOG.warning("tls_reload_failed", extra={"fields": {"problem": str(error)}})
+            return
+        LOG.info("tls_reloaded")
+
+
+# === 37. assets ===============================================================
 # The built client, the sounds, the pictures. They lie beside this file, in the
 # clone and in the executable alike. Every build has one digest, and its folder
 # name is that digest, so that a browser may keep what is in it for ever.
@@ -7241,14 +8767,163 @@ def serve_avatar(user: User, etag: str | None) -> web.Response:
     return web.Response(text=avatar_svg(user), headers=headers)
 
 
-# === 29. web ==================================================================
+# === 38. browsers =============================================================
+# Which browsers the client runs in, by the name they give themselves, and what the
+# others see: a page that needs nothing of what they lack. Whoever is not known is
+# let through, and so are crawlers.
+#
+# Owns      -
+# Uses      assets
+# Raises    -
+# ==============================================================================
+
+_MINIMUMS: Final = {"Safari": (17, 2), "Chrome": (120, 0), "Firefox": (121, 0), "Opera": (104, 0)}
+_ADVICE: Final = "Campfire needs a recent browser. Use one of these and keep it up to date."
+_NEVER: Final = "Internet Explorer"
+_CRAWLER: Final = re.compile("bot|crawl|spider|facebookexternalhit", re.IGNORECASE)
+_NAMES: Final = (  # the first that fits: many browsers also call themselves Chrome and Safari
+    ("Opera", re.compile(r"OPR/([0-9]+)|Opera")),
+    ("", re.compile(r"Edg/")),
+    ("Chrome", re.compile(r"(?:Chrome|CriOS)/([0-9]+)")),
+    ("Firefox", re.compile(r"(?:Firefox|FxiOS)/([0-9]+)")),
+    ("Safari", re.compile(r"Version/([0-9]+(?:\.[0-9]+)?).* Safari/")),
+    (_NEVER, re.compile(r"MSIE|Trident/")),
+)
+
+
+def _version_in(text: str) -> tuple[int, int]:
+    major, _, minor = text.partition(".")
+    return int(major[:9] or 0), int(minor[:9] or 0)
+
+
+def is_supported(user_agent: str) -> bool:
+    """Whether the client runs in a browser of this name."""
+    if _CRAWLER.search(user_agent):
+        return True
+    for name, pattern in _NAMES:
+        if found := pattern.search(user_agent):
+            version = found[1] if pattern.groups and found[1] else ""
+            if name == _NEVER:
+                return False
+            return name not in _MINIMUMS or _version_in(version) >= _MINIMUMS[name]
+    return True
+
+
+def _browser(name: str, minimum: tuple[int, int]) -> str:
+    version = f"{minimum[0]}.{minimum[1]}" if minimum[1] else str(minimum[0])
+    disc = (
+        '<svg class="icon" viewBox="0 0 64 64" aria-hidden="true">'
+        '<circle cx="32" cy="32" r="30" fill="none" stroke="currentColor" stroke-width="3"/>'
+        '<text x="32" y="42" fill="currentColor" text-anchor="middle" font-size="30"'
+        f' font-weight="700">{name[0]}</text></svg>'
+    )
+    return f'<li class="browser">{disc}<strong>{name}</strong> <span>{version}+</span></li>'
+
+
+def unsupported_html(bundle: Bundle) -> str:
+    """The page for browsers that are too old: no script, and readable without styles."""
+    browsers = "\n".join(_browser(*each) for each in _MINIMUMS.items())
+    return f"""<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<title>Upgrade to a supported web browser</title>
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<link rel="icon" href="/account/logo?size=small" type="image/png">
+<link rel="stylesheet" href="{bundle.url("app.css")}">
+</head>
+<body>
+<main class="main-content">
+<section class="panel">
+<h1>Upgrade to a supported web browser</h1>
+<p class="margin-block">{_ADVICE}</p>
+<ul class="browser-list unpad">
+{browsers}
+</ul>
+</section>
+</main>
+</body>
+</html>
+"""
+
+
+# === 39. devices ==============================================================
+# What devices ask for: a manifest, to put Campfire on the home screen, and a square
+# to scan, to come along from another screen.
+#
+# Owns      -
+# Uses      errors, types, signing
+# Raises    BadRequest
+# ==============================================================================
+
+_QR_LIMIT: Final = 1_000  # bytes of text; a square holds little more than twice of it
+_SHORT_NAME: Final = 12
+
+
+def _icon(size: int, purpose: str = "any") -> Json:
+    source = "/account/logo?size=small" if size == 192 else "/account/logo"  # noqa: PLR2004 - see its name
+    return {"src": source, "sizes": f"{size}x{size}", "type": "image/png", "purpose": purpose}
+
+
+def _shortcut(name: str, url: str) -> Json:
+    return {"name": name, "url": url, "icons": [_icon(192)]}
+
+
+def manifest_of(account: Account | None) -> Json:
+    """Campfire as an app; it has the account's name once there is one."""
+    name = (account.name if account else "") or "Campfire"
+    return {
+        "id": "/",
+        "name": name,
+        "short_name": name[:_SHORT_NAME].strip(),
+        "description": "The place where your people talk: rooms, pings, and what was said.",
+        "categories": ["social", "business", "productivity"],
+        "start_url": "/",
+        "scope": "/",
+        "display": "standalone",
+        "theme_color": "#ffffff",
+        "background_color": "#ffffff",
+        "icons": [_icon(192), _icon(512), _icon(512, "maskable")],
+        "shortcuts": [
+            _shortcut("New chat room", "/rooms/opens/new"),
+            _shortcut("My profile", "/users/me/profile"),
+        ],
+    }
+
+
+def qr_text_in(encoded: str) -> str:
+    """The text in an address of a square: URL-safe base64 of UTF-8. Raises BadRequest."""
+    try:
+        if not re.fullmatch(r"[A-Za-z0-9_-]+={0,2}", encoded):
+            raise BadRequest
+        text = from_base64(encoded.rstrip("="))
+        if not text or len(text) > _QR_LIMIT:
+            raise BadRequest
+        return text.decode()
+    except ValueError as error:
+        raise BadRequest from error
+
+
+def qr_svg(text: str) -> str:
+    """The square that says this text: black on white, a quarter of it may be unreadable."""
+    import segno  # noqa: PLC0415 - few ever ask for it
+
+    drawn = io.BytesIO()
+    code = segno.make_qr(text, error="m")
+    code.save(drawn, kind="svg", xmldecl=False, omitsize=True, dark="#000", light="#fff")
+    return drawn.getvalue().decode()
+
+
+# === 40. web ==================================================================
 # The door. Every route names its audience, so that none can be forgotten; the
 # guard asks in one look at the database who is there, in the order: banned
 # address, session, CSRF. Bodies are read and checked here and nowhere else.
 #
 # Owns      -
 # Uses      config, errors, types, db, signing, users, rooms, messages, search,
-#           accounts, auth, people, bots, push, shapes, ws, ops, assets
+#           accounts, auth, people, bots, push, shapes, ws, ops, metrics,
+#           certificates, assets
 # Raises    Unauthenticated, Forbidden, BannedAddress, InvalidCsrfToken, BadRequest,
 #           PayloadTooLarge, UnsupportedMediaType, ValidationFailed
 # ==============================================================================
@@ -7277,6 +8952,8 @@ class Campfire:
     jobs: Jobs
     bundle: Bundle
     push: Push
+    metrics: Metrics
+    certificates: Certificates
     started_at: float  # on the monotonic clock
 
 
@@ -7607,7 +9284,7 @@ def user_ids_in(
     return [UserId(int(each)) for each in given]
 
 
-# === 30. pages ================================================================
+# === 41. pages ================================================================
 # What a browser gets when it opens an address: one HTML page for all of them,
 # with everything the screen needs inside, so that the first paint asks nothing
 # more. The same object is the answer of /api/boot when the client moves on.
@@ -8079,7 +9756,7 @@ def error_boot(campfire: Campfire, error: CampfireError) -> Json:
     }
 
 
-# === 31. documents ============================================================
+# === 42. documents ============================================================
 # The one HTML page: a head, an empty root, and the boot object as inert JSON.
 # No inline script and no eval, so that the policy can forbid both.
 #
@@ -8178,10 +9855,19 @@ def html_answer(request: web.Request, boot: Json, custom_styles: str) -> web.Res
     """The page for this boot object, with its status."""
     bundle = request.app[CAMPFIRE].bundle
     status = boot["status"]
+    return page_answer(
+        request,
+        index_html(boot, bundle, custom_styles),
+        status if isinstance(status, int) else 500,
+    )
+
+
+def page_answer(request: web.Request, page: str, status: int = 200) -> web.Response:
+    """A page of HTML, under the policy."""
     host = re.sub(r"[^A-Za-z0-9.:\[\]_-]", "", caller_of(request).host)
     return web.Response(
-        text=index_html(boot, bundle, custom_styles),
-        status=status if isinstance(status, int) else 500,
+        text=page,
+        status=status,
         content_type="text/html",
         charset="utf-8",
         headers={
@@ -8191,7 +9877,7 @@ def html_answer(request: web.Request, boot: Json, custom_styles: str) -> web.Res
     )
 
 
-# === 32. people_handlers ======================================================
+# === 43. people_handlers ======================================================
 # Signing in and out, setting up, joining, and the people one can find. Each
 # handler parses, acts, and answers.
 #
@@ -8520,7 +10206,7 @@ async def show_avatar(request: web.Request, viewer: Viewer | None) -> web.Respon
     return serve_avatar(user, request.headers.get("If-None-Match"))
 
 
-# === 33. room_handlers ========================================================
+# === 44. room_handlers ========================================================
 # Rooms, messages, boosts and the socket. A handler changes something through a
 # service, and then tells the world, at once and in one place: `announce` is all
 # that follows a new message.
@@ -8542,6 +10228,7 @@ def announce(campfire: Campfire, posted: Posted, *, calls_bots: bool = True) -> 
     for user_id in posted.members:
         cable.broadcast(f"user_{user_id}_unreads", {"roomId": room_id})
     cable.stopped_typing(room_id, message.creator.id, message.creator.name)
+    campfire.metrics.count_message(campfire.db.committed_at)
     campfire.push.tell_later(posted)
     if calls_bots and (posted.room.type is RoomType.DIRECT or message.body.mentions):
         campfire.jobs.spawn("call_bots", _call_bots(campfire, posted))
@@ -8949,7 +10636,7 @@ async def open_cable(request: web.Request) -> web.StreamResponse:
     return socket
 
 
-# === 34. bot_handlers =========================================================
+# === 45. bot_handlers =========================================================
 # The addresses bots talk to, as the Rails Campfire has them: the key is in the
 # path, the body is the message, refusals have no body. And the administration of
 # bots, which only people see.
@@ -9104,11 +10791,12 @@ async def reset_bot_key(request: web.Request, viewer: Viewer) -> web.Response:
     return _bot_answer(request, viewer, bot)
 
 
-# === 35. site_handlers ========================================================
+# === 46. site_handlers ========================================================
 # Pages, the files of the client, and the few addresses that machines ask for.
 #
 # Owns      -
-# Uses      config, errors, types, signing, ops, assets, web, pages, documents
+# Uses      config, errors, types, signing, accounts, ops, metrics, assets,
+#           browsers, devices, web, pages, documents
 # Raises    NotFound
 # ==============================================================================
 
@@ -9124,6 +10812,8 @@ async def show_page(request: web.Request, viewer: Viewer | None) -> web.Response
         dress(request, response, nonce, found.redirect)
         return response
     campfire = request.app[CAMPFIRE]
+    if not is_supported(user_agent_of(request)):
+        return page_answer(request, unsupported_html(campfire.bundle))
     boot: Json = {**found.boot, "csrf_token": campfire.signer.csrf_token(nonce)}
     response = html_answer(request, boot, found.custom_styles)
     dress(request, response, nonce, None)
@@ -9193,6 +10883,32 @@ async def show_nothing(request: web.Request, viewer: Viewer | None) -> web.Respo
     raise NotFound
 
 
+async def show_manifest(request: web.Request, viewer: Viewer | None) -> web.Response:
+    """Campfire as an app for the home screen."""
+    del viewer
+    text = compact(manifest_of(await request.app[CAMPFIRE].db.read(account_of)))
+    return web.Response(text=text, content_type="application/manifest+json", charset="utf-8")
+
+
+async def show_qr_code(request: web.Request, viewer: Viewer | None) -> web.Response:
+    """A link as a square to scan, from a link to come along to another device."""
+    del viewer
+    drawing = qr_svg(qr_text_in(request.match_info["text"]))
+    headers = {"Cache-Control": "public, max-age=31536000"}
+    return web.Response(text=drawing, content_type="image/svg+xml", headers=headers)
+
+
+async def show_metrics(request: web.Request) -> web.Response:
+    """The numbers, for whoever may see them; for everybody else there is nothing here."""
+    campfire = request.app[CAMPFIRE]
+    if not may_read_metrics(campfire.config, request.remote or "", request.headers):
+        raise NotFound
+    gauges = Gauges(campfire.config, campfire.db, campfire.cable, campfire.bots, campfire.push)
+    text = metrics_text(campfire.metrics, gauges)
+    headers = {"Content-Type": METRICS_TYPE, "Cache-Control": "no-store"}
+    return web.Response(body=text.encode(), headers=headers)
+
+
 async def show_favicon(request: web.Request, viewer: Viewer | None) -> web.Response:
     """The logo, for browsers that ask where they always asked."""
     del request, viewer
@@ -9226,7 +10942,7 @@ async def show_health(request: web.Request) -> web.Response:
     return web.Response(text=page, status=status, content_type="text/html", charset="utf-8")
 
 
-# === 36. app ==================================================================
+# === 47. app ==================================================================
 # All routes on one page, each with its audience; then the one place that turns
 # what went wrong into an answer; then how the parts are put together, started
 # and stopped.
@@ -9234,8 +10950,8 @@ async def show_health(request: web.Request) -> web.Response:
 # Owns      -
 # Uses      config, errors, db, signing, users, rooms, messages, search,
 #           accounts, auth, people, bots, push, shapes, presence, ws, ops,
-#           assets, web, pages, documents, people_handlers, room_handlers,
-#           bot_handlers, site_handlers
+#           metrics, certificates, assets, web, pages, documents,
+#           people_handlers, room_handlers, bot_handlers, site_handlers
 # Raises    -
 # ==============================================================================
 
@@ -9331,10 +11047,14 @@ ROUTES: Final = (
     public("GET", "/sounds/{name}.mp3", show_sound),
     public("GET", "/service-worker", show_service_worker),
     public("GET", "/service-worker.js", show_service_worker),
+    public("GET", "/webmanifest", show_manifest),
+    public("GET", "/webmanifest.json", show_manifest),
+    public("GET", "/qr_code/{text}", show_qr_code),
     public("GET", "/favicon.ico", show_favicon),
     public("GET", "/robots.txt", show_robots),
     Route("GET", "/up", show_health, "public"),
     Route("GET", "/up.json", show_health, "public"),
+    Route("GET", "/metrics", show_metrics, "public"),
     Route("*", "/cable", open_cable, "public"),
 )
 
@@ -9452,10 +11172,37 @@ async def _unrouted_answer(request: web.Request, error: CampfireError) -> web.St
         return error_answer(request, refusal)
 
 
+def _pattern_of(request: web.Request) -> str:
+    resource = request.match_info.route.resource
+    return resource.canonical if resource else "unmatched"
+
+
+def _cut_if_stuck(transport: asyncio.Transport) -> None:
+    if transport.get_write_buffer_size():
+        transport.abort()
+
+
+async def send_in_time(request: web.Request, response: web.StreamResponse) -> None:
+    """Sends the answer; a browser that takes too long to receive it is cut off."""
+    transport = request.transport
+    if transport is None or isinstance(response, web.WebSocketResponse):
+        return
+    seconds = request.app[CAMPFIRE].config.write_timeout
+    try:
+        async with asyncio.timeout(seconds):
+            with suppress(ConnectionError):  # the browser is gone, which is no fault
+                await response.prepare(request)
+                await response.write_eof()
+    except TimeoutError:
+        transport.abort()
+    if transport.get_write_buffer_size():  # the end of it is on its way
+        asyncio.get_running_loop().call_later(seconds, _cut_if_stuck, transport)
+
+
 @web.middleware
 async def answer_errors(request: web.Request, handler: Guarded) -> web.StreamResponse:
     """The answer, whatever happens: a refusal in words, a bug as "Something went wrong."."""
-    started = time.perf_counter()
+    started, campfire = time.perf_counter(), request.app[CAMPFIRE]
     request[REQUEST_ID] = _request_id(request)
     response: web.StreamResponse
     try:
@@ -9474,11 +11221,15 @@ async def answer_errors(request: web.Request, handler: Guarded) -> web.StreamRes
     if not response.prepared:
         _dress_answer(request, response)
     _log_answer(request, response.status, started)
+    campfire.metrics.count_request(
+        request.method, _pattern_of(request), response.status, time.perf_counter() - started
+    )
+    await send_in_time(request, response)
     return response
 
 
-def _fresh_secrets() -> dict[str, str]:
-    """A root key, and a VAPID pair as Rails prints it (RFC 8292: P-256)."""
+def fresh_vapid_keys() -> dict[str, str]:
+    """A pair as Rails prints it (RFC 8292: P-256)."""
     from cryptography.hazmat.primitives.asymmetric import ec  # noqa: PLC0415 - first start only
     from cryptography.hazmat.primitives.serialization import (  # noqa: PLC0415 - as above
         Encoding,
@@ -9489,7 +11240,6 @@ def _fresh_secrets() -> dict[str, str]:
     scalar = private.private_numbers().private_value.to_bytes(32, "big")
     point = private.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
     return {
-        "secret_key_base": secrets.token_hex(64),
         "vapid_private_key": base64.urlsafe_b64encode(scalar).decode().rstrip("="),
         "vapid_public_key": base64.urlsafe_b64encode(point).decode().rstrip("="),
     }
@@ -9500,7 +11250,8 @@ async def load_secrets(db: Database, config: Config) -> dict[str, str]:
     names = ("secret_key_base", "vapid_private_key", "vapid_public_key")
     known = await db.read(stored_secrets, names)
     if len(known) < len(names):
-        known = await db.write(keep_secrets, _fresh_secrets())
+        made = {"secret_key_base": secrets.token_hex(64), **fresh_vapid_keys()}
+        known = await db.write(keep_secrets, made)
     if config.secret_key_base:
         known["secret_key_base"] = config.secret_key_base
     if config.vapid_keys:
@@ -9540,6 +11291,8 @@ def assemble(config: Config, db: Database, known: Mapping[str, str]) -> Campfire
         shapes=shapes,
         jobs=jobs,
         bundle=load_bundle(),
+        metrics=Metrics(),
+        certificates=Certificates(config.tls_files),
         push=Push(
             db,
             jobs,
@@ -9598,11 +11351,7 @@ async def listen(campfire: Campfire) -> tuple[web.AppRunner, str]:
         max_field_size=16_384,
     )
     await runner.setup()
-    context = None
-    if config.tls_files:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        context.load_cert_chain(*config.tls_files)
+    context = campfire.certificates.context
     site = web.TCPSite(runner, config.host, config.port, ssl_context=context, backlog=1024)
     await site.start()
     port = runner.addresses[0][1]
@@ -9622,12 +11371,275 @@ async def stop(campfire: Campfire, runner: web.AppRunner) -> None:
     await campfire.db.close()
 
 
-# === 37. cli ==================================================================
-# The commands. Exit codes: 0 success, 1 failure with one line on stderr, 2 wrong
-# usage, 3 the database cannot be used.
+# === 48. commands =============================================================
+# What can be done to a Campfire from a shell, whether it runs or not: SQLite makes
+# them wait for one another, and the server keeps nothing in memory that could go
+# stale. Each command opens the file, does one thing, says what it did, and closes.
 #
 # Owns      -
-# Uses      config, errors, db, signing, auth, ops, app
+# Uses      config, errors, db, signing, accounts, auth, bots, backup, checkup, rails, importing,
+#           app
+# Raises    DatabaseUnusable, AlreadySetUp, BotNotFound, UserNotFound, ValidationFailed
+# ==============================================================================
+
+
+class Refused(Exception):
+    """A command that cannot be done: one line, exit code 1."""
+
+
+def wall_clock() -> int:
+    """The time of day, in microseconds."""
+    return time.time_ns() // 1000
+
+
+def say(line: str) -> None:
+    """A line on standard output, at once."""
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+def _say_json(found: object) -> None:
+    say(json.dumps(found, ensure_ascii=False, indent=2))
+
+
+@asynccontextmanager
+async def _opened(config: Config, *, may_be_new: bool = False) -> AsyncIterator[Database]:
+    """The database, beside a server if there is one; a new one only where that makes sense."""
+    if not may_be_new:
+        open_to_read(config.database).close()
+    db = Database(config.database, wall_clock)
+    await db.open(is_server=False)
+    try:
+        yield db
+    finally:
+        await db.close()
+
+
+async def _auth_over(db: Database, config: Config) -> Auth:
+    known = await load_secrets(db, config)
+    limiter = TryLimiter(time.monotonic)
+    return Auth(db, Signer(known["secret_key_base"]), limiter, config.bcrypt_cost)
+
+
+def _password_for(options: argparse.Namespace, environment: str | None = None) -> str:
+    """The password from the flag, standard input, the environment, or two equal answers."""
+    if options.password is not None:
+        return str(options.password)
+    if options.password_stdin:
+        return sys.stdin.readline().rstrip("\r\n")
+    if environment:
+        return environment
+    if not sys.stdin.isatty():
+        raise Refused("no password was given: --password-stdin reads one")
+    first = getpass.getpass("Password: ")
+    if first != getpass.getpass("Again: "):
+        raise ValidationFailed({"password": ["is not the same twice"]})
+    return first
+
+
+async def create_admin(config: Config, options: argparse.Namespace) -> None:
+    """Makes an administrator: the first, a known person, or a new one."""
+    password = _password_for(options, os.environ.get("CAMPFIRE_ADMIN_PASSWORD"))
+    async with _opened(config, may_be_new=True) as db:
+        auth = await _auth_over(db, config)
+        user = await auth.create_administrator(
+            options.name.strip(), options.email.strip(), password
+        )
+    say(f"{user.name} is an administrator and can sign in as {user.email_address}.")
+
+
+async def reset_password(config: Config, options: argparse.Namespace) -> None:
+    """Gives somebody a new password; their sessions end."""
+    password = _password_for(options)
+    async with _opened(config) as db:
+        try:
+            auth = await _auth_over(db, config)
+            user = await auth.reset_password(options.email.strip(), password)
+        except UserNotFound as error:
+            raise Refused("User not found") from error
+    say(f"{user.name} can sign in with the new password.")
+
+
+def _bot_facts(bot: Bot) -> dict[str, object]:
+    return {
+        "id": bot.user.id,
+        "name": bot.user.name,
+        "bot_key": bot.key,
+        "webhook_url": bot.webhook_url,
+        "rooms": [{"id": room.id, "name": room.name} for room in bot.rooms],
+    }
+
+
+def _bot_line(bot: Bot) -> str:
+    names = ", ".join(room.name or "" for room in bot.rooms) or "-"
+    return "\t".join((str(bot.user.id), bot.user.name, bot.key, bot.webhook_url or "-", names))
+
+
+async def _bot_called(every: Bots, wanted: str) -> Bot:
+    """The bot with this id, or else with exactly this name."""
+    found = await every.all()
+    by_id = [bot for bot in found if str(bot.user.id) == wanted]
+    matching = by_id or [bot for bot in found if bot.user.name == wanted]
+    if not matching:
+        raise BotNotFound
+    if len(matching) > 1:
+        raise Refused(f"more than one bot is called {wanted}: use its id")
+    return matching[0]
+
+
+async def list_every_bot(config: Config, options: argparse.Namespace) -> None:
+    """Lists the active bots."""
+    async with _opened(config) as db:
+        found = await Bots(db, config.version).all()
+    if options.json:
+        _say_json([_bot_facts(bot) for bot in found])
+        return
+    for bot in found:
+        say(_bot_line(bot))
+
+
+async def add_bot(config: Config, options: argparse.Namespace) -> None:
+    """Creates a bot, in every open room, and prints its key."""
+    async with _opened(config) as db:
+        if not await db.read(is_set_up):
+            raise Refused("Campfire is not set up yet: create-admin comes first")
+        bot = await Bots(db, config.version).create(
+            options.name.strip(), (options.webhook_url or "").strip()
+        )
+    say(bot.key)
+
+
+async def renew_bot(config: Config, options: argparse.Namespace) -> None:
+    """Gives a bot a new key and prints it; the old one is dead at once."""
+    async with _opened(config) as db:
+        every = Bots(db, config.version)
+        bot = await every.reset_key((await _bot_called(every, options.bot)).user.id)
+    say(bot.key)
+
+
+async def remove_bot(config: Config, options: argparse.Namespace) -> None:
+    """Deactivates a bot."""
+    async with _opened(config) as db:
+        every = Bots(db, config.version)
+        bot = await _bot_called(every, options.bot)
+        await every.delete(bot.user.id)
+    say(f"{bot.user.name} is deactivated.")
+
+
+async def make_backup(config: Config, options: argparse.Namespace) -> None:
+    """Copies the database while it is in use, and prints where the copy is."""
+    dated = f"campfire-{stamp(time.time())}.db"
+    folder = config.database.parent / "backups"
+    destination = Path(options.dest) if options.dest else folder / dated
+    if destination.is_dir():
+        destination = destination / dated
+    back_up(config.database, destination)
+    if options.keep:
+        remove_old_backups(folder, options.keep)
+    say(str(destination))
+
+
+def _verdict_facts(config: Config, verdict: Verdict, repaired: Repair | None) -> dict[str, object]:
+    facts: dict[str, object] = {
+        "database": str(config.database),
+        "healthy": not verdict.problems,
+        "problems": verdict.problems,
+        "notes": verdict.notes,
+    }
+    if repaired:
+        saved = repaired.salvage
+        facts |= {"backup": str(repaired.backup), "repaired": repaired.done}
+        facts["recovered"] = saved and {
+            "database": str(saved.path), "rows": saved.saved, "lost": saved.lost
+        }  # fmt: skip
+    return facts
+
+
+def _verdict_lines(config: Config, verdict: Verdict, repaired: Repair | None) -> Iterator[str]:
+    if repaired:
+        yield f"the file as it was is kept in {repaired.backup}"
+        yield from repaired.done
+    yield from (f"note: {line}" for line in verdict.notes)
+    yield from verdict.problems
+    if repaired and (saved := repaired.salvage):
+        yield f"{sum(saved.saved.values())} rows are saved in {saved.path}"
+        yield from (f"lost: {line}" for line in saved.lost)
+        if not saved.lost:
+            yield "lost: nothing"
+    if not verdict.problems:
+        yield f"{config.database} is healthy"
+
+
+async def check_database(config: Config, options: argparse.Namespace) -> None:
+    """Says whether the database is sound; with --repair mends it, or saves what it can."""
+    before = look_at(config.database)
+    repaired = repair(config.database, time.time()) if options.repair else None
+    verdict = repaired.verdict if repaired else before
+    if options.json:
+        _say_json(_verdict_facts(config, verdict, repaired))
+    else:
+        if repaired:
+            for line in before.problems:
+                say(f"found: {line}")
+        for line in _verdict_lines(config, verdict, repaired):
+            say(line)
+    if not verdict.problems:
+        return
+    if repaired and repaired.salvage:
+        raise DatabaseUnusable(
+            f"{config.database} is damaged. Stop the server, put {repaired.salvage.path} or a"
+            " backup in its place, and remove its -wal and -shm files"
+        )
+    remedy = "restore a backup" if repaired else "mend it with `check --repair`"
+    raise DatabaseUnusable(f"{config.database} is damaged: {remedy}")
+
+
+def _vapid_lines(known: Mapping[str, str]) -> Iterator[str]:
+    yield f"VAPID_PRIVATE_KEY={known['vapid_private_key']}"
+    yield f"VAPID_PUBLIC_KEY={known['vapid_public_key']}"
+
+
+async def make_vapid(config: Config, options: argparse.Namespace) -> None:
+    """Prints a fresh pair of keys for Web Push; with --store the server uses it from now on."""
+    pair = fresh_vapid_keys()
+    if options.store:
+        async with _opened(config, may_be_new=True) as db:
+            await db.write(replace_secrets, pair)
+    for line in _vapid_lines(pair):
+        say(line)
+
+
+async def show_secrets(config: Config, _: argparse.Namespace) -> None:
+    """Prints the secrets in use, as lines of an environment file."""
+    async with _opened(config, may_be_new=True) as db:
+        known = await load_secrets(db, config)
+    say(f"SECRET_KEY_BASE={known['secret_key_base']}")
+    for line in _vapid_lines(known):
+        say(line)
+
+
+async def import_from_rails(config: Config, options: argparse.Namespace) -> None:
+    """Takes over everything from the database of a Rails Campfire, and reports."""
+    source = Path(options.rails_db)
+    storage = Path(options.storage) if options.storage else None
+    async with _opened(config, may_be_new=True) as db:
+        if await db.read(is_set_up):
+            raise AlreadySetUp
+        signer = Signer((await load_secrets(db, config))["secret_key_base"])
+        with closing(open_rails(source)) as rails:
+            report = await db.write(
+                import_all, rails, signer, storage, has_vapid_keys=config.vapid_keys is not None
+            )
+    for line in report.lines():
+        say(line)
+
+
+# === 49. cli ==================================================================
+# The words of the command line. Exit codes: 0 success, 1 failure with one line on
+# stderr, 2 wrong usage, 3 the database cannot be used.
+#
+# Owns      -
+# Uses      config, errors, db, ops, web, app, commands
 # Raises    -
 # ==============================================================================
 
@@ -9643,20 +11655,17 @@ _FLAGS: Final = {
     "trusted_proxies": "TRUSTED_PROXIES",
     "log_level": "LOG_LEVEL",
 }
+_USAGE: Final = 2
+_UNUSABLE: Final = 3
 
-
-def _clock() -> int:
-    return time.time_ns() // 1000
-
-
-def _say(line: str) -> None:
-    sys.stdout.write(f"{line}\n")
-    sys.stdout.flush()
+Command = Callable[[Config, argparse.Namespace], Coroutine[Any, Any, None]]
 
 
 async def _serve(config: Config, _: argparse.Namespace) -> None:
     log_to_stdout(config.log_level)
-    db = Database(config.database, _clock)
+    for name, reason in ignored_settings(os.environ).items():
+        LOG.warning("setting_ignored", extra={"fields": {"setting": name, "reason": reason}})
+    db = Database(config.database, wall_clock)
     await db.open()
     try:
         campfire = assemble(config, db, await load_secrets(db, config))
@@ -9665,15 +11674,15 @@ async def _serve(config: Config, _: argparse.Namespace) -> None:
         await resume_bans(campfire)
         LOG.info("started", extra={"fields": {"sqlite": sqlite3.sqlite_version}})
         gc.freeze()  # what lives as long as the program needs no looking at
-        _say(f"Listening on {address}")
-        await _until_told_to_stop()
+        say(f"Listening on {address}")
+        await _until_told_to_stop(campfire)
         await stop(campfire, runner)
     finally:
         await db.close()
 
 
-async def _until_told_to_stop() -> None:
-    """Waits for SIGTERM or SIGINT; a second one ends the program at once."""
+async def _until_told_to_stop(campfire: Campfire) -> None:
+    """Waits for SIGTERM or SIGINT; a second one ends the program at once. SIGHUP goes on."""
     told, loop = asyncio.Event(), asyncio.get_running_loop()
 
     def tell() -> None:
@@ -9683,61 +11692,95 @@ async def _until_told_to_stop() -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, tell)
+    loop.add_signal_handler(signal.SIGHUP, campfire.certificates.reload)
     await told.wait()
 
 
-def _password_for(options: argparse.Namespace) -> str:
-    """The password from the flag, standard input, the environment, or two equal answers."""
-    if options.password is not None:
-        return str(options.password)
-    if options.password_stdin:
-        return sys.stdin.readline().rstrip("\n")
-    if given := os.environ.get("CAMPFIRE_ADMIN_PASSWORD"):
-        return given
-    first = getpass.getpass("Password: ")
-    if first != getpass.getpass("Again: "):
-        raise ValidationFailed({"password": ["is not the same twice"]})
-    return first
+class _Words:
+    """The parser, one command after the other."""
 
-
-async def _create_admin(config: Config, options: argparse.Namespace) -> None:
-    password = _password_for(options)
-    db = Database(config.database, _clock)
-    await db.open(is_server=False)
-    try:
-        known = await load_secrets(db, config)
-        limiter = TryLimiter(time.monotonic)
-        auth = Auth(db, Signer(known["secret_key_base"]), limiter, config.bcrypt_cost)
-        user = await auth.create_administrator(
-            options.name.strip(), options.email.strip(), password
+    def __init__(self) -> None:
+        self.parser = argparse.ArgumentParser(
+            "campfire", description="Campfire: a group chat in one file.", allow_abbrev=False
         )
-    finally:
-        await db.close()
-    _say(f"{user.name} is an administrator and can sign in as {user.email_address}.")
+        self.parser.add_argument("--version", action="version", version=_version_line())
+        self._commands = self.parser.add_subparsers(dest="command", metavar="COMMAND")
+        self._add_server()
+        self._add_people()
+        self._add_bots()
+        self._add_file()
+        self._add_keys()
+
+    def _command(
+        self,
+        name: str,
+        command: Command,
+        says: str,
+        group: Any = None,  # noqa: ANN401 - argparse hides the class of a group of commands
+    ) -> argparse.ArgumentParser:
+        added: argparse.ArgumentParser = (group or self._commands).add_parser(
+            name, help=says, description=says, allow_abbrev=False
+        )
+        added.set_defaults(run=command)
+        added.add_argument("--db", metavar="PATH", help="the database file")
+        return added
+
+    def _add_server(self) -> None:
+        serve = self._command("serve", _serve, "listen for browsers")
+        for flag in (
+            "host", "port", "domain", "tls-cert", "tls-key", "trusted-proxies", "log-level"
+        ):  # fmt: skip
+            serve.add_argument(f"--{flag}", metavar=flag.replace("-", "_").upper())
+        serve.add_argument("--disable-ssl", action="store_const", const="1")
+        serve.add_argument("--force-ssl", action="store_const", const="1")
+
+    def _add_people(self) -> None:
+        admin = self._command("create-admin", create_admin, "create or promote an administrator")
+        admin.add_argument("--name", required=True)
+        reset = self._command("reset-password", reset_password, "give somebody a new password")
+        for parser in (admin, reset):
+            parser.add_argument("--email", required=True)
+            given = parser.add_mutually_exclusive_group()
+            given.add_argument("--password")
+            given.add_argument("--password-stdin", action="store_true")
+
+    def _add_bots(self) -> None:
+        parser = self._commands.add_parser("bot", help="bots and their keys", allow_abbrev=False)
+        parser.set_defaults(run=None, parser=parser)
+        group = parser.add_subparsers(dest="bot_command", metavar="COMMAND")
+        listed = self._command("list", list_every_bot, "list the bots with their keys", group)
+        listed.add_argument("--json", action="store_true", help="show JSON")
+        created = self._command("create", add_bot, "create a bot and show its key", group)
+        created.add_argument("name", metavar="NAME")
+        created.add_argument("--webhook-url", metavar="URL", help="where to call it")
+        renewed = self._command("reset-token", renew_bot, "give a bot a new key", group)
+        removed = self._command("delete", remove_bot, "deactivate a bot", group)
+        for each in (renewed, removed):
+            each.add_argument("bot", metavar="BOT", help="its id, or its exact name")
+
+    def _add_file(self) -> None:
+        copied = self._command("backup", make_backup, "copy the database while it is in use")
+        copied.add_argument("dest", metavar="DEST", nargs="?", help="default: in backups/")
+        copied.add_argument(
+            "--keep", type=_count, metavar="N", help="remove all but N dated copies in backups/"
+        )
+        checked = self._command("check", check_database, "say whether the database is sound")
+        checked.add_argument("--repair", action="store_true", help="mend it, or save what is left")
+        checked.add_argument("--json", action="store_true", help="show JSON")
+        taken = self._command("import", import_from_rails, "take over a Rails Campfire")
+        taken.add_argument("rails_db", metavar="RAILS_DB", help="its SQLite file")
+        taken.add_argument("--storage", metavar="DIR", help="its folder of uploaded files")
+
+    def _add_keys(self) -> None:
+        fresh = self._command("vapid", make_vapid, "make a pair of keys for Web Push")
+        fresh.add_argument("--store", action="store_true", help="and use it from now on")
+        self._command("secrets", show_secrets, "show the secrets in use")
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("campfire", description="Campfire: a group chat in one file.")
-    parser.add_argument("--version", action="version", version=_version_line())
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
-    serve = commands.add_parser("serve", help="listen for browsers", allow_abbrev=False)
-    serve.set_defaults(run=_serve)
-    for flag in ("host", "port", "domain", "tls-cert", "tls-key", "trusted-proxies", "log-level"):
-        serve.add_argument(f"--{flag}", metavar=flag.replace("-", "_").upper())
-    serve.add_argument("--disable-ssl", action="store_const", const="1")
-    serve.add_argument("--force-ssl", action="store_const", const="1")
-    admin = commands.add_parser(
-        "create-admin", help="create or promote an administrator", allow_abbrev=False
-    )
-    admin.set_defaults(run=_create_admin)
-    admin.add_argument("--email", required=True)
-    admin.add_argument("--name", required=True)
-    given = admin.add_mutually_exclusive_group()
-    given.add_argument("--password")
-    given.add_argument("--password-stdin", action="store_true")
-    for command in (serve, admin):
-        command.add_argument("--db", metavar="PATH", help="the database file")
-    return parser
+def _count(text: str) -> int:
+    if not re.fullmatch(r"[1-9][0-9]{0,5}", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 1")
+    return int(text)
 
 
 def _version_line() -> str:
@@ -9751,28 +11794,34 @@ def _in_one_line(error: CampfireError) -> str:
     return str(error) or error.says
 
 
-def main() -> int:
-    """Runs the command in `sys.argv`; its exit code."""
-    parser = _parser()
-    options = parser.parse_args()
-    if options.command is None:
-        parser.print_help()
-        return 2
+def _run(command: Command, options: argparse.Namespace) -> tuple[int, str]:
+    """The exit code of a command, and its one line when that is not 0."""
     given = {name: getattr(options, flag, None) for flag, name in _FLAGS.items()}
     settings = {**os.environ, **{name: value for name, value in given.items() if value}}
     try:
-        asyncio.run(options.run(config_from(settings), options))
+        asyncio.run(command(config_from(settings), options))
     except ConfigError as error:
-        code, line = 2, str(error)
-    except DatabaseUnusable as error:
-        code, line = 3, str(error)
+        return _USAGE, str(error)
+    except (DatabaseUnusable, DatabaseFailed) as error:
+        return _UNUSABLE, _in_one_line(error)
     except CampfireError as error:
-        code, line = 1, _in_one_line(error)
-    except OSError as error:
-        code, line = 1, f"cannot listen: {error}"
-    else:
-        return 0
-    sys.stderr.write(f"campfire: {line}\n")
+        return 1, _in_one_line(error)
+    except (OSError, Refused) as error:
+        return 1, str(error)
+    return 0, ""
+
+
+def main() -> int:
+    """Runs the command in `sys.argv`; its exit code."""
+    LOG.addHandler(logging.NullHandler())  # until a server logs to stdout, nothing else may speak
+    parser = _Words().parser
+    options = parser.parse_args()
+    if options.command is None or options.run is None:
+        (parser if options.command is None else options.parser).print_help()
+        return _USAGE
+    code, line = _run(options.run, options)
+    if code:
+        sys.stderr.write(f"campfire: {' '.join(line.split())}\n")
     return code
 
 

@@ -1,15 +1,22 @@
 """What every test starts from: the cast, a server of its own, and everybody signed in."""
 
 import asyncio
+import json
 import logging
 import os
-from collections.abc import AsyncIterator
+import re
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any, TypeVar
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 import campfire as program
+from campfire import RoomId, User
 from tests.cast import (
     Cast,
     LogLines,
@@ -28,6 +35,9 @@ settings.register_profile(
     "quick", deadline=None, max_examples=20, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+T = TypeVar("T")
+Template = tuple[Path, Cast]
 
 
 @pytest.fixture(scope="session")
@@ -119,6 +129,11 @@ def hq(cast: Cast) -> program.Room:
 
 
 @pytest.fixture
+def david_and_jason(cast: Cast) -> program.Room:
+    return cast.david_and_jason
+
+
+@pytest.fixture
 def pets(cast: Cast) -> program.Room:
     return cast.pets
 
@@ -128,3 +143,126 @@ def log_lines(caplog: pytest.LogCaptureFixture) -> LogLines:
     """The log as it would stand on standard output, one JSON object a line."""
     caplog.set_level(logging.DEBUG, logger="campfire")
     return lambda: [program.JsonLines().format(record) for record in caplog.records]
+
+
+class Place:
+    """A server of the cast with a loop of its own, for tests that hypothesis drives."""
+
+    def __init__(self, template: Template) -> None:
+        self.folder, self.cast = Path(tempfile.mkdtemp()), template[1]
+        self.runner = asyncio.Runner()
+        self.server = self.do(start_server(copy_database(template[0], self.folder)))
+        self.parts = self.server.parts
+        self.rooms, self.messages = self.parts.rooms, self.parts.messages
+        self.auth = self.parts.auth
+
+    def close(self) -> None:
+        self.do(self.server.close())
+        self.runner.close()
+        shutil.rmtree(self.folder)
+
+    def do(self, work: Coroutine[Any, Any, T]) -> T:
+        return self.runner.run(work)
+
+    def rows(self, sql: str, **values: object) -> list[tuple[Any, ...]]:
+        """What a statement finds, as plain tuples."""
+        work = self.parts.db.read(lambda tx: [tuple(each) for each in tx.execute(sql, values)])
+        return self.do(work)
+
+    def run(self, sql: str, **values: object) -> None:
+        """Changes the database behind everybody's back."""
+        self.do(self.parts.db.write(lambda tx, _: tx.execute(sql, values).rowcount))
+
+    def room(self, creator: User, *others: User) -> RoomId:
+        """A new closed room."""
+        members = [other.id for other in others]
+        return self.do(self.rooms.create_closed(creator, "Backstage", members)).room.id
+
+    def post(
+        self, by: User, room: RoomId, source: str, client_message_id: str | None = None
+    ) -> program.Posted:
+        draft = program.DraftMessage(room, by.id, client_message_id, source)
+        return self.do(self.messages.create_message_with_deduplication(draft))
+
+    def mention(self, user: User) -> str:
+        sgid = self.parts.signer.sgid(user.id)
+        kind = "application/vnd.program.mention"
+        return f'<action-text-attachment sgid="{sgid}" content-type="{kind}">' + (
+            "</action-text-attachment>"
+        )
+
+
+@pytest.fixture(scope="module")
+def place(template: Template) -> Iterator[Place]:
+    """One server for all the examples of a module."""
+    place = Place(template)
+    yield place
+    place.close()
+
+
+class Markup(HTMLParser):
+    """The elements of a piece of markup: attributes, and the text right after the tag."""
+
+    def __init__(self, markup: str) -> None:
+        super().__init__()
+        self.found: list[tuple[dict[str, str], list[str]]] = []
+        self.feed(markup)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        del tag
+        self.found.append(({name: value or "" for name, value in attrs}, []))
+
+    def handle_data(self, data: str) -> None:
+        if self.found:
+            self.found[-1][1].append(data)
+
+    def all(self, name: str) -> list[tuple[dict[str, str], str]]:
+        return [(attrs, "".join(text)) for attrs, text in self.found if name in attrs]
+
+
+def boosts_in(parsed: Markup) -> list[dict[str, Any]]:
+    """The boosts in a message's markup, with the fields of their JSON."""
+    contents = [text for _, text in parsed.all("data-boost-content")]
+    return [
+        {
+            "id": int(boost["data-boost-id"]),
+            "message_id": int(boost["data-message-id"]),
+            "content": content,
+            "emoji_only": json.loads(boost["data-emoji-only"]),
+            "booster": json.loads(boost["data-booster"]),
+            "created_at": boost["data-created-at"],
+        }
+        for (boost, _), content in zip(parsed.all("data-boost-id"), contents, strict=True)
+    ]
+
+
+def read_back(markup: str) -> dict[str, Any]:
+    """The message in its markup, with the fields of its JSON."""
+    parsed = Markup(markup)
+    message, _ = parsed.all("data-client-message-id")[0]
+    shown, _ = parsed.all("data-content-type")[0]
+    moved = int(message["data-message-updated-at"])
+    inner = re.search(r'data-plain-text="[^"]*">(.*)</div><div class="boosts" ', markup, re.DOTALL)
+    assert inner is not None
+    rich_text = re.fullmatch(r'<div class="trix-content">(.*)</div>', inner[1], re.DOTALL)
+    return {
+        "id": int(message["data-message-id"]),
+        "client_message_id": message["data-client-message-id"],
+        "room_id": int(message["data-room-id"]),
+        "creator": json.loads(message["data-creator"]),
+        "created_at": parsed.all("datetime")[0][0]["datetime"],
+        "updated_at": program.iso(program.Timestamp(moved * 1000)),
+        "timestamp": int(message["data-message-timestamp"]),
+        "updated_at_ms": moved,
+        "sort_value": int(message["data-sort-value"]),
+        "content_type": shown["data-content-type"],
+        "body_html": (rich_text or inner)[1],
+        "plain_text": shown["data-plain-text"],
+        "emoji_only": json.loads(shown["data-emoji-only"]),
+        "sound": json.loads(shown["data-sound"]),
+        "mentionee_ids": [int(each) for each in shown["data-mentionee-ids"].split(",") if each],
+        "links": json.loads(shown["data-links"]),
+        "boosts": boosts_in(parsed),
+        "path": message["data-path"],
+    }

@@ -1,0 +1,385 @@
+"""The command line: every command as its own process, beside a server or alone."""
+
+import asyncio
+import itertools
+import json
+import os
+import re
+import shutil
+import signal
+import sqlite3
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+import campfire as program
+from tests.cast import SESAME, SETTINGS, Cast, Server, copy_database
+
+PROGRAM = Path(program.__file__)
+REFUSED, USAGE, UNUSABLE = 1, 2, 3
+Done = subprocess.CompletedProcess[str]
+
+
+def command(database: Path, *arguments: str, typed: str = "", **settings: str) -> Done:
+    """One command, run to its end."""
+    environment = {"PATH": os.environ["PATH"], "BCRYPT_COST": "4", "CAMPFIRE_DB": str(database)}
+    return subprocess.run(
+        [sys.executable, PROGRAM, *arguments],
+        env={**environment, **settings},
+        input=typed,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def done(result: Done) -> str:
+    """What a command that succeeded said."""
+    assert (result.returncode, result.stderr) == (0, "")
+    return result.stdout.strip()
+
+
+def refusal(result: Done, code: int = REFUSED) -> str:
+    """The one line of a command that failed."""
+    assert result.returncode == code, result
+    assert re.fullmatch(r"campfire: [^\n]+\n", result.stderr), result.stderr
+    return result.stderr.removeprefix("campfire: ").strip()
+
+
+@pytest.fixture
+def database(template: tuple[Path, Cast], tmp_path: Path) -> Path:
+    """The cast's database; nobody serves it."""
+    return copy_database(template[0], tmp_path)
+
+
+@pytest.fixture
+def edit(database: Path) -> Iterator[sqlite3.Connection]:
+    """The cast's database, as somebody who should not would open it."""
+    with closing(sqlite3.connect(database, isolation_level=None)) as connection:
+        yield connection
+
+
+# --- Words ---------------------------------------------------------------------------------------
+
+
+def test_no_command_shows_the_help_and_is_wrong_usage(tmp_path: Path) -> None:
+    result = command(tmp_path / "none.db")
+
+    assert result.returncode == USAGE
+    for name in ("serve", "create-admin", "reset-password", "bot", "backup", "check", "vapid"):
+        assert name in result.stdout
+    assert command(tmp_path / "none.db", "bot").returncode == USAGE
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "fly", "serve --prot 3000", "serve --port", "serve extra", "create-admin --email a@b",
+        "create-admin --name A --email a@b --password p --password-stdin", "reset-password",
+        "reset-password --email", "bot fly", "bot create", "bot delete", "bot list me", "--db x",
+        "bot create A --webhook", "backup a b", "backup --keep 0", "backup --keep many",
+        "check --mend", "vapid --keep", "secrets all", "import", "import a b", "import a --storage",
+        "serve --port http", "serve --log-level loud", "serve --tls-cert only.pem",
+    ],
+)  # fmt: skip
+def test_wrong_usage_exits_2_and_makes_no_database(tmp_path: Path, words: str) -> None:
+    result = command(tmp_path / "none.db", *words.split())
+
+    assert result.returncode == USAGE, result
+    assert result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("words", ["", "serve", "bot", "bot create", "check", "import"])
+def test_help_is_at_every_level(tmp_path: Path, words: str) -> None:
+    assert done(command(tmp_path / "none.db", *words.split(), "--help")).startswith("usage: ")
+
+
+def test_the_version_names_the_release_and_the_revision(tmp_path: Path) -> None:
+    given = {"APP_VERSION": "1.2.3", "GIT_REVISION": "abc"}
+
+    assert done(command(tmp_path / "none.db", "--version", **given)) == "campfire 1.2.3 (abc)"
+    assert f"campfire {program.VERSION} (" in done(command(tmp_path / "none.db", "--version"))
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["reset-password --email d@e --password p", "bot list", "bot create A", "bot reset-token A",
+     "bot delete A", "backup", "check", "check --repair"],
+)  # fmt: skip
+def test_a_command_that_needs_a_database_makes_none(tmp_path: Path, words: str) -> None:
+    said = refusal(command(tmp_path / "none.db", *words.split()), UNUSABLE)
+
+    assert said == f"there is no database at {tmp_path / 'none.db'}"
+    assert list(tmp_path.iterdir()) == []
+
+
+# --- People and keys -----------------------------------------------------------------------------
+
+
+def test_the_first_administrator_is_the_first_run_and_later_ones_are_promoted(
+    tmp_path: Path,
+) -> None:
+    database = tmp_path / "campfire.db"
+    words = "create-admin --email ann@example.com --name".split()
+
+    first = done(command(database, *words, "Ann", "--password-stdin", typed="from stdin\n"))
+    again = done(command(database, *words, "Other", CAMPFIRE_ADMIN_PASSWORD="from outside"))
+
+    assert first == again == "Ann is an administrator and can sign in as ann@example.com."
+    with closing(sqlite3.connect(database)) as stored:
+        assert stored.execute("SELECT name, role, status FROM users").fetchall() == [("Ann", 1, 0)]
+        assert stored.execute("SELECT name FROM rooms").fetchall() == [("All Talk",)]
+        (digest,) = stored.execute("SELECT password_digest FROM users").fetchone()
+    assert program.password_matches("from outside", digest)
+
+
+def test_an_administrator_needs_a_valid_address_and_a_password(tmp_path: Path) -> None:
+    words = "create-admin --name Ann --email".split()
+
+    bad = refusal(command(tmp_path / "a.db", *words, "nowhere", "--password", "x"))
+    blank = refusal(command(tmp_path / "a.db", *words, "a@b", "--password-stdin", typed="\n"))
+    silent = refusal(command(tmp_path / "a.db", *words, "a@b"))
+
+    assert (bad, blank) == ("email_address is invalid", "password can't be blank")
+    assert silent == "no password was given: --password-stdin reads one"
+
+
+async def test_a_reset_password_signs_in_and_ends_the_sessions_of_the_old_one(
+    server: Server, cast: Cast
+) -> None:
+    kevin, david = await server.sign_in(cast.kevin), await server.sign_in(cast.david)
+    words = ("reset-password", "--email", "kevin@example.com", "--password", "a new one")
+
+    said = done(await asyncio.to_thread(command, server.parts.config.database, *words))
+
+    assert said == "Kevin can sign in with the new password."
+    assert (await kevin.get("/api/session")).status == 401
+    assert (await david.get("/api/session")).status == 200
+    given = {"email_address": "kevin@example.com"}
+    assert (await kevin.post("/api/session", {**given, "password": SESAME})).status == 401
+    assert (await kevin.post("/api/session", {**given, "password": "a new one"})).status == 201
+
+
+def test_the_password_of_nobody_cannot_be_reset(database: Path) -> None:
+    words = "reset-password --password x --email".split()
+
+    assert refusal(command(database, *words, "ghost@example.com")) == "User not found"
+
+
+def test_secrets_are_those_in_use(database: Path) -> None:
+    lines = dict(line.split("=", 1) for line in done(command(database, "secrets")).splitlines())
+
+    assert re.fullmatch("[0-9a-f]{128}", lines["SECRET_KEY_BASE"])
+    assert list(lines) == ["SECRET_KEY_BASE", "VAPID_PRIVATE_KEY", "VAPID_PUBLIC_KEY"]
+    assert done(command(database, "secrets")) == "\n".join(map("=".join, lines.items()))
+    assert "SECRET_KEY_BASE=mine" in done(command(database, "secrets", SECRET_KEY_BASE="mine"))
+
+
+def test_a_vapid_pair_is_fresh_and_used_once_it_is_stored(database: Path) -> None:
+    before = done(command(database, "secrets"))
+
+    loose = done(command(database, "vapid"))
+    stored = done(command(database, "vapid", "--store"))
+
+    private, public = (line.split("=")[1] for line in stored.splitlines())
+    assert stored.startswith("VAPID_PRIVATE_KEY=")
+    assert len(program.from_base64(private)) == 32
+    assert len(program.from_base64(public)) == 65
+    assert loose != stored
+    assert loose not in before
+    assert done(command(database, "secrets")).splitlines()[1:] == stored.splitlines()
+
+
+# --- Bots ----------------------------------------------------------------------------------------
+
+
+async def test_bots_are_made_listed_given_new_keys_and_deleted_while_a_server_runs(
+    server: Server, cast: Cast
+) -> None:
+    database = server.parts.config.database
+
+    def bot(*words: str) -> str:
+        return done(command(database, "bot", *words))
+
+    key = await asyncio.to_thread(bot, "create", "Hal 9000", "--webhook-url", "http://hal.example/")
+    assert await server.parts.bots.arrive("127.0.0.1", key) == (
+        False,
+        await server.parts.users.by_id(program.UserId(int(key.partition("-")[0]))),
+    )
+    listed = json.loads(await asyncio.to_thread(bot, "list", "--json"))
+    assert [each["name"] for each in listed] == ["Bender Bot", "Hal 9000"]
+    hal = {"id": int(key.partition("-")[0]), "name": "Hal 9000", "bot_key": key}
+    assert listed[1] == {
+        **hal,
+        "webhook_url": "http://hal.example/",
+        "rooms": [{"id": cast.hq.id, "name": "HQ"}, {"id": cast.pets.id, "name": "Pets"}],
+    }
+    assert (await asyncio.to_thread(bot, "list")).splitlines()[1].split("\t") == [
+        str(hal["id"]), "Hal 9000", key, "http://hal.example/", "HQ, Pets",
+    ]  # fmt: skip
+
+    renewed = await asyncio.to_thread(bot, "reset-token", "Hal 9000")
+    assert renewed != key
+    assert (await server.parts.bots.arrive("127.0.0.1", key))[1] is None
+    assert (await server.parts.bots.arrive("127.0.0.1", renewed))[1] is not None
+
+    said = await asyncio.to_thread(bot, "delete", str(hal["id"]))
+    assert said == "Hal 9000 is deactivated."
+    assert (await server.parts.bots.arrive("127.0.0.1", renewed))[1] is None
+    assert [each.user.name for each in await server.parts.bots.all()] == ["Bender Bot"]
+
+
+def test_a_bot_is_named_exactly_and_only_once(database: Path) -> None:
+    done(command(database, "bot", "create", "Twin"))
+    done(command(database, "bot", "create", "Twin"))
+
+    assert "more than one bot is called Twin" in refusal(command(database, "bot", "delete", "Twin"))
+    assert refusal(command(database, "bot", "delete", "twin")) == "There is no such bot."
+    assert refusal(command(database, "bot", "delete", "1")) == "There is no such bot."
+    assert "can't be blank" in refusal(command(database, "bot", "create", " "))
+    wrong = command(database, "bot", "create", "Hal", "--webhook-url", "ftp://hal.example")
+    assert refusal(wrong) == "webhook_url is invalid"
+
+
+def test_a_command_waits_for_a_busy_database_and_then_says_so(
+    database: Path, edit: sqlite3.Connection
+) -> None:
+    edit.execute("PRAGMA journal_mode = WAL")
+    edit.execute("BEGIN IMMEDIATE")
+    started = time.monotonic()
+
+    said = refusal(command(database, "bot", "create", "Late"), UNUSABLE)
+
+    assert "Campfire is busy" in said or "cannot be used" in said
+    assert 4 < time.monotonic() - started < 30
+    edit.execute("ROLLBACK")
+
+
+# --- Backup --------------------------------------------------------------------------------------
+
+
+async def test_a_backup_under_200_messages_a_second_is_whole_and_passes_the_check(
+    server: Server, cast: Cast
+) -> None:
+    finished = asyncio.Event()
+    names = itertools.count()
+
+    async def write() -> None:
+        while not finished.is_set():
+            draft = program.DraftMessage(
+                cast.watercooler.id, cast.david.id, f"m{next(names)}", "<div>and so on</div>"
+            )
+            await server.parts.messages.create_message_with_deduplication(draft)
+
+    writers = [asyncio.create_task(write()) for _ in range(20)]
+    started = time.monotonic()
+    results = [
+        await asyncio.to_thread(command, server.parts.config.database, "backup", f"{place}")
+        for place in (server.parts.config.database.parent / f"copy{n}.db" for n in range(3))
+    ]
+    rate = next(names) / (time.monotonic() - started)
+    finished.set()
+    await asyncio.gather(*writers)
+
+    assert rate >= 200
+    counts = []
+    for result in results:
+        copy = Path(done(result))
+        assert "is healthy" in done(command(copy, "check"))
+        with closing(sqlite3.connect(copy)) as stored:
+            ids = [each for (each,) in stored.execute("SELECT id FROM messages ORDER BY id")]
+        assert ids == list(range(1, len(ids) + 1))  # a prefix of what was committed
+        counts.append(len(ids))
+    assert counts == sorted(counts)
+    assert len(cast.ten_messages) < counts[0]
+
+
+def test_a_backup_has_a_dated_name_is_private_and_restores(database: Path, cast: Cast) -> None:
+    copy = Path(done(command(database, "backup")))
+
+    assert copy.parent == database.parent / "backups"
+    assert re.fullmatch(r"campfire-\d{8}-\d{6}\.db", copy.name)
+    assert stat.S_IMODE(copy.stat().st_mode) == 0o600
+    assert [path.name for path in copy.parent.iterdir()] == [copy.name]
+    database.unlink()
+    copy.rename(database)
+    listed = json.loads(done(command(database, "bot", "list", "--json")))
+    assert [each["id"] for each in listed] == [cast.bender.id]
+
+
+def test_keep_removes_the_older_dated_copies_and_nothing_else(database: Path) -> None:
+    folder = database.parent / "backups"
+    folder.mkdir()
+    for name in ("campfire-20200101-000000.db", "campfire-20210101-000000.db", "campfire-mine.db"):
+        (folder / name).write_text("old")
+
+    newest = Path(done(command(database, "backup", "--keep", "2")))
+
+    assert {path.name for path in folder.iterdir()} == {
+        "campfire-mine.db", "campfire-20210101-000000.db", newest.name,
+    }  # fmt: skip
+
+
+def test_a_backup_goes_into_a_folder_but_never_over_its_own_database(
+    database: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "safe").mkdir()
+
+    copy = Path(done(command(database, "backup", str(tmp_path / "safe"))))
+
+    assert copy.parent == tmp_path / "safe"
+    before = database.read_bytes()
+    assert "is the database itself" in refusal(command(database, "backup", str(database)), UNUSABLE)
+    assert database.read_bytes() == before
+
+
+def test_a_damaged_database_makes_no_backup(database: Path) -> None:
+    with database.open("r+b") as opened:
+        opened.seek(4096 * 5)
+        opened.write(b"\xff" * 4096 * 20)
+
+    assert "cannot be copied" in refusal(command(database, "backup"), UNUSABLE)
+    assert list((database.parent / "backups").iterdir()) == []
+
+
+# --- Serving -------------------------------------------------------------------------------------
+
+
+async def test_a_server_says_where_it_listens_goes_on_at_sighup_and_stops_at_sigterm(
+    database: Path,
+) -> None:
+    environment = {**os.environ, **SETTINGS, "CAMPFIRE_DB": str(database), "FILES_ENABLED": "1"}
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, PROGRAM, "serve",
+        env={**environment, "SENTRY_DSN": "https://k@sentry.example/1", "RAILS_ENV": "production"},
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    assert process.stdout
+    lines = []
+    while not (lines and lines[-1].startswith("Listening on http://127.0.0.1:")):
+        lines.append((await asyncio.wait_for(process.stdout.readline(), 20)).decode().strip())
+    ignored = [json.loads(line) for line in lines if "setting_ignored" in line]
+    port = lines[-1].rpartition(":")[2]
+
+    second = await asyncio.to_thread(command, database, "serve", HOST="127.0.0.1", PORT="0")
+    elsewhere = database.parent / "other.db"
+    taken = await asyncio.to_thread(command, elsewhere, "serve", HOST="127.0.0.1", PORT=port)
+    process.send_signal(signal.SIGHUP)
+    listed = await asyncio.to_thread(command, database, "bot", "list")
+    process.send_signal(signal.SIGTERM)
+    _, errors = await asyncio.wait_for(process.communicate(), 30)
+
+    assert [each["setting"] for each in ignored] == ["SENTRY_DSN", "FILES_ENABLED"]
+    assert refusal(second, UNUSABLE) == f"another Campfire is serving {database}"
+    assert "address already in use" in refusal(taken)
+    assert "Bender Bot" in done(listed)
+    assert (process.returncode, errors) == (0, b"")

@@ -1,0 +1,463 @@
+"""What is kept: writes that succeed or fail as a whole, through errors, crashes and stops."""
+
+import asyncio
+import os
+import re
+import shutil
+import signal
+import sqlite3
+import sys
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from itertools import count, pairwise
+from pathlib import Path
+
+import aiohttp
+import aiosqlite
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import campfire as program
+from tests.cast import (
+    AGENT,
+    PATIENCE,
+    SETTINGS,
+    Cast,
+    Server,
+    Start,
+    copy_database,
+    start_server,
+)
+
+ROOT = Path(__file__).resolve().parent.parent
+UNUSABLE = 3
+SET = """
+    INSERT INTO secrets (name, value) VALUES (:name, :value)
+    ON CONFLICT DO UPDATE SET value = :value
+"""
+
+
+class Spoiled(Exception):
+    """What goes wrong inside a job."""
+
+
+def value_of(tx: program.ReadTx, name: str) -> str:
+    found = program.row(tx, "SELECT value FROM secrets WHERE name = :name", name=name)
+    return str(found["value"]) if found else ""
+
+
+def extend(tx: program.WriteTx, at: int, name: str, more: str, fails_after: int) -> str:
+    """Appends letter by letter; fails after so many letters."""
+    del at
+    for position, letter in enumerate(more):
+        if position == fails_after:
+            raise Spoiled
+        tx.execute(SET, {"name": name, "value": value_of(tx, name) + letter})
+    return value_of(tx, name)
+
+
+# --- The writer ----------------------------------------------------------------------------------
+
+jobs = st.tuples(
+    st.sampled_from("xyz"), st.text("abc", min_size=1, max_size=3), st.sampled_from([0, 1, 2, 9])
+)
+
+
+@settings(max_examples=40)
+@given(st.lists(st.lists(jobs, min_size=1, max_size=100), max_size=4))
+def test_jobs_do_what_they_would_do_one_after_another_and_failing_ones_do_nothing(
+    quiet_database: tuple[asyncio.Runner, program.Database],
+    batches: list[list[tuple[str, str, int]]],
+) -> None:
+    runner, db = quiet_database
+    model: dict[str, str] = {}
+    finished: list[tuple[str, str, int]] = []
+
+    async def one(job: tuple[str, str, int]) -> str | None:
+        try:
+            result = await db.write(extend, *job)
+        except Spoiled:
+            result = None
+        finished.append(job)
+        seen = await db.read(value_of, job[0])
+        assert result is None or seen.startswith(result)  # delivered is visible
+        return result
+
+    async def together(batch: list[tuple[str, str, int]]) -> list[str | None]:
+        return await asyncio.gather(*map(one, batch))
+
+    runner.run(db.write(lambda tx, _: tx.execute("DELETE FROM secrets").rowcount))
+    for batch in batches:
+        finished.clear()
+        for (name, more, fails_after), result in zip(
+            batch, runner.run(together(batch)), strict=True
+        ):
+            if fails_after < len(more):
+                assert result is None
+            else:
+                model[name] = model.get(name, "") + more
+                assert result == model[name]
+        assert finished == batch  # results come in the order of the queue
+
+    stored = runner.run(db.read(lambda tx: tx.execute("SELECT * FROM secrets").fetchall()))
+    assert {each["name"]: each["value"] for each in stored} == model
+
+
+@pytest.fixture(scope="module")
+def quiet_database(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[tuple[asyncio.Runner, program.Database]]:
+    """A database that nobody else uses, and its loop."""
+    db = program.Database(tmp_path_factory.mktemp("quiet") / "campfire.db", lambda: 1)
+    with asyncio.Runner() as runner:
+        runner.run(db.open())
+        yield runner, db
+        runner.run(db.close())
+
+
+def moment(tx: program.WriteTx, at: program.Timestamp) -> program.Timestamp:
+    del tx
+    return at
+
+
+async def test_every_moment_is_later_than_the_last_even_when_the_clock_stands_or_turns_back(
+    tmp_path: Path,
+) -> None:
+    times = iter([10, 10, 10, 5, 3_000, 1, 3_000, 3_000, 3_002, *range(100)])
+    db = program.Database(tmp_path / "campfire.db", lambda: next(times, 7))
+    await db.open()
+
+    moments = [await db.write(moment) for _ in range(20)]
+    moments += await asyncio.gather(*(db.write(moment) for _ in range(20)))
+
+    assert all(earlier < later for earlier, later in pairwise(moments))
+    await db.close()
+
+
+async def test_a_message_written_after_the_clock_was_set_back_still_comes_last(
+    start: Start, cast: Cast
+) -> None:
+    server = await start()
+    server.wall.ahead = 86_400.0
+    before = await (await server.sign_in(cast.kevin)).say(cast.designers, "before")
+    await server.close()
+    again = await start_server(server.parts.config.database)
+
+    after = await (await again.sign_in(cast.kevin)).say(cast.designers, "after")
+
+    assert (after["timestamp"], after["id"]) >= (before["timestamp"], before["id"] + 1)
+    stored = await again.parts.messages.page(cast.kevin, cast.designers.id)
+    assert [message.body.text for message in stored.messages] == ["before", "after"]
+    await again.close()
+
+
+async def test_a_commit_that_fails_fails_for_everybody_in_it(server: Server) -> None:
+    db = server.parts.db
+
+    def dangle(tx: program.WriteTx, at: int) -> None:
+        tx.execute("PRAGMA defer_foreign_keys = ON")
+        tx.execute("INSERT INTO searches VALUES (NULL, 404, 'x', ?, ?)", (at, at))
+
+    works = [db.write(extend, "x", "a", 9), db.write(dangle), db.write(extend, "y", "a", 9)]
+    outcomes = await asyncio.gather(*works, return_exceptions=True)
+
+    assert [type(outcome) for outcome in outcomes] == [program.DatabaseFailed] * 3
+    assert await db.read(value_of, "x") == await db.read(value_of, "y") == ""
+    assert await db.write(extend, "x", "b", 9) == "b"
+
+
+async def test_when_sqlite_gives_up_a_whole_transaction_what_is_refused_is_not_stored(
+    server: Server,
+) -> None:
+    db = server.parts.db
+
+    def break_down(tx: program.WriteTx, _: int) -> None:
+        tx.execute("ROLLBACK")  # as SQLite itself does on a full disk or a failing one
+        raise sqlite3.OperationalError("disk I/O error")
+
+    works = [db.write(extend, "x", "a", 9), db.write(break_down), db.write(extend, "y", "a", 9)]
+    outcomes = await asyncio.gather(*works, return_exceptions=True)
+
+    for name, outcome in (("x", outcomes[0]), ("y", outcomes[2])):
+        stored = await db.read(value_of, name)
+        assert stored == ("" if isinstance(outcome, program.StorageError) else "a"), name
+    assert await db.write(extend, "z", "a", 9) == "a"
+
+
+async def test_a_full_disk_refuses_writes_in_words_and_leaves_everything_else_alone(
+    server: Server, cast: Cast
+) -> None:
+    db, kevin = server.parts.db, await server.sign_in(cast.kevin)
+    [pages] = await db.read(lambda tx: tx.execute("PRAGMA page_count").fetchone())
+    room = f"/api/rooms/{cast.designers.id}/messages"
+
+    def allow(tx: program.WriteTx, _: int, most: int) -> None:
+        tx.execute(f"PRAGMA max_page_count = {most}")
+
+    await db.write(allow, pages + 4)
+    await kevin.csrf()
+    bodies = [{"body": "word " * (9_000 if n % 3 else 1), "client_message_id": str(n)}
+              for n in range(12)]  # fmt: skip
+    answers = await asyncio.gather(*(kevin.post(room, body) for body in bodies))
+
+    refused = [answer for answer in answers if answer.status != 201]
+    assert refused
+    assert {(answer.status, answer.code) for answer in refused} == {(503, "database_busy")}
+    assert refused[0].json["error"]["message"] == "Campfire is busy, please try again."
+    page = await kevin.get(room)
+    stored = [each["client_message_id"] for each in page.json["messages"]] if page.body else []
+    kept = [str(n) for n, answer in enumerate(answers) if answer.status == 201]
+    assert sorted(stored) == sorted(kept)
+    await db.write(allow, 1_000_000)
+    assert (await kevin.post(room, bodies[1])).status in (200, 201)
+
+
+async def test_a_write_whose_request_is_gone_still_happens_and_blocks_nobody(
+    server: Server,
+) -> None:
+    db = server.parts.db
+
+    for turns in range(12):
+        task = asyncio.create_task(db.write(extend, f"gone-{turns}", "a", 9))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        task.cancel()
+        if turns == 0:
+            continue  # it never reached the queue
+        assert await db.write(extend, "here", "a", 9) == "a" * turns
+        assert await db.read(value_of, f"gone-{turns}") == "a"
+
+
+# --- The connections -----------------------------------------------------------------------------
+
+
+async def test_only_the_writer_can_write_or_checkpoint(server: Server) -> None:
+    db, meeting = server.parts.db, threading.Barrier(4, timeout=PATIENCE)
+
+    def settings_of(tx: program.ReadTx) -> tuple[int, ...]:
+        names = ("query_only", "wal_autocheckpoint", "foreign_keys", "synchronous")
+        return tuple(tx.execute(f"PRAGMA {name}").fetchone()[0] for name in names)
+
+    def meet(tx: program.ReadTx) -> tuple[int, ...]:
+        meeting.wait()  # all four readers are here at once
+        return settings_of(tx)
+
+    readers = await asyncio.gather(*(db.read(meet) for _ in range(4)))
+    writer = await db.write(lambda tx, _: settings_of(tx))
+
+    full = 2
+    assert {each[:3] for each in readers} == {(1, 0, 1)}
+    assert writer == (0, 1000, 1, full)
+    open_files = [each.resolve() for each in Path("/proc/self/fd").iterdir()]  # noqa: ASYNC240 - a test may block
+    assert open_files.count(db.path.resolve()) == len([*readers, writer])
+    with pytest.raises(program.DatabaseFailed):
+        await db.read(lambda tx: tx.execute("DELETE FROM secrets").rowcount)
+
+
+async def test_aiosqlite_still_runs_a_whole_function_in_its_own_thread() -> None:
+    async with aiosqlite.connect(":memory:") as connection:
+        first, second = [
+            await connection._execute(threading.get_ident)  # type: ignore[no-untyped-call]  # noqa: SLF001 - the name that `_Link.hop` relies on
+            for _ in range(2)
+        ]
+
+    assert first == second != threading.get_ident()
+
+
+# --- The process ---------------------------------------------------------------------------------
+
+
+class Child:
+    """The program as a process of its own."""
+
+    def __init__(self, process: asyncio.subprocess.Process, address: str) -> None:
+        self.process, self.address = process, address
+
+    async def ended(self) -> int:
+        async with asyncio.timeout(40):
+            return await self.process.wait()
+
+
+@asynccontextmanager
+async def child_server(database: Path) -> AsyncIterator[Child]:
+    """Serves this database until it is told, or killed, or no longer needed."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, ROOT / "campfire.py", "serve", "--db", database,
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+        env={**os.environ, **SETTINGS, "LOG_LEVEL": "error"},
+    )  # fmt: skip
+    assert process.stdout is not None
+    try:
+        async with asyncio.timeout(40):
+            line = (await process.stdout.readline()).decode()
+        found = re.fullmatch(r"Listening on (http://127\.0\.0\.1:[0-9]+)\n", line)
+        yield Child(process, found[1] if found else line)
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.communicate()
+
+
+async def token_for(database: Path, user: program.User) -> str:
+    """A session made before the program starts."""
+    server = await start_server(database)
+    token = await server.parts.auth.start_session(user.id, "127.0.0.1", AGENT)
+    await server.close()
+    return token
+
+
+@asynccontextmanager
+async def browser(address: str, token: str) -> AsyncIterator[aiohttp.ClientSession]:
+    """A signed-in browser with its CSRF token."""
+    jar = aiohttp.CookieJar(unsafe=True)
+    jar.update_cookies({"session_token": token})
+    connector = aiohttp.TCPConnector(limit=0)
+    async with aiohttp.ClientSession(address, cookie_jar=jar, connector=connector) as session:
+        async with session.get("/api/boot") as answer:
+            session.headers["X-CSRF-Token"] = (await answer.json())["csrf_token"]
+        yield session
+
+
+Told = Callable[[str], None]
+
+
+async def write_on(
+    browser: aiohttp.ClientSession, path: str, body: str, name: str, told: Told
+) -> None:
+    """Posts message after message, noting each that was acknowledged, until nobody answers."""
+    try:
+        for number in count():
+            message = {"client_message_id": f"{name}-{number}", "body": f"{body} {name}-{number}"}
+            async with browser.post(path, json=message) as answer:
+                if answer.status != 201:
+                    return
+                told(message["client_message_id"])
+    except (aiohttp.ClientError, OSError):
+        return
+
+
+def assert_whole(database: Path, folder: Path, acknowledged: set[str], named: int) -> None:
+    """Looks at a copy, so that it is the program that repairs its own file."""
+    for name in (database.name, f"{database.name}-wal"):
+        if (database.parent / name).exists():
+            shutil.copy(database.parent / name, folder / name)
+    looking = sqlite3.connect(folder / database.name)
+    assert looking.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+    assert looking.execute("PRAGMA foreign_key_check").fetchall() == []
+    messages = looking.execute(
+        """
+        SELECT client_message_id, body_text LIKE '%' || client_message_id,
+          (SELECT body FROM message_search_index WHERE rowid = messages.id) = body_text,
+          (SELECT group_concat(user_id) FROM mentions WHERE message_id = messages.id)
+        FROM messages
+        WHERE client_message_id LIKE 'w%'
+        """
+    ).fetchall()
+    assert acknowledged <= {each[0] for each in messages}
+    assert {each[1:] for each in messages} <= {(1, 1, str(named))}
+    assert looking.execute(
+        "SELECT (SELECT count(*) FROM messages) - (SELECT count(*) FROM message_search_index)"
+    ).fetchone() == (0,)
+    latest = looking.execute(
+        """
+        SELECT max(messages.created_at), rooms.updated_at, unread_at
+        FROM messages
+        JOIN rooms ON rooms.id = messages.room_id
+        JOIN memberships ON memberships.room_id = rooms.id AND user_id = :named
+        WHERE client_message_id LIKE 'w%'
+        """,
+        {"named": named},
+    ).fetchone()
+    assert not acknowledged or len(set(latest)) == 1
+    looking.close()
+
+
+async def test_killed_at_any_moment_it_has_every_acknowledged_message_and_no_half_one(
+    template: tuple[Path, Cast], tmp_path: Path
+) -> None:
+    database, cast = copy_database(template[0], tmp_path), template[1]
+    token = await token_for(database, cast.david)
+    path = f"/api/rooms/{cast.designers.id}/messages"
+    acknowledged: set[str] = set()
+
+    for turn, enough in enumerate([1, 2, 3, 5, 8, 17, 33, 64, 100, 160]):
+        async with child_server(database) as child, browser(child.address, token) as david:
+            async with david.get("/api/autocompletable/users?query=kevin") as answer:
+                [kevin] = (await answer.json())["users"]
+            mention = (
+                f'<action-text-attachment sgid="{kevin["sgid"]}"'
+                ' content-type="application/vnd.campfire.mention"></action-text-attachment>'
+            )
+            aim = len(acknowledged) + enough
+
+            def told(name: str, aim: int = aim, child: Child = child) -> None:
+                acknowledged.add(name)
+                if len(acknowledged) == aim:
+                    child.process.kill()
+
+            writers = [write_on(david, path, mention, f"w{turn}-{n}", told) for n in range(8)]
+            async with asyncio.timeout(40):
+                await asyncio.gather(*writers)
+            assert await child.ended() == -signal.SIGKILL
+        (folder := tmp_path / f"copy-{turn}").mkdir()
+        assert_whole(database, folder, acknowledged, cast.kevin.id)
+
+    assert len(acknowledged) >= 393
+
+
+async def test_told_to_stop_under_load_it_says_goodbye_and_keeps_everything(
+    template: tuple[Path, Cast], tmp_path: Path
+) -> None:
+    database, cast = copy_database(template[0], tmp_path), template[1]
+    token = await token_for(database, cast.david)
+    path = f"/api/rooms/{cast.designers.id}/messages"
+    acknowledged: set[str] = set()
+
+    async with child_server(database) as child, AsyncExitStack() as tabs:
+        david = await tabs.enter_async_context(browser(child.address, token))
+        sockets = [
+            await tabs.enter_async_context(
+                david.ws_connect("/cable", headers={"Origin": child.address}, autoclose=False)
+            )
+            for _ in range(20)
+        ]
+
+        def told(name: str) -> None:
+            acknowledged.add(name)
+            if len(acknowledged) == 50:
+                child.process.send_signal(signal.SIGTERM)
+
+        await asyncio.gather(*(write_on(david, path, "", f"w{n}", told) for n in range(8)))
+        goodbye = {"type": "disconnect", "reason": "server_restart", "reconnect": True}
+        last: object = None
+        for socket in sockets:
+            async with asyncio.timeout(PATIENCE):
+                while (message := await socket.receive()).type is aiohttp.WSMsgType.TEXT:
+                    last = message.json()
+            assert (last, message.type, message.data) == (goodbye, aiohttp.WSMsgType.CLOSE, 1000)
+        assert await child.ended() == 0
+
+    assert not list(tmp_path.glob("*-wal"))  # noqa: ASYNC240 - as above
+    looking = sqlite3.connect(database)
+    assert looking.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+    stored = looking.execute("SELECT client_message_id FROM messages").fetchall()
+    assert acknowledged <= {name for (name,) in stored}
+    looking.close()
+
+
+async def test_a_second_server_on_one_database_says_so_in_one_line(
+    server: Server, cast: Cast
+) -> None:
+    second = await asyncio.create_subprocess_exec(
+        sys.executable, ROOT / "campfire.py", "serve", "--db", server.parts.config.database,
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+        env={**os.environ, **SETTINGS},
+    )  # fmt: skip
+    said, complaint = await asyncio.wait_for(second.communicate(), 40)
+
+    assert (second.returncode, said) == (UNUSABLE, b"")
+    assert re.fullmatch(r"campfire: another Campfire is serving [^\n]+\n", complaint.decode())
+    kevin = await server.sign_in(cast.kevin)
+    assert (await kevin.say(cast.designers, "still here"))["plain_text"] == "still here"
