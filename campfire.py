@@ -8500,21 +8500,23 @@ def _kind_of(stream: str) -> str:
 
 
 def _counted(metrics: Metrics) -> Iterator[tuple[str, Iterator[str]]]:
-    name = "campfire_http_requests_total"
+    answered = "campfire_http_requests_total"
     yield (
-        name,
+        answered,
         (
-            _sample(name, (("method", method), ("route", route), ("status", str(status))), count)
+            _sample(
+                answered, (("method", method), ("route", route), ("status", str(status))), count
+            )
             for (method, route, status), count in sorted(metrics.requests.items())
         ),
     )
-    name = "campfire_http_request_seconds"
+    took = "campfire_http_request_seconds"
     yield (
-        name,
+        took,
         (
             line
             for route, histogram in sorted(metrics.seconds.items())
-            for line in _samples_of("campfire_http_request_seconds", (("route", route),), histogram)
+            for line in _samples_of(took, (("route", route),), histogram)
         ),
     )
 
