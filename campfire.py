@@ -87,7 +87,7 @@ import time
 import unicodedata
 import uuid
 import zlib
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
 from collections.abc import (
     AsyncIterator,
@@ -137,6 +137,7 @@ from aiohttp import (
     web,
 )
 from aiohttp.abc import AbstractResolver, ResolveResult
+from yarl import URL
 
 # === 1. config ================================================================
 # What the operator may decide, and the numbers nobody may. Read once at start:
@@ -197,6 +198,15 @@ class Config:
     metrics_token: str | None
     version: str
     revision: str
+
+
+def parsed_address(text: str) -> IPAddress | None:
+    """An address, a mapped one as the IPv4 it stands for; None when it is none."""
+    try:
+        ip = ipaddress.ip_address(text)
+    except ValueError:
+        return None
+    return (ip.ipv4_mapped or ip) if isinstance(ip, ipaddress.IPv6Address) else ip
 
 
 def _number(settings: Mapping[str, str], name: str, default: int, low: int, high: int) -> int:
@@ -4148,6 +4158,8 @@ def store_message(
 
 def _post(tx: WriteTx, at: Timestamp, valid: ValidatedMessage, present: Iterable[UserId]) -> Posted:
     by = membership_of(tx, valid.creator_id, valid.room_id)
+    if user_by_id(tx, valid.creator_id).status is not Status.ACTIVE:
+        raise RoomNotFound  # gone while this was on its way
     return store_message(tx, at, by, valid, present)
 
 
@@ -4793,7 +4805,7 @@ class Accounts:
 # address in three minutes. The first run and joining are here too, because
 # both end in a session.
 #
-# Owns      sessions, used_transfers
+# Owns      sessions, used_transfers, bans
 # Uses      config, errors, types, db, signing, users, memberships, rooms,
 #           subscriptions, accounts
 # Raises    AlreadySetUp, InvalidCredentials, RateLimited, InvalidTransfer, InvalidJoinCode,
@@ -4996,6 +5008,26 @@ def end_sessions(tx: WriteTx, user_id: UserId, *, but: SessionId | None = None) 
     )
 
 
+def ban_address(tx: WriteTx, at: Timestamp, user_id: UserId, address: str) -> None:
+    """Bans an address on somebody's account: from there one may only look."""
+    run(
+        tx,
+        """
+        INSERT INTO bans (user_id, ip_address, created_at, updated_at)
+        VALUES (:user_id, :address, :at, :at)
+        ON CONFLICT DO NOTHING
+        """,
+        user_id=user_id,
+        address=address,
+        at=at,
+    )
+
+
+def lift_bans(tx: WriteTx, user_id: UserId) -> None:
+    """Opens the addresses again that were banned on somebody's account."""
+    run(tx, "DELETE FROM bans WHERE user_id = :user_id", user_id=user_id)
+
+
 def addresses_of(tx: ReadTx, user_id: UserId) -> tuple[str, ...]:
     """The addresses somebody's sessions were used from."""
     found = rows(
@@ -5057,6 +5089,7 @@ def make_administrator(tx: WriteTx, at: Timestamp, name: str, email: str, digest
     else:
         user_id = UserId(known["id"])
         promote(tx, at, user_id)
+        lift_bans(tx, user_id)
         update_credentials(tx, at, user_id, digest)
     grant_open_rooms(tx, at, user_id)
     return user_by_id(tx, user_id)
@@ -5166,9 +5199,9 @@ class Auth:
 # let back in. Messages of somebody who left stay; messages of somebody who was
 # banned go, one by one, in the background.
 #
-# Owns      bans
-# Uses      errors, types, db, signing, users, memberships, subscriptions,
-#           messages, search, auth
+# Owns      -
+# Uses      config, errors, types, db, signing, users, memberships,
+#           subscriptions, messages, search, auth
 # Raises    UserNotFound, CannotBan, EmailTaken, ValidationFailed
 # ==============================================================================
 
@@ -5209,11 +5242,8 @@ def can_ban(actor: User, user: User) -> bool:
 
 def _is_bannable_address(address: str) -> bool:
     """Whether banning this address could hit the one meant: it must be a public one."""
-    try:
-        ip = ipaddress.ip_address(address)
-    except ValueError:
-        return False
-    return not any(ip in network for network in _UNBANNABLE)
+    ip = parsed_address(address)
+    return ip is not None and not any(ip in network for network in _UNBANNABLE)
 
 
 def profile_of(tx: ReadTx, actor: User, user_id: UserId, signer: Signer, at: Timestamp) -> Profile:
@@ -5285,17 +5315,7 @@ def _ban(tx: WriteTx, at: Timestamp, actor: User, user_id: UserId) -> User:
     if not can_ban(actor, user):
         raise CannotBan
     for address in filter(_is_bannable_address, addresses_of(tx, user_id)):
-        run(
-            tx,
-            """
-            INSERT INTO bans (user_id, ip_address, created_at, updated_at)
-            VALUES (:user_id, :address, :at, :at)
-            ON CONFLICT DO NOTHING
-            """,
-            user_id=user_id,
-            address=address,
-            at=at,
-        )
+        ban_address(tx, at, user_id, address)
     end_sessions(tx, user_id)
     forget_subscriptions(tx, user_id)
     give_status(tx, at, user_id, Status.BANNED)
@@ -5307,7 +5327,7 @@ def _unban(tx: WriteTx, at: Timestamp, user_id: UserId) -> User:
     if user.status is Status.DEACTIVATED or user.role is Role.BOT:
         raise CannotBan
     if user.status is Status.BANNED:
-        run(tx, "DELETE FROM bans WHERE user_id = :user_id", user_id=user_id)
+        lift_bans(tx, user_id)
         give_status(tx, at, user_id, Status.ACTIVE)
         grant_open_rooms(tx, at, user_id)
     return user_by_id(tx, user_id)
@@ -5704,7 +5724,6 @@ _NOT_PUBLIC: Final = tuple(
         ),
     )
 )  # fmt: skip
-_LITERAL: Final = re.compile(r"[0-9.]+|.*:.*")  # an address, not a name
 _NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
 
 
@@ -5717,6 +5736,17 @@ def is_public(address: str) -> bool:
     if ip in _NAT64:
         return is_public(str(ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)))
     return not any(ip in network for network in _NOT_PUBLIC)
+
+
+def leads_inside(url: URL) -> bool:
+    """Whether a URL holds an address instead of a name, and one that is not public.
+
+    The host is the one aiohttp connects to, after it has folded what only looks like digits; for
+    such hosts it asks no resolver.
+    """
+    host = url.raw_host or ""
+    is_address = ":" in host or host.replace(".", "").isdigit()
+    return is_address and not is_public(host)
 
 
 class PublicResolver(AbstractResolver):
@@ -5752,42 +5782,35 @@ def checked_endpoint(endpoint: str, *, may_be_private: bool) -> str:
     if not endpoint:
         raise ValidationFailed({"endpoint": ["can't be blank"]})
     try:
-        parts = urlsplit(endpoint)
-        host, _ = parts.hostname or "", parts.port
+        url = URL(endpoint)
     except ValueError as error:
         raise ValidationFailed({"endpoint": ["is invalid"]}) from error
     schemes = ("https", "http") if may_be_private else ("https",)
-    is_outside = may_be_private or not _LITERAL.fullmatch(host) or is_public(host)
-    if parts.scheme not in schemes or not host or not is_outside or len(endpoint) > PUSH_LIMIT:
+    is_outside = may_be_private or not leads_inside(url)
+    if (
+        url.scheme not in schemes
+        or not url.raw_host
+        or not is_outside
+        or len(endpoint) > PUSH_LIMIT
+    ):
         raise ValidationFailed({"endpoint": ["is invalid"]})
     return endpoint
 
 
-def _cut(text: str, size: int) -> str:
-    """The text within so many bytes of UTF-8, with an ellipsis where it was cut."""
-    data = text.encode()
-    if len(data) <= size:
-        return text
-    return data[: max(size - 3, 0)].decode(errors="ignore") + "…"
-
-
 def push_payload(title: str, body: str, path: str, badge: int) -> bytes:
-    """What the service worker shows; at most 3,000 bytes."""
-    notice: dict[str, Any] = {
-        "title": title,
-        "options": {
-            "body": body,
-            "icon": "/account/logo",
-            "data": {"path": path, "badge": badge},
-        },
-    }
-    room = len(body.encode())
-    while len(data := compact(notice).encode()) > PUSH_LIMIT:
-        room -= len(data) - PUSH_LIMIT
-        notice["options"]["body"] = _cut(body, room)
-        if room <= 0:
-            notice["title"] = _cut(title, PUSH_LIMIT // 3)
-    return data
+    """What the service worker shows; at most 3,000 bytes, the body cut with an ellipsis."""
+
+    def made(shown: str) -> bytes:
+        data = {"path": path, "badge": badge}
+        options = {"body": shown, "icon": "/account/logo", "data": data}
+        return compact({"title": title, "options": options}).encode()
+
+    whole = made(body)
+    if len(whole) <= PUSH_LIMIT:
+        return whole
+    lengths = range(min(len(body), PUSH_LIMIT))
+    fitting = bisect_right(lengths, PUSH_LIMIT, key=lambda size: len(made(body[:size] + "…")))
+    return made(body[: max(fitting - 1, 0)] + "…")
 
 
 def message_payload(posted: Posted, badge: int) -> bytes:
@@ -5923,11 +5946,11 @@ class Push:
         return token
 
     async def _send(self, endpoint: str, body: bytes) -> int:
-        parts = urlsplit(endpoint)
-        origin, host = f"{parts.scheme}://{parts.netloc}", parts.hostname or ""
-        if not self._may_be_private and _LITERAL.fullmatch(host) and not is_public(host):
-            raise OSError(f"{host} is not on the open internet")
-        token = await asyncio.to_thread(self._token, origin, await self._subject_line())
+        url = URL(endpoint)
+        if not self._may_be_private and leads_inside(url):
+            raise OSError(f"{url.raw_host} is not on the open internet")
+        subject = await self._subject_line()
+        token = await asyncio.to_thread(self._token, str(url.origin()), subject)
         headers = {
             "Authorization": token,
             "Content-Encoding": "aes128gcm",
@@ -5937,9 +5960,7 @@ class Push:
             "User-Agent": "Campfire",
         }
         client = self._connected()
-        async with client.post(
-            endpoint, data=body, headers=headers, allow_redirects=False
-        ) as reply:
+        async with client.post(url, data=body, headers=headers, allow_redirects=False) as reply:
             return reply.status
 
     def _connected(self) -> ClientSession:
@@ -8982,24 +9003,17 @@ CALLER: Final = web.RequestKey("caller", Caller)
 
 
 def _is_trusted(address: str, config: Config) -> bool:
-    try:
-        ip = ipaddress.ip_address(address)
-    except ValueError:
-        return False
-    return any(ip in network for network in config.trusted_proxies)
+    ip = parsed_address(address)
+    return ip is not None and any(ip in network for network in config.trusted_proxies)
 
 
 def _client_ip(peer: str, forwarded: str, config: Config) -> str:
     """The first address from the right that is not a proxy of ours."""
     hops = [hop.strip() for hop in forwarded.split(",") if hop.strip()]
     for hop in reversed(hops):
-        if _is_trusted(hop, config):
-            continue
-        try:
-            return str(ipaddress.ip_address(hop))
-        except ValueError:
-            return peer
-    return hops[0] if hops else peer
+        if not _is_trusted(hop, config):
+            return str(parsed_address(hop) or peer)
+    return str(parsed_address(hops[0]) or peer) if hops else peer
 
 
 def caller_of(request: web.Request) -> Caller:
@@ -9007,7 +9021,8 @@ def caller_of(request: web.Request) -> Caller:
     if CALLER in request:
         return request[CALLER]
     config = request.app[CAMPFIRE].config
-    peer, scheme, host = request.remote or "", request.scheme, request.host
+    peer = str(parsed_address(request.remote or "") or request.remote or "")
+    scheme, host = request.scheme, request.host
     ip = peer
     if _is_trusted(peer, config):
         hops = ",".join(request.headers.getall("X-Forwarded-For", ()))  # each proxy may add a line
@@ -10248,7 +10263,7 @@ async def _call_bot(campfire: Campfire, hook: Hook, posted: Posted) -> None:
     if said is None:
         return
     draft = DraftMessage(posted.room.id, hook.bot.id, None, said, may_vanish=True)
-    with suppress(RoomNotFound):  # it was deleted meanwhile, or the bot was taken out
+    with suppress(RoomNotFound, MessageError):  # the room or the bot is gone, or it said too much
         reply = await campfire.messages.create_message_with_deduplication(draft)
         announce(campfire, reply, calls_bots=False)
 
