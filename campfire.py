@@ -99,11 +99,12 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
-from contextlib import ExitStack, asynccontextmanager, closing, suppress
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, asynccontextmanager, closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import IntEnum, StrEnum
-from functools import partial
+from functools import lru_cache, partial
 from html import escape, unescape
 from http import HTTPStatus
 from itertools import accumulate, product
@@ -122,7 +123,7 @@ from typing import (
     TypeVar,
     cast,
 )
-from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlencode
 
 import aiosqlite
 import bcrypt
@@ -133,10 +134,12 @@ from aiohttp import (
     ClientSession,
     DummyCookieJar,
     TCPConnector,
+    WSCloseCode,
     WSMsgType,
     web,
 )
 from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.http_exceptions import HttpProcessingError
 from yarl import URL
 
 # === 1. config ================================================================
@@ -929,10 +932,20 @@ class AuthService(Protocol):
         """Deletes the session, and the person's push subscription with that endpoint."""
         ...
 
-    async def transfer(self, transfer_id: str) -> User:
-        """The active person a sign-in link names; it works once, for four hours.
+    async def sign_in(
+        self, email: str, password: str, ip: str, user_agent: str
+    ) -> tuple[User, RawToken]:
+        """The person, as `authenticate` finds them, with a session.
 
-        Raises InvalidTransfer.
+        If the password changes while it is being checked, it is the old one that counts for
+        nothing. Raises RateLimited, InvalidCredentials.
+        """
+        ...
+
+    async def transfer(self, transfer_id: str, ip: str, user_agent: str) -> tuple[User, RawToken]:
+        """The active person a sign-in link names, with a session made in the same transaction.
+
+        It works once, for four hours. Raises InvalidTransfer.
         """
         ...
 
@@ -1449,15 +1462,23 @@ class _Link:
 
     def __init__(self, open_it: Callable[[], sqlite3.Connection]) -> None:
         self._raw: sqlite3.Connection | None = None
+        self._refused: sqlite3.Error | None = None
         self._open_it = open_it
         self._async = aiosqlite.Connection(self._connect, iter_chunk_size=64)
 
     def _connect(self) -> sqlite3.Connection:
-        self._raw = self._open_it()
+        try:
+            self._raw = self._open_it()
+        except sqlite3.Error as error:
+            # aiosqlite waits for its thread only when it closes what it has opened.
+            self._refused, self._raw = error, sqlite3.connect(":memory:", check_same_thread=False)
         return self._raw
 
     async def open(self) -> None:
         await self._async
+        if self._refused is not None:
+            await self._async.close()
+            raise self._refused
 
     async def close(self) -> None:
         await self._async.close()
@@ -1480,16 +1501,28 @@ class _Link:
 def _connect(path: Path, *, for_writing: bool, checkpoints: bool) -> sqlite3.Connection:
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     connection.row_factory = sqlite3.Row
-    connection.execute(f"PRAGMA busy_timeout = {_BUSY_MS}")
-    connection.execute("PRAGMA foreign_keys = ON")
-    connection.execute("PRAGMA temp_store = MEMORY")
-    connection.execute(f"PRAGMA wal_autocheckpoint = {1000 if checkpoints else 0}")
-    if for_writing:
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
-    else:
-        connection.execute("PRAGMA query_only = ON")
+    try:
+        connection.execute(f"PRAGMA busy_timeout = {_BUSY_MS}")
+        connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute("PRAGMA temp_store = MEMORY")
+        connection.execute(f"PRAGMA wal_autocheckpoint = {1000 if checkpoints else 0}")
+        if for_writing:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
+        else:
+            connection.execute("PRAGMA query_only = ON")
+    except sqlite3.Error:
+        connection.close()
+        raise
     return connection
+
+
+def is_busy(error: Exception) -> bool:
+    """Whether somebody else held the file for longer than we wait."""
+    return (
+        isinstance(error, sqlite3.OperationalError)
+        and error.sqlite_errorcode == sqlite3.SQLITE_BUSY
+    )
 
 
 def _read(connection: sqlite3.Connection, work: Callable[[ReadTx], T]) -> T:
@@ -1534,11 +1567,12 @@ class Database:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             if is_server:
                 self._take_lock()
+            was_killed = is_server and self._has_log()
             self._writer = _Link(
                 partial(_connect, self.path, for_writing=True, checkpoints=is_server)
             )
             await self._writer.open()
-            await self._writer.hop(self._prepare)
+            await self._writer.hop(self._prepare, was_killed=was_killed)
             for _ in range(_READERS):
                 reader = _Link(partial(_connect, self.path, for_writing=False, checkpoints=False))
                 self._readers.append(reader)
@@ -1546,6 +1580,8 @@ class Database:
                 self._idle.put_nowait(reader)
         except (OSError, sqlite3.Error) as error:
             await self.close()
+            if is_busy(error):
+                raise DatabaseUnusable(f"{self.path} is locked by another program") from error
             raise DatabaseUnusable(
                 f"{self.path} cannot be used ({error}). "
                 "Look at it with `check --repair`, or restore a `backup`."
@@ -1554,6 +1590,11 @@ class Database:
             await self.close()
             raise
         self._loop = asyncio.create_task(self._write_forever())
+
+    def _has_log(self) -> bool:
+        """Whether the write-ahead log was left behind: a clean close folds it into the file."""
+        log = Path(f"{self.path}-wal")
+        return log.exists() and log.stat().st_size > 0
 
     def _take_lock(self) -> None:
         lock = os.open(f"{self.path}.lock", os.O_RDWR | os.O_CREAT, 0o600)
@@ -1564,9 +1605,8 @@ class Database:
             raise DatabaseUnusable(f"another Campfire is serving {self.path}") from error
         self._lock = lock
 
-    def _prepare(self, connection: sqlite3.Connection) -> None:
-        was_killed = Path(f"{self.path}-wal").exists() and self.path.stat().st_size > 0
-        if was_killed and self._lock is not None:
+    def _prepare(self, connection: sqlite3.Connection, *, was_killed: bool) -> None:
+        if was_killed:
             verdict = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
             if verdict != "ok":
                 raise sqlite3.DatabaseError(verdict)
@@ -1624,6 +1664,8 @@ class Database:
             lambda tx, at: work(tx, at, *args, **named),
             asyncio.get_running_loop().create_future(),
         )
+        if self._loop is None:  # closed: nobody would ever answer
+            raise DatabaseBusy
         try:
             self._queue.put_nowait(job)
         except asyncio.QueueFull as error:
@@ -1800,9 +1842,15 @@ _PATH_START = re.compile(r"[/?#]")
 _USER_GID = re.compile(r"gid://campfire/User/([0-9]{1,18})(?![0-9])(\?.*)?", re.DOTALL)
 
 
-def _normalized(source: str) -> str:
+def without_controls(source: str) -> str:
+    """A text without control characters, but for tabs and new lines."""
     if _CONTROLS.search(source):
-        source = _CONTROLS.sub("", _RETURNS.sub("\n", source))
+        return _CONTROLS.sub("", _RETURNS.sub("\n", source))
+    return source
+
+
+def _normalized(source: str) -> str:
+    source = without_controls(source)
     if _SURROGATES.search(source):
         source = _SURROGATES.sub("\ufffd", source)
     return source.strip()
@@ -3765,14 +3813,14 @@ def page_of(
     around: MessageId | None,
 ) -> MessagePage:
     membership_of(tx, actor.id, room_id)
-    anchor = before or after
+    anchor = after if before is None else before
     if anchor is None:
         return page_around(tx, room_id, around)
     here = _place_of(tx, room_id, anchor)
     if here is None:
         raise MessageNotFound
     place = (here["created_at"], here["id"])
-    if before:
+    if before is not None:
         found, more = page_before(tx, room_id, place)
         return MessagePage(messages_in(tx, found), more, has_after=True, highlighted_id=None)
     found, more = page_after(tx, room_id, place)
@@ -4025,6 +4073,7 @@ def notices_for(
           ) AS badge
         FROM memberships
         JOIN push_subscriptions ON push_subscriptions.user_id = memberships.user_id
+        JOIN users ON users.id = memberships.user_id AND users.status = 0
         WHERE room_id = :room_id AND memberships.user_id != :creator_id
         AND memberships.user_id NOT IN (SELECT value FROM json_each(:present))
         AND (involvement = 'everything' OR (involvement = 'mentions'
@@ -4065,9 +4114,16 @@ def checked_client_message_id(given: str | None) -> str:
     return given
 
 
+def must_not_be_too_large(source: str) -> None:
+    """Nothing, for a source that is worth reading. Raises BodyTooLong."""
+    if len(source.encode()) > BODY_LIMIT:
+        raise BodyTooLong
+
+
 def made_safe(source: str, users: Mapping[UserId, Mentionable]) -> Body:
     """The body of what somebody wrote. Raises BodyTooLong."""
-    if len(source.encode()) > BODY_LIMIT or is_nested_too_deeply(source):
+    must_not_be_too_large(source)
+    if is_nested_too_deeply(source):
         raise BodyTooLong
     body = sanitize(source, users)
     if len(body.html.encode()) > BODY_LIMIT:
@@ -4321,11 +4377,12 @@ class Messages:
         return {user.id: self._signer.mentionable(user) for user in found.values()}
 
     async def _safe(self, work: Callable[[], T], source: str) -> T:
-        return await asyncio.to_thread(work) if len(source) > _LARGE_BODY else work()
+        return await asyncio.to_thread(work) if len(source.encode()) > _LARGE_BODY else work()
 
     async def create_message_with_deduplication(self, draft: DraftMessage) -> Posted:
-        users = await self._named(draft.source)
         try:
+            must_not_be_too_large(draft.source)
+            users = await self._named(draft.source)
             valid = await self._safe(lambda: validate(draft, users), draft.source)
         except MessageError:
             await self._db.read(membership_of, draft.creator_id, draft.room_id)
@@ -4342,6 +4399,7 @@ class Messages:
         may_vanish: bool = False,
     ) -> PersistedMessage:
         await self._db.read(_editable_message, actor, room_id, message_id)
+        must_not_be_too_large(source)
         users = await self._named(source)
         body = await self._safe(lambda: made_safe(source, users), source)
         if not may_vanish:
@@ -4412,7 +4470,8 @@ class Messages:
     async def boost(
         self, actor: User, message_id: MessageId, content: str, room_id: RoomId | None = None
     ) -> Boosted:
-        return await self._db.write(_boost, actor, message_id, content.strip(), room_id)
+        words = without_controls(content).strip()
+        return await self._db.write(_boost, actor, message_id, words, room_id)
 
     async def unboost(
         self,
@@ -4437,6 +4496,7 @@ class Messages:
 
 SEARCH_LIMIT: Final = 100
 _RECENT: Final = 10
+_QUERY_LIMIT: Final = 200
 _PROBE: Final = 2_000  # newest matches looked at before going room by room
 _FEW_MESSAGES: Final = 5_000  # up to here one's own rooms are cheaper than the index
 MARK_START: Final = "\x02"  # no body holds control characters
@@ -4466,7 +4526,7 @@ def cleaned_query(text: str) -> str:
         else " "
         for each in text
     )  # fmt: skip
-    return " ".join(kept.split())
+    return " ".join(kept.split())[:_QUERY_LIMIT].strip()
 
 
 def _match(query: str) -> str:
@@ -4958,21 +5018,33 @@ def _join(tx: WriteTx, at: Timestamp, join_code: str, name: str, email: str, dig
 
 
 def _start_session(
-    tx: WriteTx, at: Timestamp, user_id: UserId, token: HashedToken, ip: str, user_agent: str
+    tx: WriteTx,
+    at: Timestamp,
+    user_id: UserId,
+    digest: str | None,
+    token: HashedToken,
+    ip: str,
+    user_agent: str,
 ) -> None:
-    run(
+    """A session for somebody active, whose password is still the one that was checked."""
+    started = run(
         tx,
         """
         INSERT INTO sessions
           (user_id, token_hash, ip_address, user_agent, last_active_at, created_at, updated_at)
-        VALUES (:user_id, :token, :ip, :user_agent, :at, :at, :at)
+        SELECT id, :token, :ip, :user_agent, :at, :at, :at
+        FROM users
+        WHERE id = :user_id AND status = 0 AND (:digest IS NULL OR password_digest = :digest)
         """,
         user_id=user_id,
+        digest=digest,
         token=token,
         ip=ip,
-        user_agent=user_agent,
+        user_agent=user_agent[:1024],
         at=at,
     )
+    if not started:
+        raise InvalidCredentials
 
 
 def _refresh_session(
@@ -5048,7 +5120,16 @@ def password_digest_of(tx: ReadTx, user_id: UserId) -> str:
     return (found["password_digest"] or "") if found else ""
 
 
-def _redeem(tx: WriteTx, at: Timestamp, signer: Signer, transfer_id: str) -> User:
+def _redeem(
+    tx: WriteTx,
+    at: Timestamp,
+    signer: Signer,
+    transfer_id: str,
+    token: HashedToken,
+    ip: str,
+    user_agent: str,
+) -> User:
+    """Uses a sign-in link up, and starts the session it is for."""
     inside = signer.transfer_in(transfer_id)
     if inside is None:
         raise InvalidTransfer
@@ -5071,6 +5152,7 @@ def _redeem(tx: WriteTx, at: Timestamp, signer: Signer, transfer_id: str) -> Use
     )
     if user is None or not fresh:
         raise InvalidTransfer
+    _start_session(tx, at, user_id, None, token, ip, user_agent)
     return user
 
 
@@ -5090,6 +5172,7 @@ def make_administrator(tx: WriteTx, at: Timestamp, name: str, email: str, digest
         user_id = UserId(known["id"])
         promote(tx, at, user_id)
         lift_bans(tx, user_id)
+        end_sessions(tx, user_id)
         update_credentials(tx, at, user_id, digest)
     grant_open_rooms(tx, at, user_id)
     return user_by_id(tx, user_id)
@@ -5116,17 +5199,17 @@ class Auth:
 
     def __init__(self, db: Database, signer: Signer, limiter: TryLimiter, cost: int) -> None:
         self._db, self._signer, self._limiter, self._cost = db, signer, limiter, cost
-        self._hashing = asyncio.Semaphore(_HASHERS)
+        self._hashing = ThreadPoolExecutor(_HASHERS, "hash")  # its own: DNS may stall the other
         self._nobody = f"$2a${cost:02d}${'.' * 53}"  # costs as much as anybody's, matches none
 
     async def hash(self, password: str) -> str:
         """A new digest, made in a thread."""
-        async with self._hashing:
-            return await asyncio.to_thread(hash_password, password, self._cost)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._hashing, hash_password, password, self._cost)
 
     async def _matches(self, password: str, digest: str) -> bool:
-        async with self._hashing:
-            return await asyncio.to_thread(password_matches, password, digest)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._hashing, password_matches, password, digest)
 
     async def first_run(self, name: str, email: str, password: str) -> User:
         check_fields(name=name, email_address=email, password=password)
@@ -5149,6 +5232,11 @@ class Auth:
         return account
 
     async def authenticate(self, email: str, password: str, ip: str) -> User:
+        user, _ = await self._proved(email, password, ip)
+        return user
+
+    async def _proved(self, email: str, password: str, ip: str) -> tuple[User, str]:
+        """Who this is, and the digest that the password was checked against."""
         self._limiter.count(ip)
         found = await self._db.read(credentials_of, email)
         user, digest = found or (None, "")
@@ -5156,7 +5244,15 @@ class Auth:
             raise InvalidCredentials
         if user is None or not digest:
             raise InvalidCredentials
-        return user
+        return user, digest
+
+    async def sign_in(
+        self, email: str, password: str, ip: str, user_agent: str
+    ) -> tuple[User, RawToken]:
+        user, digest = await self._proved(email, password, ip)
+        raw = RawToken(secrets.token_urlsafe(32))
+        await self._db.write(_start_session, user.id, digest, hashed(raw), ip, user_agent)
+        return user, raw
 
     async def create_administrator(self, name: str, email: str, password: str) -> User:
         """An active administrator, made or promoted. Raises ValidationFailed."""
@@ -5173,7 +5269,7 @@ class Auth:
 
     async def start_session(self, user_id: UserId, ip: str, user_agent: str) -> RawToken:
         raw = RawToken(secrets.token_urlsafe(32))
-        await self._db.write(_start_session, user_id, hashed(raw), ip, user_agent[:1024])
+        await self._db.write(_start_session, user_id, None, hashed(raw), ip, user_agent)
         return raw
 
     async def session_for(self, raw_token: RawToken) -> Viewer | None:
@@ -5190,8 +5286,10 @@ class Auth:
     async def end_session(self, session: Session, push_endpoint: str | None) -> None:
         await self._db.write(_end_session, session, push_endpoint)
 
-    async def transfer(self, transfer_id: str) -> User:
-        return await self._db.write(_redeem, self._signer, transfer_id)
+    async def transfer(self, transfer_id: str, ip: str, user_agent: str) -> tuple[User, RawToken]:
+        raw = RawToken(secrets.token_urlsafe(32))
+        user = await self._db.write(_redeem, self._signer, transfer_id, hashed(raw), ip, user_agent)
+        return user, raw
 
 
 # === 21. people ===============================================================
@@ -5724,6 +5822,10 @@ _NOT_PUBLIC: Final = tuple(
         ),
     )
 )  # fmt: skip
+_MAILABLE: Final = re.compile(r"[^@\s]+@[\w-]+(\.[\w-]+)+", re.ASCII)  # as py_vapid wants it
+_NOBODY: Final = "campfire@localhost.localdomain"
+_KEY_LIMIT: Final = 4_096
+_TOKENS: Final = 1_000  # push services whose proof is remembered
 _NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
 
 
@@ -5858,11 +5960,13 @@ class Push:
     ) -> PushSubscription:
         """The subscription, new or refreshed. Raises ValidationFailed."""
         checked_endpoint(endpoint, may_be_private=self._may_be_private)
-        blank = [
-            name for name, key in zip(("p256dh_key", "auth_key"), keys, strict=True) if not key
-        ]
-        if blank:
-            raise ValidationFailed({name: ["can't be blank"] for name in blank})
+        problems = {
+            name: ["is invalid" if key else "can't be blank"]
+            for name, key in zip(("p256dh_key", "auth_key"), keys, strict=True)
+            if not 0 < len(key) <= _KEY_LIMIT
+        }
+        if problems:
+            raise ValidationFailed(problems)
         return await self._db.write(keep_subscription, user_id, endpoint, *keys, user_agent)
 
     async def forget(self, user_id: UserId, subscription_id: int) -> None:
@@ -5939,6 +6043,8 @@ class Push:
 
         until, token = self._tokens.get(origin, (0.0, ""))
         if until < time.time():
+            if len(self._tokens) >= _TOKENS:
+                self._tokens.clear()
             until = time.time() + _TOKEN_LIFE
             claims = {"aud": origin, "exp": int(until + _TOKEN_LIFE), "sub": subject}
             token = Vapid02.from_raw(self._private_key.encode()).sign(claims)["Authorization"]
@@ -5976,7 +6082,7 @@ class Push:
         if self._subject is None:
             person = await self._db.read(first_administrator)
             address = person.email_address if person else None
-            self._subject = f"mailto:{address or 'campfire@localhost'}"
+            return f"mailto:{address if address and _MAILABLE.fullmatch(address) else _NOBODY}"
         return self._subject
 
 
@@ -6386,8 +6492,8 @@ def salvage(path: Path, into: Path, at: float) -> Salvage:
 # still be read is saved into a new file, and what is lost is said.
 #
 # Owns      -
-# Uses      schema, search_index, tables, backup, salvage
-# Raises    DatabaseUnusable
+# Uses      errors, schema, db, search_index, tables, backup, salvage
+# Raises    DatabaseUnusable, DatabaseBusy
 # ==============================================================================
 
 _MOST_LINES: Final = 20  # of one kind of damage
@@ -6539,12 +6645,14 @@ def _index_problems(path: Path) -> list[str]:
             finally:
                 connection.execute("ROLLBACK")
     except sqlite3.Error as error:
+        if is_busy(error):
+            raise DatabaseBusy from error
         return [f"search: the index does not agree with itself ({error})"]
     return []
 
 
 def look_at(path: Path) -> Verdict:
-    """What is wrong with a database, in use or not. Raises DatabaseUnusable if there is none."""
+    """What is wrong with a database, in use or not. Raises DatabaseUnusable, DatabaseBusy."""
     notes = []
     if sqlite3.sqlite_version_info < _SAFE_SQLITE:
         notes.append(
@@ -7806,8 +7914,8 @@ class Subscription:
     """One channel on one connection, known by its identifier, byte for byte."""
 
     __slots__ = (
-        "caught_to", "channel", "connection", "held", "identifier", "live_from", "live_to",
-        "prefix", "room_id", "stream",
+        "caught_from", "caught_to", "channel", "connection", "held", "identifier", "live_from",
+        "live_to", "prefix", "room_id", "stream",
     )  # fmt: skip
 
     def __init__(
@@ -7824,7 +7932,8 @@ class Subscription:
         self.prefix = b'{"identifier":' + json.dumps(identifier).encode()
         # Ids grow in commit order and frames come in commit order, so what was appended live is
         # one run of ids, and two numbers hold it.
-        self.live_from = self.live_to = self.caught_to = MessageId(0)
+        self.live_from = self.live_to = MessageId(0)
+        self.caught_from = self.caught_to = MessageId(0)  # and what catch-ups brought is another
         self.held: list[tuple[bytes, MessageId | None]] | None = None
 
     def typed(self, kind: str) -> None:
@@ -7857,9 +7966,17 @@ class Subscription:
         for frame, appends in held:
             self.deliver(frame, appends)
 
-    def was_appended_live(self, message_id: MessageId) -> bool:
-        """Whether a live frame brought this message."""
-        return self.live_from <= message_id <= self.live_to if self.live_from else False
+    def has_brought(self, message_id: MessageId) -> bool:
+        """Whether a frame appended this message already, live or by a catch-up."""
+        return (self.live_from or message_id + 1) <= message_id <= self.live_to or (
+            (self.caught_from or message_id + 1) <= message_id <= self.caught_to
+        )
+
+    def note_caught(self, message_ids: Sequence[MessageId]) -> None:
+        """Remembers what a catch-up brought."""
+        if message_ids:
+            self.caught_from = min(self.caught_from or message_ids[0], *message_ids)
+            self.caught_to = max(self.caught_to, *message_ids)
 
 
 # === 33. ws ===================================================================
@@ -7914,7 +8031,7 @@ def _is_count(value: object, limit: int) -> TypeGuard[int]:
 
 def _ignore(connection: Connection) -> None:
     """Malformed input gets no answer and closes nothing; it is one log line."""
-    LOG.debug("cable_ignored", extra={"fields": {"user_id": connection.user_id}})
+    LOG.info("cable_ignored", extra={"fields": {"user_id": connection.user_id}})
 
 
 class Cable:
@@ -7936,6 +8053,7 @@ class Cable:
         self.presence, self.typing, self._jobs = presence, typing, jobs
         self._max_sockets = max_sockets
         self._sockets = 0
+        self._is_stopping = False
         self._streams: dict[str, dict[Subscription, None]] = {}
         self._dirty: list[Connection] = []
         self._flushing = False
@@ -7980,7 +8098,8 @@ class Cable:
         )
 
     def disconnect_everybody(self) -> None:
-        """Tells all clients to come back: the server stops."""
+        """Tells all clients to come back: the server stops, and takes no more."""
+        self._is_stopping = True
         self._disconnect(lambda _: True, "server_restart", reconnect=True)
 
     def _disconnect(
@@ -8030,11 +8149,16 @@ class Cable:
 
     # Sockets.
 
-    def admit(self) -> None:
-        """Counts a socket in. Raises CableFull."""
-        if self._sockets >= self._max_sockets:
+    @contextmanager
+    def admitted(self) -> Iterator[None]:
+        """A place for one socket, given back in every case. Raises CableFull."""
+        if self._sockets >= self._max_sockets or self._is_stopping:
             raise CableFull
         self._sockets += 1
+        try:
+            yield
+        finally:
+            self._sockets -= 1
 
     async def serve(
         self,
@@ -8046,11 +8170,8 @@ class Cable:
         connection = Connection(socket, transport, self._dirty)
         try:
             viewer = await self._authenticated(who)
-            if viewer is None:
-                LOG.info("ws_unauthorized")
-                goodbye = {"type": "disconnect", "reason": "unauthorized", "reconnect": False}
-                await socket.send_str(compact(goodbye))
-                await socket.close(code=1000)
+            if viewer is None or self._is_stopping:
+                await self._turn_away(socket)
                 return
             self._welcome(connection, viewer)
             async for message in socket:
@@ -8060,9 +8181,18 @@ class Cable:
                     await self._jobs.attempt("cable", self._obey(connection, message.data))
                 else:
                     _ignore(connection)
+        except StorageError:  # the database cannot say who this is; the client comes back
+            await socket.close(code=WSCloseCode.TRY_AGAIN_LATER)
         finally:
-            self._sockets -= 1
             self._detach(connection)
+
+    async def _turn_away(self, socket: web.WebSocketResponse) -> None:
+        """Closes a socket that got no welcome: nobody is signed in, or the server stops."""
+        LOG.info("ws_unauthorized")
+        reason = "server_restart" if self._is_stopping else "unauthorized"
+        goodbye = {"type": "disconnect", "reason": reason, "reconnect": self._is_stopping}
+        await socket.send_str(compact(goodbye))
+        await socket.close(code=1000)
 
     async def _authenticated(self, who: Callable[[], Awaitable[Viewer | None]]) -> Viewer | None:
         """The session's person; read again if anybody was signed out while we were reading."""
@@ -8095,6 +8225,8 @@ class Cable:
             case {"command": "unsubscribe", "identifier": str(identifier)}:
                 if identifier in connection.subscriptions:
                     self._end(connection.subscriptions[identifier])
+                else:
+                    _ignore(connection)
             case {"command": "message", "identifier": str(identifier), "data": str(data)} if (
                 identifier in connection.subscriptions
             ):
@@ -8107,7 +8239,7 @@ class Cable:
 
     async def _subscribe(self, connection: Connection, identifier: str) -> None:
         params = _json_object(identifier)
-        is_known = params.get("channel") in _CHANNELS
+        is_known = isinstance(params.get("channel"), str) and params["channel"] in _CHANNELS
         is_short = len(identifier.encode("utf-8", "replace")) <= _IDENTIFIER_LIMIT
         if identifier in connection.subscriptions or not is_known or not is_short:
             _ignore(connection)
@@ -8225,30 +8357,40 @@ class Cable:
                 MessageId(last_seen),
                 since,
             )
-            for payload in self._caught_up(subscription, MessageId(last_seen), missed):
-                subscription.connection.send(subscription.frame(compact(payload).encode()))
+            fresh = [each for each in missed.missed if not subscription.has_brought(each.id)]
+            newest = max((MessageId(last_seen), subscription.live_to, *(m.id for m in fresh)))
+            frames = await asyncio.to_thread(
+                lambda: [
+                    subscription.frame(compact(payload).encode())
+                    for payload in self._caught_up(subscription.room_id, fresh, newest, missed)
+                ]
+            )
+            subscription.note_caught([each.id for each in fresh])
+            for frame in frames:
+                subscription.connection.send(frame)
         except RoomNotFound:
             self._end(subscription)
         finally:
             subscription.release()
 
     def _caught_up(
-        self, subscription: Subscription, last_seen: MessageId, news: CatchUp
+        self,
+        room_id: RoomId,
+        fresh: Sequence[PersistedMessage],
+        newest: MessageId,
+        news: CatchUp,
     ) -> Iterator[str | Json]:
-        """The frames of a catch-up, in their order (Gap #2)."""
-        missed = [each for each in news.missed if not subscription.was_appended_live(each.id)]
+        """The payloads of a catch-up, in their order (Gap #2)."""
         element = partial(self._shapes.message_element, room_name=news.room_name)
-        for start in range(0, len(missed), PAGE_SIZE):
-            markup = "".join(map(element, missed[start : start + PAGE_SIZE]))
-            yield turbo("append", f"messages_room_{subscription.room_id}", markup)
+        for start in range(0, len(fresh), PAGE_SIZE):
+            markup = "".join(map(element, fresh[start : start + PAGE_SIZE]))
+            yield turbo("append", f"messages_room_{room_id}", markup)
         for message in news.changed:
             yield turbo("replace", f"message_{message.client_message_id}", element(message))
         for stone in news.removed:
             yield turbo("remove", f"message_{stone.client_message_id}")
         if news.is_too_much:
             yield '<turbo-stream action="refresh"></turbo-stream>'
-        newest = max((last_seen, subscription.live_to, *(each.id for each in missed)))
-        subscription.caught_to = max((subscription.caught_to, *(each.id for each in missed)))
         yield {
             "action": "caught_up",
             "last_seen_message_id": newest,
@@ -8270,21 +8412,28 @@ _SECRET_WORDS: Final = re.compile(
     "passw|email|secret|token|_key|crypt|salt|certificate|otp|ssn|cvv|cvc|endpoint|body"
 )
 _SECRET_PATHS: Final = re.compile(
-    r"(?<=/rooms/)([0-9]+/[0-9]+-[^/]+)|(?<=/join/)[^/]+|(?<=/session/transfers/)[^/]+"
-    r"|(?<=/users/)[^/]+(?=/avatar)|(?<=/qr_code/)[^/]+"
+    r"(?<=/rooms/)[0-9]+/(?!messages(?:[/?&]|$)|@)[^/?&]*-[^/?&]*|(?<=/join/)[^/?&]+"
+    r"|(?<=/session/transfers/)[^/?&]+|(?<=/users/)[^/?&]+(?=/avatar)|(?<=/qr_code/)[^/?&]+"
 )
-_SECRET_VALUES: Final = re.compile(r"(?<=[?&])(bot_key|q|email_address)=[^&]*")
+_SECRET_VALUES: Final = re.compile(r"(?<=[?&])(bot_key|q|query|email_address)=[^&]*")
 
 
 def masked_path(path: str) -> str:
     """A path and query as logs may show them: no key, code, token or search."""
-    shown = _SECRET_PATHS.sub(lambda found: _masked(found[0]), path)
-    return _SECRET_VALUES.sub(r"\1=[FILTERED]", shown)
+    shown = unquote(unquote(path))  # a client's own navigation has a path inside a query
+    shown = _SECRET_PATHS.sub(lambda found: _masked(found[0]), shown)
+    return _SECRET_VALUES.sub(r"\1=[FILTERED]", shown).encode("utf-8", "replace").decode()
 
 
 def _masked(part: str) -> str:
     room, mark, _ = part.partition("/")
     return f"{room}/[FILTERED]" if mark else "[FILTERED]"
+
+
+def _without_headers(record: logging.LogRecord) -> bool:
+    """Keeps what a stranger sent out of the log: aiohttp puts bad headers into its traces."""
+    record.exc_info = None
+    return True
 
 
 class JsonLines(logging.Formatter):
@@ -8313,6 +8462,7 @@ def log_to_stdout(level: int) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
+    logging.getLogger("aiohttp.server").addFilter(_without_headers)
     LOG.setLevel(level)
 
 
@@ -8348,16 +8498,17 @@ class Jobs:
         self.spawn(name, forever())
 
     async def finish(self, seconds: float) -> None:
-        """Ends what repeats, gives the rest some time, then cancels it."""
-        repeating = [task for task in self._running if task.get_name().startswith("every_")]
-        for task in repeating:
-            task.cancel()
-        rest = self._running.difference(repeating)
-        if rest:
-            _, late = await asyncio.wait(rest, timeout=seconds)
-            for task in late:
+        """Ends what repeats, gives the rest and what it spawns some time, then cancels it."""
+        for task in self._running:
+            if task.get_name().startswith("every_"):
                 task.cancel()
-        await asyncio.gather(*repeating, *rest, return_exceptions=True)
+        until = time.monotonic() + seconds
+        while self._running and (left := until - time.monotonic()) > 0:
+            await asyncio.wait(self._running, timeout=left)
+        late = list(self._running)
+        for task in late:
+            task.cancel()
+        await asyncio.gather(*late, return_exceptions=True)
 
 
 def _answers(tx: ReadTx) -> None:
@@ -8928,6 +9079,7 @@ def qr_text_in(encoded: str) -> str:
         raise BadRequest from error
 
 
+@lru_cache(64)
 def qr_svg(text: str) -> str:
     """The square that says this text: black on white, a quarter of it may be unreadable."""
     import segno  # noqa: PLC0415 - few ever ask for it
@@ -9029,6 +9181,8 @@ def caller_of(request: web.Request) -> Caller:
         ip = _client_ip(peer, hops, config)
         scheme = request.headers.get("X-Forwarded-Proto", scheme).split(",")[0].strip()
         host = request.headers.get("X-Forwarded-Host", host).split(",")[0].strip()
+    if not re.fullmatch(r"[A-Za-z0-9.:\[\]_-]{0,255}", host):
+        raise BadRequest
     scheme = "https" if scheme.lower() in ("https", "wss") else "http"
     caller = Caller(ip, scheme, host, f"{scheme}://{config.domain or host}")
     request[CALLER] = caller
@@ -9067,7 +9221,8 @@ def is_allowed_origin(origin: str, request: web.Request) -> bool:
 
 def csrf_nonce_of(request: web.Request) -> str | None:
     """The value of the browser's CSRF cookie, if it has one."""
-    return request.cookies.get("_campfire_csrf") or None
+    nonce = request.cookies.get("_campfire_csrf", "")
+    return nonce if re.fullmatch(r"[A-Za-z0-9_-]{1,128}", nonce) else None
 
 
 def _check_csrf(request: web.Request) -> None:
@@ -9241,6 +9396,11 @@ def number_in(query: Mapping[str, str], name: str) -> int | None:
     return int(text) if _ID.fullmatch(text) else None
 
 
+def message_id_in(query: Mapping[str, str], name: str) -> MessageId | None:
+    """A message's id in the query; what is no id is the id of no message."""
+    return MessageId(number_in(query, name) or 0) if name in query else None
+
+
 def page_in(query: Mapping[str, str]) -> int:
     """The page asked for, from 1; bad values are 1."""
     return min(max(number_in(query, "page") or 1, 1), 1_000_000)
@@ -9253,7 +9413,8 @@ async def read_json(request: web.Request) -> Json:
     """
     if not request.can_read_body:
         return {}
-    if request.content_type != "application/json":
+    is_plain = request.headers.get("Content-Encoding", "identity") == "identity"
+    if request.content_type != "application/json" or not is_plain:
         raise UnsupportedMediaType
     try:
         async with asyncio.timeout(request.app[CAMPFIRE].config.read_timeout):
@@ -9271,13 +9432,18 @@ async def read_json(request: web.Request) -> Json:
 
 
 def text_in(body: Mapping[str, object], name: str) -> str:
-    """A text; missing and null count as blank. Raises ValidationFailed."""
+    """A text without NUL; missing and null count as blank. Raises ValidationFailed."""
     value = body.get(name)
     if value is None:
         return ""
-    if not isinstance(value, str) or "\0" in value:
+    if not isinstance(value, str):
         raise ValidationFailed({name: ["is invalid"]})
-    return value
+    return value.replace("\0", "")
+
+
+def loose_text_in(body: Mapping[str, object], name: str) -> str:
+    """A text; what is none counts as blank, for a service that first asks who may."""
+    return text_in(body, name) if isinstance(body.get(name), str) else ""
 
 
 def optional_text_in(body: Mapping[str, object], name: str) -> str | None:
@@ -9392,6 +9558,23 @@ def room_data(look: Look, room_id: RoomId, message_id: MessageId | None) -> Json
         "messages": look.shapes.page(page, viewer, look.visit.base_url),
         "loaded_at_ms": milliseconds(look.at),
     }
+
+
+def page_data(
+    look: Look,
+    room_id: RoomId,
+    *,
+    before: MessageId | None,
+    after: MessageId | None,
+    around: MessageId | None,
+) -> tuple[MessagePage, Json]:
+    """A page of messages, and how it is shown: both in the reader's thread.
+
+    Raises RoomNotFound, MessageNotFound.
+    """
+    viewer = look.viewer.user
+    page = page_of(look.tx, viewer, room_id, before, after, around)
+    return page, look.shapes.page(page, viewer, look.visit.base_url)
 
 
 def _home(look: Look, _: Mapping[str, str]) -> Page | Redirect:
@@ -9700,11 +9883,12 @@ def open_page(tx: ReadTx, campfire: Campfire, visit: Visit, at: Timestamp) -> Op
 
 
 def _visit_of(request: web.Request, viewer: Viewer | None, address: str) -> Visit:
-    signer, parts = request.app[CAMPFIRE].signer, urlsplit(address)
+    signer = request.app[CAMPFIRE].signer
+    path, _, query = address.partition("#")[0].partition("?")
     remembered = number_in(request.cookies, "last_room")
     return Visit(
-        path=unquote(parts.path, errors="replace") or "/",
-        query=dict(parse_qsl(parts.query, keep_blank_values=True, errors="replace")),
+        path=unquote(path, errors="replace") or "/",
+        query=dict(parse_qsl(query, keep_blank_values=True, errors="replace")),
         viewer=viewer,
         last_room=RoomId(remembered) if remembered else None,
         base_url=caller_of(request).base_url,
@@ -9881,7 +10065,6 @@ def html_answer(request: web.Request, boot: Json, custom_styles: str) -> web.Res
 
 def page_answer(request: web.Request, page: str, status: int = 200) -> web.Response:
     """A page of HTML, under the policy."""
-    host = re.sub(r"[^A-Za-z0-9.:\[\]_-]", "", caller_of(request).host)
     return web.Response(
         text=page,
         status=status,
@@ -9889,7 +10072,7 @@ def page_answer(request: web.Request, page: str, status: int = 200) -> web.Respo
         charset="utf-8",
         headers={
             "Cache-Control": "private, no-cache",
-            "Content-Security-Policy": _policy(host),
+            "Content-Security-Policy": _policy(caller_of(request).host),
         },
     )
 
@@ -9952,12 +10135,13 @@ async def sign_in(request: web.Request, viewer: Viewer | None) -> web.Response:
     body, ip = await read_json(request), caller_of(request).ip
     email, password = text_in(body, "email_address").strip(), text_in(body, "password")
     try:
-        user = await request.app[CAMPFIRE].auth.authenticate(email, password, ip)
+        user, token = await request.app[CAMPFIRE].auth.sign_in(
+            email, password, ip, user_agent_of(request)
+        )
     except (InvalidCredentials, RateLimited) as error:
         event = "rate_limited" if isinstance(error, RateLimited) else "sign_in_failed"
         LOG.warning(event, extra={"fields": {"ip": ip}})
         raise
-    token = await _start(request, user)
     return _signed_in_answer(request, user, return_to_in(request), token)
 
 
@@ -9976,8 +10160,10 @@ async def sign_out(request: web.Request, viewer: Viewer) -> web.Response:
 async def redeem_transfer(request: web.Request, viewer: Viewer | None) -> web.Response:
     """Signs in whom a sign-in link names."""
     del viewer
-    user = await request.app[CAMPFIRE].auth.transfer(request.match_info["transfer"])
-    return _signed_in_answer(request, user, "/", await _start(request, user))
+    user, token = await request.app[CAMPFIRE].auth.transfer(
+        request.match_info["transfer"], caller_of(request).ip, user_agent_of(request)
+    )
+    return _signed_in_answer(request, user, "/", token)
 
 
 async def show_invitation(request: web.Request, viewer: Viewer | None) -> web.Response:
@@ -10344,7 +10530,7 @@ async def delete_room(request: web.Request, viewer: Viewer) -> web.Response:
 async def create_open_room(request: web.Request, viewer: Viewer) -> web.Response:
     """A new room for everybody."""
     campfire, body = request.app[CAMPFIRE], await read_json(request)
-    change = await campfire.rooms.create_open(viewer.user, text_in(body, "name"))
+    change = await campfire.rooms.create_open(viewer.user, loose_text_in(body, "name"))
     _announce_new_room(campfire, change)
     return _room_answer(request, viewer, change, 201)
 
@@ -10353,7 +10539,7 @@ async def save_open_room(request: web.Request, viewer: Viewer) -> web.Response:
     """Renames a room, and opens it if it was closed."""
     campfire, body = request.app[CAMPFIRE], await read_json(request)
     room_id = RoomId(id_in(request, "room_id"))
-    change = await campfire.rooms.save_open(viewer.user, room_id, text_in(body, "name"))
+    change = await campfire.rooms.save_open(viewer.user, room_id, loose_text_in(body, "name"))
     _announce_saved_room(campfire, change)
     return _room_answer(request, viewer, change, 200)
 
@@ -10362,7 +10548,7 @@ async def create_closed_room(request: web.Request, viewer: Viewer) -> web.Respon
     """A new room for some."""
     campfire, body = request.app[CAMPFIRE], await read_json(request)
     user_ids = user_ids_in(body, [])
-    change = await campfire.rooms.create_closed(viewer.user, text_in(body, "name"), user_ids)
+    change = await campfire.rooms.create_closed(viewer.user, loose_text_in(body, "name"), user_ids)
     _announce_new_room(campfire, change)
     return _room_answer(request, viewer, change, 201)
 
@@ -10371,7 +10557,9 @@ async def save_closed_room(request: web.Request, viewer: Viewer) -> web.Response
     """Renames a room and revises who is in it, and closes it if it was open."""
     campfire, body = request.app[CAMPFIRE], await read_json(request)
     room_id, user_ids = RoomId(id_in(request, "room_id")), user_ids_in(body)
-    change = await campfire.rooms.save_closed(viewer.user, room_id, text_in(body, "name"), user_ids)
+    change = await campfire.rooms.save_closed(
+        viewer.user, room_id, loose_text_in(body, "name"), user_ids
+    )
     _announce_saved_room(campfire, change)
     return _room_answer(request, viewer, change, 200)
 
@@ -10433,6 +10621,7 @@ async def refresh_room(request: web.Request, viewer: Viewer) -> web.Response:
     campfire, room_id = request.app[CAMPFIRE], RoomId(id_in(request, "room_id"))
     since = number_in(request.query, "since")
     if since is None or since >= 10**15:
+        await campfire.rooms.membership(viewer.id, room_id)
         raise BadRequest
     seen = number_in(request.query, "last_seen_message_id")
     last_seen = MessageId(seen) if seen is not None else None
@@ -10468,20 +10657,18 @@ def _page_etag(page: MessagePage) -> str:
 
 async def list_messages(request: web.Request, viewer: Viewer) -> web.Response:
     """A page of a room's messages; 204 when there is nothing to show."""
-    campfire, room_id = request.app[CAMPFIRE], RoomId(id_in(request, "room_id"))
-    before, after, around = (
-        MessageId(number) if number is not None else None
-        for number in (number_in(request.query, name) for name in ("before", "after", "around"))
-    )
-    page = await campfire.messages.page(
-        viewer.user, room_id, before=before, after=after, around=around
+    room_id, asked = RoomId(id_in(request, "room_id")), partial(message_id_in, request.query)
+    before, after, around = asked("before"), asked("after"), asked("around")
+    page, shown = await looked_at(
+        request,
+        viewer,
+        lambda look: page_data(look, room_id, before=before, after=after, around=around),
     )
     if not page.messages:
         return nothing()
     etag = _page_etag(page)
     if request.headers.get("If-None-Match") == etag:
         return web.Response(status=304, headers={"ETag": etag, "Cache-Control": "no-store"})
-    shown = campfire.shapes.page(page, viewer.user, caller_of(request).base_url)
     return answer(shown, headers={"ETag": etag})
 
 
@@ -10490,22 +10677,24 @@ def _client_message_id_in(body: Mapping[str, object]) -> str | None:
         case None:
             return None
         case bool():
-            raise InvalidClientMessageId
+            return "?"  # refused with all that cannot be an id, once the room is known
         case int(number):
             return str(number)
         case str(text):
             return text
         case _:
-            raise InvalidClientMessageId
+            return "?"
 
 
 async def create_message(request: web.Request, viewer: Viewer) -> web.Response:
     """Posts a message; posting it again answers with the stored one (Gap #1)."""
     campfire, room_id = request.app[CAMPFIRE], RoomId(id_in(request, "room_id"))
-    if request.content_type == "multipart/form-data":
-        await campfire.rooms.membership(viewer.id, room_id)
+    is_form = request.content_type == "multipart/form-data"
+    body = {} if is_form else await read_json(request)
+    if is_form or not isinstance(body.get("body", ""), str):
+        await campfire.rooms.membership(viewer.id, room_id)  # strangers learn nothing else
+    if is_form:
         raise FeatureDisabled("files", "File attachments are coming in v2.0")
-    body = await read_json(request)
     draft = DraftMessage(room_id, viewer.id, _client_message_id_in(body), text_in(body, "body"))
     posted = await campfire.messages.create_message_with_deduplication(draft)
     if posted.fresh:
@@ -10642,14 +10831,14 @@ async def open_cable(request: web.Request) -> web.StreamResponse:
     if not is_allowed_origin(request.headers.get("Origin", ""), request):
         LOG.warning("ws_origin_rejected", extra={"fields": {"ip": caller_of(request).ip}})
         raise OriginRefused
-    campfire.cable.admit()
-    await socket.prepare(request)
     cookie, ip = request.cookies.get("session_token", ""), caller_of(request).ip
 
     async def who() -> Viewer | None:
         return (await campfire.auth.arrive(ip, cookie)).viewer if cookie else None
 
-    await campfire.cable.serve(socket, cast(asyncio.Transport, request.transport), who)
+    with campfire.cable.admitted():
+        await socket.prepare(request)
+        await campfire.cable.serve(socket, cast(asyncio.Transport, request.transport), who)
     return socket
 
 
@@ -10676,7 +10865,7 @@ async def read_content(request: web.Request) -> str:
             return (await request.read()).decode("utf-8", "replace")
     except web.HTTPRequestEntityTooLarge as error:
         raise PayloadTooLarge from error
-    except (ValueError, TimeoutError) as error:
+    except (ValueError, TimeoutError, HttpProcessingError) as error:
         raise BadRequest from error
 
 
@@ -10692,13 +10881,8 @@ async def _refuse_file(request: web.Request) -> str:
 async def list_bot_messages(request: web.Request, bot: User) -> web.Response:
     """A page of a room, with the number of all its messages and a link to the next page."""
     campfire, room_id = request.app[CAMPFIRE], RoomId(id_in(request, "room_id"))
-    before, after = number_in(request.query, "before"), number_in(request.query, "after")
-    page, total = await campfire.messages.page_and_count(
-        bot,
-        room_id,
-        before=MessageId(before) if before is not None else None,
-        after=MessageId(after) if after is not None else None,
-    )
+    before, after = message_id_in(request.query, "before"), message_id_in(request.query, "after")
+    page, total = await campfire.messages.page_and_count(bot, room_id, before=before, after=after)
     base_url = caller_of(request).base_url
     headers = {"X-Total-Count": str(total)}
     forward = after is not None and before is None
@@ -10910,7 +11094,7 @@ async def show_manifest(request: web.Request, viewer: Viewer | None) -> web.Resp
 async def show_qr_code(request: web.Request, viewer: Viewer | None) -> web.Response:
     """A link as a square to scan, from a link to come along to another device."""
     del viewer
-    drawing = qr_svg(qr_text_in(request.match_info["text"]))
+    drawing = await asyncio.to_thread(qr_svg, qr_text_in(request.match_info["text"]))
     headers = {"Cache-Control": "public, max-age=31536000"}
     return web.Response(text=drawing, content_type="image/svg+xml", headers=headers)
 
@@ -11094,7 +11278,7 @@ def add_routes(app: web.Application) -> None:
     for route in ROUTES:
         paths = [_with_ids(route.path)]
         if route.path.startswith("/api/") or route.audience == "bots":
-            paths.append(paths[0] + ".json")
+            paths.insert(0, paths[0] + ".json")
         methods = ("PUT", "PATCH") if route.method == "PUT" else (route.method,)
         for path, method in product(paths, methods):
             if method == "GET":
@@ -11364,6 +11548,7 @@ async def listen(campfire: Campfire) -> tuple[web.AppRunner, str]:
         access_log=None,
         keepalive_timeout=config.idle_timeout,
         shutdown_timeout=_SHUTDOWN_SECONDS,
+        auto_decompress=False,  # a compressed body is refused, not blown up
         max_line_size=16_384,
         max_field_size=16_384,
     )
@@ -11656,7 +11841,7 @@ async def import_from_rails(config: Config, options: argparse.Namespace) -> None
 # stderr, 2 wrong usage, 3 the database cannot be used.
 #
 # Owns      -
-# Uses      config, errors, db, ops, web, app, commands
+# Uses      config, errors, db, ops, app, commands
 # Raises    -
 # ==============================================================================
 
@@ -11682,24 +11867,27 @@ async def _serve(config: Config, _: argparse.Namespace) -> None:
     log_to_stdout(config.log_level)
     for name, reason in ignored_settings(os.environ).items():
         LOG.warning("setting_ignored", extra={"fields": {"setting": name, "reason": reason}})
+    told = _told_to_stop()
     db = Database(config.database, wall_clock)
     await db.open()
     try:
         campfire = assemble(config, db, await load_secrets(db, config))
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGHUP, campfire.certificates.reload)
         runner, address = await listen(campfire)
         start_sweepers(campfire)
         await resume_bans(campfire)
         LOG.info("started", extra={"fields": {"sqlite": sqlite3.sqlite_version}})
         gc.freeze()  # what lives as long as the program needs no looking at
         say(f"Listening on {address}")
-        await _until_told_to_stop(campfire)
+        await told.wait()
         await stop(campfire, runner)
     finally:
         await db.close()
 
 
-async def _until_told_to_stop(campfire: Campfire) -> None:
-    """Waits for SIGTERM or SIGINT; a second one ends the program at once. SIGHUP goes on."""
+def _told_to_stop() -> asyncio.Event:
+    """Set by SIGTERM or SIGINT, from now on; a second one ends the program at once."""
     told, loop = asyncio.Event(), asyncio.get_running_loop()
 
     def tell() -> None:
@@ -11709,8 +11897,7 @@ async def _until_told_to_stop(campfire: Campfire) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, tell)
-    loop.add_signal_handler(signal.SIGHUP, campfire.certificates.reload)
-    await told.wait()
+    return told
 
 
 class _Words:
@@ -11825,6 +12012,8 @@ def _run(command: Command, options: argparse.Namespace) -> tuple[int, str]:
         return 1, _in_one_line(error)
     except (OSError, Refused) as error:
         return 1, str(error)
+    except KeyboardInterrupt:
+        return 1, "interrupted"
     return 0, ""
 
 

@@ -243,7 +243,7 @@ BODIES: list[tuple[bytes, str, int]] = [
     (b"{'name': 1}", JSON, 400), (b'{"name":' + b"[" * 100_000, JSON, 400),
     (b"\xef\xbb\xbf{}", JSON, 400), (b'{"n": ' + b"9" * 5000 + b"}", JSON, 400),
     (b'{"name": NaN}', JSON, 422), (b'{"name": 1e999}', JSON, 422), (b"", JSON, 422),
-    (b'{"name": "a\\u0000b"}', JSON, 422), (b"  ", JSON, 422), (b'{"name": {"a": "x"}}', JSON, 422),
+    (b'{"name": "\\u0000"}', JSON, 422), (b"  ", JSON, 422), (b'{"name": {"a": "x"}}', JSON, 422),
     (b"{}", f"{JSON}; charset=utf-8", 422), (b'{"name": "\\ud83d"}', JSON, 201),
     (b'{"name": "x", "name": "y", "more": [1]}', JSON, 201), (b"{}", "text/plain", 415),
     (b"name=x", "application/x-www-form-urlencoded", 415), (b"{}", "text/json", 415),

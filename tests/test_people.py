@@ -1,0 +1,590 @@
+"""The account and its people: settings, roles, leaving, bans, profiles, and what one may know."""
+
+import base64
+import re
+from typing import Any
+
+import pytest
+from hypothesis import example, settings
+from hypothesis import given as for_any
+from hypothesis import strategies as st
+
+import campfire as program
+from tests.cast import AGENT, SESAME, Cast, LogLines, Person, Server, Start
+from tests.conftest import Place
+
+BLANK, INVALID = "can't be blank", "is invalid"
+LONG = "is too long (maximum is 255 characters)"
+STYLE, RESTRICTION = "custom_styles", "restrict_room_creation_to_administrators"
+ACCOUNT, STYLES, PROFILE = "/api/account", "/api/account/custom_styles", "/api/users/me/profile"
+SUBSCRIPTION = {"endpoint": "https://push.example.com/1", "p256dh_key": "k", "auth_key": "a"}
+
+
+async def found(server: Server, sql: str, **values: object) -> list[tuple[Any, ...]]:
+    return await server.parts.db.read(lambda tx: [tuple(row) for row in tx.execute(sql, values)])
+
+
+async def stored(server: Server) -> dict[str, list[tuple[Any, ...]]]:
+    """Everything in the database, to see that nothing changed."""
+    tables = await found(server, "SELECT name FROM sqlite_master WHERE type = 'table'")
+    return {name: await found(server, f"SELECT * FROM {name}") for (name,) in tables}  # noqa: S608
+
+
+async def settle(server: Server) -> None:
+    """Waits for what is left to do in the background, and for what that leads to."""
+    for _ in range(3):
+        await server.parts.jobs.finish(10)
+
+
+def sign_in_as(user: program.User, password: str = SESAME) -> dict[str, object]:
+    return {"email_address": user.email_address, "password": password}
+
+
+# The account.
+
+
+async def test_administrators_name_the_account_and_say_who_makes_rooms(
+    start: Start, cast: Cast
+) -> None:
+    server = await start(TLS_DOMAIN="chat.example.com", DISABLE_SSL="1")
+    david, jz = await server.sign_in(cast.david), await server.sign_in(cast.jz)
+    for value, is_set in (
+        (True, True),
+        ("false", False),
+        ("1", True),
+        ("0", False),
+        ("true", True),
+    ):
+        for given in ({"settings": {RESTRICTION: value}}, {"settings": {RESTRICTION: None}}):
+            account = (await david.put(ACCOUNT, given)).json["account"]
+            assert (account["settings"], account["can_create_rooms"]) == (
+                {RESTRICTION: is_set},
+                True,
+            )
+        assert (await jz.get(ACCOUNT)).json["account"]["can_create_rooms"] is not is_set
+    assert (await david.put(ACCOUNT, {"name": " Northwind Studio "})).status == 200
+    account = (await jz.get(ACCOUNT)).json["account"]
+    assert re.fullmatch(r"/account/logo\?v=\d{14}", account.pop("logo_url"))
+    del account["updated_at"]
+    assert account == {
+        "name": "Northwind Studio", "join_code": cast.join_code, "can_create_rooms": False,
+        "join_url": f"http://chat.example.com/join/{cast.join_code}",
+        "settings": {RESTRICTION: True},
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("path", "field", "value", "says"),
+    [
+        (ACCOUNT, "name", "  ", BLANK), (ACCOUNT, "name", "x" * 256, LONG),
+        (ACCOUNT, "name", 7, INVALID), (ACCOUNT, "settings", "all", INVALID),
+        (ACCOUNT, "settings", {RESTRICTION: "maybe"}, INVALID), (STYLES, STYLE, 7, INVALID),
+        (STYLES, STYLE, "x" * 65_537, LONG.replace("255", "65536")),
+        (PROFILE, "name", "  ", BLANK), (PROFILE, "name", "x" * 256, LONG),
+        (PROFILE, "name", "\0", BLANK), (PROFILE, "email_address", " ", BLANK),
+        (PROFILE, "email_address", "david", INVALID), (PROFILE, "email_address", "@b", INVALID),
+        (PROFILE, "email_address", "a@b@c", INVALID), (PROFILE, "email_address", "a @b", INVALID),
+        (PROFILE, "email_address", f"{'x' * 250}@a.example", LONG),
+        (PROFILE, "password", ["x"], INVALID), (PROFILE, "bio", 7, INVALID),
+        (PROFILE, "bio", "x" * 201, LONG.replace("255", "200")),
+        (PROFILE, "email_address", "jz@example.com", None),
+    ],
+    ids=lambda each: str(each)[:20],
+)  # fmt: skip
+async def test_a_bad_field_is_named_and_changes_nothing(
+    david: Person, path: str, field: str, value: object, says: str | None
+) -> None:
+    before = await stored(david.server)
+
+    answer = await david.put(path, {field: value})
+
+    code = "validation_failed" if says else "email_taken"
+    assert (answer.status, answer.code) == (422, code)
+    assert answer.json["error"].get("fields") == ({field: [says]} if says else None)
+    assert await stored(david.server) == before
+
+
+async def test_a_new_invitation_ends_the_old(david: Person, visitor: Person, cast: Cast) -> None:
+    answer = await david.post("/api/account/join_code")
+    old, new = cast.join_code, answer.json["join_code"]
+    assert (answer.status, new != old) == (201, True)
+    assert re.fullmatch(r"[A-Za-z0-9]{4}(-[A-Za-z0-9]{4}){2}", new)
+    assert answer.json["join_url"] == f"{david.server.address}/join/{new}"
+    assert [(await visitor.get(f"/join/{code}")).status for code in (old, new)] == [404, 200]
+
+
+async def test_styles_are_kept_and_stay_inside_their_element(
+    david: Person, visitor: Person
+) -> None:
+    styles = "body > p { color: red } /* </style><b> */"
+    answer = await david.put(STYLES, {STYLE: styles})
+    assert answer.json == (await david.get(STYLES)).json == {STYLE: styles}
+    assert (await david.get("/account/custom_styles/edit")).boot["data"] == answer.json
+    shown = styles.replace("</", "<\\/")
+    assert f'<style id="custom-styles">{shown}</style>' in (await visitor.get("/session/new")).text
+    for longest in ("x" * 65_536, ""):
+        assert (await david.put(STYLES, {STYLE: longest})).status == 200
+    assert 'id="custom-styles"' not in (await visitor.get("/session/new")).text
+
+
+async def test_logos_and_pictures_of_ones_own_are_for_later(david: Person, jz: Person) -> None:
+    for person, path, feature, says in (
+        (david, "/api/account/logo", "files", "Custom logos are coming in v2.0"),
+        (jz, "/api/users/me/avatar", "avatars", "Avatar uploads are coming in v2.0"),
+    ):
+        for method in ("PUT", "DELETE"):
+            answer = await person.send(method, path)
+            told = {"code": "feature_disabled", "feature": feature, "message": says}
+            assert (answer.status, answer.json["error"]) == (501, told)
+
+
+ADMINISTRATORS_ONLY = (
+    ("PUT", ACCOUNT), ("POST", "/api/account/join_code"), ("GET", STYLES), ("PUT", STYLES),
+    ("PUT", "/api/account/logo"), ("DELETE", "/api/account/logo"),
+    ("PUT", "/api/account/users/{user_id}"), ("DELETE", "/api/account/users/{user_id}"),
+    ("GET", "/api/account/bots"), ("POST", "/api/account/bots"),
+    ("GET", "/api/account/bots/{bot_id}"), ("PUT", "/api/account/bots/{bot_id}"),
+    ("DELETE", "/api/account/bots/{bot_id}"), ("PUT", "/api/account/bots/{bot_id}/key"),
+    ("POST", "/api/users/{user_id}/ban"), ("DELETE", "/api/users/{user_id}/ban"),
+)  # fmt: skip
+
+
+async def test_some_things_are_for_administrators(jz: Person, visitor: Person, cast: Cast) -> None:
+    before, known = await stored(jz.server), {(each.method, each.path) for each in program.ROUTES}
+    fields = {"name": "Mine", "role": "administrator", STYLE: "p {}"}
+    assert known.issuperset(ADMINISTRATORS_ONLY)
+    for method, path in ADMINISTRATORS_ONLY:
+        there = path.format(user_id=cast.kevin.id, bot_id=cast.bender.id)
+        nowhere = path.format(user_id=999, bot_id=999)
+        forbidden, signed_out = (403, "forbidden"), (401, "unauthenticated")
+        for person, where, refusal in (
+            (jz, there, forbidden), (jz, nowhere, forbidden), (visitor, there, signed_out),
+            (visitor, nowhere, signed_out),
+            (visitor, f"{there}?bot_key=5-ABCDEFGHIJKL", (403, "bot_forbidden")),
+        ):  # fmt: skip
+            answer = await person.send(method, where, None if method == "GET" else fields)
+            assert (answer.status, answer.code) == refusal, (method, where)
+    pages = ("bots", "bots/new", f"bots/{cast.bender.id}/edit", "custom_styles/edit")
+    assert [(await jz.get(f"/account/{page}")).status for page in pages] == [403] * 4
+    assert await stored(jz.server) == before
+
+
+# The list of people, and their roles.
+
+
+async def test_administrators_are_listed_first_and_bots_not(david: Person, jz: Person) -> None:
+    await jz.put(PROFILE, {"name": "adam"})
+    join_code = (await jz.get(ACCOUNT)).json["account"]["join_code"]
+    zoe = await jz.server.parts.auth.join(join_code, "Zoe", "zoe@example.com", SESAME)
+    assert (await david.delete(f"/api/account/users/{zoe.id}")).status == 204
+    assert (await david.post("/api/users/4/ban")).status == 200
+    people, everybody = "/api/account/users", "/api/users"
+    for person, path, expected in (
+        (david, people, ["David", "Jason", "adam", "Kevin"]), (jz, people, ["David", "Jason", "adam"]),
+        (jz, everybody, ["adam", "Bender Bot", "David", "Jason"]),
+    ):  # fmt: skip
+        assert [user["name"] for user in (await person.get(path)).json["users"]] == expected
+    page = (await david.get("/account/edit")).boot
+    shown = [(user["name"], user["status"]) for user in page["data"]["users"]]
+    assert (page["page"], shown[2:]) == ("account_edit", [("adam", "active"), ("Kevin", "banned")])
+
+
+async def test_lists_of_people_come_in_pages_of_five_hundred(david: Person) -> None:
+    sql = """
+        WITH RECURSIVE counter(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM counter WHERE n < 500)
+        INSERT INTO users (name, email_address, created_at, updated_at)
+        SELECT 'Guest ' || n, 'guest' || n || '@example.com', 0, 0 FROM counter
+    """
+    await david.server.parts.db.write(lambda tx, _: tx.execute(sql).rowcount)
+    for path, rest in (("/api/account/users", 4), ("/api/users", 5)):
+        pages = [(await david.get(f"{path}?page={n}")).json for n in ("1", "2", "3", "0", "x")]
+        assert [len(each["users"]) for each in pages] == [500, rest, 0, 500, 500]
+        assert [each["next_page"] for each in pages] == [2, None, None, 2, 2]
+
+
+async def test_roles_count_at_once_for_active_people(
+    david: Person, jz: Person, visitor: Person, cast: Cast
+) -> None:
+    async def give(user_id: int, role: object) -> tuple[int, str]:
+        answer = await david.put(f"/api/account/users/{user_id}", {"role": role})
+        return answer.status, answer.json["user"]["role"] if answer.status == 200 else answer.code
+
+    for role in ("member", "bot", "", None, 7, "Administrator"):
+        assert await give(jz.id, "administrator") == (200, "administrator")
+        assert (await jz.get(STYLES)).status == 200
+        assert await give(jz.id, role) == (200, "member")
+        assert (await jz.get(STYLES)).status == 403
+    await david.delete(f"/api/account/users/{jz.id}")
+    await david.post(f"/api/users/{cast.kevin.id}/ban")
+    for user_id in (cast.bender.id, jz.id, cast.kevin.id, 999):
+        assert await give(user_id, "member") == (404, "user_not_found")
+        removed = await david.delete(f"/api/account/users/{user_id}")
+        assert (removed.status, removed.code) == (404, "user_not_found")
+    for name, email in (("David", "david@example.com"), ("Jason", "jason@example.com")):
+        helper = (await visitor.get("/session/new")).boot["help_contact"]
+        assert helper == {"name": name, "email_address": email}
+        await david.put(f"/api/account/users/{david.id}", {"role": "member"})  # nobody guards it
+
+
+# Leaving.
+
+
+async def test_who_is_deactivated_leaves_everything_but_pings_and_what_they_said(
+    david: Person, kevin: Person, visitor: Person, cast: Cast, log_lines: LogLines
+) -> None:
+    said = await kevin.say(cast.designers, "I was here")
+    await kevin.post("/api/searches", {"q": "here"})
+    assert (await kevin.post("/api/users/me/push_subscriptions", SUBSCRIPTION)).status == 200
+    tab = await kevin.welcomed()
+    answer = await david.delete(f"/api/account/users/{kevin.id}")
+    assert (answer.status, answer.body) == (204, b"")
+    frame, code = await tab.goodbye()
+    assert (frame["reason"], frame["reconnect"], code) == ("remote", False, 1000)
+    for table in ("sessions", "push_subscriptions", "searches"):
+        assert await found(kevin.server, f"SELECT * FROM {table} WHERE user_id = 4") == []  # noqa: S608
+    rooms = await found(kevin.server, "SELECT room_id FROM memberships WHERE user_id = 4")
+    assert sorted(rooms) == [(cast.david_and_kevin.id,), (cast.bender_and_kevin.id,)]
+    shown = (await david.get(f"/api/users/{kevin.id}")).json["user"]
+    uuid = "[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+    assert re.fullmatch(rf"kevin-deactivated-{uuid}@example\.com", shown["email_address"])
+    kept = await david.get(f"/api/rooms/{cast.designers.id}/messages/{said['id']}")
+    assert kept.json["message"]["creator"]["status"] == shown["status"] == "deactivated"
+    assert any('"user_deactivated"' in line for line in log_lines())
+    dead = {"email_address": shown["email_address"], "password": SESAME}
+    assert (await visitor.post("/api/session", dead)).status == 401
+    again = {"name": "Kevin", **sign_in_as(cast.kevin)}  # the address is free
+    assert (await visitor.post(f"/api/join/{cast.join_code}", again)).status == 201
+    assert (await david.delete(f"/api/account/users/{david.id}")).status == 204  # oneself, too
+    assert (await david.get(ACCOUNT)).code == "unauthenticated"
+
+
+# Bans.
+
+NEVER_BANNED = """
+    127.0.0.1 127.8.9.10 10.1.2.3 172.16.0.1 172.31.255.255 192.168.1.1 169.254.7.7 ::1 fd00::1
+    fc00::7 fe80::1 ::ffff:127.0.0.1 ::ffff:10.0.0.1 ::ffff:192.168.1.1 unknown 1.2.3
+""".split()
+BANNED = "52.0.0.7 172.32.0.1 172.15.255.255 11.0.0.1 192.169.0.1 2a01:4f8::7 64.64.0.1".split()
+
+
+async def test_a_ban_covers_every_public_address_of_the_persons_sessions_once(
+    david: Person, jason: Person, visitor: Person, cast: Cast
+) -> None:
+    for address in [*NEVER_BANNED, *BANNED, "", BANNED[0]]:
+        await david.server.parts.auth.start_session(cast.jz.id, address, AGENT)
+    answers = [await each.post(f"/api/users/{cast.jz.id}/ban") for each in (david, jason)]
+    assert [(each.status, each.json["user"]["status"]) for each in answers] == [(200, "banned")] * 2
+    bans = await found(david.server, "SELECT user_id, ip_address FROM bans")
+    assert sorted(bans) == sorted((cast.jz.id, address) for address in BANNED)
+    for address in BANNED:
+        there = {"X-Forwarded-For": address}
+        assert (await visitor.post("/api/session", {}, there)).code == "banned_ip"
+        assert (await visitor.get(f"/join/{cast.join_code}", there)).status == 200
+
+
+async def test_who_is_banned_is_out_at_once_and_all_they_said_goes_oldest_first(
+    david: Person, kevin: Person, jz: Person, cast: Cast, log_lines: LogLines
+) -> None:
+    stays = await jz.say(cast.designers, "sunshine of JZ")
+    for n in range(45):
+        await kevin.say(cast.designers, f"sunshine {n}", f"k{n}")
+    await kevin.say(cast.pets, "sunshine for pets", "k-pets")
+    await jz.post(f"/api/messages/{stays['id']}/boosts", {"content": "+1"})
+    await kevin.post("/api/users/me/push_subscriptions", SUBSCRIPTION)
+    rooms = await found(kevin.server, "SELECT room_id FROM memberships WHERE user_id = 4")
+    tab, tab_of_kevin = await jz.room_tab(cast.designers), await kevin.welcomed()
+
+    assert (await david.post(f"/api/users/{kevin.id}/ban")).status == 200
+    await settle(david.server)
+
+    frame, _ = await tab_of_kevin.goodbye()
+    assert (frame["reason"], frame["reconnect"]) == ("remote", False)
+    frames = [re.findall(r'"remove" target="([^"]+)"', each) for each in await tab.drain()]
+    assert frames == [[f"message_k{n}"] for n in range(45)]
+    for table in ("messages WHERE creator_id", "sessions WHERE user_id"):
+        assert await found(kevin.server, f"SELECT * FROM {table} = 4") == []  # noqa: S608
+    assert await found(kevin.server, "SELECT * FROM push_subscriptions") == []
+    assert await found(kevin.server, "SELECT room_id FROM memberships WHERE user_id = 4") == rooms
+    hits = (await jz.get("/api/searches?q=sunshine")).json["messages"]
+    assert [(hit["id"], len(hit["boosts"])) for hit in hits] == [(stays["id"], 1)]
+    refresh = (await jz.get(f"/api/rooms/{cast.designers.id}/refresh?since=0")).json
+    assert len(refresh["removed"]) == 45
+    assert any('"user_banned"' in line for line in log_lines())
+
+
+async def test_a_removal_goes_on_at_the_next_start(start: Start, cast: Cast) -> None:
+    first = await start()
+    kevin = await first.sign_in(cast.kevin)
+    for n in range(3):
+        await kevin.say(cast.designers, f"word {n}", f"k{n}")
+    ban = "UPDATE users SET status = 2 WHERE name = 'Kevin'"
+    await first.parts.db.write(lambda tx, _: tx.execute(ban).rowcount)
+    await first.stop()
+    second = await start()
+    jz = await second.sign_in(cast.jz)
+    tab = await jz.room_tab(cast.designers)
+    await program.resume_bans(second.parts)
+    await settle(second)
+    removed = [re.findall(r'target="message_(\w+)"', frame) for frame in await tab.drain()]
+    assert removed == [["k0"], ["k1"], ["k2"]]
+    assert (await jz.get(f"/api/rooms/{cast.designers.id}/messages")).status == 204
+
+
+async def test_unbanning_opens_the_door_again_but_brings_no_message_back(
+    david: Person, kevin: Person, visitor: Person, cast: Cast
+) -> None:
+    there = {"X-Forwarded-For": "52.0.0.7"}
+    await david.server.parts.auth.start_session(kevin.id, "52.0.0.7", AGENT)
+    await kevin.say(cast.pets, "gone for good")
+    await david.post(f"/api/users/{kevin.id}/ban")
+    await settle(david.server)
+    garden = (await david.post("/api/rooms/opens", {"name": "Garden"})).json["room"]["id"]
+
+    answers = [await david.delete(f"/api/users/{kevin.id}/ban") for _ in range(2)]
+
+    assert [(each.status, each.json["user"]["status"]) for each in answers] == [(200, "active")] * 2
+    assert await found(david.server, "SELECT * FROM bans") == []
+    assert (await visitor.post("/api/session", sign_in_as(cast.kevin), there)).status == 201
+    rooms = {each["id"] for each in (await visitor.get("/api/rooms")).json["rooms"]}
+    assert rooms >= {garden, cast.hq.id, cast.pets.id, cast.designers.id}
+    assert (await visitor.get(f"/api/rooms/{cast.pets.id}/messages")).status == 204
+
+
+async def test_nobody_bans_themselves_or_a_bot_or_who_has_left(david: Person, cast: Cast) -> None:
+    await david.delete(f"/api/account/users/{cast.kevin.id}")
+    before = await stored(david.server)
+
+    cannot, unknown = (422, "cannot_ban"), (404, "user_not_found")
+    for user_id, banned, unbanned in (
+        (cast.david.id, cannot, 200), (cast.bender.id, cannot, cannot),
+        (cast.kevin.id, cannot, cannot), (999, unknown, unknown),
+    ):  # fmt: skip
+        for method, expected in (("POST", banned), ("DELETE", unbanned)):
+            answer = await david.send(method, f"/api/users/{user_id}/ban")
+            assert (200 if answer.status == 200 else (answer.status, answer.code)) == expected
+    assert await stored(david.server) == before
+
+
+# Profiles.
+
+
+async def test_a_profile_shows_rooms_and_a_link_to_the_next_device(kevin: Person) -> None:
+    await kevin.put("/api/rooms/2/involvement", {"involvement": "invisible"})
+    profile = (await kevin.get(PROFILE)).json
+    shared, direct = profile["shared_memberships"], profile["direct_memberships"]
+    assert [(each["room"]["name"], each["involvement"]) for each in shared] == [
+        ("Designers", "mentions"), ("HQ", "mentions"), ("Pets", "invisible"),
+    ]  # fmt: skip
+    assert [each["room"]["display_name"] for each in direct] == ["Bender Bot", "David"]
+    assert {*shared[0]} == {"room", "involvement", "involvement_label", "next_involvement"}
+    assert profile["transfer_url"].startswith(f"{kevin.server.address}/session/transfers/")
+    encoded = profile["transfer_qr_path"].removeprefix("/qr_code/")
+    assert base64.urlsafe_b64decode(encoded + "==").decode() == profile["transfer_url"]
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT[\d:]{8}\.\d{3}Z", profile["transfer_expires_at"])
+    page = (await kevin.get("/users/me/profile")).boot
+    assert (page["page"], page["data"]["user"]) == ("profile", profile["user"])
+
+
+async def test_a_profile_changes_what_is_given_and_nobody_elses(kevin: Person, cast: Cast) -> None:
+    before = await found(kevin.server, "SELECT * FROM users WHERE id != 4")
+    fields = {"name": " Kev ", "bio": " Writes <code> ", "id": cast.jz.id, "role": 1, "avatar": "x"}
+    user = (await kevin.put(PROFILE, fields)).json["user"]
+    assert (user["name"], user["bio"], user["role"]) == ("Kev", "Writes <code>", "member")
+    assert (user["email_address"], user["title"]) == ("kevin@example.com", "Kev – Writes <code>")  # noqa: RUF001
+    for nothing in ({}, {"name": None, "bio": None}, {"password": "  "}):
+        same = (await kevin.put(PROFILE, nothing)).json["user"]
+        assert (same["name"], same["bio"]) == ("Kev", "Writes <code>")
+    moved = await kevin.put(PROFILE, {"email_address": " Kev@Example.com ", "bio": ""})
+    shown = [moved.json["user"][name] for name in ("email_address", "bio", "title")]
+    assert shown == ["Kev@Example.com", "", "Kev"]
+    assert await found(kevin.server, "SELECT * FROM users WHERE id != 4") == before
+
+
+async def test_a_new_password_ends_all_other_sessions_and_their_sockets(
+    server: Server, kevin: Person, jz: Person, visitor: Person, cast: Cast
+) -> None:
+    other = await server.sign_in(cast.kevin)
+    tab, other_tab, tab_of_jz = [await each.welcomed() for each in (kevin, other, jz)]
+    answer = await kevin.put(PROFILE, {"password": "a new one"})
+    assert (answer.status, "password" in answer.text) == (200, False)
+    frame, code = await other_tab.goodbye()
+    assert (frame["reason"], frame["reconnect"], code) == ("remote", False, 1000)
+    assert await tab.drain() == await tab_of_jz.drain() == []
+    assert [(await each.get("/api/session")).status for each in (other, kevin)] == [401, 200]
+    for password, status in ((SESAME, 401), ("a new one", 201)):
+        given = sign_in_as(cast.kevin, password)
+        assert (await visitor.post("/api/session", given)).status == status
+
+
+async def test_who_may_do_what_to_whom(david: Person, jz: Person, cast: Cast) -> None:
+    await david.post(f"/api/users/{cast.jason.id}/ban")
+    expected = {  # link, ban, message: for David, and for JZ
+        cast.david.id: ((True, False, True), (False, False, True)),
+        cast.jason.id: ((False, True, False), (False, False, False)),
+        cast.jz.id: ((True, True, True), (True, False, True)),
+        cast.kevin.id: ((True, True, True), (False, False, True)),
+        cast.bender.id: ((False, False, True), (False, False, True)),
+    }
+    links = set()
+    for user_id, rights in expected.items():
+        for person, right in zip((david, jz), rights, strict=True):
+            page = (await person.get(f"/users/{user_id}")).boot
+            for shown in ((await person.get(f"/api/users/{user_id}")).json, page["data"]):
+                links.add(shown["transfer_url"])
+                told = bool(shown["transfer_url"]), shown["can_ban"], shown["can_message"]
+                assert told == right, (user_id, person.user.name)
+    assert len(links - {None}) == 8  # each is made fresh
+    assert (await jz.get("/api/users/999")).code == "user_not_found"
+    assert (await jz.get("/users/999")).status == 404
+
+
+@pytest.mark.parametrize("end", ["password", "ban", "deactivation", "nothing"])
+async def test_a_sign_in_link_of_a_profile_works_once_and_dies_with_its_person(
+    david: Person, kevin: Person, visitor: Person, end: str
+) -> None:
+    links = [
+        (await person.get(path)).json["transfer_url"].rpartition("/")[2]
+        for person, path in ((kevin, PROFILE), (david, f"/api/users/{kevin.id}"))
+    ]
+    await {
+        "password": lambda: kevin.put(PROFILE, {"password": "a new one"}),
+        "ban": lambda: david.post(f"/api/users/{kevin.id}/ban"),
+        "deactivation": lambda: david.delete(f"/api/account/users/{kevin.id}"),
+        "nothing": lambda: kevin.put(PROFILE, {"bio": "new"}),
+    }[end]()
+
+    used = [(await visitor.put(f"/api/session/transfers/{link}")).status for link in links * 2]
+    assert used == ([201, 201, 400, 400] if end == "nothing" else [400] * 4)
+
+
+# Addresses are nobody's business.
+
+
+async def test_addresses_are_shown_to_administrators_and_oneself_and_nobody_else(
+    david: Person, jz: Person, kevin: Person, cast: Cast
+) -> None:
+    tabs = [await jz.sidebar_tab(), await jz.room_tab(cast.designers)]
+    said = await kevin.say(cast.designers, "hello")
+    message, boosts = f"/api/rooms/4/messages/{said['id']}", f"/api/messages/{said['id']}/boosts"
+    ids = {
+        "user_id": 4, "message_id": said["id"], "bot_id": 5, "join_code": cast.join_code,
+        "type": "opens", "transfer": "x", "name": "tada", "avatar_token": "x", "path": "x",
+        "bot_key": "5-ABCDEFGHIJKL", "text": "x", "id": "x",
+    }  # fmt: skip
+    asked: list[tuple[str, str, object]] = [
+        ("POST", "/api/rooms/directs", {"user_ids": [1, 4]}), ("POST", boosts, {"content": "+1"}),
+        ("POST", "/api/rooms/closeds", {"name": "New", "user_ids": [1]}), ("GET", boosts, None),
+        ("POST", "/api/rooms/opens", {"name": "New"}), ("GET", "/api/searches?q=hello", None),
+        ("POST", "/api/rooms/4/messages", {"body": "mine"}), ("GET", "/api/rooms/4/messages", None),
+        ("GET", "/api/autocompletable/users?query=k&room_id=4", None),
+    ]  # fmt: skip
+    for route in sorted({route.path for route in program.ROUTES if route.method == "GET"}):
+        for room_id in (cast.designers.id, cast.david_and_kevin.id, cast.hq.id):
+            path = re.sub(r":[^{}]*\}", "}", route).format_map({**ids, "room_id": room_id})
+            asked += [("GET", path, None), ("GET", f"/api/boot?path={path}", None)]
+
+    texts = [(path, (await jz.send(each, path, given)).body) for each, path, given in asked]
+    await david.post(boosts, {"content": "+2"})
+    await kevin.put(message, {"body": "edited"})
+    await kevin.post("/api/rooms/directs", {"user_ids": [jz.id, david.id]})
+
+    others = re.compile(rb"(david|jason|kevin)@example")
+    shown = {path.removeprefix("/api/boot?path=") for path, text in texts if others.search(text)}
+    assert shown == {"/session/new"}  # whom to ask for help
+    frames = [str(frame) for tab in tabs for frame in await tab.drain()]
+    assert (len(frames) >= 7, [frame for frame in frames if "@example" in frame]) == (True, [])
+    lists = ("/api/users", "/api/account/users", "/api/rooms/1/members")
+    for path in (*lists, f"/api/users/{jz.id}", "/api/session", PROFILE):
+        assert "jz@example.com" in (await jz.get(path)).text, path
+    for path in (*lists, "/account/edit", "/rooms/closeds/new"):
+        text = (await david.get(path)).text
+        assert all(f"{name}@example.com" in text for name in ("jz", "jason", "kevin")), path
+
+
+# Whatever happens to people.
+
+
+class Life:
+    """Somebody new, and what should be true of them."""
+
+    def __init__(self, place: Place, number: int) -> None:
+        self.place, self.address = place, f"52.{number % 200}.7.1"
+        self.fields = {"email_address": f"new{number}@example.com", "password": SESAME}
+        self.status, self.is_signed_in, self.is_address_banned = "active", False, False
+        given = ("New", self.fields["email_address"], SESAME)
+        self.user = place.do(place.auth.join(place.cast.join_code, *given))
+        self.browser = place.do(place.server.visitor())
+        self.sign_in()
+        link = place.do(self.browser.get(PROFILE)).json["transfer_url"]
+        self.link: str | None = link.rpartition("/")[2]
+
+    def sign_in(self) -> None:
+        token = self.place.do(self.place.auth.start_session(self.user.id, self.address, AGENT))
+        self.browser.set_cookie("session_token", token)
+        self.is_signed_in = True
+
+    def meet(self, what: str, david: Person) -> None:
+        """One thing happens to them; then something else is true of them."""
+        do, path, status = self.place.do, f"/api/users/{self.user.id}/ban", self.status
+        has_left, is_in = status == "deactivated", status == "active"
+        if what == "ban":
+            assert do(david.post(path)).status == (422 if has_left else 200)
+            self.is_address_banned |= self.is_signed_in
+        elif what == "unban":
+            assert do(david.delete(path)).status == (422 if has_left else 200)
+        elif what == "deactivate":
+            answer = do(david.delete(f"/api/account/users/{self.user.id}"))
+            assert answer.status == (204 if is_in else 404)
+        elif what == "promote" and not has_left:
+            do(self.place.auth.create_administrator("New", self.fields["email_address"], SESAME))
+            self.link, self.is_signed_in = None, False  # the password is another
+        elif what == "sign in" and is_in:
+            self.sign_in()
+        elif what == "open a room":
+            do(self.place.rooms.create_open(self.place.cast.jz, "Open"))
+        if not has_left and what in ("ban", "unban", "promote", "deactivate"[: 10 * is_in]):
+            self.status = {"ban": "banned", "deactivate": "deactivated"}.get(what, "active")
+        self.is_signed_in &= self.status == "active"
+        self.is_address_banned &= self.status != "active"
+
+    async def check(self) -> None:
+        status, mine = 201 if self.status == "active" else 401, {"X-Forwarded-For": self.address}
+        assert (await self.browser.get("/api/rooms")).status == (200 if self.is_signed_in else 401)
+        first = await (await self.browser.cable()).next_frame()
+        assert first["type"] == ("welcome" if self.is_signed_in else "disconnect")
+        stranger = await self.place.server.visitor()
+        assert (await stranger.post("/api/session", self.fields)).status == status
+        here = await stranger.post("/api/session", self.fields, mine)
+        assert here.status == (429 if self.is_address_banned else status)
+        assert (await stranger.get("/session/new", mine)).status == 200
+        if self.link:
+            redeemed = await stranger.put(f"/api/session/transfers/{self.link}")
+            assert redeemed.status == (201 if status == 201 else 400)
+
+
+EVENTS = ["ban", "unban", "deactivate", "promote", "sign in", "open a room"]
+
+
+@settings(max_examples=30)
+@example([("ban", 0), ("promote", 0)])
+@example([("ban", 1), ("unban", 1), ("sign in", 1), ("ban", 1), ("deactivate", 0), ("unban", 0)])
+@for_any(st.lists(st.tuples(st.sampled_from(EVENTS), st.integers(0, 1)), max_size=9))
+def test_only_who_is_active_gets_in_and_they_are_in_every_open_room_whatever_happens(
+    place: Place, cast: Cast, events: list[tuple[str, int]]
+) -> None:
+    [(number,)] = place.rows("SELECT max(id) FROM users")
+    place.server.steady.seconds += 180
+    david = place.do(place.server.sign_in(cast.david))
+    lives = [Life(place, number + 1), Life(place, number + 2)]
+
+    for what, who in events:
+        lives[who].meet(what, david)
+
+    for life in lives:
+        place.do(life.check())
+    sql = """
+        SELECT users.id, rooms.id FROM users CROSS JOIN rooms
+        LEFT JOIN memberships ON user_id = users.id AND room_id = rooms.id
+        WHERE status = 0 AND rooms.type = 'open' AND involvement IS NULL
+    """
+    assert place.rows(sql) == []

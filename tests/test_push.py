@@ -1,0 +1,619 @@
+"""Telling browsers that are not open: whom, what, how, and never an address inside."""
+
+import asyncio
+import base64
+import json
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import http_ece  # type: ignore[import-untyped]
+import pytest
+from aiohttp import web
+from cryptography.hazmat.primitives.asymmetric import ec, utils
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from hypothesis import example, settings
+from hypothesis import given as for_any
+from hypothesis import strategies as st
+
+import campfire as program
+from tests.cast import AGENT, Answer, Cast, Person, Server, Start, copy_database, start_server
+from tests.conftest import Place, Template
+from tests.test_bots import TurnableLoop, mention, settle
+
+DEVICES = "/api/users/me/push_subscriptions"
+
+
+def base64_of(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).decode().rstrip("=")
+
+
+def bytes_of(text: str) -> bytes:
+    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+
+
+class Browser:
+    """A browser's own keys: only it can read what is sent to it."""
+
+    def __init__(self) -> None:
+        self.private, self.secret = ec.generate_private_key(ec.SECP256R1()), b"0123456789abcdef"
+        form = Encoding.X962, PublicFormat.UncompressedPoint
+        point = self.private.public_key().public_bytes(*form)
+        self.keys = {"p256dh_key": base64_of(point), "auth_key": base64_of(self.secret)}
+
+    def read(self, body: bytes) -> dict[str, Any]:
+        options = {"private_key": self.private, "auth_secret": self.secret}
+        text = http_ece.decrypt(body, version="aes128gcm", **options)
+        assert len(text) <= 3_000
+        assert len(body) <= 4_096
+        return dict(json.loads(text))
+
+
+class Service:
+    """A push service on 127.0.0.1: what came for which device, and what it answers."""
+
+    def __init__(self) -> None:
+        self.came: list[tuple[str, bytes, dict[str, str]]] = []
+        self.statuses: dict[str, int] = {}
+        self.news, self.may_answer = asyncio.Condition(), asyncio.Event()
+        self.may_answer.set()
+
+    async def push(self, request: web.Request) -> web.Response:
+        device = request.match_info["device"]
+        async with self.news:
+            self.came.append((device, await request.read(), dict(request.headers)))
+            self.news.notify_all()
+        await self.may_answer.wait()
+        status = self.statuses.get(device, 201)
+        moved = {"Location": "/devices/elsewhere"} if 300 <= status < 400 else {}
+        return web.Response(status=status, headers=moved)
+
+    async def listen(self) -> None:
+        app = web.Application()
+        app.router.add_post("/devices/{device}", self.push)
+        self.runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+        await self.runner.setup()
+        await web.TCPSite(self.runner, "127.0.0.1", 0).start()
+        self.address = f"http://127.0.0.1:{self.runner.addresses[0][1]}"
+
+    async def close(self) -> None:
+        self.may_answer.set()
+        await self.runner.cleanup()
+
+    async def has(self, number: int) -> None:
+        """Waits until so many pushes have come."""
+        async with self.news, asyncio.timeout(30):
+            await self.news.wait_for(lambda: len(self.came) >= number)
+
+    @property
+    def devices(self) -> list[str]:
+        """Whom something came for since the last look."""
+        came, self.came = self.came, []
+        return sorted(device for device, _, _ in came)
+
+
+@pytest.fixture
+async def service() -> AsyncIterator[Service]:
+    service = Service()
+    await service.listen()
+    yield service
+    await service.close()
+
+
+@pytest.fixture
+async def server(start: Start) -> Server:
+    """A server that may push to 127.0.0.1."""
+    return await start(ALLOW_PRIVATE_PUSH_ENDPOINTS="1")
+
+
+@pytest.fixture
+def browser() -> Browser:
+    return Browser()
+
+
+async def subscribe(person: Person, endpoint: str, keys: dict[str, str]) -> dict[str, Any]:
+    answer = await person.post(DEVICES, {"endpoint": endpoint, **keys})
+    assert answer.status == 200, answer.text
+    return dict(answer.json["push_subscription"])
+
+
+async def endpoints(person: Person) -> list[str]:
+    devices = (await person.get(DEVICES)).json["push_subscriptions"]
+    return [each["endpoint"].rpartition("/")[2] for each in devices]
+
+
+# Subscriptions.
+
+
+async def test_the_same_browser_again_is_only_refreshed(kevin: Person, jz: Person) -> None:
+    given = {"endpoint": "https://push.example.com/1", "p256dh_key": "k", "auth_key": "a"}
+
+    first, again = [await kevin.post(DEVICES, given) for _ in range(2)]
+    others = [
+        await person.post(DEVICES, {**given, **change})
+        for person, change in (
+            (kevin, {"auth_key": "b"}), (kevin, {"p256dh_key": "l"}), (jz, {}),
+            (kevin, {"endpoint": "https://push.example.com/2"}),
+        )
+    ]  # fmt: skip
+
+    device, known = (each.json["push_subscription"] for each in (first, again))
+    assert first.status == again.status == 200
+    assert set(device) == {"id", "endpoint", "user_agent", "created_at", "updated_at"}
+    assert device["user_agent"] == AGENT
+    assert (known["id"], known["created_at"]) == (device["id"], device["created_at"])
+    assert known["updated_at"] >= device["updated_at"]
+    ids = {each.json["push_subscription"]["id"] for each in others}
+    assert len(ids - {device["id"]}) == 4
+    listed = (await kevin.get(DEVICES)).json["push_subscriptions"]
+    assert len(listed) == 4
+    page = (await kevin.get("/users/me/push_subscriptions")).boot
+    assert (page["page"], page["data"]) == ("push_subscriptions", {"push_subscriptions": listed})
+
+
+async def test_people_delete_and_test_their_own_browsers_only(
+    kevin: Person, jz: Person, service: Service, browser: Browser
+) -> None:
+    one = await subscribe(kevin, f"{service.address}/devices/one", browser.keys)
+    path = f"{DEVICES}/{one['id']}"
+
+    foreign = [await jz.delete(path), await kevin.delete(f"{DEVICES}/999")]
+    refused = await jz.post(f"{path}/test_notifications")
+    tested = await kevin.post(f"{path}/test_notifications")
+
+    assert [each.status for each in foreign] == [204, 204]
+    assert (refused.status, refused.code) == (404, "push_subscription_not_found")
+    assert (tested.status, tested.json) == (200, {"delivered": True})
+    ((device, body, _),) = service.came
+    told = browser.read(body)
+    assert (device, told["title"]) == ("one", "Campfire Test")
+    assert len(told["options"]["body"]) == 36
+    path_told = told["options"]["data"]["path"]
+    assert path_told == f"{kevin.server.address}/users/me/push_subscriptions"
+    assert await endpoints(kevin) == ["one"]
+    assert (await kevin.delete(path)).status == 204
+    assert await endpoints(kevin) == []
+
+
+# What is told.
+
+
+async def test_a_push_is_encrypted_signed_and_says_who_said_what_where(
+    kevin: Person, jz: Person, david: Person, service: Service, browser: Browser, cast: Cast
+) -> None:
+    await subscribe(kevin, f"{service.address}/devices/one", browser.keys)
+    for room in (cast.hq, cast.designers):
+        await kevin.put(f"/api/rooms/{room.id}/involvement", {"involvement": "everything"})
+
+    await jz.say(cast.designers, "Hi <b>you</b> &amp; all")
+    await settle(kevin.server)
+    await david.say(cast.david_and_kevin, "psst")
+    await settle(kevin.server)
+    await david.say(cast.david_and_kevin, "still unread")
+    await settle(kevin.server)
+
+    told = [browser.read(body) for _, body, _ in service.came]
+    assert told[0] == {
+        "title": "Designers",
+        "options": {
+            "body": "JZ: Hi you & all", "icon": "/account/logo",
+            "data": {"path": f"/rooms/{cast.designers.id}", "badge": 1},
+        },
+    }  # fmt: skip
+    shown = [(each["title"], each["options"]["body"]) for each in told[1:]]
+    assert shown == [("David", "psst"), ("David", "still unread")]
+    assert [each["options"]["data"]["badge"] for each in told[1:]] == [2, 2]
+    sent = service.came[0][2]
+    expected = {"Content-Encoding": "aes128gcm", "Urgency": "high", "TTL": "2419200"}
+    assert {name: sent[name] for name in expected} == expected
+    key = (await kevin.boot("/rooms"))  # the same key that browsers subscribe with
+    check_vapid(sent["Authorization"], service.address, key)
+
+
+def check_vapid(header: str, origin: str, boot: dict[str, Any]) -> None:
+    """The proof of who sends (RFC 8292), checked as a push service does."""
+    assert header.startswith("vapid ")
+    parts = dict(each.strip().split("=", 1) for each in header.removeprefix("vapid ").split(","))
+    head, claims, signature = parts["t"].split(".")
+    point, raw = bytes_of(parts["k"]), bytes_of(signature)
+    public = ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), point)
+    r, s = int.from_bytes(raw[:32]), int.from_bytes(raw[32:])
+    public.verify(utils.encode_dss_signature(r, s), f"{head}.{claims}".encode(), ec.ECDSA(SHA256()))
+    told = json.loads(bytes_of(claims))
+    assert json.loads(bytes_of(head))["alg"] == "ES256"
+    assert (told["aud"], told["sub"]) == (origin, "mailto:david@example.com")
+    assert 0 < told["exp"] - time.time() <= 24 * 3600
+    assert parts["k"].rstrip("=") == boot.get("vapid_public_key", parts["k"]).rstrip("=")
+
+
+async def test_one_browser_on_two_services_is_proved_to_each_of_them(
+    kevin: Person, service: Service, browser: Browser
+) -> None:
+    other = Service()
+    await other.listen()
+    boot = await kevin.boot("/users/me/profile")
+
+    for each in (service, other, service):
+        one = await subscribe(kevin, f"{each.address}/devices/one", browser.keys)
+        tested = await kevin.post(f"{DEVICES}/{one['id']}/test_notifications")
+        assert tested.status == 200
+        check_vapid(each.came[-1][2]["Authorization"], each.address, boot)
+    await other.close()
+
+
+@settings(max_examples=100)
+@for_any(st.text(max_size=80), st.text(), st.integers(0, 70), st.sampled_from(["/rooms/5", "/"]))
+@example("Designers", "👍", 65_536 // 4, "/rooms/5")
+@example("👍" * 255, "", 1, "/rooms/5")
+@example('"' * 255, '"', 65_536, "/rooms/5")
+@example("Designers", "\n" + "x" * 7, 8_000, "/rooms/5")
+@example("Designers", "\x00\x01", 2_000, "/rooms/5")
+def test_a_payload_is_short_enough_and_cut_between_characters_no_more_than_needed(
+    title: str, words: str, times: int, path: str
+) -> None:
+    body = words * times
+
+    data = program.push_payload(title, body, path, 7)
+
+    told = json.loads(data)
+    shown, cut = told["options"]["body"], told["options"]["body"].removesuffix("…")
+    assert len(data) <= 3_000
+    assert title.startswith(told["title"].removesuffix("…"))
+    assert shown == body or (shown.endswith("…") and body.startswith(cut))
+    assert shown == body or len(data) > 2_900
+    assert told["options"]["data"] == {"path": path, "badge": 7}
+
+
+async def test_the_longest_message_still_reaches_the_browser(
+    kevin: Person, jz: Person, service: Service, browser: Browser, cast: Cast
+) -> None:
+    await subscribe(kevin, f"{service.address}/devices/one", browser.keys)
+    await kevin.put(f"/api/rooms/{cast.pets.id}/involvement", {"involvement": "everything"})
+
+    await jz.say(cast.pets, "👍" * 16_000)
+    await settle(kevin.server)
+
+    ((_, body, _),) = service.came
+    shown = browser.read(body)["options"]["body"]
+    assert shown.startswith("JZ: 👍👍")
+    assert shown.endswith("👍…")
+
+
+# Who is told.
+
+
+async def test_who_is_told_of_what_as_rails_tests_it(
+    start: Start, cast: Cast, service: Service, browser: Browser
+) -> None:
+    server = await start(ALLOW_PRIVATE_PUSH_ENDPOINTS="1")
+    david, jason, jz, kevin = [
+        await server.sign_in(each) for each in (cast.david, cast.jason, cast.jz, cast.kevin)
+    ]
+    for person in (david, jason, jz, kevin):
+        await subscribe(person, f"{service.address}/devices/{person.user.name}", browser.keys)
+
+    async def involve(level: str, *people: Person) -> None:
+        for person in people:
+            path = f"/api/rooms/{cast.designers.id}/involvement"
+            await person.put(path, {"involvement": level})
+
+    async def told(text: str) -> list[str]:
+        await david.say(cast.designers, text)
+        await settle(server)
+        return service.devices
+
+    await involve("everything", david, jason, jz, kevin)
+    assert await told("all of you") == ["JZ", "Jason", "Kevin"]
+    await involve("mentions", kevin)
+    assert await told("but Kevin") == ["JZ", "Jason"]
+    assert await told(f"with {mention(server, cast.kevin)}") == ["JZ", "Jason", "Kevin"]
+    await involve("invisible", jason)
+    await involve("nothing", jz)
+    assert await told(f"hi {mention(server, cast.jason, cast.jz)}") == []
+    await involve("everything", jason, jz)
+    tab = await jz.welcomed()
+    looking = await tab.subscribe(channel="PresenceChannel", room_id=cast.designers.id)
+    assert await told("JZ is here") == ["Jason"]
+    await tab.perform(looking, "absent")
+    await tab.drain()
+    said = await david.say(cast.designers, "JZ is elsewhere")
+    await settle(server)
+    assert service.devices == ["JZ", "Jason"]
+    path = f"/api/rooms/{cast.designers.id}/messages/{said['id']}"
+    await david.put(path, {"body": f"edited {mention(server, cast.kevin)}"})
+    await jz.post(f"/api/messages/{said['id']}/boosts", {"content": "+1"})
+    await settle(server)
+    assert service.devices == []
+    visitor = await server.visitor()
+    await visitor.request("POST", f"/rooms/{cast.hq.id}/5-ABCDEFGHIJKL/messages", data=b"nobody")
+    posted = f"/rooms/{cast.bender_and_kevin.id}/5-ABCDEFGHIJKL/messages"
+    assert (await visitor.request("POST", posted, data=b"beep")).status == 201
+    await settle(server)
+    assert service.devices == ["Kevin"]
+
+
+LEVELS = ["everything", "mentions", "nothing", "invisible"]
+
+
+@settings(max_examples=60)
+@for_any(
+    st.lists(
+        st.tuples(st.sampled_from(LEVELS), st.booleans(), st.booleans(), st.integers(0, 2)),
+        min_size=5, max_size=5,
+    ),
+    st.integers(0, 4), st.sampled_from([0, 30, 61]), st.booleans(),
+)  # fmt: skip
+def test_whatever_people_wish_exactly_those_elsewhere_who_want_it_are_told(
+    place: Place, cast: Cast, wishes: list[tuple[str, bool, bool, int]], by: int, seconds: int,
+    is_ping: bool,  # noqa: FBT001 - hypothesis gives it by place
+) -> None:  # fmt: skip
+    people, author = cast.everybody, cast.everybody[by]
+    place.run("DELETE FROM push_subscriptions")
+    room = place.room(author, *people)
+    if is_ping:
+        ids = [each.id for each in people]
+        room = place.do(place.rooms.find_or_create_direct(author, ids))[0].room.id
+    keep = place.parts.push.keep
+    for person, (level, is_present, _, devices) in zip(people, wishes, strict=True):
+        involvement = program.Involvement(level)
+        place.do(place.rooms.set_involvement(person, room, involvement))
+        for n in range(devices):
+            endpoint = f"https://push.example.com/{n}"
+            place.do(keep(person.id, endpoint, ("k", "a"), ""))
+        if is_present:
+            place.parts.cable.presence.enter(room, person.id, 0)
+    place.server.steady.seconds += seconds
+
+    named = [each for each, (_, _, is_named, _) in zip(people, wishes, strict=True) if is_named]
+    posted = place.post(author, room, "hi " + "".join(map(place.mention, named)), None)
+
+    expected = [
+        (person.id, f"https://push.example.com/{n}")
+        for person, (level, is_present, is_named, devices) in zip(people, wishes, strict=True)
+        for n in range(devices)
+        if person.id != author.id and not (is_present and seconds <= 60)
+        if level == "everything" or (level == "mentions" and is_named)
+    ]
+    told = [(each.subscription.user_id, each.subscription.endpoint) for each in posted.notices]
+    assert sorted(told) == sorted(expected)
+    for each in posted.notices:
+        sql = "SELECT count(*) FROM memberships WHERE user_id = :id AND unread_at IS NOT NULL"
+        assert place.rows(sql, id=each.subscription.user_id) == [(each.badge,)]
+    for person in people:
+        place.parts.cable.presence.leave(room, person.id, 0)
+
+
+# How services answer.
+
+
+@pytest.mark.parametrize(
+    ("status", "answer", "code", "is_kept"),
+    [
+        (200, 200, None, True), (201, 200, None, True), (204, 200, None, True),
+        (301, 502, "push_failed", True), (307, 502, "push_failed", True),
+        (400, 502, "push_failed", True), (401, 502, "push_failed", True),
+        (403, 502, "push_failed", True), (404, 410, "push_gone", False),
+        (410, 410, "push_gone", False), (413, 502, "push_failed", True),
+        (429, 502, "push_failed", True), (500, 502, "push_failed", True),
+        (503, 502, "push_failed", True),
+    ],
+)  # fmt: skip
+async def test_only_a_service_that_says_gone_ends_a_subscription(
+    kevin: Person, jz: Person, service: Service, browser: Browser, cast: Cast,
+    status: int, answer: int, code: str | None, *, is_kept: bool,
+) -> None:  # fmt: skip
+    service.statuses["one"] = status
+    one = await subscribe(kevin, f"{service.address}/devices/one", browser.keys)
+    await subscribe(kevin, f"{service.address}/devices/two", browser.keys)
+    await kevin.put(f"/api/rooms/{cast.pets.id}/involvement", {"involvement": "everything"})
+
+    await jz.say(cast.pets, "hello")
+    await settle(kevin.server)
+    told, kept = service.devices, await endpoints(kevin)
+    if not is_kept:
+        one = await subscribe(kevin, f"{service.address}/devices/one", browser.keys)
+    tested = await kevin.post(f"{DEVICES}/{one['id']}/test_notifications")
+
+    assert (told, service.devices) == (["one", "two"], ["one"])
+    assert kept == (["one", "two"] if is_kept else ["two"])
+    assert (tested.status, None if tested.status == 200 else tested.code) == (answer, code)
+    assert sorted(await endpoints(kevin)) == kept
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"p256dh_key": "k"}, {"p256dh_key": "!"}, {"auth_key": "é"}, {"auth_key": "x"},
+        {"p256dh_key": base64_of(b"\4" + b"\1" * 64)}, {"p256dh_key": base64_of(b"\0" * 65)},
+        {"p256dh_key": "x" * 4_000}, {"p256dh_key": "🔑"},
+    ],
+    ids=lambda each: str(each)[:40],
+)  # fmt: skip
+async def test_keys_that_encrypt_nothing_end_the_subscription(
+    kevin: Person, jz: Person, service: Service, browser: Browser, cast: Cast, change: dict[str, str]
+) -> None:
+    keys, endpoint = {**browser.keys, **change}, f"{service.address}/devices/one"
+    await subscribe(kevin, endpoint, keys)
+    await subscribe(kevin, f"{service.address}/devices/two", browser.keys)
+    await kevin.put(f"/api/rooms/{cast.pets.id}/involvement", {"involvement": "everything"})
+
+    await jz.say(cast.pets, "hello")
+    await settle(kevin.server)
+
+    assert (service.devices, await endpoints(kevin)) == (["two"], ["two"])
+    again = await subscribe(kevin, endpoint, keys)
+    tested = await kevin.post(f"{DEVICES}/{again['id']}/test_notifications")
+    assert (tested.status, tested.code) == (410, "push_gone")
+    assert await endpoints(kevin) == ["two"]
+
+
+async def hang_for_ten_seconds(server: Server, cast: Cast, service: Service) -> None:
+    loop, browser = asyncio.get_running_loop(), Browser()
+    assert isinstance(loop, TurnableLoop)
+    jz, kevin = await server.sign_in(cast.jz), await server.sign_in(cast.kevin)
+    await kevin.put(f"/api/rooms/{cast.pets.id}/involvement", {"involvement": "everything"})
+    for n in range(53):
+        await subscribe(kevin, f"{service.address}/devices/{n}", browser.keys)
+    service.may_answer.clear()
+
+    await jz.say(cast.pets, "hello")  # which nothing holds up
+    await service.has(50)
+    await jz.say(cast.designers, "nobody waits")
+    assert len(service.came) == 50
+    loop.ahead += 9.5
+    await jz.say(cast.designers, "and ten seconds are not over")
+    assert len(service.came) == 50
+    loop.ahead += 0.6
+    await service.has(53)
+    service.may_answer.set()
+    await settle(server)
+
+    assert len(await endpoints(kevin)) == 53
+    pushes = server.parts.push.pushes
+    assert (pushes["failed"], pushes["delivered"], pushes["gone"]) == (50, 3, 0)
+
+
+def test_a_service_that_hangs_holds_fifty_pushes_for_ten_seconds_and_nothing_else(
+    template: Template, tmp_path: Path
+) -> None:
+    async def story() -> None:
+        service, database = Service(), copy_database(template[0], tmp_path)
+        await service.listen()
+        server = await start_server(database, ALLOW_PRIVATE_PUSH_ENDPOINTS="1")
+        try:
+            await hang_for_ten_seconds(server, template[1], service)
+        finally:
+            await service.close()
+            await server.close()
+
+    with asyncio.Runner(loop_factory=TurnableLoop) as runner:
+        runner.run(story())
+
+
+# Never inside.
+
+PRIVATE = """
+    0.0.0.0 0.255.255.255 10.0.0.0 10.255.255.255 100.64.0.0 100.127.255.255 127.0.0.0 127.0.0.1
+    127.255.255.255 169.254.0.0 169.254.169.254 169.254.255.255 172.16.0.0 172.31.255.255 192.0.0.0
+    192.0.0.255 192.0.2.0 192.0.2.255 192.88.99.0 192.88.99.255 192.168.0.0 192.168.255.255
+    198.18.0.0 198.19.255.255 198.51.100.0 198.51.100.255 203.0.113.0 203.0.113.255 224.0.0.0
+    239.255.255.255 240.0.0.0 255.255.255.255 :: ::1 ::2 ::127.0.0.1 ::8.8.8.8 ::ffff:0:1
+    ::ffff:127.0.0.1 ::ffff:8.8.8.8 ::ffff:0:127.0.0.1 ::ffff:0:8.8.8.8 64:ff9b::127.0.0.1
+    64:ff9b::a00:1 64:ff9b::a9fe:a9fe 64:ff9b:1:: 64:ff9b:1::808:808 64:ff9b:1:ffff:ffff:ffff:ffff:ffff
+    2001:: 2001:0:ffff:ffff:ffff:ffff:ffff:ffff 2001:2:: 2001:2:0:ffff:ffff:ffff:ffff:ffff 2001:db8::
+    2001:db8:ffff:ffff:ffff:ffff:ffff:ffff 2002:: 2002:7f00:1:: 2002:ffff:ffff:ffff:ffff:ffff:ffff:ffff
+    fc00:: fd00::1 fdff:ffff:ffff:ffff:ffff:ffff:ffff:ffff fe80:: fe80::1%eth0 febf:ffff::1 ff00:: ff02::1
+""".split()
+PUBLIC = """
+    1.0.0.0 1.1.1.1 8.8.8.8 9.255.255.255 11.0.0.0 100.63.255.255 100.128.0.0 126.255.255.255
+    128.0.0.0 169.253.255.255 169.255.0.0 172.15.255.255 172.32.0.0 191.255.255.255 192.0.1.0
+    192.0.1.255 192.0.3.0 192.88.98.255 192.88.100.0 192.167.255.255 192.169.0.0 198.17.255.255
+    198.20.0.0 198.51.99.255 198.51.101.0 203.0.112.255 203.0.114.0 223.255.255.255 64:ff9b::808:808
+    64:ff9b::8.8.8.8 2001:4860:4860::8888 2606:4700:4700::1111 2001:1::1 2001:3:: 2001:db7:ffff::
+    2001:db9:: 2003:: 2a01:4f8::1 fbff:ffff::1 fec0::1 64:ff9b:2::1 ::1:0:0:0
+""".split()
+UNREADABLE = """
+    1 127.1 2130706433 0x7f.1 0x7f000001 017700000001 0177.0.0.1 127.0.0.01 127.0.0.1. 1.2.3 1.2.3.4.5
+    256.1.1.1 -1.1.1.1 1..2.3 ::1::1 12345:: [::1] localhost １２７.０.０.１ ①②⑦.⓪.⓪.① 8.8.8.8/32
+""".split()
+
+
+def test_every_address_class_is_told_apart_at_both_its_ends() -> None:
+    assert [each for each in PRIVATE + [*UNREADABLE, "", " ", "8.8.8.8 "] if program.is_public(each)] == []
+    assert [each for each in PUBLIC if not program.is_public(each)] == []
+
+
+def as_host(address: str) -> str:
+    return f"[{address.replace('%', '%25')}]" if ":" in address else address
+
+
+SAME = "127.1 2130706433 １２７.０.０.１ ①②⑦.⓪.⓪.① 127。0。0。1 ２１３０７０６４３３ 127.0.0.1.".split()
+UNFIT = [
+    "http://push.example.com/", "ftp://push.example.com/", "push.example.com", "https://", "https:///x",
+    "javascript:alert(1)", "https://[::1", "https://push.example.com:99999/", "https://x@/", "//x",
+    f"https://push.example.com/{'x' * 3_000}", 7, ["https://push.example.com/"], "https://a\1b/",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "endpoint", [*(f"https://{as_host(each)}/x" for each in PRIVATE[::3] + SAME), *UNFIT],
+    ids=lambda each: str(each)[:40],
+)  # fmt: skip
+async def test_an_endpoint_inside_or_not_https_is_not_registered(
+    start: Start, cast: Cast, endpoint: object
+) -> None:
+    kevin = await (await start()).sign_in(cast.kevin)
+
+    answer = await kevin.post(DEVICES, {"endpoint": endpoint, "p256dh_key": "k", "auth_key": "a"})
+
+    assert (answer.status, answer.code) == (422, "validation_failed")
+    assert answer.json["error"]["fields"] == {"endpoint": ["is invalid"]}
+    assert (await kevin.get(DEVICES)).json["push_subscriptions"] == []
+
+
+@pytest.mark.parametrize("field", ["endpoint", "p256dh_key", "auth_key"])
+@pytest.mark.parametrize("value", ["", None])
+async def test_a_blank_field_of_a_subscription_is_named(
+    kevin: Person, field: str, value: object
+) -> None:
+    given = {"endpoint": "https://push.example.com/1", "p256dh_key": "k", "auth_key": "a"}
+
+    answer = await kevin.post(DEVICES, {**given, field: value})
+
+    assert answer.json["error"]["fields"] == {field: ["can't be blank"]}
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "[::1]", "0x7f.1", "localhost.", *SAME])
+async def test_nothing_is_sent_inside_whatever_the_host_is_called(
+    start: Start, cast: Cast, service: Service, browser: Browser, host: str
+) -> None:
+    server = await start()
+    kevin = await server.sign_in(cast.kevin)
+    port = service.address.rpartition(":")[2]
+    came = asyncio.Event()
+
+    async def door(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        came.set()
+        writer.close()
+
+    inside = await asyncio.start_server(door, ["127.0.0.1", "::1"], 0)
+    port = inside.sockets[0].getsockname()[1]
+
+    def keep(tx: program.WriteTx, at: program.Timestamp) -> program.PushSubscription:
+        endpoint, keys = f"https://{host}:{port}/x", browser.keys
+        return program.keep_subscription(tx, at, cast.kevin.id, endpoint, *keys.values(), "")
+
+    device = await server.parts.db.write(keep)  # as if an older version had let it in
+
+    answer = await kevin.post(f"{DEVICES}/{device.id}/test_notifications")
+
+    assert (answer.status, answer.code) == (502, "push_failed")
+    assert not came.is_set()
+    assert len((await kevin.get(DEVICES)).json["push_subscriptions"]) == 1
+    inside.close()
+
+
+async def test_a_name_that_leads_inside_is_refused_and_one_that_leads_nowhere_is_a_failed_look_up() -> (
+    None
+):
+    resolver = program.PublicResolver()
+
+    with pytest.raises(OSError, match="open internet") as refused:
+        await resolver.resolve("localhost", 443)
+    with pytest.raises(OSError, match=r"\[Errno") as failed:
+        await resolver.resolve("nowhere.invalid", 443)
+    found = await resolver.resolve("8.8.8.8", 443)
+
+    assert type(refused.value) is not type(failed.value)
+    assert [(each["host"], each["port"]) for each in found] == [("8.8.8.8", 443)]
+
+
+async def test_private_services_over_http_are_for_closed_networks_only(
+    kevin: Person, browser: Browser
+) -> None:
+    for endpoint in ("http://push.internal/1", "https://10.0.0.1/1", "http://[::1]:8080/1"):
+        assert await subscribe(kevin, endpoint, browser.keys)
+    refused = await kevin.post(DEVICES, {"endpoint": "ftp://push.internal", **browser.keys})
+    assert refused.status == 422
