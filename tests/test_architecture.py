@@ -60,6 +60,12 @@ def moves(
     viewer_by_token(tx, raw)  # type: ignore[arg-type]
     Body(html=typed, text=typed, mentions=(), links=())  # type: ignore[arg-type]
     messages_in(tx, [valid])  # type: ignore[list-item]
+def promises(
+    auth: Auth, rooms: Rooms, messages: Messages, cable: Cable, presence: PresenceMap, jobs: Jobs
+) -> tuple[
+    AuthService, RoomService, MessageService, WebSocketBroadcaster, Presence, BackgroundWork
+]:
+    return auth, rooms, messages, cable, presence, jobs
 """
 
 # Tables that have a few rows by their nature; scanning one is not a growing cost.
