@@ -1,27 +1,19 @@
-"""Programs that talk: their keys, their addresses, their webhooks; and finding what was said."""
+"""Programs that talk: their keys and addresses, who looks after them; and finding what was said."""
 
-import asyncio
-import gzip
-import json
 import re
-import shutil
-import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from pathlib import Path
 from typing import Any
 
 import pytest
-from aiohttp import web
 from hypothesis import example, settings
 from hypothesis import given as for_any
 from hypothesis import strategies as st
 
 import campfire as program
-from tests.cast import Answer, Cast, LogLines, Person, Server, copy_database, start_server
-from tests.conftest import Place, Template
+from tests.cast import Answer, Cast, LogLines, Person, Server
+from tests.conftest import Place
+from tests.test_people import stored
 
 KEY, TOKEN = "5-ABCDEFGHIJKL", "ABCDEFGHIJKL"
-TIMED_OUT = "Failed to respond within 7 seconds"
 
 
 def url_of(room: program.Room, rest: str = "", key: str = KEY) -> str:
@@ -36,7 +28,9 @@ def mention(server: Server, *people: program.User) -> str:
     )
 
 
-async def bot_says(visitor: Person, room: program.Room, text: str | bytes, key: str = KEY) -> Answer:
+async def bot_says(
+    visitor: Person, room: program.Room, text: str | bytes, key: str = KEY
+) -> Answer:
     return await visitor.request("POST", url_of(room, key=key), data=text)
 
 
@@ -45,48 +39,26 @@ async def texts(person: Person, room: program.Room) -> list[str]:
     return [each["plain_text"] for each in answer.json["messages"]] if answer.body else []
 
 
-async def stored(server: Server) -> list[tuple[Any, ...]]:
-    """All that bots could change."""
-
-    def work(tx: program.ReadTx) -> list[tuple[Any, ...]]:
-        found = []
-        for table in ("messages", "boosts", "rooms", "memberships", "users", "webhooks"):
-            found += tx.execute(f"SELECT * FROM {table}").fetchall()  # noqa: S608 - six names
-        return [tuple(row) for row in found]
-
-    return await server.parts.db.read(work)
-
-
-async def settle(server: Server) -> None:
-    """Waits for the webhooks, for what they answered, and for what that led to."""
-    for _ in range(3):
-        await server.parts.jobs.finish(10)
-
-
-# Speaking.
-
-
-async def test_whatever_its_type_a_body_is_what_the_bot_says_and_the_room_hears_it(
+async def test_a_body_of_any_type_is_what_the_bot_says(
     visitor: Person, jason: Person, cast: Cast
 ) -> None:
-    tab = await jason.room_tab(cast.watercooler)
+    tab, path = await jason.room_tab(cast.watercooler), url_of(cast.watercooler)
     headers = {"Content-Type": "application/x-www-form-urlencoded", "Cookie": "session_token=x"}
 
-    answer = await visitor.request(
-        "POST", url_of(cast.watercooler), data="Hello 👋 <b>wörld</b>\xff".encode(), headers=headers
-    )
-    broken = await bot_says(visitor, cast.watercooler, b"caf\xe9")
-    odd = await visitor.request("POST", url_of(cast.watercooler, ".json"), data=b"<script></script>")
+    answers = [
+        await visitor.request("POST", path, data="Hé <b>you</b> 👋".encode(), headers=headers),
+        await visitor.request("POST", path, data=b"caf\xe9"),
+        await visitor.request("POST", f"{path}.json", data=b"<script></script>"),
+    ]  # fmt: skip
 
-    frames = await tab.drain()
-    assert [answer.status, broken.status, odd.status] == [201] * 3
-    assert answer.body == b""
-    message_id = answer.location.rpartition("/")[2]
-    assert answer.location == f"{visitor.server.address}/messages/{message_id}"
+    assert [(each.status, each.body) for each in answers] == [(201, b"")] * 3
+    message_id = answers[0].location.rpartition("/")[2]
+    assert answers[0].location == f"{visitor.server.address}/messages/{message_id}"
     assert (await jason.get(f"/messages/{message_id}")).location == f"/rooms/3/@{message_id}"
     said = (await texts(jason, cast.watercooler))[-3:]
-    assert said == ["Hello 👋 wörldÿ", "caf\N{REPLACEMENT CHARACTER}", ""]
-    assert [re.findall(r'action="(\w+)"', frame)[0] for frame in frames] == ["append"] * 3
+    assert said == ["Hé you 👋", "caf\N{REPLACEMENT CHARACTER}", ""]
+    frames = await tab.drain()
+    assert [frame.count('action="append"') for frame in frames] == [1] * 3
     assert f"/rooms/3/@{message_id}" in frames[0]
 
 
@@ -95,14 +67,14 @@ async def test_saying_nothing_is_refused_without_a_word(
     visitor: Person, cast: Cast, text: str
 ) -> None:
     before = await stored(visitor.server)
-
-    said = await bot_says(visitor, cast.watercooler, text.encode())
-    boosted = await visitor.request(
-        "POST", url_of(cast.watercooler, "/1/boosts"), data=text.encode()
-    )
-    too_long = await bot_says(visitor, cast.watercooler, "x" * 65_537)
-
-    for answer in (said, boosted, too_long):
+    for rest, data in (
+        ("", text),
+        ("/1/boosts", text),
+        ("", "x" * 65_537),
+        ("/1/boosts", "x" * 17),
+    ):
+        path = url_of(cast.watercooler, rest)
+        answer = await visitor.request("POST", path, data=data.encode())
         assert (answer.status, answer.body) == (422, b"")
     assert await stored(visitor.server) == before
 
@@ -116,12 +88,8 @@ async def test_files_of_bots_are_for_later(visitor: Person, cast: Cast) -> None:
     other = await visitor.request("POST", url_of(cast.watercooler), **form("text"))
     outside = await visitor.request("POST", url_of(cast.designers), **form("attachment"))
 
-    assert (file.status, file.code) == (501, "feature_disabled")
-    assert file.json["error"]["feature"] == "files"
+    assert (file.status, file.json["error"]["feature"]) == (501, "files")
     assert [(each.status, each.body) for each in (other, outside)] == [(422, b""), (404, b"")]
-
-
-# Reading.
 
 
 async def test_a_bot_reads_a_room_with_every_field(visitor: Person, cast: Cast) -> None:
@@ -145,9 +113,8 @@ async def test_a_bot_reads_a_room_with_every_field(visitor: Person, cast: Cast) 
         "url": f"{server.address}/rooms/{cast.watercooler.id}/messages/{message_id}",
     }  # fmt: skip
     assert html.startswith('<div class="trix-content">\n  Hey <action-text-attachment')
-    assert html.endswith("https://example.com\n</div>\n")
+    assert html.endswith("</action-text-attachment> https://example.com\n</div>\n")
     assert "Jason" in html
-    assert "<a " not in html
     creators = [each["creator"]["role"] for each in answer.json[:3]]
     assert creators == ["administrator", "administrator", "bot"]
 
@@ -184,34 +151,26 @@ async def test_pages_of_a_bot_lead_to_every_message_once(
     assert (foreign.status, foreign.body) == (404, b"")
 
 
-# Editing, deleting, boosting.
-
-
 async def test_a_bot_edits_and_deletes_its_own_messages_and_the_room_sees_it(
     visitor: Person, jason: Person, cast: Cast
 ) -> None:
     tab, path = await jason.room_tab(cast.watercooler), url_of(cast.watercooler, "/3")
-    total = len(await texts(jason, cast.watercooler))
 
-    edited = await visitor.request("PATCH", path, data="Grüße ☃".encode())
+    edited = await visitor.request("PATCH", path, data="Grüße".encode())
     emptied = await visitor.request("PUT", path, data=b"")
     deleted = await visitor.request("DELETE", path)
 
-    assert (edited.status, edited.json["body"]["plain_text"]) == (200, "Grüße ☃")
-    assert edited.json["creator"]["name"] == "Bender Bot"
-    assert (edited.json["id"], edited.json["url"]) == (
-        3,
-        f"{visitor.server.address}/rooms/3/messages/3",
-    )
-    assert (emptied.status, emptied.json["body"]["plain_text"]) == (200, "")
-    assert (deleted.status, deleted.body) == (204, b"")
+    message = edited.json
+    assert [each.status for each in (edited, emptied, deleted)] == [200, 200, 204]
+    assert (message["id"], message["body"]["plain_text"]) == (3, "Grüße")
+    assert message["creator"]["name"] == "Bender Bot"
+    assert message["url"] == f"{visitor.server.address}/rooms/3/messages/3"
+    assert (emptied.json["body"]["plain_text"], deleted.body) == ("", b"")
     frames = await tab.drain()
-    assert [re.findall(r'action="(\w+)" target="([\w-]+)"', frame)[0] for frame in frames] == [
-        ("replace", "presentation_message_drop-3"),
-        ("replace", "presentation_message_drop-3"),
-        ("remove", "message_drop-3"),
-    ]
-    assert len(await texts(jason, cast.watercooler)) == total - 1
+    shown = [re.findall(r'action="(\w+)" target="([\w-]+)"', frame)[0] for frame in frames]
+    replaced, removed = ("replace", "presentation_message_drop-3"), ("remove", "message_drop-3")
+    assert shown == [replaced, replaced, removed]
+    assert len(await texts(jason, cast.watercooler)) == 9
 
 
 async def test_a_bot_boosts_and_takes_its_own_boosts_back(
@@ -223,24 +182,20 @@ async def test_a_bot_boosts_and_takes_its_own_boosts_back(
 
     boosts = [
         await visitor.request("POST", path, data=content.encode())
-        for content in ("👍", "well done", "x" * 17)
+        for content in ("👍", "well done")
     ]
     boost = boosts[0].json
     removed = await visitor.request("DELETE", f"{path}/{boost['id']}")
     foreign = await visitor.request("DELETE", f"{path}/{of_jason['id']}")
 
-    assert [each.status for each in boosts] == [201, 201, 422]
+    assert [each.status for each in boosts] == [201, 201]
     assert (boost["content"], boost["booster"]["id"]) == ("👍", cast.bender.id)
     assert boost["message"] == {"id": 1, "url": f"{visitor.server.address}/rooms/3/messages/1"}
     assert set(boost) == {"id", "content", "created_at", "booster", "message"}
     assert set(boost["booster"]) == {"id", "name", "role", "avatar_url"}
     assert [(each.status, each.body) for each in (removed, foreign)] == [(204, b""), (404, b"")]
-    frames = await tab.drain()
-    assert [re.findall(r'action="(\w+)"', frame)[0] for frame in frames] == [
-        "append",
-        "append",
-        "remove",
-    ]
+    frames = [re.findall(r'action="(\w+)"', frame)[0] for frame in await tab.drain()]
+    assert frames == ["append", "append", "remove"]
     left = (await jason.get("/api/messages/1/boosts")).json["boosts"]
     assert [each["content"] for each in left] == ["mine", "well done"]
 
@@ -251,81 +206,57 @@ async def test_no_wrong_parent_no_foreign_message_and_no_foreign_room_is_touched
     in_designers = (await david.say(cast.designers, "not yours"))["id"]
     in_pets = (await david.say(cast.pets, "a pet"))["id"]
     await visitor.request("POST", url_of(cast.watercooler, "/1/boosts"), data=b"+1")
-    before, outside = await stored(visitor.server), (cast.designers, cast.david_and_jason)
-    rows: list[tuple[str, str, int]] = [
-        ("PATCH", url_of(cast.watercooler, "/1"), 403),
-        ("DELETE", url_of(cast.watercooler, "/1"), 403),
-        ("DELETE", url_of(cast.watercooler, "/2/boosts/1"), 404),
-        ("DELETE", url_of(cast.pets, f"/{in_pets}/boosts/1"), 404),
-        ("DELETE", url_of(cast.watercooler, "/1/boosts/99"), 404),
-    ]
-    gone = program.Room(**{**_fields(cast.pets), "id": program.RoomId(999)})
-    for room in (*outside, gone):
-        rows += [("GET", url_of(room), 404), ("POST", url_of(room), 404)]
-        rows += [
-            (method, url_of(room, f"/{message}{rest}"), 404)
-            for message in (3, in_designers)
-            for method, rest in (
-                ("PATCH", ""), ("DELETE", ""), ("POST", "/boosts"), ("DELETE", "/boosts/1"),
-            )
-        ]  # fmt: skip
-    rows += [
-        (method, url_of(cast.watercooler, f"/{message}{rest}"), 404)
-        for message in (in_pets, in_designers, 999)
-        for method, rest in (
-            ("PATCH", ""), ("DELETE", ""), ("POST", "/boosts"), ("DELETE", "/boosts/1"),
-        )
+    before, mine = await stored(visitor.server), cast.watercooler.id
+    inner = (("PATCH", ""), ("DELETE", ""), ("POST", "/boosts"), ("DELETE", "/boosts/1"))
+    rows: list[tuple[str, int, str, int]] = [
+        ("PATCH", mine, "/1", 403), ("DELETE", mine, "/1", 403),
+        ("DELETE", mine, "/2/boosts/1", 404), ("DELETE", mine, "/1/boosts/99", 404),
+        ("DELETE", cast.pets.id, f"/{in_pets}/boosts/1", 404),
     ]  # fmt: skip
+    for room_id in (cast.designers.id, cast.david_and_jason.id, 999):
+        rows += [("GET", room_id, "", 404), ("POST", room_id, "", 404)]
+        rows += [(each, room_id, f"/3{rest}", 404) for each, rest in inner]
+        rows += [(each, room_id, f"/{in_designers}{rest}", 404) for each, rest in inner]
+    for message in (in_pets, in_designers, 999):
+        rows += [(each, mine, f"/{message}{rest}", 404) for each, rest in inner]
 
-    for method, path, status in rows:
+    for method, room_id, rest, status in rows:
+        path = f"/rooms/{room_id}/{KEY}/messages{rest}"
         answer = await visitor.request(method, path, data=None if method == "GET" else b"+1")
         assert (answer.status, answer.body) == (status, b""), (method, path)
 
     assert await stored(visitor.server) == before
 
 
-def _fields(room: program.Room) -> dict[str, Any]:
-    return {name: getattr(room, name) for name in room.__dataclass_fields__}
-
-
-# Keys.
-
-WRONG_KEYS = [
-    "5", "5-", "5--", "-ABCDEFGHIJKL", "ABCDEFGHIJKL", "ABCDEFGHIJKL-5", "4-", "4-ABCDEFGHIJKL",
-    "1-", "0-ABCDEFGHIJKL", "5-abcdefghijkl", "5-ABCDEFGHIJK", "5-ABCDEFGHIJKLM", "5%00-ABCDEFGHIJKL",
-    "5-ABCDEFGHIJKL%00", "%D9%A5-ABCDEFGHIJKL", "5-%EF%BC%A1BCDEFGHIJKL", "5-None", "-5-ABCDEFGHIJKL",
-    "5%FF-ABCDEFGHIJKL", "9" * 30 + "-ABCDEFGHIJKL", "5-" + "A" * 6000, "5%2F-ABCDEFGHIJKL",
-]  # fmt: skip
+WRONG_KEYS = """
+    5 5- 5-- -ABCDEFGHIJKL ABCDEFGHIJKL ABCDEFGHIJKL-5 4- 1- 4-ABCDEFGHIJKL 0-ABCDEFGHIJKL 5-None
+    5-abcdefghijkl 5-ABCDEFGHIJK 5-ABCDEFGHIJKLM 5%00-ABCDEFGHIJKL 5-ABCDEFGHIJKL%00
+    %D9%A5-ABCDEFGHIJKL 5-%EF%BC%A1BCDEFGHIJKL -5-ABCDEFGHIJKL 5%FF-ABCDEFGHIJKL 5%2F-ABCDEFGHIJKL
+""".split()
+WRONG_KEYS += ["9" * 30 + "-ABCDEFGHIJKL", "5-" + "A" * 6000]
 
 
 @pytest.mark.parametrize("key", WRONG_KEYS, ids=lambda key: key[:24])
 async def test_a_wrong_key_leads_to_the_sign_in_page_and_changes_nothing(
     visitor: Person, cast: Cast, key: str
 ) -> None:
-    before = await stored(visitor.server)
-
-    for method, rest in (
-        ("GET", ""), ("POST", ""), ("PATCH", "/3"), ("DELETE", "/3"), ("POST", "/1/boosts"),
-        ("DELETE", "/1/boosts/1"),
-    ):  # fmt: skip
+    before, address = await stored(visitor.server), f"{visitor.server.address}/session/new"
+    for asked in "GET: POST: PATCH:/3 DELETE:/3 POST:/1/boosts DELETE:/1/boosts/1".split():
+        method, rest = asked.split(":")
         path = url_of(cast.watercooler, rest, key)
         answer = await visitor.request(method, path, data=None if method == "GET" else b"hi")
-        address = f"{visitor.server.address}/session/new"
         assert (answer.status, answer.location, answer.body) == (302, address, b""), method
-
     assert await stored(visitor.server) == before
 
 
 @settings(max_examples=60)
 @for_any(st.integers(0, len(KEY) - 1), st.characters(codec="utf-8"))
-@example(0, "４")
+@example(0, "\uff15")
 @example(2, "-")
 def test_no_key_with_one_character_changed_is_good(place: Place, at: int, other: str) -> None:
     changed = f"{KEY[:at]}{other}{KEY[at + 1 :]}"
     find = place.parts.db.read
-
     found = place.do(find(program.bot_by_key, changed))
-
     assert (found is not None) == (changed == KEY)
     for spaced in (f" {KEY} ", f"{KEY}-whatever"):  # spaces are removed, and two parts count
         bot = place.do(find(program.bot_by_key, spaced))
@@ -336,8 +267,7 @@ def test_no_key_with_one_character_changed_is_good(place: Place, at: int, other:
 async def test_a_bot_key_opens_nothing_but_the_addresses_of_bots(
     visitor: Person, kevin: Person, cast: Cast
 ) -> None:
-    pages = ("/", "/rooms/1", "/rooms/1/messages", "/account/edit", "/users/me/profile", "/searches")
-    for path in pages:
+    for path in "/ /rooms/1 /rooms/1/messages /account/edit /users/me/profile /searches".split():
         answer = await visitor.get(f"{path}?bot_key={KEY}")
         assert (answer.status, answer.body) == (403, b"")
         assert (await visitor.get(f"{path}?bot_key=5-wrong")).status in (302, 404)
@@ -372,26 +302,18 @@ async def test_a_bot_at_a_banned_address_may_read_but_not_write(
     await david.post(f"/api/users/{cast.jz.id}/ban")
     there = {"X-Forwarded-For": "52.0.0.7"}
 
-    read = await visitor.get(url_of(cast.watercooler), there)
-    refused = [
-        await visitor.request("POST", url_of(cast.watercooler, key=key), data=b"x", headers=there)
-        for key in (KEY, "5-wrong")
-    ]
-
-    assert read.status == 200
-    assert [(each.status, each.body) for each in refused] == [(429, b"")] * 2
-
-
-# Administration.
+    assert (await visitor.get(url_of(cast.watercooler), there)).status == 200
+    for key in (KEY, "5-wrong"):
+        path = url_of(cast.watercooler, key=key)
+        refused = await visitor.request("POST", path, data=b"x", headers=there)
+        assert (refused.status, refused.body) == (429, b"")
 
 
 async def test_administrators_make_change_and_remove_bots(
     david: Person, visitor: Person, cast: Cast
 ) -> None:
     path, hook = "/api/account/bots", "https://bots.example.com/hook"
-
     made = await david.post(path, {"name": " Zed ", "webhook_url": f" {hook} "})
-
     bot = made.json["bot"]
     assert (made.status, bot["name"], bot["role"]) == (201, "Zed", "bot")
     assert (bot["webhook_url"], bot["email_address"]) == (hook, None)
@@ -432,336 +354,14 @@ async def test_administrators_make_change_and_remove_bots(
     ],
     ids=lambda each: str(each)[:20],
 )  # fmt: skip
-async def test_a_bad_field_of_a_bot_is_named(
-    david: Person, cast: Cast, field: str, value: object
-) -> None:
+async def test_bad_fields_are_named(david: Person, cast: Cast, field: str, value: object) -> None:
     before = await stored(david.server)
-
     for method, path in (("POST", ""), ("PUT", f"/{cast.bender.id}")):
         given = {"name": "Zed", field: value}
         answer = await david.send(method, f"/api/account/bots{path}", given)
         assert (answer.status, answer.code) == (422, "validation_failed")
         assert list(answer.json["error"]["fields"]) == [field]
-
     assert await stored(david.server) == before
-
-
-# Webhooks.
-
-Reply = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
-
-class Receiver:
-    """Somebody's webhook on 127.0.0.1: what it was told, and how it answers."""
-
-    def __init__(self) -> None:
-        self.told: list[dict[str, Any]] = []
-        self.headers: list[dict[str, str]] = []
-        self.came, self.may_answer = asyncio.Event(), asyncio.Event()
-        self.may_answer.set()
-        self.reply: Reply = self.says("")
-
-    def says(self, body: str | bytes, kind: str = "text/plain", status: int = 200) -> Reply:
-        data = body.encode() if isinstance(body, str) else body
-
-        async def answer(_: web.Request) -> web.Response:
-            headers = {"Content-Type": kind} if kind else {}
-            return web.Response(status=status, body=data, headers=headers)
-
-        return answer
-
-    async def hook(self, request: web.Request) -> web.StreamResponse:
-        self.told.append(await request.json())
-        self.headers.append(dict(request.headers))
-        self.came.set()
-        await self.may_answer.wait()
-        return await self.reply(request)
-
-    async def listen(self) -> str:
-        app = web.Application()
-        app.router.add_route("*", "/hook", self.hook)
-        self.runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
-        await self.runner.setup()
-        await web.TCPSite(self.runner, "127.0.0.1", 0).start()
-        self.url = f"http://127.0.0.1:{self.runner.addresses[0][1]}/hook"
-        return self.url
-
-    async def close(self) -> None:
-        self.may_answer.set()
-        await self.runner.cleanup()
-
-
-@pytest.fixture
-async def receiver() -> AsyncIterator[Receiver]:
-    receiver = Receiver()
-    await receiver.listen()
-    yield receiver
-    await receiver.close()
-
-
-async def give_webhook(david: Person, bot: program.User, url: str) -> None:
-    given = {"webhook_url": url}
-    assert (await david.put(f"/api/account/bots/{bot.id}", given)).status == 200
-
-
-async def test_a_mentioned_bot_is_told_who_where_and_what_and_answers_in_its_name(
-    david: Person, receiver: Receiver, cast: Cast
-) -> None:
-    await give_webhook(david, cast.bender, receiver.url)
-    receiver.reply = receiver.says("<p>I am <b>here</b></p><script>x</script>", "text/html; a=b")
-    tab = await david.room_tab(cast.watercooler)
-
-    said = await david.say(cast.watercooler, f"Hey {mention(david.server, cast.bender)} ping")
-    await settle(david.server)
-
-    (told,) = receiver.told
-    html = told["message"]["body"].pop("html")
-    assert html.startswith("<div>Hey <action-text-attachment")
-    assert html.endswith("</action-text-attachment> ping</div>")
-    assert told == {
-        "user": {"id": cast.david.id, "name": "David"},
-        "room": {"id": 3, "name": "Watercooler", "path": f"/rooms/3/{KEY}/messages"},
-        "message": {"id": said["id"], "body": {"plain": "Hey  ping"}, "path": said["path"]},
-    }
-    (headers,) = receiver.headers
-    assert headers["Content-Type"].startswith("application/json")
-    assert headers["User-Agent"] == f"Campfire/{program.VERSION}"
-    frames = await tab.drain()
-    assert [frame.count('action="append"') for frame in frames] == [1, 1]
-    last = (await david.get("/api/rooms/3/messages")).json["messages"][-1]
-    assert (last["creator"]["name"], last["plain_text"]) == ("Bender Bot", "I am here")
-    assert "script" not in last["body_html"]
-
-
-async def test_bots_are_called_in_pings_or_when_mentioned_and_never_about_themselves(
-    david: Person, kevin: Person, visitor: Person, receiver: Receiver, cast: Cast
-) -> None:
-    await give_webhook(david, cast.bender, receiver.url)
-    receiver.reply = receiver.says(mention(david.server, cast.bender) + "me again")
-    named = mention(david.server, cast.bender)
-
-    async def calls() -> int:
-        await settle(david.server)
-        told, receiver.told = len(receiver.told), []
-        return told
-
-    ping = await kevin.say(cast.bender_and_kevin, "no name needed")
-    await settle(david.server)
-    assert receiver.told[0]["room"]["name"] is None
-    assert await calls() == 1  # its answer, in the ping and naming itself, called nobody
-    await david.say(cast.watercooler, "nobody is named")
-    await david.say(cast.designers, f"not a member {named}")
-    await bot_says(visitor, cast.watercooler, f"I name myself {named}")
-    await bot_says(visitor, cast.bender_and_kevin, "I speak in my ping")
-    assert await calls() == 0
-    await david.say(cast.watercooler, f"twice {named} {named}")
-    assert await calls() == 1
-    path = f"/api/rooms/{cast.bender_and_kevin.id}/messages/{ping['id']}"
-    await kevin.put(path, {"body": f"edited {named}"})
-    await kevin.post(f"/api/messages/{ping['id']}/boosts", {"content": "+1"})
-    again = {"body": "sent again", "client_message_id": ping["client_message_id"]}
-    await kevin.post(f"/api/rooms/{cast.bender_and_kevin.id}/messages", again)
-    assert await calls() == 0
-    await give_webhook(david, cast.bender, "")
-    await kevin.say(cast.bender_and_kevin, "nobody to call")
-    assert await calls() == 0
-
-
-async def test_two_bots_that_name_each_other_stop_after_one_answer_each(
-    david: Person, visitor: Person, receiver: Receiver, cast: Cast
-) -> None:
-    made = (await david.post("/api/account/bots", {"name": "Zed", "webhook_url": receiver.url})).json
-    zed = await david.server.parts.users.by_id(made["bot"]["id"])
-    await give_webhook(david, cast.bender, receiver.url)
-    both = mention(david.server, cast.bender, zed)
-    receiver.reply = receiver.says(both)
-
-    await david.say(cast.pets, f"Go! {both}")
-    await settle(david.server)
-    assert sorted(each["room"]["path"] for each in receiver.told) == sorted(
-        url_of(cast.pets, key=key) for key in (KEY, made["bot"]["bot_key"])
-    )
-    assert len(await texts(david, cast.pets)) == 3
-    receiver.told.clear()
-    await bot_says(visitor, cast.pets, both)  # a bot may call another one, once
-
-    await settle(david.server)
-    assert len(receiver.told) == 1
-
-
-ENDLESS = "endless"
-ANSWERS: list[tuple[str | bytes, str, int, str | None]] = [
-    ("Hello", "text/plain", 200, "Hello"), ("Hé".encode("latin-1"), "text/plain", 200, "H�"),
-    ("<b>Hi</b>", "TEXT/HTML;charset=utf-8", 200, "Hi"), ("", "text/plain", 200, None),
-    (" \n ", "text/html", 200, None), ("Hello", "text/plain", 204, None),
-    ("Hello", "text/plain", 201, None), ("Hello", "text/plain", 500, None),
-    ("{}", "application/json", 200, None), ("Hello", "", 200, None), ("", "image/png", 200, None),
-    ("PNG", "image/png", 200, "Sent a file (image/png). File sharing is coming in v2.0."),
-    ("PDF", "application/pdf", 200, "Sent a file (application/pdf). File sharing is coming in v2.0."),
-    ("PNG", "image/png", 500, None), ("x" * 65_537, "text/plain", 200, None),
-    ("x" * 65_000, "text/plain", 200, "x" * 65_000), ("<b>" * 30_000, "text/html", 200, None),
-    ("x" * 1_048_577, "text/plain", 200, None), ("x" * 1_048_577, "image/png", 200, None),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    ("body", "kind", "status", "said"), ANSWERS, ids=lambda each: str(each)[:24]
-)
-async def test_of_a_webhooks_answers_only_words_become_a_message_and_none_a_fault(
-    david: Person, kevin: Person, receiver: Receiver, cast: Cast, log_lines: LogLines,
-    body: str | bytes, kind: str, status: int, said: str | None,
-) -> None:  # fmt: skip
-    await give_webhook(david, cast.bender, receiver.url)
-    receiver.reply = receiver.says(body, kind, status)
-
-    await kevin.say(cast.bender_and_kevin, "ping")
-    await settle(david.server)
-
-    assert len(receiver.told) == 1
-    heard = [said] if said is not None else []
-    assert await texts(kevin, cast.bender_and_kevin) == ["ping", *heard]
-    assert [line for line in log_lines() if '"level": "error"' in line] == []
-
-
-async def test_a_hostile_webhook_is_cut_off_and_says_nothing(
-    david: Person, kevin: Person, receiver: Receiver, cast: Cast, log_lines: LogLines
-) -> None:
-    elsewhere, written = Receiver(), 0
-    other = await elsewhere.listen()
-
-    async def redirect(_: web.Request) -> web.StreamResponse:
-        raise web.HTTPTemporaryRedirect(other)
-
-    async def endless(request: web.Request) -> web.StreamResponse:
-        nonlocal written
-        response = web.StreamResponse(headers={"Content-Type": "text/plain"})
-        await response.prepare(request)
-        for _ in range(1024):  # a gigabyte
-            await response.write(b"x" * 1_048_576)
-            written += 1
-        return response
-
-    async def bomb(_: web.Request) -> web.StreamResponse:
-        packed = gzip.compress(b"x" * 200_000_000, 6)
-        headers = {"Content-Type": "text/plain", "Content-Encoding": "gzip"}
-        return web.Response(body=packed, headers=headers)
-
-    async def broken(request: web.Request) -> web.StreamResponse:
-        assert request.transport
-        request.transport.abort()
-        return web.Response()
-
-    await give_webhook(david, cast.bender, receiver.url)
-    for reply in (redirect, endless, bomb, broken):
-        receiver.reply = reply
-        await kevin.say(cast.bender_and_kevin, "ping")
-        await settle(david.server)
-    with socket.socket() as closed:
-        closed.bind(("127.0.0.1", 0))
-        for url in (f"http://127.0.0.1:{closed.getsockname()[1]}/", "http://[::1", "http://a b/"):
-            await give_webhook(david, cast.bender, url.replace(" ", "%20"))
-            await kevin.say(cast.bender_and_kevin, "ping")
-            await settle(david.server)
-
-    assert await texts(kevin, cast.bender_and_kevin) == ["ping"] * 7
-    assert (len(receiver.told), elsewhere.told) == (4, [])
-    assert written < 64
-    assert [line for line in log_lines() if '"level": "error"' in line] == []
-    await elsewhere.close()
-
-
-@pytest.mark.parametrize("end", ["deleted", "left the room", "room deleted"])
-@pytest.mark.parametrize("is_ping", [True, False])
-async def test_a_bot_deleted_meanwhile_is_no_longer_heard(
-    david: Person, kevin: Person, receiver: Receiver, cast: Cast, end: str, *, is_ping: bool
-) -> None:
-    await give_webhook(david, cast.bender, receiver.url)
-    person, room = (kevin, cast.bender_and_kevin) if is_ping else (david, cast.watercooler)
-    receiver.reply, before = receiver.says("I live"), await texts(person, room)
-    receiver.may_answer.clear()
-    await person.say(room, f"ping {mention(david.server, cast.bender)}")
-    await receiver.came.wait()
-
-    if end == "deleted":
-        await david.delete(f"/api/account/bots/{cast.bender.id}")
-    elif end == "left the room" and not is_ping:
-        given = {"name": room.name, "user_ids": [cast.jason.id]}
-        await david.put(f"/api/rooms/closeds/{room.id}", given)
-    else:
-        await person.delete(f"/api/rooms/{room.id}")
-    receiver.may_answer.set()
-    await settle(david.server)
-
-    if end == "deleted" or (end == "left the room" and not is_ping):
-        assert len(await texts(person, room)) == len(before) + 1
-    sql = "SELECT count(*) FROM messages WHERE body_text = 'I live'"
-    assert await david.server.parts.db.read(lambda tx: program.one(tx, sql)[0]) == 0
-
-
-class TurnableLoop(asyncio.SelectorEventLoop):
-    """A loop whose clock a test turns on, so that seven seconds pass at once."""
-
-    ahead = 0.0
-
-    def time(self) -> float:
-        return super().time() + self.ahead
-
-
-async def hang_at_three_stages(server: Server, cast: Cast) -> list[str]:
-    loop = asyncio.get_running_loop()
-    assert isinstance(loop, TurnableLoop)
-    david, kevin = await server.sign_in(cast.david), await server.sign_in(cast.kevin)
-    at_headers, at_body, begun = Receiver(), Receiver(), asyncio.Event()
-    urls = [await at_headers.listen(), await at_body.listen()]
-    at_headers.may_answer.clear()
-
-    async def half(request: web.Request) -> web.StreamResponse:
-        response = web.StreamResponse(headers={"Content-Type": "text/plain"})
-        await response.prepare(request)
-        await response.write(b"I was about to sa")
-        begun.set()
-        await at_headers.may_answer.wait()
-        return response
-
-    at_body.reply = half
-    deaf = socket.create_server(("127.0.0.1", 0), backlog=0)
-    waiting = [socket.socket() for _ in range(3)]
-    for each in waiting:  # they fill the queue of those who wait to be accepted
-        each.setblocking(False)
-        each.connect_ex(deaf.getsockname())
-    urls.append(f"http://127.0.0.1:{deaf.getsockname()[1]}/hook")
-    bots = [
-        (await david.post("/api/account/bots", {"name": f"Bot {n}", "webhook_url": url})).json["bot"]
-        for n, url in enumerate(urls)
-    ]
-    found = await server.parts.users.by_ids(program.UserId(bot["id"]) for bot in bots)
-    await kevin.say(cast.pets, f"Anybody? {mention(server, *found.values())}")
-    await at_headers.came.wait()
-    await begun.wait()
-    loop.ahead += 6.5
-    assert await texts(kevin, cast.pets) == ["Anybody? @Bot 0 @Bot 1 @Bot 2"]
-    loop.ahead += 0.6
-    await settle(server)
-    for each in (deaf, *waiting):
-        each.close()
-    at_headers.may_answer.set()
-    for receiver in (at_headers, at_body):
-        await receiver.close()
-    return await texts(kevin, cast.pets)
-
-
-def test_a_bot_that_hangs_at_any_stage_is_given_seven_seconds_in_all(
-    template: Template, tmp_path: Path
-) -> None:
-    async def story() -> list[str]:
-        server = await start_server(copy_database(template[0], tmp_path))
-        try:
-            return await hang_at_three_stages(server, template[1])
-        finally:
-            await server.close()
-
-    with asyncio.Runner(loop_factory=TurnableLoop) as runner:
-        assert runner.run(story())[1:] == [TIMED_OUT] * 3
 
 
 # Searching.
@@ -795,15 +395,12 @@ async def test_a_search_finds_stems_in_ones_own_rooms_and_marks_them(
     assert (page["page"], len(page["data"]["search"]["messages"])) == ("searches", 3)
     found = (await jz.get("/api/searches?q=run")).json["messages"]
     assert [hit["room_name"] for hit in found] == ["Designers", "HQ"]
-    await david.put(
-        f"/api/rooms/closeds/{cast.designers.id}",
-        {"name": "Designers", "user_ids": [kevin.id]},
-    )
+    only_kevin = {"name": "Designers", "user_ids": [kevin.id]}
+    await david.put(f"/api/rooms/closeds/{cast.designers.id}", only_kevin)
     found = (await jz.get("/api/searches?q=run")).json["messages"]
     assert [hit["room_name"] for hit in found] == ["HQ"]
     for query in ("", "?q=", "?q=%20", "?q=_", "?q=%F0%9F%91%8D", "?q=%22-*", "?q=%00"):
-        none = (await kevin.get(f"/api/searches{query}")).json
-        assert none["messages"] == []
+        assert (await kevin.get(f"/api/searches{query}")).json["messages"] == []
     assert (await kevin.get("/api/searches")).json["query"] is None
 
 
@@ -830,22 +427,21 @@ async def test_one_visible_message_is_found_among_many_hidden_ones_and_at_most_a
     jz: Person, david: Person, cast: Cast
 ) -> None:
     mine = await jz.say(cast.designers, "needle")
-    sql = """
+    fill = """
         WITH RECURSIVE counter(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM counter WHERE n < 2500)
         INSERT INTO messages (room_id, creator_id, client_message_id, body_html, body_text,
           created_at, updated_at)
-        SELECT :room, 1, 'n' || n, 'needle', 'needle', 1e15 + n, 1e15 + n FROM counter
+        SELECT 3, 1, 'n' || n, 'needle', 'needle', 1e15 + n, 1e15 + n FROM counter
     """
     index = """
         INSERT INTO message_search_index (rowid, body)
-        SELECT id, body_text FROM messages WHERE body_text = 'needle' AND client_message_id LIKE 'n%'
+        SELECT id, body_text FROM messages WHERE client_message_id GLOB 'n[0-9]*'
     """
 
-    def fill(tx: program.WriteTx, _: program.Timestamp) -> None:
-        tx.execute(sql, {"room": cast.watercooler.id})
-        tx.execute(index)
+    def work(tx: program.WriteTx, _: program.Timestamp) -> int:
+        return sum(tx.execute(sql).rowcount for sql in (fill, index))
 
-    await david.server.parts.db.write(fill)
+    await jz.server.parts.db.write(work)
 
     of_jz = (await jz.get("/api/searches?q=needle")).json["messages"]
     of_david = (await david.get("/api/searches?q=needle")).json["messages"]
@@ -853,12 +449,11 @@ async def test_one_visible_message_is_found_among_many_hidden_ones_and_at_most_a
     assert [hit["id"] for hit in of_jz] == [mine["id"]]
     assert len(of_david) == 100
     ids = [hit["id"] for hit in of_david]
-    assert ids == sorted(ids)
-    assert ids[0] > mine["id"] + 2300
+    assert (ids, ids[0] > mine["id"] + 2300) == (sorted(ids), True)
 
 
-WORDS = ["running", "Runs", "cafés", "CAFE", "not", "near", "and", "fire", "fires", "日本"]
-OPERATORS = ["NOT", "AND", "OR", "NEAR(", '"', "*", "^", ":", "body:", "(", ")", "-", "+", "{", "\\"]
+WORDS = "running Runs cafés CAFE not near and fire fires 日本".split()
+OPERATORS = """NOT AND OR NEAR( " * ^ : body: ( ) - + { \\ ' ; -- ... # @x <b>""".split()
 
 
 @settings(max_examples=60)
@@ -872,9 +467,8 @@ OPERATORS = ["NOT", "AND", "OR", "NEAR(", '"', "*", "^", ":", "body:", "(", ")",
 def test_a_search_finds_exactly_what_holds_all_its_words_and_never_fails(
     place: Place, cast: Cast, said: list[tuple[bool, list[str]]], query: str
 ) -> None:
-    place.run("DELETE FROM message_search_index")
-    place.run("DELETE FROM mentions")
-    place.run("DELETE FROM messages")
+    for table in ("message_search_index", "mentions", "messages"):
+        place.run(f"DELETE FROM {table}")  # noqa: S608 - three names
     mine, others = place.room(cast.kevin), place.room(cast.jz)
     stems = {"running": "run", "runs": "run", "cafés": "cafe", "fires": "fire"}
     expected = []

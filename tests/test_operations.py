@@ -114,7 +114,7 @@ async def test_metrics_count_what_happens_by_pattern_and_never_by_path(
     assert "/no/such" not in text
 
 
-async def test_histograms_are_cumulative(visitor: Person) -> None:
+async def test_histograms_add_up_from_bucket_to_bucket(visitor: Person) -> None:
     await visitor.get("/up")
 
     samples = await numbers(visitor)

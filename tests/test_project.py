@@ -20,7 +20,10 @@ STYLES = SOURCE / "styles"
 
 FILE_LINES = 500
 PRODUCT_FILES = 50
-TEST_FILES = 20
+PYTEST_FILES = 20
+VITEST_FILES = 2
+# What tests share: people, servers, worlds.
+SUPPORT = {"conftest.py", "cast.py", "client_world.ts", "machines.py"}
 README_LINES = 150
 SOURCE_SUFFIXES = {".py", ".sh", ".ts", ".tsx", ".js", ".css", ".html", ".sql"}
 
@@ -86,8 +89,18 @@ def test_at_most_fifty_source_files_make_the_product() -> None:
     assert len(product_sources()) <= PRODUCT_FILES
 
 
-def test_at_most_twenty_source_files_test_it() -> None:
-    assert 0 < len(sources_of_tests()) <= TEST_FILES
+def test_at_most_twenty_pytest_and_two_vitest_files_of_500_lines_hold_every_test() -> None:
+    tests = sources_of_tests()
+    of_pytest = {file.name for file in tests if file.match("test_*.py")}
+    of_vitest = {file.name for file in tests if file.match("*.test.ts")}
+    support = [file for file in tests if file.name in SUPPORT]
+    a_test = re.compile(r"^\s*(?:(?:async )?def test_|(?:test|it)(?:\.\w+)*\()", re.MULTILINE)
+
+    assert 0 < len(of_pytest) <= PYTEST_FILES
+    assert 0 < len(of_vitest) <= VITEST_FILES
+    assert {file.name for file in tests} == of_pytest | of_vitest | SUPPORT
+    assert [file.name for file in support if a_test.search((ROOT / file).read_text())] == []
+    assert {file.name: n for file in tests if (n := len(lines_of(file))) > FILE_LINES} == {}
 
 
 def test_no_source_file_but_the_server_is_longer_than_500_lines() -> None:

@@ -1,33 +1,51 @@
-"""What holds whatever people do: messages, rooms, presence, and who may come in."""
+"""What holds whatever happens: to messages, rooms, the writer, the file and the process."""
 
 import asyncio
 import json
-from collections.abc import Coroutine, Iterable, Sequence
-from dataclasses import dataclass, field
+import os
+import re
+import signal
+import sqlite3
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import AsyncExitStack
 from itertools import pairwise
-from typing import Any
+from pathlib import Path
 
+import aiohttp
+import aiosqlite
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
-    RuleBasedStateMachine,
-    invariant,
-    precondition,
-    rule,
     run_state_machine_as_test,
 )
 
 import campfire as program
-from campfire import MessageId, PersistedMessage, RoomId, User, UserId
-from tests.cast import SESAME, Cast
+from campfire import MessageId, PersistedMessage, RoomId, User
+from tests.cast import (
+    PATIENCE,
+    SETTINGS,
+    Cast,
+    Server,
+    Start,
+    copy_database,
+    start_server,
+)
 from tests.conftest import Place, Template, read_back
-
-words = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=30)
-people = st.integers(0, 4)
-anybody = st.integers(0, 59)
-crowd = st.sets(st.integers(0, 5), max_size=3)
-
+from tests.machines import (
+    ROOT,
+    Child,
+    House,
+    Talk,
+    assert_whole,
+    browser,
+    child_server,
+    token_for,
+    words,
+    write_on,
+)
 
 # --- Messages ------------------------------------------------------------------------------------
 
@@ -110,124 +128,6 @@ def test_paging_in_either_direction_visits_every_message_once_in_order(
     place.do(place.rooms.delete(cast.jz, room))
 
 
-@dataclass
-class Said:
-    """What the model knows of a message."""
-
-    by: User
-    text: str
-    named: set[UserId]
-    boosts: list[tuple[program.BoostId, str]] = field(default_factory=list)
-
-
-class Talk(RuleBasedStateMachine):
-    """One room, in which people write, change their minds, and boost."""
-
-    def __init__(self, place: Place) -> None:
-        super().__init__()
-        self.place, self.everybody = place, place.cast.everybody
-        self.inside = self.everybody[1:4]
-        self.room = place.room(*self.inside)
-        self.said: dict[MessageId, Said] = {}
-        self.gone: set[MessageId] = set()
-
-    def chosen(self, which: int) -> MessageId:
-        return list(self.said)[which % len(self.said)]
-
-    def source(self, text: str, named: set[int]) -> str:
-        return text + "".join(self.place.mention(self.everybody[n]) * 2 for n in sorted(named))
-
-    def members(self, named: set[int]) -> set[UserId]:
-        return {self.everybody[n].id for n in named} & {user.id for user in self.inside}
-
-    @rule(by=st.integers(0, 2), text=st.sampled_from(["hello", "a dog"]), named=st.sets(people))
-    def write(self, by: int, text: str, named: set[int]) -> None:
-        posted = self.place.post(self.inside[by], self.room, self.source(text, named))
-        assert posted.message.id > max([*self.said, *self.gone, 0])
-        self.said[posted.message.id] = Said(self.inside[by], text, self.members(named))
-
-    @precondition(lambda self: self.said)
-    @rule(which=st.integers(0), named=st.sets(people))
-    def edit(self, which: int, named: set[int]) -> None:
-        message_id, source = self.chosen(which), self.source("edited", named)
-        said = self.said[message_id]
-        self.place.do(self.place.messages.update(said.by, self.room, message_id, source))
-        said.text, said.named = "edited", self.members(named)
-
-    @precondition(lambda self: self.said)
-    @rule(which=st.integers(0))
-    def delete(self, which: int) -> None:
-        message_id = self.chosen(which)
-        by = self.said.pop(message_id).by
-        self.place.do(self.place.messages.delete(by, self.room, message_id))
-        self.gone.add(message_id)
-
-    @precondition(lambda self: self.said)
-    @rule(which=st.integers(0), content=st.sampled_from(["\N{THUMBS UP SIGN}", "same here"]))
-    def boost(self, which: int, content: str) -> None:
-        boost = self.place.messages.boost(self.inside[0], self.chosen(which), content)
-        self.said[self.chosen(which)].boosts.append((self.place.do(boost).boost.id, content))
-
-    @precondition(lambda self: any(said.boosts for said in self.said.values()))
-    @rule(which=st.integers(0))
-    def unboost(self, which: int) -> None:
-        boosted = [message_id for message_id, said in self.said.items() if said.boosts]
-        message_id = boosted[which % len(boosted)]
-        boost_id, _ = self.said[message_id].boosts.pop(0)
-        self.place.do(self.place.messages.unboost(self.inside[0], message_id, boost_id))
-
-    @invariant()
-    def everything_is_as_it_was_said(self) -> None:
-        """Order, bodies, boosts, mentions of members only, and the search index."""
-        page = self.place.do(self.place.messages.page(self.inside[0], self.room)).messages
-        assert [
-            (m.id, m.creator.id, set(m.body.mentions), [(b.id, b.content) for b in m.boosts])
-            for m in page
-        ] == [
-            (message_id, said.by.id, said.named, said.boosts)
-            for message_id, said in sorted(self.said.items())
-        ]
-        assert all(m.body.text.startswith(self.said[m.id].text) for m in page)
-        assert all(len(set(m.body.mentions)) == len(m.body.mentions) for m in page)
-        assert all(earlier.created_at < later.created_at for earlier, later in pairwise(page))
-        assert self.place.rows(
-            "SELECT rowid, body FROM message_search_index ORDER BY rowid"
-        ) == self.place.rows("SELECT id, body_text FROM messages ORDER BY id")
-
-    @invariant()
-    def what_is_gone_left_a_tombstone_and_the_room_moved(self) -> None:
-        stones = "SELECT message_id FROM message_tombstones WHERE room_id = :room"
-        assert {gone for (gone,) in self.place.rows(stones, room=self.room)} == self.gone
-        moments = """
-            SELECT rooms.updated_at >= max(messages.updated_at)
-            FROM rooms JOIN messages ON room_id = rooms.id
-            WHERE rooms.id = :room
-        """
-        assert self.place.rows(moments, room=self.room) in [[(1,)], [(None,)]]
-
-    def teardown(self) -> None:
-        self.place.do(self.place.rooms.delete(self.inside[0], self.room))
-        assert rows_that_refer_to(self.place, self.room) == []
-
-
-def rows_that_refer_to(place: Place, room: RoomId) -> list[tuple[Any, ...]]:
-    """The room, whatever belongs to it, and whatever belongs to a message that is not there."""
-    return place.rows(
-        """
-        SELECT 'room', id FROM rooms WHERE id = :room
-        UNION ALL SELECT 'membership', id FROM memberships WHERE room_id = :room
-        UNION ALL SELECT 'message', id FROM messages WHERE room_id = :room
-        UNION ALL SELECT 'tombstone', message_id FROM message_tombstones WHERE room_id = :room
-        UNION ALL SELECT 'boost', id FROM boosts WHERE message_id NOT IN (SELECT id FROM messages)
-        UNION ALL SELECT 'mention', message_id FROM mentions
-          WHERE message_id NOT IN (SELECT id FROM messages)
-        UNION ALL SELECT 'index', rowid FROM message_search_index
-          WHERE rowid NOT IN (SELECT id FROM messages)
-        """,
-        room=room,
-    )
-
-
 def test_a_room_holds_exactly_what_was_said_and_not_taken_back(place: Place) -> None:
     run_state_machine_as_test(
         lambda: Talk(place),  # type: ignore[arg-type]  # as hypothesis documents it
@@ -236,216 +136,6 @@ def test_a_room_holds_exactly_what_was_said_and_not_taken_back(place: Place) -> 
 
 
 # --- Rooms ---------------------------------------------------------------------------------------
-
-
-class House(RuleBasedStateMachine):
-    """People, rooms, memberships and who looks where, against plain dictionaries."""
-
-    def __init__(self, template: Template) -> None:
-        super().__init__()
-        self.place = Place(template)
-        self.presence, self.clock = self.place.parts.cable.presence, self.place.server.steady
-        self.people = list(self.place.cast.everybody)
-        self.types: dict[RoomId, str] = {}
-        self.creators: dict[RoomId, UserId] = {}
-        for room, kind, creator in self.place.rows("SELECT id, type, creator_id FROM rooms"):
-            self.types[room], self.creators[room] = kind, creator
-        self.inside = {(room, user): [level, unread] for room, user, level, unread in self.stored()}
-        self.looks: dict[tuple[RoomId, UserId, int], float] = {}
-
-    def stored(self) -> list[tuple[Any, ...]]:
-        return self.place.rows(
-            "SELECT room_id, user_id, involvement, unread_at IS NOT NULL FROM memberships"
-        )
-
-    def person(self, which: int) -> User:
-        return self.people[which % len(self.people)]
-
-    def room_of(self, which: int) -> RoomId:
-        return list(self.types)[which % len(self.types)]
-
-    def let_in(self, room: RoomId, users: Iterable[UserId]) -> None:
-        level = "everything" if self.types[room] == "direct" else "mentions"
-        for user in users:
-            self.inside.setdefault((room, user), [level, 0])
-
-    def made(self, room: program.Room, users: Iterable[UserId]) -> None:
-        self.types[room.id], self.creators[room.id] = room.type.value, room.creator_id
-        self.let_in(room.id, users)
-
-    def refusal(self, by: User, room: RoomId, *, saves: bool) -> type[Exception] | None:
-        """Why somebody may not save or delete a room, if they may not."""
-        is_direct = self.types[room] == "direct"
-        if (room, by.id) not in self.inside or (saves and is_direct):
-            return program.RoomNotFound
-        may = is_direct or by.is_administrator or self.creators[room] == by.id
-        return None if may else program.Forbidden
-
-    @rule()
-    def somebody_joins(self) -> None:
-        number, code = len(self.people), self.place.cast.join_code
-        joining = self.place.auth.join(code, f"New {number}", f"new{number}@example.com", SESAME)
-        self.people.append(user := self.place.do(joining))
-        for room, kind in self.types.items():
-            self.let_in(room, [user.id] if kind == "open" else [])
-
-    @rule(which=st.integers(0, 2))
-    def somebody_gone_returns_as_administrator(self, which: int) -> None:
-        user = self.person(which + 1)
-        self.place.run("UPDATE users SET status = 1 WHERE id = :user", user=user.id)
-        self.place.run(
-            """
-            DELETE FROM memberships WHERE user_id = :user
-            AND room_id IN (SELECT id FROM rooms WHERE type != 'direct')
-            """,
-            user=user.id,
-        )
-        create = self.place.auth.create_administrator
-        self.people[which + 1] = self.place.do(create(user.name, str(user.email_address), SESAME))
-        for room, kind in self.types.items():
-            if kind != "direct":
-                self.inside.pop((room, user.id), None)
-            is_theirs = kind == "closed" and self.creators[room] == user.id
-            self.let_in(room, [user.id] if kind == "open" or is_theirs else [])
-
-    @rule(by=anybody)
-    def create_open(self, by: int) -> None:
-        change = self.place.do(self.place.rooms.create_open(self.person(by), "Open"))
-        self.made(change.room, [user.id for user in self.people])
-
-    @rule(by=anybody, others=crowd)
-    def create_closed(self, by: int, others: set[int]) -> None:
-        users = {self.person(n).id for n in others}
-        work = self.place.rooms.create_closed(self.person(by), "Closed", [*users, UserId(10**9)])
-        self.made(self.place.do(work).room, users | {self.person(by).id})
-
-    @rule(by=anybody, others=crowd)
-    def ping(self, by: int, others: set[int]) -> None:
-        users = {self.person(n).id for n in others} | {self.person(by).id}
-        known = [
-            room
-            for room, kind in self.types.items()
-            if kind == "direct" and {user for r, user in self.inside if r == room} == users
-        ]
-        ping = self.place.rooms.find_or_create_direct
-
-        async def from_all_sides() -> list[tuple[program.RoomChange, bool]]:
-            orders = [sorted(users), sorted(users, reverse=True), [*users, *users]]
-            return await asyncio.gather(*(ping(self.person(by), order) for order in orders))
-
-        outcomes = self.place.do(from_all_sides())
-        assert sum(is_new for _, is_new in outcomes) == (0 if known else 1)
-        assert {change.room.id for change, _ in outcomes} == {*known} or not known
-        self.made(outcomes[0][0].room, users)
-
-    @rule(by=anybody, which=anybody, others=crowd, opens=st.booleans())
-    def save(self, by: int, which: int, others: set[int], *, opens: bool) -> None:
-        actor, room, rooms = self.person(by), self.room_of(which), self.place.rooms
-        users = {self.person(n).id for n in others} | {self.creators[room]}
-        work: Coroutine[Any, Any, program.RoomChange] = (
-            rooms.save_open(actor, room, "Saved")
-            if opens
-            else rooms.save_closed(actor, room, "Saved", sorted(users))
-        )
-        if refusal := self.refusal(actor, room, saves=True):
-            with pytest.raises(refusal):
-                self.place.do(work)
-            return
-        change = self.place.do(work)
-        before = {user for r, user in self.inside if r == room}
-        self.types[room] = "open" if opens else "closed"
-        after = {user.id for user in self.people} | before if opens else users
-        self.let_in(room, after)
-        for user in before - after:
-            del self.inside[room, user]
-        assert (set(change.granted), set(change.revoked)) == (after - before, before - after)
-
-    @precondition(lambda self: len(self.types) > 2)
-    @rule(by=anybody, which=anybody)
-    def delete(self, by: int, which: int) -> None:
-        actor, room = self.person(by), self.room_of(which)
-        if refusal := self.refusal(actor, room, saves=False):
-            with pytest.raises(refusal):
-                self.place.do(self.place.rooms.delete(actor, room))
-            return
-        self.place.do(self.place.rooms.delete(actor, room))
-        assert rows_that_refer_to(self.place, room) == []
-        del self.types[room], self.creators[room]
-        self.inside = {key: held for key, held in self.inside.items() if key[0] != room}
-
-    @rule(which=anybody, turns=st.integers(1, 4))
-    def turn_the_bell(self, which: int, turns: int) -> None:
-        room, user = list(self.inside)[which % len(self.inside)]
-        person = next(each for each in self.people if each.id == user)
-        cycle = ["mentions", "everything", "nothing", "invisible"]
-        if self.types[room] == "direct":
-            cycle = ["everything", "nothing"]
-        held = self.inside[room, user]
-        for _ in range(turns):
-            view = self.place.do(self.place.rooms.view(user, room))
-            level = program.next_involvement(view.room.type, view.membership.involvement)
-            assert level == (cycle * 2)[cycle.index(held[0]) + 1]
-            self.place.do(self.place.rooms.set_involvement(person, room, level))
-            held[:] = [level.value, 0 if level == "invisible" else held[1]]
-
-    @rule(which=anybody)
-    def write(self, which: int) -> None:
-        room, by = list(self.inside)[which % len(self.inside)]
-        person = next(each for each in self.people if each.id == by)
-        self.place.post(person, room, "hello")
-        for (where, user), held in self.inside.items():
-            is_elsewhere = user != by and not self.tabs(room, user)
-            if where == room and is_elsewhere and held[0] != "invisible":
-                held[1] = 1
-
-    def tabs(self, room: RoomId, user: UserId) -> int:
-        return sum(
-            key[:2] == (room, user) and self.clock.seconds - seen <= 60
-            for key, seen in self.looks.items()
-        )
-
-    @rule(which=anybody, tab=st.integers(0, 1), comes=st.booleans())
-    def look(self, which: int, tab: int, *, comes: bool) -> None:
-        room, user = list(self.inside)[which % len(self.inside)]
-        self.presence.enter(room, user, tab)
-        self.looks[room, user, tab] = self.clock.seconds
-        if comes:  # a mere heartbeat reads nothing
-            self.place.do(self.place.rooms.read_by(user, room))
-            self.inside[room, user][1] = 0
-
-    @precondition(lambda self: self.looks)
-    @rule(which=anybody)
-    def look_away(self, which: int) -> None:
-        key = list(self.looks)[which % len(self.looks)]
-        for _ in range(2):
-            self.presence.leave(*key)
-        del self.looks[key]
-
-    @rule(seconds=st.sampled_from([1, 30, 61]), sweeps=st.booleans())
-    def time_passes(self, seconds: int, *, sweeps: bool) -> None:
-        self.clock.seconds += seconds
-        if sweeps:
-            self.presence.sweep()
-
-    @invariant()
-    def everybody_is_where_the_model_says(self) -> None:
-        found = {(room, user): [level, unread] for room, user, level, unread in self.stored()}
-        assert found == self.inside
-        rooms = self.place.rows("SELECT id, type, direct_key, creator_id FROM rooms")
-        assert {room: kind for room, kind, *_ in rooms} == self.types
-        for room, kind, key, creator in rooms:
-            users = {user for where, user in found if where == room}
-            assert creator in users
-            assert kind != "open" or {user.id for user in self.people} <= users
-            assert key == (",".join(map(str, sorted(users))) if kind == "direct" else None)
-        for room, user in found:
-            assert self.presence.count(room, user) == self.tabs(room, user)
-
-    def teardown(self) -> None:
-        for key in self.looks:
-            self.presence.leave(*key)
-        assert self.presence.entries() == 0
-        self.place.close()
 
 
 def test_rooms_hold_whom_they_should_whatever_people_do(template: Template) -> None:
@@ -481,3 +171,329 @@ def test_a_message_reads_the_same_from_its_markup_and_names_no_address(
     assert read_back(markup) == json.loads(json.dumps(shape))
     assert "kevin@example.com" not in markup
     place.run("UPDATE users SET name = 'Kevin' WHERE id = :kevin", kevin=cast.kevin.id)
+
+
+UNUSABLE = 3
+SET = """
+    INSERT INTO secrets (name, value) VALUES (:name, :value)
+    ON CONFLICT DO UPDATE SET value = :value
+"""
+
+
+class Spoiled(Exception):
+    """What goes wrong inside a job."""
+
+
+def value_of(tx: program.ReadTx, name: str) -> str:
+    found = program.row(tx, "SELECT value FROM secrets WHERE name = :name", name=name)
+    return str(found["value"]) if found else ""
+
+
+def extend(tx: program.WriteTx, at: int, name: str, more: str, fails_after: int) -> str:
+    """Appends letter by letter; fails after so many letters."""
+    del at
+    for position, letter in enumerate(more):
+        if position == fails_after:
+            raise Spoiled
+        tx.execute(SET, {"name": name, "value": value_of(tx, name) + letter})
+    return value_of(tx, name)
+
+
+# --- The writer ----------------------------------------------------------------------------------
+
+jobs = st.tuples(
+    st.sampled_from("xyz"), st.text("abc", min_size=1, max_size=3), st.sampled_from([0, 1, 2, 9])
+)
+
+
+@settings(max_examples=40)
+@given(st.lists(st.lists(jobs, min_size=1, max_size=100), max_size=4))
+def test_jobs_do_what_they_would_do_one_after_another_and_failing_ones_do_nothing(
+    quiet_database: tuple[asyncio.Runner, program.Database],
+    batches: list[list[tuple[str, str, int]]],
+) -> None:
+    runner, db = quiet_database
+    model: dict[str, str] = {}
+    finished: list[tuple[str, str, int]] = []
+
+    async def one(job: tuple[str, str, int]) -> str | None:
+        try:
+            result = await db.write(extend, *job)
+        except Spoiled:
+            result = None
+        finished.append(job)
+        seen = await db.read(value_of, job[0])
+        assert result is None or seen.startswith(result)  # delivered is visible
+        return result
+
+    async def together(batch: list[tuple[str, str, int]]) -> list[str | None]:
+        return await asyncio.gather(*map(one, batch))
+
+    runner.run(db.write(lambda tx, _: tx.execute("DELETE FROM secrets").rowcount))
+    for batch in batches:
+        finished.clear()
+        for (name, more, fails_after), result in zip(
+            batch, runner.run(together(batch)), strict=True
+        ):
+            if fails_after < len(more):
+                assert result is None
+            else:
+                model[name] = model.get(name, "") + more
+                assert result == model[name]
+        assert finished == batch  # results come in the order of the queue
+
+    stored = runner.run(db.read(lambda tx: tx.execute("SELECT * FROM secrets").fetchall()))
+    assert {each["name"]: each["value"] for each in stored} == model
+
+
+@pytest.fixture(scope="module")
+def quiet_database(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[tuple[asyncio.Runner, program.Database]]:
+    """A database that nobody else uses, and its loop."""
+    db = program.Database(tmp_path_factory.mktemp("quiet") / "campfire.db", lambda: 1)
+    with asyncio.Runner() as runner:
+        runner.run(db.open())
+        yield runner, db
+        runner.run(db.close())
+
+
+def moment(tx: program.WriteTx, at: program.Timestamp) -> program.Timestamp:
+    del tx
+    return at
+
+
+async def test_every_moment_is_later_than_the_last_even_when_the_clock_stands_or_turns_back(
+    tmp_path: Path,
+) -> None:
+    times = iter([10, 10, 10, 5, 3_000, 1, 3_000, 3_000, 3_002, *range(100)])
+    db = program.Database(tmp_path / "campfire.db", lambda: next(times, 7))
+    await db.open()
+
+    moments = [await db.write(moment) for _ in range(20)]
+    moments += await asyncio.gather(*(db.write(moment) for _ in range(20)))
+
+    assert all(earlier < later for earlier, later in pairwise(moments))
+    await db.close()
+
+
+async def test_a_message_written_after_the_clock_was_set_back_still_comes_last(
+    start: Start, cast: Cast
+) -> None:
+    server = await start()
+    server.wall.ahead = 86_400.0
+    before = await (await server.sign_in(cast.kevin)).say(cast.designers, "before")
+    await server.close()
+    again = await start_server(server.parts.config.database)
+
+    after = await (await again.sign_in(cast.kevin)).say(cast.designers, "after")
+
+    assert (after["timestamp"], after["id"]) >= (before["timestamp"], before["id"] + 1)
+    stored = await again.parts.messages.page(cast.kevin, cast.designers.id)
+    assert [message.body.text for message in stored.messages] == ["before", "after"]
+    await again.close()
+
+
+async def test_a_commit_that_fails_fails_for_everybody_in_it(server: Server) -> None:
+    db = server.parts.db
+
+    def dangle(tx: program.WriteTx, at: int) -> None:
+        tx.execute("PRAGMA defer_foreign_keys = ON")
+        tx.execute("INSERT INTO searches VALUES (NULL, 404, 'x', ?, ?)", (at, at))
+
+    works = [db.write(extend, "x", "a", 9), db.write(dangle), db.write(extend, "y", "a", 9)]
+    outcomes = await asyncio.gather(*works, return_exceptions=True)
+
+    assert [type(outcome) for outcome in outcomes] == [program.DatabaseFailed] * 3
+    assert await db.read(value_of, "x") == await db.read(value_of, "y") == ""
+    assert await db.write(extend, "x", "b", 9) == "b"
+
+
+async def test_when_sqlite_gives_up_a_whole_transaction_what_is_refused_is_not_stored(
+    server: Server,
+) -> None:
+    db = server.parts.db
+
+    def break_down(tx: program.WriteTx, _: int) -> None:
+        tx.execute("ROLLBACK")  # as SQLite itself does on a full disk or a failing one
+        raise sqlite3.OperationalError("disk I/O error")
+
+    works = [db.write(extend, "x", "a", 9), db.write(break_down), db.write(extend, "y", "a", 9)]
+    outcomes = await asyncio.gather(*works, return_exceptions=True)
+
+    for name, outcome in (("x", outcomes[0]), ("y", outcomes[2])):
+        stored = await db.read(value_of, name)
+        assert stored == ("" if isinstance(outcome, program.StorageError) else "a"), name
+    assert await db.write(extend, "z", "a", 9) == "a"
+
+
+async def test_a_full_disk_refuses_writes_in_words_and_leaves_everything_else_alone(
+    server: Server, cast: Cast
+) -> None:
+    db, kevin = server.parts.db, await server.sign_in(cast.kevin)
+    [pages] = await db.read(lambda tx: tx.execute("PRAGMA page_count").fetchone())
+    room = f"/api/rooms/{cast.designers.id}/messages"
+
+    def allow(tx: program.WriteTx, _: int, most: int) -> None:
+        tx.execute(f"PRAGMA max_page_count = {most}")
+
+    await db.write(allow, pages + 4)
+    await kevin.csrf()
+    bodies = [{"body": "word " * (9_000 if n % 3 else 1), "client_message_id": str(n)}
+              for n in range(12)]  # fmt: skip
+    answers = await asyncio.gather(*(kevin.post(room, body) for body in bodies))
+
+    refused = [answer for answer in answers if answer.status != 201]
+    assert refused
+    assert {(answer.status, answer.code) for answer in refused} == {(503, "database_busy")}
+    assert refused[0].json["error"]["message"] == "Campfire is busy, please try again."
+    page = await kevin.get(room)
+    stored = [each["client_message_id"] for each in page.json["messages"]] if page.body else []
+    kept = [str(n) for n, answer in enumerate(answers) if answer.status == 201]
+    assert sorted(stored) == sorted(kept)
+    await db.write(allow, 1_000_000)
+    assert (await kevin.post(room, bodies[1])).status in (200, 201)
+
+
+async def test_a_write_whose_request_is_gone_still_happens_and_blocks_nobody(
+    server: Server,
+) -> None:
+    db = server.parts.db
+
+    for turns in range(12):
+        task = asyncio.create_task(db.write(extend, f"gone-{turns}", "a", 9))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        task.cancel()
+        if turns == 0:
+            continue  # it never reached the queue
+        assert await db.write(extend, "here", "a", 9) == "a" * turns
+        assert await db.read(value_of, f"gone-{turns}") == "a"
+
+
+# --- The connections -----------------------------------------------------------------------------
+
+
+async def test_only_the_writer_can_write_or_checkpoint(server: Server) -> None:
+    db, meeting = server.parts.db, threading.Barrier(4, timeout=PATIENCE)
+
+    def settings_of(tx: program.ReadTx) -> tuple[int, ...]:
+        names = ("query_only", "wal_autocheckpoint", "foreign_keys", "synchronous")
+        return tuple(tx.execute(f"PRAGMA {name}").fetchone()[0] for name in names)
+
+    def meet(tx: program.ReadTx) -> tuple[int, ...]:
+        meeting.wait()  # all four readers are here at once
+        return settings_of(tx)
+
+    readers = await asyncio.gather(*(db.read(meet) for _ in range(4)))
+    writer = await db.write(lambda tx, _: settings_of(tx))
+
+    full = 2
+    assert {each[:3] for each in readers} == {(1, 0, 1)}
+    assert writer == (0, 1000, 1, full)
+    open_files = [each.resolve() for each in Path("/proc/self/fd").iterdir()]  # noqa: ASYNC240 - a test may block
+    assert open_files.count(db.path.resolve()) == len([*readers, writer])
+    with pytest.raises(program.DatabaseFailed):
+        await db.read(lambda tx: tx.execute("DELETE FROM secrets").rowcount)
+
+
+async def test_aiosqlite_still_runs_a_whole_function_in_its_own_thread() -> None:
+    async with aiosqlite.connect(":memory:") as connection:
+        first, second = [
+            await connection._execute(threading.get_ident)  # type: ignore[no-untyped-call]  # noqa: SLF001 - the name that `_Link.hop` relies on
+            for _ in range(2)
+        ]
+
+    assert first == second != threading.get_ident()
+
+
+# --- The process ---------------------------------------------------------------------------------
+
+
+async def test_killed_at_any_moment_it_has_every_acknowledged_message_and_no_half_one(
+    template: tuple[Path, Cast], tmp_path: Path
+) -> None:
+    database, cast = copy_database(template[0], tmp_path), template[1]
+    token = await token_for(database, cast.david)
+    path = f"/api/rooms/{cast.designers.id}/messages"
+    acknowledged: set[str] = set()
+
+    for turn, enough in enumerate([1, 2, 3, 5, 8, 17, 33, 64, 100, 160]):
+        async with child_server(database) as child, browser(child.address, token) as david:
+            async with david.get("/api/autocompletable/users?query=kevin") as answer:
+                [kevin] = (await answer.json())["users"]
+            mention = (
+                f'<action-text-attachment sgid="{kevin["sgid"]}"'
+                ' content-type="application/vnd.campfire.mention"></action-text-attachment>'
+            )
+            aim = len(acknowledged) + enough
+
+            def told(name: str, aim: int = aim, child: Child = child) -> None:
+                acknowledged.add(name)
+                if len(acknowledged) == aim:
+                    child.process.kill()
+
+            writers = [write_on(david, path, mention, f"w{turn}-{n}", told) for n in range(8)]
+            async with asyncio.timeout(40):
+                await asyncio.gather(*writers)
+            assert await child.ended() == -signal.SIGKILL
+        (folder := tmp_path / f"copy-{turn}").mkdir()
+        assert_whole(database, folder, acknowledged, cast.kevin.id)
+
+    assert len(acknowledged) >= 393
+
+
+async def test_told_to_stop_under_load_it_says_goodbye_and_keeps_everything(
+    template: tuple[Path, Cast], tmp_path: Path
+) -> None:
+    database, cast = copy_database(template[0], tmp_path), template[1]
+    token = await token_for(database, cast.david)
+    path = f"/api/rooms/{cast.designers.id}/messages"
+    acknowledged: set[str] = set()
+
+    async with child_server(database) as child, AsyncExitStack() as tabs:
+        david = await tabs.enter_async_context(browser(child.address, token))
+        sockets = [
+            await tabs.enter_async_context(
+                david.ws_connect("/cable", headers={"Origin": child.address}, autoclose=False)
+            )
+            for _ in range(20)
+        ]
+
+        def told(name: str) -> None:
+            acknowledged.add(name)
+            if len(acknowledged) == 50:
+                child.process.send_signal(signal.SIGTERM)
+
+        await asyncio.gather(*(write_on(david, path, "", f"w{n}", told) for n in range(8)))
+        goodbye = {"type": "disconnect", "reason": "server_restart", "reconnect": True}
+        last: object = None
+        for socket in sockets:
+            async with asyncio.timeout(PATIENCE):
+                while (message := await socket.receive()).type is aiohttp.WSMsgType.TEXT:
+                    last = message.json()
+            assert (last, message.type, message.data) == (goodbye, aiohttp.WSMsgType.CLOSE, 1000)
+        assert await child.ended() == 0
+
+    assert not list(tmp_path.glob("*-wal"))  # noqa: ASYNC240 - as above
+    looking = sqlite3.connect(database)
+    assert looking.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+    stored = looking.execute("SELECT client_message_id FROM messages").fetchall()
+    assert acknowledged <= {name for (name,) in stored}
+    looking.close()
+
+
+async def test_a_second_server_on_one_database_says_so_in_one_line(
+    server: Server, cast: Cast
+) -> None:
+    second = await asyncio.create_subprocess_exec(
+        sys.executable, ROOT / "campfire.py", "serve", "--db", server.parts.config.database,
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+        env={**os.environ, **SETTINGS},
+    )  # fmt: skip
+    said, complaint = await asyncio.wait_for(second.communicate(), 40)
+
+    assert (second.returncode, said) == (UNUSABLE, b"")
+    assert re.fullmatch(r"campfire: another Campfire is serving [^\n]+\n", complaint.decode())
+    kevin = await server.sign_in(cast.kevin)
+    assert (await kevin.say(cast.designers, "still here"))["plain_text"] == "still here"
