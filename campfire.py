@@ -389,8 +389,15 @@ class AlreadySetUp(AuthError):
     status, code, says = 409, "already_set_up", "Campfire is set up already."
 
 
-class _Elsewhere(AuthError):
-    """A refusal that says where to go instead."""
+class AlreadySignedIn(AuthError):
+    status, code, says = 409, "already_signed_in", "You are signed in already."
+
+    def details(self) -> dict[str, object]:
+        return {"redirect_to": "/"}
+
+
+class EmailTakenAtJoin(AuthError):
+    status, code, says = 409, "email_taken", "Somebody uses this e-mail address already."
 
     def __init__(self, redirect_to: str) -> None:
         super().__init__()
@@ -398,14 +405,6 @@ class _Elsewhere(AuthError):
 
     def details(self) -> dict[str, object]:
         return {"redirect_to": self.redirect_to}
-
-
-class AlreadySignedIn(_Elsewhere):
-    status, code, says = 409, "already_signed_in", "You are signed in already."
-
-
-class EmailTakenAtJoin(_Elsewhere):
-    status, code, says = 409, "email_taken", "Somebody uses this e-mail address already."
 
 
 class EmailTaken(AuthError):
@@ -588,6 +587,11 @@ def iso(at: Timestamp) -> str:
     return f"{moment:%Y-%m-%dT%H:%M:%S}.{at // 1000 % 1000:03d}Z"
 
 
+def version_of(at: Timestamp) -> str:
+    """A moment as addresses of pictures carry it: 20260102030405."""
+    return f"{datetime.fromtimestamp(at // 1_000_000, UTC):%Y%m%d%H%M%S}"
+
+
 class Role(IntEnum):
     MEMBER = 0
     ADMINISTRATOR = 1
@@ -726,7 +730,6 @@ class RoomChange:
     kept: tuple[UserId, ...]
     granted: tuple[UserId, ...]
     revoked: tuple[UserId, ...]
-    was: RoomType | None  # None when new
 
 
 @dataclass(frozen=True, slots=True)
@@ -2583,8 +2586,7 @@ class Signer:
 
     def avatar_url(self, user: User) -> str:
         """The address of somebody's picture; it changes whenever they do."""
-        version = datetime.fromtimestamp(user.updated_at // SECOND, UTC).strftime("%Y%m%d%H%M%S")
-        return f"/users/{self.avatar_token(user.id)}/avatar?v={version}"
+        return f"/users/{self.avatar_token(user.id)}/avatar?v={version_of(user.updated_at)}"
 
     def mentionable(self, user: User) -> Mentionable:
         """The person as a mention shows them."""
@@ -3470,7 +3472,7 @@ def _create(
     chosen = [*_checked_ids(user_ids), actor.id]
     grant(tx, at, room, _active_ids(tx) if room_type is RoomType.OPEN else chosen)
     view = view_of(tx, actor.id, room.id)
-    return RoomChange(view, room, (), member_ids(tx, room.id), (), None)
+    return RoomChange(view, room, (), member_ids(tx, room.id), ())
 
 
 def _find_or_create_direct(
@@ -3481,11 +3483,11 @@ def _find_or_create_direct(
     found = row(tx, "SELECT id FROM rooms WHERE direct_key = :key", key=key)
     if found is not None:
         view = view_of(tx, actor.id, RoomId(found["id"]))
-        return RoomChange(view, view.room, tuple(people), (), (), None), False
+        return RoomChange(view, view.room, tuple(people), (), ()), False
     room = insert_room(tx, at, RoomType.DIRECT, actor.id, direct_key=key)
     grant(tx, at, room, people)
     view = view_of(tx, actor.id, room.id)
-    return RoomChange(view, room, (), tuple(people), (), None), True
+    return RoomChange(view, room, (), tuple(people), ()), True
 
 
 def _shared_room_to_save(tx: ReadTx, actor: User, room_id: RoomId) -> Room:
@@ -3530,7 +3532,6 @@ def _save(
         kept=tuple(sorted(before & after)),
         granted=tuple(sorted(after - before)),
         revoked=tuple(sorted(before - after)),
-        was=room.type,
     )
 
 
@@ -5004,12 +5005,17 @@ def _address_is_taken(tx: ReadTx, email: str) -> bool:
     return taken is not None
 
 
-def _join(tx: WriteTx, at: Timestamp, join_code: str, name: str, email: str, digest: str) -> User:
+def account_behind(tx: ReadTx, join_code: str) -> Account:
+    """The account this code lets people into. Raises InvalidJoinCode."""
     account = account_of(tx)
-    if account is None or not hmac.compare_digest(
-        account.join_code.encode(), join_code.encode("utf-8", "replace")
-    ):
+    given = join_code.encode("utf-8", "replace")
+    if account is None or not hmac.compare_digest(account.join_code.encode(), given):
         raise InvalidJoinCode
+    return account
+
+
+def _join(tx: WriteTx, at: Timestamp, join_code: str, name: str, email: str, digest: str) -> User:
+    account_behind(tx, join_code)
     if _address_is_taken(tx, email):
         raise EmailTakenAtJoin(f"/session/new?email_address={quote(email, safe='')}")
     user = insert_user(tx, at, name, email, digest, Role.MEMBER)
@@ -5224,12 +5230,7 @@ class Auth:
 
     async def invitation(self, join_code: str) -> Account:
         """The account this code lets people into. Raises InvalidJoinCode."""
-        account = await self._db.read(account_of)
-        if account is None or not hmac.compare_digest(
-            account.join_code.encode(), join_code.encode("utf-8", "replace")
-        ):
-            raise InvalidJoinCode
-        return account
+        return await self._db.read(account_behind, join_code)
 
     async def authenticate(self, email: str, password: str, ip: str) -> User:
         user, _ = await self._proved(email, password, ip)
@@ -7720,8 +7721,7 @@ def logo_url(account: Account | None) -> str:
     """The address of the account's picture."""
     if account is None:
         return "/account/logo"
-    version = datetime.fromtimestamp(account.updated_at // SECOND, UTC).strftime("%Y%m%d%H%M%S")
-    return f"/account/logo?v={version}"
+    return f"/account/logo?v={version_of(account.updated_at)}"
 
 
 # === 31. presence =============================================================
@@ -9600,11 +9600,7 @@ def _transfer(look: Look, found: Mapping[str, str]) -> Page | Redirect:
 def _join_page(look: Look, found: Mapping[str, str]) -> Page | Redirect:
     if look.visit.viewer is not None:
         return Redirect("/")
-    account = account_of(look.tx)
-    if account is None or not hmac.compare_digest(
-        account.join_code.encode(), found["join_code"].encode("utf-8", "replace")
-    ):
-        raise NotFound
+    account_behind(look.tx, found["join_code"])
     return Page("join", {"join_code": found["join_code"]}, {"join_code": found["join_code"]})
 
 
@@ -10176,7 +10172,7 @@ async def show_invitation(request: web.Request, viewer: Viewer | None) -> web.Re
 async def join(request: web.Request, viewer: Viewer | None) -> web.Response:
     """Lets somebody with the invitation link in."""
     if viewer is not None:
-        raise AlreadySignedIn("/")
+        raise AlreadySignedIn
     body = await read_json(request)
     user = await request.app[CAMPFIRE].auth.join(
         request.match_info["join_code"],
