@@ -186,6 +186,7 @@ def options(page: Page, words: str) -> None:
 
 def picture(page: Page, name: str) -> None:
     PICTURES.mkdir(exist_ok=True)
+    page.evaluate(SETTLED)
     page.screenshot(path=PICTURES / f"{name}.png")
 
 
