@@ -10,10 +10,12 @@ from typing import Any
 
 import pytest
 from aiohttp import web
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import campfire as program
 from tests.cast import Cast, LogLines, Person, Server, copy_database, start_server
-from tests.conftest import Template
+from tests.conftest import Place, Template
 from tests.test_bots import KEY, bot_says, mention, texts, url_of
 from tests.test_people import settle
 from tests.test_push import DEVICES, Browser, TurnableLoop
@@ -432,3 +434,53 @@ async def test_a_name_that_leads_inside_is_refused_and_one_that_leads_nowhere_is
 
     assert type(refused.value) is not type(failed.value)
     assert [(each["host"], each["port"]) for each in found] == [("8.8.8.8", 443)]
+
+
+class Names(asyncio.SelectorEventLoop):
+    """A loop whose names lead where a test says, the next look-up elsewhere."""
+
+    answers: list[list[str]]
+    asked = 0
+
+    async def getaddrinfo(self, *_: Any, **__: Any) -> Any:  # noqa: ANN401 - asyncio's own
+        self.asked += 1
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (each, 443))
+                for each in self.answers.pop(0)]  # fmt: skip
+
+
+def test_one_private_answer_refuses_a_name_and_each_name_is_looked_up_once() -> None:
+    loop, resolver = Names(), program.PublicResolver()
+    loop.answers = [["8.8.8.8", "127.0.0.1"], ["1.1.1.1", "8.8.8.8"], ["127.0.0.1"], []]
+    with asyncio.Runner(loop_factory=lambda: loop) as runner:
+        with pytest.raises(OSError, match="open internet"):
+            runner.run(resolver.resolve("both.example", 443))
+        found = runner.run(resolver.resolve("rebinding.example", 443))
+    assert [each["host"] for each in found] == ["1.1.1.1", "8.8.8.8"]
+    assert all(each["flags"] == socket.AI_NUMERICHOST for each in found)  # never looked up again
+    assert loop.asked == 2
+
+
+@settings(max_examples=40)
+@given(st.integers(0, 5), st.sets(st.integers(0, 5)), st.sets(st.integers(4, 5)), st.booleans())
+def test_exactly_the_bots_pinged_or_named_are_called_and_never_the_author(
+    place: Place,
+    cast: Cast,
+    by: int,
+    named: set[int],
+    hooked: set[int],
+    is_ping: bool,  # noqa: FBT001
+) -> None:
+    bots, hook = place.parts.bots, "http://127.0.0.1/hook"
+    zed = place.do(bots.create("Zed", hook if 5 in hooked else "")).user
+    place.do(bots.save(cast.bender.id, None, hook if 4 in hooked else ""))
+    people = [*cast.everybody, zed]
+    ids = [each.id for each in people]
+    room = place.room(people[by], *people)
+    if is_ping:
+        room = place.do(place.rooms.find_or_create_direct(people[by], ids))[0].room.id
+    words = "hi " + "".join(place.mention(people[n]) for n in sorted(named))
+    posted = place.post(people[by], room, words)
+    hooks = place.do(bots.hooks_for(posted.room, posted.message))
+    expected = [people[n].id for n in sorted(hooked - {by}) if is_ping or n in named]
+    assert [each.bot.id for each in hooks] == expected
+    place.do(bots.delete(zed.id))

@@ -5,6 +5,7 @@ import gzip
 import hashlib
 import json
 import re
+import shlex
 import subprocess
 import tomllib
 from collections.abc import Iterator
@@ -12,6 +13,8 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+
+from tests.cast import Cast, Person
 
 ROOT = Path(__file__).resolve().parent.parent
 CLIENT = ROOT / "static_bundle"
@@ -430,3 +433,40 @@ def test_the_changelog_begins_with_the_newest_dated_release() -> None:
 
     assert dates
     assert dates == sorted(dates, reverse=True)
+
+
+async def test_a_bot_can_be_run_with_the_lines_of_the_readme_alone(
+    visitor: Person, cast: Cast
+) -> None:
+    (block,) = re.findall(r"```sh\n(room=.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    first, *lines = block.strip().splitlines()
+    room = f"/rooms/{cast.watercooler.id}/5-ABCDEFGHIJKL/messages"
+    statuses, message, boost = [], "", ""
+    for line in lines:
+        words = shlex.split(line, comments=True)
+        data = words[words.index("-d") + 1] if "-d" in words else None
+        method = words[words.index("-X") + 1] if "-X" in words else "POST" if data else "GET"
+        path = words[-1].replace("$room", room).replace("/42", message).replace("/9", boost)
+        kind = {"Content-Type": "application/x-www-form-urlencoded"}  # curl's own
+        answer = await visitor.request(method, path, data=data and data.encode(), headers=kind)
+        statuses.append((method, answer.status))
+        message = message or "/" + answer.location.rpartition("/")[2]
+        boost = f"/{answer.json['id']}" if path.endswith("boosts") else boost
+    assert first.startswith("room=http://localhost:3000/rooms/1/")
+    assert statuses == [
+        ("POST", 201), ("GET", 200), ("PUT", 200), ("POST", 201), ("DELETE", 204), ("DELETE", 204),
+    ]  # fmt: skip
+
+
+def test_the_built_client_runs_the_editor_and_the_sanitizers_that_are_pinned() -> None:
+    lock = json.loads((CLIENT / "package-lock.json").read_text())["packages"]
+
+    def runs(name: str) -> str:
+        return gzip.decompress((CLIENT / "dist" / name).read_bytes()).decode()
+
+    editor, sanitizer = runs("trix.js.gz"), runs("sanitizer.js.gz")
+    assert f"`{lock['node_modules/trix']['version']}`" in editor
+    assert f".version=`{lock['node_modules/dompurify']['version']}`" in sanitizer
+    (inside,) = re.findall(r"\.version=`([\d.]+)`,\w+\.removed", editor)  # the editor's own copy
+    oldest = lock["node_modules/trix"]["dependencies"]["dompurify"].removeprefix("^")
+    assert [int(n) for n in inside.split(".")] >= [int(n) for n in oldest.split(".")]
