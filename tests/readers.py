@@ -1,21 +1,19 @@
-"""What clients make of us: the official packages unmodified, and one that loses its connection."""
+"""Clients that tests drive: Action Cable in Node, Turbo in Chromium, one that loses its line."""
 
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from playwright.async_api import Page, Route, async_playwright, expect
 
 from campfire import Room, RoomId
-from tests.cast import PATIENCE, Cast, Person, Server, Start
-from tests.conftest import Markup, Place, boosts_in, read_back
-from tests.test_channels import element, messages_of, turbo
+from tests.cast import PATIENCE, Person
+from tests.conftest import Markup, boosts_in, read_back
+from tests.test_channels import messages_of
 
 TYPING = "TypingNotificationsChannel"
 ACTION_CABLE = "@rails/actioncable/app/assets/javascripts/actioncable.js"
@@ -78,9 +76,6 @@ customElements.define("cable-source", class extends HTMLElement {
 """
 
 
-# --- @rails/actioncable --------------------------------------------------------------------------
-
-
 class NodeClient:
     """The official client in a Node of its own."""
 
@@ -118,65 +113,6 @@ async def node_client(person: Person) -> AsyncIterator[NodeClient]:
         await process.communicate()
 
 
-async def test_the_official_client_is_confirmed_rejected_told_and_sent_away(
-    kevin: Person, designers: Room, watercooler: Room
-) -> None:
-    async with node_client(kevin) as client:
-        client.tell("subscribe", "room", params=messages_of(kevin.server, designers))
-        assert await client.hears() == ("room", "connected", False)
-        client.tell("subscribe", "foreign", params=messages_of(kevin.server, watercooler))
-        assert await client.hears() == ("foreign", "rejected", None)
-        client.tell("subscribe", "typing", params={"channel": TYPING, "room_id": designers.id})
-        assert await client.hears() == ("typing", "connected", False)
-
-        markup = await element(kevin.server, await kevin.say(designers, "hello"), "Designers")
-        append = turbo("append", f"messages_room_{designers.id}", markup)
-        assert await client.hears() == ("room", "received", append)
-        client.tell("unsubscribe", "room")
-        client.tell("perform", "typing", action="start", data={})
-        start = {"action": "start", "user": {"id": kevin.id, "name": "Kevin"}}
-        assert await client.hears() == ("typing", "received", start)
-        await kevin.say(designers, "nobody hears this but the typist stops")
-        assert await client.hears() == ("typing", "received", {**start, "action": "stop"})
-
-        await kevin.delete("/api/session")
-        assert await client.hears() == ("typing", "disconnected", False)
-
-
-async def test_the_official_client_comes_back_after_a_restart_and_catches_up(
-    start: Start, cast: Cast
-) -> None:
-    server = await start()
-    kevin, port = await server.sign_in(cast.kevin), server.host.split(":")[1]
-
-    async with node_client(kevin) as client:
-        client.tell("subscribe", "room", params=messages_of(server, cast.designers))
-        assert await client.hears() == ("room", "connected", False)
-        await server.stop()
-        assert await client.hears() == ("room", "disconnected", True)
-
-        again = await start(PORT=port)
-        jz = await again.sign_in(cast.jz)
-        said = await jz.say(cast.designers, "while you were away")
-        client.tell("look")  # the tab comes to the front, which is when the client looks
-        assert (await client.hears())[:2] == ("room", "connected")
-        since = said["timestamp"]
-        seen = {"last_seen_message_id": said["id"] - 1, "since": since}
-        client.tell("perform", "room", action="catch_up", data=seen)
-
-        markup = await element(again, said, "Designers")
-        append = turbo("append", f"messages_room_{cast.designers.id}", markup)
-        assert await client.hears() == ("room", "received", append)
-        caught_up = (await client.hears())[2]
-        moment = caught_up.pop("server_time_ms")
-        done = {"action": "caught_up", "last_seen_message_id": said["id"], "reset": False}
-        assert caught_up == done
-        assert moment >= since
-
-
-# --- @hotwired/turbo -----------------------------------------------------------------------------
-
-
 @asynccontextmanager
 async def turbo_page(person: Person, *sources: Mapping[str, str]) -> AsyncIterator[Page]:
     """A page of this site with nothing but the two packages and the stream sources."""
@@ -210,42 +146,6 @@ async def turbo_page(person: Person, *sources: Mapping[str, str]) -> AsyncIterat
         yield page
         await browser.close()
 
-
-async def test_turbo_applies_every_kind_of_frame_to_a_page(
-    server: Server, kevin: Person, jason: Person, designers: Room
-) -> None:
-    sidebar = {"channel": "Turbo::StreamsChannel",
-               "signed_stream_name": server.parts.signer.stream("rooms")}  # fmt: skip
-    path = f"/api/rooms/{designers.id}/messages"
-    async with turbo_page(kevin, messages_of(server, designers), sidebar) as page:
-        lists = f'<div id="messages_room_{designers.id}"></div><nav id="shared_rooms">old</nav>'
-        await page.evaluate("lists => document.body.insertAdjacentHTML('beforeend', lists)", lists)
-        texts = page.locator(".message .trix-content")
-        body = '<b>hi</b> &amp; <img src=x onerror="document.title=1">'
-
-        shape = (await jason.post(path, {"body": body, "client_message_id": "a1"})).json["message"]
-        await kevin.say(designers, "you too", "a2")
-        await expect(texts).to_have_text(["hi &", "you too"])
-        await jason.put(f"{path}/{shape['id']}", {"body": "hello"})
-        await expect(texts).to_have_text(["hello", "you too"])
-        boosts = f"/api/messages/{shape['id']}/boosts"
-        boost = (await kevin.post(boosts, {"content": "well said"})).json["boost"]
-        await expect(page.locator("#boosts_message_a1 .boost")).to_have_text(["well said"])
-        await kevin.delete(f"{boosts}/{boost['id']}")
-        await expect(page.locator(".boost")).to_have_count(0)
-        await jason.delete(f"{path}/{shape['id']}")
-        await expect(texts).to_have_text(["you too"])
-
-        room = (await jason.post("/api/rooms/opens", {"name": "News"})).json["room"]
-        await expect(page.locator("#shared_rooms")).to_have_text("Newsold")
-        await jason.put(f"/api/rooms/opens/{room['id']}", {"name": "Olds"})
-        await expect(page.locator("#shared_rooms")).to_have_text("Oldsold")
-        await jason.delete(f"/api/rooms/{room['id']}")
-        await expect(page.locator("#shared_rooms")).to_have_text("old")
-        assert await page.title() == ""
-
-
-# --- A client that loses its connection ----------------------------------------------------------
 
 FRAME = re.compile(
     r'<turbo-stream (?:maintain_scroll="true" )?action="(\w+)" target="([^"]+)">'
@@ -365,131 +265,9 @@ async def happen(jz: Person, room: RoomId, deed: tuple[str, int]) -> None:
             await jz.post(path, {"body": f"said {which}"})
 
 
-deeds = st.lists(
-    st.tuples(
-        st.sampled_from(["say", "say", "edit", "delete", "boost", "unboost"]), st.integers(0, 5)
-    ),
-    max_size=7,
-)
-
-
-@settings(max_examples=80)
-@given(deeds, deeds, st.integers(0, 8), deeds, deeds, deeds)
-def test_whoever_loses_their_connection_ends_with_exactly_what_the_server_has(
-    place: Place,
-    before: list[tuple[str, int]],
-    live: list[tuple[str, int]],
-    lost: int,
-    away: list[tuple[str, int]],
-    between: list[tuple[str, int]],
-    meanwhile: list[tuple[str, int]],
-) -> None:
-    cast = place.cast
-    room = place.room(cast.jz, cast.kevin)
-
-    async def story() -> None:
-        jz, kevin = [await place.server.sign_in(user) for user in (cast.jz, cast.kevin)]
-
-        async def happening(chapter: Sequence[tuple[str, int]]) -> None:
-            for deed in chapter:
-                await happen(jz, room, deed)
-
-        await happening(before)
-        reader, fresh = Reader(kevin, room), Reader(kevin, room)
-        await reader.load()
-        await asyncio.gather(happening(live), reader.listen(happening(between[:2])))
-        await reader.lose_connection(lost)
-        await happening(away)
-        await asyncio.gather(happening(meanwhile), reader.listen(happening(between)))
-        await reader.catch_breath()
-        await fresh.load()
-
-        shown = sorted(reader.shown.values(), key=lambda each: (each["sort_value"], each["id"]))
-        assert list(map(seen, shown)) == list(map(seen, fresh.shown.values()))
-        await asyncio.gather(jz.http.close(), kevin.http.close())
-
-    place.do(story())
-
-
 async def caught_up(person: Person, room: Room, last_seen: object, since: object) -> list[Any]:
     """The frames of a catch-up on a fresh socket."""
     tab = await person.room_tab(room)
     identifier = json.dumps(messages_of(person.server, room))
     await tab.perform(identifier, "catch_up", last_seen_message_id=last_seen, since=since)
     return await tab.drain()
-
-
-async def test_a_catch_up_brings_the_missed_then_the_changed_then_the_removed_and_says_so(
-    server: Server, kevin: Person, david: Person, designers: Room
-) -> None:
-    bystander = await david.room_tab(designers)
-    path = f"/api/rooms/{designers.id}/messages"
-    old = [await kevin.say(designers, f"old {n}", f"o{n}") for n in range(4)]
-    since = old[-1]["timestamp"]
-    missed = [await kevin.say(designers, f"new {n}", f"n{n}") for n in range(85)]
-    await kevin.put(f"{path}/{old[1]['id']}", {"body": "edited"})
-    await kevin.post(f"/api/messages/{old[0]['id']}/boosts", {"content": "+1"})
-    for gone in (old[2], missed.pop(50)):
-        await kevin.delete(f"{path}/{gone['id']}")
-    await bystander.drain()
-
-    *frames, done = await caught_up(kevin, designers, old[-1]["id"], since)
-
-    elements = [await element(server, each, "Designers") for each in missed]
-    target = f"messages_room_{designers.id}"
-    changed = [await element(server, old[n], "Designers") for n in (3, 1, 0)]
-    assert frames == [
-        *(turbo("append", target, "".join(elements[n : n + 40])) for n in (0, 40, 80)),
-        *(
-            turbo("replace", f"message_o{n}", each)
-            for n, each in zip((3, 1, 0), changed, strict=True)
-        ),
-        turbo("remove", "message_o2"),
-    ]
-    moment = done.pop("server_time_ms")
-    newest = missed[-1]["id"]
-    assert done == {"action": "caught_up", "last_seen_message_id": newest, "reset": False}
-    assert since <= moment
-    assert await bystander.drain() == []
-    unusable: list[object] = [-1, "1", 1.5, [], True, 10**18]
-    for last_seen in unusable:
-        assert await caught_up(kevin, designers, last_seen, 0) == []
-    for since in (None, "0", -1, 0.5, False, 10**15):
-        assert await caught_up(kevin, designers, 1, since) == []
-
-
-async def test_too_much_or_too_old_is_a_refresh(kevin: Person, designers: Room) -> None:
-    refresh = '<turbo-stream action="refresh"></turbo-stream>'
-    first = await kevin.say(designers, "first")
-    now, week_ms = first["timestamp"], 7 * 24 * 3600 * 1000
-
-    frames = await caught_up(kevin, designers, None, now - week_ms - 60_000)
-    assert frames[0] == refresh
-    assert frames[1]["reset"] is True
-    assert len(await caught_up(kevin, designers, None, now - week_ms + 60_000)) == 2
-
-    insert = """
-        INSERT INTO messages
-          (room_id, creator_id, client_message_id, body_html, body_text, created_at, updated_at)
-        VALUES (:room, :by, 'long-' || :at, :text, :text, :at, :at)
-    """
-    many = [{"room": designers.id, "by": kevin.id, "text": "word " * 3_000, "at": now * 1000 + n}
-            for n in range(1_000, 1_300)]  # fmt: skip
-    await kevin.server.parts.db.write(lambda tx, _: tx.executemany(insert, many).rowcount)
-    *frames, done = await caught_up(kevin, designers, first["id"], now + 1)
-    assert (len(frames), done["reset"]) == (8, False)
-    frames = await caught_up(kevin, designers, first["id"] - 1, now + 1)
-    assert (frames[0], frames[1]["reset"], len(frames)) == (refresh, True, 2)
-
-    tab, identifier = (
-        await kevin.room_tab(designers),
-        json.dumps(messages_of(kevin.server, designers)),
-    )
-    seen_now = {"last_seen_message_id": first["id"], "since": now + 1}
-    await tab.perform(identifier, "catch_up", **seen_now)
-    path = f"/api/rooms/{designers.id}/messages/{first['id'] + 1}"
-    await kevin.put(path, {"body": "edited meanwhile"})
-    frames = await tab.drain()  # the edit comes behind what it changes, or is in it already
-    edits = [n for n, frame in enumerate(frames) if "edited meanwhile" in frame]
-    assert edits[-1] in (0, len(frames) - 1)
-    assert isinstance(frames[8], dict)
