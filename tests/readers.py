@@ -1,20 +1,35 @@
-"""Clients that tests drive: Action Cable in Node, Turbo in Chromium, one that loses its line."""
+"""Whom tests meet: Action Cable in Node, Turbo in Chromium, a webhook, a life, the executable."""
 
 import asyncio
 import json
+import os
 import re
-from collections.abc import AsyncIterator, Coroutine, Mapping
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from aiohttp import web
 from playwright.async_api import Page, Route, async_playwright, expect
 
+import campfire as program
 from campfire import Room, RoomId
-from tests.cast import PATIENCE, Person
-from tests.conftest import Markup, boosts_in, read_back
+from tests.cast import (
+    AGENT,
+    PATIENCE,
+    SESAME,
+    Person,
+)
+from tests.conftest import Markup, Place, boosts_in, read_back
 from tests.test_channels import messages_of
 
+PYZ = Path(__file__).resolve().parent.parent / "campfire.pyz"
+Reply = Callable[[web.Request], Awaitable[web.StreamResponse]]
 TYPING = "TypingNotificationsChannel"
 ACTION_CABLE = "@rails/actioncable/app/assets/javascripts/actioncable.js"
 PACKAGES = Path(__file__).resolve().parent.parent / "static_bundle" / "node_modules"
@@ -271,3 +286,143 @@ async def caught_up(person: Person, room: Room, last_seen: object, since: object
     identifier = json.dumps(messages_of(person.server, room))
     await tab.perform(identifier, "catch_up", last_seen_message_id=last_seen, since=since)
     return await tab.drain()
+
+
+class Receiver:
+    """Somebody's webhook on 127.0.0.1: what it was told, and how it answers."""
+
+    def __init__(self) -> None:
+        self.told: list[dict[str, Any]] = []
+        self.headers: list[dict[str, str]] = []
+        self.came, self.may_answer = asyncio.Event(), asyncio.Event()
+        self.may_answer.set()
+        self.reply: Reply = self.says("")
+
+    def says(self, body: str | bytes, kind: str = "text/plain", status: int = 200) -> Reply:
+        data = body.encode() if isinstance(body, str) else body
+
+        async def answer(_: web.Request) -> web.Response:
+            headers = {"Content-Type": kind} if kind else {}
+            return web.Response(status=status, body=data, headers=headers)
+
+        return answer
+
+    async def hook(self, request: web.Request) -> web.StreamResponse:
+        self.told.append(await request.json())
+        self.headers.append(dict(request.headers))
+        self.came.set()
+        await self.may_answer.wait()
+        return await self.reply(request)
+
+    async def listen(self) -> str:
+        app = web.Application()
+        app.router.add_route("*", "/hook", self.hook)
+        self.runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+        await self.runner.setup()
+        await web.TCPSite(self.runner, "127.0.0.1", 0).start()
+        self.url = f"http://127.0.0.1:{self.runner.addresses[0][1]}/hook"
+        return self.url
+
+    async def close(self) -> None:
+        self.may_answer.set()
+        await self.runner.cleanup()
+
+
+class Life:
+    """Somebody new, and what should be true of them."""
+
+    def __init__(self, place: Place, number: int) -> None:
+        self.place, self.address = place, f"52.{number % 200}.7.1"
+        self.fields = {"email_address": f"new{number}@example.com", "password": SESAME}
+        self.status, self.is_address_banned = "active", False
+        self.browser = place.do(place.server.visitor())
+        given = {"name": "New", **self.fields}
+        joined = self.browser.post(f"/api/join/{place.cast.join_code}", given)
+        self.id = program.UserId(place.do(joined).json["user"]["id"])
+        self.sign_in()
+        self.link = (
+            place.do(self.browser.get("/api/users/me/profile"))
+            .json["transfer_url"]
+            .rpartition("/")[2]
+        )
+
+    def sign_in(self) -> None:
+        token = self.place.do(self.place.auth.start_session(self.id, self.address, AGENT))
+        self.browser.set_cookie("session_token", token)
+        self.is_signed_in = True
+
+    def meet(self, what: str, david: Person) -> None:
+        """One thing happens to them; then something else is true of them."""
+        do, path, status = self.place.do, f"/api/users/{self.id}/ban", self.status
+        has_left, is_in = status == "deactivated", status == "active"
+        if what == "ban":
+            assert do(david.post(path)).status == (422 if has_left else 200)
+            self.is_address_banned |= self.is_signed_in
+        elif what == "unban":
+            assert do(david.delete(path)).status == (422 if has_left else 200)
+        elif what == "deactivate":
+            answer = do(david.delete(f"/api/account/users/{self.id}"))
+            assert answer.status == (204 if is_in else 404)
+        elif what == "promote" and not has_left:
+            do(self.place.auth.create_administrator("New", self.fields["email_address"], SESAME))
+            self.link, self.is_signed_in = "", False  # the password is another
+        elif what == "sign in" and is_in:
+            self.sign_in()
+        elif what == "open a room":
+            do(self.place.rooms.create_open(self.place.cast.jz, "Open"))
+        if not has_left and what in ("ban", "unban", "promote", "deactivate"[: 10 * is_in]):
+            self.status = {"ban": "banned", "deactivate": "deactivated"}.get(what, "active")
+        self.is_signed_in &= self.status == "active"
+        self.is_address_banned &= self.status != "active"
+
+    async def check(self) -> None:
+        status, here = 201 if self.status == "active" else 401, {"X-Forwarded-For": self.address}
+        assert (await self.browser.get("/api/rooms")).status == (200 if self.is_signed_in else 401)
+        first = await (await self.browser.cable()).next_frame()
+        assert first["type"] == ("welcome" if self.is_signed_in else "disconnect")
+        stranger = await self.place.server.visitor()
+        assert (await stranger.post("/api/session", self.fields)).status == status
+        expected = 429 if self.is_address_banned else status
+        assert (await stranger.post("/api/session", self.fields, here)).status == expected
+        assert (await stranger.get("/session/new", here)).status == 200
+        if self.link:
+            redeemed = await stranger.put(f"/api/session/transfers/{self.link}")
+            assert redeemed.status == (201 if status == 201 else 400)
+
+
+class Campfire:
+    """`campfire.pyz serve`, as an operator runs it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.process: subprocess.Popen[str] | None = None
+
+    def start(self) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, PYZ, "serve", "--host", "127.0.0.1", "--port", str(self.port)],
+            env={**os.environ, "CAMPFIRE_DB": str(self.folder / "campfire.db"), "BCRYPT_COST": "4"},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        listening = threading.Event()
+        threading.Thread(target=self._read_log, args=(self.process, listening)).start()
+        assert listening.wait(30), "the server did not start"
+        assert self.process.poll() is None
+
+    def _read_log(self, process: subprocess.Popen[str], listening: threading.Event) -> None:
+        """Reads what the server prints to its end: a full pipe would stop it."""
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.startswith("Listening on "):
+                listening.set()
+        process.stdout.close()
+        listening.set()
+
+    def stop(self) -> int:
+        assert self.process is not None
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(timeout=30)

@@ -1,13 +1,7 @@
 """Two people talk: journeys through the built executable, in real browsers."""
 
 import json
-import os
 import re
-import signal
-import socket
-import subprocess
-import sys
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,8 +9,9 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
+from tests.readers import PYZ, Campfire
+
 ROOT = Path(__file__).resolve().parent.parent
-PYZ = ROOT / "campfire.pyz"
 CHROMIUM = Path("/usr/bin/chromium")
 PICTURES = ROOT / "tests" / "screenshots"
 AXE = ROOT / "static_bundle" / "node_modules" / "axe-core" / "axe.min.js"
@@ -37,44 +32,6 @@ SETTLED = """async () => {
 PASSWORD = "secret123456"  # noqa: S105 - the cast's
 
 expect.set_options(timeout=10_000)
-
-
-class Campfire:
-    """`campfire.pyz serve`, as an operator runs it."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
-        self.url = f"http://127.0.0.1:{self.port}"
-        self.process: subprocess.Popen[str] | None = None
-
-    def start(self) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, PYZ, "serve", "--host", "127.0.0.1", "--port", str(self.port)],
-            env={**os.environ, "CAMPFIRE_DB": str(self.folder / "campfire.db"), "BCRYPT_COST": "4"},
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        listening = threading.Event()
-        threading.Thread(target=self._read_log, args=(self.process, listening)).start()
-        assert listening.wait(30), "the server did not start"
-        assert self.process.poll() is None
-
-    def _read_log(self, process: subprocess.Popen[str], listening: threading.Event) -> None:
-        """Reads what the server prints to its end: a full pipe would stop it."""
-        assert process.stdout is not None
-        for line in process.stdout:
-            if line.startswith("Listening on "):
-                listening.set()
-        process.stdout.close()
-        listening.set()
-
-    def stop(self) -> int:
-        assert self.process is not None
-        self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(timeout=30)
 
 
 @pytest.fixture(scope="module")
@@ -496,3 +453,28 @@ def test_no_screen_has_an_accessibility_fault(
         expect(maya.locator("h1").first).to_be_attached()
         assert_accessible(maya)
         picture(maya, f"{path.strip('/').replace('/', '-') or 'room'}-{size['width']}")
+
+
+def test_a_boost_is_given_and_taken_back_and_a_half_typed_one_outlives_what_others_do(
+    campfire: Campfire, window: Callable[..., Page]
+) -> None:
+    maya, jonas = window(), window()
+    join(jonas, set_up(maya, campfire), "Jonas Weber")
+    connected(maya, jonas)
+    say(maya, "Words")
+    options(jonas, "Words")
+    jonas.get_by_role("menuitem", name="Party popper").click()
+    expect(message(maya, "Words").locator(".boost")).to_contain_text("🎉")
+    jonas.get_by_role("button", name="New boost").click()
+    typing = jonas.get_by_role("textbox", name="New boost")
+    typing.fill("half")
+
+    call(maya, "PUT", "/api/rooms/1/messages/1", {"body": "Words, edited"})
+    call(maya, "POST", "/api/messages/1/boosts", {"content": "👏"})
+    expect(message(jonas, "edited").locator(".boost", has_text="👏")).to_be_visible()
+
+    expect(typing).to_have_value("half")
+    typing.press("Escape")
+    jonas.get_by_role("button", name="press to delete").click()
+    jonas.get_by_role("button", name="Delete this boost").click()
+    expect(message(maya, "edited").locator(".boost")).to_have_count(1)

@@ -3,8 +3,9 @@
 import asyncio
 import gzip
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,52 +17,12 @@ from hypothesis import strategies as st
 import campfire as program
 from tests.cast import Cast, LogLines, Person, Server, copy_database, start_server
 from tests.conftest import Place, Template
+from tests.readers import Receiver
 from tests.test_bots import KEY, bot_says, mention, texts, url_of
 from tests.test_people import settle
 from tests.test_push import DEVICES, Browser, TurnableLoop
 
 TIMED_OUT = "Failed to respond within 7 seconds"
-Reply = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
-
-class Receiver:
-    """Somebody's webhook on 127.0.0.1: what it was told, and how it answers."""
-
-    def __init__(self) -> None:
-        self.told: list[dict[str, Any]] = []
-        self.headers: list[dict[str, str]] = []
-        self.came, self.may_answer = asyncio.Event(), asyncio.Event()
-        self.may_answer.set()
-        self.reply: Reply = self.says("")
-
-    def says(self, body: str | bytes, kind: str = "text/plain", status: int = 200) -> Reply:
-        data = body.encode() if isinstance(body, str) else body
-
-        async def answer(_: web.Request) -> web.Response:
-            headers = {"Content-Type": kind} if kind else {}
-            return web.Response(status=status, body=data, headers=headers)
-
-        return answer
-
-    async def hook(self, request: web.Request) -> web.StreamResponse:
-        self.told.append(await request.json())
-        self.headers.append(dict(request.headers))
-        self.came.set()
-        await self.may_answer.wait()
-        return await self.reply(request)
-
-    async def listen(self) -> str:
-        app = web.Application()
-        app.router.add_route("*", "/hook", self.hook)
-        self.runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
-        await self.runner.setup()
-        await web.TCPSite(self.runner, "127.0.0.1", 0).start()
-        self.url = f"http://127.0.0.1:{self.runner.addresses[0][1]}/hook"
-        return self.url
-
-    async def close(self) -> None:
-        self.may_answer.set()
-        await self.runner.cleanup()
 
 
 @pytest.fixture
@@ -484,3 +445,50 @@ def test_exactly_the_bots_pinged_or_named_are_called_and_never_the_author(
     expected = [people[n].id for n in sorted(hooked - {by}) if is_ping or n in named]
     assert [each.bot.id for each in hooks] == expected
     place.do(bots.delete(zed.id))
+
+
+async def test_a_message_is_pushed_once_however_often_it_is_sent(
+    kevin: Person, jz: Person, cast: Cast
+) -> None:
+    keep = kevin.server.parts.push.keep
+    await keep(jz.id, "https://push.example.com/1", ("k", "a"), "")
+    await jz.put(f"/api/rooms/{cast.designers.id}/involvement", {"involvement": "everything"})
+    draft = program.DraftMessage(cast.designers.id, kevin.id, "once", "hello")
+    create = kevin.server.parts.messages.create_message_with_deduplication
+    posted = [await create(draft) for _ in range(3)]
+    assert [len(each.notices) for each in posted] == [1, 0, 0]
+
+
+@settings(max_examples=15)
+@given(st.sets(st.integers(0, 3)), st.integers(0, 3), st.booleans())
+def test_of_what_is_said_edited_and_boosted_exactly_the_members_hear(
+    place: Place,
+    cast: Cast,
+    inside: set[int],
+    by: int,
+    is_ping: bool,  # noqa: FBT001
+) -> None:
+    members = [cast.everybody[n] for n in sorted(inside | {by})]
+    room_id, author = place.room(cast.everybody[by], *members), cast.everybody[by]
+    if is_ping:
+        ping = place.rooms.find_or_create_direct(author, [each.id for each in members])
+        room_id = place.do(ping)[0].room.id
+    room, sign = replace(cast.hq, id=room_id), place.parts.signer.stream
+
+    async def story() -> None:
+        people = {each.id: await place.server.sign_in(each) for each in cast.everybody[:4]}
+        tabs = {user_id: await each.sidebar_tab() for user_id, each in people.items()}
+        for tab in tabs.values():
+            await tab.ask(channel="UnreadRoomsChannel")
+            name = sign(f"room_{room_id}:messages")
+            await tab.ask(channel="RoomMessagesChannel", signed_stream_name=name)
+            await tab.ask(channel="TypingNotificationsChannel", room_id=room_id)
+        said = await people[author.id].say(room, "between us")
+        path = f"/api/rooms/{room_id}/messages/{said['id']}"
+        await people[author.id].put(path, {"body": "edited"})
+        await people[author.id].post(f"/api/messages/{said['id']}/boosts", {"content": "+1"})
+        heard = {user_id: len(await tab.drain()) for user_id, tab in tabs.items()}
+        assert heard == {each: 4 * (each in {m.id for m in members}) for each in people}
+        await asyncio.gather(*(each.__aexit__() for each in people.values()))
+
+    place.do(story())

@@ -1,6 +1,7 @@
 """The account and its people: settings, roles, leaving, bans, profiles, and what one may know."""
 
 import base64
+import json
 import re
 from typing import Any
 
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 import campfire as program
 from tests.cast import AGENT, SESAME, Cast, LogLines, Person, Server, Start
 from tests.conftest import Place
+from tests.readers import Life
 
 KEVIN = {"email_address": "kevin@example.com", "password": SESAME}
 BLANK, INVALID = "can't be blank", "is invalid"
@@ -417,64 +419,6 @@ async def test_addresses_are_shown_to_administrators_and_oneself_and_nobody_else
         assert all(f"{name}@example.com" in text for name in ("jz", "jason", "kevin")), path
 
 
-class Life:
-    """Somebody new, and what should be true of them."""
-
-    def __init__(self, place: Place, number: int) -> None:
-        self.place, self.address = place, f"52.{number % 200}.7.1"
-        self.fields = {"email_address": f"new{number}@example.com", "password": SESAME}
-        self.status, self.is_address_banned = "active", False
-        self.browser = place.do(place.server.visitor())
-        given = {"name": "New", **self.fields}
-        joined = self.browser.post(f"/api/join/{place.cast.join_code}", given)
-        self.id = program.UserId(place.do(joined).json["user"]["id"])
-        self.sign_in()
-        self.link = place.do(self.browser.get(PROFILE)).json["transfer_url"].rpartition("/")[2]
-
-    def sign_in(self) -> None:
-        token = self.place.do(self.place.auth.start_session(self.id, self.address, AGENT))
-        self.browser.set_cookie("session_token", token)
-        self.is_signed_in = True
-
-    def meet(self, what: str, david: Person) -> None:
-        """One thing happens to them; then something else is true of them."""
-        do, path, status = self.place.do, f"/api/users/{self.id}/ban", self.status
-        has_left, is_in = status == "deactivated", status == "active"
-        if what == "ban":
-            assert do(david.post(path)).status == (422 if has_left else 200)
-            self.is_address_banned |= self.is_signed_in
-        elif what == "unban":
-            assert do(david.delete(path)).status == (422 if has_left else 200)
-        elif what == "deactivate":
-            answer = do(david.delete(f"/api/account/users/{self.id}"))
-            assert answer.status == (204 if is_in else 404)
-        elif what == "promote" and not has_left:
-            do(self.place.auth.create_administrator("New", self.fields["email_address"], SESAME))
-            self.link, self.is_signed_in = "", False  # the password is another
-        elif what == "sign in" and is_in:
-            self.sign_in()
-        elif what == "open a room":
-            do(self.place.rooms.create_open(self.place.cast.jz, "Open"))
-        if not has_left and what in ("ban", "unban", "promote", "deactivate"[: 10 * is_in]):
-            self.status = {"ban": "banned", "deactivate": "deactivated"}.get(what, "active")
-        self.is_signed_in &= self.status == "active"
-        self.is_address_banned &= self.status != "active"
-
-    async def check(self) -> None:
-        status, here = 201 if self.status == "active" else 401, {"X-Forwarded-For": self.address}
-        assert (await self.browser.get("/api/rooms")).status == (200 if self.is_signed_in else 401)
-        first = await (await self.browser.cable()).next_frame()
-        assert first["type"] == ("welcome" if self.is_signed_in else "disconnect")
-        stranger = await self.place.server.visitor()
-        assert (await stranger.post("/api/session", self.fields)).status == status
-        expected = 429 if self.is_address_banned else status
-        assert (await stranger.post("/api/session", self.fields, here)).status == expected
-        assert (await stranger.get("/session/new", here)).status == 200
-        if self.link:
-            redeemed = await stranger.put(f"/api/session/transfers/{self.link}")
-            assert redeemed.status == (201 if status == 201 else 400)
-
-
 EVENTS = ["ban", "unban", "deactivate", "promote", "sign in", "open a room"]
 
 
@@ -498,3 +442,54 @@ def test_only_who_is_active_gets_in_and_they_are_in_every_open_room_whatever_hap
         AND room_id = rooms.id WHERE status = 0 AND type = 'open' AND involvement IS NULL
     """
     assert place.rows(sql) == []
+
+
+async def test_a_search_finds_edited_words_and_neither_deleted_ones_nor_markup(
+    kevin: Person, cast: Cast
+) -> None:
+    path = f"/api/rooms/{cast.designers.id}/messages"
+    edited = await kevin.say(cast.designers, "<strong>apple</strong>")
+    deleted = await kevin.say(cast.designers, "banana")
+    await kevin.put(f"{path}/{edited['id']}", {"body": "<strong>cherry</strong>"})
+    await kevin.delete(f"{path}/{deleted['id']}")
+
+    async def found(word: str) -> list[int]:
+        answer = await kevin.get(f"/api/searches?q={word}")
+        return [each["id"] for each in answer.json["messages"]]
+
+    words = ("cherry", "apple", "banana", "strong", "div")
+    assert [await found(word) for word in words] == [[edited["id"]], [], [], [], []]
+
+
+async def test_with_a_domain_no_address_is_made_from_the_host_header(
+    start: Start, cast: Cast
+) -> None:
+    server = await start(TLS_DOMAIN="chat.example.com", DISABLE_SSL="1")
+    kevin, evil = await server.sign_in(cast.kevin), {"Host": "evil.example"}
+    await kevin.say(cast.designers, "hello")
+    for path in (
+        "/rooms/4", "/api/rooms/4", "/api/rooms/4/messages", "/users/me/profile", "/rooms/9",
+        "/api/users/me/profile", "/api/account", "/webmanifest.json",
+    ):  # fmt: skip
+        answer = await kevin.get(path, evil)  # whatever the status
+        assert "evil.example" not in answer.text + answer.location, path
+
+
+@settings(max_examples=25)
+@for_any(st.text(min_size=1, max_size=40))
+@example("\"'</script>\\\u2028{}")
+def test_the_manifest_is_json_whatever_the_account_is_called(name: str) -> None:
+    account = program.Account(name, "", "", False, program.Timestamp(0))  # noqa: FBT003 - a row
+    assert json.loads(program.compact(program.manifest_of(account)))["name"] == name
+
+
+def test_the_limiter_forgets_the_address_seen_longest_ago_beyond_fifty_thousand() -> None:
+    limiter = program.TryLimiter(lambda: 0)
+    for address in ["first"] * 10 + ["second"] * 10 + [str(n) for n in range(49_998)]:
+        limiter.count(address)
+    with pytest.raises(program.RateLimited):
+        limiter.count("first")
+    limiter.count("one more")  # the longest ago is now the second
+    limiter.count("second")
+    with pytest.raises(program.RateLimited):
+        limiter.count("first")
