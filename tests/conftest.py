@@ -36,6 +36,8 @@ settings.register_profile(
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
+pytest_plugins = ["tests.browsers"]
+
 T = TypeVar("T")
 Template = tuple[Path, Cast]
 
