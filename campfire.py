@@ -75,6 +75,7 @@ import logging
 import math
 import os
 import re
+import resource
 import secrets
 import shutil
 import signal
@@ -8415,6 +8416,7 @@ _SECRET_PATHS: Final = re.compile(
     r"(?<=/rooms/)[0-9]+/(?!messages(?:[/?&]|$)|@)[^/?&]*-[^/?&]*|(?<=/join/)[^/?&]+"
     r"|(?<=/session/transfers/)[^/?&]+|(?<=/users/)[^/?&]+(?=/avatar)|(?<=/qr_code/)[^/?&]+"
 )
+_QUIET_SECONDS: Final = 60
 _SECRET_VALUES: Final = re.compile(r"(?<=[?&])(bot_key|q|query|email_address)=[^&]*")
 
 
@@ -8434,6 +8436,29 @@ def _without_headers(record: logging.LogRecord) -> bool:
     """Keeps what a stranger sent out of the log: aiohttp puts bad headers into its traces."""
     record.exc_info = None
     return True
+
+
+class _OutOfFiles:
+    """Says once a minute what asyncio says a thousand times a second: no more files to open."""
+
+    def __init__(self) -> None:
+        self._quiet_until = 0.0
+
+    def __call__(self, record: logging.LogRecord) -> bool:
+        if not record.getMessage().startswith("socket.accept() out of system resource"):
+            return True
+        now = time.monotonic()
+        if now < self._quiet_until:
+            return False
+        self._quiet_until = now + _QUIET_SECONDS
+        record.msg, record.exc_info = "out_of_files", None
+        return True
+
+
+def raise_file_limit() -> None:
+    """Lets the process hold as many sockets as the system allows it."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 class JsonLines(logging.Formatter):
@@ -8463,6 +8488,7 @@ def log_to_stdout(level: int) -> None:
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
     logging.getLogger("aiohttp.server").addFilter(_without_headers)
+    logging.getLogger("asyncio").addFilter(_OutOfFiles())
     LOG.setLevel(level)
 
 
@@ -11863,6 +11889,7 @@ async def _serve(config: Config, _: argparse.Namespace) -> None:
     log_to_stdout(config.log_level)
     for name, reason in ignored_settings(os.environ).items():
         LOG.warning("setting_ignored", extra={"fields": {"setting": name, "reason": reason}})
+    raise_file_limit()
     told = _told_to_stop()
     db = Database(config.database, wall_clock)
     await db.open()
