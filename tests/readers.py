@@ -19,14 +19,9 @@ from playwright.async_api import Page, Route, async_playwright, expect
 
 import campfire as program
 from campfire import Room, RoomId
-from tests.cast import (
-    AGENT,
-    PATIENCE,
-    SESAME,
-    Person,
-)
+from tests.cast import AGENT, PATIENCE, SESAME, Person
 from tests.conftest import Markup, Place, boosts_in, read_back
-from tests.test_channels import messages_of
+from tests.listeners import messages_of
 
 PYZ = Path(__file__).resolve().parent.parent / "campfire.pyz"
 Reply = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -39,7 +34,6 @@ CHROMIUM = [
     # A page that the test serves itself has no address, and so no network to be local to.
     "--disable-features=LocalNetworkAccessChecks,LocalNetworkAccessChecksWebSockets",
 ]  # fmt: skip
-
 # A browser's surroundings as far as Action Cable looks at them, told what to do line by line.
 NODE = """
 const page = new EventTarget()
@@ -74,7 +68,6 @@ require("readline").createInterface({ input: process.stdin })
   .on("line", line => { const { what, ...how } = JSON.parse(line); todo[what](how) })
   .on("close", () => process.exit())
 """
-
 # What turbo-rails does around the two packages: a stream source that the cable feeds.
 SOURCE = """
 const consumer = ActionCable.createConsumer("/cable")
