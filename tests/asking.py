@@ -113,3 +113,11 @@ async def hide_needles(server: Server, most: int) -> None:
     await server.parts.db.write(
         lambda tx, _: tx.execute(fill, {"most": most}).rowcount + tx.execute(index).rowcount
     )
+
+
+async def began_together(server: Server) -> list[bool]:
+    """For each session, whether it began in the transaction that made its person."""
+    sql = """
+        SELECT users.created_at = sessions.created_at FROM sessions JOIN users ON users.id = user_id
+    """
+    return [bool(each) for (each,) in await found(server, sql)]

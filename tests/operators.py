@@ -200,6 +200,22 @@ def page_with(database: Path, words: str) -> int:
     return database.read_bytes().index(words.encode()) // int(size)
 
 
+def page_of_index(database: Path, index: str, part: str) -> int:
+    """The number, from 0, of an index's root page, or of its first leaf."""
+    with closing(sqlite3.connect(database)) as connection:
+        found = "SELECT rootpage FROM sqlite_schema WHERE name = ?"
+        (root,) = connection.execute(found, (index,)).fetchone()
+    page = database.read_bytes()[(root - 1) * 4096 : root * 4096]
+    is_interior = page[0] == 2  # the file format of SQLite, 1.6
+    return int.from_bytes(page[8:12]) - 1 if part == "leaf" and is_interior else int(root) - 1
+
+
+def words_in(database: Path) -> list[tuple[int, str]]:
+    """Every message's id and words, read without any index but the table's own."""
+    with closing(sqlite3.connect(database)) as connection:
+        return connection.execute("SELECT id, body_text FROM messages ORDER BY +id").fetchall()
+
+
 def wipe(database: Path, page: int) -> None:
     with database.open("r+b") as opened:
         opened.seek(page * 4096)

@@ -10,7 +10,7 @@ import bcrypt
 import pytest
 
 import campfire as program
-from tests.asking import count, set_status, transfer_to
+from tests.asking import began_together, count, set_status, transfer_to
 from tests.cast import AGENT, SESAME, Cast, LogLines, Person, Server, Start
 from tests.tables import cases
 
@@ -50,6 +50,7 @@ async def test_the_first_run_makes_one_administrator_in_one_open_room(fresh_serv
 
     rooms = (await visitor.get("/api/rooms")).json["rooms"]
     assert answer.status == 201
+    assert await began_together(fresh_server) == [True]
     assert answer.json["redirect_to"] == "/"
     assert answer.json["user"]["role"] == "administrator"
     assert [(room["name"], room["type"]) for room in rooms] == [("All Talk", "open")]
@@ -391,6 +392,7 @@ async def test_who_joins_is_in_exactly_the_open_rooms(cast: Cast, visitor: Perso
 
     rooms = (await visitor.get("/api/rooms")).json["rooms"]
     assert (answer.status, answer.json["redirect_to"]) == (201, "/")
+    assert await began_together(visitor.server) == [True]
     user = answer.json["user"]
     assert (user["name"], user["role"], user["status"]) == ("Zoe", "member", "active")
     shown = [(room["name"], room["involvement"]) for room in rooms]

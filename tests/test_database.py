@@ -23,7 +23,17 @@ from hypothesis import strategies as st
 import campfire as program
 from tests.cast import PATIENCE, SESAME, SETTINGS, Cast, Server, Start, copy_database
 from tests.machines import ROOT, Child, assert_whole, browser, child_server, token_for, write_on
-from tests.operators import UNUSABLE, command, done, fill, page_with, refusal, wipe
+from tests.operators import (
+    UNUSABLE,
+    command,
+    done,
+    fill,
+    page_of_index,
+    page_with,
+    refusal,
+    wipe,
+    words_in,
+)
 from tests.rails import (
     AT,
     BANNED,
@@ -288,21 +298,38 @@ def test_words_are_saved_even_when_their_author_is_lost(
     assert people[cast.david.id] == f"Lost person {cast.david.id}"
 
 
-def test_a_damaged_index_loses_nothing(
-    database: Path, edit: sqlite3.Connection, cast: Cast
+@pytest.mark.parametrize("index", ["messages_changed", "messages_page", "users_by_status_name"])
+@pytest.mark.parametrize("part", ["root", "leaf"])
+def test_an_index_whose_pages_are_gone_is_made_anew_in_place_and_nothing_is_lost(
+    database: Path, edit: sqlite3.Connection, cast: Cast, index: str, part: str
 ) -> None:
-    (root,) = edit.execute(
-        "SELECT rootpage FROM sqlite_schema WHERE name = 'messages_changed'"
-    ).fetchone()
-    fill(edit, cast, 1_000)
-    wipe(database, root - 1)
+    fill(edit, cast, 2_000)
+    wipe(database, page_of_index(database, index, part))
+    words = words_in(database)
+
+    refusal(command(database, "check"), UNUSABLE)
+    result = command(database, "check", "--repair")
+
+    assert f"made anew from the rows: {index}\n" in result.stdout
+    assert f"{database} is healthy" in done(result)
+    assert not Path(f"{database}.recovered").exists()
+    assert words_in(database) == words
+    assert len(words) == 2_010
+    assert "is healthy" in done(command(database, "check"))
+
+
+@pytest.mark.parametrize("part", ["root", "leaf"])
+def test_a_rule_whose_pages_are_gone_is_kept_by_saving_every_row_into_a_new_file(
+    database: Path, edit: sqlite3.Connection, cast: Cast, part: str
+) -> None:
+    fill(edit, cast, 2_000)
+    wipe(database, page_of_index(database, "sqlite_autoindex_messages_1", part))
 
     result = command(database, "check", "--repair")
 
     refusal(result, UNUSABLE)
     assert "lost: nothing" in result.stdout
-    with closing(sqlite3.connect(f"{database}.recovered")) as stored:
-        assert stored.execute("SELECT count(*) FROM messages").fetchone() == (1_010,)
+    assert len(words_in(Path(f"{database}.recovered"))) == 2_010
 
 
 def test_after_a_power_cut_the_words_are_a_prefix_and_the_file_is_sound(

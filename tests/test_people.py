@@ -442,6 +442,11 @@ def test_the_limiter_forgets_the_address_seen_longest_ago_beyond_fifty_thousand(
         limiter.count(address)
     with pytest.raises(program.RateLimited):
         limiter.count("first")
+    for n in range(10):  # everybody in a household of IPv6 is one address
+        limiter.count(f"2001:db8:0:7::{n:x}")
+    with pytest.raises(program.RateLimited):
+        limiter.count("2001:db8:0:7:ffff::1")
+    limiter.count("2001:db8:0:8::1")
     limiter.count("one more")  # the longest ago is now the second
     limiter.count("second")
     with pytest.raises(program.RateLimited):

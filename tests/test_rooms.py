@@ -150,6 +150,7 @@ async def test_a_new_open_room_holds_everybody_and_is_announced_once_to_all(
     answer = await jz.post("/api/rooms/opens", {"name": "  Garden "})
 
     room = answer.json["room"]
+    assert set(answer.json) == {"room"}
     (frame,) = await tab.drain()
     assert (answer.status, answer.headers["Location"]) == (201, f"/rooms/{room['id']}")
     assert (room["name"], room["type"], room["creator_id"]) == ("Garden", "open", jz.id)

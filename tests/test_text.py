@@ -436,6 +436,8 @@ async def test_a_search_finds_stems_in_ones_own_rooms_and_marks_them(
     for query in ("", "?q=", "?q=%20", "?q=_", "?q=%F0%9F%91%8D", "?q=%22-*", "?q=%00"):
         assert (await kevin.get(f"/api/searches{query}")).json["messages"] == []
     assert (await kevin.get("/api/searches")).json["query"] is None
+    many = (await kevin.get(f"/api/searches?q={'run+' * 400}")).json
+    assert (len(many["query"]), len(many["messages"])) == (999, 3)  # no half a word at its end
 
 
 async def test_the_ten_searches_last_used_are_remembered(kevin: Person, jz: Person) -> None:

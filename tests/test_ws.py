@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -169,7 +170,10 @@ async def test_an_action_that_fails_is_logged_and_the_socket_lives(
         before = len(log_lines())
         await tab.perform(presence, "present")
         assert len(await tab.drain()) == 0
-        assert any('"error"' in line for line in log_lines()[before:]) == (new == "elsewhere")
+        wrong = [json.loads(line) for line in log_lines()[before:] if '"error"' in line]
+        assert bool(wrong) == (new == "elsewhere")
+        failed = [line["request_id"] for line in wrong if line["event"] == "job_failed"]
+        assert all(re.fullmatch("[0-9a-f-]{36}", each) for each in failed)
 
 
 async def test_an_identifier_is_a_key_byte_for_byte(kevin: Person, designers: Room) -> None:
