@@ -2,15 +2,18 @@
 
 import asyncio
 import base64
+import itertools
 import os
 import re
+import select
 import socket
 import sqlite3
 import ssl
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import closing, suppress
+import termios
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, closing, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -22,7 +25,8 @@ from cryptography.x509.oid import NameOID
 from prometheus_client.parser import text_string_to_metric_families
 
 import campfire as program
-from tests.cast import Cast, Person, copy_database
+from campfire import DraftMessage, MessageId, Room, User
+from tests.cast import PATIENCE, Cast, Person, Server, copy_database
 
 PROGRAM = Path(program.__file__)
 REFUSED, USAGE, UNUSABLE = 1, 2, 3
@@ -235,3 +239,59 @@ def fill(edit: sqlite3.Connection, cast: Cast, count: int) -> None:
     )
     edit.execute("COMMIT")
     edit.close()
+
+
+@asynccontextmanager
+async def writing(server: Server, room: Room, by: User) -> AsyncIterator[list[MessageId]]:
+    """Twenty writers who post as fast as the server takes it; the ids it acknowledged so far."""
+    written: list[MessageId] = []
+    finished, names = asyncio.Event(), itertools.count()
+
+    async def write() -> None:
+        while not finished.is_set():
+            draft = DraftMessage(room.id, by.id, f"m{next(names)}", "<div>and so on</div>")
+            posted = await server.parts.messages.create_message_with_deduplication(draft)
+            written.append(posted.message.id)
+
+    writers = [asyncio.create_task(write()) for _ in range(20)]
+    yield written
+    finished.set()
+    await asyncio.gather(*writers)
+
+
+# Makes the terminal it gets the one it is controlled from, then becomes the program.
+_CONTROLLED = "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); "
+_CONTROLLED += "os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
+
+
+def at_a_terminal(
+    database: Path, words: str, answers: Mapping[str, str]
+) -> tuple[int, str, list[bool]]:
+    """The exit code of a command, all that its terminal showed, and whether it echoed each answer.
+
+    An answer is typed when its prompt stands there.
+    """
+    ours, theirs = os.openpty()
+    environment = {"PATH": os.environ["PATH"], "BCRYPT_COST": "4", "CAMPFIRE_DB": str(database)}
+    process = subprocess.Popen(
+        [sys.executable, "-c", _CONTROLLED, str(PROGRAM), *words.split()],
+        stdin=theirs, stdout=theirs, stderr=theirs, env=environment, start_new_session=True,
+    )  # fmt: skip
+    shown, echoed = b"", []
+
+    def read_on() -> bytes:
+        ready, _, _ = select.select([ours], [], [], PATIENCE)
+        assert ready, shown
+        return os.read(ours, 1_000)
+
+    for prompt, typed in answers.items():
+        while not shown.endswith(prompt.encode()):
+            shown += read_on()
+        echoed.append(bool(termios.tcgetattr(theirs)[3] & termios.ECHO))
+        os.write(ours, f"{typed}\n".encode())
+    while process.poll() is None or select.select([ours], [], [], 0)[0]:
+        if select.select([ours], [], [], 0.01)[0]:
+            shown += os.read(ours, 1_000)
+    os.close(ours)
+    os.close(theirs)
+    return process.returncode, " ".join(shown.decode().split()), echoed
