@@ -658,6 +658,15 @@ class Session:
 
 
 @dataclass(frozen=True, slots=True)
+class NewSession:
+    """A session to be: it begins in the transaction that makes its person, or finds them."""
+
+    token: RawToken
+    ip_address: str
+    user_agent: str
+
+
+@dataclass(frozen=True, slots=True)
 class Viewer:
     """Somebody signed in, by the session that proves it."""
 
@@ -903,15 +912,25 @@ class Clock(Protocol):
 
 
 class AuthService(Protocol):
-    async def first_run(self, name: str, email: str, password: str) -> User:
+    async def first_run(
+        self, name: str, email: str, password: str, session: NewSession | None = None
+    ) -> User:
         """The first administrator, with the account and the room All Talk, in one transaction.
 
-        However many try at once, one wins. Raises AlreadySetUp, ValidationFailed.
+        The session, if one is wanted, begins in it too. However many try at once, one wins.
+        Raises AlreadySetUp, ValidationFailed.
         """
         ...
 
-    async def join(self, join_code: str, name: str, email: str, password: str) -> User:
-        """A new member, who belongs to every open room.
+    async def join(
+        self,
+        join_code: str,
+        name: str,
+        email: str,
+        password: str,
+        session: NewSession | None = None,
+    ) -> User:
+        """A new member, who belongs to every open room; the session begins with them.
 
         Raises InvalidJoinCode, EmailTakenAtJoin, ValidationFailed.
         """
@@ -1123,8 +1142,10 @@ class BackgroundWork(Protocol):
         """Runs in the background; a failure is one log line."""
         ...
 
-    async def attempt(self, name: str, work: Coroutine[object, object, object]) -> bool:
-        """True when it finished; a failure is one log line and False."""
+    async def attempt(
+        self, name: str, work: Coroutine[object, object, object], **known: object
+    ) -> bool:
+        """True when it finished; a failure is one log line, with what is `known`, and False."""
         ...
 
 
@@ -4498,7 +4519,7 @@ class Messages:
 
 SEARCH_LIMIT: Final = 100
 _RECENT: Final = 10
-_QUERY_LIMIT: Final = 200
+_QUERY_LIMIT: Final = 1_000  # characters; who asks for more asks for its first words
 _PROBE: Final = 2_000  # newest matches looked at before going room by room
 _FEW_MESSAGES: Final = 5_000  # up to here one's own rooms are cheaper than the index
 MARK_START: Final = "\x02"  # no body holds control characters
@@ -4528,7 +4549,10 @@ def cleaned_query(text: str) -> str:
         else " "
         for each in text
     )  # fmt: skip
-    return " ".join(kept.split())[:_QUERY_LIMIT].strip()
+    words = " ".join(kept.split())
+    if len(words) > _QUERY_LIMIT:  # half a word would find nothing
+        words = words[: _QUERY_LIMIT + 1].rpartition(" ")[0] or words[:_QUERY_LIMIT]
+    return words
 
 
 def _match(query: str) -> str:
@@ -4896,6 +4920,13 @@ def password_matches(password: str, digest: str) -> bool:
         return False
 
 
+def _household(address: str) -> str:
+    """What counts as one address: of IPv6, the /64 in which everybody picks their own."""
+    if ":" not in address:
+        return address
+    return str(ipaddress.ip_network(f"{address.partition('%')[0]}/64", strict=False))
+
+
 class TryLimiter:
     """Tries to sign in per address, in fixed windows that start with the first try."""
 
@@ -4905,7 +4936,7 @@ class TryLimiter:
 
     def count(self, address: str) -> None:
         """Notes a try, good or bad. Raises RateLimited for the 11th and later of a window."""
-        now = self._monotonic()
+        now, address = self._monotonic(), _household(address)
         started, tries = self._windows.get(address, (now, 0))
         if now - started >= SIGN_IN_WINDOW:
             started, tries = now, 0
@@ -4990,17 +5021,6 @@ def credentials_of(tx: ReadTx, email: str) -> tuple[User, str] | None:
     return (user_in(found), found["password_digest"] or "") if found else None
 
 
-def set_up(tx: WriteTx, at: Timestamp, name: str, email: str, digest: str) -> User:
-    """The account, its first administrator and All Talk. Raises AlreadySetUp."""
-    if is_set_up(tx):
-        raise AlreadySetUp
-    insert_account(tx, at)
-    user = insert_user(tx, at, name, email, digest, Role.ADMINISTRATOR)
-    room = insert_room(tx, at, RoomType.OPEN, user.id, name="All Talk")
-    grant(tx, at, room, [user.id])
-    return user
-
-
 def _address_is_taken(tx: ReadTx, email: str) -> bool:
     taken = row(tx, "SELECT 1 FROM users WHERE email_address = :email", email=email)
     return taken is not None
@@ -5015,23 +5035,13 @@ def account_behind(tx: ReadTx, join_code: str) -> Account:
     return account
 
 
-def _join(tx: WriteTx, at: Timestamp, join_code: str, name: str, email: str, digest: str) -> User:
-    account_behind(tx, join_code)
-    if _address_is_taken(tx, email):
-        raise EmailTakenAtJoin(f"/session/new?email_address={quote(email, safe='')}")
-    user = insert_user(tx, at, name, email, digest, Role.MEMBER)
-    grant_open_rooms(tx, at, user.id)
-    return user
+def fresh_session(ip: str, user_agent: str) -> NewSession:
+    """A session with a token of 256 random bits, not begun yet."""
+    return NewSession(RawToken(secrets.token_urlsafe(32)), ip, user_agent)
 
 
 def _start_session(
-    tx: WriteTx,
-    at: Timestamp,
-    user_id: UserId,
-    digest: str | None,
-    token: HashedToken,
-    ip: str,
-    user_agent: str,
+    tx: WriteTx, at: Timestamp, user_id: UserId, digest: str | None, session: NewSession
 ) -> None:
     """A session for somebody active, whose password is still the one that was checked."""
     started = run(
@@ -5045,13 +5055,52 @@ def _start_session(
         """,
         user_id=user_id,
         digest=digest,
-        token=token,
-        ip=ip,
-        user_agent=user_agent[:1024],
+        token=hashed(session.token),
+        ip=session.ip_address,
+        user_agent=session.user_agent[:1024],
         at=at,
     )
     if not started:
         raise InvalidCredentials
+
+
+def set_up(
+    tx: WriteTx,
+    at: Timestamp,
+    name: str,
+    email: str,
+    digest: str,
+    session: NewSession | None = None,
+) -> User:
+    """The account, its first administrator and All Talk. Raises AlreadySetUp."""
+    if is_set_up(tx):
+        raise AlreadySetUp
+    insert_account(tx, at)
+    user = insert_user(tx, at, name, email, digest, Role.ADMINISTRATOR)
+    room = insert_room(tx, at, RoomType.OPEN, user.id, name="All Talk")
+    grant(tx, at, room, [user.id])
+    if session is not None:
+        _start_session(tx, at, user.id, None, session)
+    return user
+
+
+def _join(
+    tx: WriteTx,
+    at: Timestamp,
+    join_code: str,
+    name: str,
+    email: str,
+    digest: str,
+    session: NewSession | None,
+) -> User:
+    account_behind(tx, join_code)
+    if _address_is_taken(tx, email):
+        raise EmailTakenAtJoin(f"/session/new?email_address={quote(email, safe='')}")
+    user = insert_user(tx, at, name, email, digest, Role.MEMBER)
+    grant_open_rooms(tx, at, user.id)
+    if session is not None:
+        _start_session(tx, at, user.id, None, session)
+    return user
 
 
 def _refresh_session(
@@ -5127,14 +5176,31 @@ def password_digest_of(tx: ReadTx, user_id: UserId) -> str:
     return (found["password_digest"] or "") if found else ""
 
 
+def void_transfers(tx: WriteTx, at: Timestamp, user_id: UserId) -> None:
+    """Ends every sign-in link made for somebody up to now, whatever becomes of them later."""
+    run(
+        tx,
+        """
+        INSERT INTO used_transfers (nonce, expires_at) VALUES (:nonce, :until)
+        ON CONFLICT (nonce) DO UPDATE SET expires_at = excluded.expires_at
+        """,
+        nonce=f"all of {user_id}",  # no link's own: those hold no spaces
+        until=at + TRANSFER_SECONDS * SECOND,
+    )
+
+
+def _is_void(tx: ReadTx, user_id: UserId, until: str) -> bool:
+    """Whether a link that ends then was made before all of somebody's were voided."""
+    found = row(
+        tx,
+        "SELECT expires_at FROM used_transfers WHERE nonce = :nonce",
+        nonce=f"all of {user_id}",
+    )
+    return found is not None and until <= iso(found["expires_at"])
+
+
 def _redeem(
-    tx: WriteTx,
-    at: Timestamp,
-    signer: Signer,
-    transfer_id: str,
-    token: HashedToken,
-    ip: str,
-    user_agent: str,
+    tx: WriteTx, at: Timestamp, signer: Signer, transfer_id: str, session: NewSession
 ) -> User:
     """Uses a sign-in link up, and starts the session it is for."""
     inside = signer.transfer_in(transfer_id)
@@ -5146,6 +5212,7 @@ def _redeem(
         user is not None
         and user.status is Status.ACTIVE
         and iso(at) < until
+        and not _is_void(tx, user_id, until)
         and hmac.compare_digest(mark, signer.credential_mark(password_digest_of(tx, user_id)))
     )
     fresh = is_good and run(
@@ -5159,7 +5226,7 @@ def _redeem(
     )
     if user is None or not fresh:
         raise InvalidTransfer
-    _start_session(tx, at, user_id, None, token, ip, user_agent)
+    _start_session(tx, at, user_id, None, session)
     return user
 
 
@@ -5218,16 +5285,26 @@ class Auth:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._hashing, password_matches, password, digest)
 
-    async def first_run(self, name: str, email: str, password: str) -> User:
+    async def first_run(
+        self, name: str, email: str, password: str, session: NewSession | None = None
+    ) -> User:
         check_fields(name=name, email_address=email, password=password)
         if await self._db.read(is_set_up):
             raise AlreadySetUp
-        return await self._db.write(set_up, name, email, await self.hash(password))
+        return await self._db.write(set_up, name, email, await self.hash(password), session)
 
-    async def join(self, join_code: str, name: str, email: str, password: str) -> User:
+    async def join(
+        self,
+        join_code: str,
+        name: str,
+        email: str,
+        password: str,
+        session: NewSession | None = None,
+    ) -> User:
         await self.invitation(join_code)
         check_fields(name=name, email_address=email, password=password)
-        return await self._db.write(_join, join_code, name, email, await self.hash(password))
+        digest = await self.hash(password)
+        return await self._db.write(_join, join_code, name, email, digest, session)
 
     async def invitation(self, join_code: str) -> Account:
         """The account this code lets people into. Raises InvalidJoinCode."""
@@ -5252,9 +5329,9 @@ class Auth:
         self, email: str, password: str, ip: str, user_agent: str
     ) -> tuple[User, RawToken]:
         user, digest = await self._proved(email, password, ip)
-        raw = RawToken(secrets.token_urlsafe(32))
-        await self._db.write(_start_session, user.id, digest, hashed(raw), ip, user_agent)
-        return user, raw
+        session = fresh_session(ip, user_agent)
+        await self._db.write(_start_session, user.id, digest, session)
+        return user, session.token
 
     async def create_administrator(self, name: str, email: str, password: str) -> User:
         """An active administrator, made or promoted. Raises ValidationFailed."""
@@ -5270,9 +5347,9 @@ class Auth:
         return await self._db.write(_set_password, email, await self.hash(password))
 
     async def start_session(self, user_id: UserId, ip: str, user_agent: str) -> RawToken:
-        raw = RawToken(secrets.token_urlsafe(32))
-        await self._db.write(_start_session, user_id, None, hashed(raw), ip, user_agent)
-        return raw
+        session = fresh_session(ip, user_agent)
+        await self._db.write(_start_session, user_id, None, session)
+        return session.token
 
     async def session_for(self, raw_token: RawToken) -> Viewer | None:
         return await self._db.read(viewer_by_token, hashed(raw_token))
@@ -5289,9 +5366,9 @@ class Auth:
         await self._db.write(_end_session, session, push_endpoint)
 
     async def transfer(self, transfer_id: str, ip: str, user_agent: str) -> tuple[User, RawToken]:
-        raw = RawToken(secrets.token_urlsafe(32))
-        user = await self._db.write(_redeem, self._signer, transfer_id, hashed(raw), ip, user_agent)
-        return user, raw
+        session = fresh_session(ip, user_agent)
+        user = await self._db.write(_redeem, self._signer, transfer_id, session)
+        return user, session.token
 
 
 # === 21. people ===============================================================
@@ -5417,6 +5494,7 @@ def _ban(tx: WriteTx, at: Timestamp, actor: User, user_id: UserId) -> User:
     for address in filter(_is_bannable_address, addresses_of(tx, user_id)):
         ban_address(tx, at, user_id, address)
     end_sessions(tx, user_id)
+    void_transfers(tx, at, user_id)
     forget_subscriptions(tx, user_id)
     give_status(tx, at, user_id, Status.BANNED)
     return user_by_id(tx, user_id)
@@ -6185,6 +6263,20 @@ def sequences_of(connection: sqlite3.Connection) -> dict[str, int]:
     return {str(name): int(seq or 0) for name, seq in found}
 
 
+def cut_out(connection: sqlite3.Connection, indexes: Iterable[str]) -> None:
+    """Forgets indexes whose pages cannot be read, as DROP INDEX must to drop them.
+
+    Their pages belong to nothing afterwards: a VACUUM gives them back.
+    """
+    connection.execute("PRAGMA writable_schema = ON")
+    for name in indexes:
+        connection.execute(
+            _statement("DELETE", "FROM sqlite_schema WHERE type = 'index' AND name = :name"),
+            {"name": name},
+        )
+    connection.execute("PRAGMA writable_schema = RESET")
+
+
 def _references(connection: sqlite3.Connection) -> Iterator[tuple[str, str, str]]:
     """Child table, its column, and the table whose ids are in it."""
     for table in tables_of(connection):
@@ -6693,6 +6785,31 @@ def _keep_as_it_is(path: Path, copy: Path) -> None:
                 shutil.copyfileobj(source, target)
 
 
+def _is_lost(connection: sqlite3.Connection, index: str) -> bool:
+    """Whether an index is so damaged that SQLite can neither rebuild nor drop it."""
+    try:
+        connection.execute(f'REINDEX "{index}"')
+    except sqlite3.DatabaseError:
+        return True
+    return False
+
+
+def _lost_indexes(connection: sqlite3.Connection) -> list[str]:
+    """The indexes that are lost, each tried alone: a failed try spoils its transaction."""
+    try:
+        known = _expected("index").keys() - _missing(connection, "index").keys()
+    except sqlite3.Error:  # not even the schema can be read
+        return []
+    return sorted(name for name in known if _is_lost(connection, name))
+
+
+def _replace_indexes(connection: sqlite3.Connection, lost: Sequence[str]) -> str:
+    cut_out(connection, lost)
+    for name in lost:
+        connection.execute(_expected("index")[name])
+    return f"made anew from the rows: {', '.join(lost)}"
+
+
 def _rebuild_indexes(connection: sqlite3.Connection) -> str:
     for sql in _missing(connection, "index").values():
         connection.execute(sql)
@@ -6742,7 +6859,12 @@ def repair(path: Path, at: float) -> Repair:
     copy = path.parent / "backups" / f"before-repair-{stamp(at)}.db"
     _keep_as_it_is(path, copy)
     with closing(_open_to_write(path)) as connection:
-        done = [_mended(connection, mend) for mend in _MENDINGS]
+        done = []
+        if lost := _lost_indexes(connection):
+            done.append(_mended(connection, partial(_replace_indexes, lost=lost)))
+            with suppress(sqlite3.Error):  # what the old ones left is nobody's
+                connection.execute("VACUUM")
+        done += [_mended(connection, mend) for mend in _MENDINGS]
     verdict = look_at(path)
     salvaged = _salvaged(path, at) if verdict.problems else None
     return Repair(copy, tuple(filter(None, done)), verdict, salvaged)
@@ -8166,6 +8288,7 @@ class Cable:
         socket: web.WebSocketResponse,
         transport: asyncio.Transport,
         who: Callable[[], Awaitable[Viewer | None]],
+        request_id: str,
     ) -> None:
         """Lives as long as an admitted socket does. `who` reads the session anew."""
         connection = Connection(socket, transport, self._dirty)
@@ -8179,7 +8302,8 @@ class Cable:
                 if connection.state is ConnectionState.CLOSED:
                     break
                 if message.type is WSMsgType.TEXT:
-                    await self._jobs.attempt("cable", self._obey(connection, message.data))
+                    obeyed = self._obey(connection, message.data)
+                    await self._jobs.attempt("cable", obeyed, request_id=request_id)
                 else:
                     _ignore(connection)
         except StorageError:  # the database cannot say who this is; the client comes back
@@ -8503,11 +8627,13 @@ class Jobs:
         self._running.add(task)
         task.add_done_callback(self._running.discard)
 
-    async def attempt(self, name: str, work: Coroutine[object, object, object]) -> bool:
+    async def attempt(
+        self, name: str, work: Coroutine[object, object, object], **known: object
+    ) -> bool:
         try:
             await work
         except Exception:
-            LOG.exception("job_failed", extra={"fields": {"job": name}})
+            LOG.exception("job_failed", extra={"fields": {"job": name, **known}})
             return False
         return True
 
@@ -8890,6 +9016,12 @@ def load_bundle(folder: Path = _HERE / "static_bundle" / "dist") -> Bundle:
     return Bundle(digest.hexdigest()[:16], files)
 
 
+def is_seen(if_none_match: str | None, etag: str) -> bool:
+    """Whether a browser has this already: a proxy that compresses makes our tags weak."""
+    known = {each.strip().removeprefix("W/") for each in (if_none_match or "").split(",")}
+    return not known.isdisjoint(("*", etag.removeprefix("W/")))
+
+
 def serve_asset(bundle: Bundle, path: str, accepts: str) -> web.Response | None:
     """A file of the client: for ever under the build's digest, for a month without it."""
     folder, _, rest = path.partition("/")
@@ -8934,7 +9066,7 @@ def serve_logo(bundle: Bundle, *, small: bool, etag: str | None) -> web.Response
         "Cache-Control": "public, max-age=300, stale-while-revalidate=604800",
         "ETag": f'"{hashlib.sha256(body).hexdigest()[:20]}"',
     }
-    if etag == headers["ETag"]:
+    if is_seen(etag, headers["ETag"]):
         return web.Response(status=304, headers=headers)
     return web.Response(body=body, headers=headers)
 
@@ -8962,7 +9094,7 @@ def serve_avatar(user: User, etag: str | None) -> web.Response:
         "Cache-Control": _HALF_HOUR,
         "ETag": f'"{user.id}-{user.updated_at}"',
     }
-    if etag == headers["ETag"]:
+    if is_seen(etag, headers["ETag"]):
         return web.Response(status=304, headers=headers)
     return web.Response(text=avatar_svg(user), headers=headers)
 
@@ -9159,6 +9291,7 @@ class Campfire:
 
 
 CAMPFIRE: Final = web.AppKey("campfire", Campfire)
+REQUEST_ID: Final = web.RequestKey("request_id", str)
 VIEWER_ID: Final = web.RequestKey("viewer_id", int)
 
 Handler = Callable[[web.Request, Viewer], Awaitable[web.StreamResponse]]
@@ -10104,7 +10237,7 @@ def page_answer(request: web.Request, page: str, status: int = 200) -> web.Respo
 # handler parses, acts, and answers.
 #
 # Owns      -
-# Uses      config, errors, types, people, shapes, ws, assets, web, pages
+# Uses      config, errors, types, auth, people, shapes, ws, assets, web, pages
 # Raises    NotFound
 # ==============================================================================
 
@@ -10122,9 +10255,8 @@ def _signed_in_answer(
     return response
 
 
-async def _start(request: web.Request, user: User) -> RawToken:
-    auth = request.app[CAMPFIRE].auth
-    return await auth.start_session(user.id, caller_of(request).ip, user_agent_of(request))
+def _session_from(request: web.Request) -> NewSession:
+    return fresh_session(caller_of(request).ip, user_agent_of(request))
 
 
 def announce_removal(cable: Cable, stone: Tombstone) -> None:
@@ -10136,13 +10268,14 @@ def announce_removal(cable: Cable, stone: Tombstone) -> None:
 async def first_run(request: web.Request, viewer: Viewer | None) -> web.Response:
     """Sets Campfire up."""
     del viewer
-    body = await read_json(request)
+    body, session = await read_json(request), _session_from(request)
     user = await request.app[CAMPFIRE].auth.first_run(
         text_in(body, "name").strip(),
         text_in(body, "email_address").strip(),
         text_in(body, "password"),
+        session,
     )
-    return _signed_in_answer(request, user, "/", await _start(request, user))
+    return _signed_in_answer(request, user, "/", session.token)
 
 
 async def show_session(request: web.Request, viewer: Viewer) -> web.Response:
@@ -10199,14 +10332,15 @@ async def join(request: web.Request, viewer: Viewer | None) -> web.Response:
     """Lets somebody with the invitation link in."""
     if viewer is not None:
         raise AlreadySignedIn
-    body = await read_json(request)
+    body, session = await read_json(request), _session_from(request)
     user = await request.app[CAMPFIRE].auth.join(
         request.match_info["join_code"],
         text_in(body, "name").strip(),
         text_in(body, "email_address").strip(),
         text_in(body, "password"),
+        session,
     )
-    return _signed_in_answer(request, user, "/", await _start(request, user))
+    return _signed_in_answer(request, user, "/", session.token)
 
 
 async def list_users(request: web.Request, viewer: Viewer) -> web.Response:
@@ -10219,11 +10353,11 @@ async def list_users(request: web.Request, viewer: Viewer) -> web.Response:
 async def autocomplete(request: web.Request, viewer: Viewer) -> web.Response:
     """People whose name holds what was typed, perhaps of one room only."""
     campfire, page = request.app[CAMPFIRE], page_in(request.query)
-    room_id = number_in(request.query, "room_id")
+    is_limited = bool(request.query.get("room_id"))  # what is no id is the id of no room
     found = await campfire.users.matching(
         request.query.get("query", ""),
         viewer.id,
-        RoomId(room_id) if room_id else None,
+        RoomId(number_in(request.query, "room_id") or 0) if is_limited else None,
         page,
         _AUTOCOMPLETE_SIZE,
     )
@@ -10437,8 +10571,8 @@ async def show_avatar(request: web.Request, viewer: Viewer | None) -> web.Respon
 # that follows a new message.
 #
 # Owns      -
-# Uses      config, errors, types, text, memberships, bots, shapes, ws, web,
-#           pages, people_handlers
+# Uses      config, errors, types, text, memberships, bots, shapes, ws, assets,
+#           web, pages, people_handlers
 # Raises    FeatureDisabled, OriginRefused, ValidationFailed
 # ==============================================================================
 
@@ -10515,12 +10649,12 @@ def _announce_saved_room(campfire: Campfire, change: RoomChange) -> None:
 
 
 def _room_answer(
-    request: web.Request, viewer: Viewer, change: RoomChange, status: int
+    request: web.Request, viewer: Viewer, change: RoomChange, status: int, **more: bool
 ) -> web.Response:
     shapes = request.app[CAMPFIRE].shapes
     room = shapes.room(change.view, viewer.user) if change.view else None
     headers = {"Location": f"/rooms/{change.room.id}"} if status == HTTPStatus.CREATED else {}
-    return answer({"room": room, "still_member": room is not None}, status, headers)
+    return answer({"room": room, **more}, status, headers)
 
 
 async def list_rooms(request: web.Request, viewer: Viewer) -> web.Response:
@@ -10583,7 +10717,8 @@ async def save_closed_room(request: web.Request, viewer: Viewer) -> web.Response
         viewer.user, room_id, loose_text_in(body, "name"), user_ids
     )
     _announce_saved_room(campfire, change)
-    return _room_answer(request, viewer, change, 200)
+    still_member = change.view is not None
+    return _room_answer(request, viewer, change, 200, still_member=still_member)
 
 
 async def open_ping(request: web.Request, viewer: Viewer) -> web.Response:
@@ -10689,7 +10824,7 @@ async def list_messages(request: web.Request, viewer: Viewer) -> web.Response:
     if not page.messages:
         return nothing()
     etag = _page_etag(page)
-    if request.headers.get("If-None-Match") == etag:
+    if is_seen(request.headers.get("If-None-Match"), etag):
         return web.Response(status=304, headers={"ETag": etag, "Cache-Control": "no-store"})
     return answer(shown, headers={"ETag": etag})
 
@@ -10860,7 +10995,8 @@ async def open_cable(request: web.Request) -> web.StreamResponse:
 
     with campfire.cable.admitted():
         await socket.prepare(request)
-        await campfire.cable.serve(socket, cast(asyncio.Transport, request.transport), who)
+        transport = cast(asyncio.Transport, request.transport)
+        await campfire.cable.serve(socket, transport, who, request[REQUEST_ID])
     return socket
 
 
@@ -11178,7 +11314,6 @@ async def show_health(request: web.Request) -> web.Response:
 # Raises    -
 # ==============================================================================
 
-REQUEST_ID: Final = web.RequestKey("request_id", str)
 _ERROR_CODES: Final = {404: NotFound, 413: PayloadTooLarge, 400: BadRequest}
 _SHUTDOWN_SECONDS: Final = 10
 _JOB_SECONDS: Final = 7

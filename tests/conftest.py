@@ -36,7 +36,10 @@ settings.register_profile(
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
-pytest_plugins = ["tests.browsers"]
+pytest_plugins = [
+    f"tests.{name}"
+    for name in ("listeners", "operators", "rails", "services", "stories", "browsers")
+]
 
 T = TypeVar("T")
 Template = tuple[Path, Cast]

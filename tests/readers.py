@@ -19,14 +19,9 @@ from playwright.async_api import Page, Route, async_playwright, expect
 
 import campfire as program
 from campfire import Room, RoomId
-from tests.cast import (
-    AGENT,
-    PATIENCE,
-    SESAME,
-    Person,
-)
+from tests.cast import AGENT, PATIENCE, SESAME, Person
 from tests.conftest import Markup, Place, boosts_in, read_back
-from tests.test_channels import messages_of
+from tests.listeners import messages_of
 
 PYZ = Path(__file__).resolve().parent.parent / "campfire.pyz"
 Reply = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -39,7 +34,6 @@ CHROMIUM = [
     # A page that the test serves itself has no address, and so no network to be local to.
     "--disable-features=LocalNetworkAccessChecks,LocalNetworkAccessChecksWebSockets",
 ]  # fmt: skip
-
 # A browser's surroundings as far as Action Cable looks at them, told what to do line by line.
 NODE = """
 const page = new EventTarget()
@@ -74,7 +68,6 @@ require("readline").createInterface({ input: process.stdin })
   .on("line", line => { const { what, ...how } = JSON.parse(line); todo[what](how) })
   .on("close", () => process.exit())
 """
-
 # What turbo-rails does around the two packages: a stream source that the cable feeds.
 SOURCE = """
 const consumer = ActionCable.createConsumer("/cable")
@@ -340,6 +333,7 @@ class Life:
         joined = self.browser.post(f"/api/join/{place.cast.join_code}", given)
         self.id = program.UserId(place.do(joined).json["user"]["id"])
         self.sign_in()
+        self.void_link = ""
         self.link = (
             place.do(self.browser.get("/api/users/me/profile"))
             .json["transfer_url"]
@@ -351,6 +345,11 @@ class Life:
         self.browser.set_cookie("session_token", token)
         self.is_signed_in = True
 
+    def lose_links(self, *, has_left: bool) -> None:
+        """A link made before a ban stays dead, whatever comes."""
+        if not has_left:
+            self.void_link, self.link = self.link or self.void_link, ""
+
     def meet(self, what: str, david: Person) -> None:
         """One thing happens to them; then something else is true of them."""
         do, path, status = self.place.do, f"/api/users/{self.id}/ban", self.status
@@ -358,6 +357,7 @@ class Life:
         if what == "ban":
             assert do(david.post(path)).status == (422 if has_left else 200)
             self.is_address_banned |= self.is_signed_in
+            self.lose_links(has_left=has_left)
         elif what == "unban":
             assert do(david.delete(path)).status == (422 if has_left else 200)
         elif what == "deactivate":
@@ -385,6 +385,9 @@ class Life:
         expected = 429 if self.is_address_banned else status
         assert (await stranger.post("/api/session", self.fields, here)).status == expected
         assert (await stranger.get("/session/new", here)).status == 200
+        if self.void_link:
+            voided = await stranger.put(f"/api/session/transfers/{self.void_link}", None)
+            assert voided.status == 400
         if self.link:
             redeemed = await stranger.put(f"/api/session/transfers/{self.link}")
             assert redeemed.status == (201 if status == 201 else 400)

@@ -10,30 +10,13 @@ import bcrypt
 import pytest
 
 import campfire as program
+from tests.asking import began_together, count, set_status, transfer_to
 from tests.cast import AGENT, SESAME, Cast, LogLines, Person, Server, Start
+from tests.tables import cases
 
 SET_UP = {"name": "David", "email_address": "david@example.com", "password": SESAME}
 SIGN_IN = {"email_address": "kevin@example.com", "password": SESAME}
 NEWCOMER = {"name": "Zoe", "email_address": "zoe@example.com", "password": "open sesame"}
-
-
-async def count(server: Server, table: str) -> int:
-    sql = f"SELECT count(*) FROM {table}"  # noqa: S608 - the names are this file's own
-    return int(await server.parts.db.read(lambda tx: program.one(tx, sql)[0]))
-
-
-async def set_status(server: Server, user: program.User, status: program.Status) -> None:
-    await server.parts.db.write(
-        lambda tx, _: program.run(
-            tx, "UPDATE users SET status = :status WHERE id = :id", status=status, id=user.id
-        )
-    )
-
-
-async def transfer_to(server: Server, user: program.User) -> str:
-    digest = await server.parts.db.read(program.password_digest_of, user.id)
-    at = program.Timestamp(server.wall())
-    return server.parts.signer.transfer_id(user, digest, at)[0]
 
 
 # First run.
@@ -67,6 +50,7 @@ async def test_the_first_run_makes_one_administrator_in_one_open_room(fresh_serv
 
     rooms = (await visitor.get("/api/rooms")).json["rooms"]
     assert answer.status == 201
+    assert await began_together(fresh_server) == [True]
     assert answer.json["redirect_to"] == "/"
     assert answer.json["user"]["role"] == "administrator"
     assert [(room["name"], room["type"]) for room in rooms] == [("All Talk", "open")]
@@ -97,17 +81,7 @@ async def test_of_five_first_runs_at_once_exactly_one_wins(fresh_server: Server)
 BLANK, LONG = "can't be blank", "is too long (maximum is 255 characters)"
 
 
-@pytest.mark.parametrize(
-    ("field", "value", "says"),
-    [
-        ("name", "  ", BLANK), ("name", "x" * 256, LONG), ("name", 7, "is invalid"),
-        ("email_address", "", BLANK), ("email_address", "david", "is invalid"),
-        ("email_address", "david@", "is invalid"), ("email_address", "a@b@c", "is invalid"),
-        ("email_address", "da vid@example.com", "is invalid"),
-        ("email_address", f"{'x' * 250}@a.example", LONG),
-        ("password", "   ", BLANK), ("password", None, BLANK),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize(("field", "value", "says"), cases("bad fields of a first run"))
 async def test_a_first_run_with_a_bad_field_says_which_and_changes_nothing(
     fresh_server: Server, field: str, value: object, says: str
 ) -> None:
@@ -143,19 +117,7 @@ async def test_the_right_password_signs_in_and_leads_home(server: Server, visito
     assert stored == hashlib.sha256(token.encode()).digest()
 
 
-@pytest.mark.parametrize(
-    "given",
-    [
-        {"email_address": "kevin@example.com", "password": "wrong"},
-        {"email_address": "kevin@example.com", "password": ""},
-        {"email_address": "kevin@example.com", "password": "  "},
-        {"email_address": "Kevin@example.com", "password": SESAME},
-        {"email_address": "nobody@example.com", "password": SESAME},
-        {"email_address": "", "password": SESAME},
-        {},
-    ],
-    ids=str,
-)
+@pytest.mark.parametrize("given", cases("wrong passwords"), ids=str)
 async def test_a_wrong_password_is_refused_in_the_same_words_and_sets_no_cookie(
     visitor: Person, given: dict[str, str]
 ) -> None:
@@ -310,9 +272,7 @@ async def test_a_session_cookie_of_the_rails_app_signs_in_and_is_replaced(
     assert page.cookies["session_token"].value == token
 
 
-@pytest.mark.parametrize(
-    "value", ["x", "--", "e30=--00", "bm90IGpzb24=--00", "A" * 5000, "\u00e9", "W10=--00"]
-)
+@pytest.mark.parametrize("value", cases("bad session cookies"))
 async def test_a_bad_session_cookie_is_nobodys(visitor: Person, value: str) -> None:
     answer = await visitor.request(
         "GET", "/api/rooms", headers={"Cookie": f"session_token={value}"}
@@ -432,6 +392,7 @@ async def test_who_joins_is_in_exactly_the_open_rooms(cast: Cast, visitor: Perso
 
     rooms = (await visitor.get("/api/rooms")).json["rooms"]
     assert (answer.status, answer.json["redirect_to"]) == (201, "/")
+    assert await began_together(visitor.server) == [True]
     user = answer.json["user"]
     assert (user["name"], user["role"], user["status"]) == ("Zoe", "member", "active")
     shown = [(room["name"], room["involvement"]) for room in rooms]

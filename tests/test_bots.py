@@ -1,42 +1,20 @@
-"""Programs that talk: their keys and addresses, who looks after them; and finding what was said."""
+"""Programs that talk: their keys and addresses, who looks after them, and who is called."""
 
+import asyncio
 import re
+import socket
+from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import example, settings
-from hypothesis import given as for_any
-from hypothesis import strategies as st
 
 import campfire as program
-from tests.cast import Answer, Cast, LogLines, Person, Server
-from tests.conftest import Place
-from tests.test_people import stored
-
-KEY, TOKEN = "5-ABCDEFGHIJKL", "ABCDEFGHIJKL"
-
-
-def url_of(room: program.Room, rest: str = "", key: str = KEY) -> str:
-    return f"/rooms/{room.id}/{key}/messages{rest}"
-
-
-def mention(server: Server, *people: program.User) -> str:
-    return "".join(
-        f'<action-text-attachment sgid="{server.parts.signer.sgid(each.id)}"'
-        ' content-type="application/vnd.campfire.mention"></action-text-attachment>'
-        for each in people
-    )
-
-
-async def bot_says(
-    visitor: Person, room: program.Room, text: str | bytes, key: str = KEY
-) -> Answer:
-    return await visitor.request("POST", url_of(room, key=key), data=text)
-
-
-async def texts(person: Person, room: program.Room) -> list[str]:
-    answer = await person.get(f"/api/rooms/{room.id}/messages")
-    return [each["plain_text"] for each in answer.json["messages"]] if answer.body else []
+from tests.asking import KEY, TOKEN, bot_says, mention, settle, stored, texts, url_of
+from tests.cast import Answer, Cast, LogLines, Person, copy_database, start_server
+from tests.conftest import Template
+from tests.readers import Receiver
+from tests.services import TIMED_OUT, Hostile, TurnableLoop, give_webhook, hang_at_three_stages
+from tests.tables import briefly, cases
 
 
 async def test_a_body_of_any_type_is_what_the_bot_says(
@@ -228,15 +206,7 @@ async def test_no_wrong_parent_no_foreign_message_and_no_foreign_room_is_touched
     assert await stored(visitor.server) == before
 
 
-WRONG_KEYS = """
-    5 5- 5-- -ABCDEFGHIJKL ABCDEFGHIJKL ABCDEFGHIJKL-5 4- 1- 4-ABCDEFGHIJKL 0-ABCDEFGHIJKL 5-None
-    5-abcdefghijkl 5-ABCDEFGHIJK 5-ABCDEFGHIJKLM 5%00-ABCDEFGHIJKL 5-ABCDEFGHIJKL%00
-    %D9%A5-ABCDEFGHIJKL 5-%EF%BC%A1BCDEFGHIJKL -5-ABCDEFGHIJKL 5%FF-ABCDEFGHIJKL 5%2F-ABCDEFGHIJKL
-""".split()
-WRONG_KEYS += ["9" * 30 + "-ABCDEFGHIJKL", "5-" + "A" * 6000]
-
-
-@pytest.mark.parametrize("key", WRONG_KEYS, ids=lambda key: key[:24])
+@pytest.mark.parametrize("key", cases("wrong keys of bots"), ids=briefly)
 async def test_a_wrong_key_leads_to_the_sign_in_page_and_changes_nothing(
     visitor: Person, cast: Cast, key: str
 ) -> None:
@@ -247,21 +217,6 @@ async def test_a_wrong_key_leads_to_the_sign_in_page_and_changes_nothing(
         answer = await visitor.request(method, path, data=None if method == "GET" else b"hi")
         assert (answer.status, answer.location, answer.body) == (302, address, b""), method
     assert await stored(visitor.server) == before
-
-
-@settings(max_examples=60)
-@for_any(st.integers(0, len(KEY) - 1), st.characters(codec="utf-8"))
-@example(0, "\uff15")
-@example(2, "-")
-def test_no_key_with_one_character_changed_is_good(place: Place, at: int, other: str) -> None:
-    changed = f"{KEY[:at]}{other}{KEY[at + 1 :]}"
-    find = place.parts.db.read
-    found = place.do(find(program.bot_by_key, changed))
-    assert (found is not None) == (changed == KEY)
-    for spaced in (f" {KEY} ", f"{KEY}-whatever"):  # spaces are removed, and two parts count
-        bot = place.do(find(program.bot_by_key, spaced))
-        assert bot is not None
-        assert bot.name == "Bender Bot"
 
 
 async def test_a_bot_key_opens_nothing_but_the_addresses_of_bots(
@@ -345,15 +300,7 @@ async def test_administrators_make_change_and_remove_bots(
     assert (await david.get("/account/bots/999/edit")).status == 404
 
 
-@pytest.mark.parametrize(
-    ("field", "value"),
-    [
-        ("name", " "), ("name", "x" * 256), ("name", 7), ("name", "\0"), ("webhook_url", "bots"),
-        ("webhook_url", "ftp://example.com"), ("webhook_url", "http://"), ("webhook_url", ["x"]),
-        ("webhook_url", "javascript:alert(1)"), ("webhook_url", f"https://a.example/{'x' * 2048}"),
-    ],
-    ids=lambda each: str(each)[:20],
-)  # fmt: skip
+@pytest.mark.parametrize(("field", "value"), cases("bad fields of a bot"), ids=briefly)
 async def test_bad_fields_are_named(david: Person, cast: Cast, field: str, value: object) -> None:
     before = await stored(david.server)
     for method, path in (("POST", ""), ("PUT", f"/{cast.bender.id}")):
@@ -364,126 +311,173 @@ async def test_bad_fields_are_named(david: Person, cast: Cast, field: str, value
     assert await stored(david.server) == before
 
 
-# Searching.
-
-
-async def test_a_search_finds_stems_in_ones_own_rooms_and_marks_them(
-    kevin: Person, jz: Person, david: Person, cast: Cast
+async def test_a_mentioned_bot_is_told_who_where_and_what_and_answers_in_its_name(
+    david: Person, receiver: Receiver, cast: Cast
 ) -> None:
-    first = await kevin.say(cast.designers, "Running to the caf&eacute; <b>NOW</b>")
-    await david.say(cast.hq, "a &lt;i&gt; run &amp; more")
-    await david.say(cast.david_and_kevin, "run in a ping")
-    await david.say(cast.watercooler, "run with others")
-    await kevin.put(f"/api/rooms/{cast.hq.id}/involvement", {"involvement": "invisible"})
+    await give_webhook(david, cast.bender, receiver.url)
+    receiver.reply = receiver.says("<p>I am <b>here</b></p><script>x</script>", "text/html; a=b")
+    tab = await david.room_tab(cast.watercooler)
 
-    answer = (await kevin.get("/api/searches?q=%20RUN!%20")).json
+    said = await david.say(cast.watercooler, f"Hey {mention(david.server, cast.bender)} ping")
+    await settle(david.server)
 
-    assert [(hit["plain_text"], hit["room_name"]) for hit in answer["messages"]] == [
-        ("Running to the café NOW", "Designers"),
-        ("a <i> run & more", "HQ"),
-        ("run in a ping", "David"),
-    ]
-    assert [hit["highlight_html"] for hit in answer["messages"]] == [
-        "<mark>Running</mark> to the café NOW",
-        "a &lt;i&gt; <mark>run</mark> &amp; more",
-        "<mark>run</mark> in a ping",
-    ]
-    assert answer["messages"][0]["path"] == first["path"]
-    assert (answer["query"], answer["recent_searches"]) == ("RUN", [])
-    assert len((await kevin.get("/api/searches?q=now+cafe")).json["messages"]) == 1
-    page = (await kevin.get("/searches?q=run")).boot
-    assert (page["page"], len(page["data"]["search"]["messages"])) == ("searches", 3)
-    found = (await jz.get("/api/searches?q=run")).json["messages"]
-    assert [hit["room_name"] for hit in found] == ["Designers", "HQ"]
-    only_kevin = {"name": "Designers", "user_ids": [kevin.id]}
-    await david.put(f"/api/rooms/closeds/{cast.designers.id}", only_kevin)
-    found = (await jz.get("/api/searches?q=run")).json["messages"]
-    assert [hit["room_name"] for hit in found] == ["HQ"]
-    for query in ("", "?q=", "?q=%20", "?q=_", "?q=%F0%9F%91%8D", "?q=%22-*", "?q=%00"):
-        assert (await kevin.get(f"/api/searches{query}")).json["messages"] == []
-    assert (await kevin.get("/api/searches")).json["query"] is None
+    (told,) = receiver.told
+    html = told["message"]["body"].pop("html")
+    assert html.startswith("<div>Hey <action-text-attachment")
+    assert html.endswith("</action-text-attachment> ping</div>")
+    assert told == {
+        "user": {"id": cast.david.id, "name": "David"},
+        "room": {"id": 3, "name": "Watercooler", "path": f"/rooms/3/{KEY}/messages"},
+        "message": {"id": said["id"], "body": {"plain": "Hey  ping"}, "path": said["path"]},
+    }
+    (headers,) = receiver.headers
+    assert headers["Content-Type"].startswith("application/json")
+    assert headers["User-Agent"] == f"Campfire/{program.VERSION}"
+    frames = await tab.drain()
+    assert [frame.count('action="append"') for frame in frames] == [1, 1]
+    last = (await david.get("/api/rooms/3/messages")).json["messages"][-1]
+    assert (last["creator"]["name"], last["plain_text"]) == ("Bender Bot", "I am here")
+    assert "script" not in last["body_html"]
 
 
-async def test_the_ten_searches_last_used_are_remembered(kevin: Person, jz: Person) -> None:
-    path = "/api/searches"
-    for n in range(11):
-        answer = await kevin.post(path, {"q": f" Word, {n}! "})
-        assert (answer.status, answer.json["query"]) == (201, f"Word {n}")
-        assert answer.json["redirect_to"] in (f"/searches?q=Word+{n}", f"/searches?q=Word%20{n}")
-    await kevin.post(path, {"q": "Word 1"})
-
-    recent = (await kevin.get(f"{path}?q=anything")).json["recent_searches"]
-
-    numbers = [1, 10, 9, 8, 7, 6, 5, 4, 3, 2]
-    assert [each["query"] for each in recent] == [f"Word {n}" for n in numbers]
-    for nothing in ("", " !? ", "_", None, 7):
-        assert (await kevin.post(path, {"q": nothing})).code == "validation_failed"
-    assert (await jz.get(path)).json["recent_searches"] == []
-    assert (await kevin.delete(f"{path}/clear")).status == 204
-    assert (await kevin.get(path)).json["recent_searches"] == []
-
-
-async def test_one_visible_message_is_found_among_many_hidden_ones_and_at_most_a_hundred(
-    jz: Person, david: Person, cast: Cast
+async def test_bots_are_called_in_pings_or_when_mentioned_and_never_about_themselves(
+    david: Person, kevin: Person, visitor: Person, receiver: Receiver, cast: Cast
 ) -> None:
-    mine = await jz.say(cast.designers, "needle")
-    fill = """
-        WITH RECURSIVE counter(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM counter WHERE n < 2500)
-        INSERT INTO messages (room_id, creator_id, client_message_id, body_html, body_text,
-          created_at, updated_at)
-        SELECT 3, 1, 'n' || n, 'needle', 'needle', 1e15 + n, 1e15 + n FROM counter
-    """
-    index = """
-        INSERT INTO message_search_index (rowid, body)
-        SELECT id, body_text FROM messages WHERE client_message_id GLOB 'n[0-9]*'
-    """
+    await give_webhook(david, cast.bender, receiver.url)
+    receiver.reply = receiver.says(mention(david.server, cast.bender) + "me again")
+    named = mention(david.server, cast.bender)
 
-    def work(tx: program.WriteTx, _: program.Timestamp) -> int:
-        return sum(tx.execute(sql).rowcount for sql in (fill, index))
+    async def calls() -> int:
+        await settle(david.server)
+        told, receiver.told = len(receiver.told), []
+        return told
 
-    await jz.server.parts.db.write(work)
+    ping = await kevin.say(cast.bender_and_kevin, "no name needed")
+    await settle(david.server)
+    assert receiver.told[0]["room"]["name"] is None
+    assert await calls() == 1  # its answer, in the ping and naming itself, called nobody
+    await david.say(cast.watercooler, "nobody is named")
+    await david.say(cast.designers, f"not a member {named}")
+    await bot_says(visitor, cast.watercooler, f"I name myself {named}")
+    await bot_says(visitor, cast.bender_and_kevin, "I speak in my ping")
+    assert await calls() == 0
+    await david.say(cast.watercooler, f"twice {named} {named}")
+    assert await calls() == 1
+    path = f"/api/rooms/{cast.bender_and_kevin.id}/messages/{ping['id']}"
+    await kevin.put(path, {"body": f"edited {named}"})
+    await kevin.post(f"/api/messages/{ping['id']}/boosts", {"content": "+1"})
+    again = {"body": "sent again", "client_message_id": ping["client_message_id"]}
+    await kevin.post(f"/api/rooms/{cast.bender_and_kevin.id}/messages", again)
+    assert await calls() == 0
+    await give_webhook(david, cast.bender, "")
+    await kevin.say(cast.bender_and_kevin, "nobody to call")
+    assert await calls() == 0
 
-    of_jz = (await jz.get("/api/searches?q=needle")).json["messages"]
-    of_david = (await david.get("/api/searches?q=needle")).json["messages"]
 
-    assert [hit["id"] for hit in of_jz] == [mine["id"]]
-    assert len(of_david) == 100
-    ids = [hit["id"] for hit in of_david]
-    assert (ids, ids[0] > mine["id"] + 2300) == (sorted(ids), True)
+async def test_two_bots_that_name_each_other_stop_after_one_answer_each(
+    david: Person, visitor: Person, receiver: Receiver, cast: Cast
+) -> None:
+    given = {"name": "Zed", "webhook_url": receiver.url}
+    made = (await david.post("/api/account/bots", given)).json
+    zed = await david.server.parts.users.by_id(made["bot"]["id"])
+    await give_webhook(david, cast.bender, receiver.url)
+    both = mention(david.server, cast.bender, zed)
+    receiver.reply = receiver.says(both)
+
+    await david.say(cast.pets, f"Go! {both}")
+    await settle(david.server)
+    assert sorted(each["room"]["path"] for each in receiver.told) == sorted(
+        url_of(cast.pets, key=key) for key in (KEY, made["bot"]["bot_key"])
+    )
+    assert len(await texts(david, cast.pets)) == 3
+    receiver.told.clear()
+    await bot_says(visitor, cast.pets, both)  # a bot may call another one, once
+
+    await settle(david.server)
+    assert len(receiver.told) == 1
 
 
-WORDS = "running Runs cafés CAFE not near and fire fires 日本".split()
-OPERATORS = """NOT AND OR NEAR( " * ^ : body: ( ) - + { \\ ' ; -- ... # @x <b>""".split()
+@pytest.mark.parametrize("answer", cases("answers of a webhook and what the bot says"), ids=briefly)
+async def test_of_a_webhooks_answers_only_words_become_a_message_and_none_a_fault(
+    david: Person, kevin: Person, receiver: Receiver, cast: Cast, log_lines: LogLines,
+    answer: tuple[str | bytes, str, int, str | None],
+) -> None:  # fmt: skip
+    body, kind, status, said = answer
+    await give_webhook(david, cast.bender, receiver.url)
+    receiver.reply = receiver.says(body, kind, status)
+
+    await kevin.say(cast.bender_and_kevin, "ping")
+    await settle(david.server)
+
+    assert len(receiver.told) == 1
+    heard = [said] if said is not None else []
+    assert await texts(kevin, cast.bender_and_kevin) == ["ping", *heard]
+    assert [line for line in log_lines() if "job_failed" in line] == []
 
 
-@settings(max_examples=60)
-@for_any(
-    st.lists(st.tuples(st.booleans(), st.lists(st.sampled_from(WORDS), max_size=4)), max_size=6),
-    st.one_of(
-        st.lists(st.sampled_from(WORDS + OPERATORS), max_size=4).map(" ".join),
-        st.text(max_size=12),
-    ),
+async def test_a_hostile_webhook_is_cut_off_and_says_nothing(
+    david: Person, kevin: Person, receiver: Receiver, cast: Cast, log_lines: LogLines
+) -> None:
+    elsewhere = Receiver()
+    hostile = Hostile(await elsewhere.listen())
+    await give_webhook(david, cast.bender, receiver.url)
+    for reply in (hostile.redirect, hostile.endless, hostile.bomb, hostile.broken):
+        receiver.reply = reply
+        await kevin.say(cast.bender_and_kevin, "ping")
+        await settle(david.server)
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        for url in (f"http://127.0.0.1:{closed.getsockname()[1]}/", "http://[::1", "http://a b/"):
+            await give_webhook(david, cast.bender, url.replace(" ", "%20"))
+            await kevin.say(cast.bender_and_kevin, "ping")
+            await settle(david.server)
+
+    assert await texts(kevin, cast.bender_and_kevin) == ["ping"] * 7
+    assert (len(receiver.told), elsewhere.told) == (4, [])
+    assert hostile.written < 64
+    assert [line for line in log_lines() if "job_failed" in line] == []
+    await elsewhere.close()
+
+
+@pytest.mark.parametrize(
+    ("end", "where"),
+    [("bot", "ping"), ("bot", "room"), ("membership", "room"), ("room", "ping"), ("room", "room")],
 )
-def test_a_search_finds_exactly_what_holds_all_its_words_and_never_fails(
-    place: Place, cast: Cast, said: list[tuple[bool, list[str]]], query: str
+async def test_a_bot_deleted_meanwhile_is_no_longer_heard(
+    david: Person, kevin: Person, receiver: Receiver, cast: Cast, end: str, where: str
 ) -> None:
-    for table in ("message_search_index", "mentions", "messages"):
-        place.run(f"DELETE FROM {table}")  # noqa: S608 - three names
-    mine, others = place.room(cast.kevin), place.room(cast.jz)
-    stems = {"running": "run", "runs": "run", "cafés": "cafe", "fires": "fire"}
-    expected = []
-    for is_mine, words in said:
-        author, room = (cast.kevin, mine) if is_mine else (cast.jz, others)
-        posted = place.post(author, room, "ok " + " ".join(words)).message
-        held = {stems.get(word.lower(), word.lower()) for word in ["ok", *words]}
-        asked = [word.lower() for word in program.cleaned_query(query).split()]
-        if is_mine and all(stems.get(word, word) in held for word in asked):
-            expected.append(posted.id)
+    await give_webhook(david, cast.bender, receiver.url)
+    person, room = (kevin, cast.bender_and_kevin) if where == "ping" else (david, cast.watercooler)
+    receiver.reply, before = receiver.says("I live"), await texts(person, room)
+    receiver.may_answer.clear()
+    await person.say(room, f"ping {mention(david.server, cast.bender)}")
+    await receiver.came.wait()
 
-    hits, _ = place.do(place.parts.search.search_messages(cast.kevin.id, query))
+    if end == "bot":
+        await david.delete(f"/api/account/bots/{cast.bender.id}")
+    elif end == "membership":
+        given = {"name": room.name, "user_ids": [cast.jason.id]}
+        await david.put(f"/api/rooms/closeds/{room.id}", given)
+    else:
+        await person.delete(f"/api/rooms/{room.id}")
+    receiver.may_answer.set()
+    await settle(david.server)
 
-    words_only = all(word in WORDS for word in query.split()) and query.strip()
-    assert {hit.message.room_id for hit in hits} <= {mine}
-    assert [hit.message.id for hit in hits] == sorted(hit.message.id for hit in hits)
-    if words_only:
-        assert [hit.message.id for hit in hits] == expected
+    if end != "room":
+        assert len(await texts(person, room)) == len(before) + 1
+    sql = "SELECT count(*) FROM messages WHERE body_text = 'I live'"
+    assert await david.server.parts.db.read(lambda tx: program.one(tx, sql)[0]) == 0
+
+
+def test_a_bot_that_hangs_at_any_stage_is_given_seven_seconds_in_all(
+    template: Template, tmp_path: Path
+) -> None:
+    async def story() -> list[str]:
+        server = await start_server(copy_database(template[0], tmp_path))
+        try:
+            return await hang_at_three_stages(server, template[1])
+        finally:
+            await server.close()
+
+    with asyncio.Runner(loop_factory=TurnableLoop) as runner:
+        assert runner.run(story())[1:] == [TIMED_OUT] * 3

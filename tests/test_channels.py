@@ -2,9 +2,6 @@
 
 import asyncio
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
-from html import escape
 from itertools import pairwise
 from typing import Any
 
@@ -13,30 +10,8 @@ import pytest
 import campfire as program
 from campfire import Room
 from tests.cast import Cast, Person, Server, Tab
-
-SCROLL = 'maintain_scroll="true" '
-
-
-def turbo(action: str, target: str, markup: str | None = None, extra: str = "") -> str:
-    inside = "" if markup is None else f"<template>{markup}</template>"
-    return f'<turbo-stream {extra}action="{action}" target="{target}">{inside}</turbo-stream>'
-
-
-def messages_of(server: Server, room: Room) -> dict[str, str]:
-    """What subscribes to the messages of a room."""
-    signed = server.parts.signer.stream(f"room_{room.id}:messages")
-    return {"channel": "RoomMessagesChannel", "signed_stream_name": signed}
-
-
-async def stored(server: Server, shape: Mapping[str, Any]) -> program.PersistedMessage:
-    """The message of this JSON as it is now."""
-    message_id = program.MessageId(shape["id"])
-    return await server.parts.db.read(program.message_by_id, shape["room_id"], message_id)
-
-
-async def element(server: Server, shape: Mapping[str, Any], room_name: str = "Watercooler") -> str:
-    return server.parts.shapes.message_element(await stored(server, shape), room_name)
-
+from tests.listeners import SCROLL, Audience, element, listed, messages_of, stored_message, turbo
+from tests.readers import caught_up
 
 # --- Who may listen ------------------------------------------------------------------------------
 
@@ -123,49 +98,6 @@ async def test_an_unread_stream_is_ones_own(
     assert await tabs[1].drain() == []
 
 
-# --- Who hears of what ---------------------------------------------------------------------------
-
-
-@dataclass
-class Audience:
-    """Everybody, each with one tab that listens to all they may listen to."""
-
-    server: Server
-    people: dict[str, Person]
-    tabs: dict[str, Tab]
-
-    async def heard(self) -> dict[str, list[Any]]:
-        """What reached whom since the last time."""
-        return {name: await tab.drain() for name, tab in self.tabs.items()}
-
-    async def heard_by(self, *names: str) -> list[Any]:
-        """What exactly these people have heard, all the same and in the same order."""
-        heard = await self.heard()
-        assert {name for name, frames in heard.items() if frames} == set(names)
-        first = heard[names[0]]
-        assert all(heard[name] == first for name in names)
-        return first
-
-    def renderings(self) -> int:
-        return self.server.parts.shapes.renderings
-
-
-@pytest.fixture
-async def audience(
-    server: Server, david: Person, jason: Person, jz: Person, kevin: Person, cast: Cast
-) -> Audience:
-    """The cast, listening. David and Jason are in the Watercooler."""
-    people, tabs = {"david": david, "jason": jason, "jz": jz, "kevin": kevin}, {}
-    for name, person in people.items():
-        tab = tabs[name] = await person.sidebar_tab()
-        for channel in ("UnreadRoomsChannel", "ReadRoomsChannel"):
-            await tab.subscribe(channel=channel)
-        for room in (cast.watercooler, cast.designers):
-            await tab.ask(**messages_of(server, room))
-            await tab.ask(channel="TypingNotificationsChannel", room_id=room.id)
-    return Audience(server, people, tabs)
-
-
 async def test_b1_b2_a_message_is_appended_for_its_room_and_then_unread_for_each_member(
     audience: Audience, watercooler: Room, cast: Cast
 ) -> None:
@@ -216,9 +148,9 @@ async def test_b3_to_b6_edits_boosts_and_removals_reach_the_room(
     before = audience.renderings()
 
     await david.put(path, {"body": "edited"})
-    edited = await stored(audience.server, shape)
+    edited = await stored_message(audience.server, shape)
     boost = (await david.post(f"/api/messages/{shape['id']}/boosts", {"content": "👍"})).json
-    boosted = (await stored(audience.server, shape)).boosts[0]
+    boosted = (await stored_message(audience.server, shape)).boosts[0]
     await david.delete(f"/api/messages/{shape['id']}/boosts/{boost['boost']['id']}")
     await david.delete(path)
 
@@ -230,17 +162,6 @@ async def test_b3_to_b6_edits_boosts_and_removals_reach_the_room(
         turbo("remove", f"boost_{boosted.id}"),
         turbo("remove", "message_a1"),
     ]
-
-
-def listed(room: Mapping[str, Any]) -> str:
-    """A shared room as sidebars list it, in the specification's words."""
-    name = escape(room["name"])
-    return (
-        f'<a id="list_room_{room["id"]}" href="/rooms/{room["id"]}"'
-        ' class="align-center gap room btn txt-nowrap"'
-        f' data-room-id="{room["id"]}" data-room-type="{room["type"]}"'
-        f' data-sorted-list-name="{name}"><span class="overflow-ellipsis">{name}</span></a>'
-    )
 
 
 async def test_b7_b8_b12_open_rooms_appear_change_and_go_for_everybody(audience: Audience) -> None:
@@ -498,3 +419,76 @@ async def test_a_message_is_unread_for_visible_members_elsewhere_until_they_come
     await tab.perform(presence, "present")
     await tab.drain()
     assert await marked() == {cast.jason.id}
+
+
+async def test_a_catch_up_brings_the_missed_then_the_changed_then_the_removed_and_says_so(
+    server: Server, kevin: Person, david: Person, designers: Room
+) -> None:
+    bystander = await david.room_tab(designers)
+    path = f"/api/rooms/{designers.id}/messages"
+    old = [await kevin.say(designers, f"old {n}", f"o{n}") for n in range(4)]
+    since = old[-1]["timestamp"]
+    missed = [await kevin.say(designers, f"new {n}", f"n{n}") for n in range(85)]
+    await kevin.put(f"{path}/{old[1]['id']}", {"body": "edited"})
+    await kevin.post(f"/api/messages/{old[0]['id']}/boosts", {"content": "+1"})
+    for gone in (old[2], missed.pop(50)):
+        await kevin.delete(f"{path}/{gone['id']}")
+    await bystander.drain()
+
+    *frames, done = await caught_up(kevin, designers, old[-1]["id"], since)
+
+    elements = [await element(server, each, "Designers") for each in missed]
+    target = f"messages_room_{designers.id}"
+    changed = [await element(server, old[n], "Designers") for n in (3, 1, 0)]
+    assert frames == [
+        *(turbo("append", target, "".join(elements[n : n + 40])) for n in (0, 40, 80)),
+        *(
+            turbo("replace", f"message_o{n}", each)
+            for n, each in zip((3, 1, 0), changed, strict=True)
+        ),
+        turbo("remove", "message_o2"),
+    ]
+    moment = done.pop("server_time_ms")
+    newest = missed[-1]["id"]
+    assert done == {"action": "caught_up", "last_seen_message_id": newest, "reset": False}
+    assert since <= moment
+    assert await bystander.drain() == []
+    unusable: list[object] = [-1, "1", 1.5, [], True, 10**18]
+    for last_seen in unusable:
+        assert await caught_up(kevin, designers, last_seen, 0) == []
+    for since in (None, "0", -1, 0.5, False, 10**15):
+        assert await caught_up(kevin, designers, 1, since) == []
+
+
+async def test_too_much_or_too_old_is_a_refresh(kevin: Person, designers: Room) -> None:
+    refresh = '<turbo-stream action="refresh"></turbo-stream>'
+    first = await kevin.say(designers, "first")
+    now, week_ms = first["timestamp"], 7 * 24 * 3600 * 1000
+
+    frames = await caught_up(kevin, designers, None, now - week_ms - 60_000)
+    assert frames[0] == refresh
+    assert frames[1]["reset"] is True
+    assert len(await caught_up(kevin, designers, None, now - week_ms + 60_000)) == 2
+
+    insert = """
+        INSERT INTO messages
+          (room_id, creator_id, client_message_id, body_html, body_text, created_at, updated_at)
+        VALUES (:room, :by, 'long-' || :at, :text, :text, :at, :at)
+    """
+    many = [{"room": designers.id, "by": kevin.id, "text": "word " * 3_000, "at": now * 1000 + n}
+            for n in range(1_000, 1_300)]  # fmt: skip
+    await kevin.server.parts.db.write(lambda tx, _: tx.executemany(insert, many).rowcount)
+    *frames, done = await caught_up(kevin, designers, first["id"], now + 1)
+    assert (len(frames), done["reset"]) == (8, False)
+    frames = await caught_up(kevin, designers, first["id"] - 1, now + 1)
+    assert (frames[0], frames[1]["reset"], len(frames)) == (refresh, True, 2)
+
+    tab, stream = await kevin.room_tab(designers), messages_of(kevin.server, designers)
+    seen_now = {"last_seen_message_id": first["id"], "since": now + 1}
+    await tab.perform(json.dumps(stream), "catch_up", **seen_now)
+    path = f"/api/rooms/{designers.id}/messages/{first['id'] + 1}"
+    await kevin.put(path, {"body": "edited meanwhile"})
+    frames = await tab.drain()  # the edit comes behind what it changes, or is in it already
+    edits = [n for n, frame in enumerate(frames) if "edited meanwhile" in frame]
+    assert edits[-1] in (0, len(frames) - 1)
+    assert isinstance(frames[8], dict)

@@ -1,187 +1,39 @@
-"""What operators rely on: numbers, certificates, limits, pages, and a file that can be mended."""
+"""What operators rely on: commands, backups, repair, numbers, certificates and limits."""
 
 import asyncio
-import base64
 import json
-import random
+import os
 import re
-import shutil
 import signal
 import socket
 import sqlite3
-import ssl
+import stat
 import sys
-from collections.abc import Iterator
-from contextlib import closing, suppress
-from datetime import UTC, datetime, timedelta
+import time
+from contextlib import closing
 from pathlib import Path
-from xml.etree import ElementTree as ET
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
-from prometheus_client.parser import text_string_to_metric_families
 
 import campfire as program
-from tests.cast import SETTINGS, Cast, Person, Server, Start, copy_database
-from tests.test_cli import PROGRAM, UNUSABLE, command, done, refusal
-
-
-@pytest.fixture
-def database(template: tuple[Path, Cast], tmp_path: Path) -> Path:
-    """The cast's database; nobody serves it."""
-    return copy_database(template[0], tmp_path)
-
-
-@pytest.fixture
-def edit(database: Path) -> Iterator[sqlite3.Connection]:
-    """The cast's database, as somebody who should not would open it."""
-    with closing(sqlite3.connect(database, isolation_level=None)) as connection:
-        yield connection
-
-
-# --- Numbers -------------------------------------------------------------------------------------
-
-COUNTERS = "http_requests broadcasts ws_frames_sent ws_slow_closed messages_created webhooks pushes"
-GAUGES = "ws_connections ws_subscriptions db_writer_queue presence_entries build_info"
-HISTOGRAMS = "http_request_seconds broadcast_seconds db_write_seconds db_group_size"
-PROCESS = "process_resident_memory_bytes process_cpu_seconds"
-Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
-
-
-async def numbers(person: Person) -> Samples:
-    """All samples, read by Prometheus' own parser."""
-    answer = await person.get("/metrics")
-    assert answer.status == 200, answer.text
-    return {
-        (sample.name, frozenset(sample.labels.items())): sample.value
-        for family in text_string_to_metric_families(answer.text)
-        for sample in family.samples
-    }
-
-
-def number(samples: Samples, name: str, **labels: str) -> float:
-    return samples.get((f"campfire_{name}", frozenset(labels.items())), 0)
-
-
-async def test_metrics_are_in_the_text_format_under_their_names(visitor: Person) -> None:
-    answer = await visitor.get("/metrics")
-
-    families = {each.name: each.type for each in text_string_to_metric_families(answer.text)}
-    assert answer.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
-    kinds = {"counter": COUNTERS, "gauge": GAUGES, "histogram": HISTOGRAMS}
-    wanted = {f"campfire_{name}": kind for kind, names in kinds.items() for name in names.split()}
-    wanted |= {"campfire_process_resident_memory_bytes": "gauge"}
-    assert families == wanted | {"campfire_process_cpu_seconds": "counter"}
-
-
-async def test_metrics_count_what_happens_by_pattern_and_never_by_path(
-    kevin: Person, designers: program.Room
-) -> None:
-    tab = await kevin.room_tab(designers)
-    await tab.subscribe(channel="PresenceChannel", room_id=designers.id)
-    before = await numbers(kevin)
-    for _ in range(2):
-        await kevin.say(designers, "counted once", "once")
-    await kevin.get(f"/rooms/{designers.id}")
-    await kevin.get("/no/such/page")
-    await kevin.request("PROPFIND", "/files")
-    after = await numbers(kevin)
-
-    def grown(name: str, **labels: str) -> float:
-        return number(after, name, **labels) - number(before, name, **labels)
-
-    assert grown("messages_created_total") == grown("broadcast_seconds_count") == 1
-    route = "/api/rooms/{room_id}/messages"
-    assert grown("http_requests_total", method="POST", route=route, status="201") == 1
-    assert grown("http_requests_total", method="POST", route=route, status="200") == 1
-    assert grown("http_request_seconds_count", route="/rooms/{room_id}") == 1
-    assert grown("http_requests_total", method="GET", route="unmatched", status="404") == 1
-    assert grown("http_requests_total", method="other", route="unmatched", status="404") == 1
-    assert grown("broadcasts_total", kind="room_messages") == 1
-    assert grown("broadcasts_total", kind="user_unreads") == 4
-    assert grown("ws_frames_sent_total") >= 1
-    assert grown("db_group_size_count") >= 2
-    assert grown("db_write_seconds_bucket", le="+Inf") >= 2
-    assert number(after, "ws_connections") == number(after, "presence_entries") == 1
-    assert number(after, "ws_subscriptions", channel="RoomMessagesChannel") == 1
-    assert number(after, "process_resident_memory_bytes") > 10_000_000
-    assert number(after, "build_info", version=program.VERSION, revision="") == 1
-    text = (await kevin.get("/metrics")).text
-    assert f"/rooms/{designers.id}" not in text
-    assert "/no/such" not in text
-
-
-async def test_histograms_add_up_from_bucket_to_bucket(visitor: Person) -> None:
-    await visitor.get("/up")
-
-    samples = await numbers(visitor)
-
-    buckets = [
-        (float(dict(labels)["le"]), value)
-        for (name, labels), value in samples.items()
-        if name == "campfire_http_request_seconds_bucket" and ("route", "/up") in labels
-    ]
-    counts = [value for _, value in sorted(buckets)]
-    assert counts == sorted(counts)
-    assert counts[-1] == number(samples, "http_request_seconds_count", route="/up") == 1
-
-
-async def test_without_a_token_metrics_answer_this_machine_directly_and_nobody_else(
-    visitor: Person, server: Server
-) -> None:
-    assert (await visitor.get("/metrics")).status == 200
-    assert (await visitor.get("/metrics", {"X-Forwarded-For": "127.0.0.1"})).status == 404
-    for peer, may in (("127.0.0.1", True), ("::1", True), ("10.0.0.5", False), ("", False)):
-        assert program.may_read_metrics(server.parts.config, peer, {}) is may
-
-
-async def test_with_a_token_metrics_answer_whoever_holds_it(start: Start) -> None:
-    visitor = await (await start(METRICS_TOKEN="hush")).visitor()
-
-    assert (await visitor.get("/metrics")).status == 404
-    assert (await visitor.get("/metrics", {"Authorization": "Bearer hus"})).status == 404
-    proxied = {"Authorization": "Bearer hush", "X-Forwarded-For": "203.0.113.9"}
-    assert (await visitor.get("/metrics", proxied)).status == 200
-
-
-# --- Certificates and time limits ----------------------------------------------------------------
-
-
-def certify(folder: Path, name: str) -> bytes:
-    """A fresh certificate in `cert.pem` with its key in `key.pem`; its encoding."""
-    key, subject = (
-        ec.generate_private_key(ec.SECP256R1()),
-        x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]),
-    )
-    now = datetime.now(UTC)
-    made = (
-        x509.CertificateBuilder(subject, subject, key.public_key(), x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .sign(key, hashes.SHA256())
-    )
-    (folder / "cert.pem").write_bytes(made.public_bytes(serialization.Encoding.PEM))
-    (folder / "key.pem").write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-    )
-    return made.public_bytes(serialization.Encoding.DER)
-
-
-def shown_certificate(port: int, name: str | None) -> bytes:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    with (
-        socket.create_connection(("127.0.0.1", port), timeout=10) as plain,
-        context.wrap_socket(plain, server_hostname=name) as wrapped,
-    ):
-        return wrapped.getpeercert(binary_form=True) or b""
+from tests.cast import SESAME, SETTINGS, Cast, Server, Start, start_server
+from tests.operators import (
+    DAMAGES,
+    PROGRAM,
+    UNUSABLE,
+    USAGE,
+    at_a_terminal,
+    certify,
+    command,
+    done,
+    heard_until_the_end,
+    read_to_end,
+    refusal,
+    shown_certificate,
+    words_in,
+    writing,
+)
+from tests.tables import cases
 
 
 async def test_a_renewed_certificate_takes_over_at_sighup_and_a_broken_one_does_not(
@@ -225,16 +77,6 @@ def test_a_server_with_unusable_certificate_files_says_so(database: Path, tmp_pa
     assert "TLS_KEY_FILE" in refusal(command(database, "serve", **SETTINGS, **files), 2)
 
 
-async def heard(port: int, sends: bytes, until: bytes = b"") -> bytes:
-    """What a client hears that sends this much and no more, until the server hangs up."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    writer.write(sends)
-    async with asyncio.timeout(20):
-        everything = await (reader.readuntil(until) if until else reader.read())
-    writer.close()
-    return everything
-
-
 async def test_a_request_that_never_ends_and_an_answer_nobody_reads_are_cut_off(
     start: Start, cast: Cast
 ) -> None:
@@ -242,14 +84,16 @@ async def test_a_request_that_never_ends_and_an_answer_nobody_reads_are_cut_off(
     server = await start(**limits)
     port, url = int(server.address.rpartition(":")[2]), server.parts.bundle.url("app.js")
     wanted = f"GET {url} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
-    whole = len(await heard(port, wanted.replace(b"Host: x", b"Host: x\r\nConnection: close")))
+    whole = len(
+        await heard_until_the_end(port, wanted.replace(b"Host: x", b"Host: x\r\nConnection: close"))
+    )
     deaf = socket.create_connection(("127.0.0.1", port), timeout=20)
     deaf.sendall(wanted * 200)
 
-    slow_head = await heard(port, b"GET /session/new HTTP/1.1\r\nHost: x\r\n")
+    slow_head = await heard_until_the_end(port, b"GET /session/new HTTP/1.1\r\nHost: x\r\n")
     path = f"/rooms/{cast.watercooler.id}/{cast.bender.id}-ABCDEFGHIJKL/messages"
     half = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 99\r\n\r\nhalf a wo"
-    slow_body = await heard(port, half.encode(), until=b"\r\n\r\n")
+    slow_body = await heard_until_the_end(port, half.encode(), until=b"\r\n\r\n")
     with deaf:
         late = await asyncio.to_thread(read_to_end, deaf)
 
@@ -258,243 +102,378 @@ async def test_a_request_that_never_ends_and_an_answer_nobody_reads_are_cut_off(
     assert late < 200 * whole
 
 
-def read_to_end(connection: socket.socket) -> int:
-    """The number of bytes that still come."""
-    total = 0
-    with suppress(ConnectionResetError):
-        while more := connection.recv(1_000_000):
-            total += len(more)
-    return total
+# --- Words ---------------------------------------------------------------------------------------
 
 
-# --- Pages and pictures --------------------------------------------------------------------------
+def test_no_command_shows_the_help_and_is_wrong_usage(tmp_path: Path) -> None:
+    result = command(tmp_path / "none.db")
 
-MOZILLA = "Mozilla/5.0 (X11; Linux x86_64) "
-TOO_OLD = (
-    "AppleWebKit/537.36 Chrome/119.0.0.0 Safari/537.36", "CriOS/119.0 Mobile Safari/604.1",
-    "Gecko/20100101 Firefox/120.0", "FxiOS/120.0 Mobile Safari/605.1.15",
-    "AppleWebKit/605.1.15 Version/17.1 Safari/605.1.15", "Version/9.0.3 Safari/601",
-    "Chrome/119.0 Safari/537.36 OPR/103.0.0.0", "Opera/9.80 Presto/2.12", "Trident/7.0; rv:11.0",
-    "MSIE 10.0; Windows NT 6.2",
-)  # fmt: skip
-GOOD_ENOUGH = (
-    "AppleWebKit/537.36 Chrome/120.0.0.0 Safari/537.36", "CriOS/131.0 Mobile Safari/604.1",
-    "Gecko/20100101 Firefox/121.0", "AppleWebKit/605.1.15 Version/17.2 Safari/605.1.15",
-    "Version/18.0 Safari/605", "Chrome/118.0 Safari/537.36 OPR/104.0.0.0", "", "curl/8.5",
-    "Chrome/90.0.0.0 Safari/537.36 Edg/90.0", "Chrome/41.0 (compatible; Googlebot/2.1)",
-    "facebookexternalhit/1.1 Chrome/1.0", "Firefox/",
-)  # fmt: skip
+    assert result.returncode == USAGE
+    for name in ("serve", "create-admin", "reset-password", "bot", "backup", "check", "vapid"):
+        assert name in result.stdout
+    assert command(tmp_path / "none.db", "bot").returncode == USAGE
+    assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("agent", TOO_OLD)
-async def test_a_browser_that_is_too_old_is_asked_to_upgrade(server: Server, agent: str) -> None:
-    visitor = await server.visitor({"User-Agent": MOZILLA + agent})
+@pytest.mark.parametrize("words", cases("wrong usage of the command line"))
+def test_wrong_usage_exits_2_and_makes_no_database(tmp_path: Path, words: str) -> None:
+    result = command(tmp_path / "none.db", *words.split())
 
-    page = await visitor.get("/session/new")
-
-    assert page.status == 200
-    assert page.headers["Content-Type"] == "text/html; charset=utf-8"
-    assert "script-src 'self'" in page.headers["Content-Security-Policy"]
-    assert "<h1>Upgrade to a supported web browser</h1>" in page.text
-    assert "<script" not in page.text
-    listed = re.findall(r"<strong>(\w+)</strong> <span>([\d.]+)\+</span>", page.text)
-    assert listed == [
-        ("Safari", "17.2"), ("Chrome", "120"), ("Firefox", "121"), ("Opera", "104"),
-    ]  # fmt: skip
-    assert (await visitor.get("/api/boot?path=/session/new")).json["page"] == "sign_in"
+    assert result.returncode == USAGE, result
+    assert result.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("agent", GOOD_ENOUGH)
-async def test_every_other_browser_gets_the_client(server: Server, agent: str) -> None:
-    visitor = await server.visitor({"User-Agent": MOZILLA + agent if agent else ""})
-
-    assert (await visitor.get("/session/new")).boot["page"] == "sign_in"
+@pytest.mark.parametrize("words", ["", "serve", "bot", "bot create", "check", "import"])
+def test_help_is_at_every_level(tmp_path: Path, words: str) -> None:
+    assert done(command(tmp_path / "none.db", *words.split(), "--help")).startswith("usage: ")
 
 
-async def test_redirects_come_before_the_upgrade_page(server: Server) -> None:
-    visitor = await server.visitor({"User-Agent": MOZILLA + TOO_OLD[0]})
+def test_the_version_names_the_release_and_the_revision(tmp_path: Path) -> None:
+    given = {"APP_VERSION": "1.2.3", "GIT_REVISION": "abc"}
 
-    assert (await visitor.get("/rooms/1")).location == "/session/new"
-
-
-async def test_the_manifest_has_the_name_of_the_account(david: Person) -> None:
-    await david.put("/api/account", {"name": "Northwind Studio"})
-
-    answer = await david.get("/webmanifest.json")
-
-    assert answer.headers["Content-Type"].startswith("application/manifest+json")
-    manifest = json.loads(answer.body)
-    assert (manifest["name"], manifest["short_name"]) == ("Northwind Studio", "Northwind St")
-    assert [(icon["sizes"], icon["purpose"]) for icon in manifest["icons"]] == [
-        ("192x192", "any"), ("512x512", "any"), ("512x512", "maskable"),
-    ]  # fmt: skip
-    assert [each["url"] for each in manifest["shortcuts"]] == [
-        "/rooms/opens/new", "/users/me/profile",
-    ]  # fmt: skip
-    assert manifest["categories"] == ["social", "business", "productivity"]
-    for name in ("start_url", "scope", "id"):
-        assert manifest[name] == "/"
-    assert (manifest["display"], manifest["theme_color"]) == ("standalone", "#ffffff")
-    assert (await david.get("/webmanifest")).body == answer.body
+    assert done(command(tmp_path / "none.db", "--version", **given)) == "campfire 1.2.3 (abc)"
+    assert f"campfire {program.VERSION} (" in done(command(tmp_path / "none.db", "--version"))
 
 
-def qr_path(text: bytes) -> str:
-    return f"/qr_code/{base64.urlsafe_b64encode(text).decode()}"
+@pytest.mark.parametrize("words", cases("commands that need a database"))
+def test_a_command_that_needs_a_database_makes_none(tmp_path: Path, words: str) -> None:
+    said = refusal(command(tmp_path / "none.db", *words.split()), UNUSABLE)
+
+    assert said == f"there is no database at {tmp_path / 'none.db'}"
+    assert list(tmp_path.iterdir()) == []
 
 
-async def test_a_qr_code_is_a_black_on_white_drawing_kept_for_a_year(visitor: Person) -> None:
-    address = "https://chat.example.com/join/AbCd-EfGh-IjKl?x=é".encode()
-
-    answer = await visitor.get(qr_path(address))
-
-    assert answer.headers["Content-Type"].startswith("image/svg+xml")
-    assert answer.headers["Cache-Control"] == "public, max-age=31536000"
-    drawing = ET.fromstring(answer.text)  # noqa: S314 - it is our own
-    assert drawing.tag == "{http://www.w3.org/2000/svg}svg"
-    assert drawing.get("viewBox")
-    assert {"#fff", "#000"} <= set(re.findall(r"#[0f]{3}", answer.text))
-    assert (await visitor.get(qr_path(address).rstrip("="))).body == answer.body
-    assert (await visitor.get(qr_path(b"other"))).body != answer.body
-    assert (await visitor.get(qr_path(b"x" * 1_000))).status == 200
+# --- People and keys -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "path",
-    [qr_path(b"x" * 1_001), qr_path(b"\xff\xfe"), "/qr_code/a", "/qr_code/a*b", "/qr_code/%C3%A9"],
-)
-async def test_what_is_no_text_makes_no_qr_code(visitor: Person, path: str) -> None:
-    assert (await visitor.get(path)).status == 400
+def test_the_first_administrator_is_the_first_run_and_later_ones_are_promoted(
+    tmp_path: Path,
+) -> None:
+    database = tmp_path / "campfire.db"
+    words = "create-admin --email ann@example.com --name".split()
+
+    first = done(command(database, *words, "Ann", "--password-stdin", typed="from stdin\n"))
+    again = done(command(database, *words, "Other", CAMPFIRE_ADMIN_PASSWORD="from outside"))
+
+    assert first == again == "Ann is an administrator and can sign in as ann@example.com."
+    with closing(sqlite3.connect(database)) as stored:
+        assert stored.execute("SELECT name, role, status FROM users").fetchall() == [("Ann", 1, 0)]
+        assert stored.execute("SELECT name FROM rooms").fetchall() == [("All Talk",)]
+        (digest,) = stored.execute("SELECT password_digest FROM users").fetchone()
+    assert program.password_matches("from outside", digest)
 
 
-# --- Salvage -------------------------------------------------------------------------------------
+def test_an_administrator_needs_a_valid_address_and_a_password(tmp_path: Path) -> None:
+    words = "create-admin --name Ann --email".split()
+
+    bad = refusal(command(tmp_path / "a.db", *words, "nowhere", "--password", "x"))
+    blank = refusal(command(tmp_path / "a.db", *words, "a@b", "--password-stdin", typed="\n"))
+    silent = refusal(command(tmp_path / "a.db", *words, "a@b"))
+
+    assert (bad, blank) == ("email_address is invalid", "password can't be blank")
+    assert silent == "no password was given: --password-stdin reads one"
 
 
-def page_with(database: Path, words: str) -> int:
-    """The number of the first page, from 0, on which these words stand."""
-    with closing(sqlite3.connect(database)) as connection:
-        (size,) = connection.execute("PRAGMA page_size").fetchone()
-    return database.read_bytes().index(words.encode()) // int(size)
+def test_at_a_terminal_a_password_is_asked_for_twice_and_never_shown(tmp_path: Path) -> None:
+    database, words = tmp_path / "campfire.db", "create-admin --name Ann --email ann@example.com"
+
+    differently = at_a_terminal(database, words, {"Password: ": SESAME, "Again: ": "other"})
+    alike = at_a_terminal(database, words, {"Password: ": SESAME, "Again: ": SESAME})
+    reset = "reset-password --email ann@example.com"
+    again = at_a_terminal(database, reset, {"Password: ": "a new one", "Again: ": "a new one"})
+
+    refused = "Password: Again: campfire: password is not the same twice"
+    assert differently == (1, refused, [False, False])
+    said = "Password: Again: Ann is an administrator and can sign in as ann@example.com."
+    assert alike == (0, said, [False, False])  # nothing was echoed
+    assert again == (0, "Password: Again: Ann can sign in with the new password.", [False, False])
 
 
-def wipe(database: Path, page: int) -> None:
-    with database.open("r+b") as opened:
-        opened.seek(page * 4096)
-        opened.write(b"\x00" * 4096)
+async def test_a_reset_password_signs_in_and_ends_the_sessions_of_the_old_one(
+    server: Server, cast: Cast
+) -> None:
+    kevin, david = await server.sign_in(cast.kevin), await server.sign_in(cast.david)
+    words = ("reset-password", "--email", "kevin@example.com", "--password", "a new one")
+
+    said = done(await asyncio.to_thread(command, server.parts.config.database, *words))
+
+    assert said == "Kevin can sign in with the new password."
+    assert (await kevin.get("/api/session")).status == 401
+    assert (await david.get("/api/session")).status == 200
+    given = {"email_address": "kevin@example.com"}
+    assert (await kevin.post("/api/session", {**given, "password": SESAME})).status == 401
+    assert (await kevin.post("/api/session", {**given, "password": "a new one"})).status == 201
 
 
-def fill(edit: sqlite3.Connection, cast: Cast, count: int) -> None:
-    """So many more messages in the Watercooler, and nothing waiting in a log."""
-    edit.execute("BEGIN")
-    edit.executemany(
-        "INSERT INTO messages (room_id, creator_id, client_message_id, body_html, body_text,"
-        " created_at, updated_at) VALUES (?, ?, ?, ?, ?, 1, 1)",
-        [
-            (cast.watercooler.id, cast.david.id, f"n{n}", f"Needle {n:06}", f"needle {n:06}")
-            for n in range(count)
-        ],
+def test_the_password_of_nobody_cannot_be_reset(database: Path) -> None:
+    words = "reset-password --password x --email".split()
+
+    assert refusal(command(database, *words, "ghost@example.com")) == "User not found"
+
+
+def test_secrets_are_those_in_use(database: Path) -> None:
+    lines = dict(line.split("=", 1) for line in done(command(database, "secrets")).splitlines())
+
+    assert re.fullmatch("[0-9a-f]{128}", lines["SECRET_KEY_BASE"])
+    assert list(lines) == ["SECRET_KEY_BASE", "VAPID_PRIVATE_KEY", "VAPID_PUBLIC_KEY"]
+    assert done(command(database, "secrets")) == "\n".join(map("=".join, lines.items()))
+    assert "SECRET_KEY_BASE=mine" in done(command(database, "secrets", SECRET_KEY_BASE="mine"))
+
+
+def test_a_vapid_pair_is_fresh_and_used_once_it_is_stored(database: Path) -> None:
+    before = done(command(database, "secrets"))
+
+    loose = done(command(database, "vapid"))
+    stored = done(command(database, "vapid", "--store"))
+
+    private, public = (line.split("=")[1] for line in stored.splitlines())
+    assert stored.startswith("VAPID_PRIVATE_KEY=")
+    assert len(program.from_base64(private)) == 32
+    assert len(program.from_base64(public)) == 65
+    assert loose != stored
+    assert loose not in before
+    assert done(command(database, "secrets")).splitlines()[1:] == stored.splitlines()
+
+
+# --- Bots ----------------------------------------------------------------------------------------
+
+
+async def test_bots_are_made_listed_given_new_keys_and_deleted_while_a_server_runs(
+    server: Server, cast: Cast
+) -> None:
+    database = server.parts.config.database
+
+    def bot(*words: str) -> str:
+        return done(command(database, "bot", *words))
+
+    key = await asyncio.to_thread(bot, "create", "Hal 9000", "--webhook-url", "http://hal.example/")
+    assert await server.parts.bots.arrive("127.0.0.1", key) == (
+        False,
+        await server.parts.users.by_id(program.UserId(int(key.partition("-")[0]))),
     )
-    edit.execute("COMMIT")
-    edit.close()
+    listed = json.loads(await asyncio.to_thread(bot, "list", "--json"))
+    assert [each["name"] for each in listed] == ["Bender Bot", "Hal 9000"]
+    hal = {"id": int(key.partition("-")[0]), "name": "Hal 9000", "bot_key": key}
+    assert listed[1] == {
+        **hal,
+        "webhook_url": "http://hal.example/",
+        "rooms": [{"id": cast.hq.id, "name": "HQ"}, {"id": cast.pets.id, "name": "Pets"}],
+    }
+    assert (await asyncio.to_thread(bot, "list")).splitlines()[1].split("\t") == [
+        str(hal["id"]), "Hal 9000", key, "http://hal.example/", "HQ, Pets",
+    ]  # fmt: skip
+
+    renewed = await asyncio.to_thread(bot, "reset-token", "Hal 9000")
+    assert renewed != key
+    assert (await server.parts.bots.arrive("127.0.0.1", key))[1] is None
+    assert (await server.parts.bots.arrive("127.0.0.1", renewed))[1] is not None
+
+    said = await asyncio.to_thread(bot, "delete", str(hal["id"]))
+    assert said == "Hal 9000 is deactivated."
+    assert (await server.parts.bots.arrive("127.0.0.1", renewed))[1] is None
+    assert [each.user.name for each in await server.parts.bots.all()] == ["Bender Bot"]
 
 
-def test_repair_saves_what_can_be_read_of_damaged_pages_and_says_what_was_lost(
-    database: Path, edit: sqlite3.Connection, cast: Cast
-) -> None:
-    total = 1_000 + len(cast.ten_messages)
-    fill(edit, cast, 1_000)
-    wipe(database, page_with(database, "Needle 000500"))
+def test_a_bot_is_named_exactly_and_only_once(database: Path) -> None:
+    done(command(database, "bot", "create", "Twin"))
+    done(command(database, "bot", "create", "Twin"))
 
-    refusal(command(database, "check"), UNUSABLE)
-    result = command(database, "check", "--repair")
-
-    recovered = Path(f"{database}.recovered")
-    assert str(recovered) in refusal(result, UNUSABLE)
-    lost = re.search(
-        r"^lost: messages: (\d+) rows could not be read \(ids (\d+) to (\d+)\)$",
-        result.stdout, re.MULTILINE,
-    )  # fmt: skip
-    assert lost, result.stdout
-    missing = set(range(int(lost[2]), int(lost[3]) + 1))
-    assert int(lost[1]) == len(missing) < 100
-    with closing(sqlite3.connect(recovered)) as stored:
-        saved = {each for (each,) in stored.execute("SELECT id FROM messages")}
-        (newest,) = stored.execute(
-            "SELECT seq FROM sqlite_sequence WHERE name='messages'"
-        ).fetchone()
-    assert saved == set(range(1, total + 1)) - missing
-    assert newest == total
-    shutil.move(recovered, database)
-    assert "is healthy" in done(command(database, "check"))
+    assert "more than one bot is called Twin" in refusal(command(database, "bot", "delete", "Twin"))
+    assert refusal(command(database, "bot", "delete", "twin")) == "There is no such bot."
+    assert refusal(command(database, "bot", "delete", "1")) == "There is no such bot."
+    assert "can't be blank" in refusal(command(database, "bot", "create", " "))
+    wrong = command(database, "bot", "create", "Hal", "--webhook-url", "ftp://hal.example")
+    assert refusal(wrong) == "webhook_url is invalid"
 
 
-def test_words_are_saved_even_when_their_author_is_lost(
-    database: Path, cast: Cast, edit: sqlite3.Connection
-) -> None:
-    edit.close()
-    wipe(database, page_with(database, "kevin@example.com"))
-
-    result = command(database, "check", "--repair", "--json")
-
-    refusal(result, UNUSABLE)
-    facts = json.loads(result.stdout)
-    assert facts["recovered"]["rows"]["messages"] == len(cast.ten_messages)
-    assert any("stand-ins" in line for line in facts["recovered"]["lost"])
-    recovered = Path(facts["recovered"]["database"])
-    assert "is healthy" in done(command(recovered, "check"))
-    with closing(sqlite3.connect(recovered)) as stored:
-        people = dict(stored.execute("SELECT id, name FROM users WHERE status = 1").fetchall())
-    assert people[cast.david.id] == f"Lost person {cast.david.id}"
-
-
-def test_a_damaged_index_loses_nothing(
-    database: Path, edit: sqlite3.Connection, cast: Cast
-) -> None:
-    (root,) = edit.execute(
-        "SELECT rootpage FROM sqlite_schema WHERE name = 'messages_changed'"
-    ).fetchone()
-    fill(edit, cast, 1_000)
-    wipe(database, root - 1)
-
-    result = command(database, "check", "--repair")
-
-    refusal(result, UNUSABLE)
-    assert "lost: nothing" in result.stdout
-    with closing(sqlite3.connect(f"{database}.recovered")) as stored:
-        assert stored.execute("SELECT count(*) FROM messages").fetchone() == (1_010,)
-
-
-def test_after_a_power_cut_the_words_are_a_prefix_and_the_file_is_sound(
-    database: Path, edit: sqlite3.Connection, cast: Cast, tmp_path: Path
+async def test_commands_wait_for_a_busy_database_and_then_say_so(
+    database: Path, edit: sqlite3.Connection
 ) -> None:
     edit.execute("PRAGMA journal_mode = WAL")
-    edit.execute("PRAGMA wal_autocheckpoint = 0")
-    for n in range(40):
-        values = (cast.watercooler.id, cast.david.id, f"n{n}", f"Drop {n}")
-        edit.execute(
-            "INSERT INTO messages (room_id, creator_id, client_message_id, body_text, created_at,"
-            " updated_at) VALUES (?, ?, ?, ?, 1, 1)",
-            values,
-        )
-    log, size = Path(f"{database}-wal").read_bytes(), Path(f"{database}-wal").stat().st_size
-    chance = random.Random(7)  # noqa: S311 - the same damage every time
-    seen = set()
-    for turn in range(60):
-        at, copy = chance.randrange(size), tmp_path / "torn" / f"{turn}.db"
-        copy.parent.mkdir(exist_ok=True)
-        shutil.copy(database, copy)
-        flipped = log[:at] + bytes([log[at] ^ 1 << chance.randrange(8)]) + log[at + 1 :]
-        Path(f"{copy}-wal").write_bytes(log[:at] if turn % 2 else flipped)
+    edit.execute("BEGIN IMMEDIATE")
+    started = time.monotonic()
 
-        problems = program.look_at(copy).problems
+    made, checked = await asyncio.gather(
+        asyncio.to_thread(command, database, "bot", "create", "Late"),
+        asyncio.to_thread(command, database, "check"),
+    )
 
-        with closing(sqlite3.connect(copy)) as stored:
-            found = [each for (each,) in stored.execute("SELECT id FROM messages ORDER BY id")]
-        assert found == list(range(1, len(found) + 1))
-        unindexed = len(found) - len(cast.ten_messages)
-        assert problems == (
-            (f"search: {unindexed} messages are missing from the search index",)
-            if unindexed
-            else ()
-        )
-        seen.add(len(found))
-    assert len(seen) > 10
+    assert refusal(made, UNUSABLE) == f"{database} is locked by another program"
+    assert refusal(checked) == "Campfire is busy, please try again."
+    assert 4 < time.monotonic() - started < 30
+
+
+# --- Backup --------------------------------------------------------------------------------------
+
+
+async def test_a_backup_taken_while_200_messages_and_more_are_written_restores_and_is_healthy(
+    server: Server, cast: Cast
+) -> None:
+    database = server.parts.config.database
+    copies: list[Path] = []
+    during: list[int] = []
+    async with writing(server, cast.watercooler, cast.david) as written:
+        for n in range(3):
+            before, place = len(written), str(database.with_name(f"copy{n}.db"))
+            copies.append(Path(done(await asyncio.to_thread(command, database, "backup", place))))
+            during.append(len(written) - before)
+
+    assert min(during) >= 200  # and the command takes about a second
+    ids: list[int] = []
+    for copy in copies:
+        assert "is healthy" in done(command(copy, "check"))
+        ids = [each for each, _ in words_in(copy)]
+        assert ids == list(range(1, len(ids) + 1))  # a prefix of what was committed
+        assert len(cast.ten_messages) < len(ids) <= len(written) + len(cast.ten_messages)
+    restored = await start_server(copies[-1])
+    page = await restored.parts.messages.page(cast.david, cast.watercooler.id)
+    assert page.messages[-1].id == ids[-1]
+    await restored.close()
+
+
+def test_a_backup_has_a_dated_name_is_private_and_restores(database: Path, cast: Cast) -> None:
+    copy = Path(done(command(database, "backup")))
+
+    assert copy.parent == database.parent / "backups"
+    assert re.fullmatch(r"campfire-\d{8}-\d{6}\.db", copy.name)
+    assert stat.S_IMODE(copy.stat().st_mode) == 0o600
+    assert [path.name for path in copy.parent.iterdir()] == [copy.name]
+    database.unlink()
+    copy.rename(database)
+    listed = json.loads(done(command(database, "bot", "list", "--json")))
+    assert [each["id"] for each in listed] == [cast.bender.id]
+
+
+def test_keep_removes_the_older_dated_copies_and_nothing_else(database: Path) -> None:
+    folder = database.parent / "backups"
+    folder.mkdir()
+    for name in ("campfire-20200101-000000.db", "campfire-20210101-000000.db", "campfire-mine.db"):
+        (folder / name).write_text("old")
+
+    newest = Path(done(command(database, "backup", "--keep", "2")))
+
+    assert {path.name for path in folder.iterdir()} == {
+        "campfire-mine.db", "campfire-20210101-000000.db", newest.name,
+    }  # fmt: skip
+
+
+def test_a_backup_goes_into_a_folder_but_never_over_its_own_database(
+    database: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "safe").mkdir()
+
+    copy = Path(done(command(database, "backup", str(tmp_path / "safe"))))
+
+    assert copy.parent == tmp_path / "safe"
+    before = database.read_bytes()
+    assert "is the database itself" in refusal(command(database, "backup", str(database)), UNUSABLE)
+    assert database.read_bytes() == before
+
+
+def test_a_damaged_database_makes_no_backup(database: Path) -> None:
+    with database.open("r+b") as opened:
+        opened.seek(4096 * 5)
+        opened.write(b"\xff" * 4096 * 20)
+
+    assert "cannot be copied" in refusal(command(database, "backup"), UNUSABLE)
+    assert list((database.parent / "backups").iterdir()) == []
+
+
+# --- Check and repair ----------------------------------------------------------------------------
+
+
+def test_a_sound_database_is_healthy_in_words_and_in_json(database: Path) -> None:
+    before = database.read_bytes()
+
+    assert done(command(database, "check")).endswith(f"{database} is healthy")
+    facts = json.loads(done(command(database, "check", "--json")))
+
+    assert (facts["healthy"], facts["problems"]) == (True, [])
+    assert database.read_bytes() == before
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_repair_mends_what_follows_from_the_rows_and_keeps_the_file_as_it_was(
+    database: Path, edit: sqlite3.Connection, damage: str
+) -> None:
+    spoil, words = DAMAGES[damage]
+    spoil(edit)
+    edit.close()
+    before = database.read_bytes()
+
+    found = command(database, "check")
+    mended = command(database, "check", "--repair")
+
+    assert "check --repair" in refusal(found, UNUSABLE)
+    assert words in found.stdout
+    assert f"{database} is healthy" in done(mended)
+    (kept,) = (database.parent / "backups").glob("before-repair-*.db")
+    assert kept.read_bytes() == before
+    assert done(command(database, "check"))
+    assert not Path(f"{database}.recovered").exists()
+
+
+def test_a_room_without_members_is_told_but_is_no_damage(
+    database: Path, edit: sqlite3.Connection, cast: Cast
+) -> None:
+    edit.execute("DELETE FROM memberships WHERE room_id = ?", (cast.pets.id,))
+
+    assert f"room {cast.pets.id} (Pets) has no members" in done(command(database, "check"))
+
+
+@pytest.mark.parametrize("words", [["check"], ["check", "--repair"], ["serve"], ["bot", "list"]])
+def test_what_is_no_database_is_refused_and_left_alone(tmp_path: Path, words: list[str]) -> None:
+    database = tmp_path / "campfire.db"
+    database.write_bytes(b"this was never a database" * 400)
+
+    refusal(command(database, *words), UNUSABLE)
+
+    assert database.read_bytes() == b"this was never a database" * 400
+
+
+@pytest.mark.parametrize("words", [["check"], ["serve"]])
+def test_a_database_of_a_newer_campfire_is_refused(
+    database: Path, edit: sqlite3.Connection, words: list[str]
+) -> None:
+    edit.execute("INSERT INTO schema_version (version, applied_at) VALUES (99, 1)")
+    edit.close()
+
+    result = command(database, *words)
+
+    refusal(result, UNUSABLE)
+    assert "newer Campfire" in result.stdout + result.stderr
+
+
+# --- Serving -------------------------------------------------------------------------------------
+
+
+async def test_a_server_says_where_it_listens_goes_on_at_sighup_and_stops_at_sigterm(
+    database: Path,
+) -> None:
+    environment = {**os.environ, **SETTINGS, "CAMPFIRE_DB": str(database), "FILES_ENABLED": "1"}
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, PROGRAM, "serve",
+        env={**environment, "SENTRY_DSN": "https://k@sentry.example/1", "RAILS_ENV": "production"},
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    assert process.stdout
+    lines: list[str] = []
+    while not (lines and lines[-1].startswith("Listening on http://127.0.0.1:")):
+        lines.append((await asyncio.wait_for(process.stdout.readline(), 20)).decode().strip())
+    ignored = [json.loads(line) for line in lines if "setting_ignored" in line]
+    port = lines[-1].rpartition(":")[2]
+
+    second = await asyncio.to_thread(command, database, "serve", HOST="127.0.0.1", PORT="0")
+    elsewhere = database.parent / "other.db"
+    taken = await asyncio.to_thread(command, elsewhere, "serve", HOST="127.0.0.1", PORT=port)
+    process.send_signal(signal.SIGHUP)
+    listed = await asyncio.to_thread(command, database, "bot", "list")
+    process.send_signal(signal.SIGTERM)
+    _, errors = await asyncio.wait_for(process.communicate(), 30)
+
+    assert [each["setting"] for each in ignored] == ["SENTRY_DSN", "FILES_ENABLED"]
+    assert refusal(second, UNUSABLE) == f"another Campfire is serving {database}"
+    assert "address already in use" in refusal(taken)
+    assert "Bender Bot" in done(listed)
+    assert (process.returncode, errors) == (0, b"")

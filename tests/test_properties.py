@@ -2,55 +2,45 @@
 
 import asyncio
 import json
-import os
-import re
-import signal
 import sqlite3
-import sys
+import tempfile
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import AsyncExitStack
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
-import aiohttp
 import aiosqlite
 import pytest
 from hypothesis import example, given, settings
+from hypothesis import given as for_any
 from hypothesis import strategies as st
-from hypothesis.stateful import (
-    run_state_machine_as_test,
-)
+from hypothesis.stateful import run_state_machine_as_test
 
 import campfire as program
-from campfire import MessageId, PersistedMessage, RoomId, User
-from tests.cast import (
-    PATIENCE,
-    SETTINGS,
-    Cast,
-    Server,
-    Start,
-    copy_database,
-    start_server,
-)
+from campfire import PersistedMessage, RoomId
+from tests.asking import KEY
+from tests.cast import PATIENCE, SESAME, Cast, Server, Start, start_server
 from tests.conftest import Place, Template, read_back
-from tests.machines import (
-    ROOT,
-    Child,
-    House,
-    Talk,
-    assert_whole,
-    browser,
-    child_server,
-    token_for,
-    words,
-    write_on,
-)
-
-# --- Messages ------------------------------------------------------------------------------------
-
-sendings = st.tuples(
-    st.sampled_from("abc"), st.integers(0, 1), st.integers(0, 1), st.sampled_from(["hello", "bye"])
+from tests.machines import House, Talk, words
+from tests.stories import (
+    DEEDS,
+    TRIES,
+    HouseWithBots,
+    deeds,
+    extend,
+    fill_the_disk,
+    jobs,
+    lose_and_catch_up,
+    moment,
+    page_both_ways,
+    put_out_and_talk,
+    say_delete_and_ban,
+    say_edit_and_boost,
+    send_at_once,
+    sendings,
+    try_again_and_again,
+    value_of,
+    write_in_batches,
 )
 
 
@@ -76,18 +66,6 @@ def test_however_often_it_is_sent_a_message_is_stored_once_and_its_first_words_w
         assert not stored or moved_at == stored[-1].created_at
 
 
-def store_at(place: Place, by: User, room: RoomId, times: Sequence[int]) -> list[MessageId]:
-    """Messages of these times, as an import may bring them; their ids in the room's order."""
-    insert = """
-        INSERT INTO messages (room_id, creator_id, client_message_id, created_at, updated_at)
-        VALUES (:room, :by, :cmid, :at, :at)
-    """
-    rows = [{"room": room, "by": by.id, "cmid": str(n), "at": at} for n, at in enumerate(times)]
-    place.do(place.parts.db.write(lambda tx, _: tx.executemany(insert, rows).rowcount))
-    order = "SELECT id FROM messages WHERE room_id = :room ORDER BY created_at, id"
-    return [MessageId(message_id) for (message_id,) in place.rows(order, room=room)]
-
-
 @settings(max_examples=40)
 @given(st.lists(st.integers(0, 9), max_size=130), st.integers(0, 129))
 @example([7] * 81, 40)
@@ -96,36 +74,7 @@ def store_at(place: Place, by: User, room: RoomId, times: Sequence[int]) -> list
 def test_paging_in_either_direction_visits_every_message_once_in_order(
     place: Place, cast: Cast, times: list[int], centre: int
 ) -> None:
-    room = place.room(cast.jz)
-    everything = store_at(place, cast.jz, room, times)
-
-    def page(**somewhere: MessageId) -> program.MessagePage:
-        found = place.do(place.messages.page(cast.jz, room, **somewhere))
-        places = [(each.created_at, each.id) for each in found.messages]
-        assert all(earlier < later for earlier, later in pairwise(places))
-        assert len(places) <= (81 if "around" in somewhere else 40)
-        return found
-
-    found = page()
-    backwards = [each.id for each in found.messages]
-    while found.has_before:
-        found = page(before=backwards[0])
-        backwards[:0] = [each.id for each in found.messages]
-    assert backwards == everything
-
-    forwards = everything[:1]
-    while forwards and (found := page(after=forwards[-1])).messages:
-        forwards += [each.id for each in found.messages]
-        assert found.has_after == (forwards[-1] != everything[-1])
-    assert forwards == everything
-
-    if everything:
-        middle = centre % len(everything)
-        found = page(around=everything[middle])
-        expected = everything[max(middle - 40, 0) : middle + 41]
-        assert [each.id for each in found.messages] == expected
-        assert found.highlighted_id == everything[middle]
-    place.do(place.rooms.delete(cast.jz, room))
+    page_both_ways(place, cast, times, centre)
 
 
 def test_a_room_holds_exactly_what_was_said_and_not_taken_back(place: Place) -> None:
@@ -173,94 +122,13 @@ def test_a_message_reads_the_same_from_its_markup_and_names_no_address(
     place.run("UPDATE users SET name = 'Kevin' WHERE id = :kevin", kevin=cast.kevin.id)
 
 
-UNUSABLE = 3
-SET = """
-    INSERT INTO secrets (name, value) VALUES (:name, :value)
-    ON CONFLICT DO UPDATE SET value = :value
-"""
-
-
-class Spoiled(Exception):
-    """What goes wrong inside a job."""
-
-
-def value_of(tx: program.ReadTx, name: str) -> str:
-    found = program.row(tx, "SELECT value FROM secrets WHERE name = :name", name=name)
-    return str(found["value"]) if found else ""
-
-
-def extend(tx: program.WriteTx, at: int, name: str, more: str, fails_after: int) -> str:
-    """Appends letter by letter; fails after so many letters."""
-    del at
-    for position, letter in enumerate(more):
-        if position == fails_after:
-            raise Spoiled
-        tx.execute(SET, {"name": name, "value": value_of(tx, name) + letter})
-    return value_of(tx, name)
-
-
-# --- The writer ----------------------------------------------------------------------------------
-
-jobs = st.tuples(
-    st.sampled_from("xyz"), st.text("abc", min_size=1, max_size=3), st.sampled_from([0, 1, 2, 9])
-)
-
-
 @settings(max_examples=40)
 @given(st.lists(st.lists(jobs, min_size=1, max_size=100), max_size=4))
 def test_jobs_do_what_they_would_do_one_after_another_and_failing_ones_do_nothing(
     quiet_database: tuple[asyncio.Runner, program.Database],
     batches: list[list[tuple[str, str, int]]],
 ) -> None:
-    runner, db = quiet_database
-    model: dict[str, str] = {}
-    finished: list[tuple[str, str, int]] = []
-
-    async def one(job: tuple[str, str, int]) -> str | None:
-        try:
-            result = await db.write(extend, *job)
-        except Spoiled:
-            result = None
-        finished.append(job)
-        seen = await db.read(value_of, job[0])
-        assert result is None or seen.startswith(result)  # delivered is visible
-        return result
-
-    async def together(batch: list[tuple[str, str, int]]) -> list[str | None]:
-        return await asyncio.gather(*map(one, batch))
-
-    runner.run(db.write(lambda tx, _: tx.execute("DELETE FROM secrets").rowcount))
-    for batch in batches:
-        finished.clear()
-        for (name, more, fails_after), result in zip(
-            batch, runner.run(together(batch)), strict=True
-        ):
-            if fails_after < len(more):
-                assert result is None
-            else:
-                model[name] = model.get(name, "") + more
-                assert result == model[name]
-        assert finished == batch  # results come in the order of the queue
-
-    stored = runner.run(db.read(lambda tx: tx.execute("SELECT * FROM secrets").fetchall()))
-    assert {each["name"]: each["value"] for each in stored} == model
-
-
-@pytest.fixture(scope="module")
-def quiet_database(
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[tuple[asyncio.Runner, program.Database]]:
-    """A database that nobody else uses, and its loop."""
-    db = program.Database(tmp_path_factory.mktemp("quiet") / "campfire.db", lambda: 1)
-    with asyncio.Runner() as runner:
-        runner.run(db.open())
-        yield runner, db
-        runner.run(db.close())
-
-
-def moment(tx: program.WriteTx, at: program.Timestamp) -> program.Timestamp:
-    del tx
-    return at
+    write_in_batches(quiet_database, batches)
 
 
 async def test_every_moment_is_later_than_the_last_even_when_the_clock_stands_or_turns_back(
@@ -407,93 +275,197 @@ async def test_aiosqlite_still_runs_a_whole_function_in_its_own_thread() -> None
     assert first == second != threading.get_ident()
 
 
-# --- The process ---------------------------------------------------------------------------------
-
-
-async def test_killed_at_any_moment_it_has_every_acknowledged_message_and_no_half_one(
-    template: tuple[Path, Cast], tmp_path: Path
+@settings(max_examples=40)
+@given(st.integers(0, 5), st.sets(st.integers(0, 5)), st.sets(st.integers(4, 5)), st.booleans())
+def test_exactly_the_bots_pinged_or_named_are_called_and_never_the_author(
+    place: Place,
+    cast: Cast,
+    by: int,
+    named: set[int],
+    hooked: set[int],
+    is_ping: bool,  # noqa: FBT001
 ) -> None:
-    database, cast = copy_database(template[0], tmp_path), template[1]
-    token = await token_for(database, cast.david)
-    path = f"/api/rooms/{cast.designers.id}/messages"
-    acknowledged: set[str] = set()
-
-    for turn, enough in enumerate([1, 2, 3, 5, 8, 17, 33, 64, 100, 160]):
-        async with child_server(database) as child, browser(child.address, token) as david:
-            async with david.get("/api/autocompletable/users?query=kevin") as answer:
-                [kevin] = (await answer.json())["users"]
-            mention = (
-                f'<action-text-attachment sgid="{kevin["sgid"]}"'
-                ' content-type="application/vnd.campfire.mention"></action-text-attachment>'
-            )
-            aim = len(acknowledged) + enough
-
-            def told(name: str, aim: int = aim, child: Child = child) -> None:
-                acknowledged.add(name)
-                if len(acknowledged) == aim:
-                    child.process.kill()
-
-            writers = [write_on(david, path, mention, f"w{turn}-{n}", told) for n in range(8)]
-            async with asyncio.timeout(40):
-                await asyncio.gather(*writers)
-            assert await child.ended() == -signal.SIGKILL
-        (folder := tmp_path / f"copy-{turn}").mkdir()
-        assert_whole(database, folder, acknowledged, cast.kevin.id)
-
-    assert len(acknowledged) >= 393
+    bots, hook = place.parts.bots, "http://127.0.0.1/hook"
+    zed = place.do(bots.create("Zed", hook if 5 in hooked else "")).user
+    place.do(bots.save(cast.bender.id, None, hook if 4 in hooked else ""))
+    people = [*cast.everybody, zed]
+    ids = [each.id for each in people]
+    room = place.room(people[by], *people)
+    if is_ping:
+        room = place.do(place.rooms.find_or_create_direct(people[by], ids))[0].room.id
+    words = "hi " + "".join(place.mention(people[n]) for n in sorted(named))
+    posted = place.post(people[by], room, words)
+    hooks = place.do(bots.hooks_for(posted.room, posted.message))
+    expected = [people[n].id for n in sorted(hooked - {by}) if is_ping or n in named]
+    assert [each.bot.id for each in hooks] == expected
+    place.do(bots.delete(zed.id))
 
 
-async def test_told_to_stop_under_load_it_says_goodbye_and_keeps_everything(
-    template: tuple[Path, Cast], tmp_path: Path
+@settings(max_examples=15)
+@given(st.sets(st.integers(0, 3)), st.integers(0, 3), st.booleans())
+def test_of_what_is_said_edited_and_boosted_exactly_the_members_hear(
+    place: Place,
+    cast: Cast,
+    inside: set[int],
+    by: int,
+    is_ping: bool,  # noqa: FBT001
 ) -> None:
-    database, cast = copy_database(template[0], tmp_path), template[1]
-    token = await token_for(database, cast.david)
-    path = f"/api/rooms/{cast.designers.id}/messages"
-    acknowledged: set[str] = set()
-
-    async with child_server(database) as child, AsyncExitStack() as tabs:
-        david = await tabs.enter_async_context(browser(child.address, token))
-        sockets = [
-            await tabs.enter_async_context(
-                david.ws_connect("/cable", headers={"Origin": child.address}, autoclose=False)
-            )
-            for _ in range(20)
-        ]
-
-        def told(name: str) -> None:
-            acknowledged.add(name)
-            if len(acknowledged) == 50:
-                child.process.send_signal(signal.SIGTERM)
-
-        await asyncio.gather(*(write_on(david, path, "", f"w{n}", told) for n in range(8)))
-        goodbye = {"type": "disconnect", "reason": "server_restart", "reconnect": True}
-        last: object = None
-        for socket in sockets:
-            async with asyncio.timeout(PATIENCE):
-                while (message := await socket.receive()).type is aiohttp.WSMsgType.TEXT:
-                    last = message.json()
-            assert (last, message.type, message.data) == (goodbye, aiohttp.WSMsgType.CLOSE, 1000)
-        assert await child.ended() == 0
-
-    assert not list(tmp_path.glob("*-wal"))  # noqa: ASYNC240 - as above
-    looking = sqlite3.connect(database)
-    assert looking.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
-    stored = looking.execute("SELECT client_message_id FROM messages").fetchall()
-    assert acknowledged <= {name for (name,) in stored}
-    looking.close()
+    say_edit_and_boost(place, cast, inside, by, is_ping=is_ping)
 
 
-async def test_a_second_server_on_one_database_says_so_in_one_line(
-    server: Server, cast: Cast
+@settings(max_examples=80)
+@given(deeds, deeds, st.integers(0, 8), deeds, deeds, deeds)
+def test_whoever_loses_their_connection_ends_with_exactly_what_the_server_has(
+    place: Place,
+    before: list[tuple[str, int]],
+    live: list[tuple[str, int]],
+    lost: int,
+    away: list[tuple[str, int]],
+    between: list[tuple[str, int]],
+    meanwhile: list[tuple[str, int]],
 ) -> None:
-    second = await asyncio.create_subprocess_exec(
-        sys.executable, ROOT / "campfire.py", "serve", "--db", server.parts.config.database,
-        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-        env={**os.environ, **SETTINGS},
-    )  # fmt: skip
-    said, complaint = await asyncio.wait_for(second.communicate(), 40)
+    lose_and_catch_up(place, before, live, lost, away, between, meanwhile)
 
-    assert (second.returncode, said) == (UNUSABLE, b"")
-    assert re.fullmatch(r"campfire: another Campfire is serving [^\n]+\n", complaint.decode())
-    kevin = await server.sign_in(cast.kevin)
-    assert (await kevin.say(cast.designers, "still here"))["plain_text"] == "still here"
+
+# --- What all of them rely on --------------------------------------------------------------------
+
+
+@settings(max_examples=20)
+@given(st.lists(st.integers(1, 6), min_size=1, max_size=5), st.integers(1, 3))
+def test_of_any_sendings_at_once_each_is_stored_rendered_and_told_once_in_order(
+    place: Place, cast: Cast, crowds: list[int], listeners: int
+) -> None:
+    send_at_once(place, cast, crowds, listeners)
+
+
+@settings(max_examples=30)
+@given(st.integers(0, 30), st.lists(st.integers(1, 9_000), min_size=1, max_size=6))
+def test_however_little_room_a_disk_has_a_message_is_stored_whole_or_not_at_all(
+    place: Place, cast: Cast, left: int, sizes: list[int]
+) -> None:
+    fill_the_disk(place, cast, left, sizes)
+
+
+@given(st.integers(0, 4), st.integers(0, 4), st.tuples(st.booleans(), st.booleans()))
+def test_only_the_author_or_an_administrator_inside_changes_a_message(
+    place: Place, cast: Cast, author: int, actor: int, choice: tuple[bool, bool]
+) -> None:
+    is_inside, edits = choice
+    by, who, messages = cast.everybody[author], cast.everybody[actor], place.messages
+    room = place.room(by, *(each for each in cast.everybody if each != who or is_inside))
+    said = place.post(by, room, "mine").message.id
+    everything = "SELECT * FROM messages JOIN rooms ON rooms.id = room_id WHERE room_id = :room"
+    before = place.rows(everything, room=room)
+    work: Any = messages.update(who, room, said, "x") if edits else messages.delete(who, room, said)
+    is_in = is_inside or who == by
+    if is_in and (who == by or who.is_administrator):
+        place.do(work)
+        assert place.rows(everything, room=room) != before
+    else:
+        with pytest.raises(program.Forbidden if is_in else program.RoomNotFound):
+            place.do(work)
+        assert place.rows(everything, room=room) == before
+
+
+@settings(max_examples=40)
+@given(DEEDS)
+def test_the_search_index_holds_exactly_what_is_there_whatever_is_deleted_or_banned(
+    place: Place, cast: Cast, deeds: list[tuple[str, int]]
+) -> None:
+    say_delete_and_ban(place, cast, deeds)
+
+
+@settings(max_examples=40)
+@given(st.lists(st.integers(0, 14), max_size=40))
+def test_whatever_is_searched_the_ten_searches_last_used_are_remembered(
+    place: Place, cast: Cast, numbers: list[int]
+) -> None:
+    search, jz = place.parts.search, cast.jz.id
+    place.do(search.clear(jz))
+    for n in numbers:
+        place.do(search.record(jz, f"word {n}"))
+    _, recent = place.do(search.search_messages(jz, ""))
+    expected = list(dict.fromkeys(reversed(numbers)))[:10]
+    assert [each.query for each in recent] == [f"word {n}" for n in expected]
+
+
+def test_rooms_hold_whom_they_should_bots_included(template: Template) -> None:
+    run_state_machine_as_test(
+        lambda: HouseWithBots(template),  # type: ignore[arg-type]  # as hypothesis documents it
+        settings=settings(max_examples=15, stateful_step_count=20),
+    )
+
+
+@settings(max_examples=15)
+@given(st.integers(0, 3), st.integers(0, 8), st.integers(1, 3))
+def test_whoever_is_put_out_of_a_room_hears_nothing_said_after_it(
+    place: Place, cast: Cast, before: int, at_once: int, after: int
+) -> None:
+    put_out_and_talk(place, cast, before, at_once, after)
+
+
+@settings(max_examples=30)
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, 5)), max_size=20))
+def test_a_session_lives_until_it_is_ended_and_its_token_is_stored_nowhere(
+    place: Place, cast: Cast, deeds: list[tuple[bool, int]]
+) -> None:
+    lives: dict[program.RawToken, bool] = {}
+    for begins, n in deeds:
+        if begins:
+            token = place.do(place.auth.start_session(cast.jz.id, "127.0.0.1", "x"))
+            assert token not in lives
+            assert len(program.from_base64(token)) == 32  # 256 bits
+            lives[token] = True
+        elif lives:
+            token = list(lives)[n % len(lives)]
+            if viewer := place.do(place.auth.session_for(token)):
+                place.do(place.auth.end_session(viewer.session, None))
+            lives[token] = False
+    for token, is_alive in lives.items():
+        assert (place.do(place.auth.session_for(token)) is not None) == is_alive
+    kept = str(place.rows("SELECT * FROM sessions"))
+    assert [token for token in lives if token in kept] == []
+
+
+@given(TRIES)
+@example([("a", 0)] * 12)
+@example([("a", 163)] * 24)
+def test_no_three_minutes_of_an_address_let_more_than_ten_tries_through(
+    tries: list[tuple[str, int]],
+) -> None:
+    try_again_and_again(tries)
+
+
+@settings(max_examples=8)
+@given(st.integers(2, 20))
+@example(50)
+def test_of_any_number_of_first_runs_at_once_exactly_one_wins(tries: int) -> None:
+    async def story(folder: str) -> None:
+        server = await start_server(Path(folder) / "campfire.db")
+        run = server.parts.auth.first_run
+        works = [run("David", f"david{n}@example.com", SESAME) for n in range(tries)]
+        outcomes = await asyncio.gather(*works, return_exceptions=True)
+        kinds = [type(each) for each in outcomes]
+        assert (kinds.count(program.User), kinds.count(program.AlreadySetUp)) == (1, tries - 1)
+        tables = ("accounts", "users", "rooms", "memberships")
+        sql = "SELECT " + ", ".join(f"(SELECT count(*) FROM {each})" for each in tables)  # noqa: S608
+        assert tuple(await server.parts.db.read(lambda tx: program.one(tx, sql))) == (1, 1, 1, 1)
+        await server.close()
+
+    with tempfile.TemporaryDirectory() as folder:
+        asyncio.run(story(folder))
+
+
+@settings(max_examples=60)
+@for_any(st.integers(0, len(KEY) - 1), st.characters(codec="utf-8"))
+@example(0, "\uff15")
+@example(2, "-")
+def test_no_key_with_one_character_changed_is_good(place: Place, at: int, other: str) -> None:
+    changed = f"{KEY[:at]}{other}{KEY[at + 1 :]}"
+    find = place.parts.db.read
+    found = place.do(find(program.bot_by_key, changed))
+    assert (found is not None) == (changed == KEY)
+    for spaced in (f" {KEY} ", f"{KEY}-whatever"):  # spaces are removed, and two parts count
+        bot = place.do(find(program.bot_by_key, spaced))
+        assert bot is not None
+        assert bot.name == "Bender Bot"

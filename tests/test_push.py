@@ -1,106 +1,33 @@
 """Telling browsers that are not open: whom, what, how, and never an address inside."""
 
 import asyncio
-import base64
 import json
-import time
-from collections.abc import AsyncIterator
+import socket
 from pathlib import Path
-from typing import Any
 
-import http_ece  # type: ignore[import-untyped]
 import pytest
-from aiohttp import web
-from cryptography.hazmat.primitives.asymmetric import ec, utils
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import example, settings
 from hypothesis import given as for_any
 from hypothesis import strategies as st
 
 import campfire as program
+from tests.asking import mention, settle
 from tests.cast import AGENT, Cast, Person, Server, Start, copy_database, start_server
 from tests.conftest import Place, Template
-from tests.test_bots import mention
-from tests.test_people import settle
-
-DEVICES = "/api/users/me/push_subscriptions"
-
-
-def base64_of(data: bytes) -> str:
-    return base64.urlsafe_b64encode(data).decode().rstrip("=")
-
-
-def bytes_of(text: str) -> bytes:
-    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
-
-
-class Browser:
-    """A browser's own keys: only it can read what is sent to it."""
-
-    def __init__(self) -> None:
-        self.private, self.secret = ec.generate_private_key(ec.SECP256R1()), b"0123456789abcdef"
-        form = Encoding.X962, PublicFormat.UncompressedPoint
-        point = self.private.public_key().public_bytes(*form)
-        self.keys = {"p256dh_key": base64_of(point), "auth_key": base64_of(self.secret)}
-
-    def read(self, body: bytes) -> dict[str, Any]:
-        options = {"private_key": self.private, "auth_secret": self.secret}
-        text = http_ece.decrypt(body, version="aes128gcm", **options)
-        assert len(text) <= 3_000
-        assert len(body) <= 4_096
-        return dict(json.loads(text))
-
-
-class Service:
-    """A push service on 127.0.0.1: what came for which device, and what it answers."""
-
-    def __init__(self) -> None:
-        self.came: list[tuple[str, bytes, dict[str, str]]] = []
-        self.statuses: dict[str, int] = {}
-        self.news, self.may_answer = asyncio.Condition(), asyncio.Event()
-        self.may_answer.set()
-
-    async def push(self, request: web.Request) -> web.Response:
-        device = request.match_info["device"]
-        async with self.news:
-            self.came.append((device, await request.read(), dict(request.headers)))
-            self.news.notify_all()
-        await self.may_answer.wait()
-        status = self.statuses.get(device, 201)
-        moved = {"Location": "/devices/elsewhere"} if 300 <= status < 400 else {}
-        return web.Response(status=status, headers=moved)
-
-    async def listen(self) -> None:
-        app = web.Application()
-        app.router.add_post("/devices/{device}", self.push)
-        self.runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
-        await self.runner.setup()
-        await web.TCPSite(self.runner, "127.0.0.1", 0).start()
-        self.address = f"http://127.0.0.1:{self.runner.addresses[0][1]}"
-
-    async def close(self) -> None:
-        self.may_answer.set()
-        await self.runner.cleanup()
-
-    async def has(self, number: int) -> None:
-        """Waits until so many pushes have come."""
-        async with self.news, asyncio.timeout(30):
-            await self.news.wait_for(lambda: len(self.came) >= number)
-
-    @property
-    def devices(self) -> list[str]:
-        """Whom something came for since the last look."""
-        came, self.came = self.came, []
-        return sorted(device for device, _, _ in came)
-
-
-@pytest.fixture
-async def service() -> AsyncIterator[Service]:
-    service = Service()
-    await service.listen()
-    yield service
-    await service.close()
+from tests.services import (
+    DEVICES,
+    Browser,
+    Names,
+    Service,
+    TurnableLoop,
+    as_url,
+    check_vapid,
+    endpoints,
+    hang_for_ten_seconds,
+    subscribe,
+)
+from tests.stories import LEVELS, wish_and_be_told
+from tests.tables import briefly, cases
 
 
 @pytest.fixture
@@ -112,17 +39,6 @@ async def server(start: Start) -> Server:
 @pytest.fixture
 def browser() -> Browser:
     return Browser()
-
-
-async def subscribe(person: Person, endpoint: str, keys: dict[str, str]) -> dict[str, Any]:
-    answer = await person.post(DEVICES, {"endpoint": endpoint, **keys})
-    assert answer.status == 200, answer.text
-    return dict(answer.json["push_subscription"])
-
-
-async def endpoints(person: Person) -> list[str]:
-    devices = (await person.get(DEVICES)).json["push_subscriptions"]
-    return [each["endpoint"].rpartition("/")[2] for each in devices]
 
 
 async def test_the_same_browser_again_is_only_refreshed(kevin: Person, jz: Person) -> None:
@@ -208,22 +124,6 @@ async def test_a_push_is_encrypted_signed_and_says_who_said_what_where(
     expected = {"Content-Encoding": "aes128gcm", "Urgency": "high", "TTL": "2419200"}
     assert {name: sent[name] for name in expected} == expected
     check_vapid(sent["Authorization"], service.address, await kevin.boot("/rooms/4"))
-
-
-def check_vapid(header: str, origin: str, boot: dict[str, Any]) -> None:
-    """The proof of who sends (RFC 8292), checked as a push service does."""
-    assert header.startswith("vapid ")
-    parts = dict(each.strip().split("=", 1) for each in header.removeprefix("vapid ").split(","))
-    head, claims, signature = parts["t"].split(".")
-    point, raw = bytes_of(parts["k"]), bytes_of(signature)
-    public = ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), point)
-    r, s = int.from_bytes(raw[:32]), int.from_bytes(raw[32:])
-    public.verify(utils.encode_dss_signature(r, s), f"{head}.{claims}".encode(), ec.ECDSA(SHA256()))
-    told = json.loads(bytes_of(claims))
-    assert json.loads(bytes_of(head))["alg"] == "ES256"
-    assert (told["aud"], told["sub"]) == (origin, "mailto:david@example.com")
-    assert 0 < told["exp"] - time.time() <= 24 * 3600
-    assert parts["k"].rstrip("=") == boot["vapid_public_key"].rstrip("=")
 
 
 async def test_one_browser_on_two_services_is_proved_to_each_of_them(
@@ -317,9 +217,6 @@ async def test_who_is_told_of_what_as_rails_tests_it(
     assert service.devices == ["Kevin"]
 
 
-LEVELS = ["everything", "mentions", "nothing", "invisible"]
-
-
 @settings(max_examples=60)
 @for_any(
     st.lists(
@@ -332,40 +229,7 @@ def test_whatever_people_wish_exactly_those_elsewhere_who_want_it_are_told(
     place: Place, cast: Cast, wishes: list[tuple[str, bool, bool, int]], by: int, seconds: int,
     is_ping: bool,  # noqa: FBT001 - hypothesis gives it by place
 ) -> None:  # fmt: skip
-    people, author = cast.everybody, cast.everybody[by]
-    place.run("DELETE FROM push_subscriptions")
-    room = place.room(author, *people)
-    if is_ping:
-        ids = [each.id for each in people]
-        room = place.do(place.rooms.find_or_create_direct(author, ids))[0].room.id
-    keep = place.parts.push.keep
-    for person, (level, is_present, _, devices) in zip(people, wishes, strict=True):
-        involvement = program.Involvement(level)
-        place.do(place.rooms.set_involvement(person, room, involvement))
-        for n in range(devices):
-            endpoint = f"https://push.example.com/{n}"
-            place.do(keep(person.id, endpoint, ("k", "a"), ""))
-        if is_present:
-            place.parts.cable.presence.enter(room, person.id, 0)
-    place.server.steady.seconds += seconds
-
-    named = [each for each, (_, _, is_named, _) in zip(people, wishes, strict=True) if is_named]
-    posted = place.post(author, room, "hi " + "".join(map(place.mention, named)), None)
-
-    expected = [
-        (person.id, f"https://push.example.com/{n}")
-        for person, (level, is_present, is_named, devices) in zip(people, wishes, strict=True)
-        for n in range(devices)
-        if person.id != author.id and not (is_present and seconds <= 60)
-        if level == "everything" or (level == "mentions" and is_named)
-    ]
-    told = [(each.subscription.user_id, each.subscription.endpoint) for each in posted.notices]
-    assert sorted(told) == sorted(expected)
-    for each in posted.notices:
-        sql = "SELECT count(*) FROM memberships WHERE user_id = :id AND unread_at IS NOT NULL"
-        assert place.rows(sql, id=each.subscription.user_id) == [(each.badge,)]
-    for person in people:
-        place.parts.cable.presence.leave(room, person.id, 0)
+    wish_and_be_told(place, cast, wishes, by, seconds, is_ping=is_ping)
 
 
 # How services answer.
@@ -401,15 +265,7 @@ async def test_only_a_service_that_says_gone_ends_a_subscription(
     assert (tested.status, code) == (answer, expected)
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"p256dh_key": "k"}, {"p256dh_key": "!"}, {"auth_key": "é"}, {"auth_key": "x"},
-        {"p256dh_key": base64_of(b"\4" + b"\1" * 64)}, {"p256dh_key": base64_of(b"\0" * 65)},
-        {"p256dh_key": "x" * 4_000}, {"p256dh_key": "🔑"},
-    ],
-    ids=lambda each: str(each)[:40],
-)  # fmt: skip
+@pytest.mark.parametrize("change", cases("keys that encrypt nothing"), ids=briefly)
 async def test_keys_that_encrypt_nothing_end_the_subscription(
     kevin: Person,
     jz: Person,
@@ -431,41 +287,6 @@ async def test_keys_that_encrypt_nothing_end_the_subscription(
     tested = await kevin.post(f"{DEVICES}/{again['id']}/test_notifications")
     assert (tested.status, tested.code) == (410, "push_gone")
     assert await endpoints(kevin) == ["two"]
-
-
-class TurnableLoop(asyncio.SelectorEventLoop):
-    """A loop whose clock a test turns on, so that seven seconds pass at once."""
-
-    ahead = 0.0
-
-    def time(self) -> float:
-        return super().time() + self.ahead
-
-
-async def hang_for_ten_seconds(server: Server, cast: Cast, service: Service) -> None:
-    loop, browser = asyncio.get_running_loop(), Browser()
-    assert isinstance(loop, TurnableLoop)
-    jz, kevin = await server.sign_in(cast.jz), await server.sign_in(cast.kevin)
-    await kevin.put(f"/api/rooms/{cast.pets.id}/involvement", {"involvement": "everything"})
-    for n in range(53):
-        await subscribe(kevin, f"{service.address}/devices/{n}", browser.keys)
-    service.may_answer.clear()
-
-    await jz.say(cast.pets, "hello")  # which nothing holds up
-    await service.has(50)
-    await jz.say(cast.designers, "nobody waits")
-    assert len(service.came) == 50
-    loop.ahead += 9.5
-    await jz.say(cast.designers, "and ten seconds are not over")
-    assert len(service.came) == 50
-    loop.ahead += 0.6
-    await service.has(53)
-    service.may_answer.set()
-    await settle(server)
-
-    assert len(await endpoints(kevin)) == 53
-    pushes = server.parts.push.pushes
-    assert (pushes["failed"], pushes["delivered"], pushes["gone"]) == (50, 3, 0)
 
 
 def test_a_service_that_hangs_holds_fifty_pushes_for_ten_seconds_and_nothing_else(
@@ -497,3 +318,104 @@ async def test_blank_fields_are_named_and_private_services_are_for_closed_networ
     ):  # fmt: skip
         refused = await kevin.post(DEVICES, {**good, field: value})
         assert (refused.status, refused.json["error"]["fields"]) == (422, {field: [says]})
+
+
+# Never inside.
+
+PRIVATE = cases("private addresses")
+PUBLIC = cases("public addresses")
+UNREADABLE = cases("unreadable addresses")
+WIDE = "127.0.0.1 2130706433 127.1".translate(
+    {n + 48: n + 0xFF10 for n in range(10)} | {46: 0x3002}
+)
+CIRCLED = "\u2460\u2461\u2466.\u24ea.\u24ea.\u2460"
+SAME = cases("other spellings of 127.0.0.1")
+UNFIT = cases("unfit push endpoints")
+
+
+def test_every_address_class_is_told_apart_at_both_its_ends() -> None:
+    private = [*PRIVATE, *UNREADABLE, *SAME, "", " ", "8.8.8.8 "]
+    assert [each for each in private if program.is_public(each)] == []
+    assert [each for each in PUBLIC if not program.is_public(each)] == []
+
+
+@pytest.mark.parametrize("endpoint", [*map(as_url, PRIVATE[::3] + SAME), *UNFIT], ids=briefly)
+async def test_an_endpoint_inside_or_not_https_is_not_registered(
+    start: Start, cast: Cast, endpoint: object
+) -> None:
+    kevin = await (await start()).sign_in(cast.kevin)
+    given = {"endpoint": endpoint, "p256dh_key": "k", "auth_key": "a"}
+    answer = await kevin.post(DEVICES, given)
+
+    assert (answer.status, answer.code) == (422, "validation_failed")
+    assert answer.json["error"]["fields"] == {"endpoint": ["is invalid"]}
+    assert (await kevin.get(DEVICES)).json["push_subscriptions"] == []
+
+
+@pytest.mark.parametrize(
+    "host", ["localhost", "localhost.", "127.0.0.1", "[::1]", "0x7f.1", *SAME], ids=ascii
+)
+async def test_nothing_is_sent_inside_whatever_the_host_is_called(
+    start: Start, cast: Cast, host: str
+) -> None:
+    kevin = await (await start()).sign_in(cast.kevin)
+    came, keys = asyncio.Event(), Browser().keys
+
+    async def door(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        came.set()
+        writer.close()
+
+    inside = await asyncio.start_server(door, "127.0.0.1", 0)
+    port = inside.sockets[0].getsockname()[1]
+    inside_6 = await asyncio.start_server(door, "::1", port)
+    endpoint = f"https://{host}:{port}/x"
+    keep = program.keep_subscription  # as if an older version had let it in
+    p256dh, auth = keys.values()
+    device = await kevin.server.parts.db.write(keep, kevin.id, endpoint, p256dh, auth, "")
+
+    answer = await kevin.post(f"{DEVICES}/{device.id}/test_notifications")
+
+    assert (answer.status, answer.code) == (502, "push_failed")
+    assert not came.is_set()
+    assert len((await kevin.get(DEVICES)).json["push_subscriptions"]) == 1
+    inside.close()
+    inside_6.close()
+
+
+async def test_a_name_that_leads_inside_is_refused_and_one_that_leads_nowhere_is_not_found() -> (
+    None
+):
+    resolver = program.PublicResolver()
+
+    with pytest.raises(OSError, match="open internet") as refused:
+        await resolver.resolve("localhost", 443)
+    with pytest.raises(OSError, match=r"\[Errno") as failed:
+        await resolver.resolve("nowhere.invalid", 443)
+    found = await resolver.resolve("8.8.8.8", 443)
+
+    assert type(refused.value) is not type(failed.value)
+    assert [(each["host"], each["port"]) for each in found] == [("8.8.8.8", 443)]
+
+
+def test_one_private_answer_refuses_a_name_and_each_name_is_looked_up_once() -> None:
+    loop, resolver = Names(), program.PublicResolver()
+    loop.answers = [["8.8.8.8", "127.0.0.1"], ["1.1.1.1", "8.8.8.8"], ["127.0.0.1"], []]
+    with asyncio.Runner(loop_factory=lambda: loop) as runner:
+        with pytest.raises(OSError, match="open internet"):
+            runner.run(resolver.resolve("both.example", 443))
+        found = runner.run(resolver.resolve("rebinding.example", 443))
+    assert [each["host"] for each in found] == ["1.1.1.1", "8.8.8.8"]
+    assert all(each["flags"] == socket.AI_NUMERICHOST for each in found)  # never looked up again
+    assert loop.asked == 2
+
+
+async def test_a_message_is_pushed_once_however_often_it_is_sent(
+    kevin: Person, jz: Person, cast: Cast
+) -> None:
+    keep = kevin.server.parts.push.keep
+    await keep(jz.id, "https://push.example.com/1", ("k", "a"), "")
+    await jz.put(f"/api/rooms/{cast.designers.id}/involvement", {"involvement": "everything"})
+    draft = program.DraftMessage(cast.designers.id, kevin.id, "once", "hello")
+    create = kevin.server.parts.messages.create_message_with_deduplication
+    posted = [await create(draft) for _ in range(3)]
+    assert [len(each.notices) for each in posted] == [1, 0, 0]

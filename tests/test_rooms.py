@@ -2,37 +2,14 @@
 
 import asyncio
 import json
-import re
-from typing import Any
 
 import pytest
 
 import campfire as program
+from tests.asking import member_names, restrict, room_of, targets
 from tests.cast import Cast, Person, Server
 
 GONE = "Room not found or inaccessible"
-
-
-async def room_of(person: Person, room_id: int) -> dict[str, Any]:
-    answer = await person.get(f"/api/rooms/{room_id}")
-    return dict(answer.json["room"]) if answer.status == 200 else {}
-
-
-async def member_names(person: Person, room_id: int) -> list[str]:
-    answer = await person.get(f"/api/rooms/{room_id}/members")
-    return [user["name"] for user in answer.json["selected"]]
-
-
-async def restrict(administrator: Person, value: object) -> None:
-    settings = {"restrict_room_creation_to_administrators": value}
-    assert (await administrator.put("/api/account", {"settings": settings})).status == 200
-
-
-def targets(frames: list[Any]) -> list[tuple[str, str]]:
-    """Action and target of each Turbo frame."""
-    found = [re.search(r'action="(\w+)" target="(\w+)"', str(frame)) for frame in frames]
-    assert all(found), frames
-    return [(each[1], each[2]) for each in found if each]
 
 
 # Rooms of any kind.
@@ -173,6 +150,7 @@ async def test_a_new_open_room_holds_everybody_and_is_announced_once_to_all(
     answer = await jz.post("/api/rooms/opens", {"name": "  Garden "})
 
     room = answer.json["room"]
+    assert set(answer.json) == {"room"}
     (frame,) = await tab.drain()
     assert (answer.status, answer.headers["Location"]) == (201, f"/rooms/{room['id']}")
     assert (room["name"], room["type"], room["creator_id"]) == ("Garden", "open", jz.id)

@@ -1,83 +1,56 @@
-"""What is inside the executable: how it starts, or why it cannot, and its sounds and pictures.
-
-Loudness is EBU R128's integrated loudness (ITU-R BS.1770-4: K weighting, blocks of 400 ms, three
-quarters overlapping, gated at -70 LUFS and 10 LU under the mean). It needs one whole block: every
-sound is longer than that, so none is padded or looped for the measurement.
-"""
+"""What ships: the executable, how it starts or why it cannot, its files, sounds and pictures."""
 
 import fcntl
-import functools
 import gzip
 import hashlib
 import itertools
+import json
 import os
 import re
-import runpy
 import signal
 import subprocess
 import sys
-import xml.etree.ElementTree as ET
 import zipfile
 from pathlib import Path
-from typing import Any
+from xml.etree import ElementTree as ET
 
 import miniaudio  # type: ignore[import-untyped]
 import numpy as np
-import numpy.typing as npt
 import pytest
 
-from campfire import SOUNDS, SoundImage
-
-ROOT = Path(__file__).resolve().parent.parent
-PYZ = ROOT / "campfire.pyz"
-TAG = f"cpython-{sys.version_info[0]}{sys.version_info[1]}"
-LARGEST = 24 * 1024 * 1024
-CANNOT_START = 78
-
-# Runs the executable as if Python or the machine were another one.
-ELSEWHERE = """
-import os, runpy, sys
-sys.argv = [sys.argv[1], "--version"]
-{pretence}
-runpy.run_path(sys.argv[0], run_name="__main__")
-"""
-
-# Runs a command with a folder of its own kind mounted, which needs no rights in a user namespace.
-MOUNTED = 'mount -t tmpfs -o "$1" none "$2" && shift 2 && exec "$@"'
-
-
-def run(*command: str | Path, cache: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    """What `--version` says when it unpacks into `cache`."""
-    return subprocess.run(
-        [*(command or (sys.executable, PYZ)), "--version"],
-        env={**os.environ, "SHIV_ROOT": str(cache), **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
-def assert_refused(outcome: subprocess.CompletedProcess[str], reason: str) -> None:
-    assert outcome.returncode == CANNOT_START
-    assert outcome.stdout == ""
-    assert re.fullmatch(rf"campfire\.pyz: [^\n]*{reason}[^\n]*\n", outcome.stderr)
-
-
-def unpacked(cache: Path) -> list[Path]:
-    return sorted(path for path in cache.iterdir() if not path.name.startswith("."))
-
-
-def is_whole(folder: Path) -> bool:
-    """Whether every file of the executable that concerns this Python lies in the folder."""
-    with zipfile.ZipFile(PYZ) as archive:
-        wanted = [
-            info
-            for info in archive.infolist()
-            if info.filename.startswith("site-packages/")
-            and (".cpython-" not in info.filename or TAG in info.filename)
-        ]
-        return all((folder / info.filename).stat().st_size == info.file_size for info in wanted)
-
+import campfire as program
+from campfire import SOUNDS
+from tests.cast import Cast, Person, Start
+from tests.listening import (
+    DISTANCE,
+    ELSEWHERE,
+    FOLDER,
+    LARGEST,
+    MOTION,
+    MOUNTED,
+    NAMES,
+    PICTURES,
+    PYZ,
+    RATE,
+    ROOT,
+    SKIP,
+    SVG,
+    TAG,
+    assert_refused,
+    fingerprint,
+    heard,
+    is_whole,
+    loudness,
+    pictured,
+    run,
+    scored,
+    script,
+    seconds,
+    true_peak,
+    unpacked,
+)
+from tests.operators import qr_path
+from tests.tables import cases
 
 # --- What is inside ------------------------------------------------------------------------------
 
@@ -193,17 +166,7 @@ def test_what_other_builds_unpacked_is_removed_unless_a_process_holds_it(tmp_pat
 # --- Why it cannot -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("pretence", "reason"),
-    [
-        ("sys.version_info = (3, 10, 13, 'final', 0)", "needs Python 3.11, 3.12 or 3.13"),
-        ("sys.version_info = (3, 14, 0, 'final', 0)", "needs Python 3.11, 3.12 or 3.13"),
-        ("sys.implementation.name = 'pypy'", "needs the ordinary CPython"),
-        ("sys.platform = 'darwin'", "runs on x86-64 Linux; this is darwin"),
-        ("os.confstr = lambda name: 'glibc 2.17'", "needs glibc 2.28 or newer; this is 2.17"),
-        ("os.confstr = lambda name: None", "needs glibc 2.28 or newer"),
-    ],
-)
+@pytest.mark.parametrize(("pretence", "reason"), cases("wrong Pythons and machines"))
 def test_a_wrong_python_or_machine_is_told_in_one_line(
     tmp_path: Path, pretence: str, reason: str
 ) -> None:
@@ -237,14 +200,7 @@ def test_a_cache_that_anybody_may_write_to_is_refused(tmp_path: Path) -> None:
     assert_refused(run(cache=tmp_path), "others may put programs into")
 
 
-@pytest.mark.parametrize(
-    ("options", "reason"),
-    [
-        ("noexec,mode=700", "is mounted noexec"),
-        ("ro,mode=700", "cannot write to"),
-        ("size=10m,mode=700", "needs 60 MB of free space"),
-    ],
-)
+@pytest.mark.parametrize(("options", "reason"), cases("folders nobody can unpack into"))
 def test_a_cache_it_cannot_unpack_into_is_told_in_one_line(
     tmp_path: Path, options: str, reason: str
 ) -> None:
@@ -267,96 +223,6 @@ def test_a_damaged_executable_is_told_in_one_line(tmp_path: Path) -> None:
 
     assert_refused(outcome, "cannot unpack into")
     assert unpacked(tmp_path / "cache") == []
-
-
-# --- The sounds ----------------------------------------------------------------------------------
-
-FOLDER = ROOT / "sounds"
-PICTURES = ROOT / "static_bundle" / "src" / "pictures"
-
-# Served as in earlier Campfires, but no command plays them.
-NOT_COMMANDS = {"incoming", "mario_coin", "maybe"}
-NAMES = sorted(SOUNDS.keys() | NOT_COMMANDS)
-SVG = "{http://www.w3.org/2000/svg}"
-RATE = 44_100
-# In decibels, between two fingerprints; a sound and its copy of another loudness are 0 apart.
-DISTANCE = 6
-# Where the notes begin among a source's words.
-SKIP = {"gm": 1, "tone": 2}
-MOTION = (
-    r"@media \(prefers-reduced-motion: no-preference\) \{(?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*\}"
-)
-
-Audio = npt.NDArray[np.float64]
-
-
-@functools.cache
-def heard(name: str) -> Audio:
-    """The decoded sound, one row for each ear."""
-    decoded = miniaudio.decode(
-        (FOLDER / f"{name}.mp3").read_bytes(),
-        output_format=miniaudio.SampleFormat.FLOAT32,
-        nchannels=2,
-        sample_rate=RATE,
-    )
-    return np.array(decoded.samples, dtype=np.float64).reshape(-1, 2).T
-
-
-def seconds(name: str) -> float:
-    return float(heard(name).shape[1] / RATE)
-
-
-def loudness(audio: Audio) -> float:
-    """Integrated loudness in LUFS."""
-    size = 1 << audio.shape[1].bit_length()
-    turn = 1j * np.tan(np.pi * np.fft.rfftfreq(size))
-    shelf = turn / np.tan(np.pi * 1681.974450955533 / RATE)
-    high = turn / np.tan(np.pi * 38.13547087602444 / RATE)
-    weight = (1.584864701 * shelf**2 + 1.258720930 * shelf / 0.707175237 + 1) / (
-        shelf**2 + shelf / 0.707175237 + 1
-    )
-    weight *= high**2 / (high**2 + high / 0.500327037 + 1)
-    weighted = np.fft.irfft(np.fft.rfft(audio, size) * weight)[:, : audio.shape[1]]
-    block, step = round(0.4 * RATE), round(0.1 * RATE)
-    sums = np.append(0, np.cumsum((weighted**2).sum(axis=0)))
-    starts = np.arange(0, audio.shape[1] - block + 1, step)
-    power = (sums[starts + block] - sums[starts]) / block
-    power = power[power > 10 ** ((-70 + 0.691) / 10)]
-    power = power[power > power.mean() / 10]
-    return float(-0.691 + 10 * np.log10(power.mean()))
-
-
-def true_peak(audio: Audio) -> float:
-    """The highest point between the samples too: BS.1770's fourfold oversampling."""
-    size = 1 << audio.shape[1].bit_length()
-    finer = np.fft.irfft(np.fft.rfft(audio, size), 4 * size) * 4
-    return float(np.abs(finer).max())
-
-
-def fingerprint(name: str) -> Audio:
-    """Two seconds as 12 steps of time by 24 bands of pitch, in decibels, without their mean."""
-    mono = heard(name).mean(axis=0)
-    mono = np.pad(mono, (0, max(0, 2 * RATE - len(mono))))[: 2 * RATE]
-    edges = np.geomspace(80, 12_000, 25)
-    rows = []
-    for part in np.split(mono, 12):
-        power = np.abs(np.fft.rfft(part * np.hanning(len(part)))) ** 2
-        bands = np.searchsorted(np.fft.rfftfreq(len(part), 1 / RATE), edges)
-        rows.append([power[low:high].mean() for low, high in itertools.pairwise(bands)])
-    decibels = 10 * np.log10(np.array(rows) + 1e-3)
-    return np.asarray(decibels - decibels.mean())
-
-
-@functools.cache
-def script() -> dict[str, Any]:
-    """What sounds/make_sounds.py defines: its tools are needed only when it renders."""
-    return runpy.run_path(str(FOLDER / "make_sounds.py"))
-
-
-def scored() -> dict[str, str]:
-    """Name -> layers, as the script reads them."""
-    found = script()["SOUND"].findall(script()["SCORES"])
-    return {name: layers for name, _tempo, _longest, layers in found}
 
 
 def test_every_sound_has_its_file_and_nothing_else_lies_there() -> None:
@@ -455,13 +321,6 @@ def test_the_readme_tells_of_every_sound_and_how_long_it_is() -> None:
         assert float(length) == pytest.approx(seconds(name), abs=0.1), name
 
 
-# --- The pictures --------------------------------------------------------------------------------
-
-
-def pictured() -> dict[str, SoundImage]:
-    return {name: sound.image for name, sound in SOUNDS.items() if sound.image}
-
-
 def test_every_sound_shows_words_or_a_picture_never_both() -> None:
     assert len(pictured()) == 15
     assert [name for name, sound in SOUNDS.items() if bool(sound.text) == bool(sound.image)] == []
@@ -498,3 +357,127 @@ def test_the_built_client_holds_the_picture(name: str) -> None:
     built = gzip.decompress((ROOT / f"static_bundle/dist/sounds/{image.file}.gz").read_bytes())
 
     assert built == (PICTURES / image.file).read_bytes()
+
+
+# Files and pictures.
+
+
+async def test_an_avatar_is_initials_or_a_robot(kevin: Person, cast: Cast) -> None:
+    visitor = await kevin.server.visitor()
+    signer = kevin.server.parts.signer
+    url = signer.avatar_url(cast.kevin)
+
+    picture, robot = await kevin.get(url), await kevin.get(signer.avatar_url(cast.bender))
+    same = await kevin.get(url, {"If-None-Match": f"W/{picture.headers['ETag']}"})
+
+    assert picture.headers["Content-Type"].startswith("image/svg+xml")
+    keeps = "public, max-age=1800, stale-while-revalidate=604800"
+    assert picture.headers["Cache-Control"] == keeps
+    assert re.findall(r"<text[^>]*>([^<]*)</text>", picture.text) == ["K"]
+    assert 'viewBox="0 0 512 512"' in picture.text
+    assert 'rx="50" fill="#3B3633"' in picture.text
+    assert (same.status, same.body) == (304, b"")
+    assert "<text" not in robot.text
+    wrong = signer.avatar_token(cast.kevin.id)[:-1] + "x"
+    for token in (wrong, "x", signer.stream("rooms"), signer.avatar_token(program.UserId(99))):
+        assert (await kevin.get(f"/users/{token}/avatar")).status == 404
+    assert (await visitor.get(url)).location == "/session/new"
+
+
+async def test_initials_are_the_first_character_of_every_word(jz: Person, cast: Cast) -> None:
+    for n, (name, letters) in enumerate((
+        ("Bender Bot", "BB"), ("Jean-Luc Picard", "JLP"), ("Bender's Friend", "BsF"),
+        ("jason fried", "jf"), ("\u00c5sa \u042f", "\u00c5\u042f"), ("\U0001f389", "?"),
+    )):  # fmt: skip
+        auth = jz.server.parts.auth
+        user = await auth.join(cast.join_code, name, f"{n}@example.com", "password")
+        picture = await jz.get(jz.server.parts.signer.avatar_url(user))
+        assert f">{letters}</text>" in picture.text
+        assert ('textLength="85%"' in picture.text) == (len(letters) > 2)
+
+
+async def test_files_of_the_client_are_sent_packed_and_kept(start: Start, tmp_path: Path) -> None:
+    (tmp_path / "dist" / "sounds").mkdir(parents=True)
+    (tmp_path / "dist" / "app.js.gz").write_bytes(gzip.compress(b"say()"))
+    (tmp_path / "dist" / "sounds" / "nyan.svg").write_bytes(b"<svg/>")
+    (tmp_path / "secret.txt").write_text("not for anybody")
+    server = await start(client=tmp_path / "dist")
+    visitor = await server.visitor()
+    (url,) = re.findall(
+        r'<script type="module" src="(.*?)"', (await visitor.get("/session/new")).text
+    )
+
+    packed = await visitor.get(url, {"Accept-Encoding": "br, gzip"})
+    unpacked = await visitor.get(url)
+    plain = await visitor.get("/assets/sounds/nyan.svg")
+
+    assert [each.body for each in (packed, unpacked, plain)] == [b"say()", b"say()", b"<svg/>"]
+    assert packed.headers["Content-Encoding"] == "gzip"
+    assert "Content-Encoding" not in unpacked.headers
+    assert packed.headers["Vary"] == unpacked.headers["Vary"] == "Accept-Encoding"
+    assert packed.headers["Content-Type"].startswith("text/javascript")
+    assert plain.headers["Content-Type"] == "image/svg+xml"
+    assert packed.headers["Cache-Control"] == "public, max-age=31536000, immutable"
+    assert plain.headers["Cache-Control"] == "public, max-age=2592000"
+    for path in (
+        "/assets/../secret.txt", "/assets/%2e%2e/secret.txt", "/assets/..%2fsecret.txt",
+        f"/assets/%2f{str(tmp_path / 'secret.txt')[1:]}", "/assets/app.js%00", "/assets/nothing.js",
+        "/assets/", "/assets/..%5csecret.txt", "/sounds/..%2f..%2fsecret.mp3", "/sounds/none.mp3",
+        "/sounds/%2e%2e%2fLICENSE", "/sounds/tada.mp3%00", "/sounds/tada.wav", "/campfire.py",
+    ):  # fmt: skip
+        assert (await visitor.get(path)).status == 404, path
+
+
+async def test_a_sound_is_sent_in_ranges(visitor: Person) -> None:
+    whole = await visitor.get("/sounds/tada.mp3")
+    part = await visitor.get("/sounds/tada.mp3", {"Range": "bytes=2-5"})
+    beyond = await visitor.get("/sounds/tada.mp3", {"Range": "bytes=99999999-"})
+
+    assert (whole.status, whole.headers["Content-Type"]) == (200, "audio/mpeg")
+    assert whole.headers["Cache-Control"] == "public, max-age=2592000"
+    assert whole.headers["Accept-Ranges"] == "bytes"
+    assert (part.status, part.body) == (206, whole.body[2:6])
+    assert part.headers["Content-Range"] == f"bytes 2-5/{len(whole.body)}"
+    assert beyond.status == 416
+
+
+async def test_the_manifest_has_the_name_of_the_account(david: Person) -> None:
+    await david.put("/api/account", {"name": "Northwind Studio"})
+
+    answer = await david.get("/webmanifest.json")
+
+    assert answer.headers["Content-Type"].startswith("application/manifest+json")
+    manifest = json.loads(answer.body)
+    assert (manifest["name"], manifest["short_name"]) == ("Northwind Studio", "Northwind St")
+    assert [(icon["sizes"], icon["purpose"]) for icon in manifest["icons"]] == [
+        ("192x192", "any"), ("512x512", "any"), ("512x512", "maskable"),
+    ]  # fmt: skip
+    assert [each["url"] for each in manifest["shortcuts"]] == [
+        "/rooms/opens/new", "/users/me/profile",
+    ]  # fmt: skip
+    assert manifest["categories"] == ["social", "business", "productivity"]
+    for name in ("start_url", "scope", "id"):
+        assert manifest[name] == "/"
+    assert (manifest["display"], manifest["theme_color"]) == ("standalone", "#ffffff")
+    assert (await david.get("/webmanifest")).body == answer.body
+
+
+async def test_a_qr_code_is_a_black_on_white_drawing_kept_for_a_year(visitor: Person) -> None:
+    address = "https://chat.example.com/join/AbCd-EfGh-IjKl?x=é".encode()
+
+    answer = await visitor.get(qr_path(address))
+
+    assert answer.headers["Content-Type"].startswith("image/svg+xml")
+    assert answer.headers["Cache-Control"] == "public, max-age=31536000"
+    drawing = ET.fromstring(answer.text)  # noqa: S314 - it is our own
+    assert drawing.tag == "{http://www.w3.org/2000/svg}svg"
+    assert drawing.get("viewBox")
+    assert {"#fff", "#000"} <= set(re.findall(r"#[0f]{3}", answer.text))
+    assert (await visitor.get(qr_path(address).rstrip("="))).body == answer.body
+    assert (await visitor.get(qr_path(b"other"))).body != answer.body
+    assert (await visitor.get(qr_path(b"x" * 1_000))).status == 200
+
+
+@pytest.mark.parametrize("path", cases("addresses of no QR code"))
+async def test_what_is_no_text_makes_no_qr_code(visitor: Person, path: str) -> None:
+    assert (await visitor.get(path)).status == 400

@@ -1,27 +1,18 @@
-"""What people write: made safe, in plain words, on the screen, in the editor, as sound and emoji.
+"""What people write: made safe, in plain words, on the screen, as sound and emoji, and found."""
 
-Plain cases stand in text_cases.json, where «this» is one of the WORDS, and attacks in
-xss_vectors.json.
-"""
-
-import base64
 import json
 import re
 from concurrent.futures import ThreadPoolExecutor
 from html import escape, unescape
-from pathlib import Path
-from typing import Any
-from xml.etree.ElementTree import Element
 
-import html5lib
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
+from hypothesis import given as for_any
 from hypothesis import strategies as st
 
 from campfire import (
     SOUNDS,
     Mentionable,
-    UserId,
     editable,
     is_emoji_only,
     is_nested_too_deeply,
@@ -33,83 +24,37 @@ from campfire import (
     users_named_in,
     with_mentions,
 )
-
-MENTION = "application/vnd.campfire.mention"
-NEW_TAB = ' target="_blank" rel="noopener noreferrer"'
-
-
-def encoded(value: object) -> str:
-    return base64.b64encode(json.dumps(value).encode()).decode()
-
-
-def sgid_of(user_id: int) -> str:
-    payload = {"_rails": {"data": f"gid://campfire/User/{user_id}", "pur": "attachable"}}
-    return f"{encoded(payload)}--5ca1ab1e"
-
-
-def person(user_id: int, name: str, bio: str = "") -> Mentionable:
-    title = f"{name} \N{EN DASH} {bio}" if bio else name
-    avatar = f"/users/{user_id}/avatar?v=1&w=2"
-    return Mentionable(UserId(user_id), name, title, avatar, sgid_of(user_id))
-
-
-DAVID = person(1, "David")
-KEVIN = person(3, "Kevin", "Programmer")
-QUOTED = person(5, 'J"Z <b>&', "<i>")
-CAST = {each.id: each for each in (DAVID, KEVIN, QUOTED)}
-
-
-def mention(user: Mentionable, content: str = "") -> str:
-    start = f'<action-text-attachment sgid="{user.sgid}" content-type="{MENTION}">'
-    return f"{start}{content}</action-text-attachment>"
-
-
-def trix(described: object, element: str = "figure", content: str = "") -> str:
-    told = described if isinstance(described, str) else json.dumps(described)
-    return f'<{element} data-trix-attachment="{escape(told)}" class="x">{content}</{element}>'
-
-
-def html_of(source: str) -> str:
-    return sanitize(source, CAST).html
-
-
-def text_of(source: str) -> str:
-    return sanitize(source, CAST).text
-
-
-def shown(source: str) -> str:
-    return presented(sanitize(source, CAST), CAST)
-
-
-WORDS = {
-    "mention of Kevin": mention(KEVIN),
-    "sgid of Kevin": KEVIN.sgid,
-    "sgid of David": DAVID.sgid,
-    "sgid of nobody": sgid_of(404),
-    "new tab": NEW_TAB,
-    "90 different elements": "".join(f"<u title={n}>" for n in range(90)),
-    "200 elements": "<div>" * 200,
-    "9999 brackets": "[" * 9_999,
-    "5000 nines": "9" * 5_000,
-}
-
-
-def told_in(name: str) -> dict[str, Any]:
-    text = (Path(__file__).parent / name).read_text()
-    for word, meaning in WORDS.items():
-        text = text.replace(f"«{word}»", json.dumps(meaning)[1:-1])
-    told: dict[str, Any] = json.loads(text)
-    return told
-
-
-CASES = told_in("text_cases.json")
-STORED = CASES["sentences on what is stored"]
-SHOWN = CASES["sentences on what is shown"]
-NAMED = CASES["sentences on who is named"]
-SOMEBODY = CASES["ids of user 7"]
-NOBODY = CASES["ids of nobody"]
-VECTORS = [vector for family in told_in("xss_vectors.json").values() for vector in family]
-
+from tests.asking import hide_needles
+from tests.cast import Cast, Person
+from tests.conftest import Place
+from tests.stories import QUERIES, SAYINGS, say_and_search
+from tests.writing import (
+    CASES,
+    CAST,
+    DAVID,
+    KEVIN,
+    MENTION,
+    NAMED,
+    NEW_TAB,
+    NOBODY,
+    QUOTED,
+    SHOWN,
+    SOMEBODY,
+    STORED,
+    VECTORS,
+    elements,
+    encoded,
+    harmful,
+    html_of,
+    mention,
+    parsed,
+    repeated,
+    shown,
+    soups,
+    sources,
+    text_of,
+    trix,
+)
 
 # --- What is kept and what goes ------------------------------------------------------------------
 
@@ -323,46 +268,6 @@ def test_a_sound_with_a_picture_is_shown_with_it() -> None:
     assert text_of("/play deeper") == "/play deeper"
 
 
-# --- Whatever anybody writes ---------------------------------------------------------------------
-
-# The lists of the specification, once more and by hand: the program's own must not judge it.
-SCHEMES = "|".join(CASES["the specification: schemes"])
-ADDRESS = re.compile(rf"(?:{SCHEMES}):|[^:/?#]*(?:[/?#]|$)", re.IGNORECASE)
-
-
-def parsed(markup: str) -> Element:
-    tree: Element = html5lib.parseFragment(markup, namespaceHTMLElements=False)
-    return tree
-
-
-def elements(markup: str) -> list[Element]:
-    return list(parsed(markup).iter())[1:]
-
-
-def is_harmless(element: Element) -> bool:
-    """By the lists of the specification, for a body as it is stored."""
-    if element.tag == "action-text-attachment":
-        return set(element.attrib) == {"sgid", "content-type"} and len(element) == 0
-    allowed = {"title", "lang", *CASES["the specification: attributes"].get(element.tag, [])}
-    addresses = [element.attrib[name] for name in ("href", "cite") if name in element.attrib]
-    return (
-        element.tag in CASES["the specification: elements"]
-        and set(element.attrib) <= allowed
-        and all(ADDRESS.match(re.sub(r"[\x00-\x20\x7f]", "", each)) for each in addresses)
-        and all(each.startswith("language-") for each in element.get("class", "").split())
-    )
-
-
-def harmful(markup: str) -> list[Element]:
-    return [each for each in elements(markup) if not is_harmless(each)]
-
-
-soup = {part: st.sampled_from(choices) for part, choices in CASES["the soup"].items()}
-tags = st.builds("<{}{}{}>".format, soup["slashes"], soup["elements"], soup["attributes"])
-soups = st.lists(st.one_of(tags, tags, soup["words"], st.text(max_size=5)), max_size=40)
-sources = st.one_of(st.text(), soups.map("".join))
-
-
 @pytest.mark.parametrize("vector", VECTORS)
 def test_an_attack_comes_out_harmless_wherever_it_is_shown(vector: str) -> None:
     body = sanitize(vector, CAST)
@@ -483,13 +388,6 @@ def test_a_sound_is_played_exactly_when_the_whole_text_asks_for_one(name: str, m
     assert sound_in(text[1:]) is None
 
 
-# --- Too deep ------------------------------------------------------------------------------------
-
-
-def repeated(parts: list[tuple[str, int]]) -> str:
-    return "".join(text * times for text, times in parts)
-
-
 @pytest.mark.parametrize("source", [*map(repeated, CASES["too deep"])])
 def test_a_body_that_would_take_long_to_read_is_too_deep(source: str) -> None:
     assert is_nested_too_deeply(source)
@@ -498,3 +396,104 @@ def test_a_body_that_would_take_long_to_read_is_too_deep(source: str) -> None:
 @pytest.mark.parametrize("source", [*map(repeated, CASES["long but not too deep"])])
 def test_a_long_or_sloppy_body_is_not(source: str) -> None:
     assert not is_nested_too_deeply(source)
+
+
+# Searching.
+
+
+async def test_a_search_finds_stems_in_ones_own_rooms_and_marks_them(
+    kevin: Person, jz: Person, david: Person, cast: Cast
+) -> None:
+    first = await kevin.say(cast.designers, "Running to the caf&eacute; <b>NOW</b>")
+    await david.say(cast.hq, "a &lt;i&gt; run &amp; more")
+    await david.say(cast.david_and_kevin, "run in a ping")
+    await david.say(cast.watercooler, "run with others")
+    await kevin.put(f"/api/rooms/{cast.hq.id}/involvement", {"involvement": "invisible"})
+
+    answer = (await kevin.get("/api/searches?q=%20RUN!%20")).json
+
+    assert [(hit["plain_text"], hit["room_name"]) for hit in answer["messages"]] == [
+        ("Running to the café NOW", "Designers"),
+        ("a <i> run & more", "HQ"),
+        ("run in a ping", "David"),
+    ]
+    assert [hit["highlight_html"] for hit in answer["messages"]] == [
+        "<mark>Running</mark> to the café NOW",
+        "a &lt;i&gt; <mark>run</mark> &amp; more",
+        "<mark>run</mark> in a ping",
+    ]
+    assert answer["messages"][0]["path"] == first["path"]
+    assert (answer["query"], answer["recent_searches"]) == ("RUN", [])
+    assert len((await kevin.get("/api/searches?q=now+cafe")).json["messages"]) == 1
+    page = (await kevin.get("/searches?q=run")).boot
+    assert (page["page"], len(page["data"]["search"]["messages"])) == ("searches", 3)
+    found = (await jz.get("/api/searches?q=run")).json["messages"]
+    assert [hit["room_name"] for hit in found] == ["Designers", "HQ"]
+    only_kevin = {"name": "Designers", "user_ids": [kevin.id]}
+    await david.put(f"/api/rooms/closeds/{cast.designers.id}", only_kevin)
+    found = (await jz.get("/api/searches?q=run")).json["messages"]
+    assert [hit["room_name"] for hit in found] == ["HQ"]
+    for query in ("", "?q=", "?q=%20", "?q=_", "?q=%F0%9F%91%8D", "?q=%22-*", "?q=%00"):
+        assert (await kevin.get(f"/api/searches{query}")).json["messages"] == []
+    assert (await kevin.get("/api/searches")).json["query"] is None
+    many = (await kevin.get(f"/api/searches?q={'run+' * 400}")).json
+    assert (len(many["query"]), len(many["messages"])) == (999, 3)  # no half a word at its end
+
+
+async def test_the_ten_searches_last_used_are_remembered(kevin: Person, jz: Person) -> None:
+    path = "/api/searches"
+    for n in range(11):
+        answer = await kevin.post(path, {"q": f" Word, {n}! "})
+        assert (answer.status, answer.json["query"]) == (201, f"Word {n}")
+        assert answer.json["redirect_to"] in (f"/searches?q=Word+{n}", f"/searches?q=Word%20{n}")
+    await kevin.post(path, {"q": "Word 1"})
+
+    recent = (await kevin.get(f"{path}?q=anything")).json["recent_searches"]
+
+    numbers = [1, 10, 9, 8, 7, 6, 5, 4, 3, 2]
+    assert [each["query"] for each in recent] == [f"Word {n}" for n in numbers]
+    for nothing in ("", " !? ", "_", None, 7):
+        assert (await kevin.post(path, {"q": nothing})).code == "validation_failed"
+    assert (await jz.get(path)).json["recent_searches"] == []
+    assert (await kevin.delete(f"{path}/clear")).status == 204
+    assert (await kevin.get(path)).json["recent_searches"] == []
+
+
+async def test_one_visible_message_is_found_among_many_hidden_ones_and_at_most_a_hundred(
+    jz: Person, david: Person, cast: Cast
+) -> None:
+    mine = await jz.say(cast.designers, "needle")
+    await hide_needles(jz.server, 2_500)
+
+    of_jz = (await jz.get("/api/searches?q=needle")).json["messages"]
+    of_david = (await david.get("/api/searches?q=needle")).json["messages"]
+
+    assert [hit["id"] for hit in of_jz] == [mine["id"]]
+    assert len(of_david) == 100
+    ids = [hit["id"] for hit in of_david]
+    assert (ids, ids[0] > mine["id"] + 2300) == (sorted(ids), True)
+
+
+@settings(max_examples=60)
+@for_any(SAYINGS, QUERIES)
+def test_a_search_finds_exactly_what_holds_all_its_words_and_never_fails(
+    place: Place, cast: Cast, said: list[tuple[bool, list[str]]], query: str
+) -> None:
+    say_and_search(place, cast, said, query)
+
+
+async def test_a_search_finds_edited_words_and_neither_deleted_ones_nor_markup(
+    kevin: Person, cast: Cast
+) -> None:
+    path = f"/api/rooms/{cast.designers.id}/messages"
+    edited = await kevin.say(cast.designers, "<strong>apple</strong>")
+    deleted = await kevin.say(cast.designers, "banana")
+    await kevin.put(f"{path}/{edited['id']}", {"body": "<strong>cherry</strong>"})
+    await kevin.delete(f"{path}/{deleted['id']}")
+
+    async def found(word: str) -> list[int]:
+        answer = await kevin.get(f"/api/searches?q={word}")
+        return [each["id"] for each in answer.json["messages"]]
+
+    words = ("cherry", "apple", "banana", "strong", "div")
+    assert [await found(word) for word in words] == [[edited["id"]], [], [], [], []]

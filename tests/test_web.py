@@ -1,16 +1,17 @@
-"""How it answers: the door, headers and refusals, pages and their data, files and pictures."""
+"""How it answers: the door, headers and refusals, pages and their data, numbers, old browsers."""
 
-import gzip
 import io
 import json
 import re
-from pathlib import Path
 
 import aiohttp
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 import campfire as program
 from tests.cast import SESAME, Cast, LogLines, Person, Server, Start
+from tests.operators import COUNTERS, GAUGES, HISTOGRAMS, number, numbers
+from tests.tables import briefly, cases
 
 SIGN_IN = {"email_address": "kevin@example.com", "password": SESAME}
 SAFETY = {
@@ -23,21 +24,11 @@ SAFETY = {
     "X-Rev": "",
 }
 
+
 # Who may write: the token, the page one comes from, the order of the questions.
 
 
-@pytest.mark.parametrize(
-    ("headers", "status"),
-    [
-        ({}, 201), ({"Sec-Fetch-Site": "same-origin"}, 201), ({"Origin": "SELF"}, 201),
-        ({"X-CSRF-Token": ""}, 422), ({"X-CSRF-Token": "forged"}, 422),
-        ({"X-CSRF-Token": "\u00e9"}, 422), ({"Cookie": "_campfire_csrf=other"}, 422),
-        ({"Cookie": ""}, 422), ({"Sec-Fetch-Site": "cross-site"}, 422),
-        ({"Sec-Fetch-Site": "same-site"}, 422), ({"Sec-Fetch-Site": "none"}, 422),
-        ({"Origin": "http://evil.example"}, 422), ({"Origin": "null"}, 422), ({"Origin": ""}, 422),
-        ({"Origin": "SELF", "Sec-Fetch-Site": "cross-site"}, 422),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize(("headers", "status"), cases("headers of a write and its status"))
 async def test_a_write_needs_the_token_of_its_cookie_and_a_page_of_ours(
     visitor: Person, headers: dict[str, str], status: int
 ) -> None:
@@ -66,20 +57,7 @@ async def test_the_door_asks_for_token_session_and_room_before_it_looks_at_the_b
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("origin", "is_allowed"),
-    [
-        ("http://chat.example.com", True), ("https://chat.example.com", True),
-        ("http://chat.example.com:80", True), ("https://chat.example.com:443", True),
-        ("HTTP://CHAT.EXAMPLE.COM", True), ("https://extra.example", True),
-        ("https://domain.example", True), ("http://chat.example.com:81", False),
-        ("https://chat.example.com:80", False), ("ftp://chat.example.com", False),
-        ("http://chat.example.com.evil.example", False), ("http://evil.example", False),
-        ("http://user@chat.example.com", False), ("http://chat.example.com/path", False),
-        ("http://extra.example", False), ("null", False), ("", False), ("chat.example.com", False),
-        ("http://", False), ("http://chat.example.com\\@evil.example", False),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize(("origin", "is_allowed"), cases("origins and whether they are allowed"))
 async def test_sockets_and_writes_are_for_pages_of_our_own_origins(
     start: Start, cast: Cast, origin: str, *, is_allowed: bool
 ) -> None:
@@ -111,26 +89,7 @@ LOCAL, PUBLIC, OTHER = "127.0.0.1", "203.0.113.5", "198.51.100.7"
 ONE, TEN, BOTH = "127.0.0.1/32", "10.0.0.0/8", "127.0.0.1/32,203.0.113.0/24"
 
 
-@pytest.mark.parametrize(
-    ("trusted", "forwarded", "client"),
-    [
-        # The peer is always 127.0.0.1, and with the default list it is believed.
-        ("", [], LOCAL), ("", [PUBLIC], PUBLIC), ("", [f"{OTHER}, {PUBLIC}"], PUBLIC),
-        ("", [f"{PUBLIC}, 10.0.0.1"], PUBLIC), ("", [f"10.0.0.9, {PUBLIC}, 172.16.0.1"], PUBLIC),
-        ("", [f"{OTHER}, {PUBLIC}, 10.0.0.1, 192.168.1.1"], PUBLIC), ("", ["10.0.0.1"], "10.0.0.1"),
-        ("", ["10.0.0.1, 10.0.0.2"], "10.0.0.1"), ("", [LOCAL], LOCAL), ("", [""], LOCAL),
-        ("", [f"  {PUBLIC}  "], PUBLIC), ("", [f"{PUBLIC},"], PUBLIC), ("", ["garbage"], LOCAL),
-        ("", [f"{PUBLIC}, garbage"], LOCAL), ("", [f"garbage, {PUBLIC}"], PUBLIC),
-        ("", ["unknown, 10.0.0.1"], LOCAL), ("", [f"{PUBLIC}:4711"], LOCAL),
-        ("", ["2001:db8::1"], "2001:db8::1"), ("", ["999.1.1.1"], LOCAL),
-        ("", ["2001:DB8:0::1, fc00::1, fe80::2"], "2001:db8::1"), ("", [OTHER, PUBLIC], PUBLIC),
-        ("", [PUBLIC, "10.0.0.1"], PUBLIC), ("", ["x" * 4000], LOCAL),
-        # With only itself in the list the next proxy is a client; else nobody is believed.
-        (ONE, [f"{PUBLIC}, 10.0.0.1"], "10.0.0.1"), (ONE, [PUBLIC], PUBLIC), (ONE, [LOCAL], LOCAL),
-        (TEN, [PUBLIC], LOCAL), (TEN, ["10.0.0.1"], LOCAL), ("203.0.113.0/24", [PUBLIC], LOCAL),
-        (BOTH, [f"{OTHER}, {PUBLIC}"], OTHER),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize(("trusted", "forwarded", "client"), cases("proxies and the client"))
 async def test_the_client_is_the_first_address_from_the_right_that_is_no_proxy_of_ours(
     start: Start, trusted: str, forwarded: list[str], client: str
 ) -> None:
@@ -226,9 +185,9 @@ async def test_a_wrong_method_and_an_unknown_address_say_so(kevin: Person, visit
     ):  # fmt: skip
         answer = await kevin.send(method, path)
         assert (answer.status, answer.headers["Allow"]) == (405, allow), (method, path)
-    for number in ("0x4", "-4", "+4", "4.0", "%D9%A4", "1" * 19, "4%00", "%204", "4;", "four"):
-        assert (await kevin.get(f"/api/rooms/{number}")).code == "not_found", number
-        page = await kevin.get(f"/rooms/{number}")
+    for odd in ("0x4", "-4", "+4", "4.0", "%D9%A4", "1" * 19, "4%00", "%204", "4;", "four"):
+        assert (await kevin.get(f"/api/rooms/{odd}")).code == "not_found", odd
+        page = await kevin.get(f"/rooms/{odd}")
         assert (page.status, page.boot["page"], page.boot["status"]) == (404, "error", 404)
     assert (await kevin.get(f"/api/rooms/{'9' * 18}")).code == "room_not_found"
     assert (await visitor.get("/api/nowhere")).code == "not_found"
@@ -237,22 +196,10 @@ async def test_a_wrong_method_and_an_unknown_address_say_so(kevin: Person, visit
 
 
 JSON = "application/json"
-BODIES: list[tuple[bytes, str, int]] = [
-    (b"{", JSON, 400), (b"[]", JSON, 400), (b"null", JSON, 400), (b'"x"', JSON, 400),
-    (b"7", JSON, 400), (b"\xff\xfe", JSON, 400), (b'{"name": "\xff"}', JSON, 400),
-    (b"{'name': 1}", JSON, 400), (b'{"name":' + b"[" * 100_000, JSON, 400),
-    (b"\xef\xbb\xbf{}", JSON, 400), (b'{"n": ' + b"9" * 5000 + b"}", JSON, 400),
-    (b'{"name": NaN}', JSON, 422), (b'{"name": 1e999}', JSON, 422), (b"", JSON, 422),
-    (b'{"name": "\\u0000"}', JSON, 422), (b"  ", JSON, 422), (b'{"name": {"a": "x"}}', JSON, 422),
-    (b"{}", f"{JSON}; charset=utf-8", 422), (b'{"name": "\\ud83d"}', JSON, 201),
-    (b'{"name": "x", "name": "y", "more": [1]}', JSON, 201), (b"{}", "text/plain", 415),
-    (b"name=x", "application/x-www-form-urlencoded", 415), (b"{}", "text/json", 415),
-    (b"{}", "", 415), (b"{}", f"{JSON}x", 415), (b"--x--", "multipart/form-data; boundary=x", 415),
-    (b'{"name": "' + b"x" * 1_048_576 + b'"}', JSON, 413),
-]  # fmt: skip
+BODIES = cases("bodies of requests and their status")
 
 
-@pytest.mark.parametrize(("body", "media_type", "status"), BODIES, ids=lambda each: str(each)[:30])
+@pytest.mark.parametrize(("body", "media_type", "status"), BODIES, ids=briefly)
 async def test_a_body_that_is_no_json_object_is_refused_and_never_a_fault(
     kevin: Person, body: bytes, media_type: str, status: int
 ) -> None:
@@ -336,118 +283,6 @@ async def test_nothing_people_wrote_is_markup_in_a_page(david: Person, cast: Cas
         assert part in page.text
 
 
-OPERA = "Mozilla/5.0 AppleWebKit/537.36 Chrome/119.0 Safari/537.36 OPR/"
-APPLE = "Mozilla/5.0 (Macintosh) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/"
-
-
-@pytest.mark.parametrize(
-    ("agent", "is_old"),
-    [
-        ("Mozilla/5.0 Gecko/20100101 Firefox/120.0", True), ("Firefox/121.0", False),
-        (f"{APPLE}17.1 Safari/605.1.15", True), (f"{APPLE}17.2 Safari/605.1.15", False),
-        (f"{APPLE}18.0 Safari/605.1.15", False), ("Chrome/119.0 Safari/537.36", True),
-        ("Chrome/120.0 Safari/537.36", False), ("CriOS/119.0", True), ("FxiOS/120.0", True),
-        (f"{OPERA}103.0", True), (f"{OPERA}104.0", False), ("Chrome/100.0 Edg/100.0", False),
-        ("Mozilla/5.0 (Windows NT 10.0; Trident/7.0; rv:11.0) like Gecko", True), ("curl/8", False),
-        ("Mozilla/4.0 (compatible; MSIE 8.0)", True), ("", False),
-        ("Chrome/80.0 Googlebot/2.1", False),
-    ],
-)  # fmt: skip
-async def test_an_old_browser_gets_the_upgrade_page_and_no_script(
-    server: Server, agent: str, *, is_old: bool
-) -> None:
-    visitor = await server.visitor({"User-Agent": agent})
-
-    page = await visitor.get("/session/new")
-
-    assert page.status == 200
-    assert ("Upgrade to a supported web browser</h1>" in page.text) == is_old
-    assert ("<script" in page.text) != is_old
-    assert (await visitor.get("/")).status == 302
-
-
-# Files and pictures.
-
-
-async def test_an_avatar_is_initials_or_a_robot(kevin: Person, cast: Cast) -> None:
-    visitor = await kevin.server.visitor()
-    signer = kevin.server.parts.signer
-    url = signer.avatar_url(cast.kevin)
-
-    picture, robot = await kevin.get(url), await kevin.get(signer.avatar_url(cast.bender))
-    same = await kevin.get(url, {"If-None-Match": picture.headers["ETag"]})
-
-    assert picture.headers["Content-Type"].startswith("image/svg+xml")
-    keeps = "public, max-age=1800, stale-while-revalidate=604800"
-    assert picture.headers["Cache-Control"] == keeps
-    assert re.findall(r"<text[^>]*>([^<]*)</text>", picture.text) == ["K"]
-    assert 'viewBox="0 0 512 512"' in picture.text
-    assert 'rx="50" fill="#3B3633"' in picture.text
-    assert (same.status, same.body) == (304, b"")
-    assert "<text" not in robot.text
-    wrong = signer.avatar_token(cast.kevin.id)[:-1] + "x"
-    for token in (wrong, "x", signer.stream("rooms"), signer.avatar_token(program.UserId(99))):
-        assert (await kevin.get(f"/users/{token}/avatar")).status == 404
-    assert (await visitor.get(url)).location == "/session/new"
-
-
-async def test_initials_are_the_first_character_of_every_word(jz: Person, cast: Cast) -> None:
-    for n, (name, letters) in enumerate((
-        ("Bender Bot", "BB"), ("Jean-Luc Picard", "JLP"), ("Bender's Friend", "BsF"),
-        ("jason fried", "jf"), ("\u00c5sa \u042f", "\u00c5\u042f"), ("\U0001f389", "?"),
-    )):  # fmt: skip
-        auth = jz.server.parts.auth
-        user = await auth.join(cast.join_code, name, f"{n}@example.com", "password")
-        picture = await jz.get(jz.server.parts.signer.avatar_url(user))
-        assert f">{letters}</text>" in picture.text
-        assert ('textLength="85%"' in picture.text) == (len(letters) > 2)
-
-
-async def test_files_of_the_client_are_sent_packed_and_kept(start: Start, tmp_path: Path) -> None:
-    (tmp_path / "dist" / "sounds").mkdir(parents=True)
-    (tmp_path / "dist" / "app.js.gz").write_bytes(gzip.compress(b"say()"))
-    (tmp_path / "dist" / "sounds" / "nyan.svg").write_bytes(b"<svg/>")
-    (tmp_path / "secret.txt").write_text("not for anybody")
-    server = await start(client=tmp_path / "dist")
-    visitor = await server.visitor()
-    (url,) = re.findall(
-        r'<script type="module" src="(.*?)"', (await visitor.get("/session/new")).text
-    )
-
-    packed = await visitor.get(url, {"Accept-Encoding": "br, gzip"})
-    unpacked = await visitor.get(url)
-    plain = await visitor.get("/assets/sounds/nyan.svg")
-
-    assert [each.body for each in (packed, unpacked, plain)] == [b"say()", b"say()", b"<svg/>"]
-    assert packed.headers["Content-Encoding"] == "gzip"
-    assert "Content-Encoding" not in unpacked.headers
-    assert packed.headers["Vary"] == unpacked.headers["Vary"] == "Accept-Encoding"
-    assert packed.headers["Content-Type"].startswith("text/javascript")
-    assert plain.headers["Content-Type"] == "image/svg+xml"
-    assert packed.headers["Cache-Control"] == "public, max-age=31536000, immutable"
-    assert plain.headers["Cache-Control"] == "public, max-age=2592000"
-    for path in (
-        "/assets/../secret.txt", "/assets/%2e%2e/secret.txt", "/assets/..%2fsecret.txt",
-        f"/assets/%2f{str(tmp_path / 'secret.txt')[1:]}", "/assets/app.js%00", "/assets/nothing.js",
-        "/assets/", "/assets/..%5csecret.txt", "/sounds/..%2f..%2fsecret.mp3", "/sounds/none.mp3",
-        "/sounds/%2e%2e%2fLICENSE", "/sounds/tada.mp3%00", "/sounds/tada.wav", "/campfire.py",
-    ):  # fmt: skip
-        assert (await visitor.get(path)).status == 404, path
-
-
-async def test_a_sound_is_sent_in_ranges(visitor: Person) -> None:
-    whole = await visitor.get("/sounds/tada.mp3")
-    part = await visitor.get("/sounds/tada.mp3", {"Range": "bytes=2-5"})
-    beyond = await visitor.get("/sounds/tada.mp3", {"Range": "bytes=99999999-"})
-
-    assert (whole.status, whole.headers["Content-Type"]) == (200, "audio/mpeg")
-    assert whole.headers["Cache-Control"] == "public, max-age=2592000"
-    assert whole.headers["Accept-Ranges"] == "bytes"
-    assert (part.status, part.body) == (206, whole.body[2:6])
-    assert part.headers["Content-Range"] == f"bytes 2-5/{len(whole.body)}"
-    assert beyond.status == 416
-
-
 async def test_the_small_addresses_that_machines_ask_for(visitor: Person) -> None:
     up, told = await visitor.get("/up"), await visitor.get("/up.json")
     wanted = await visitor.get("/up", {"Accept": "application/json"})
@@ -498,3 +333,123 @@ async def test_the_log_holds_no_secret_of_a_whole_visit(
         "ts level event request_id method path status ms ip user_id".split()
     )
     assert (lines[-1]["path"], lines[-1]["user_id"]) == ("/api/rooms/4/messages", me["id"])
+
+
+# --- Pages and pictures --------------------------------------------------------------------------
+
+MOZILLA = "Mozilla/5.0 (X11; Linux x86_64) "
+TOO_OLD = cases("browsers that are too old")
+GOOD_ENOUGH = cases("browsers that are good enough")
+
+
+@pytest.mark.parametrize("agent", TOO_OLD)
+async def test_a_browser_that_is_too_old_is_asked_to_upgrade(server: Server, agent: str) -> None:
+    visitor = await server.visitor({"User-Agent": MOZILLA + agent})
+
+    page = await visitor.get("/session/new")
+
+    assert page.status == 200
+    assert page.headers["Content-Type"] == "text/html; charset=utf-8"
+    assert "script-src 'self'" in page.headers["Content-Security-Policy"]
+    assert "<h1>Upgrade to a supported web browser</h1>" in page.text
+    assert "<script" not in page.text
+    listed = re.findall(r"<strong>(\w+)</strong> <span>([\d.]+)\+</span>", page.text)
+    assert listed == [
+        ("Safari", "17.2"), ("Chrome", "120"), ("Firefox", "121"), ("Opera", "104"),
+    ]  # fmt: skip
+    assert (await visitor.get("/api/boot?path=/session/new")).json["page"] == "sign_in"
+    assert (await visitor.get("/")).status == 302
+
+
+@pytest.mark.parametrize("agent", GOOD_ENOUGH)
+async def test_every_other_browser_gets_the_client(server: Server, agent: str) -> None:
+    visitor = await server.visitor({"User-Agent": MOZILLA + agent if agent else ""})
+
+    assert (await visitor.get("/session/new")).boot["page"] == "sign_in"
+
+
+async def test_redirects_come_before_the_upgrade_page(server: Server) -> None:
+    visitor = await server.visitor({"User-Agent": MOZILLA + TOO_OLD[0]})
+
+    assert (await visitor.get("/rooms/1")).location == "/session/new"
+
+
+async def test_metrics_are_in_the_text_format_under_their_names(visitor: Person) -> None:
+    answer = await visitor.get("/metrics")
+
+    families = {each.name: each.type for each in text_string_to_metric_families(answer.text)}
+    assert answer.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
+    kinds = {"counter": COUNTERS, "gauge": GAUGES, "histogram": HISTOGRAMS}
+    wanted = {f"campfire_{name}": kind for kind, names in kinds.items() for name in names.split()}
+    wanted |= {"campfire_process_resident_memory_bytes": "gauge"}
+    assert families == wanted | {"campfire_process_cpu_seconds": "counter"}
+
+
+async def test_metrics_count_what_happens_by_pattern_and_never_by_path(
+    kevin: Person, designers: program.Room
+) -> None:
+    tab = await kevin.room_tab(designers)
+    await tab.subscribe(channel="PresenceChannel", room_id=designers.id)
+    before = await numbers(kevin)
+    for _ in range(2):
+        await kevin.say(designers, "counted once", "once")
+    await kevin.get(f"/rooms/{designers.id}")
+    await kevin.get("/no/such/page")
+    await kevin.request("PROPFIND", "/files")
+    after = await numbers(kevin)
+
+    def grown(name: str, **labels: str) -> float:
+        return number(after, name, **labels) - number(before, name, **labels)
+
+    assert grown("messages_created_total") == grown("broadcast_seconds_count") == 1
+    route = "/api/rooms/{room_id}/messages"
+    assert grown("http_requests_total", method="POST", route=route, status="201") == 1
+    assert grown("http_requests_total", method="POST", route=route, status="200") == 1
+    assert grown("http_request_seconds_count", route="/rooms/{room_id}") == 1
+    assert grown("http_requests_total", method="GET", route="unmatched", status="404") == 1
+    assert grown("http_requests_total", method="other", route="unmatched", status="404") == 1
+    assert grown("broadcasts_total", kind="room_messages") == 1
+    assert grown("broadcasts_total", kind="user_unreads") == 4
+    assert grown("ws_frames_sent_total") >= 1
+    assert grown("db_group_size_count") >= 2
+    assert grown("db_write_seconds_bucket", le="+Inf") >= 2
+    assert number(after, "ws_connections") == number(after, "presence_entries") == 1
+    assert number(after, "ws_subscriptions", channel="RoomMessagesChannel") == 1
+    assert number(after, "process_resident_memory_bytes") > 10_000_000
+    assert number(after, "build_info", version=program.VERSION, revision="") == 1
+    text = (await kevin.get("/metrics")).text
+    assert f"/rooms/{designers.id}" not in text
+    assert "/no/such" not in text
+
+
+async def test_histograms_add_up_from_bucket_to_bucket(visitor: Person) -> None:
+    await visitor.get("/up")
+
+    samples = await numbers(visitor)
+
+    buckets = [
+        (float(dict(labels)["le"]), value)
+        for (name, labels), value in samples.items()
+        if name == "campfire_http_request_seconds_bucket" and ("route", "/up") in labels
+    ]
+    counts = [value for _, value in sorted(buckets)]
+    assert counts == sorted(counts)
+    assert counts[-1] == number(samples, "http_request_seconds_count", route="/up") == 1
+
+
+async def test_without_a_token_metrics_answer_this_machine_directly_and_nobody_else(
+    visitor: Person, server: Server
+) -> None:
+    assert (await visitor.get("/metrics")).status == 200
+    assert (await visitor.get("/metrics", {"X-Forwarded-For": "127.0.0.1"})).status == 404
+    for peer, may in (("127.0.0.1", True), ("::1", True), ("10.0.0.5", False), ("", False)):
+        assert program.may_read_metrics(server.parts.config, peer, {}) is may
+
+
+async def test_with_a_token_metrics_answer_whoever_holds_it(start: Start) -> None:
+    visitor = await (await start(METRICS_TOKEN="hush")).visitor()
+
+    assert (await visitor.get("/metrics")).status == 404
+    assert (await visitor.get("/metrics", {"Authorization": "Bearer hus"})).status == 404
+    proxied = {"Authorization": "Bearer hush", "X-Forwarded-For": "203.0.113.9"}
+    assert (await visitor.get("/metrics", proxied)).status == 200

@@ -1,105 +1,40 @@
-"""Action Cable: opening, commands, channels, who hears of what, presence, catching up."""
+"""Action Cable on the wire: opening, frames, closing, slow readers, and the official clients."""
 
 import asyncio
 import json
-import socket as sockets
+import re
 import time
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
-from typing import Any, cast
+from collections.abc import Mapping
+from typing import Any
 
 import aiohttp
 import pytest
 from aiohttp.web import WebSocketResponse
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from playwright.async_api import expect
 
 import campfire as program
 from campfire import Room
 from tests.cast import PATIENCE, Cast, LogLines, Person, Server, Start
 from tests.conftest import Place
-
-CHANNELS = [
-    "HeartbeatChannel", "RoomChannel", "PresenceChannel", "TypingNotificationsChannel",
-    "ReadRoomsChannel", "UnreadRoomsChannel", "RoomMessagesChannel", "Turbo::StreamsChannel",
-]  # fmt: skip
-KEY = "dGhlIHNhbXBsZSBub25jZQ=="
-
-
-class Wire:
-    """A WebSocket by hand: bytes out, bytes in."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.reader, self.writer = reader, writer
-        self.transport = cast(asyncio.Transport, writer.transport)
-
-    async def read(self, size: int) -> bytes:
-        async with asyncio.timeout(PATIENCE):
-            return await self.reader.readexactly(size)
-
-    async def frame(self) -> tuple[int, bytes]:
-        """The next frame: its first byte and its payload."""
-        first, size = await self.read(2)
-        if size >= 126:
-            size = int.from_bytes(await self.read(2 if size == 126 else 8), "big")
-        return first, await self.read(size)
-
-    async def close_code(self) -> int:
-        """The code the server closes with, whatever else it sends before."""
-        while True:
-            first, payload = await self.frame()
-            if first == 0x88:
-                return int.from_bytes(payload[:2], "big")
-
-
-def masked(first: int, payload: bytes) -> bytes:
-    """A client's frame; the mask of zeros leaves the payload readable."""
-    size = len(payload)
-    code, width = (size, 0) if size < 126 else (126, 2) if size < 65_536 else (127, 8)
-    length = bytes([0x80 | code]) + (size.to_bytes(width, "big") if width else b"")
-    return bytes([first]) + length + bytes(4) + payload
-
-
-@asynccontextmanager
-async def wired(
-    person: Person, early: bytes = b"", given: Mapping[str, str | None] = {}
-) -> AsyncIterator[tuple[str, "Wire"]]:
-    """The answer's head and the wire, after a handshake with headers of one's own."""
-    server = person.server
-    headers: dict[str, str | None] = {
-        "Host": server.host, "Upgrade": "websocket", "Connection": "Upgrade",
-        "Sec-WebSocket-Key": KEY, "Sec-WebSocket-Version": "13", "Origin": server.address,
-        "Cookie": f"session_token={person.cookie('session_token')}",
-        **{name.replace("_", "-"): value for name, value in given.items()},
-    }  # fmt: skip
-    method = headers.pop("method", "GET")
-    connection = sockets.create_connection(tuple(server.host.split(":")))  # type: ignore[arg-type]
-    connection.setsockopt(sockets.SOL_SOCKET, sockets.SO_RCVBUF, 65_536)
-    reader, writer = await asyncio.open_connection(sock=connection, limit=2**16)
-    lines = [f"{name}: {value}" for name, value in headers.items() if value is not None]
-    writer.write("\r\n".join([f"{method} /cable HTTP/1.1", *lines, "", ""]).encode() + early)
-    try:
-        async with asyncio.timeout(PATIENCE):
-            head = (await reader.readuntil(b"\r\n\r\n")).decode()
-        yield head, Wire(reader, writer)
-    finally:
-        writer.transport.abort()
-
+from tests.listeners import element, messages_of, turbo
+from tests.readers import TYPING, node_client, turbo_page
+from tests.tables import cases
+from tests.wires import (
+    HEARTBEAT,
+    commands,
+    goodbye,
+    masked,
+    subscribed_wire,
+    wants_an_answer,
+    wired,
+)
 
 # --- Opening -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "odd",
-    [
-        {"method": "POST", "Content_Length": "0"}, {"method": "HEAD"}, {"Upgrade": None},
-        {"Upgrade": "h2c"}, {"Connection": "close"}, {"Sec_WebSocket_Key": None},
-        {"Sec_WebSocket_Key": "short"}, {"Sec_WebSocket_Version": "12"}, {"Origin": None},
-        {"Origin": "null"}, {"Origin": "http://evil.example"}, {"Origin": "http://127.0.0.1"},
-        {"Origin": "http://127.0.0.1:1"}, {"Origin": "http://sub.HOST"}, {"Origin": "ftp://HOST"},
-        {"Origin": "http://HOST.evil.example"}, {"Origin": "http://u@HOST"}, {"Origin": "HOST"},
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize("odd", cases("handshakes that are not found"))
 async def test_what_is_no_upgrade_of_our_own_pages_is_not_found(
     kevin: Person, odd: dict[str, str | None]
 ) -> None:
@@ -132,14 +67,7 @@ async def test_above_the_most_sockets_the_next_is_told_to_try_later(
     await kevin.welcomed()
 
 
-@pytest.mark.parametrize(
-    ("offered", "chosen"),
-    [
-        (("actioncable-v1-json", "actioncable-unsupported"), "actioncable-v1-json"),
-        (("chat", "actioncable-unsupported", "actioncable-v1-json"), "actioncable-unsupported"),
-        (("chat",), None), ((), None),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize(("offered", "chosen"), cases("protocols offered and chosen"))
 async def test_the_first_known_protocol_offered_is_chosen_and_none_is_fine(
     kevin: Person, offered: tuple[str, ...], chosen: str | None
 ) -> None:
@@ -200,22 +128,7 @@ async def test_every_three_seconds_one_ping_goes_to_all(server: Server, kevin: P
 # --- Frames --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("frame", "code"),
-    [
-        (masked(0x81, b" " * 65_537), 1009),
-        (masked(0x01, b" " * 40_000) + masked(0x80, b" " * 40_000), 1009),
-        (masked(0xC1, b"{}"), 1002),  # a reserved bit
-        (masked(0x83, b"{}"), 1002),  # a reserved opcode
-        (masked(0x89, b"x" * 126), 1002),  # a ping of more than 125 bytes
-        (masked(0x09, b""), 1002),  # a ping in pieces
-        (masked(0x80, b"{}"), 1002),  # goes on with nothing
-        (masked(0x01, b"\xce\xba\xe1") + masked(0x80, b"\xbd\xff"), 1007),  # no UTF-8
-        (masked(0x88, b"\x03"), 1002),  # half a close code
-        (masked(0x88, (1005).to_bytes(2, "big")), 1002),
-        (masked(0x88, (1000).to_bytes(2, "big")), 1000),
-    ],
-)
+@pytest.mark.parametrize(("frame", "code"), cases("frames and their close codes"))
 async def test_a_frame_against_the_protocol_closes_with_its_code(
     kevin: Person, frame: bytes, code: int
 ) -> None:
@@ -223,24 +136,7 @@ async def test_a_frame_against_the_protocol_closes_with_its_code(
         assert await wire.close_code() == code
 
 
-HEARTBEAT = '{"channel":"HeartbeatChannel"}'
-FAULTS: list[str | bytes | Mapping[str, object]] = [
-    "", "hello", "[]", "7", '"subscribe"', "null", "{", "[" * 30_000, '{"a":' * 5_000,
-    b"\x00\x01", json.dumps({"command": "subscribe", "identifier": HEARTBEAT}).encode(),
-    {}, {"command": "sleep"}, {"command": None, "identifier": HEARTBEAT},
-    {"command": ["subscribe"], "identifier": HEARTBEAT}, {"identifier": HEARTBEAT},
-    {"command": "subscribe"}, {"command": "unsubscribe"},
-    *({"command": "subscribe", "identifier": identifier} for identifier in (
-        "HeartbeatChannel", {"channel": "HeartbeatChannel"}, "{}", "[1]", '{"channel":' * 4,
-        '{"channel":"SecretsChannel"}', '{"channel":["HeartbeatChannel"]}', HEARTBEAT + " " * 4_096,
-    )),
-    {"command": "message", "identifier": HEARTBEAT, "data": '{"action":"present"}'},
-    {"command": "message", "identifier": "PRESENCE"},
-    *({"command": "message", "identifier": "PRESENCE", "data": data} for data in (
-        "present", {"action": "present"}, "{}", '{"action":"dance"}', '{"action":["present"]}',
-        '{"action":"_present"}',
-    )),
-]  # fmt: skip
+FAULTS = cases("frames nobody understands")
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=range(len(FAULTS)))
@@ -274,7 +170,10 @@ async def test_an_action_that_fails_is_logged_and_the_socket_lives(
         before = len(log_lines())
         await tab.perform(presence, "present")
         assert len(await tab.drain()) == 0
-        assert any('"error"' in line for line in log_lines()[before:]) == (new == "elsewhere")
+        wrong = [json.loads(line) for line in log_lines()[before:] if '"error"' in line]
+        assert bool(wrong) == (new == "elsewhere")
+        failed = [line["request_id"] for line in wrong if line["event"] == "job_failed"]
+        assert all(re.fullmatch("[0-9a-f-]{36}", each) for each in failed)
 
 
 async def test_an_identifier_is_a_key_byte_for_byte(kevin: Person, designers: Room) -> None:
@@ -323,40 +222,6 @@ async def test_a_frame_without_a_mask_does_no_harm(kevin: Person) -> None:
         assert json.loads((await wire.frame())[1])["type"] == "confirm_subscription"
 
 
-anything = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(max_size=8),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
-    max_leaves=6,
-)
-channels = st.sampled_from([*CHANNELS, "Channel", "", 7]) | anything
-parameters = st.fixed_dictionaries(
-    {"channel": channels},
-    optional={"room_id": st.integers(0, 12) | anything, "signed_stream_name": anything},
-)
-commands = st.fixed_dictionaries(
-    {},
-    optional={
-        "command": st.sampled_from(["subscribe", "subscribe", "unsubscribe", "message"]) | anything,
-        "identifier": parameters.map(json.dumps) | anything,
-        "data": st.builds(json.dumps, anything) | anything,
-    },
-)
-
-
-def wants_an_answer(command: dict[str, Any], known: set[str]) -> str | None:
-    """The identifier to be confirmed or rejected, if any."""
-    identifier = command.get("identifier")
-    if command.get("command") != "subscribe" or not isinstance(identifier, str):
-        return None
-    try:
-        params = json.loads(identifier)
-    except ValueError:
-        return None
-    channel = params.get("channel") if isinstance(params, dict) else None
-    is_known = isinstance(channel, str) and channel in CHANNELS
-    return identifier if is_known and identifier not in known else None
-
-
 @settings(max_examples=60)
 @given(st.lists(commands, max_size=30))
 def test_a_good_subscribe_gets_one_answer_and_nothing_else_gets_any(
@@ -380,13 +245,6 @@ def test_a_good_subscribe_gets_one_answer_and_nothing_else_gets_any(
         assert [each for each in await tab.drain() if "type" in each] == []
 
     place.do(send_all())
-
-
-# --- Closing -------------------------------------------------------------------------------------
-
-
-def goodbye(reason: str, *, reconnect: bool) -> tuple[dict[str, Any], int]:
-    return {"type": "disconnect", "reason": reason, "reconnect": reconnect}, 1000
 
 
 async def test_losing_a_membership_closes_all_ones_sockets_and_nothing_of_the_room_follows(
@@ -445,17 +303,6 @@ def test_a_socket_only_moves_forward_and_nothing_is_sent_once_it_is_closed() -> 
     ]
 
 
-# --- Slow readers --------------------------------------------------------------------------------
-
-
-async def subscribed_wire(wire: Wire, identifier: str) -> None:
-    command = {"command": "subscribe", "identifier": identifier}
-    wire.writer.write(masked(0x81, json.dumps(command).encode()))
-    assert json.loads((await wire.frame())[1]) == {"type": "welcome"}
-    assert json.loads((await wire.frame())[1])["type"] == "confirm_subscription"
-    wire.transport.pause_reading()
-
-
 @pytest.mark.parametrize(("size", "most"), [(60_000, 160), (600, 9_000)])
 async def test_a_reader_who_lets_too_much_pile_up_is_cut_off_and_delays_nobody(
     server: Server, kevin: Person, jz: Person, size: int, most: int
@@ -498,3 +345,99 @@ async def test_a_reader_who_takes_more_than_seven_seconds_for_one_write_is_cut_o
         wire.transport.resume_reading()
         while connection.is_stalled(time.monotonic() + 60):
             await wire.frame()
+
+
+# --- @rails/actioncable --------------------------------------------------------------------------
+
+
+async def test_the_official_client_is_confirmed_rejected_told_and_sent_away(
+    kevin: Person, designers: Room, watercooler: Room
+) -> None:
+    async with node_client(kevin) as client:
+        client.tell("subscribe", "room", params=messages_of(kevin.server, designers))
+        assert await client.hears() == ("room", "connected", False)
+        client.tell("subscribe", "foreign", params=messages_of(kevin.server, watercooler))
+        assert await client.hears() == ("foreign", "rejected", None)
+        client.tell("subscribe", "typing", params={"channel": TYPING, "room_id": designers.id})
+        assert await client.hears() == ("typing", "connected", False)
+
+        markup = await element(kevin.server, await kevin.say(designers, "hello"), "Designers")
+        append = turbo("append", f"messages_room_{designers.id}", markup)
+        assert await client.hears() == ("room", "received", append)
+        client.tell("unsubscribe", "room")
+        client.tell("perform", "typing", action="start", data={})
+        start = {"action": "start", "user": {"id": kevin.id, "name": "Kevin"}}
+        assert await client.hears() == ("typing", "received", start)
+        await kevin.say(designers, "nobody hears this but the typist stops")
+        assert await client.hears() == ("typing", "received", {**start, "action": "stop"})
+
+        await kevin.delete("/api/session")
+        assert await client.hears() == ("typing", "disconnected", False)
+
+
+async def test_the_official_client_comes_back_after_a_restart_and_catches_up(
+    start: Start, cast: Cast
+) -> None:
+    server = await start()
+    kevin, port = await server.sign_in(cast.kevin), server.host.split(":")[1]
+
+    async with node_client(kevin) as client:
+        client.tell("subscribe", "room", params=messages_of(server, cast.designers))
+        assert await client.hears() == ("room", "connected", False)
+        await server.stop()
+        assert await client.hears() == ("room", "disconnected", True)
+
+        again = await start(PORT=port)
+        jz = await again.sign_in(cast.jz)
+        said = await jz.say(cast.designers, "while you were away")
+        client.tell("look")  # the tab comes to the front, which is when the client looks
+        assert (await client.hears())[:2] == ("room", "connected")
+        since = said["timestamp"]
+        seen = {"last_seen_message_id": said["id"] - 1, "since": since}
+        client.tell("perform", "room", action="catch_up", data=seen)
+
+        markup = await element(again, said, "Designers")
+        append = turbo("append", f"messages_room_{cast.designers.id}", markup)
+        assert await client.hears() == ("room", "received", append)
+        caught_up = (await client.hears())[2]
+        moment = caught_up.pop("server_time_ms")
+        done = {"action": "caught_up", "last_seen_message_id": said["id"], "reset": False}
+        assert caught_up == done
+        assert moment >= since
+
+
+# --- @hotwired/turbo -----------------------------------------------------------------------------
+
+
+async def test_turbo_applies_every_kind_of_frame_to_a_page(
+    server: Server, kevin: Person, jason: Person, designers: Room
+) -> None:
+    sidebar = {"channel": "Turbo::StreamsChannel",
+               "signed_stream_name": server.parts.signer.stream("rooms")}  # fmt: skip
+    path = f"/api/rooms/{designers.id}/messages"
+    async with turbo_page(kevin, messages_of(server, designers), sidebar) as page:
+        lists = f'<div id="messages_room_{designers.id}"></div><nav id="shared_rooms">old</nav>'
+        await page.evaluate("lists => document.body.insertAdjacentHTML('beforeend', lists)", lists)
+        texts = page.locator(".message .trix-content")
+        body = '<b>hi</b> &amp; <img src=x onerror="document.title=1">'
+
+        shape = (await jason.post(path, {"body": body, "client_message_id": "a1"})).json["message"]
+        await kevin.say(designers, "you too", "a2")
+        await expect(texts).to_have_text(["hi &", "you too"])
+        await jason.put(f"{path}/{shape['id']}", {"body": "hello"})
+        await expect(texts).to_have_text(["hello", "you too"])
+        boosts = f"/api/messages/{shape['id']}/boosts"
+        boost = (await kevin.post(boosts, {"content": "well said"})).json["boost"]
+        await expect(page.locator("#boosts_message_a1 .boost")).to_have_text(["well said"])
+        await kevin.delete(f"{boosts}/{boost['id']}")
+        await expect(page.locator(".boost")).to_have_count(0)
+        await jason.delete(f"{path}/{shape['id']}")
+        await expect(texts).to_have_text(["you too"])
+
+        room = (await jason.post("/api/rooms/opens", {"name": "News"})).json["room"]
+        await expect(page.locator("#shared_rooms")).to_have_text("Newsold")
+        await jason.put(f"/api/rooms/opens/{room['id']}", {"name": "Olds"})
+        await expect(page.locator("#shared_rooms")).to_have_text("Oldsold")
+        await jason.delete(f"/api/rooms/{room['id']}")
+        await expect(page.locator("#shared_rooms")).to_have_text("old")
+        assert await page.title() == ""

@@ -1,4 +1,4 @@
-"""Moving in from a Rails Campfire: what is kept, what is cleaned, what stays behind."""
+"""A Rails Campfire's database, with everything that can be wrong in one."""
 
 import base64
 import json
@@ -8,16 +8,14 @@ from contextlib import closing
 from datetime import UTC, datetime
 from html import escape
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import bcrypt
 import pytest
-from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import campfire as program
-from tests.cast import SESAME, Person, Server, Start
-from tests.test_cli import UNUSABLE, command, done, refusal
+from tests.cast import SESAME, Person, Server
 
 TABLES = """
 CREATE TABLE accounts (id integer PRIMARY KEY AUTOINCREMENT, name varchar, join_code varchar,
@@ -191,115 +189,21 @@ def rails(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Path:
+def target(tmp_path: Path) -> Path:
     return tmp_path / "campfire.db"
 
 
-def stored(database: Path, sql: str) -> list[tuple[Any, ...]]:
-    with closing(sqlite3.connect(database)) as connection:
+def rows_in(target: Path, sql: str) -> list[tuple[Any, ...]]:
+    with closing(sqlite3.connect(target)) as connection:
         return connection.execute(sql).fetchall()
 
 
-async def sign_in(server: Server, name: str) -> Person:
+async def typed_in(server: Server, name: str) -> Person:
     """Somebody who types the password they had."""
     person = await server.visitor()
     given = {"email_address": f"{name}@example.com", "password": SESAME}
     assert (await person.post("/api/session", given)).status == 201
     return person
-
-
-def test_the_report_counts_what_came_along_and_what_did_not(rails: Path, database: Path) -> None:
-    before = rails.read_bytes()
-
-    lines = done(command(database, "import", str(rails))).splitlines()
-
-    assert set(lines) == {
-        "accounts: 1", "users: 6", "sessions: 1", "bans: 1", "webhooks: 1",
-        "push_subscriptions: 1", "searches: 10", "rooms: 5", "memberships: 9", "messages: 9",
-        "mentions: 2", "attachments: 2", "boosts: 2",
-        "skipped: 1 of sessions that belonged to nothing",
-        "skipped: 1 of rooms that belonged to nothing",
-        "skipped: 2 of memberships that belonged to nothing",
-        "skipped: 2 of messages that belonged to nothing",
-        "skipped: 2 of boosts that belonged to nothing",
-        "skipped: 1 of memberships that were there twice",
-        "skipped: 1 of push_subscriptions that were there twice",
-        "warning: people without a name are now called Unnamed (1)",
-        "warning: messages shared a client id; the later ones got a new one (1)",
-        "warning: messages were nested too deeply: only their words are kept (1)",
-        "warning: link previews are not taken over (1)",
-        "warning: boosts were cut to 16 characters (1)",
-        "warning: avatars are not taken over (1)", "warning: logos are not taken over (1)",
-        "warning: keep the old storage folder: files come in v2.0 (2)",
-        "warning: push subscriptions need the old VAPID keys in the environment (1)",
-        "foreign_key_check: ok", "search index: 9 messages",
-    }  # fmt: skip
-    assert rails.read_bytes() == before
-    assert [path.name for path in rails.parent.iterdir()] == [rails.name]
-    assert "is healthy" in done(command(database, "check"))
-
-
-def test_rows_are_kept_as_they_were_or_made_to_fit(rails: Path, database: Path) -> None:
-    done(command(database, "import", str(rails)))
-
-    assert stored(database, "SELECT name, join_code, custom_styles, settings FROM accounts") == [
-        ("Northwind Studio", "AbCd-EfGh-IjKl", "a { color: red }",
-         '{"restrict_room_creation_to_administrators": true}'),
-    ]  # fmt: skip
-    assert stored(database, "SELECT id, name, role, status, bio, bot_token FROM users") == [
-        (DAVID, "David", 1, 0, "Programmer", None), (JASON, "Jason", 0, 0, None, None),
-        (KEVIN, "Kevin", 0, 1, None, None), (BANNED, "Mallory", 0, 2, None, None),
-        (NAMELESS, "Unnamed", 0, 0, None, None),
-        (BENDER, "Bender Bot", 2, 0, None, "ABCDEFGHIJKL"),
-    ]  # fmt: skip
-    assert stored(database, "SELECT id, type, name, direct_key FROM rooms ORDER BY id") == [
-        (LOBBY, "open", "Lobby", None), (CLUB, "closed", "Club", None),
-        (PING, "direct", None, "1,2"), (PING_AGAIN, "direct", None, None),
-        (LONELY, "closed", "Unnamed", None),
-    ]  # fmt: skip
-    club = "SELECT involvement, unread_at FROM memberships WHERE room_id = 11 ORDER BY id"
-    assert stored(database, club) == [("nothing", AT + 123_456), ("mentions", None)]
-    assert stored(database, "SELECT last_active_at, created_at FROM sessions") == [
-        (AT + 123_456, AT)
-    ]
-    assert stored(database, "SELECT query FROM searches ORDER BY updated_at DESC") == [
-        (f"query {n}",) for n in range(11, 1, -1)
-    ]
-    assert stored(database, "SELECT content FROM boosts") == [("👍",), ("a boost that is ",)]
-    assert stored(database, "SELECT message_id, blob_key, filename FROM attachments") == [
-        (109, "ab1xyz", "plan <b>.pdf"), (100, "ab2xyz", "inline.png"),
-    ]  # fmt: skip
-    assert stored(database, "SELECT message_id, user_id FROM mentions") == [
-        (101, DAVID), (101, BENDER),
-    ]  # fmt: skip
-    assert stored(database, "SELECT id, client_message_id FROM messages WHERE id IN (102, 103, 104)"
-                  " ORDER BY id") == [
-        (102, "same id?"), (103, "same id?-103"), (104, "same id?"),
-    ]  # fmt: skip
-
-
-async def test_people_go_on_with_their_passwords_sessions_rooms_and_words(
-    rails: Path, database: Path, start: Start
-) -> None:
-    done(command(database, "import", str(rails)))
-    server = await start(seeded=False)
-    david = await sign_in(server, "david")
-
-    answer = await david.get(f"/api/rooms/{LOBBY}/messages")
-
-    shown = {each["id"]: each for each in answer.json["messages"]}
-    assert [each["plain_text"] for each in shown.values()] == [
-        "@David and @Bender Bot", "Twice", "Twice again", "bad", "See ",
-        "📎 plan <b>.pdf — File attachments are coming in v2.0", "Deep down", "Hello world",
-    ]  # fmt: skip
-    assert shown[100]["timestamp"] == (AT + 123_456) // 1000
-    assert f'data-user-id="{BENDER}"' in shown[101]["body_html"]
-    assert "javascript" not in shown[107]["body_html"]
-    club = (await david.get(f"/api/rooms/{CLUB}/messages")).json["messages"]
-    assert [each["plain_text"] for each in club] == ["☒@Kevin"]
-    assert (await david.get("/api/account/users")).json["users"][0]["role"] == "administrator"
-    assert (await david.get("/api/searches?q=hello")).json["messages"][0]["id"] == 100
-    assert (await david.say(cast(program.Room, Here(LOBBY)), "first here"))["id"] == 901
 
 
 class Here:
@@ -309,107 +213,25 @@ class Here:
         self.id = room_id
 
 
-async def test_a_cookie_of_the_rails_app_goes_on_signing_in_and_bots_keep_their_keys(
-    rails: Path, database: Path, start: Start
-) -> None:
-    done(command(database, "import", str(rails)))
-    server = await start(seeded=False)
-    visitor = await server.visitor()
-    inside = base64.b64encode(json.dumps("old-token").encode()).decode()
-    cookie = base64.b64encode(json.dumps({"_rails": {"message": inside}}).encode()).decode()
-    visitor.set_cookie("session_token", f"{cookie}--{'0' * 40}")
-
-    assert (await visitor.get("/api/session")).json["user"]["id"] == DAVID
-    posted = await visitor.request(
-        "POST", f"/rooms/{LOBBY}/{BENDER}-ABCDEFGHIJKL/messages", data="still here"
-    )
-    assert posted.status == 201
-    for name in ("kevin", "mallory"):
-        given = {"email_address": f"{name}@example.com", "password": SESAME}
-        assert (await visitor.post("/api/session", given)).status == 401
-
-
-def test_an_older_schema_comes_along_too(rails: Path, database: Path) -> None:
-    with closing(sqlite3.connect(rails)) as connection:
-        connection.executescript(
-            """
-            ALTER TABLE users ADD COLUMN active boolean DEFAULT 1;
-            UPDATE users SET active = 0 WHERE status > 0;
-            DROP VIEW tempting;
-            ALTER TABLE users DROP COLUMN status;
-            ALTER TABLE accounts DROP COLUMN settings;
-            ALTER TABLE accounts DROP COLUMN singleton_guard;
-            ALTER TABLE accounts DROP COLUMN custom_styles;
-            DROP TABLE bans;
-            """
-        )
-
-    assert "users: 6" in done(command(database, "import", str(rails))).splitlines()
-    assert stored(database, "SELECT id FROM users WHERE status = 1") == [(KEVIN,), (BANNED,)]
-    assert stored(database, "SELECT settings FROM accounts") == [("{}",)]
-
-
-def test_files_that_are_not_in_the_storage_folder_are_told(rails: Path, database: Path) -> None:
-    storage = rails.parent / "storage"
-    (storage / "ab" / "1x").mkdir(parents=True)
-    (storage / "ab" / "1x" / "ab1xyz").write_bytes(b"a plan")
-
-    said = done(command(database, "import", str(rails), "--storage", str(storage)))
-
-    assert f"warning: files are not in {storage} (1)" in said.splitlines()
-
-
-def test_what_is_still_in_the_log_of_the_old_database_comes_along(
-    rails: Path, database: Path
-) -> None:
-    with closing(sqlite3.connect(rails, isolation_level=None)) as connection:
-        connection.execute("PRAGMA journal_mode = WAL")
-        say(connection, 200, LOBBY, DAVID, "<div>Just said</div>")
-
-        done(command(database, "import", str(rails)))
-
-    assert stored(database, "SELECT body_text FROM messages WHERE id = 200") == [("Just said",)]
-
-
-def test_a_second_import_is_refused_and_changes_nothing(rails: Path, database: Path) -> None:
-    done(command(database, "import", str(rails)))
-    before = stored(database, "SELECT * FROM messages")
-
-    assert refusal(command(database, "import", str(rails))) == "Campfire is set up already."
-    assert stored(database, "SELECT * FROM messages") == before
-
-
-@pytest.mark.parametrize("damage", ["missing", "no database", "another program", "no account"])
-def test_what_is_no_campfire_is_refused_and_leaves_nothing(
-    rails: Path, database: Path, damage: str
-) -> None:
-    match damage:
-        case "missing":
-            rails.unlink()
-        case "no database":
-            rails.write_bytes(b"not a database" * 100)
-        case _:
-            with closing(sqlite3.connect(rails, isolation_level=None)) as connection:
-                connection.execute(
-                    "DROP TABLE rooms" if damage == "another program" else "DELETE FROM accounts"
-                )
-
-    refusal(command(database, "import", str(rails)), UNUSABLE)
-
-    assert stored(database, "SELECT count(*) FROM users") == [(0,)]
-    assert stored(database, "SELECT count(*) FROM accounts") == [(0,)]
-
-
 MOMENTS = st.datetimes(datetime(2000, 1, 1), datetime(2030, 1, 1))
 WORDS = st.text(st.characters(exclude_categories=("Cs", "Cc")), min_size=1, max_size=40)
 SAID = st.tuples(st.integers(1, 3), WORDS, MOMENTS, st.booleans())
 
 
-@settings(max_examples=60)
-@given(st.lists(SAID, max_size=12), st.sampled_from(list(program.Involvement)))
-def test_ids_order_plain_text_roles_and_involvement_survive(
-    said: list[tuple[int, str, datetime, bool]], level: program.Involvement
-) -> None:
+def exact(at: datetime, *, is_precise: bool) -> int:
+    """A naive moment in UTC, in microseconds."""
+    kept = at if is_precise else at.replace(microsecond=0)
+    since = kept.replace(tzinfo=UTC) - datetime(1970, 1, 1, tzinfo=UTC)
+    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
+
+
+def plain(words: str) -> str:
+    """What is left of plain words: their edges are trimmed, and nothing else."""
+    return program.sanitize(escape(words), {}).text
+
+
+def move_in(said: list[tuple[int, str, datetime, bool]], level: program.Involvement) -> None:
+    """Messages of three people imported, against what was said."""
     with closing(sqlite3.connect(":memory:")) as old, closing(sqlite3.connect(":memory:")) as new:
         old.executescript(TABLES)
         old.row_factory = new.row_factory = sqlite3.Row
@@ -440,15 +262,3 @@ def test_ids_order_plain_text_roles_and_involvement_survive(
         assert roles == {1: 0, 2: 1, 3: 2}
         levels = {each["involvement"] for each in new.execute("SELECT * FROM memberships")}
         assert levels == {level.value}
-
-
-def exact(at: datetime, *, is_precise: bool) -> int:
-    """A naive moment in UTC, in microseconds."""
-    kept = at if is_precise else at.replace(microsecond=0)
-    since = kept.replace(tzinfo=UTC) - datetime(1970, 1, 1, tzinfo=UTC)
-    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
-
-
-def plain(words: str) -> str:
-    """What is left of plain words: their edges are trimmed, and nothing else."""
-    return program.sanitize(escape(words), {}).text
