@@ -4614,7 +4614,7 @@ def _through_index(tx: ReadTx, user_id: UserId, match: str) -> list[MessageId]:
     return [MessageId(each["id"]) for each in found]
 
 
-def _matching_ids(tx: ReadTx, user_id: UserId, match: str) -> list[MessageId]:
+def matching_ids(tx: ReadTx, user_id: UserId, match: str) -> list[MessageId]:
     """The newest hundred matches somebody may see."""
     probed = _probe(tx, user_id, match)
     visible = [MessageId(each["id"]) for each in probed if each["visible"]]
@@ -4645,7 +4645,7 @@ def _marked(tx: ReadTx, ids: str, match: str) -> dict[int, str]:
 def hits_for(tx: ReadTx, user_id: UserId, query: str) -> tuple[SearchHit, ...]:
     """What a cleaned query finds in somebody's rooms: the newest hundred, oldest first."""
     match = _match(query)
-    ids = _matching_ids(tx, user_id, match) if match else []
+    ids = matching_ids(tx, user_id, match) if match else []
     if not ids:
         return ()
     found = rows(
