@@ -1418,22 +1418,34 @@ def as_list(values: Iterable[object]) -> str:
     return json.dumps(list(values))
 
 
-class _Savepoint:
+@contextmanager
+def _savepoint(connection: sqlite3.Connection) -> Iterator[None]:
     """One job's part of a group: kept when it returns, undone when it raises."""
+    connection.execute("SAVEPOINT job")
+    try:
+        yield
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK TO job")
+        raise
+    finally:
+        if connection.in_transaction:
+            connection.execute("RELEASE job")
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
-        self.error: Exception | None = None
 
-    def __enter__(self) -> Self:
-        self._connection.execute("SAVEPOINT job")
-        return self
+@dataclass(slots=True)
+class _Job:
+    """One function of a group, and what came of it: `with` keeps an error for its caller."""
+
+    work: Callable[..., object]
+    done: asyncio.Future[Any]
+    result: object = None
+    error: Exception | None = None
+
+    def __enter__(self) -> None:
+        self.error = None
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
-        if error is not None and self._connection.in_transaction:
-            self._connection.execute("ROLLBACK TO job")
-        if self._connection.in_transaction:
-            self._connection.execute("RELEASE job")
         self.error = error if isinstance(error, Exception) else None
         return self.error is not None
 
@@ -1442,14 +1454,6 @@ class _Savepoint:
         if isinstance(self.error, sqlite3.Error):
             return self.error
         return sqlite3.OperationalError("transaction lost")
-
-
-@dataclass(slots=True)
-class _Job:
-    work: Callable[[WriteTx, Timestamp], object]
-    done: asyncio.Future[Any]
-    result: object = None
-    error: Exception | None = None
 
     def deliver(self) -> None:
         if self.done.done():  # its request is gone; what it did stands
@@ -1528,12 +1532,25 @@ def is_busy(error: Exception) -> bool:
     )
 
 
-def _read(connection: sqlite3.Connection, work: Callable[[ReadTx], T]) -> T:
-    connection.execute("BEGIN")  # one snapshot for all its statements
+async def _waiting_in(queue: asyncio.Queue[_Job | None]) -> tuple[list[_Job], bool]:
+    """The next job with those that wait behind it, and whether to stop after them."""
+    taken = [await queue.get()]
+    while taken[-1] is not None and len(taken) < GROUP_SIZE and not queue.empty():
+        taken.append(queue.get_nowait())
+    return [job for job in taken if job is not None], None in taken
+
+
+def _read(connection: sqlite3.Connection, group: list[_Job]) -> None:
+    """Runs what waited together in one snapshot, which is younger than every one of them."""
     try:
-        return work(ReadTx(connection))
-    finally:
+        connection.execute("BEGIN")
+        for job in group:
+            with job:
+                job.result = job.work(ReadTx(connection))
         connection.execute("COMMIT")
+    except sqlite3.Error as error:
+        for job in group:
+            job.error = job.error or error
 
 
 def _in_words(error: sqlite3.Error) -> StorageError:
@@ -1553,8 +1570,9 @@ class Database:
         self._committed: int = 0
         self._lock: int | None = None
         self._writer: _Link | None = None
-        self._idle: asyncio.LifoQueue[_Link] = asyncio.LifoQueue()
         self._readers: list[_Link] = []
+        self._looks: asyncio.Queue[_Job | None] = asyncio.Queue()
+        self._looking: list[asyncio.Task[None]] = []
         self._queue: asyncio.Queue[_Job | None] = asyncio.Queue(_QUEUE_SIZE)
         self._loop: asyncio.Task[None] | None = None
         self.groups = 0  # commits so far, and jobs in them: their ratio is the gain
@@ -1580,7 +1598,6 @@ class Database:
                 reader = _Link(partial(_connect, self.path, for_writing=False, checkpoints=False))
                 self._readers.append(reader)
                 await reader.open()
-                self._idle.put_nowait(reader)
         except (OSError, sqlite3.Error) as error:
             await self.close()
             if is_busy(error):
@@ -1593,6 +1610,7 @@ class Database:
             await self.close()
             raise
         self._loop = asyncio.create_task(self._write_forever())
+        self._looking = [asyncio.create_task(self._read_forever(each)) for each in self._readers]
 
     def _has_log(self) -> bool:
         """Whether the write-ahead log was left behind: a clean close folds it into the file."""
@@ -1623,9 +1641,12 @@ class Database:
             await self._queue.put(None)
             await self._loop
             self._loop = None
-        for reader in self._readers:
-            await reader.close()
-        self._readers.clear()
+        for _ in self._looking:
+            self._looks.put_nowait(None)
+        while self._looking:
+            await self._looking.pop()
+        while self._readers:
+            await self._readers.pop().close()
         if self._writer is not None:
             if self._lock is not None:
                 with suppress(sqlite3.Error, ValueError):
@@ -1644,13 +1665,16 @@ class Database:
         self, work: Callable[Concatenate[ReadTx, P], T], *args: P.args, **named: P.kwargs
     ) -> T:
         """What `work` finds in one snapshot. Raises what it raises, or a StorageError."""
-        reader = await self._idle.get()
+        if not self._looking:  # closed: nobody would ever answer
+            raise DatabaseBusy
+        job = _Job(
+            lambda tx: work(tx, *args, **named), asyncio.get_running_loop().create_future()
+        )
+        self._looks.put_nowait(job)
         try:
-            return await reader.hop(_read, lambda tx: work(tx, *args, **named))
+            return cast(T, await job.done)
         except sqlite3.Error as error:
             raise _in_words(error) from error
-        finally:
-            self._idle.put_nowait(reader)
 
     async def write(
         self,
@@ -1688,14 +1712,19 @@ class Database:
         """A recent moment: all that a later read does not see yet will be later than this."""
         return Timestamp(max(self._committed, self._clock() - _SETTLED_AFTER))
 
+    async def _read_forever(self, reader: _Link) -> None:
+        stopping = False
+        while not stopping:
+            group, stopping = await _waiting_in(self._looks)
+            if group:
+                await reader.hop(_read, group)
+            for job in group:
+                job.deliver()
+
     async def _write_forever(self) -> None:
         stopping = False
         while not stopping:
-            taken = [await self._queue.get()]
-            while len(taken) < GROUP_SIZE and not self._queue.empty():
-                taken.append(self._queue.get_nowait())
-            stopping = None in taken
-            group = [job for job in taken if job is not None]
+            group, stopping = await _waiting_in(self._queue)
             if group and self._writer is not None:
                 began = time.perf_counter()
                 await self._writer.hop(self._commit, group)
@@ -1713,11 +1742,10 @@ class Database:
             connection.execute("BEGIN IMMEDIATE")
             for job in group:
                 self._last = max(self._last + 1, self._clock())
-                with _Savepoint(connection) as kept:
+                with job, _savepoint(connection):
                     job.result = job.work(WriteTx(ReadTx(connection)), Timestamp(self._last))
-                job.error = kept.error
                 if not connection.in_transaction:  # a full disk undoes the whole group
-                    raise kept.undone()
+                    raise job.undone()
             connection.execute("COMMIT")
         except sqlite3.Error as error:
             if connection.in_transaction:
