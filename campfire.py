@@ -100,7 +100,14 @@ from collections.abc import (
     Sequence,
 )
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, asynccontextmanager, closing, contextmanager, suppress
+from contextlib import (
+    ExitStack,
+    asynccontextmanager,
+    closing,
+    contextmanager,
+    nullcontext,
+    suppress,
+)
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import IntEnum, StrEnum
@@ -114,6 +121,7 @@ from typing import (
     ClassVar,
     Concatenate,
     Final,
+    Generic,
     Literal,
     NewType,
     ParamSpec,
@@ -203,6 +211,7 @@ class Config:
     revision: str
 
 
+@lru_cache(maxsize=4096)
 def parsed_address(text: str) -> IPAddress | None:
     """An address, a mapped one as the IPv4 it stands for; None when it is none."""
     try:
@@ -571,9 +580,65 @@ ReadTx = NewType("ReadTx", sqlite3.Connection)
 WriteTx = NewType("WriteTx", ReadTx)  # may stand in for a ReadTx, never the reverse
 
 
+_COMPACT: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+
+
 def compact(value: object) -> str:
     """JSON without a needless byte."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return _COMPACT.encode(value)
+
+
+class Written(bytes):
+    """JSON that is written already; it may stand inside a page's script as it is."""
+
+    __slots__ = ()
+
+
+def written(value: object) -> Written:
+    """JSON in which no character could end a script."""
+    text = compact(value)
+    for character in "<>&\u2028\u2029":
+        if character in text:
+            text = text.replace(character, f"\\u{ord(character):04x}")
+    return Written(text.encode())
+
+
+def joined(parts: Mapping[str, object]) -> Written:
+    """An object of parts, some of which are written already and are not written again."""
+    ready = [b'"%b":%b' % (name.encode(), part) for name, part in parts.items()
+             if isinstance(part, Written)]  # fmt: skip
+    rest = {name: part for name, part in parts.items() if not isinstance(part, Written)}
+    return Written(b"{%b}" % b",".join([written(rest)[1:-1], *ready] if rest else ready))
+
+
+def listed(items: Iterable[Written]) -> Written:
+    """A list of what is written already."""
+    return Written(b"[%b]" % b",".join(items))
+
+
+K = TypeVar("K")
+
+
+class Memory(Generic[K, T]):
+    """The last few thousand things made, for any thread to find; the oldest half is forgotten."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size // 2
+        self._young: dict[K, T] = {}
+        self._old: dict[K, T] = {}
+
+    def find(self, key: K) -> T | None:
+        """What was kept under the key, if it is not forgotten."""
+        found = self._young.get(key)
+        if found is None and (found := self._old.get(key)) is not None:
+            self.keep(key, found)
+        return found
+
+    def keep(self, key: K, made: T) -> None:
+        """Remembers, in place of what was there."""
+        if len(self._young) >= self._size:
+            self._old, self._young = self._young, {}
+        self._young[key] = made
 
 
 def milliseconds(at: Timestamp) -> int:
@@ -581,12 +646,14 @@ def milliseconds(at: Timestamp) -> int:
     return at // 1000
 
 
+@lru_cache(maxsize=8192)
 def iso(at: Timestamp) -> str:
     """A moment as JSON writes it: 2026-01-02T03:04:05.678Z."""
     moment = datetime.fromtimestamp(at // 1_000_000, UTC)
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{at // 1000 % 1000:03d}Z"
+    return f"{moment.isoformat()[:19]}.{at // 1000 % 1000:03d}Z"
 
 
+@lru_cache(maxsize=8192)
 def version_of(at: Timestamp) -> str:
     """A moment as addresses of pictures carry it: 20260102030405."""
     return f"{datetime.fromtimestamp(at // 1_000_000, UTC):%Y%m%d%H%M%S}"
@@ -814,6 +881,16 @@ class PersistedMessage:
     @property
     def path(self) -> str:
         return f"/rooms/{self.room_id}/@{self.id}"
+
+
+@dataclass(frozen=True, slots=True)
+class Excerpt:
+    """Which messages a page shows: rows of their ids, moments and authors, oldest first."""
+
+    found: Sequence[sqlite3.Row]
+    has_before: bool
+    has_after: bool
+    highlighted_id: MessageId | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -1490,19 +1567,21 @@ class _Link:
     async def close(self) -> None:
         await self._async.close()
 
-    async def hop(
+    def hop(
         self,
         work: Callable[Concatenate[sqlite3.Connection, P], T],
         *args: P.args,
         **named: P.kwargs,
-    ) -> T:
+    ) -> asyncio.Future[T]:
         """One trip into the connection's thread, where `work` runs from end to end.
 
         aiosqlite's public methods make one trip a statement; a transaction of ours is one
         function. This line alone knows the private name, and a test watches over it.
         """
         travel = partial(work, cast(sqlite3.Connection, self._raw), *args, **named)
-        return cast(T, await self._async._execute(travel))  # type: ignore[no-untyped-call]  # noqa: SLF001 - see above
+        back: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._async._tx.put_nowait((back, travel))  # noqa: SLF001 - see above
+        return back
 
 
 def _connect(path: Path, *, for_writing: bool, checkpoints: bool) -> sqlite3.Connection:
@@ -1530,14 +1609,6 @@ def is_busy(error: Exception) -> bool:
         isinstance(error, sqlite3.OperationalError)
         and error.sqlite_errorcode == sqlite3.SQLITE_BUSY
     )
-
-
-async def _waiting_in(queue: asyncio.Queue[_Job | None]) -> tuple[list[_Job], bool]:
-    """The next job with those that wait behind it, and whether to stop after them."""
-    taken = [await queue.get()]
-    while taken[-1] is not None and len(taken) < GROUP_SIZE and not queue.empty():
-        taken.append(queue.get_nowait())
-    return [job for job in taken if job is not None], None in taken
 
 
 def _read(connection: sqlite3.Connection, group: list[_Job]) -> None:
@@ -1571,8 +1642,8 @@ class Database:
         self._lock: int | None = None
         self._writer: _Link | None = None
         self._readers: list[_Link] = []
-        self._looks: asyncio.Queue[_Job | None] = asyncio.Queue()
-        self._looking: list[asyncio.Task[None]] = []
+        self._idle: list[_Link] = []
+        self._looks: list[_Job] = []
         self._queue: asyncio.Queue[_Job | None] = asyncio.Queue(_QUEUE_SIZE)
         self._loop: asyncio.Task[None] | None = None
         self.groups = 0  # commits so far, and jobs in them: their ratio is the gain
@@ -1598,6 +1669,7 @@ class Database:
                 reader = _Link(partial(_connect, self.path, for_writing=False, checkpoints=False))
                 self._readers.append(reader)
                 await reader.open()
+                self._idle.append(reader)
         except (OSError, sqlite3.Error) as error:
             await self.close()
             if is_busy(error):
@@ -1610,7 +1682,6 @@ class Database:
             await self.close()
             raise
         self._loop = asyncio.create_task(self._write_forever())
-        self._looking = [asyncio.create_task(self._read_forever(each)) for each in self._readers]
 
     def _has_log(self) -> bool:
         """Whether the write-ahead log was left behind: a clean close folds it into the file."""
@@ -1641,12 +1712,9 @@ class Database:
             await self._queue.put(None)
             await self._loop
             self._loop = None
-        for _ in self._looking:
-            self._looks.put_nowait(None)
-        while self._looking:
-            await self._looking.pop()
         while self._readers:
             await self._readers.pop().close()
+        self._idle.clear()
         if self._writer is not None:
             if self._lock is not None:
                 with suppress(sqlite3.Error, ValueError):
@@ -1665,12 +1733,13 @@ class Database:
         self, work: Callable[Concatenate[ReadTx, P], T], *args: P.args, **named: P.kwargs
     ) -> T:
         """What `work` finds in one snapshot. Raises what it raises, or a StorageError."""
-        if not self._looking:  # closed: nobody would ever answer
+        if not self._readers:  # closed: nobody would ever answer
             raise DatabaseBusy
-        job = _Job(
-            lambda tx: work(tx, *args, **named), asyncio.get_running_loop().create_future()
-        )
-        self._looks.put_nowait(job)
+        loop = asyncio.get_running_loop()
+        job = _Job(lambda tx: work(tx, *args, **named), loop.create_future())
+        self._looks.append(job)
+        if len(self._looks) == 1:
+            loop.call_soon(self._look)  # takes along whatever else is asked in this turn
         try:
             return cast(T, await job.done)
         except sqlite3.Error as error:
@@ -1712,19 +1781,27 @@ class Database:
         """A recent moment: all that a later read does not see yet will be later than this."""
         return Timestamp(max(self._committed, self._clock() - _SETTLED_AFTER))
 
-    async def _read_forever(self, reader: _Link) -> None:
-        stopping = False
-        while not stopping:
-            group, stopping = await _waiting_in(self._looks)
-            if group:
-                await reader.hop(_read, group)
-            for job in group:
-                job.deliver()
+    def _look(self) -> None:
+        """Sends all that waits to be read into the thread of one idle reader."""
+        while self._looks and self._idle:
+            reader, group = self._idle.pop(), self._looks[:GROUP_SIZE]
+            del self._looks[:GROUP_SIZE]
+            reader.hop(_read, group).add_done_callback(partial(self._looked, reader, group))
+
+    def _looked(self, reader: _Link, group: list[_Job], _: asyncio.Future[None]) -> None:
+        self._idle.append(reader)
+        for job in group:
+            job.deliver()
+        self._look()
 
     async def _write_forever(self) -> None:
         stopping = False
         while not stopping:
-            group, stopping = await _waiting_in(self._queue)
+            taken = [await self._queue.get()]
+            while len(taken) < GROUP_SIZE and not self._queue.empty():
+                taken.append(self._queue.get_nowait())
+            stopping = None in taken
+            group = [job for job in taken if job is not None]
             if group and self._writer is not None:
                 began = time.perf_counter()
                 await self._writer.hop(self._commit, group)
@@ -2724,6 +2801,16 @@ def users_by_id(tx: ReadTx, user_ids: Iterable[UserId]) -> dict[UserId, User]:
         ids=wanted,
     )
     return {user.id: user for user in map(user_in, found)}
+
+
+def moments_of(tx: ReadTx, user_ids: Iterable[UserId]) -> dict[UserId, Timestamp]:
+    """When each of these people last changed."""
+    found = rows(
+        tx,
+        "SELECT id, updated_at FROM users WHERE id IN (SELECT value FROM json_each(:ids))",
+        ids=as_list(user_ids),
+    )
+    return {each["id"]: each["updated_at"] for each in found}
 
 
 def active_users(tx: ReadTx) -> tuple[User, ...]:
@@ -3747,6 +3834,23 @@ def message_by_id(tx: ReadTx, room_id: RoomId, message_id: MessageId) -> Persist
     return messages_in(tx, [found])[0]
 
 
+def messages_by_id(tx: ReadTx, ids: Iterable[MessageId]) -> tuple[PersistedMessage, ...]:
+    """Those of the messages that exist, oldest first."""
+    wanted = as_list(ids)
+    found = rows(
+        tx,
+        """
+        SELECT id, room_id, creator_id, client_message_id, body_html, body_text,
+          created_at, updated_at
+        FROM messages
+        WHERE id IN (SELECT value FROM json_each(:ids))
+        ORDER BY created_at, id
+        """,
+        ids=wanted,
+    )
+    return messages_in(tx, found) if found else ()
+
+
 def page_before(
     tx: ReadTx, room_id: RoomId, place: tuple[int, int] = _NEWEST
 ) -> tuple[list[sqlite3.Row], bool]:
@@ -3754,8 +3858,7 @@ def page_before(
     found = rows(
         tx,
         """
-        SELECT id, room_id, creator_id, client_message_id, body_html, body_text,
-          created_at, updated_at
+        SELECT id, created_at, updated_at, creator_id
         FROM messages
         WHERE room_id = :room_id AND (created_at, id) < (:at, :id)
         ORDER BY created_at DESC, id DESC
@@ -3776,8 +3879,7 @@ def page_after(
     found = rows(
         tx,
         """
-        SELECT id, room_id, creator_id, client_message_id, body_html, body_text,
-          created_at, updated_at
+        SELECT id, created_at, updated_at, creator_id
         FROM messages
         WHERE room_id = :room_id AND (created_at, id) > (:at, :id)
         ORDER BY created_at, id
@@ -3795,8 +3897,7 @@ def _place_of(tx: ReadTx, room_id: RoomId, message_id: MessageId) -> sqlite3.Row
     return row(
         tx,
         """
-        SELECT id, room_id, creator_id, client_message_id, body_html, body_text,
-          created_at, updated_at
+        SELECT id, created_at, updated_at, creator_id
         FROM messages
         WHERE id = :message_id AND room_id = :room_id
         """,
@@ -3815,13 +3916,13 @@ def count_messages(tx: ReadTx, room_id: RoomId) -> int:
     return int(found["number"])
 
 
-def last_page(tx: ReadTx, room_id: RoomId) -> MessagePage:
+def last_page(tx: ReadTx, room_id: RoomId) -> Excerpt:
     """The 40 newest messages of a room."""
     found, has_before = page_before(tx, room_id)
-    return MessagePage(messages_in(tx, found), has_before, has_after=False, highlighted_id=None)
+    return Excerpt(found, has_before, has_after=False, highlighted_id=None)
 
 
-def page_around(tx: ReadTx, room_id: RoomId, message_id: MessageId | None) -> MessagePage:
+def page_around(tx: ReadTx, room_id: RoomId, message_id: MessageId | None) -> Excerpt:
     """Up to 40 messages at each side of one; the last page when it is not of this room."""
     centre = _place_of(tx, room_id, message_id) if message_id else None
     if centre is None:
@@ -3829,8 +3930,7 @@ def page_around(tx: ReadTx, room_id: RoomId, message_id: MessageId | None) -> Me
     place = (centre["created_at"], centre["id"])
     earlier, has_before = page_before(tx, room_id, place)
     later, has_after = page_after(tx, room_id, place)
-    messages = messages_in(tx, [*earlier, centre, *later])
-    return MessagePage(messages, has_before, has_after, message_id)
+    return Excerpt([*earlier, centre, *later], has_before, has_after, message_id)
 
 
 def page_of(
@@ -3840,7 +3940,7 @@ def page_of(
     before: MessageId | None,
     after: MessageId | None,
     around: MessageId | None,
-) -> MessagePage:
+) -> Excerpt:
     membership_of(tx, actor.id, room_id)
     anchor = after if before is None else before
     if anchor is None:
@@ -3851,9 +3951,15 @@ def page_of(
     place = (here["created_at"], here["id"])
     if before is not None:
         found, more = page_before(tx, room_id, place)
-        return MessagePage(messages_in(tx, found), more, has_after=True, highlighted_id=None)
+        return Excerpt(found, more, has_after=True, highlighted_id=None)
     found, more = page_after(tx, room_id, place)
-    return MessagePage(messages_in(tx, found), has_before=True, has_after=more, highlighted_id=None)
+    return Excerpt(found, has_before=True, has_after=more, highlighted_id=None)
+
+
+def whole_page(tx: ReadTx, page: Excerpt) -> MessagePage:
+    """A page with its messages."""
+    messages = messages_by_id(tx, (each["id"] for each in page.found))
+    return MessagePage(messages, page.has_before, page.has_after, page.highlighted_id)
 
 
 def _newer(tx: ReadTx, room_id: RoomId, last_seen: MessageId) -> list[sqlite3.Row]:
@@ -3944,8 +4050,7 @@ def news_of(tx: ReadTx, user_id: UserId, room_id: RoomId, since_ms: int, at: Tim
     changed = rows(
         tx,
         """
-        SELECT id, room_id, creator_id, client_message_id, body_html, body_text,
-          created_at, updated_at
+        SELECT id, created_at, updated_at, creator_id
         FROM messages
         WHERE room_id = :room_id AND updated_at > :since AND created_at <= :since
         ORDER BY updated_at DESC
@@ -3956,8 +4061,8 @@ def news_of(tx: ReadTx, user_id: UserId, room_id: RoomId, since_ms: int, at: Tim
         size=PAGE_SIZE,
     )
     return CatchUp(
-        messages_in(tx, created),
-        messages_in(tx, sorted(changed, key=lambda each: (each["created_at"], each["id"]))),
+        messages_by_id(tx, (each["id"] for each in created)),
+        messages_by_id(tx, (each["id"] for each in changed)),
         tuple(_removed(tx, room_id, MessageId(_NEWEST[0]), since)),
         is_too_much=False,
         room_name=name_for_all(tx, room),
@@ -4447,7 +4552,9 @@ class Messages:
         after: MessageId | None = None,
         around: MessageId | None = None,
     ) -> MessagePage:
-        return await self._db.read(page_of, actor, room_id, before, after, around)
+        return await self._db.read(
+            lambda tx: whole_page(tx, page_of(tx, actor, room_id, before, after, around))
+        )
 
     async def page_and_count(
         self, actor: User, room_id: RoomId, *, before: MessageId | None, after: MessageId | None
@@ -4459,7 +4566,7 @@ class Messages:
 
         def work(tx: ReadTx) -> tuple[MessagePage, int]:
             page = page_of(tx, actor, room_id, before, after, None)
-            return page, count_messages(tx, room_id)
+            return whole_page(tx, page), count_messages(tx, room_id)
 
         return await self._db.read(work)
 
@@ -4527,16 +4634,17 @@ SEARCH_LIMIT: Final = 100
 _RECENT: Final = 10
 _QUERY_LIMIT: Final = 200
 _PROBE: Final = 2_000  # newest matches looked at before going room by room
-_FEW_MESSAGES: Final = 5_000  # up to here one's own rooms are cheaper than the index
+_FEW_MESSAGES: Final = 200  # up to here one's own rooms are cheaper than the probe
+_SOME_MESSAGES: Final = 5_000  # and up to here than the index
 MARK_START: Final = "\x02"  # no body holds control characters
 MARK_END: Final = "\x03"
 
 
 @dataclass(frozen=True, slots=True)
 class SearchHit:
-    """A found message, where it was said, and its text with the found words marked."""
+    """A found message as an excerpt has it, where it was said, and its text with marks."""
 
-    message: PersistedMessage
+    found: sqlite3.Row
     room_name: str
     highlighted: str  # plain text; marks are control characters
 
@@ -4565,28 +4673,51 @@ def _match(query: str) -> str:
 
 
 def _probe(tx: ReadTx, user_id: UserId, match: str) -> list[sqlite3.Row]:
+    """The newest matches, as far as the probe goes; it stops at a hundred that may be seen."""
     return rows(
         tx,
         """
-        SELECT found.rowid AS id, memberships.room_id IS NOT NULL AS visible
+        SELECT messages.id, messages.room_id, messages.created_at, messages.updated_at,
+          creator_id, marked
         FROM (
-          SELECT rowid
+          SELECT rowid, highlight(message_search_index, 0, :start, :end) AS marked
           FROM message_search_index
           WHERE message_search_index MATCH :match
           ORDER BY rowid DESC
           LIMIT :probe
         ) AS found
-        JOIN messages ON messages.id = found.rowid
-        LEFT JOIN memberships
+        CROSS JOIN messages ON messages.id = found.rowid
+        CROSS JOIN memberships
           ON memberships.room_id = messages.room_id AND memberships.user_id = :user_id
+        LIMIT :limit
         """,
         match=match,
         user_id=user_id,
         probe=_PROBE,
+        limit=SEARCH_LIMIT,
+        start=MARK_START,
+        end=MARK_END,
     )
 
 
-def _has_few_messages(tx: ReadTx, user_id: UserId) -> bool:
+def _goes_beyond_the_probe(tx: ReadTx, match: str) -> bool:
+    beyond = row(
+        tx,
+        """
+        SELECT 1
+        FROM message_search_index
+        WHERE message_search_index MATCH :match
+        ORDER BY rowid DESC
+        LIMIT 1 OFFSET :probe
+        """,
+        match=match,
+        probe=_PROBE,
+    )
+    return beyond is not None
+
+
+def _has_at_most(tx: ReadTx, user_id: UserId, few: int) -> bool:
+    """Whether all of somebody's rooms together hold no more messages than that."""
     beyond = row(
         tx,
         """
@@ -4597,36 +4728,43 @@ def _has_few_messages(tx: ReadTx, user_id: UserId) -> bool:
         LIMIT 1 OFFSET :few
         """,
         user_id=user_id,
-        few=_FEW_MESSAGES,
+        few=few,
     )
     return beyond is None
 
 
-def _through_rooms(tx: ReadTx, user_id: UserId, match: str) -> list[MessageId]:
-    found = rows(
+def _through_rooms(tx: ReadTx, user_id: UserId, match: str) -> list[sqlite3.Row]:
+    return rows(
         tx,
         """
-        SELECT messages.id
-        FROM memberships
-        CROSS JOIN messages ON messages.room_id = memberships.room_id
+        SELECT own.id, room_id, created_at, updated_at, creator_id,
+          highlight(message_search_index, 0, :start, :end) AS marked
+        FROM (
+          SELECT messages.id, messages.room_id, messages.created_at, messages.updated_at, creator_id
+          FROM memberships
+          CROSS JOIN messages ON messages.room_id = memberships.room_id
+          WHERE user_id = :user_id
+          ORDER BY messages.id DESC
+          LIMIT -1
+        ) AS own
         CROSS JOIN message_search_index
-          ON message_search_index.rowid = messages.id AND message_search_index MATCH :match
-        WHERE user_id = :user_id
-        ORDER BY messages.id DESC
+          ON message_search_index.rowid = own.id AND message_search_index MATCH :match
         LIMIT :limit
         """,
         match=match,
         user_id=user_id,
         limit=SEARCH_LIMIT,
+        start=MARK_START,
+        end=MARK_END,
     )
-    return [MessageId(each["id"]) for each in found]
 
 
-def _through_index(tx: ReadTx, user_id: UserId, match: str) -> list[MessageId]:
-    found = rows(
+def _through_index(tx: ReadTx, user_id: UserId, match: str) -> list[sqlite3.Row]:
+    return rows(
         tx,
         """
-        SELECT message_search_index.rowid AS id
+        SELECT messages.id, messages.room_id, messages.created_at, messages.updated_at, creator_id,
+          highlight(message_search_index, 0, :start, :end) AS marked
         FROM message_search_index
         CROSS JOIN messages ON messages.id = message_search_index.rowid
         CROSS JOIN memberships
@@ -4638,62 +4776,34 @@ def _through_index(tx: ReadTx, user_id: UserId, match: str) -> list[MessageId]:
         match=match,
         user_id=user_id,
         limit=SEARCH_LIMIT,
-    )
-    return [MessageId(each["id"]) for each in found]
-
-
-def matching_ids(tx: ReadTx, user_id: UserId, match: str) -> list[MessageId]:
-    """The newest hundred matches somebody may see."""
-    probed = _probe(tx, user_id, match)
-    visible = [MessageId(each["id"]) for each in probed if each["visible"]]
-    if len(visible) >= SEARCH_LIMIT or len(probed) < _PROBE:
-        return sorted(visible)[-SEARCH_LIMIT:]
-    if _has_few_messages(tx, user_id):
-        return sorted(_through_rooms(tx, user_id, match))
-    return sorted(_through_index(tx, user_id, match))
-
-
-def _marked(tx: ReadTx, ids: str, match: str) -> dict[int, str]:
-    found = rows(
-        tx,
-        """
-        SELECT rowid AS id, highlight(message_search_index, 0, :start, :end) AS marked
-        FROM message_search_index
-        WHERE message_search_index MATCH :match
-        AND rowid IN (SELECT value FROM json_each(:ids))
-        """,
-        match=match,
-        ids=ids,
         start=MARK_START,
         end=MARK_END,
     )
-    return {each["id"]: each["marked"] for each in found}
+
+
+def matches_for(tx: ReadTx, user_id: UserId, query: str) -> list[sqlite3.Row]:
+    """The newest hundred matches of a cleaned query that somebody may see, newest first."""
+    match = _match(query)
+    if not match:
+        return []
+    if _has_at_most(tx, user_id, _FEW_MESSAGES):
+        return _through_rooms(tx, user_id, match)
+    found = _probe(tx, user_id, match)
+    if len(found) >= SEARCH_LIMIT or not _goes_beyond_the_probe(tx, match):
+        return found
+    if _has_at_most(tx, user_id, _SOME_MESSAGES):
+        return _through_rooms(tx, user_id, match)
+    return _through_index(tx, user_id, match)
 
 
 def hits_for(tx: ReadTx, user_id: UserId, query: str) -> tuple[SearchHit, ...]:
     """What a cleaned query finds in somebody's rooms: the newest hundred, oldest first."""
-    match = _match(query)
-    ids = matching_ids(tx, user_id, match) if match else []
-    if not ids:
-        return ()
-    found = rows(
-        tx,
-        """
-        SELECT id, room_id, creator_id, client_message_id, body_html, body_text,
-          created_at, updated_at
-        FROM messages
-        WHERE id IN (SELECT value FROM json_each(:ids))
-        ORDER BY created_at, id
-        """,
-        ids=as_list(ids),
-    )
-    marked = _marked(tx, as_list(ids), match)
-    views = views_of(tx, memberships_of(tx, user_id))
-    names = {view.room.id: display_name(view) for view in views}
-    return tuple(
-        SearchHit(message, names[message.room_id], marked[message.id])
-        for message in messages_in(tx, found)
-    )
+    found = matches_for(tx, user_id, query)
+    found.sort(key=lambda each: (each["created_at"], each["id"]))
+    rooms = {each["room_id"] for each in found}
+    own = [each for each in memberships_of(tx, user_id) if each.room_id in rooms] if rooms else []
+    names = {view.room.id: display_name(view) for view in views_of(tx, own)} if own else {}
+    return tuple(SearchHit(each, names[each["room_id"]], each["marked"]) for each in found)
 
 
 def recent_searches(tx: ReadTx, user_id: UserId) -> tuple[RecentSearch, ...]:
@@ -7330,6 +7440,12 @@ def sound_json(sound: Sound) -> Json:
     }
 
 
+@lru_cache(maxsize=1)
+def all_sounds() -> Written:
+    """What `/play` knows, by name."""
+    return written([sound_json(SOUNDS[name]) for name in sorted(SOUNDS)])
+
+
 def _first_words_initials(name: str) -> str:
     return initials(" ".join(name.split()[:3])).upper()
 
@@ -7362,16 +7478,78 @@ def subscription_json(subscription: PushSubscription) -> Json:
     }
 
 
+def _marked_html(highlighted: str) -> str:
+    marked = escape(highlighted)
+    return marked.replace(MARK_START, "<mark>").replace(MARK_END, "</mark>")
+
+
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """A stored message as JSON, under everything it was made of."""
+
+    updated_at: Timestamp
+    people: tuple[tuple[UserId, Timestamp], ...]  # everybody it shows, as they were
+    creator_id: UserId
+    json: bytes  # from its path to `"can_edit":`
+    digest: bytes
+
+
+def _involvement_json(room_type: RoomType, now: Involvement) -> Json:
+    return {
+        "involvement": now,
+        "involvement_label": INVOLVEMENT_LABELS[now],
+        "next_involvement": next_involvement(room_type, now),
+    }
+
+
+@lru_cache(maxsize=256)
+def _seen_by(
+    room_type: RoomType,
+    involvement: Involvement,
+    *,
+    unread: bool,
+    can_administer_it: bool,
+    is_invitation: bool,
+) -> Written:
+    """What of a room differs from member to member."""
+    return written(
+        {
+            **_involvement_json(room_type, involvement),
+            "unread": unread,
+            "can_administer": can_administer_it,
+            "invitation": is_invitation,
+        }
+    )
+
+
 class Shapes:
     """Every JSON object and every piece of markup the server sends."""
 
     def __init__(self, signer: Signer) -> None:
         self.signer = signer
         self.renderings = 0  # markup made so far: one a broadcast, however many listen
+        self._messages: Memory[MessageId, _Shown] = Memory(4_000)
+        self._people: Memory[UserId, tuple[User, Json, Written]] = Memory(4_000)
+        self._rooms: Memory[RoomId, tuple[Room, Written]] = Memory(1_000)
+
+    def _person(self, user: User) -> tuple[User, Json, Written]:
+        """The public shape of somebody as they are now, in both forms."""
+        known = self._people.find(user.id)
+        if known is None or known[0] != user:
+            shape = self._public_user(user)
+            known = (user, shape, written(shape))
+            self._people.keep(user.id, known)
+        return known
 
     def user(self, user: User, viewer: User | None = None) -> Json:
         """A person; the address only for administrators and the person themselves."""
-        shape: Json = {
+        shape = self._person(user)[1]
+        if viewer and (viewer.is_administrator or viewer.id == user.id):
+            return {**shape, "email_address": user.email_address}
+        return shape
+
+    def _public_user(self, user: User) -> Json:
+        return {
             "id": user.id,
             "name": user.name,
             "initials": initials(user.name),
@@ -7382,9 +7560,10 @@ class Shapes:
             "avatar_url": self.signer.avatar_url(user),
             "url": f"/users/{user.id}",
         }
-        if viewer and (viewer.is_administrator or viewer.id == user.id):
-            shape["email_address"] = user.email_address
-        return shape
+
+    def public_users(self, users: Iterable[User]) -> Written:
+        """People as everybody sees them, in order."""
+        return listed(self._person(user)[2] for user in users)
 
     def users(self, users: Iterable[User], viewer: User | None = None) -> list[Json]:
         """People, in order."""
@@ -7405,15 +7584,15 @@ class Shapes:
     ) -> Json:
         """One's own profile: rooms, pings, and the link to sign in elsewhere."""
         link = f"{base_url}/session/transfers/{profile.transfer_id}"
-        shared: list[Json] = []
-        directs: list[Json] = []
+        shared: list[Written] = []
+        directs: list[Written] = []
         for view in sorted(views, key=lambda view: display_name(view).lower()):
-            shape = {"room": self.room(view, viewer), **self.involvement(view)}
+            shape = joined({"room": self.room(view, viewer), **self.involvement(view)})
             (directs if view.room.type is RoomType.DIRECT else shared).append(shape)
         return {
             "user": self.user(profile.user, viewer),
-            "shared_memberships": shared,
-            "direct_memberships": directs,
+            "shared_memberships": listed(shared),
+            "direct_memberships": listed(directs),
             "transfer_url": link,
             "transfer_expires_at": profile.transfer_until and iso(profile.transfer_until),
             "transfer_qr_path": qr_path(link),
@@ -7421,6 +7600,7 @@ class Shapes:
 
     def search(
         self,
+        tx: ReadTx,
         found: tuple[Sequence[SearchHit], Sequence[RecentSearch]],
         query: str,
         viewer: User,
@@ -7428,23 +7608,21 @@ class Shapes:
     ) -> Json:
         """What a search found, oldest first, with the searches before."""
         hits, recent = found
+        shown = self._shown(tx, [hit.found for hit in hits])
+        messages = self._dressed(shown, viewer, base_url)
         return {
             "query": query or None,
-            "messages": [
-                {
-                    **self.message(hit.message, viewer, base_url),
-                    "room_name": hit.room_name,
-                    "highlight_html": escape(hit.highlighted)
-                    .replace(MARK_START, "<mark>")
-                    .replace(MARK_END, "</mark>"),
-                }
-                for hit in hits
-            ],
+            "messages": listed(
+                Written(b'%b,"room_name":%b,"highlight_html":%b}' % (
+                    message[:-1], written(hit.room_name), written(_marked_html(hit.highlighted))
+                ))
+                for hit, message in zip(hits, messages, strict=True)
+            ),
             "recent_searches": [
                 {"id": each.id, "query": each.query, "updated_at": iso(each.updated_at)}
                 for each in recent
             ],
-        }
+        }  # fmt: skip
 
     def suggestion(self, user: User) -> Json:
         """A person as the autocompletion offers them."""
@@ -7470,45 +7648,56 @@ class Shapes:
 
     def involvement(self, view: RoomView) -> Json:
         """A member's notification level, and what the bell turns to next."""
-        now = view.membership.involvement
-        return {
-            "involvement": now,
-            "involvement_label": INVOLVEMENT_LABELS[now],
-            "next_involvement": next_involvement(view.room.type, now),
-        }
+        return _involvement_json(view.room.type, view.membership.involvement)
 
-    def room(self, view: RoomView, viewer: User) -> Json:
+    def _public_room(self, room: Room) -> Written:
+        """What of a room is the same for all its members."""
+        known = self._rooms.find(room.id)
+        if known is None or known[0] != room:
+            shape = {
+                "id": room.id,
+                "type": room.type,
+                "name": room.name,
+                "creator_id": room.creator_id,
+                "created_at": iso(room.created_at),
+                "updated_at": iso(room.updated_at),
+                "updated_at_ms": milliseconds(room.updated_at),
+                "streams": {"messages": self.signer.stream(f"room_{room.id}:messages")},
+                "path": f"/rooms/{room.id}",
+            }
+            known = (room, written(shape))
+            self._rooms.keep(room.id, known)
+        return known[1]
+
+    def room(self, view: RoomView, viewer: User) -> Written:
         """A room as one of its members sees it."""
-        room = view.room
+        room, is_direct = view.room, view.room.type is RoomType.DIRECT
         others = [user for user in view.people if user.id != viewer.id] or list(view.people)
-        is_direct = room.type is RoomType.DIRECT
-        return {
-            "id": room.id,
-            "type": room.type,
-            "name": room.name,
-            "display_name": display_name(view),
-            "creator_id": room.creator_id,
-            "created_at": iso(room.created_at),
-            "updated_at": iso(room.updated_at),
-            "updated_at_ms": milliseconds(room.updated_at),
-            **self.involvement(view),
-            "unread": view.membership.unread_at is not None,
-            "can_administer": is_direct or can_administer(viewer, room.creator_id),
-            "invitation": view.is_invitation,
-            "members": self.users(others) if is_direct else None,
-            "streams": {"messages": self.signer.stream(f"room_{room.id}:messages")},
-            "path": f"/rooms/{room.id}",
-        }
+        seen = _seen_by(
+            room.type,
+            view.membership.involvement,
+            unread=view.membership.unread_at is not None,
+            can_administer_it=is_direct or can_administer(viewer, room.creator_id),
+            is_invitation=view.is_invitation,
+        )
+        members = self.public_users(others) if is_direct else b"null"
+        name = written(display_name(view))
+        return Written(
+            b'%b,%b,"display_name":%b,"members":%b}'
+            % (self._public_room(room)[:-1], seen[1:-1], name, members)
+        )
 
-    def sidebar(self, sidebar: Sidebar, viewer: User) -> Json:
+    def sidebar(self, sidebar: Sidebar, viewer: User) -> Written:
         """What stands beside every room."""
-        return {
-            "directs": [self.room(view, viewer) for view in sidebar.directs],
-            "shared": [self.room(view, viewer) for view in sidebar.shared],
-            "placeholders": self.users(sidebar.placeholders),
-            "can_create_rooms": sidebar.can_create_rooms,
-            "total_unread": sidebar.total_unread,
-        }
+        return joined(
+            {
+                "directs": listed(self.room(view, viewer) for view in sidebar.directs),
+                "shared": listed(self.room(view, viewer) for view in sidebar.shared),
+                "placeholders": self.public_users(sidebar.placeholders),
+                "can_create_rooms": sidebar.can_create_rooms,
+                "total_unread": sidebar.total_unread,
+            }
+        )
 
     def members(self, members: RoomMembers, viewer: User) -> Json:
         """Who is in a room and who could be."""
@@ -7566,20 +7755,65 @@ class Shapes:
             "url": base_url + message.path,
         }
 
-    def message(self, message: PersistedMessage, viewer: User, base_url: str) -> Json:
-        """A message as the one who asks sees it."""
-        shape = self.public_message(message, base_url)
-        shape["can_edit"] = can_administer(viewer, message.creator.id)
-        return shape
+    def _remembered(self, message: PersistedMessage) -> _Shown:
+        """The message as JSON, made once for as long as nobody in it changes."""
+        shape = self.public_message(message, "")
+        people = {message.creator, *message.named, *(each.booster for each in message.boosts)}
+        text = b'%b",%b,"can_edit":' % (str(shape.pop("url")).encode(), written(shape)[1:-1])
+        shown = _Shown(
+            message.updated_at,
+            tuple((user.id, user.updated_at) for user in people),
+            message.creator.id,
+            text,
+            hashlib.blake2b(text, digest_size=8).digest(),
+        )
+        self._messages.keep(message.id, shown)
+        return shown
 
-    def page(self, page: MessagePage, viewer: User, base_url: str) -> Json:
-        """A page of messages, oldest first."""
-        return {
-            "messages": [self.message(message, viewer, base_url) for message in page.messages],
-            "has_before": page.has_before,
-            "has_after": page.has_after,
-            "highlighted_id": page.highlighted_id,
+    def _shown(self, tx: ReadTx, found: Sequence[sqlite3.Row]) -> list[_Shown]:
+        """The messages of an excerpt; what is remembered counts only while all its people stand."""
+        known = {each["id"]: self._messages.find(each["id"]) for each in found}
+        people = {user_id for shown in known.values() if shown for user_id, _ in shown.people}
+        now = moments_of(tx, people) if people else {}
+        fresh = {
+            each["id"]: shown
+            for each in found
+            if (shown := known[each["id"]]) is not None
+            and shown.updated_at == each["updated_at"]
+            and all(now.get(user_id) == at for user_id, at in shown.people)
         }
+        missing = [each["id"] for each in found if each["id"] not in fresh]
+        if missing:
+            loaded = messages_by_id(tx, missing)
+            fresh |= {message.id: self._remembered(message) for message in loaded}
+        return [fresh[each["id"]] for each in found]
+
+    def _dressed(self, shown: Iterable[_Shown], viewer: User, base_url: str) -> list[Written]:
+        """The messages as the one who asks sees them."""
+        head, is_admin = b'{"url":%b' % written(base_url)[:-1], viewer.is_administrator
+        return [
+            Written(head + each.json + (b"true}" if is_admin or each.creator_id == viewer.id
+                                        else b"false}"))
+            for each in shown
+        ]  # fmt: skip
+
+    def message(self, message: PersistedMessage, viewer: User, base_url: str) -> Written:
+        """A message as the one who asks sees it."""
+        return self._dressed([self._remembered(message)], viewer, base_url)[0]
+
+    def page(self, tx: ReadTx, page: Excerpt, viewer: User, base_url: str) -> tuple[Written, str]:
+        """A page of messages, oldest first, and the mark by which it is known again."""
+        shown = self._shown(tx, page.found)
+        digest = hashlib.blake2b(b"".join(each.digest for each in shown), digest_size=12)
+        text = joined(
+            {
+                "messages": listed(self._dressed(shown, viewer, base_url)),
+                "has_before": page.has_before,
+                "has_after": page.has_after,
+                "highlighted_id": page.highlighted_id,
+            }
+        )
+        return text, f'W/"{digest.hexdigest()}"'
 
     def _avatar(self, user: User, figure: str, label: str = "") -> str:
         named = f' aria-label="{escape(label)}"' if label else ""
@@ -8464,6 +8698,14 @@ def _without_headers(record: logging.LogRecord) -> bool:
     return True
 
 
+@lru_cache(maxsize=256)
+def _is_secret(name: str) -> bool:
+    return _SECRET_WORDS.search(name) is not None
+
+
+_LINE: Final = json.JSONEncoder(ensure_ascii=False, default=str)
+
+
 class JsonLines(logging.Formatter):
     """A log record as one JSON object, with whatever might be a secret filtered."""
 
@@ -8474,19 +8716,18 @@ class JsonLines(logging.Formatter):
             "event": record.getMessage(),
         }
         given: dict[str, object] = record.__dict__.get("fields", {})
-        line |= {
-            name: "[FILTERED]" if _SECRET_WORDS.search(name) else value
-            for name, value in given.items()
-        }
+        for name, value in given.items():
+            line[name] = "[FILTERED]" if _is_secret(name) else value
         if record.exc_info:
             line["trace"] = self.formatException(record.exc_info)
-        return json.dumps(line, ensure_ascii=False, default=str)
+        return _LINE.encode(line)
 
 
 def log_to_stdout(level: int) -> None:
     """Sends our log, and what libraries warn of, to standard output."""
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(JsonLines())
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False  # unused
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
@@ -9182,6 +9423,9 @@ class Caller:
 CALLER: Final = web.RequestKey("caller", Caller)
 
 
+_FORWARDING: Final = ("X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host")
+
+
 def _is_trusted(address: str, config: Config) -> bool:
     ip = parsed_address(address)
     return ip is not None and any(ip in network for network in config.trusted_proxies)
@@ -9204,7 +9448,7 @@ def caller_of(request: web.Request) -> Caller:
     peer = str(parsed_address(request.remote or "") or request.remote or "")
     scheme, host = request.scheme, request.host
     ip = peer
-    if _is_trusted(peer, config):
+    if any(name in request.headers for name in _FORWARDING) and _is_trusted(peer, config):
         hops = ",".join(request.headers.getall("X-Forwarded-For", ()))  # each proxy may add a line
         ip = _client_ip(peer, hops, config)
         scheme = request.headers.get("X-Forwarded-Proto", scheme).split(",")[0].strip()
@@ -9283,14 +9527,19 @@ def _at_the_door(tx: ReadTx, ip: str, tokens: Sequence[HashedToken], bot_key: st
     return Door(found.is_banned, is_bot, found.viewer)
 
 
+def _keys_in(request: web.Request) -> tuple[list[HashedToken], str]:
+    """What a request holds up at the door: session tokens, and a bot's key."""
+    return tokens_in(request.cookies.get("session_token", "")), request.query.get("bot_key", "")
+
+
 async def arrive(request: web.Request) -> Viewer | None:
     """Who sends this request. Raises BannedAddress, InvalidCsrfToken."""
     campfire, caller = request.app[CAMPFIRE], caller_of(request)
     is_safe = request.method in _SAFE_METHODS
-    cookie, bot_key = request.cookies.get("session_token", ""), request.query.get("bot_key", "")
-    if is_safe and not cookie and not bot_key:
+    tokens, bot_key = _keys_in(request)
+    if is_safe and not tokens and not bot_key:
         return None
-    found = await campfire.db.read(_at_the_door, caller.ip, tokens_in(cookie), bot_key)
+    found = await campfire.db.read(_at_the_door, caller.ip, tokens, bot_key)
     if found.is_banned and not is_safe:
         LOG.warning("banned_request", extra={"fields": {"ip": caller.ip}})
         raise BannedAddress
@@ -9298,15 +9547,72 @@ async def arrive(request: web.Request) -> Viewer | None:
         raise BotForbidden
     if not is_safe:
         _check_csrf(request)
-    if found.viewer is not None:
-        request[VIEWER_ID] = found.viewer.id
-        _keep_fresh(campfire, found.viewer.session, caller.ip, user_agent_of(request))
+    _note_viewer(request, found.viewer)
     return found.viewer
 
 
-def _keep_fresh(campfire: Campfire, session: Session, ip: str, user_agent: str) -> None:
-    if time.time() * SECOND - session.last_active_at > SESSION_REFRESH:
-        campfire.jobs.spawn("refresh_session", campfire.auth.refresh(session, ip, user_agent))
+def _note_viewer(request: web.Request, viewer: Viewer | None) -> None:
+    """Tells the log who asks, and keeps their session fresh."""
+    if viewer is None:
+        return
+    request[VIEWER_ID] = viewer.id
+    if time.time() * SECOND - viewer.session.last_active_at > SESSION_REFRESH:
+        campfire, ip = request.app[CAMPFIRE], caller_of(request).ip
+        refresh = campfire.auth.refresh(viewer.session, ip, user_agent_of(request))
+        campfire.jobs.spawn("refresh_session", refresh)
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """One look at the database, that of the door included."""
+
+    tx: ReadTx
+    request: web.Request
+    guest: Viewer | None
+    shapes: Shapes
+    at: Timestamp  # all that is not seen here yet will be later than this
+    now: Timestamp
+    base_url: str
+
+    @property
+    def viewer(self) -> Viewer:
+        """Who looks. Raises Unauthenticated."""
+        if self.guest is None:
+            raise Unauthenticated
+        return self.guest
+
+    @property
+    def last_room(self) -> RoomId | None:
+        """The room this browser was in, as it says."""
+        remembered = number_in(self.request.cookies, "last_room")
+        return RoomId(remembered) if remembered else None
+
+    def sidebar(self) -> Written:
+        """What stands beside the screen."""
+        return self.shapes.sidebar(sidebar_of(self.tx, self.viewer.user), self.viewer.user)
+
+
+async def look_in(request: web.Request, work: Callable[[Look], T]) -> T:
+    """What `work` finds, in the look that also tells who asks. Raises what it raises."""
+    campfire, caller = request.app[CAMPFIRE], caller_of(request)
+    at, now = campfire.db.settled_at(), campfire.db.now()
+    tokens, bot_key = _keys_in(request)
+
+    def see(tx: ReadTx) -> tuple[Door, T | CampfireError]:
+        door = _at_the_door(tx, caller.ip, tokens, bot_key)
+        look = Look(tx, request, door.viewer, campfire.shapes, at, now, caller.base_url)
+        try:
+            if door.viewer is None and door.is_bot:
+                raise BotForbidden
+            return door, work(look)
+        except CampfireError as error:  # the log still says who asked
+            return door, error
+
+    door, found = await campfire.db.read(see)
+    _note_viewer(request, door.viewer)
+    if isinstance(found, CampfireError):
+        raise found
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -9336,6 +9642,15 @@ def signed_in(method: str, path: str, handler: Handler) -> Route:
         if viewer is None:
             raise Unauthenticated
         return await handler(request, viewer)
+
+    return Route(method, path, guarded, "signed_in")
+
+
+def seen(method: str, path: str, show: Callable[[Look], web.Response]) -> Route:
+    """A route that one look answers from beginning to end, for people who are signed in."""
+
+    async def guarded(request: web.Request) -> web.StreamResponse:
+        return await look_in(request, show)
 
     return Route(method, path, guarded, "signed_in")
 
@@ -9375,16 +9690,22 @@ def bots(method: str, path: str, handler: BotHandler) -> Route:
     return Route(method, path, guarded, "bots")
 
 
+_JSON_HEADERS: Final = {
+    "Content-Type": "application/json; charset=utf-8",
+    "Cache-Control": "no-store",
+}
+
+
 def answer(
-    data: object, status: int = 200, headers: Mapping[str, str] | None = None
+    data: Written | Mapping[str, object],
+    status: int = 200,
+    headers: Mapping[str, str] | None = None,
 ) -> web.Response:
     """JSON that nobody keeps."""
     return web.Response(
-        text=compact(data),
+        body=data if isinstance(data, Written) else joined(data),
         status=status,
-        content_type="application/json",
-        charset="utf-8",
-        headers={"Cache-Control": "no-store", **(headers or {})},
+        headers={**_JSON_HEADERS, **(headers or {})},
     )
 
 
@@ -9512,18 +9833,6 @@ _FLASH_SECONDS: Final = 60
 
 
 @dataclass(frozen=True, slots=True)
-class Visit:
-    """An address somebody opens."""
-
-    path: str
-    query: Mapping[str, str]
-    viewer: Viewer | None
-    last_room: RoomId | None
-    base_url: str
-    flash: Mapping[str, str]
-
-
-@dataclass(frozen=True, slots=True)
 class Page:
     """A screen and what it shows."""
 
@@ -9531,6 +9840,7 @@ class Page:
     data: Json = field(default_factory=dict)
     params: Json = field(default_factory=dict)
     status: int = 200
+    title: str | None = None  # the account's name when there is none
 
 
 @dataclass(frozen=True, slots=True)
@@ -9540,28 +9850,6 @@ class Redirect:
     to: str
     alert: str | None = None
     return_to: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Look:
-    """One look at the database for one page."""
-
-    tx: ReadTx
-    visit: Visit
-    shapes: Shapes
-    at: Timestamp  # all that is not seen here yet will be later than this
-    now: Timestamp
-
-    @property
-    def viewer(self) -> Viewer:
-        """Who looks; on a page for people there is always somebody."""
-        if self.visit.viewer is None:
-            raise Unauthenticated
-        return self.visit.viewer
-
-    def sidebar(self) -> Json:
-        """What stands beside the screen."""
-        return self.shapes.sidebar(sidebar_of(self.tx, self.viewer.user), self.viewer.user)
 
 
 USERS_SIZE: Final = 500
@@ -9576,37 +9864,19 @@ def users_page(shapes: Shapes, found: Sequence[User], page: int, viewer: User) -
 Screen = Callable[[Look, Mapping[str, str]], Page | Redirect]
 
 
-def room_data(look: Look, room_id: RoomId, message_id: MessageId | None) -> Json:
-    """A room with a page of its messages. Raises RoomNotFound."""
+def room_data(look: Look, view: RoomView, message_id: MessageId | None) -> Json:
+    """A room with a page of its messages."""
     viewer = look.viewer.user
-    view = view_of(look.tx, viewer.id, room_id)
-    page = page_around(look.tx, room_id, message_id)
+    page = page_around(look.tx, view.room.id, message_id)
     return {
         "room": look.shapes.room(view, viewer),
-        "messages": look.shapes.page(page, viewer, look.visit.base_url),
+        "messages": look.shapes.page(look.tx, page, viewer, look.base_url)[0],
         "loaded_at_ms": milliseconds(look.at),
     }
 
 
-def page_data(
-    look: Look,
-    room_id: RoomId,
-    *,
-    before: MessageId | None,
-    after: MessageId | None,
-    around: MessageId | None,
-) -> tuple[MessagePage, Json]:
-    """A page of messages, and how it is shown: both in the reader's thread.
-
-    Raises RoomNotFound, MessageNotFound.
-    """
-    viewer = look.viewer.user
-    page = page_of(look.tx, viewer, room_id, before, after, around)
-    return page, look.shapes.page(page, viewer, look.visit.base_url)
-
-
 def _home(look: Look, _: Mapping[str, str]) -> Page | Redirect:
-    room_id = last_room_of(look.tx, look.viewer.id, look.visit.last_room)
+    room_id = last_room_of(look.tx, look.viewer.id, look.last_room)
     if room_id is None:
         return Page("welcome", {"sidebar": look.sidebar()})
     return Redirect(f"/rooms/{room_id}")
@@ -9626,7 +9896,7 @@ def _transfer(look: Look, found: Mapping[str, str]) -> Page | Redirect:
 
 
 def _join_page(look: Look, found: Mapping[str, str]) -> Page | Redirect:
-    if look.visit.viewer is not None:
+    if look.guest is not None:
         return Redirect("/")
     account_behind(look.tx, found["join_code"])
     return Page("join", {"join_code": found["join_code"]}, {"join_code": found["join_code"]})
@@ -9641,11 +9911,12 @@ def _room(look: Look, found: Mapping[str, str]) -> Page | Redirect:
     room_id = RoomId(int(found["room_id"]))
     message_id = MessageId(int(found["message_id"])) if found.get("message_id") else None
     try:
-        data = room_data(look, room_id, message_id)
+        view = view_of(look.tx, look.viewer.id, room_id)
     except RoomNotFound:
         return Redirect("/", alert=_ROOM_IS_GONE)
     params: Json = {"room_id": room_id, "message_id": message_id}
-    return Page("room", {**data, "sidebar": look.sidebar()}, params)
+    data = {**room_data(look, view, message_id), "sidebar": look.sidebar()}
+    return Page("room", data, params, title=display_name(view))
 
 
 def _message(look: Look, found: Mapping[str, str]) -> Page | Redirect:
@@ -9695,10 +9966,10 @@ def _account_json(look: Look) -> Json | None:
     account = account_of(look.tx)
     if account is None:
         return None
-    if look.visit.viewer is None:
+    if look.guest is None:
         return {"name": account.name, "logo_url": logo_url(account)}
-    may = may_create_rooms(look.tx, look.visit.viewer.user)
-    return look.shapes.account(account, look.visit.base_url, can_create_rooms=may)
+    may = may_create_rooms(look.tx, look.guest.user)
+    return look.shapes.account(account, look.base_url, can_create_rooms=may)
 
 
 def _account_page(look: Look, _: Mapping[str, str]) -> Page | Redirect:
@@ -9715,7 +9986,7 @@ def _styles_page(look: Look, _: Mapping[str, str]) -> Page | Redirect:
 
 
 def _bots_page(look: Look, _: Mapping[str, str]) -> Page | Redirect:
-    viewer, base_url = look.viewer.user, look.visit.base_url
+    viewer, base_url = look.viewer.user, look.base_url
     if not viewer.is_administrator:
         raise Forbidden
     found = active_bots(look.tx)
@@ -9732,14 +10003,14 @@ def _bot_page(look: Look, found: Mapping[str, str]) -> Page | Redirect:
     viewer, bot_id = look.viewer.user, UserId(int(found["bot_id"]))
     if not viewer.is_administrator:
         raise Forbidden
-    shown = look.shapes.bot(bot_by_id(look.tx, bot_id), viewer, look.visit.base_url)
+    shown = look.shapes.bot(bot_by_id(look.tx, bot_id), viewer, look.base_url)
     return Page("bot_edit", {"bot": shown}, {"bot_id": bot_id})
 
 
 def _person_page(look: Look, found: Mapping[str, str]) -> Page | Redirect:
     viewer, user_id = look.viewer.user, UserId(int(found["user_id"]))
     profile = profile_of(look.tx, viewer, user_id, look.shapes.signer, look.now)
-    shown = look.shapes.profile(profile, viewer, look.visit.base_url)
+    shown = look.shapes.profile(profile, viewer, look.base_url)
     return Page("user", shown, {"user_id": user_id})
 
 
@@ -9748,7 +10019,7 @@ def own_profile(look: Look) -> Json:
     viewer = look.viewer.user
     profile = profile_of(look.tx, viewer, viewer.id, look.shapes.signer, look.now)
     views = views_of(look.tx, memberships_of(look.tx, viewer.id))
-    return look.shapes.own_profile(profile, views, viewer, look.visit.base_url)
+    return look.shapes.own_profile(profile, views, viewer, look.base_url)
 
 
 def _profile_page(look: Look, _: Mapping[str, str]) -> Page | Redirect:
@@ -9764,14 +10035,15 @@ def search_data(look: Look, text: str) -> Json:
     """What a search finds, and where to go back to."""
     viewer, query = look.viewer.user, cleaned_query(text)
     found = hits_for(look.tx, viewer.id, query), recent_searches(look.tx, viewer.id)
-    shown = look.shapes.search(found, query, viewer, look.visit.base_url)
-    back = last_room_of(look.tx, viewer.id, look.visit.last_room)
+    shown = look.shapes.search(look.tx, found, query, viewer, look.base_url)
+    back = last_room_of(look.tx, viewer.id, look.last_room)
     return {**shown, "return_to_room_id": back}
 
 
-def _search_page(look: Look, _: Mapping[str, str]) -> Page | Redirect:
-    data = search_data(look, look.visit.query.get("q", ""))
-    return Page("searches", {"search": data, "return_to_room_id": data["return_to_room_id"]})
+def _search_page(look: Look, found: Mapping[str, str]) -> Page | Redirect:
+    data = search_data(look, found.get("q", ""))
+    back = data["return_to_room_id"]
+    return Page("searches", {"search": joined(data), "return_to_room_id": back})
 
 
 def _sidebar_page(look: Look, _: Mapping[str, str]) -> Page | Redirect:
@@ -9837,15 +10109,14 @@ def error_page(error: CampfireError) -> Page:
     return Page("error", {"message": error.says, "code": error.code}, status=error.status)
 
 
-def _open(look: Look) -> Page | Redirect:
-    found = _screen_at(look.visit.path)
+def _open(look: Look, path: str, query: Mapping[str, str]) -> Page | Redirect:
+    found = _screen_at(path)
     if found is None:
         raise NotFound
     screen, audience, given = found
-    if look.visit.viewer is None and audience == _PEOPLE:
-        query = f"?{urlencode(look.visit.query)}" if look.visit.query else ""
-        return Redirect("/session/new", return_to=look.visit.path + query)
-    return screen(look, given)
+    if look.guest is None and audience == _PEOPLE:
+        return Redirect("/session/new", return_to=f"{path}?{urlencode(query)}" if query else path)
+    return screen(look, {"q": query.get("q", ""), **given})
 
 
 def _help_json(look: Look, page: Page) -> Json | None:
@@ -9853,8 +10124,10 @@ def _help_json(look: Look, page: Page) -> Json | None:
     return {"name": person.name, "email_address": person.email_address} if person else None
 
 
-def _boot_json(look: Look, page: Page, campfire: Campfire) -> Json:
-    viewer, signer = look.visit.viewer, campfire.signer
+def _boot_json(look: Look, page: Page) -> Json:
+    viewer, campfire = look.guest, look.request.app[CAMPFIRE]
+    signer, flash = campfire.signer, look.request.cookies.get("flash", "")
+    told = signer.cookie_value(flash, time.time()) if flash else {}
     person = viewer and look.shapes.user(viewer.user, viewer.user)
     return {
         "page": page.name,
@@ -9871,15 +10144,15 @@ def _boot_json(look: Look, page: Page, campfire: Campfire) -> Json:
             "rooms": signer.stream("rooms"),
             "user_rooms": signer.stream(f"user_{viewer.id}:rooms"),
         },
-        "last_room_id": viewer and last_room_of(look.tx, viewer.id, look.visit.last_room),
+        "last_room_id": viewer and last_room_of(look.tx, viewer.id, look.last_room),
         "server_time_ms": milliseconds(look.at),
         "flash": {
-            "notice": look.visit.flash.get("notice"),
-            "alert": look.visit.flash.get("alert"),
+            "notice": told.get("notice"),
+            "alert": told.get("alert"),
         },
         "help_contact": _help_json(look, page),
-        "sounds": [sound_json(SOUNDS[name]) for name in sorted(SOUNDS)] if viewer else [],
-        "data": page.data,
+        "sounds": all_sounds() if viewer else [],
+        "data": joined(page.data),
     }
 
 
@@ -9887,52 +10160,31 @@ def _boot_json(look: Look, page: Page, campfire: Campfire) -> Json:
 class Opened:
     """A page ready to be sent, or where to go instead."""
 
+    page: Page
     boot: Json
     redirect: Redirect | None
     custom_styles: str
 
 
-def open_page(tx: ReadTx, campfire: Campfire, visit: Visit, at: Timestamp) -> Opened:
-    """What somebody sees at an address, from one snapshot; refusals become the error screen."""
-    look = Look(tx, visit, campfire.shapes, at, campfire.db.now())
-    try:
-        found = _open(look)
-    except CampfireError as error:
-        found = error_page(error)
-    if isinstance(found, Redirect):
-        return Opened({}, found, "")
-    account = account_of(tx)
-    styles = account.custom_styles if account and "plain" not in visit.query else ""
-    return Opened(_boot_json(look, found, campfire), None, styles)
+async def open_address(request: web.Request, address: str) -> Opened:
+    """What this browser sees at an address; refusals become the error screen."""
+    path, _, search = address.partition("#")[0].partition("?")
+    path = unquote(path, errors="replace") or "/"
+    query = dict(parse_qsl(search, keep_blank_values=True, errors="replace"))
 
+    def opened(look: Look) -> Opened:
+        try:
+            found = _open(look, path, query)
+        except CampfireError as error:
+            found = error_page(error)
+        if isinstance(found, Redirect):
+            return Opened(Page(""), {}, found, "")
+        account = account_of(look.tx)
+        styles = account.custom_styles if account and "plain" not in query else ""
+        title = found.title or (account.name if account else None)
+        return Opened(replace(found, title=title), _boot_json(look, found), None, styles)
 
-def _visit_of(request: web.Request, viewer: Viewer | None, address: str) -> Visit:
-    signer = request.app[CAMPFIRE].signer
-    path, _, query = address.partition("#")[0].partition("?")
-    remembered = number_in(request.cookies, "last_room")
-    return Visit(
-        path=unquote(path, errors="replace") or "/",
-        query=dict(parse_qsl(query, keep_blank_values=True, errors="replace")),
-        viewer=viewer,
-        last_room=RoomId(remembered) if remembered else None,
-        base_url=caller_of(request).base_url,
-        flash=signer.cookie_value(request.cookies.get("flash", ""), time.time()),
-    )
-
-
-async def open_address(request: web.Request, viewer: Viewer | None, address: str) -> Opened:
-    """What this browser sees at an address."""
-    campfire = request.app[CAMPFIRE]
-    visit = _visit_of(request, viewer, address)
-    return await campfire.db.read(open_page, campfire, visit, campfire.db.settled_at())
-
-
-async def looked_at(request: web.Request, viewer: Viewer | None, work: Callable[[Look], T]) -> T:
-    """What `work` finds in one look on behalf of this request."""
-    campfire = request.app[CAMPFIRE]
-    visit, at = _visit_of(request, viewer, request.path_qs), campfire.db.settled_at()
-    now = campfire.db.now()
-    return await campfire.db.read(lambda tx: work(Look(tx, visit, campfire.shapes, at, now)))
+    return await look_in(request, opened)
 
 
 def dress(
@@ -9977,7 +10229,7 @@ def error_boot(campfire: Campfire, error: CampfireError) -> Json:
         "server_time_ms": milliseconds(campfire.db.settled_at()),
         "flash": {"notice": None, "alert": None},
         "sounds": [],
-        "data": page.data,
+        "data": joined(page.data),
     }
 
 
@@ -9998,30 +10250,13 @@ def _meta(name: str, content: object) -> str:
     return f'<meta name="{name}" content="{escape(str(content))}">'
 
 
-def _boot_script(boot: Json) -> str:
-    text = compact(boot)
-    for character in "<>&\u2028\u2029":
-        text = text.replace(character, f"\\u{ord(character):04x}")
-    return f'<script type="application/json" id="boot">{text}</script>'
-
-
-def _title(boot: Json) -> str:
-    match boot:
-        case {"page": "room", "data": {"room": {"display_name": str(name)}}}:
-            return name
-        case {"account": {"name": str(name)}}:
-            return name
-        case _:
-            return "Campfire"
-
-
 def _preloads(bundle: Bundle) -> str:
     """What app.js imports at once, asked for before it is read."""
     chunks = [name for name in ("rolldown-runtime.js", "sanitizer.js") if name in bundle.files]
     return "".join(f'<link rel="modulepreload" href="{bundle.url(name)}">' for name in chunks)
 
 
-def index_html(boot: Json, bundle: Bundle, custom_styles: str) -> str:
+def index_html(boot: Json, title: str, bundle: Bundle, custom_styles: str) -> bytes:
     """The one page, with everything its screen needs inside."""
     person, params = boot["current_user"], boot["params"]
     metas = [
@@ -10039,11 +10274,11 @@ def index_html(boot: Json, bundle: Bundle, custom_styles: str) -> str:
             metas.append(_meta("current-room-id", params["room_id"]))
     styles = custom_styles.replace("</", r"<\/")
     custom = f'<style id="custom-styles">{styles}</style>' if styles else ""
-    return f"""<!DOCTYPE html>
+    head = f"""<!DOCTYPE html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
-<title>{escape(_title(boot))}</title>
+<title>{escape(title)}</title>
 {_meta("viewport", _VIEWPORT)}
 <meta name="color-scheme" content="light dark">
 <meta name="theme-color" content="#ffffff" media="(prefers-color-scheme: light)">
@@ -10060,10 +10295,8 @@ def index_html(boot: Json, bundle: Bundle, custom_styles: str) -> str:
 </head>
 <body>
 <div id="root"></div>
-{_boot_script(boot)}
-</body>
-</html>
-"""
+<script type="application/json" id="boot">"""
+    return b"%b%b</script>\n</body>\n</html>\n" % (head.encode(), joined(boot))
 
 
 def _policy(host: str) -> str:
@@ -10076,25 +10309,19 @@ def _policy(host: str) -> str:
     )
 
 
-def html_answer(request: web.Request, boot: Json, custom_styles: str) -> web.Response:
+def html_answer(request: web.Request, page: Page, boot: Json, custom_styles: str) -> web.Response:
     """The page for this boot object, with its status."""
-    bundle = request.app[CAMPFIRE].bundle
-    status = boot["status"]
-    return page_answer(
-        request,
-        index_html(boot, bundle, custom_styles),
-        status if isinstance(status, int) else 500,
-    )
+    bundle, title = request.app[CAMPFIRE].bundle, page.title or "Campfire"
+    return page_answer(request, index_html(boot, title, bundle, custom_styles), page.status)
 
 
-def page_answer(request: web.Request, page: str, status: int = 200) -> web.Response:
+def page_answer(request: web.Request, page: bytes, status: int = 200) -> web.Response:
     """A page of HTML, under the policy."""
     return web.Response(
-        text=page,
+        body=page,
         status=status,
-        content_type="text/html",
-        charset="utf-8",
         headers={
+            "Content-Type": "text/html; charset=utf-8",
             "Cache-Control": "private, no-cache",
             "Content-Security-Policy": _policy(caller_of(request).host),
         },
@@ -10372,9 +10599,9 @@ async def unban_person(request: web.Request, viewer: Viewer) -> web.Response:
     return answer({"user": campfire.shapes.user(user, viewer.user)})
 
 
-async def show_profile(request: web.Request, viewer: Viewer) -> web.Response:
+def show_profile(look: Look) -> web.Response:
     """One's own profile."""
-    return answer(await looked_at(request, viewer, own_profile))
+    return answer(own_profile(look))
 
 
 async def save_profile(request: web.Request, viewer: Viewer) -> web.Response:
@@ -10529,17 +10756,16 @@ async def list_rooms(request: web.Request, viewer: Viewer) -> web.Response:
     """Every room the viewer belongs to."""
     campfire = request.app[CAMPFIRE]
     views = await campfire.rooms.all_of(viewer.id)
-    return answer({"rooms": [campfire.shapes.room(view, viewer.user) for view in views]})
+    return answer({"rooms": listed(campfire.shapes.room(view, viewer.user) for view in views)})
 
 
-async def show_room(request: web.Request, viewer: Viewer) -> web.Response:
+def show_room(look: Look) -> web.Response:
     """A room with its last page, or the page around a message."""
-    room_id = RoomId(id_in(request, "room_id"))
-    number = number_in(request.query, "message_id")
+    view = view_of(look.tx, look.viewer.id, RoomId(id_in(look.request, "room_id")))
+    number = number_in(look.request.query, "message_id")
     around = MessageId(number) if number is not None else None
-    data = await looked_at(request, viewer, lambda look: room_data(look, room_id, around))
-    response = answer(data)
-    remember_room(request, response, room_id)
+    response = answer(room_data(look, view, around))
+    remember_room(look.request, response, view.room.id)
     return response
 
 
@@ -10634,10 +10860,9 @@ def _announce_involvement(campfire: Campfire, view: RoomView, before: Involvemen
         campfire.cable.broadcast(stream, turbo("prepend", "shared_rooms", element))
 
 
-async def show_sidebar(request: web.Request, viewer: Viewer) -> web.Response:
+def show_sidebar(look: Look) -> web.Response:
     """What stands beside every room."""
-    campfire = request.app[CAMPFIRE]
-    return answer(campfire.shapes.sidebar(await campfire.rooms.sidebar(viewer.user), viewer.user))
+    return answer(look.sidebar())
 
 
 async def refresh_room(request: web.Request, viewer: Viewer) -> web.Response:
@@ -10654,8 +10879,8 @@ async def refresh_room(request: web.Request, viewer: Viewer) -> web.Response:
     shape = partial(campfire.shapes.message, viewer=viewer.user, base_url=base_url)
     return answer(
         {
-            "messages": [shape(each) for each in news.missed],
-            "updated": [shape(each) for each in news.changed],
+            "messages": listed(map(shape, news.missed)),
+            "updated": listed(map(shape, news.changed)),
             "removed": [
                 {"id": stone.message_id, "client_message_id": stone.client_message_id}
                 for stone in news.removed
@@ -10666,31 +10891,14 @@ async def refresh_room(request: web.Request, viewer: Viewer) -> web.Response:
     )
 
 
-def _page_etag(page: MessagePage) -> str:
-    facts = [
-        (
-            message.id,
-            message.updated_at,
-            message.creator.updated_at,
-            [boost.id for boost in message.boosts],
-        )
-        for message in page.messages
-    ]
-    return f'W/"{hashlib.sha256(compact(facts).encode()).hexdigest()[:24]}"'
-
-
-async def list_messages(request: web.Request, viewer: Viewer) -> web.Response:
+def list_messages(look: Look) -> web.Response:
     """A page of a room's messages; 204 when there is nothing to show."""
+    request, viewer = look.request, look.viewer.user
     room_id, asked = RoomId(id_in(request, "room_id")), partial(message_id_in, request.query)
-    before, after, around = asked("before"), asked("after"), asked("around")
-    page, shown = await looked_at(
-        request,
-        viewer,
-        lambda look: page_data(look, room_id, before=before, after=after, around=around),
-    )
-    if not page.messages:
+    page = page_of(look.tx, viewer, room_id, asked("before"), asked("after"), asked("around"))
+    if not page.found:
         return nothing()
-    etag = _page_etag(page)
+    shown, etag = look.shapes.page(look.tx, page, viewer, look.base_url)
     if request.headers.get("If-None-Match") == etag:
         return web.Response(status=304, headers={"ETag": etag, "Cache-Control": "no-store"})
     return answer(shown, headers={"ETag": etag})
@@ -10816,10 +11024,9 @@ async def delete_boost(request: web.Request, viewer: Viewer) -> web.Response:
     return nothing()
 
 
-async def search_messages(request: web.Request, viewer: Viewer) -> web.Response:
+def find_messages(look: Look) -> web.Response:
     """What a search finds in the viewer's rooms."""
-    text = request.query.get("q", "")
-    return answer(await looked_at(request, viewer, lambda look: search_data(look, text)))
+    return answer(search_data(look, look.request.query.get("q", "")))
 
 
 async def record_search(request: web.Request, viewer: Viewer) -> web.Response:
@@ -10838,7 +11045,7 @@ async def clear_searches(request: web.Request, viewer: Viewer) -> web.Response:
 async def list_sounds(request: web.Request, viewer: Viewer) -> web.Response:
     """What `/play` knows."""
     del request, viewer
-    return answer({"sounds": [sound_json(SOUNDS[name]) for name in sorted(SOUNDS)]})
+    return answer({"sounds": all_sounds()})
 
 
 async def open_cable(request: web.Request) -> web.StreamResponse:
@@ -10915,7 +11122,7 @@ async def list_bot_messages(request: web.Request, bot: User) -> web.Response:
         query = f"{'after' if forward else 'before'}={edge}"
         headers["Link"] = f'<{base_url}{request.path}?{query}>; rel="next"'
     shown = [campfire.shapes.bot_message(each, base_url) for each in page.messages]
-    return answer(shown, headers=headers)
+    return answer(written(shown), headers=headers)
 
 
 async def create_bot_message(request: web.Request, bot: User) -> web.Response:
@@ -11028,9 +11235,9 @@ async def reset_bot_key(request: web.Request, viewer: Viewer) -> web.Response:
 _HEALTH_SECONDS: Final = 2
 
 
-async def show_page(request: web.Request, viewer: Viewer | None) -> web.Response:
+async def show_page(request: web.Request) -> web.Response:
     """Any screen: the page, or where to go instead."""
-    found = await open_address(request, viewer, request.path_qs)
+    found = await open_address(request, request.path_qs)
     nonce = csrf_nonce_of(request) or secrets.token_urlsafe(32)
     if found.redirect is not None:
         response = web.Response(status=302, headers={"Location": found.redirect.to})
@@ -11038,25 +11245,25 @@ async def show_page(request: web.Request, viewer: Viewer | None) -> web.Response
         return response
     campfire = request.app[CAMPFIRE]
     if not is_supported(user_agent_of(request)):
-        return page_answer(request, unsupported_html(campfire.bundle))
+        return page_answer(request, unsupported_html(campfire.bundle).encode())
     boot: Json = {**found.boot, "csrf_token": campfire.signer.csrf_token(nonce)}
-    response = html_answer(request, boot, found.custom_styles)
+    response = html_answer(request, found.page, boot, found.custom_styles)
     dress(request, response, nonce, None)
-    if viewer is not None:
+    if VIEWER_ID in request:
         cookie = request.cookies["session_token"]
         token = token_inside_rails_cookie(cookie) or cookie
         set_cookie(request, response, "session_token", token, TWENTY_YEARS)
-    match boot:
-        case {"page": "room", "params": {"room_id": int(room_id)}}:
+    match found.page.params:
+        case {"room_id": int(room_id)} if found.page.name == "room":
             remember_room(request, response, RoomId(room_id))
         case _:
             pass
     return response
 
 
-async def show_boot(request: web.Request, viewer: Viewer | None) -> web.Response:
+async def show_boot(request: web.Request) -> web.Response:
     """What a screen needs, for a client that moves on without loading a page."""
-    found = await open_address(request, viewer, request.query.get("path", "/"))
+    found = await open_address(request, request.query.get("path", "/"))
     nonce = csrf_nonce_of(request) or secrets.token_urlsafe(32)
     token = request.app[CAMPFIRE].signer.csrf_token(nonce)
     shown: Json = {"redirect_to": found.redirect.to} if found.redirect else found.boot
@@ -11186,8 +11393,8 @@ _SHUTDOWN_SECONDS: Final = 10
 _JOB_SECONDS: Final = 7
 
 ROUTES: Final = (
-    *(public("GET", path, show_page) for path in PAGE_PATHS),
-    public("GET", "/api/boot", show_boot),
+    *(Route("GET", path, show_page, "public") for path in PAGE_PATHS),
+    Route("GET", "/api/boot", show_boot, "public"),
     public("POST", "/api/first_run", first_run),
     signed_in("GET", "/api/session", show_session),
     public("POST", "/api/session", sign_in),
@@ -11209,11 +11416,11 @@ ROUTES: Final = (
     signed_in("GET", "/api/users/{user_id}", show_person),
     administrators("POST", "/api/users/{user_id}/ban", ban_person),
     administrators("DELETE", "/api/users/{user_id}/ban", unban_person),
-    signed_in("GET", "/api/users/me/profile", show_profile),
+    seen("GET", "/api/users/me/profile", show_profile),
     signed_in("PUT", "/api/users/me/profile", save_profile),
     signed_in("PUT", "/api/users/me/avatar", refuse_avatar),
     signed_in("DELETE", "/api/users/me/avatar", refuse_avatar),
-    signed_in("GET", "/api/users/me/sidebar", show_sidebar),
+    seen("GET", "/api/users/me/sidebar", show_sidebar),
     signed_in("GET", "/api/users/me/push_subscriptions", list_devices),
     signed_in("POST", "/api/users/me/push_subscriptions", save_device),
     signed_in("DELETE", "/api/users/me/push_subscriptions/{subscription_id}", delete_device),
@@ -11229,13 +11436,13 @@ ROUTES: Final = (
     signed_in("POST", "/api/rooms/closeds", create_closed_room),
     signed_in("PUT", "/api/rooms/closeds/{room_id}", save_closed_room),
     signed_in("POST", "/api/rooms/directs", open_ping),
-    signed_in("GET", "/api/rooms/{room_id}", show_room),
+    seen("GET", "/api/rooms/{room_id}", show_room),
     signed_in("DELETE", "/api/rooms/{room_id}", delete_room),
     signed_in("GET", "/api/rooms/{room_id}/members", show_members),
     signed_in("GET", "/api/rooms/{room_id}/involvement", show_involvement),
     signed_in("PUT", "/api/rooms/{room_id}/involvement", save_involvement),
     signed_in("GET", "/api/rooms/{room_id}/refresh", refresh_room),
-    signed_in("GET", "/api/rooms/{room_id}/messages", list_messages),
+    seen("GET", "/api/rooms/{room_id}/messages", list_messages),
     signed_in("POST", "/api/rooms/{room_id}/messages", create_message),
     signed_in("GET", "/api/rooms/{room_id}/messages/{message_id}", show_message),
     signed_in("PUT", "/api/rooms/{room_id}/messages/{message_id}", update_message),
@@ -11244,7 +11451,7 @@ ROUTES: Final = (
     signed_in("GET", "/api/messages/{message_id}/boosts", list_boosts),
     signed_in("POST", "/api/messages/{message_id}/boosts", create_boost),
     signed_in("DELETE", "/api/messages/{message_id}/boosts/{boost_id}", delete_boost),
-    signed_in("GET", "/api/searches", search_messages),
+    seen("GET", "/api/searches", find_messages),
     signed_in("POST", "/api/searches", record_search),
     signed_in("DELETE", "/api/searches/clear", clear_searches),
     signed_in("GET", "/api/sounds", list_sounds),
@@ -11341,7 +11548,7 @@ def error_answer(request: web.Request, error: CampfireError) -> web.Response:
     if is_api or BOT_ROUTE in request or request.method not in ("GET", "HEAD"):
         shape = {"code": error.code, "message": error.says, **error.details()}
         return answer({"error": shape}, error.status, headers)
-    response = html_answer(request, error_boot(campfire, error), "")
+    response = html_answer(request, error_page(error), error_boot(campfire, error), "")
     response.headers.update(headers)
     return response
 
@@ -11392,7 +11599,7 @@ async def _unrouted_answer(request: web.Request, error: CampfireError) -> web.St
     if not is_page or not isinstance(error, NotFound):
         return error_answer(request, error)
     try:
-        return await show_page(request, await arrive(request))
+        return await show_page(request)
     except CampfireError as refusal:
         return error_answer(request, refusal)
 
@@ -11413,8 +11620,10 @@ async def send_in_time(request: web.Request, response: web.StreamResponse) -> No
     if transport is None or isinstance(response, web.WebSocketResponse):
         return
     seconds = request.app[CAMPFIRE].config.write_timeout
+    # What is in memory goes to the transport as a whole; only a file waits for its reader.
+    is_whole = isinstance(response, web.Response)
     try:
-        async with asyncio.timeout(seconds):
+        async with nullcontext() if is_whole else asyncio.timeout(seconds):
             with suppress(ConnectionError):  # the browser is gone, which is no fault
                 await response.prepare(request)
                 await response.write_eof()

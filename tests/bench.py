@@ -84,7 +84,9 @@ def write_messages(connection: sqlite3.Connection, count: int, began: int) -> No
     def rows() -> Iterator[tuple[object, ...]]:
         for number in range(1, count + 1):
             is_hermit = number % max(count // 200, 1) == 0
-            room, user = (SMALL_ROOM, HERMIT) if is_hermit else (number % ROOMS + 1, number % 60 + 1)
+            room, user = (
+                (SMALL_ROOM, HERMIT) if is_hermit else (number % ROOMS + 1, number % 60 + 1)
+            )
             text, at = next(said), began + number * 1_000
             yield number, room, user, f"seed-{number}", f"<div>{text}</div>", text, at, at
 
@@ -298,9 +300,7 @@ class Bench:
             done["answered"], cpu, done["seconds"], done["p50"], done["p99"], done["share"]
         )
 
-    def rate(
-        self, served: Served, line: str, count: int, seconds: float, body: str = ""
-    ) -> Asked:
+    def rate(self, served: Served, line: str, count: int, seconds: float, body: str = "") -> Asked:
         """What some people get out of one address, after a moment to warm up."""
         with self.people(served, line, count, body) as load:
             self.ask(served, load, seconds / 4)
@@ -523,7 +523,7 @@ def _sql_of_searches(database: Path) -> Iterator[tuple[str, float, float]]:
             took = []
             for _ in range(200):
                 began = time.perf_counter()
-                program.matching_ids(program.ReadTx(connection), program.UserId(person), word)
+                program.matches_for(program.ReadTx(connection), program.UserId(person), word)
                 took.append((time.perf_counter() - began) * 1000)
             name = word if person != HERMIT else f"{word}, in one small room"
             yield name, statistics.median(took), sorted(took)[197]

@@ -405,10 +405,10 @@ async def test_only_the_writer_can_write_or_checkpoint(server: Server) -> None:
 
 async def test_aiosqlite_still_runs_a_whole_function_in_its_own_thread() -> None:
     async with aiosqlite.connect(":memory:") as connection:
-        first, second = [
-            await connection._execute(threading.get_ident)  # type: ignore[no-untyped-call]  # noqa: SLF001 - the name that `_Link.hop` relies on
-            for _ in range(2)
-        ]
+        trips = [asyncio.get_running_loop().create_future() for _ in range(2)]
+        for trip in trips:
+            connection._tx.put_nowait((trip, threading.get_ident))  # noqa: SLF001 - the name that `_Link.hop` relies on
+        first, second = await asyncio.gather(*trips)
 
     assert first == second != threading.get_ident()
 
