@@ -126,7 +126,6 @@ from typing import (
     NewType,
     ParamSpec,
     Protocol,
-    Self,
     TypeGuard,
     TypeVar,
     cast,
@@ -1456,6 +1455,7 @@ def create_schema(connection: sqlite3.Connection, at: int = 0) -> None:
 GROUP_SIZE: Final = 64  # jobs that share one COMMIT
 _QUEUE_SIZE: Final = 10_000
 _READERS: Final = 4
+_SLOW_READ: Final = 0.005  # seconds after which what waits goes to another reader
 _BUSY_MS: Final = 5_000
 _SETTLED_AFTER: Final = 60 * SECOND  # no commit takes a minute
 _OLDEST_SQLITE: Final = (3, 38, 0)
@@ -1644,6 +1644,7 @@ class Database:
         self._readers: list[_Link] = []
         self._idle: list[_Link] = []
         self._looks: list[_Job] = []
+        self._left_at, self._later = 0.0, cast(asyncio.TimerHandle | None, None)
         self._queue: asyncio.Queue[_Job | None] = asyncio.Queue(_QUEUE_SIZE)
         self._loop: asyncio.Task[None] | None = None
         self.groups = 0  # commits so far, and jobs in them: their ratio is the gain
@@ -1782,10 +1783,21 @@ class Database:
         return Timestamp(max(self._committed, self._clock() - _SETTLED_AFTER))
 
     def _look(self) -> None:
-        """Sends all that waits to be read into the thread of one idle reader."""
-        while self._looks and self._idle:
+        """Sends all that waits to be read into the thread of one reader.
+
+        The others stay idle while it is quick: threads that take turns cost more than they give.
+        """
+        loop = asyncio.get_running_loop()
+        late = self._left_at + _SLOW_READ - loop.time()
+        if len(self._idle) < len(self._readers) and late > 0:
+            if self._looks and self._later is None:
+                self._later = loop.call_later(late, self._look)
+            return
+        self._later = None
+        if self._looks and self._idle:
             reader, group = self._idle.pop(), self._looks[:GROUP_SIZE]
             del self._looks[:GROUP_SIZE]
+            self._left_at = loop.time()
             reader.hop(_read, group).add_done_callback(partial(self._looked, reader, group))
 
     def _looked(self, reader: _Link, group: list[_Job], _: asyncio.Future[None]) -> None:
