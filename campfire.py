@@ -74,6 +74,7 @@ import json
 import logging
 import math
 import os
+import random
 import re
 import secrets
 import shutil
@@ -587,10 +588,16 @@ def compact(value: object) -> str:
     return _COMPACT.encode(value)
 
 
-class Written(bytes):
-    """JSON that is written already; it may stand inside a page's script as it is."""
+class Written:
+    """JSON that is written already, in pieces; it may stand inside a page's script as it is."""
 
-    __slots__ = ()
+    __slots__ = ("pieces",)
+
+    def __init__(self, *pieces: bytes) -> None:
+        self.pieces = pieces
+
+    def __bytes__(self) -> bytes:
+        return b"".join(self.pieces)
 
 
 def written(value: object) -> Written:
@@ -604,15 +611,21 @@ def written(value: object) -> Written:
 
 def joined(parts: Mapping[str, object]) -> Written:
     """An object of parts, some of which are written already and are not written again."""
-    ready = [b'"%b":%b' % (name.encode(), part) for name, part in parts.items()
-             if isinstance(part, Written)]  # fmt: skip
     rest = {name: part for name, part in parts.items() if not isinstance(part, Written)}
-    return Written(b"{%b}" % b",".join([written(rest)[1:-1], *ready] if rest else ready))
+    pieces = [bytes(written(rest))[:-1]]
+    for name, part in parts.items():
+        if isinstance(part, Written):
+            comma = "," if len(pieces) > 1 or rest else ""
+            pieces += f'{comma}"{name}":'.encode(), *part.pieces
+    return Written(*pieces, b"}")
 
 
 def listed(items: Iterable[Written]) -> Written:
     """A list of what is written already."""
-    return Written(b"[%b]" % b",".join(items))
+    pieces = [b"["]
+    for item in items:
+        pieces += *item.pieces, b","
+    return Written(*pieces[:-1], b"]") if len(pieces) > 1 else Written(b"[]")
 
 
 K = TypeVar("K")
@@ -1454,8 +1467,10 @@ def create_schema(connection: sqlite3.Connection, at: int = 0) -> None:
 
 GROUP_SIZE: Final = 64  # jobs that share one COMMIT
 _QUEUE_SIZE: Final = 10_000
-_READERS: Final = 4
-_SLOW_READ: Final = 0.005  # seconds after which what waits goes to another reader
+_READERS: Final = 3  # and the connection for glances
+_GLANCE: Final = 0.002  # seconds that the loop may spend on one
+_GLANCE_STEPS: Final = 1_000  # of SQLite between two looks at the clock
+_BEYOND_A_GLANCE: Final = (sqlite3.SQLITE_INTERRUPT, sqlite3.SQLITE_BUSY)
 _BUSY_MS: Final = 5_000
 _SETTLED_AFTER: Final = 60 * SECOND  # no commit takes a minute
 _OLDEST_SQLITE: Final = (3, 38, 0)
@@ -1492,7 +1507,7 @@ def insert(tx: WriteTx, sql: str, **values: object) -> int:
 
 def as_list(values: Iterable[object]) -> str:
     """A list as SQL takes it: `IN (SELECT value FROM json_each(:ids))`."""
-    return json.dumps(list(values))
+    return compact(list(values))
 
 
 @contextmanager
@@ -1611,17 +1626,12 @@ def is_busy(error: Exception) -> bool:
     )
 
 
-def _read(connection: sqlite3.Connection, group: list[_Job]) -> None:
-    """Runs what waited together in one snapshot, which is younger than every one of them."""
+def _read(connection: sqlite3.Connection, work: Callable[[ReadTx], T]) -> T:
+    connection.execute("BEGIN")  # one snapshot for all its statements
     try:
-        connection.execute("BEGIN")
-        for job in group:
-            with job:
-                job.result = job.work(ReadTx(connection))
+        return work(ReadTx(connection))
+    finally:
         connection.execute("COMMIT")
-    except sqlite3.Error as error:
-        for job in group:
-            job.error = job.error or error
 
 
 def _in_words(error: sqlite3.Error) -> StorageError:
@@ -1642,9 +1652,9 @@ class Database:
         self._lock: int | None = None
         self._writer: _Link | None = None
         self._readers: list[_Link] = []
-        self._idle: list[_Link] = []
-        self._looks: list[_Job] = []
-        self._left_at, self._later = 0.0, cast(asyncio.TimerHandle | None, None)
+        self._idle: asyncio.LifoQueue[_Link] = asyncio.LifoQueue()
+        self._glance: sqlite3.Connection | None = None
+        self._glance_until = math.inf
         self._queue: asyncio.Queue[_Job | None] = asyncio.Queue(_QUEUE_SIZE)
         self._loop: asyncio.Task[None] | None = None
         self.groups = 0  # commits so far, and jobs in them: their ratio is the gain
@@ -1670,7 +1680,12 @@ class Database:
                 reader = _Link(partial(_connect, self.path, for_writing=False, checkpoints=False))
                 self._readers.append(reader)
                 await reader.open()
-                self._idle.append(reader)
+                self._idle.put_nowait(reader)
+            self._glance = _connect(self.path, for_writing=False, checkpoints=False)
+            self._glance.execute("PRAGMA busy_timeout = 0")
+            self._glance.set_progress_handler(
+                lambda: time.perf_counter() > self._glance_until, _GLANCE_STEPS
+            )
         except (OSError, sqlite3.Error) as error:
             await self.close()
             if is_busy(error):
@@ -1715,7 +1730,9 @@ class Database:
             self._loop = None
         while self._readers:
             await self._readers.pop().close()
-        self._idle.clear()
+        if self._glance is not None:
+            self._glance.close()
+            self._glance = None
         if self._writer is not None:
             if self._lock is not None:
                 with suppress(sqlite3.Error, ValueError):
@@ -1733,18 +1750,34 @@ class Database:
     async def read(
         self, work: Callable[Concatenate[ReadTx, P], T], *args: P.args, **named: P.kwargs
     ) -> T:
-        """What `work` finds in one snapshot. Raises what it raises, or a StorageError."""
-        if not self._readers:  # closed: nobody would ever answer
+        """What `work` finds in one snapshot. Raises what it raises, or a StorageError.
+
+        It is tried here and now, for the way into a thread and back takes longer than to find
+        what a request needs. What goes beyond a glance is given up, and a reader begins again.
+        """
+        if self._glance is None:  # closed: nobody would ever answer
             raise DatabaseBusy
-        loop = asyncio.get_running_loop()
-        job = _Job(lambda tx: work(tx, *args, **named), loop.create_future())
-        self._looks.append(job)
-        if len(self._looks) == 1:
-            loop.call_soon(self._look)  # takes along whatever else is asked in this turn
         try:
-            return cast(T, await job.done)
+            return self._glanced(self._glance, lambda tx: work(tx, *args, **named))
+        except sqlite3.Error as error:
+            if error.sqlite_errorcode not in _BEYOND_A_GLANCE:
+                raise _in_words(error) from error
+        reader = await self._idle.get()
+        try:
+            return await reader.hop(_read, lambda tx: work(tx, *args, **named))
         except sqlite3.Error as error:
             raise _in_words(error) from error
+        finally:
+            self._idle.put_nowait(reader)
+
+    def _glanced(self, connection: sqlite3.Connection, work: Callable[[ReadTx], T]) -> T:
+        connection.execute("BEGIN")
+        self._glance_until = time.perf_counter() + _GLANCE
+        try:
+            return work(ReadTx(connection))
+        finally:
+            self._glance_until = math.inf
+            connection.execute("COMMIT")
 
     async def write(
         self,
@@ -1781,30 +1814,6 @@ class Database:
     def settled_at(self) -> Timestamp:
         """A recent moment: all that a later read does not see yet will be later than this."""
         return Timestamp(max(self._committed, self._clock() - _SETTLED_AFTER))
-
-    def _look(self) -> None:
-        """Sends all that waits to be read into the thread of one reader.
-
-        The others stay idle while it is quick: threads that take turns cost more than they give.
-        """
-        loop = asyncio.get_running_loop()
-        late = self._left_at + _SLOW_READ - loop.time()
-        if len(self._idle) < len(self._readers) and late > 0:
-            if self._looks and self._later is None:
-                self._later = loop.call_later(late, self._look)
-            return
-        self._later = None
-        if self._looks and self._idle:
-            reader, group = self._idle.pop(), self._looks[:GROUP_SIZE]
-            del self._looks[:GROUP_SIZE]
-            self._left_at = loop.time()
-            reader.hop(_read, group).add_done_callback(partial(self._looked, reader, group))
-
-    def _looked(self, reader: _Link, group: list[_Job], _: asyncio.Future[None]) -> None:
-        self._idle.append(reader)
-        for job in group:
-            job.deliver()
-        self._look()
 
     async def _write_forever(self) -> None:
         stopping = False
@@ -2653,12 +2662,15 @@ class Signer:
 
     def __init__(self, secret_key_base: str) -> None:
         self._root = secret_key_base.encode()
+        self._keys: dict[str, bytes] = {}  # one for each purpose
         self._avatars: dict[UserId, str] = {}
         self._sgids: dict[UserId, str] = {}
+        self._streams: dict[str, str] = {}
 
     def _mac(self, purpose: str, text: str) -> str:
-        key = hmac.digest(self._root, f"campfire/{purpose}".encode(), "sha256")
-        return hmac.new(key, text.encode(), hashlib.sha256).hexdigest()
+        if purpose not in self._keys:
+            self._keys[purpose] = hmac.digest(self._root, f"campfire/{purpose}".encode(), "sha256")
+        return hmac.digest(self._keys[purpose], text.encode(), "sha256").hex()
 
     def _signed(self, purpose: str, encoded: str) -> str:
         return f"{encoded}--{self._mac(purpose, encoded)}"
@@ -2670,7 +2682,10 @@ class Signer:
 
     def stream(self, name: str) -> str:
         """A stream's name as clients subscribe with it."""
-        return self._signed("stream", base64.b64encode(json.dumps(name).encode()).decode())
+        if name not in self._streams:
+            encoded = base64.b64encode(json.dumps(name).encode()).decode()
+            self._streams[name] = self._signed("stream", encoded)
+        return self._streams[name]
 
     def stream_name(self, signed: object) -> str | None:
         """The name in a signed stream name."""
@@ -2768,17 +2783,27 @@ _FIELD_LIMIT: Final = 255
 _TOO_LONG: Final = "is too long (maximum is 255 characters)"
 
 
+@lru_cache(maxsize=4096)  # most rows are read again and again, and make the same person
+def _same_user(
+    user_id: int, name: str, email: str | None, bio: str | None, role: int, status: int, *at: int
+) -> User:
+    created_at, updated_at = map(Timestamp, at)
+    return User(
+        UserId(user_id), name, email, bio or "", Role(role), Status(status), created_at, updated_at
+    )
+
+
 def user_in(found: sqlite3.Row) -> User:
     """The user in a row of `users`."""
-    return User(
-        id=UserId(found["id"]),
-        name=found["name"],
-        email_address=found["email_address"],
-        bio=found["bio"] or "",
-        role=Role(found["role"]),
-        status=Status(found["status"]),
-        created_at=Timestamp(found["created_at"]),
-        updated_at=Timestamp(found["updated_at"]),
+    return _same_user(
+        found["id"],
+        found["name"],
+        found["email_address"],
+        found["bio"],
+        found["role"],
+        found["status"],
+        found["created_at"],
+        found["updated_at"],
     )
 
 
@@ -2815,14 +2840,16 @@ def users_by_id(tx: ReadTx, user_ids: Iterable[UserId]) -> dict[UserId, User]:
     return {user.id: user for user in map(user_in, found)}
 
 
-def moments_of(tx: ReadTx, user_ids: Iterable[UserId]) -> dict[UserId, Timestamp]:
-    """When each of these people last changed."""
+def standing(
+    tx: ReadTx, people: Iterable[tuple[UserId, Timestamp]]
+) -> set[tuple[UserId, Timestamp]]:
+    """Those of the people who have not changed since that moment of theirs."""
     found = rows(
         tx,
         "SELECT id, updated_at FROM users WHERE id IN (SELECT value FROM json_each(:ids))",
-        ids=as_list(user_ids),
+        ids=as_list(user_id for user_id, _ in people),
     )
-    return {each["id"]: each["updated_at"] for each in found}
+    return {(each["id"], each["updated_at"]) for each in found}.intersection(people)
 
 
 def active_users(tx: ReadTx) -> tuple[User, ...]:
@@ -3131,15 +3158,21 @@ def may_delete(user: User, room: Room) -> bool:
     return room.type is RoomType.DIRECT or can_administer(user, room.creator_id)
 
 
+@lru_cache(maxsize=1024)
+def _same_room(room_id: int, kind: str, name: str | None, creator_id: int, *at: int) -> Room:
+    created_at, updated_at = map(Timestamp, at)
+    return Room(RoomId(room_id), RoomType(kind), name, UserId(creator_id), created_at, updated_at)
+
+
 def room_in(found: sqlite3.Row) -> Room:
     """The room in a row."""
-    return Room(
-        id=RoomId(found["id"]),
-        type=RoomType(found["type"]),
-        name=found["name"],
-        creator_id=UserId(found["creator_id"]),
-        created_at=Timestamp(found["created_at"]),
-        updated_at=Timestamp(found["updated_at"]),
+    return _same_room(
+        found["id"],
+        found["type"],
+        found["name"],
+        found["creator_id"],
+        found["created_at"],
+        found["updated_at"],
     )
 
 
@@ -3222,10 +3255,10 @@ def _people_in(tx: ReadTx, room_ids: Iterable[RoomId]) -> dict[RoomId, tuple[Use
     return people
 
 
-def _invitation_id(tx: ReadTx) -> RoomId | None:
-    """The oldest room, while it has no more than one page of messages."""
+def _invitation_id(tx: ReadTx, memberships: Sequence[Membership]) -> RoomId | None:
+    """The oldest room, if it is among these and while it has no more than one page of messages."""
     oldest = row(tx, "SELECT id FROM rooms ORDER BY created_at, id LIMIT 1")
-    if oldest is None:
+    if oldest is None or all(each.room_id != oldest["id"] for each in memberships):
         return None
     beyond = row(
         tx,
@@ -3239,8 +3272,8 @@ def _invitation_id(tx: ReadTx) -> RoomId | None:
 def views_of(tx: ReadTx, memberships: Sequence[Membership]) -> tuple[RoomView, ...]:
     """The rooms as their member sees them."""
     directs = [each.room_id for each in memberships if each.room.type is RoomType.DIRECT]
-    people = _people_in(tx, directs)
-    invitation = _invitation_id(tx)
+    people = _people_in(tx, directs) if directs else {}
+    invitation = _invitation_id(tx, memberships)
     return tuple(
         RoomView(each, people.get(each.room_id, ()), each.room_id == invitation)
         for each in memberships
@@ -3947,13 +3980,12 @@ def page_around(tx: ReadTx, room_id: RoomId, message_id: MessageId | None) -> Ex
 
 def page_of(
     tx: ReadTx,
-    actor: User,
     room_id: RoomId,
     before: MessageId | None,
     after: MessageId | None,
     around: MessageId | None,
 ) -> Excerpt:
-    membership_of(tx, actor.id, room_id)
+    """The page before, after or around a message, else the last. Raises MessageNotFound."""
     anchor = after if before is None else before
     if anchor is None:
         return page_around(tx, room_id, around)
@@ -4564,9 +4596,12 @@ class Messages:
         after: MessageId | None = None,
         around: MessageId | None = None,
     ) -> MessagePage:
-        return await self._db.read(
-            lambda tx: whole_page(tx, page_of(tx, actor, room_id, before, after, around))
-        )
+
+        def work(tx: ReadTx) -> MessagePage:
+            membership_of(tx, actor.id, room_id)
+            return whole_page(tx, page_of(tx, room_id, before, after, around))
+
+        return await self._db.read(work)
 
     async def page_and_count(
         self, actor: User, room_id: RoomId, *, before: MessageId | None, after: MessageId | None
@@ -4577,7 +4612,8 @@ class Messages:
         """
 
         def work(tx: ReadTx) -> tuple[MessagePage, int]:
-            page = page_of(tx, actor, room_id, before, after, None)
+            membership_of(tx, actor.id, room_id)
+            page = page_of(tx, room_id, before, after, None)
             return whole_page(tx, page), count_messages(tx, room_id)
 
         return await self._db.read(work)
@@ -5103,11 +5139,22 @@ def viewer_by_token(tx: ReadTx, token: HashedToken) -> Viewer | None:
     return _viewer_in(found) if found else None
 
 
+def is_banned_address(tx: ReadTx, ip: str) -> bool:
+    """Whether from this address one may only look."""
+    return row(tx, "SELECT 1 FROM bans WHERE ip_address = :ip LIMIT 1", ip=ip) is not None
+
+
+def viewer_by_tokens(tx: ReadTx, tokens: Iterable[HashedToken]) -> Viewer | None:
+    """Whom the first good token signs in."""
+    for token in tokens:
+        if viewer := viewer_by_token(tx, token):
+            return viewer
+    return None
+
+
 def arrival(tx: ReadTx, ip: str, tokens: Sequence[HashedToken]) -> Arrival:
     """Whether the address is banned, and whom the first good token signs in."""
-    banned = row(tx, "SELECT 1 FROM bans WHERE ip_address = :ip LIMIT 1", ip=ip)
-    viewers = (viewer_by_token(tx, token) for token in tokens)
-    return Arrival(banned is not None, next((each for each in viewers if each), None))
+    return Arrival(is_banned_address(tx, ip), viewer_by_tokens(tx, tokens))
 
 
 def first_administrator(tx: ReadTx) -> User | None:
@@ -7490,9 +7537,11 @@ def subscription_json(subscription: PushSubscription) -> Json:
     }
 
 
-def _marked_html(highlighted: str) -> str:
-    marked = escape(highlighted)
-    return marked.replace(MARK_START, "<mark>").replace(MARK_END, "</mark>")
+def _found_in(hit: SearchHit) -> bytes:
+    """What a search adds to a message, before who may edit it."""
+    marked = escape(hit.highlighted).replace(MARK_START, "<mark>").replace(MARK_END, "</mark>")
+    shape = {"room_name": hit.room_name, "highlight_html": marked}
+    return bytes(written(shape))[1:-1] + b","
 
 
 @dataclass(frozen=True, slots=True)
@@ -7500,10 +7549,24 @@ class _Shown:
     """A stored message as JSON, under everything it was made of."""
 
     updated_at: Timestamp
-    people: tuple[tuple[UserId, Timestamp], ...]  # everybody it shows, as they were
+    base_url: str
+    people: frozenset[tuple[UserId, Timestamp]]  # everybody it shows, as they were
     creator_id: UserId
-    json: bytes  # from its path to `"can_edit":`
-    digest: bytes
+    json: bytes  # all but who may edit it
+
+
+@dataclass(frozen=True, slots=True)
+class _ShownPage:
+    """A page as one of its readers saw it. Whatever happens in a room moves its moment."""
+
+    room_updated_at: Timestamp
+    people: frozenset[tuple[UserId, Timestamp]]
+    json: Written
+    mark: str  # by which a browser knows it again
+
+
+_EDITABLE: Final = b'"can_edit":true}'
+_FIXED: Final = b'"can_edit":false}'
 
 
 def _involvement_json(room_type: RoomType, now: Involvement) -> Json:
@@ -7518,20 +7581,11 @@ def _involvement_json(room_type: RoomType, now: Involvement) -> Json:
 def _seen_by(
     room_type: RoomType,
     involvement: Involvement,
-    *,
-    unread: bool,
-    can_administer_it: bool,
-    is_invitation: bool,
-) -> Written:
-    """What of a room differs from member to member."""
-    return written(
-        {
-            **_involvement_json(room_type, involvement),
-            "unread": unread,
-            "can_administer": can_administer_it,
-            "invitation": is_invitation,
-        }
-    )
+    *flags: bool,  # unread, can_administer, invitation
+) -> bytes:
+    """What of a room differs from member to member, to its end."""
+    said = zip(("unread", "can_administer", "invitation"), flags, strict=True)
+    return bytes(written({**_involvement_json(room_type, involvement), **dict(said)}))[1:]
 
 
 class Shapes:
@@ -7542,12 +7596,13 @@ class Shapes:
         self.renderings = 0  # markup made so far: one a broadcast, however many listen
         self._messages: Memory[MessageId, _Shown] = Memory(4_000)
         self._people: Memory[UserId, tuple[User, Json, Written]] = Memory(4_000)
-        self._rooms: Memory[RoomId, tuple[Room, Written]] = Memory(1_000)
+        self._rooms: Memory[RoomId, tuple[Room, bytes]] = Memory(1_000)
+        self._pages: Memory[tuple[object, ...], _ShownPage] = Memory(256)
 
     def _person(self, user: User) -> tuple[User, Json, Written]:
         """The public shape of somebody as they are now, in both forms."""
         known = self._people.find(user.id)
-        if known is None or known[0] != user:
+        if known is None or (known[0] is not user and known[0] != user):  # by what it shows
             shape = self._public_user(user)
             known = (user, shape, written(shape))
             self._people.keep(user.id, known)
@@ -7620,21 +7675,19 @@ class Shapes:
     ) -> Json:
         """What a search found, oldest first, with the searches before."""
         hits, recent = found
-        shown = self._shown(tx, [hit.found for hit in hits])
-        messages = self._dressed(shown, viewer, base_url)
+        shown, _ = self._shown(tx, [hit.found for hit in hits], base_url)
+        messages = [self._seen(each, viewer) for each in shown]
         return {
             "query": query or None,
             "messages": listed(
-                Written(b'%b,"room_name":%b,"highlight_html":%b}' % (
-                    message[:-1], written(hit.room_name), written(_marked_html(hit.highlighted))
-                ))
+                Written(*message.pieces[:-1], _found_in(hit), message.pieces[-1])
                 for hit, message in zip(hits, messages, strict=True)
             ),
             "recent_searches": [
                 {"id": each.id, "query": each.query, "updated_at": iso(each.updated_at)}
                 for each in recent
             ],
-        }  # fmt: skip
+        }
 
     def suggestion(self, user: User) -> Json:
         """A person as the autocompletion offers them."""
@@ -7662,8 +7715,8 @@ class Shapes:
         """A member's notification level, and what the bell turns to next."""
         return _involvement_json(view.room.type, view.membership.involvement)
 
-    def _public_room(self, room: Room) -> Written:
-        """What of a room is the same for all its members."""
+    def _public_room(self, room: Room) -> bytes:
+        """What of a room is the same for all its members, and is not closed yet."""
         known = self._rooms.find(room.id)
         if known is None or known[0] != room:
             shape = {
@@ -7677,27 +7730,28 @@ class Shapes:
                 "streams": {"messages": self.signer.stream(f"room_{room.id}:messages")},
                 "path": f"/rooms/{room.id}",
             }
-            known = (room, written(shape))
+            if room.type is not RoomType.DIRECT:
+                shape |= {"display_name": room.name, "members": None}
+            known = (room, bytes(written(shape))[:-1] + b",")
             self._rooms.keep(room.id, known)
         return known[1]
 
     def room(self, view: RoomView, viewer: User) -> Written:
         """A room as one of its members sees it."""
         room, is_direct = view.room, view.room.type is RoomType.DIRECT
-        others = [user for user in view.people if user.id != viewer.id] or list(view.people)
         seen = _seen_by(
             room.type,
             view.membership.involvement,
-            unread=view.membership.unread_at is not None,
-            can_administer_it=is_direct or can_administer(viewer, room.creator_id),
-            is_invitation=view.is_invitation,
+            view.membership.unread_at is not None,
+            is_direct or can_administer(viewer, room.creator_id),
+            view.is_invitation,
         )
-        members = self.public_users(others) if is_direct else b"null"
-        name = written(display_name(view))
-        return Written(
-            b'%b,%b,"display_name":%b,"members":%b}'
-            % (self._public_room(room)[:-1], seen[1:-1], name, members)
-        )
+        if not is_direct:
+            return Written(self._public_room(room), seen)
+        others = [user for user in view.people if user.id != viewer.id] or list(view.people)
+        name, members = written(display_name(view)), self.public_users(others)
+        who = (b'"display_name":', *name.pieces, b',"members":', *members.pieces, b",")
+        return Written(self._public_room(room), *who, seen)
 
     def sidebar(self, sidebar: Sidebar, viewer: User) -> Written:
         """What stands beside every room."""
@@ -7767,65 +7821,86 @@ class Shapes:
             "url": base_url + message.path,
         }
 
-    def _remembered(self, message: PersistedMessage) -> _Shown:
+    def _made(self, message: PersistedMessage, base_url: str) -> _Shown:
         """The message as JSON, made once for as long as nobody in it changes."""
-        shape = self.public_message(message, "")
         people = {message.creator, *message.named, *(each.booster for each in message.boosts)}
-        text = b'%b",%b,"can_edit":' % (str(shape.pop("url")).encode(), written(shape)[1:-1])
         shown = _Shown(
             message.updated_at,
-            tuple((user.id, user.updated_at) for user in people),
+            base_url,
+            frozenset((user.id, user.updated_at) for user in people),
             message.creator.id,
-            text,
-            hashlib.blake2b(text, digest_size=8).digest(),
+            bytes(written(self.public_message(message, base_url)))[:-1] + b",",
         )
         self._messages.keep(message.id, shown)
         return shown
 
-    def _shown(self, tx: ReadTx, found: Sequence[sqlite3.Row]) -> list[_Shown]:
-        """The messages of an excerpt; what is remembered counts only while all its people stand."""
-        known = {each["id"]: self._messages.find(each["id"]) for each in found}
-        people = {user_id for shown in known.values() if shown for user_id, _ in shown.people}
-        now = moments_of(tx, people) if people else {}
-        fresh = {
-            each["id"]: shown
-            for each in found
-            if (shown := known[each["id"]]) is not None
-            and shown.updated_at == each["updated_at"]
-            and all(now.get(user_id) == at for user_id, at in shown.people)
-        }
-        missing = [each["id"] for each in found if each["id"] not in fresh]
-        if missing:
-            loaded = messages_by_id(tx, missing)
-            fresh |= {message.id: self._remembered(message) for message in loaded}
-        return [fresh[each["id"]] for each in found]
-
-    def _dressed(self, shown: Iterable[_Shown], viewer: User, base_url: str) -> list[Written]:
-        """The messages as the one who asks sees them."""
-        head, is_admin = b'{"url":%b' % written(base_url)[:-1], viewer.is_administrator
-        return [
-            Written(head + each.json + (b"true}" if is_admin or each.creator_id == viewer.id
-                                        else b"false}"))
-            for each in shown
-        ]  # fmt: skip
+    def _shown(
+        self, tx: ReadTx, found: Sequence[sqlite3.Row], base_url: str
+    ) -> tuple[list[_Shown], set[tuple[UserId, Timestamp]]]:
+        """The messages of an excerpt, and the people in them as they are now."""
+        known: dict[MessageId, _Shown] = {}
+        people: set[tuple[UserId, Timestamp]] = set()
+        for each in found:
+            shown = self._messages.find(each["id"])
+            if shown and shown.updated_at == each["updated_at"] and shown.base_url == base_url:
+                known[each["id"]] = shown
+                people |= shown.people
+        if changed := people - standing(tx, people):
+            known = {key: shown for key, shown in known.items() if not shown.people & changed}
+            people -= changed
+        missing = [each["id"] for each in found if each["id"] not in known]
+        for message in messages_by_id(tx, missing) if missing else ():
+            known[message.id] = self._made(message, base_url)
+            people |= known[message.id].people
+        return [known[each["id"]] for each in found], people
 
     def message(self, message: PersistedMessage, viewer: User, base_url: str) -> Written:
         """A message as the one who asks sees it."""
-        return self._dressed([self._remembered(message)], viewer, base_url)[0]
+        return self._seen(self._made(message, base_url), viewer)
 
-    def page(self, tx: ReadTx, page: Excerpt, viewer: User, base_url: str) -> tuple[Written, str]:
-        """A page of messages, oldest first, and the mark by which it is known again."""
-        shown = self._shown(tx, page.found)
-        digest = hashlib.blake2b(b"".join(each.digest for each in shown), digest_size=12)
-        text = joined(
-            {
-                "messages": listed(self._dressed(shown, viewer, base_url)),
-                "has_before": page.has_before,
-                "has_after": page.has_after,
-                "highlighted_id": page.highlighted_id,
-            }
-        )
-        return text, f'W/"{digest.hexdigest()}"'
+    @staticmethod
+    def _seen(shown: _Shown, viewer: User) -> Written:
+        can_edit = can_administer(viewer, shown.creator_id)
+        return Written(shown.json, _EDITABLE if can_edit else _FIXED)
+
+    def page(
+        self,
+        tx: ReadTx,
+        room: Room,
+        place: tuple[MessageId | None, ...],
+        viewer: User,
+        base_url: str,
+    ) -> tuple[Written, str]:
+        """A page of messages, oldest first, and the mark by which it is known again.
+
+        The place is before, after or around a message. Raises MessageNotFound.
+        """
+        editor = None if viewer.is_administrator else viewer.id
+        key = (room.id, place, editor, base_url)
+        known = self._pages.find(key)
+        if (
+            known is None
+            or known.room_updated_at != room.updated_at
+            or known.people != standing(tx, known.people)
+        ):
+            known = self._made_page(tx, room, page_of(tx, room.id, *place), viewer, base_url)
+            self._pages.keep(key, known)
+        return known.json, known.mark
+
+    def _made_page(
+        self, tx: ReadTx, room: Room, page: Excerpt, viewer: User, base_url: str
+    ) -> _ShownPage:
+        shown, people = self._shown(tx, page.found, base_url)
+        parts = {
+            "messages": listed(self._seen(each, viewer) for each in shown),
+            "has_before": page.has_before,
+            "has_after": page.has_after,
+            "highlighted_id": page.highlighted_id,
+        }
+        facts = [sorted(people), [[each["id"], each["updated_at"]] for each in page.found]]
+        digest = hashlib.sha256(compact(facts).encode()).hexdigest()[:24]
+        mark = f'W/"{digest}"' if shown else ""
+        return _ShownPage(room.updated_at, frozenset(people), joined(parts), mark)
 
     def _avatar(self, user: User, figure: str, label: str = "") -> str:
         named = f' aria-label="{escape(label)}"' if label else ""
@@ -8692,6 +8767,7 @@ _SECRET_PATHS: Final = re.compile(
 _SECRET_VALUES: Final = re.compile(r"(?<=[?&])(bot_key|q|query|email_address)=[^&]*")
 
 
+@lru_cache(maxsize=1024)
 def masked_path(path: str) -> str:
     """A path and query as logs may show them: no key, code, token or search."""
     shown = unquote(unquote(path))  # a client's own navigation has a path inside a query
@@ -9435,6 +9511,8 @@ class Caller:
 CALLER: Final = web.RequestKey("caller", Caller)
 
 
+_HOST: Final = re.compile(r"[A-Za-z0-9.:\[\]_-]{0,255}")
+_NONCE: Final = re.compile(r"[A-Za-z0-9_-]{1,128}")
 _FORWARDING: Final = ("X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host")
 
 
@@ -9452,12 +9530,17 @@ def _client_ip(peer: str, forwarded: str, config: Config) -> str:
     return str(parsed_address(hops[0]) or peer) if hops else peer
 
 
+@lru_cache(maxsize=4096)
+def _peer(address: str) -> str:
+    return str(parsed_address(address) or address)
+
+
 def caller_of(request: web.Request) -> Caller:
     """Who calls, from the peer's address or what a trusted proxy says of it."""
-    if CALLER in request:
-        return request[CALLER]
-    config = request.app[CAMPFIRE].config
-    peer = str(parsed_address(request.remote or "") or request.remote or "")
+    known: Caller | None = request.get(CALLER)
+    if known is not None:
+        return known
+    config, peer = request.app[CAMPFIRE].config, _peer(request.remote or "")
     scheme, host = request.scheme, request.host
     ip = peer
     if any(name in request.headers for name in _FORWARDING) and _is_trusted(peer, config):
@@ -9465,7 +9548,7 @@ def caller_of(request: web.Request) -> Caller:
         ip = _client_ip(peer, hops, config)
         scheme = request.headers.get("X-Forwarded-Proto", scheme).split(",")[0].strip()
         host = request.headers.get("X-Forwarded-Host", host).split(",")[0].strip()
-    if not re.fullmatch(r"[A-Za-z0-9.:\[\]_-]{0,255}", host):
+    if not _HOST.fullmatch(host):
         raise BadRequest
     scheme = "https" if scheme.lower() in ("https", "wss") else "http"
     caller = Caller(ip, scheme, host, f"{scheme}://{config.domain or host}")
@@ -9505,8 +9588,8 @@ def is_allowed_origin(origin: str, request: web.Request) -> bool:
 
 def csrf_nonce_of(request: web.Request) -> str | None:
     """The value of the browser's CSRF cookie, if it has one."""
-    nonce = request.cookies.get("_campfire_csrf", "")
-    return nonce if re.fullmatch(r"[A-Za-z0-9_-]{1,128}", nonce) else None
+    nonce = cookies_of(request).get("_campfire_csrf", "")
+    return nonce if _NONCE.fullmatch(nonce) else None
 
 
 def _check_csrf(request: web.Request) -> None:
@@ -9539,9 +9622,23 @@ def _at_the_door(tx: ReadTx, ip: str, tokens: Sequence[HashedToken], bot_key: st
     return Door(found.is_banned, is_bot, found.viewer)
 
 
+COOKIES: Final = web.RequestKey("cookies", Mapping[str, str])
+
+
+def cookies_of(request: web.Request) -> Mapping[str, str]:
+    """The browser's cookies. Ours need no quotes; where there are any, aiohttp reads them."""
+    known: Mapping[str, str] | None = request.get(COOKIES)
+    if known is None:
+        sent = "; ".join(request.headers.getall("Cookie", ()))
+        pairs = (part.partition("=") for part in sent.split(";"))
+        known = {name.strip(): value.strip() for name, _, value in pairs}
+        request[COOKIES] = known = request.cookies if '"' in sent else known
+    return known
+
+
 def _keys_in(request: web.Request) -> tuple[list[HashedToken], str]:
     """What a request holds up at the door: session tokens, and a bot's key."""
-    return tokens_in(request.cookies.get("session_token", "")), request.query.get("bot_key", "")
+    return tokens_in(cookies_of(request).get("session_token", "")), request.query.get("bot_key", "")
 
 
 async def arrive(request: web.Request) -> Viewer | None:
@@ -9596,7 +9693,7 @@ class Look:
     @property
     def last_room(self) -> RoomId | None:
         """The room this browser was in, as it says."""
-        remembered = number_in(self.request.cookies, "last_room")
+        remembered = number_in(cookies_of(self.request), "last_room")
         return RoomId(remembered) if remembered else None
 
     def sidebar(self) -> Written:
@@ -9610,18 +9707,18 @@ async def look_in(request: web.Request, work: Callable[[Look], T]) -> T:
     at, now = campfire.db.settled_at(), campfire.db.now()
     tokens, bot_key = _keys_in(request)
 
-    def see(tx: ReadTx) -> tuple[Door, T | CampfireError]:
-        door = _at_the_door(tx, caller.ip, tokens, bot_key)
-        look = Look(tx, request, door.viewer, campfire.shapes, at, now, caller.base_url)
+    def see(tx: ReadTx) -> tuple[Viewer | None, T | CampfireError]:
+        viewer = viewer_by_tokens(tx, tokens)
+        look = Look(tx, request, viewer, campfire.shapes, at, now, caller.base_url)
         try:
-            if door.viewer is None and door.is_bot:
+            if viewer is None and bot_key and bot_by_key(tx, bot_key) is not None:
                 raise BotForbidden
-            return door, work(look)
+            return viewer, work(look)
         except CampfireError as error:  # the log still says who asked
-            return door, error
+            return viewer, error
 
-    door, found = await campfire.db.read(see)
-    _note_viewer(request, door.viewer)
+    viewer, found = await campfire.db.read(see)
+    _note_viewer(request, viewer)
     if isinstance(found, CampfireError):
         raise found
     return found
@@ -9715,7 +9812,7 @@ def answer(
 ) -> web.Response:
     """JSON that nobody keeps."""
     return web.Response(
-        body=data if isinstance(data, Written) else joined(data),
+        body=bytes(data if isinstance(data, Written) else joined(data)),
         status=status,
         headers={**_JSON_HEADERS, **(headers or {})},
     )
@@ -9730,14 +9827,10 @@ def set_cookie(
     request: web.Request, response: web.StreamResponse, name: str, value: str, seconds: int
 ) -> None:
     """A cookie of ours; only `last_room` may be read by scripts."""
-    response.set_cookie(
-        name,
-        value,
-        max_age=seconds,
-        path="/",
-        samesite="Lax",
-        secure=is_secure(request),
-        httponly=name != "last_room",
+    secure = "; Secure" if is_secure(request) else ""
+    hidden = "" if name == "last_room" else "; HttpOnly"
+    response.headers.add(
+        "Set-Cookie", f"{name}={value}; Max-Age={seconds}; Path=/; SameSite=Lax{hidden}{secure}"
     )
 
 
@@ -9878,11 +9971,11 @@ Screen = Callable[[Look, Mapping[str, str]], Page | Redirect]
 
 def room_data(look: Look, view: RoomView, message_id: MessageId | None) -> Json:
     """A room with a page of its messages."""
-    viewer = look.viewer.user
-    page = page_around(look.tx, view.room.id, message_id)
+    viewer, place = look.viewer.user, (None, None, message_id)
+    page, _ = look.shapes.page(look.tx, view.room, place, viewer, look.base_url)
     return {
         "room": look.shapes.room(view, viewer),
-        "messages": look.shapes.page(look.tx, page, viewer, look.base_url)[0],
+        "messages": page,
         "loaded_at_ms": milliseconds(look.at),
     }
 
@@ -9974,8 +10067,7 @@ def _edit_room(look: Look, found: Mapping[str, str]) -> Page | Redirect:
     return Page("room_edit", look.shapes.members(members, look.viewer.user), params)
 
 
-def _account_json(look: Look) -> Json | None:
-    account = account_of(look.tx)
+def _account_json(look: Look, account: Account | None) -> Json | None:
     if account is None:
         return None
     if look.guest is None:
@@ -9987,7 +10079,8 @@ def _account_json(look: Look) -> Json | None:
 def _account_page(look: Look, _: Mapping[str, str]) -> Page | Redirect:
     found = account_users(look.tx, 1, USERS_SIZE, with_banned=look.viewer.user.is_administrator)
     people = users_page(look.shapes, found, 1, look.viewer.user)
-    return Page("account_edit", {"account": _account_json(look), **people})
+    account = _account_json(look, account_of(look.tx))
+    return Page("account_edit", {"account": account, **people})
 
 
 def _styles_page(look: Look, _: Mapping[str, str]) -> Page | Redirect:
@@ -10136,16 +10229,16 @@ def _help_json(look: Look, page: Page) -> Json | None:
     return {"name": person.name, "email_address": person.email_address} if person else None
 
 
-def _boot_json(look: Look, page: Page) -> Json:
+def _boot_json(look: Look, page: Page, account: Account | None) -> Json:
     viewer, campfire = look.guest, look.request.app[CAMPFIRE]
-    signer, flash = campfire.signer, look.request.cookies.get("flash", "")
+    signer, flash = campfire.signer, cookies_of(look.request).get("flash", "")
     told = signer.cookie_value(flash, time.time()) if flash else {}
     person = viewer and look.shapes.user(viewer.user, viewer.user)
     return {
         "page": page.name,
         "status": page.status,
         "params": page.params,
-        "account": _account_json(look),
+        "account": _account_json(look, account),
         "current_user": person,
         "vapid_public_key": campfire.push.public_key,
         "version": campfire.config.version,
@@ -10194,7 +10287,7 @@ async def open_address(request: web.Request, address: str) -> Opened:
         account = account_of(look.tx)
         styles = account.custom_styles if account and "plain" not in query else ""
         title = found.title or (account.name if account else None)
-        return Opened(replace(found, title=title), _boot_json(look, found), None, styles)
+        return Opened(replace(found, title=title), _boot_json(look, found, account), None, styles)
 
     return await look_in(request, opened)
 
@@ -10207,7 +10300,7 @@ def dress(
     if csrf_nonce_of(request) is None:
         set_cookie(request, response, "_campfire_csrf", nonce, TWENTY_YEARS)
     if redirect is None:
-        if "flash" in request.cookies:
+        if "flash" in cookies_of(request):
             response.del_cookie("flash", path="/")
         return
     if redirect.alert:
@@ -10221,7 +10314,7 @@ def dress(
 def return_to_in(request: web.Request) -> str:
     """Where to go after signing in: a path of this site, or home."""
     signer = request.app[CAMPFIRE].signer
-    to = signer.cookie_value(request.cookies.get("return_to", ""), time.time()).get("to", "/")
+    to = signer.cookie_value(cookies_of(request).get("return_to", ""), time.time()).get("to", "/")
     return to if isinstance(to, str) and re.fullmatch(r"/(?![/\\])[^\\\s]*", to) else "/"
 
 
@@ -10308,7 +10401,8 @@ def index_html(boot: Json, title: str, bundle: Bundle, custom_styles: str) -> by
 <body>
 <div id="root"></div>
 <script type="application/json" id="boot">"""
-    return b"%b%b</script>\n</body>\n</html>\n" % (head.encode(), joined(boot))
+    pieces = (head.encode(), *joined(boot).pieces, b"</script>\n</body>\n</html>\n")
+    return b"".join(pieces)
 
 
 def _policy(host: str) -> str:
@@ -10906,11 +11000,11 @@ async def refresh_room(request: web.Request, viewer: Viewer) -> web.Response:
 def list_messages(look: Look) -> web.Response:
     """A page of a room's messages; 204 when there is nothing to show."""
     request, viewer = look.request, look.viewer.user
-    room_id, asked = RoomId(id_in(request, "room_id")), partial(message_id_in, request.query)
-    page = page_of(look.tx, viewer, room_id, asked("before"), asked("after"), asked("around"))
-    if not page.found:
+    room = membership_of(look.tx, viewer.id, RoomId(id_in(request, "room_id"))).room
+    place = tuple(message_id_in(request.query, side) for side in ("before", "after", "around"))
+    shown, etag = look.shapes.page(look.tx, room, place, viewer, look.base_url)
+    if not etag:
         return nothing()
-    shown, etag = look.shapes.page(look.tx, page, viewer, look.base_url)
     if request.headers.get("If-None-Match") == etag:
         return web.Response(status=304, headers={"ETag": etag, "Cache-Control": "no-store"})
     return answer(shown, headers={"ETag": etag})
@@ -11074,7 +11168,7 @@ async def open_cable(request: web.Request) -> web.StreamResponse:
     if not is_allowed_origin(request.headers.get("Origin", ""), request):
         LOG.warning("ws_origin_rejected", extra={"fields": {"ip": caller_of(request).ip}})
         raise OriginRefused
-    cookie, ip = request.cookies.get("session_token", ""), caller_of(request).ip
+    cookie, ip = cookies_of(request).get("session_token", ""), caller_of(request).ip
 
     async def who() -> Viewer | None:
         return (await campfire.auth.arrive(ip, cookie)).viewer if cookie else None
@@ -11262,7 +11356,7 @@ async def show_page(request: web.Request) -> web.Response:
     response = html_answer(request, found.page, boot, found.custom_styles)
     dress(request, response, nonce, None)
     if VIEWER_ID in request:
-        cookie = request.cookies["session_token"]
+        cookie = cookies_of(request)["session_token"]
         token = token_inside_rails_cookie(cookie) or cookie
         set_cookie(request, response, "session_token", token, TWENTY_YEARS)
     match found.page.params:
@@ -11597,12 +11691,20 @@ def _log_answer(request: web.Request, status: int, started: float) -> None:
         "ip": caller_of(request).ip,
         "user_id": request.get(VIEWER_ID),
     }
-    LOG.info("request", extra={"fields": fields})
+    if LOG.isEnabledFor(logging.INFO):  # as LOG.info would, without a walk up the stack
+        no_line = (LOG.name, logging.INFO, "", 0, "request", (), None)
+        LOG.handle(LOG.makeRecord(*no_line, extra={"fields": fields}))
+
+
+_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9-]{1,255}")
 
 
 def _request_id(request: web.Request) -> str:
     given = request.headers.get("X-Request-Id", "")
-    return given if re.fullmatch(r"[A-Za-z0-9-]{1,255}", given) else str(uuid.uuid4())
+    if _REQUEST_ID.fullmatch(given):
+        return given
+    drawn = f"{random.getrandbits(128):032x}"  # it only names a line of the log
+    return f"{drawn[:8]}-{drawn[8:12]}-4{drawn[13:16]}-a{drawn[17:20]}-{drawn[20:]}"
 
 
 async def _unrouted_answer(request: web.Request, error: CampfireError) -> web.StreamResponse:

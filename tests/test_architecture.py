@@ -30,7 +30,7 @@ PROOFS = {
     "HashedToken": {"hashed"},
     "Membership": {"_membership_in"},
     "PersistedMessage": {"messages_in"},
-    "ReadTx": {"Database._commit", "_read"},
+    "ReadTx": {"Database._commit", "Database._glanced", "_read"},
     "SafeHtml": {"_safe", "messages_in"},
     "Subscription": {"Cable._subscribe"},
     "ValidatedMessage": {"validate"},

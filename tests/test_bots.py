@@ -483,7 +483,7 @@ def test_a_search_finds_exactly_what_holds_all_its_words_and_never_fails(
     hits, _ = place.do(place.parts.search.search_messages(cast.kevin.id, query))
 
     words_only = all(word in WORDS for word in query.split()) and query.strip()
-    assert {hit.message.room_id for hit in hits} <= {mine}
-    assert [hit.message.id for hit in hits] == sorted(hit.message.id for hit in hits)
+    assert {hit.found["room_id"] for hit in hits} <= {mine}
+    assert [hit.found["id"] for hit in hits] == sorted(hit.found["id"] for hit in hits)
     if words_only:
-        assert [hit.message.id for hit in hits] == expected
+        assert [hit.found["id"] for hit in hits] == expected

@@ -375,23 +375,22 @@ async def test_a_write_whose_request_is_gone_still_happens_and_blocks_nobody(
 
 
 async def test_only_the_writer_can_write_or_checkpoint(server: Server) -> None:
-    db, meeting = server.parts.db, threading.Barrier(4, timeout=PATIENCE)
-    loop, comers = asyncio.get_running_loop(), asyncio.Queue[None]()
+    db, meeting = server.parts.db, threading.Barrier(3, timeout=PATIENCE)
+    more_than_a_glance = """
+        WITH RECURSIVE counted(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM counted WHERE n < 300000)
+        SELECT max(n) FROM counted
+    """
 
     def settings_of(tx: program.ReadTx) -> tuple[int, ...]:
         names = ("query_only", "wal_autocheckpoint", "foreign_keys", "synchronous")
         return tuple(tx.execute(f"PRAGMA {name}").fetchone()[0] for name in names)
 
     def meet(tx: program.ReadTx) -> tuple[int, ...]:
-        loop.call_soon_threadsafe(comers.put_nowait, None)
-        meeting.wait()  # all four readers are here at once
+        tx.execute(more_than_a_glance).fetchone()
+        meeting.wait()  # all three readers are here at once
         return settings_of(tx)
 
-    looks = []
-    for _ in range(4):  # one after the other, for what waits together is read by one reader
-        looks.append(asyncio.create_task(db.read(meet)))
-        await comers.get()
-    readers = await asyncio.gather(*looks)
+    readers = await asyncio.gather(*(db.read(meet) for _ in range(3)), db.read(settings_of))
     writer = await db.write(lambda tx, _: settings_of(tx))
 
     full = 2
