@@ -115,7 +115,7 @@ from enum import IntEnum, StrEnum
 from functools import lru_cache, partial
 from html import escape, unescape
 from http import HTTPStatus
-from itertools import accumulate, product
+from itertools import accumulate, chain, product
 from pathlib import Path
 from typing import (
     Any,
@@ -1573,6 +1573,11 @@ class _Link:
             self._refused, self._raw = error, sqlite3.connect(":memory:", check_same_thread=False)
         return self._raw
 
+    @property
+    def raw(self) -> sqlite3.Connection:
+        """The connection itself, for the loop to use while no function travels."""
+        return cast(sqlite3.Connection, self._raw)
+
     async def open(self) -> None:
         await self._async
         if self._refused is not None:
@@ -1593,7 +1598,7 @@ class _Link:
         aiosqlite's public methods make one trip a statement; a transaction of ours is one
         function. This line alone knows the private name, and a test watches over it.
         """
-        travel = partial(work, cast(sqlite3.Connection, self._raw), *args, **named)
+        travel = partial(work, self.raw, *args, **named)
         back: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._async._tx.put_nowait((back, travel))  # noqa: SLF001 - see above
         return back
@@ -1616,6 +1621,11 @@ def _connect(path: Path, *, for_writing: bool, checkpoints: bool) -> sqlite3.Con
         connection.close()
         raise
     return connection
+
+
+def is_interrupted(error: Exception | None) -> bool:
+    """Whether a statement took more than a glance."""
+    return isinstance(error, sqlite3.Error) and (error.sqlite_errorcode == sqlite3.SQLITE_INTERRUPT)
 
 
 def is_busy(error: Exception) -> bool:
@@ -1676,16 +1686,14 @@ class Database:
             )
             await self._writer.open()
             await self._writer.hop(self._prepare, was_killed=was_killed)
+            self._watch_the_clock(self._writer.raw)
             for _ in range(_READERS):
                 reader = _Link(partial(_connect, self.path, for_writing=False, checkpoints=False))
                 self._readers.append(reader)
                 await reader.open()
                 self._idle.put_nowait(reader)
             self._glance = _connect(self.path, for_writing=False, checkpoints=False)
-            self._glance.execute("PRAGMA busy_timeout = 0")
-            self._glance.set_progress_handler(
-                lambda: time.perf_counter() > self._glance_until, _GLANCE_STEPS
-            )
+            self._watch_the_clock(self._glance)
         except (OSError, sqlite3.Error) as error:
             await self.close()
             if is_busy(error):
@@ -1698,6 +1706,13 @@ class Database:
             await self.close()
             raise
         self._loop = asyncio.create_task(self._write_forever())
+
+    def _watch_the_clock(self, connection: sqlite3.Connection) -> None:
+        """Makes a connection that the loop uses give up what would take more than a glance."""
+        connection.execute("PRAGMA busy_timeout = 0")
+        connection.set_progress_handler(
+            lambda: time.perf_counter() > self._glance_until, _GLANCE_STEPS
+        )
 
     def _has_log(self) -> bool:
         """Whether the write-ahead log was left behind: a clean close folds it into the file."""
@@ -1825,7 +1840,8 @@ class Database:
             group = [job for job in taken if job is not None]
             if group and self._writer is not None:
                 began = time.perf_counter()
-                await self._writer.hop(self._commit, group)
+                began_here = self._began(self._writer.raw, group)
+                await self._writer.hop(self._commit, group, began=began_here)
                 self.committed_at = time.perf_counter()
                 self.write_seconds.observe(self.committed_at - began)
                 self.group_sizes.observe(len(group))
@@ -1835,15 +1851,37 @@ class Database:
             for job in group:
                 job.deliver()
 
-    def _commit(self, connection: sqlite3.Connection, group: list[_Job]) -> None:
+    def _began(self, connection: sqlite3.Connection, group: list[_Job]) -> bool:
+        """Whether the group was carried out here and now, all but its COMMIT.
+
+        Nothing of it is done when somebody else writes, or when it takes more than a glance.
+        """
         try:
-            connection.execute("BEGIN IMMEDIATE")
+            self._carry_out(connection, group, _GLANCE)
+        except sqlite3.Error:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            return False
+        return True
+
+    def _carry_out(self, connection: sqlite3.Connection, group: list[_Job], seconds: float) -> None:
+        connection.execute("BEGIN IMMEDIATE")
+        try:
             for job in group:
                 self._last = max(self._last + 1, self._clock())
+                self._glance_until = time.perf_counter() + seconds
                 with job, _savepoint(connection):
                     job.result = job.work(WriteTx(ReadTx(connection)), Timestamp(self._last))
-                if not connection.in_transaction:  # a full disk undoes the whole group
-                    raise job.undone()
+                if not connection.in_transaction or is_interrupted(job.error):
+                    raise job.undone()  # a full disk undoes the whole group
+        finally:
+            self._glance_until = math.inf
+
+    def _commit(self, connection: sqlite3.Connection, group: list[_Job], *, began: bool) -> None:
+        try:
+            if not began:
+                connection.execute(f"PRAGMA busy_timeout = {_BUSY_MS}")
+                self._carry_out(connection, group, math.inf)
             connection.execute("COMMIT")
         except sqlite3.Error as error:
             if connection.in_transaction:
@@ -1851,6 +1889,8 @@ class Database:
             refusal = _in_words(error)
             for job in group:
                 job.error = refusal
+        if not began:
+            connection.execute("PRAGMA busy_timeout = 0")
         for job in group:
             if isinstance(job.error, sqlite3.Error):
                 job.error = _in_words(job.error)
@@ -2663,6 +2703,7 @@ class Signer:
     def __init__(self, secret_key_base: str) -> None:
         self._root = secret_key_base.encode()
         self._keys: dict[str, bytes] = {}  # one for each purpose
+        self._csrf: Memory[str, str] = Memory(4_000)
         self._avatars: dict[UserId, str] = {}
         self._sgids: dict[UserId, str] = {}
         self._streams: dict[str, str] = {}
@@ -2755,7 +2796,11 @@ class Signer:
 
     def csrf_token(self, nonce: str) -> str:
         """The token that goes with a `_campfire_csrf` cookie."""
-        return _base64(bytes.fromhex(self._mac("csrf", nonce)))
+        token = self._csrf.find(nonce)
+        if token is None:
+            token = _base64(bytes.fromhex(self._mac("csrf", nonce)))
+            self._csrf.keep(nonce, token)
+        return token
 
     def cookie(self, value: Mapping[str, object], seconds: int, now: float) -> str:
         """A value for a cookie of ours, good for `seconds`."""
@@ -3224,12 +3269,12 @@ def memberships_of(tx: ReadTx, user_id: UserId) -> list[Membership]:
 
 def member_ids(tx: ReadTx, room_id: RoomId) -> tuple[UserId, ...]:
     """Everybody in a room."""
-    found = rows(
+    found = one(
         tx,
-        "SELECT user_id FROM memberships WHERE room_id = :room_id ORDER BY user_id",
+        "SELECT json_group_array(user_id) AS ids FROM memberships WHERE room_id = :room_id",
         room_id=room_id,
     )
-    return tuple(UserId(each["user_id"]) for each in found)
+    return tuple(sorted(json.loads(found["ids"])))
 
 
 def _people_in(tx: ReadTx, room_ids: Iterable[RoomId]) -> dict[RoomId, tuple[User, ...]]:
@@ -3834,11 +3879,16 @@ def _mentionees_of(tx: ReadTx, message_ids: str) -> dict[MessageId, tuple[UserId
     return mentionees
 
 
-def messages_in(tx: ReadTx, found: Sequence[sqlite3.Row]) -> tuple[PersistedMessage, ...]:
+def messages_in(
+    tx: ReadTx,
+    found: Sequence[sqlite3.Row],
+    boosts: Mapping[MessageId, tuple[Boost, ...]] | None = None,
+) -> tuple[PersistedMessage, ...]:
     """The messages in rows of `messages`, in their order, with all that belongs to them."""
     ids = as_list(each["id"] for each in found)
-    boosts, mentionees = boosts_of(tx, ids), _mentionees_of(tx, ids)
+    boosts = boosts_of(tx, ids) if boosts is None else boosts
     named = {each["id"]: users_named_in(each["body_html"]) for each in found}
+    mentionees = _mentionees_of(tx, ids) if any(named.values()) else {}
     people = users_by_id(tx, {each["creator_id"] for each in found}.union(*named.values()))
     return tuple(
         PersistedMessage(
@@ -4347,13 +4397,15 @@ def store_message(
     tx: WriteTx, at: Timestamp, by: Membership, valid: ValidatedMessage, present: Iterable[UserId]
 ) -> Posted:
     """The stored message; sent again, the first one stands and is not fresh (Gap #1)."""
-    inserted = run(
+    inserted = row(
         tx,
         """
         INSERT INTO messages
           (room_id, creator_id, client_message_id, body_html, body_text, created_at, updated_at)
         VALUES (:room_id, :creator_id, :client_message_id, :html, :text, :at, :at)
         ON CONFLICT (client_message_id, room_id) DO NOTHING
+        RETURNING id, room_id, creator_id, client_message_id, body_html, body_text,
+          created_at, updated_at
         """,
         room_id=by.room_id,
         creator_id=by.user_id,
@@ -4362,7 +4414,7 @@ def store_message(
         text=valid.body.text,
         at=at,
     )
-    stored = one(
+    stored = inserted or one(
         tx,
         """
         SELECT id, room_id, creator_id, client_message_id, body_html, body_text,
@@ -4379,10 +4431,10 @@ def store_message(
         if valid.body.mentions:
             _note_mentions(tx, by.room_id, message_id, valid.body.mentions)
         receive_message(tx, at, by.room_id, by.user_id, present)
-    message = messages_in(tx, [stored])[0]
+    message = messages_in(tx, [stored], {} if inserted else None)[0]
     return Posted(
         message,
-        fresh=bool(inserted),
+        fresh=inserted is not None,
         room=by.room,
         room_name=name_for_all(tx, by.room),
         members=member_ids(tx, by.room_id),
@@ -8416,21 +8468,31 @@ class Cable:
     def broadcast(
         self, stream: str, payload: str | Mapping[str, object], *, appends: MessageId | None = None
     ) -> int:
-        listeners = self._streams.get(stream, {})
-        self.broadcasts += 1
-        self.broadcasts_by[stream.translate(_NO_DIGITS)] += 1
-        if not listeners:
-            return 0
-        encoded = compact(payload).encode()
-        frames: dict[str, bytes] = {}
-        for subscription in listeners:
-            frame = frames.get(subscription.identifier)
-            if frame is None:
-                frame = frames[subscription.identifier] = subscription.frame(encoded)
-            subscription.deliver(frame, appends)
-        self.frames += len(listeners)
-        self._flush_soon()
-        return len(listeners)
+        return self.broadcast_each((stream,), payload, appends=appends)
+
+    def broadcast_each(
+        self,
+        streams: Sequence[str],
+        payload: str | Mapping[str, object],
+        *,
+        appends: MessageId | None = None,
+    ) -> int:
+        """The same payload on every stream of one kind; how many tabs it reaches."""
+        self.broadcasts += len(streams)
+        self.broadcasts_by["".join(streams[:1]).translate(_NO_DIGITS)] += len(streams)
+        heard = [self._streams[stream] for stream in streams if stream in self._streams]
+        reached = sum(map(len, heard))
+        if reached:
+            encoded = compact(payload).encode()
+            frames: dict[str, bytes] = {}
+            for subscription in chain.from_iterable(heard):
+                frame = frames.get(subscription.identifier)
+                if frame is None:
+                    frame = frames[subscription.identifier] = subscription.frame(encoded)
+                subscription.deliver(frame, appends)
+            self.frames += reached
+            self._flush_soon()
+        return reached
 
     def disconnect_user(self, user_id: UserId, *, reconnect: bool) -> None:
         self._disconnect(lambda each: each.user_id == user_id, "remote", reconnect=reconnect)
@@ -10785,8 +10847,8 @@ def announce(campfire: Campfire, posted: Posted, *, calls_bots: bool = True) -> 
     element = campfire.shapes.message_element(message, posted.room_name)
     frame = turbo("append", f"messages_room_{room_id}", element)
     cable.broadcast(f"room_{room_id}:messages", frame, appends=message.id)
-    for user_id in posted.members:
-        cable.broadcast(f"user_{user_id}_unreads", {"roomId": room_id})
+    unreads = [f"user_{user_id}_unreads" for user_id in posted.members]
+    cable.broadcast_each(unreads, {"roomId": room_id})
     cable.stopped_typing(room_id, message.creator.id, message.creator.name)
     campfire.metrics.count_message(campfire.db.committed_at)
     campfire.push.tell_later(posted)
@@ -11536,6 +11598,8 @@ ROUTES: Final = (
         test_device,
     ),
     signed_in("GET", "/api/autocompletable/users", autocomplete),
+    seen("GET", "/api/rooms/{room_id}/messages", list_messages),
+    signed_in("POST", "/api/rooms/{room_id}/messages", create_message),
     signed_in("GET", "/api/rooms", list_rooms),
     signed_in("POST", "/api/rooms/opens", create_open_room),
     signed_in("PUT", "/api/rooms/opens/{room_id}", save_open_room),
@@ -11548,8 +11612,6 @@ ROUTES: Final = (
     signed_in("GET", "/api/rooms/{room_id}/involvement", show_involvement),
     signed_in("PUT", "/api/rooms/{room_id}/involvement", save_involvement),
     signed_in("GET", "/api/rooms/{room_id}/refresh", refresh_room),
-    seen("GET", "/api/rooms/{room_id}/messages", list_messages),
-    signed_in("POST", "/api/rooms/{room_id}/messages", create_message),
     signed_in("GET", "/api/rooms/{room_id}/messages/{message_id}", show_message),
     signed_in("PUT", "/api/rooms/{room_id}/messages/{message_id}", update_message),
     signed_in("DELETE", "/api/rooms/{room_id}/messages/{message_id}", delete_message),
