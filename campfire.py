@@ -1470,7 +1470,6 @@ _QUEUE_SIZE: Final = 10_000
 _READERS: Final = 3  # and the connection for glances
 _GLANCE: Final = 0.002  # seconds that the loop may spend on one
 _GLANCE_STEPS: Final = 1_000  # of SQLite between two looks at the clock
-_BEYOND_A_GLANCE: Final = (sqlite3.SQLITE_INTERRUPT, sqlite3.SQLITE_BUSY)
 _BUSY_MS: Final = 5_000
 _SETTLED_AFTER: Final = 60 * SECOND  # no commit takes a minute
 _OLDEST_SQLITE: Final = (3, 38, 0)
@@ -1507,7 +1506,8 @@ def insert(tx: WriteTx, sql: str, **values: object) -> int:
 
 def as_list(values: Iterable[object]) -> str:
     """A list as SQL takes it: `IN (SELECT value FROM json_each(:ids))`."""
-    return compact(list(values))
+    listed_values = list(values)
+    return compact(listed_values) if listed_values else "[]"
 
 
 @contextmanager
@@ -1625,7 +1625,10 @@ def _connect(path: Path, *, for_writing: bool, checkpoints: bool) -> sqlite3.Con
 
 def is_interrupted(error: Exception | None) -> bool:
     """Whether a statement took more than a glance."""
-    return isinstance(error, sqlite3.Error) and (error.sqlite_errorcode == sqlite3.SQLITE_INTERRUPT)
+    return (
+        isinstance(error, sqlite3.OperationalError)
+        and error.sqlite_errorcode == sqlite3.SQLITE_INTERRUPT
+    )
 
 
 def is_busy(error: Exception) -> bool:
@@ -1775,7 +1778,7 @@ class Database:
         try:
             return self._glanced(self._glance, lambda tx: work(tx, *args, **named))
         except sqlite3.Error as error:
-            if error.sqlite_errorcode not in _BEYOND_A_GLANCE:
+            if not is_interrupted(error) and not is_busy(error):
                 raise _in_words(error) from error
         reader = await self._idle.get()
         try:
@@ -2217,6 +2220,8 @@ def attachments_replaced(source: str, replacement: Callable[[Attachment], str]) 
 
 def mentions_in(source: str) -> tuple[UserId, ...]:
     """Whom a body mentions, each once and in order; whether they exist is another matter."""
+    if not _SPELLS_ATTACHMENT.search(source):
+        return ()
     found = (attachment.user_id for *_, attachment in _attachments(_normalized(source)))
     return tuple(dict.fromkeys(user_id for user_id in found if user_id is not None))
 
