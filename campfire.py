@@ -74,6 +74,7 @@ import json
 import logging
 import math
 import os
+import random
 import re
 import resource
 import secrets
@@ -101,25 +102,32 @@ from collections.abc import (
     Sequence,
 )
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, asynccontextmanager, closing, contextmanager, suppress
+from contextlib import (
+    ExitStack,
+    asynccontextmanager,
+    closing,
+    contextmanager,
+    nullcontext,
+    suppress,
+)
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import IntEnum, StrEnum
 from functools import lru_cache, partial
 from html import escape, unescape
 from http import HTTPStatus
-from itertools import accumulate, product
+from itertools import accumulate, chain, product
 from pathlib import Path
 from typing import (
     Any,
     ClassVar,
     Concatenate,
     Final,
+    Generic,
     Literal,
     NewType,
     ParamSpec,
     Protocol,
-    Self,
     TypeGuard,
     TypeVar,
     cast,
@@ -204,6 +212,7 @@ class Config:
     revision: str
 
 
+@lru_cache(maxsize=4096)
 def parsed_address(text: str) -> IPAddress | None:
     """An address, a mapped one as the IPv4 it stands for; None when it is none."""
     try:
@@ -572,9 +581,77 @@ ReadTx = NewType("ReadTx", sqlite3.Connection)
 WriteTx = NewType("WriteTx", ReadTx)  # may stand in for a ReadTx, never the reverse
 
 
+_COMPACT: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+
+
 def compact(value: object) -> str:
     """JSON without a needless byte."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return _COMPACT.encode(value)
+
+
+class Written:
+    """JSON that is written already, in pieces; it may stand inside a page's script as it is."""
+
+    __slots__ = ("pieces",)
+
+    def __init__(self, *pieces: bytes) -> None:
+        self.pieces = pieces
+
+    def __bytes__(self) -> bytes:
+        return b"".join(self.pieces)
+
+
+def written(value: object) -> Written:
+    """JSON in which no character could end a script."""
+    text = compact(value)
+    for character in "<>&\u2028\u2029":
+        if character in text:
+            text = text.replace(character, f"\\u{ord(character):04x}")
+    return Written(text.encode())
+
+
+def joined(parts: Mapping[str, object]) -> Written:
+    """An object of parts, some of which are written already and are not written again."""
+    rest = {name: part for name, part in parts.items() if not isinstance(part, Written)}
+    pieces = [bytes(written(rest))[:-1]]
+    for name, part in parts.items():
+        if isinstance(part, Written):
+            comma = "," if len(pieces) > 1 or rest else ""
+            pieces += f'{comma}"{name}":'.encode(), *part.pieces
+    return Written(*pieces, b"}")
+
+
+def listed(items: Iterable[Written]) -> Written:
+    """A list of what is written already."""
+    pieces = [b"["]
+    for item in items:
+        pieces += *item.pieces, b","
+    return Written(*pieces[:-1], b"]") if len(pieces) > 1 else Written(b"[]")
+
+
+K = TypeVar("K")
+
+
+class Memory(Generic[K, T]):
+    """The last few thousand things made, for any thread to find; the oldest half is forgotten."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size // 2
+        self._young: dict[K, T] = {}
+        self._old: dict[K, T] = {}
+
+    def find(self, key: K) -> T | None:
+        """What was kept under the key, if it is not forgotten."""
+        found = self._young.get(key)
+        if found is None and (found := self._old.get(key)) is not None:
+            self.keep(key, found)
+        return found
+
+    def keep(self, key: K, made: T) -> None:
+        """Remembers, in place of what was there."""
+        if len(self._young) >= self._size:
+            self._old, self._young = self._young, {}
+        self._young[key] = made
 
 
 def milliseconds(at: Timestamp) -> int:
@@ -582,12 +659,14 @@ def milliseconds(at: Timestamp) -> int:
     return at // 1000
 
 
+@lru_cache(maxsize=8192)
 def iso(at: Timestamp) -> str:
     """A moment as JSON writes it: 2026-01-02T03:04:05.678Z."""
     moment = datetime.fromtimestamp(at // 1_000_000, UTC)
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{at // 1000 % 1000:03d}Z"
+    return f"{moment.isoformat()[:19]}.{at // 1000 % 1000:03d}Z"
 
 
+@lru_cache(maxsize=8192)
 def version_of(at: Timestamp) -> str:
     """A moment as addresses of pictures carry it: 20260102030405."""
     return f"{datetime.fromtimestamp(at // 1_000_000, UTC):%Y%m%d%H%M%S}"
@@ -824,6 +903,16 @@ class PersistedMessage:
     @property
     def path(self) -> str:
         return f"/rooms/{self.room_id}/@{self.id}"
+
+
+@dataclass(frozen=True, slots=True)
+class Excerpt:
+    """Which messages a page shows: rows of their ids, moments and authors, oldest first."""
+
+    found: Sequence[sqlite3.Row]
+    has_before: bool
+    has_after: bool
+    highlighted_id: MessageId | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -1387,10 +1476,12 @@ def create_schema(connection: sqlite3.Connection, at: int = 0) -> None:
 
 
 # === 7. db ====================================================================
-# One file, one writer. Whatever changes the database is a plain function that
-# travels to the writer's thread; what waits there together commits together.
-# Readers are four connections that cannot write. SQLite before 3.51.3 may lose
-# pages when one connection commits while another checkpoints, so the writer
+# One file, one writer. Whatever changes the database is a plain function; what waits
+# together commits together. Readers are four connections that cannot write. What
+# takes no longer than a glance is done on the loop, for the way into a thread and
+# back takes longer than most statements; every COMMIT, and whatever takes longer
+# or has to wait, travels into a connection's own thread. SQLite before 3.51.3 may
+# lose pages when one connection commits while another checkpoints, so the writer
 # alone does both, and a lock file keeps a second server away (Gap #3).
 #
 # Owns      secrets
@@ -1400,7 +1491,9 @@ def create_schema(connection: sqlite3.Connection, at: int = 0) -> None:
 
 GROUP_SIZE: Final = 64  # jobs that share one COMMIT
 _QUEUE_SIZE: Final = 10_000
-_READERS: Final = 4
+_READERS: Final = 3  # and the connection for glances
+_GLANCE: Final = 0.002  # seconds that the loop may spend on one
+_GLANCE_STEPS: Final = 1_000  # of SQLite between two looks at the clock
 _BUSY_MS: Final = 5_000
 _SETTLED_AFTER: Final = 60 * SECOND  # no commit takes a minute
 _OLDEST_SQLITE: Final = (3, 38, 0)
@@ -1437,25 +1530,38 @@ def insert(tx: WriteTx, sql: str, **values: object) -> int:
 
 def as_list(values: Iterable[object]) -> str:
     """A list as SQL takes it: `IN (SELECT value FROM json_each(:ids))`."""
-    return json.dumps(list(values))
+    listed_values = list(values)
+    return compact(listed_values) if listed_values else "[]"
 
 
-class _Savepoint:
+@contextmanager
+def _savepoint(connection: sqlite3.Connection) -> Iterator[None]:
     """One job's part of a group: kept when it returns, undone when it raises."""
+    connection.execute("SAVEPOINT job")
+    try:
+        yield
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK TO job")
+        raise
+    finally:
+        if connection.in_transaction:
+            connection.execute("RELEASE job")
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
-        self.error: Exception | None = None
 
-    def __enter__(self) -> Self:
-        self._connection.execute("SAVEPOINT job")
-        return self
+@dataclass(slots=True)
+class _Job:
+    """One function of a group, and what came of it: `with` keeps an error for its caller."""
+
+    work: Callable[..., object]
+    done: asyncio.Future[Any]
+    result: object = None
+    error: Exception | None = None
+
+    def __enter__(self) -> None:
+        self.error = None
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
-        if error is not None and self._connection.in_transaction:
-            self._connection.execute("ROLLBACK TO job")
-        if self._connection.in_transaction:
-            self._connection.execute("RELEASE job")
         self.error = error if isinstance(error, Exception) else None
         return self.error is not None
 
@@ -1464,14 +1570,6 @@ class _Savepoint:
         if isinstance(self.error, sqlite3.Error):
             return self.error
         return sqlite3.OperationalError("transaction lost")
-
-
-@dataclass(slots=True)
-class _Job:
-    work: Callable[[WriteTx, Timestamp], object]
-    done: asyncio.Future[Any]
-    result: object = None
-    error: Exception | None = None
 
     def deliver(self) -> None:
         if self.done.done():  # its request is gone; what it did stands
@@ -1499,6 +1597,11 @@ class _Link:
             self._refused, self._raw = error, sqlite3.connect(":memory:", check_same_thread=False)
         return self._raw
 
+    @property
+    def raw(self) -> sqlite3.Connection:
+        """The connection itself, for the loop to use while no function travels."""
+        return cast(sqlite3.Connection, self._raw)
+
     async def open(self) -> None:
         await self._async
         if self._refused is not None:
@@ -1508,19 +1611,21 @@ class _Link:
     async def close(self) -> None:
         await self._async.close()
 
-    async def hop(
+    def hop(
         self,
         work: Callable[Concatenate[sqlite3.Connection, P], T],
         *args: P.args,
         **named: P.kwargs,
-    ) -> T:
+    ) -> asyncio.Future[T]:
         """One trip into the connection's thread, where `work` runs from end to end.
 
         aiosqlite's public methods make one trip a statement; a transaction of ours is one
         function. This line alone knows the private name, and a test watches over it.
         """
-        travel = partial(work, cast(sqlite3.Connection, self._raw), *args, **named)
-        return cast(T, await self._async._execute(travel))  # type: ignore[no-untyped-call]  # noqa: SLF001 - see above
+        travel = partial(work, self.raw, *args, **named)
+        back: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._async._tx.put_nowait((back, travel))  # noqa: SLF001 - see above
+        return back
 
 
 def _connect(path: Path, *, for_writing: bool, checkpoints: bool) -> sqlite3.Connection:
@@ -1540,6 +1645,27 @@ def _connect(path: Path, *, for_writing: bool, checkpoints: bool) -> sqlite3.Con
         connection.close()
         raise
     return connection
+
+
+@dataclass(slots=True)
+class _Limit:
+    """Until when a connection's statements may run, on the performance counter."""
+
+    until: float = math.inf
+
+
+def _watch_the_clock(connection: sqlite3.Connection, limit: _Limit) -> None:
+    """Makes a connection that the loop uses give up what would take more than a glance."""
+    connection.execute("PRAGMA busy_timeout = 0")
+    connection.set_progress_handler(lambda: time.perf_counter() > limit.until, _GLANCE_STEPS)
+
+
+def is_interrupted(error: Exception | None) -> bool:
+    """Whether a statement took more than a glance."""
+    return (
+        isinstance(error, sqlite3.OperationalError)
+        and error.sqlite_errorcode == sqlite3.SQLITE_INTERRUPT
+    )
 
 
 def is_busy(error: Exception) -> bool:
@@ -1575,8 +1701,11 @@ class Database:
         self._committed: int = 0
         self._lock: int | None = None
         self._writer: _Link | None = None
-        self._idle: asyncio.LifoQueue[_Link] = asyncio.LifoQueue()
         self._readers: list[_Link] = []
+        self._idle: asyncio.LifoQueue[_Link] = asyncio.LifoQueue()
+        self._glance: sqlite3.Connection | None = None
+        # Two, for a write in the writer's thread must not end with a glance of the loop's.
+        self._read_limit, self._write_limit = _Limit(), _Limit()
         self._queue: asyncio.Queue[_Job | None] = asyncio.Queue(_QUEUE_SIZE)
         self._loop: asyncio.Task[None] | None = None
         self.groups = 0  # commits so far, and jobs in them: their ratio is the gain
@@ -1598,11 +1727,14 @@ class Database:
             )
             await self._writer.open()
             await self._writer.hop(self._prepare, was_killed=was_killed)
+            _watch_the_clock(self._writer.raw, self._write_limit)
             for _ in range(_READERS):
                 reader = _Link(partial(_connect, self.path, for_writing=False, checkpoints=False))
                 self._readers.append(reader)
                 await reader.open()
                 self._idle.put_nowait(reader)
+            self._glance = _connect(self.path, for_writing=False, checkpoints=False)
+            _watch_the_clock(self._glance, self._read_limit)
         except (OSError, sqlite3.Error) as error:
             await self.close()
             if is_busy(error):
@@ -1645,9 +1777,11 @@ class Database:
             await self._queue.put(None)
             await self._loop
             self._loop = None
-        for reader in self._readers:
-            await reader.close()
-        self._readers.clear()
+        while self._readers:
+            await self._readers.pop().close()
+        if self._glance is not None:
+            self._glance.close()
+            self._glance = None
         if self._writer is not None:
             if self._lock is not None:
                 with suppress(sqlite3.Error, ValueError):
@@ -1665,7 +1799,18 @@ class Database:
     async def read(
         self, work: Callable[Concatenate[ReadTx, P], T], *args: P.args, **named: P.kwargs
     ) -> T:
-        """What `work` finds in one snapshot. Raises what it raises, or a StorageError."""
+        """What `work` finds in one snapshot. Raises what it raises, or a StorageError.
+
+        It is tried here and now, for the way into a thread and back takes longer than to find
+        what a request needs. What goes beyond a glance is given up, and a reader begins again.
+        """
+        if self._glance is None:  # closed: nobody would ever answer
+            raise DatabaseBusy
+        try:
+            return self._glanced(self._glance, lambda tx: work(tx, *args, **named))
+        except sqlite3.Error as error:
+            if not is_interrupted(error) and not is_busy(error):
+                raise _in_words(error) from error
         reader = await self._idle.get()
         try:
             return await reader.hop(_read, lambda tx: work(tx, *args, **named))
@@ -1673,6 +1818,15 @@ class Database:
             raise _in_words(error) from error
         finally:
             self._idle.put_nowait(reader)
+
+    def _glanced(self, connection: sqlite3.Connection, work: Callable[[ReadTx], T]) -> T:
+        connection.execute("BEGIN")
+        self._read_limit.until = time.perf_counter() + _GLANCE
+        try:
+            return work(ReadTx(connection))
+        finally:
+            self._read_limit.until = math.inf
+            connection.execute("COMMIT")
 
     async def write(
         self,
@@ -1720,7 +1874,8 @@ class Database:
             group = [job for job in taken if job is not None]
             if group and self._writer is not None:
                 began = time.perf_counter()
-                await self._writer.hop(self._commit, group)
+                began_here = self._began(self._writer.raw, group)
+                await self._writer.hop(self._commit, group, began=began_here)
                 self.committed_at = time.perf_counter()
                 self.write_seconds.observe(self.committed_at - began)
                 self.group_sizes.observe(len(group))
@@ -1730,16 +1885,37 @@ class Database:
             for job in group:
                 job.deliver()
 
-    def _commit(self, connection: sqlite3.Connection, group: list[_Job]) -> None:
+    def _began(self, connection: sqlite3.Connection, group: list[_Job]) -> bool:
+        """Whether the group was carried out here and now, all but its COMMIT.
+
+        Nothing of it is done when somebody else writes, or when it takes more than a glance.
+        """
         try:
-            connection.execute("BEGIN IMMEDIATE")
+            self._carry_out(connection, group, _GLANCE)
+        except sqlite3.Error:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            return False
+        return True
+
+    def _carry_out(self, connection: sqlite3.Connection, group: list[_Job], seconds: float) -> None:
+        connection.execute("BEGIN IMMEDIATE")
+        try:
             for job in group:
                 self._last = max(self._last + 1, self._clock())
-                with _Savepoint(connection) as kept:
+                self._write_limit.until = time.perf_counter() + seconds
+                with job, _savepoint(connection):
                     job.result = job.work(WriteTx(ReadTx(connection)), Timestamp(self._last))
-                job.error = kept.error
-                if not connection.in_transaction:  # a full disk undoes the whole group
-                    raise kept.undone()
+                if not connection.in_transaction or is_interrupted(job.error):
+                    raise job.undone()  # a full disk undoes the whole group
+        finally:
+            self._write_limit.until = math.inf
+
+    def _commit(self, connection: sqlite3.Connection, group: list[_Job], *, began: bool) -> None:
+        try:
+            if not began:
+                connection.execute(f"PRAGMA busy_timeout = {_BUSY_MS}")
+                self._carry_out(connection, group, math.inf)
             connection.execute("COMMIT")
         except sqlite3.Error as error:
             if connection.in_transaction:
@@ -1747,6 +1923,8 @@ class Database:
             refusal = _in_words(error)
             for job in group:
                 job.error = refusal
+        if not began:
+            connection.execute("PRAGMA busy_timeout = 0")
         for job in group:
             if isinstance(job.error, sqlite3.Error):
                 job.error = _in_words(job.error)
@@ -2073,6 +2251,8 @@ def attachments_replaced(source: str, replacement: Callable[[Attachment], str]) 
 
 def mentions_in(source: str) -> tuple[UserId, ...]:
     """Whom a body mentions, each once and in order; whether they exist is another matter."""
+    if not _SPELLS_ATTACHMENT.search(source):
+        return ()
     found = (attachment.user_id for *_, attachment in _attachments(_normalized(source)))
     return tuple(dict.fromkeys(user_id for user_id in found if user_id is not None))
 
@@ -2558,12 +2738,16 @@ class Signer:
 
     def __init__(self, secret_key_base: str) -> None:
         self._root = secret_key_base.encode()
+        self._keys: dict[str, bytes] = {}  # one for each purpose
+        self._csrf: Memory[str, str] = Memory(4_000)
         self._avatars: dict[UserId, str] = {}
         self._sgids: dict[UserId, str] = {}
+        self._streams: dict[str, str] = {}
 
     def _mac(self, purpose: str, text: str) -> str:
-        key = hmac.digest(self._root, f"campfire/{purpose}".encode(), "sha256")
-        return hmac.new(key, text.encode(), hashlib.sha256).hexdigest()
+        if purpose not in self._keys:
+            self._keys[purpose] = hmac.digest(self._root, f"campfire/{purpose}".encode(), "sha256")
+        return hmac.digest(self._keys[purpose], text.encode(), "sha256").hex()
 
     def _signed(self, purpose: str, encoded: str) -> str:
         return f"{encoded}--{self._mac(purpose, encoded)}"
@@ -2575,7 +2759,10 @@ class Signer:
 
     def stream(self, name: str) -> str:
         """A stream's name as clients subscribe with it."""
-        return self._signed("stream", base64.b64encode(json.dumps(name).encode()).decode())
+        if name not in self._streams:
+            encoded = base64.b64encode(json.dumps(name).encode()).decode()
+            self._streams[name] = self._signed("stream", encoded)
+        return self._streams[name]
 
     def stream_name(self, signed: object) -> str | None:
         """The name in a signed stream name."""
@@ -2645,7 +2832,11 @@ class Signer:
 
     def csrf_token(self, nonce: str) -> str:
         """The token that goes with a `_campfire_csrf` cookie."""
-        return _base64(bytes.fromhex(self._mac("csrf", nonce)))
+        token = self._csrf.find(nonce)
+        if token is None:
+            token = _base64(bytes.fromhex(self._mac("csrf", nonce)))
+            self._csrf.keep(nonce, token)
+        return token
 
     def cookie(self, value: Mapping[str, object], seconds: int, now: float) -> str:
         """A value for a cookie of ours, good for `seconds`."""
@@ -2673,17 +2864,27 @@ _FIELD_LIMIT: Final = 255
 _TOO_LONG: Final = "is too long (maximum is 255 characters)"
 
 
+@lru_cache(maxsize=4096)  # most rows are read again and again, and make the same person
+def _same_user(
+    user_id: int, name: str, email: str | None, bio: str | None, role: int, status: int, *at: int
+) -> User:
+    created_at, updated_at = map(Timestamp, at)
+    return User(
+        UserId(user_id), name, email, bio or "", Role(role), Status(status), created_at, updated_at
+    )
+
+
 def user_in(found: sqlite3.Row) -> User:
     """The user in a row of `users`."""
-    return User(
-        id=UserId(found["id"]),
-        name=found["name"],
-        email_address=found["email_address"],
-        bio=found["bio"] or "",
-        role=Role(found["role"]),
-        status=Status(found["status"]),
-        created_at=Timestamp(found["created_at"]),
-        updated_at=Timestamp(found["updated_at"]),
+    return _same_user(
+        found["id"],
+        found["name"],
+        found["email_address"],
+        found["bio"],
+        found["role"],
+        found["status"],
+        found["created_at"],
+        found["updated_at"],
     )
 
 
@@ -2718,6 +2919,18 @@ def users_by_id(tx: ReadTx, user_ids: Iterable[UserId]) -> dict[UserId, User]:
         ids=wanted,
     )
     return {user.id: user for user in map(user_in, found)}
+
+
+def standing(
+    tx: ReadTx, people: Iterable[tuple[UserId, Timestamp]]
+) -> set[tuple[UserId, Timestamp]]:
+    """Those of the people who have not changed since that moment of theirs."""
+    found = rows(
+        tx,
+        "SELECT id, updated_at FROM users WHERE id IN (SELECT value FROM json_each(:ids))",
+        ids=as_list(user_id for user_id, _ in people),
+    )
+    return {(each["id"], each["updated_at"]) for each in found}.intersection(people)
 
 
 def active_users(tx: ReadTx) -> tuple[User, ...]:
@@ -3026,15 +3239,21 @@ def may_delete(user: User, room: Room) -> bool:
     return room.type is RoomType.DIRECT or can_administer(user, room.creator_id)
 
 
+@lru_cache(maxsize=1024)
+def _same_room(room_id: int, kind: str, name: str | None, creator_id: int, *at: int) -> Room:
+    created_at, updated_at = map(Timestamp, at)
+    return Room(RoomId(room_id), RoomType(kind), name, UserId(creator_id), created_at, updated_at)
+
+
 def room_in(found: sqlite3.Row) -> Room:
     """The room in a row."""
-    return Room(
-        id=RoomId(found["id"]),
-        type=RoomType(found["type"]),
-        name=found["name"],
-        creator_id=UserId(found["creator_id"]),
-        created_at=Timestamp(found["created_at"]),
-        updated_at=Timestamp(found["updated_at"]),
+    return _same_room(
+        found["id"],
+        found["type"],
+        found["name"],
+        found["creator_id"],
+        found["created_at"],
+        found["updated_at"],
     )
 
 
@@ -3086,12 +3305,12 @@ def memberships_of(tx: ReadTx, user_id: UserId) -> list[Membership]:
 
 def member_ids(tx: ReadTx, room_id: RoomId) -> tuple[UserId, ...]:
     """Everybody in a room."""
-    found = rows(
+    found = one(
         tx,
-        "SELECT user_id FROM memberships WHERE room_id = :room_id ORDER BY user_id",
+        "SELECT json_group_array(user_id) AS ids FROM memberships WHERE room_id = :room_id",
         room_id=room_id,
     )
-    return tuple(UserId(each["user_id"]) for each in found)
+    return tuple(sorted(json.loads(found["ids"])))
 
 
 def _people_in(tx: ReadTx, room_ids: Iterable[RoomId]) -> dict[RoomId, tuple[User, ...]]:
@@ -3117,10 +3336,10 @@ def _people_in(tx: ReadTx, room_ids: Iterable[RoomId]) -> dict[RoomId, tuple[Use
     return people
 
 
-def _invitation_id(tx: ReadTx) -> RoomId | None:
-    """The oldest room, while it has no more than one page of messages."""
+def _invitation_id(tx: ReadTx, memberships: Sequence[Membership]) -> RoomId | None:
+    """The oldest room, if it is among these and while it has no more than one page of messages."""
     oldest = row(tx, "SELECT id FROM rooms ORDER BY created_at, id LIMIT 1")
-    if oldest is None:
+    if oldest is None or all(each.room_id != oldest["id"] for each in memberships):
         return None
     beyond = row(
         tx,
@@ -3134,8 +3353,8 @@ def _invitation_id(tx: ReadTx) -> RoomId | None:
 def views_of(tx: ReadTx, memberships: Sequence[Membership]) -> tuple[RoomView, ...]:
     """The rooms as their member sees them."""
     directs = [each.room_id for each in memberships if each.room.type is RoomType.DIRECT]
-    people = _people_in(tx, directs)
-    invitation = _invitation_id(tx)
+    people = _people_in(tx, directs) if directs else {}
+    invitation = _invitation_id(tx, memberships)
     return tuple(
         RoomView(each, people.get(each.room_id, ()), each.room_id == invitation)
         for each in memberships
@@ -3696,11 +3915,16 @@ def _mentionees_of(tx: ReadTx, message_ids: str) -> dict[MessageId, tuple[UserId
     return mentionees
 
 
-def messages_in(tx: ReadTx, found: Sequence[sqlite3.Row]) -> tuple[PersistedMessage, ...]:
+def messages_in(
+    tx: ReadTx,
+    found: Sequence[sqlite3.Row],
+    boosts: Mapping[MessageId, tuple[Boost, ...]] | None = None,
+) -> tuple[PersistedMessage, ...]:
     """The messages in rows of `messages`, in their order, with all that belongs to them."""
     ids = as_list(each["id"] for each in found)
-    boosts, mentionees = boosts_of(tx, ids), _mentionees_of(tx, ids)
+    boosts = boosts_of(tx, ids) if boosts is None else boosts
     named = {each["id"]: users_named_in(each["body_html"]) for each in found}
+    mentionees = _mentionees_of(tx, ids) if any(named.values()) else {}
     people = users_by_id(tx, {each["creator_id"] for each in found}.union(*named.values()))
     return tuple(
         PersistedMessage(
@@ -3741,6 +3965,23 @@ def message_by_id(tx: ReadTx, room_id: RoomId, message_id: MessageId) -> Persist
     return messages_in(tx, [found])[0]
 
 
+def messages_by_id(tx: ReadTx, ids: Iterable[MessageId]) -> tuple[PersistedMessage, ...]:
+    """Those of the messages that exist, oldest first."""
+    wanted = as_list(ids)
+    found = rows(
+        tx,
+        """
+        SELECT id, room_id, creator_id, client_message_id, body_html, body_text,
+          created_at, updated_at
+        FROM messages
+        WHERE id IN (SELECT value FROM json_each(:ids))
+        ORDER BY created_at, id
+        """,
+        ids=wanted,
+    )
+    return messages_in(tx, found) if found else ()
+
+
 def page_before(
     tx: ReadTx, room_id: RoomId, place: tuple[int, int] = _NEWEST
 ) -> tuple[list[sqlite3.Row], bool]:
@@ -3748,8 +3989,7 @@ def page_before(
     found = rows(
         tx,
         """
-        SELECT id, room_id, creator_id, client_message_id, body_html, body_text,
-          created_at, updated_at
+        SELECT id, created_at, updated_at, creator_id
         FROM messages
         WHERE room_id = :room_id AND (created_at, id) < (:at, :id)
         ORDER BY created_at DESC, id DESC
@@ -3770,8 +4010,7 @@ def page_after(
     found = rows(
         tx,
         """
-        SELECT id, room_id, creator_id, client_message_id, body_html, body_text,
-          created_at, updated_at
+        SELECT id, created_at, updated_at, creator_id
         FROM messages
         WHERE room_id = :room_id AND (created_at, id) > (:at, :id)
         ORDER BY created_at, id
@@ -3789,8 +4028,7 @@ def _place_of(tx: ReadTx, room_id: RoomId, message_id: MessageId) -> sqlite3.Row
     return row(
         tx,
         """
-        SELECT id, room_id, creator_id, client_message_id, body_html, body_text,
-          created_at, updated_at
+        SELECT id, created_at, updated_at, creator_id
         FROM messages
         WHERE id = :message_id AND room_id = :room_id
         """,
@@ -3809,13 +4047,13 @@ def count_messages(tx: ReadTx, room_id: RoomId) -> int:
     return int(found["number"])
 
 
-def last_page(tx: ReadTx, room_id: RoomId) -> MessagePage:
+def last_page(tx: ReadTx, room_id: RoomId) -> Excerpt:
     """The 40 newest messages of a room."""
     found, has_before = page_before(tx, room_id)
-    return MessagePage(messages_in(tx, found), has_before, has_after=False, highlighted_id=None)
+    return Excerpt(found, has_before, has_after=False, highlighted_id=None)
 
 
-def page_around(tx: ReadTx, room_id: RoomId, message_id: MessageId | None) -> MessagePage:
+def page_around(tx: ReadTx, room_id: RoomId, message_id: MessageId | None) -> Excerpt:
     """Up to 40 messages at each side of one; the last page when it is not of this room."""
     centre = _place_of(tx, room_id, message_id) if message_id else None
     if centre is None:
@@ -3823,19 +4061,17 @@ def page_around(tx: ReadTx, room_id: RoomId, message_id: MessageId | None) -> Me
     place = (centre["created_at"], centre["id"])
     earlier, has_before = page_before(tx, room_id, place)
     later, has_after = page_after(tx, room_id, place)
-    messages = messages_in(tx, [*earlier, centre, *later])
-    return MessagePage(messages, has_before, has_after, message_id)
+    return Excerpt([*earlier, centre, *later], has_before, has_after, message_id)
 
 
 def page_of(
     tx: ReadTx,
-    actor: User,
     room_id: RoomId,
     before: MessageId | None,
     after: MessageId | None,
     around: MessageId | None,
-) -> MessagePage:
-    membership_of(tx, actor.id, room_id)
+) -> Excerpt:
+    """The page before, after or around a message, else the last. Raises MessageNotFound."""
     anchor = after if before is None else before
     if anchor is None:
         return page_around(tx, room_id, around)
@@ -3845,9 +4081,15 @@ def page_of(
     place = (here["created_at"], here["id"])
     if before is not None:
         found, more = page_before(tx, room_id, place)
-        return MessagePage(messages_in(tx, found), more, has_after=True, highlighted_id=None)
+        return Excerpt(found, more, has_after=True, highlighted_id=None)
     found, more = page_after(tx, room_id, place)
-    return MessagePage(messages_in(tx, found), has_before=True, has_after=more, highlighted_id=None)
+    return Excerpt(found, has_before=True, has_after=more, highlighted_id=None)
+
+
+def whole_page(tx: ReadTx, page: Excerpt) -> MessagePage:
+    """A page with its messages."""
+    messages = messages_by_id(tx, (each["id"] for each in page.found))
+    return MessagePage(messages, page.has_before, page.has_after, page.highlighted_id)
 
 
 def _newer(tx: ReadTx, room_id: RoomId, last_seen: MessageId) -> list[sqlite3.Row]:
@@ -3938,8 +4180,7 @@ def news_of(tx: ReadTx, user_id: UserId, room_id: RoomId, since_ms: int, at: Tim
     changed = rows(
         tx,
         """
-        SELECT id, room_id, creator_id, client_message_id, body_html, body_text,
-          created_at, updated_at
+        SELECT id, created_at, updated_at, creator_id
         FROM messages
         WHERE room_id = :room_id AND updated_at > :since AND created_at <= :since
         ORDER BY updated_at DESC
@@ -3950,8 +4191,8 @@ def news_of(tx: ReadTx, user_id: UserId, room_id: RoomId, since_ms: int, at: Tim
         size=PAGE_SIZE,
     )
     return CatchUp(
-        messages_in(tx, created),
-        messages_in(tx, sorted(changed, key=lambda each: (each["created_at"], each["id"]))),
+        messages_by_id(tx, (each["id"] for each in created)),
+        messages_by_id(tx, (each["id"] for each in changed)),
         tuple(_removed(tx, room_id, MessageId(_NEWEST[0]), since)),
         is_too_much=False,
         room_name=name_for_all(tx, room),
@@ -4192,13 +4433,15 @@ def store_message(
     tx: WriteTx, at: Timestamp, by: Membership, valid: ValidatedMessage, present: Iterable[UserId]
 ) -> Posted:
     """The stored message; sent again, the first one stands and is not fresh (Gap #1)."""
-    inserted = run(
+    inserted = row(
         tx,
         """
         INSERT INTO messages
           (room_id, creator_id, client_message_id, body_html, body_text, created_at, updated_at)
         VALUES (:room_id, :creator_id, :client_message_id, :html, :text, :at, :at)
         ON CONFLICT (client_message_id, room_id) DO NOTHING
+        RETURNING id, room_id, creator_id, client_message_id, body_html, body_text,
+          created_at, updated_at
         """,
         room_id=by.room_id,
         creator_id=by.user_id,
@@ -4207,7 +4450,7 @@ def store_message(
         text=valid.body.text,
         at=at,
     )
-    stored = one(
+    stored = inserted or one(
         tx,
         """
         SELECT id, room_id, creator_id, client_message_id, body_html, body_text,
@@ -4224,10 +4467,10 @@ def store_message(
         if valid.body.mentions:
             _note_mentions(tx, by.room_id, message_id, valid.body.mentions)
         receive_message(tx, at, by.room_id, by.user_id, present)
-    message = messages_in(tx, [stored])[0]
+    message = messages_in(tx, [stored], {} if inserted else None)[0]
     return Posted(
         message,
-        fresh=bool(inserted),
+        fresh=inserted is not None,
         room=by.room,
         room_name=name_for_all(tx, by.room),
         members=member_ids(tx, by.room_id),
@@ -4441,7 +4684,12 @@ class Messages:
         after: MessageId | None = None,
         around: MessageId | None = None,
     ) -> MessagePage:
-        return await self._db.read(page_of, actor, room_id, before, after, around)
+
+        def work(tx: ReadTx) -> MessagePage:
+            membership_of(tx, actor.id, room_id)
+            return whole_page(tx, page_of(tx, room_id, before, after, around))
+
+        return await self._db.read(work)
 
     async def page_and_count(
         self, actor: User, room_id: RoomId, *, before: MessageId | None, after: MessageId | None
@@ -4452,8 +4700,9 @@ class Messages:
         """
 
         def work(tx: ReadTx) -> tuple[MessagePage, int]:
-            page = page_of(tx, actor, room_id, before, after, None)
-            return page, count_messages(tx, room_id)
+            membership_of(tx, actor.id, room_id)
+            page = page_of(tx, room_id, before, after, None)
+            return whole_page(tx, page), count_messages(tx, room_id)
 
         return await self._db.read(work)
 
@@ -4521,16 +4770,17 @@ SEARCH_LIMIT: Final = 100
 _RECENT: Final = 10
 _QUERY_LIMIT: Final = 1_000  # characters; who asks for more asks for its first words
 _PROBE: Final = 2_000  # newest matches looked at before going room by room
-_FEW_MESSAGES: Final = 5_000  # up to here one's own rooms are cheaper than the index
+_FEW_MESSAGES: Final = 200  # up to here one's own rooms are cheaper than the probe
+_SOME_MESSAGES: Final = 5_000  # and up to here than the index
 MARK_START: Final = "\x02"  # no body holds control characters
 MARK_END: Final = "\x03"
 
 
 @dataclass(frozen=True, slots=True)
 class SearchHit:
-    """A found message, where it was said, and its text with the found words marked."""
+    """A found message as an excerpt has it, where it was said, and its text with marks."""
 
-    message: PersistedMessage
+    found: sqlite3.Row
     room_name: str
     highlighted: str  # plain text; marks are control characters
 
@@ -4562,28 +4812,51 @@ def _match(query: str) -> str:
 
 
 def _probe(tx: ReadTx, user_id: UserId, match: str) -> list[sqlite3.Row]:
+    """The newest matches, as far as the probe goes; it stops at a hundred that may be seen."""
     return rows(
         tx,
         """
-        SELECT found.rowid AS id, memberships.room_id IS NOT NULL AS visible
+        SELECT messages.id, messages.room_id, messages.created_at, messages.updated_at,
+          creator_id, marked
         FROM (
-          SELECT rowid
+          SELECT rowid, highlight(message_search_index, 0, :start, :end) AS marked
           FROM message_search_index
           WHERE message_search_index MATCH :match
           ORDER BY rowid DESC
           LIMIT :probe
         ) AS found
-        JOIN messages ON messages.id = found.rowid
-        LEFT JOIN memberships
+        CROSS JOIN messages ON messages.id = found.rowid
+        CROSS JOIN memberships
           ON memberships.room_id = messages.room_id AND memberships.user_id = :user_id
+        LIMIT :limit
         """,
         match=match,
         user_id=user_id,
         probe=_PROBE,
+        limit=SEARCH_LIMIT,
+        start=MARK_START,
+        end=MARK_END,
     )
 
 
-def _has_few_messages(tx: ReadTx, user_id: UserId) -> bool:
+def _goes_beyond_the_probe(tx: ReadTx, match: str) -> bool:
+    beyond = row(
+        tx,
+        """
+        SELECT 1
+        FROM message_search_index
+        WHERE message_search_index MATCH :match
+        ORDER BY rowid DESC
+        LIMIT 1 OFFSET :probe
+        """,
+        match=match,
+        probe=_PROBE,
+    )
+    return beyond is not None
+
+
+def _has_at_most(tx: ReadTx, user_id: UserId, few: int) -> bool:
+    """Whether all of somebody's rooms together hold no more messages than that."""
     beyond = row(
         tx,
         """
@@ -4594,36 +4867,43 @@ def _has_few_messages(tx: ReadTx, user_id: UserId) -> bool:
         LIMIT 1 OFFSET :few
         """,
         user_id=user_id,
-        few=_FEW_MESSAGES,
+        few=few,
     )
     return beyond is None
 
 
-def _through_rooms(tx: ReadTx, user_id: UserId, match: str) -> list[MessageId]:
-    found = rows(
+def _through_rooms(tx: ReadTx, user_id: UserId, match: str) -> list[sqlite3.Row]:
+    return rows(
         tx,
         """
-        SELECT messages.id
-        FROM memberships
-        CROSS JOIN messages ON messages.room_id = memberships.room_id
+        SELECT own.id, room_id, created_at, updated_at, creator_id,
+          highlight(message_search_index, 0, :start, :end) AS marked
+        FROM (
+          SELECT messages.id, messages.room_id, messages.created_at, messages.updated_at, creator_id
+          FROM memberships
+          CROSS JOIN messages ON messages.room_id = memberships.room_id
+          WHERE user_id = :user_id
+          ORDER BY messages.id DESC
+          LIMIT -1
+        ) AS own
         CROSS JOIN message_search_index
-          ON message_search_index.rowid = messages.id AND message_search_index MATCH :match
-        WHERE user_id = :user_id
-        ORDER BY messages.id DESC
+          ON message_search_index.rowid = own.id AND message_search_index MATCH :match
         LIMIT :limit
         """,
         match=match,
         user_id=user_id,
         limit=SEARCH_LIMIT,
+        start=MARK_START,
+        end=MARK_END,
     )
-    return [MessageId(each["id"]) for each in found]
 
 
-def _through_index(tx: ReadTx, user_id: UserId, match: str) -> list[MessageId]:
-    found = rows(
+def _through_index(tx: ReadTx, user_id: UserId, match: str) -> list[sqlite3.Row]:
+    return rows(
         tx,
         """
-        SELECT message_search_index.rowid AS id
+        SELECT messages.id, messages.room_id, messages.created_at, messages.updated_at, creator_id,
+          highlight(message_search_index, 0, :start, :end) AS marked
         FROM message_search_index
         CROSS JOIN messages ON messages.id = message_search_index.rowid
         CROSS JOIN memberships
@@ -4635,62 +4915,34 @@ def _through_index(tx: ReadTx, user_id: UserId, match: str) -> list[MessageId]:
         match=match,
         user_id=user_id,
         limit=SEARCH_LIMIT,
-    )
-    return [MessageId(each["id"]) for each in found]
-
-
-def _matching_ids(tx: ReadTx, user_id: UserId, match: str) -> list[MessageId]:
-    """The newest hundred matches somebody may see."""
-    probed = _probe(tx, user_id, match)
-    visible = [MessageId(each["id"]) for each in probed if each["visible"]]
-    if len(visible) >= SEARCH_LIMIT or len(probed) < _PROBE:
-        return sorted(visible)[-SEARCH_LIMIT:]
-    if _has_few_messages(tx, user_id):
-        return sorted(_through_rooms(tx, user_id, match))
-    return sorted(_through_index(tx, user_id, match))
-
-
-def _marked(tx: ReadTx, ids: str, match: str) -> dict[int, str]:
-    found = rows(
-        tx,
-        """
-        SELECT rowid AS id, highlight(message_search_index, 0, :start, :end) AS marked
-        FROM message_search_index
-        WHERE message_search_index MATCH :match
-        AND rowid IN (SELECT value FROM json_each(:ids))
-        """,
-        match=match,
-        ids=ids,
         start=MARK_START,
         end=MARK_END,
     )
-    return {each["id"]: each["marked"] for each in found}
+
+
+def matches_for(tx: ReadTx, user_id: UserId, query: str) -> list[sqlite3.Row]:
+    """The newest hundred matches of a cleaned query that somebody may see, newest first."""
+    match = _match(query)
+    if not match:
+        return []
+    if _has_at_most(tx, user_id, _FEW_MESSAGES):
+        return _through_rooms(tx, user_id, match)
+    found = _probe(tx, user_id, match)
+    if len(found) >= SEARCH_LIMIT or not _goes_beyond_the_probe(tx, match):
+        return found
+    if _has_at_most(tx, user_id, _SOME_MESSAGES):
+        return _through_rooms(tx, user_id, match)
+    return _through_index(tx, user_id, match)
 
 
 def hits_for(tx: ReadTx, user_id: UserId, query: str) -> tuple[SearchHit, ...]:
     """What a cleaned query finds in somebody's rooms: the newest hundred, oldest first."""
-    match = _match(query)
-    ids = _matching_ids(tx, user_id, match) if match else []
-    if not ids:
-        return ()
-    found = rows(
-        tx,
-        """
-        SELECT id, room_id, creator_id, client_message_id, body_html, body_text,
-          created_at, updated_at
-        FROM messages
-        WHERE id IN (SELECT value FROM json_each(:ids))
-        ORDER BY created_at, id
-        """,
-        ids=as_list(ids),
-    )
-    marked = _marked(tx, as_list(ids), match)
-    views = views_of(tx, memberships_of(tx, user_id))
-    names = {view.room.id: display_name(view) for view in views}
-    return tuple(
-        SearchHit(message, names[message.room_id], marked[message.id])
-        for message in messages_in(tx, found)
-    )
+    found = matches_for(tx, user_id, query)
+    found.sort(key=lambda each: (each["created_at"], each["id"]))
+    rooms = {each["room_id"] for each in found}
+    own = [each for each in memberships_of(tx, user_id) if each.room_id in rooms] if rooms else []
+    names = {view.room.id: display_name(view) for view in views_of(tx, own)} if own else {}
+    return tuple(SearchHit(each, names[each["room_id"]], each["marked"]) for each in found)
 
 
 def recent_searches(tx: ReadTx, user_id: UserId) -> tuple[RecentSearch, ...]:
@@ -4985,11 +5237,22 @@ def viewer_by_token(tx: ReadTx, token: HashedToken) -> Viewer | None:
     return _viewer_in(found) if found else None
 
 
+def is_banned_address(tx: ReadTx, ip: str) -> bool:
+    """Whether from this address one may only look."""
+    return row(tx, "SELECT 1 FROM bans WHERE ip_address = :ip LIMIT 1", ip=ip) is not None
+
+
+def viewer_by_tokens(tx: ReadTx, tokens: Iterable[HashedToken]) -> Viewer | None:
+    """Whom the first good token signs in."""
+    for token in tokens:
+        if viewer := viewer_by_token(tx, token):
+            return viewer
+    return None
+
+
 def arrival(tx: ReadTx, ip: str, tokens: Sequence[HashedToken]) -> Arrival:
     """Whether the address is banned, and whom the first good token signs in."""
-    banned = row(tx, "SELECT 1 FROM bans WHERE ip_address = :ip LIMIT 1", ip=ip)
-    viewers = (viewer_by_token(tx, token) for token in tokens)
-    return Arrival(banned is not None, next((each for each in viewers if each), None))
+    return Arrival(is_banned_address(tx, ip), viewer_by_tokens(tx, tokens))
 
 
 def first_administrator(tx: ReadTx) -> User | None:
@@ -7425,6 +7688,12 @@ def sound_json(sound: Sound) -> Json:
     }
 
 
+@lru_cache(maxsize=1)
+def all_sounds() -> Written:
+    """What `/play` knows, by name."""
+    return written([sound_json(SOUNDS[name]) for name in sorted(SOUNDS)])
+
+
 def _first_words_initials(name: str) -> str:
     return initials(" ".join(name.split()[:3])).upper()
 
@@ -7457,16 +7726,86 @@ def subscription_json(subscription: PushSubscription) -> Json:
     }
 
 
+def _found_in(hit: SearchHit) -> bytes:
+    """What a search adds to a message, before who may edit it."""
+    marked = escape(hit.highlighted).replace(MARK_START, "<mark>").replace(MARK_END, "</mark>")
+    shape = {"room_name": hit.room_name, "highlight_html": marked}
+    return bytes(written(shape))[1:-1] + b","
+
+
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """A stored message as JSON, under everything it was made of."""
+
+    updated_at: Timestamp
+    base_url: str
+    people: frozenset[tuple[UserId, Timestamp]]  # everybody it shows, as they were
+    creator_id: UserId
+    json: bytes  # all but who may edit it
+
+
+@dataclass(frozen=True, slots=True)
+class _ShownPage:
+    """A page as one of its readers saw it. Whatever happens in a room moves its moment."""
+
+    room_updated_at: Timestamp
+    people: frozenset[tuple[UserId, Timestamp]]
+    json: Written
+    mark: str  # by which a browser knows it again
+
+
+_EDITABLE: Final = b'"can_edit":true}'
+_FIXED: Final = b'"can_edit":false}'
+
+
+def _involvement_json(room_type: RoomType, now: Involvement) -> Json:
+    return {
+        "involvement": now,
+        "involvement_label": INVOLVEMENT_LABELS[now],
+        "next_involvement": next_involvement(room_type, now),
+    }
+
+
+@lru_cache(maxsize=256)
+def _seen_by(
+    room_type: RoomType,
+    involvement: Involvement,
+    *flags: bool,  # unread, can_administer, invitation
+) -> bytes:
+    """What of a room differs from member to member, to its end."""
+    said = zip(("unread", "can_administer", "invitation"), flags, strict=True)
+    return bytes(written({**_involvement_json(room_type, involvement), **dict(said)}))[1:]
+
+
 class Shapes:
     """Every JSON object and every piece of markup the server sends."""
 
     def __init__(self, signer: Signer) -> None:
         self.signer = signer
         self.renderings = 0  # markup made so far: one a broadcast, however many listen
+        self._messages: Memory[MessageId, _Shown] = Memory(4_000)
+        self._people: Memory[UserId, tuple[User, Json, Written]] = Memory(4_000)
+        self._rooms: Memory[RoomId, tuple[Room, bytes]] = Memory(1_000)
+        self._pages: Memory[tuple[object, ...], _ShownPage] = Memory(256)
+
+    def _person(self, user: User) -> tuple[User, Json, Written]:
+        """The public shape of somebody as they are now, in both forms."""
+        known = self._people.find(user.id)
+        if known is None or (known[0] is not user and known[0] != user):  # by what it shows
+            shape = self._public_user(user)
+            known = (user, shape, written(shape))
+            self._people.keep(user.id, known)
+        return known
 
     def user(self, user: User, viewer: User | None = None) -> Json:
         """A person; the address only for administrators and the person themselves."""
-        shape: Json = {
+        shape = self._person(user)[1]
+        if viewer and (viewer.is_administrator or viewer.id == user.id):
+            return {**shape, "email_address": user.email_address}
+        return shape
+
+    def _public_user(self, user: User) -> Json:
+        return {
             "id": user.id,
             "name": user.name,
             "initials": initials(user.name),
@@ -7477,9 +7816,10 @@ class Shapes:
             "avatar_url": self.signer.avatar_url(user),
             "url": f"/users/{user.id}",
         }
-        if viewer and (viewer.is_administrator or viewer.id == user.id):
-            shape["email_address"] = user.email_address
-        return shape
+
+    def public_users(self, users: Iterable[User]) -> Written:
+        """People as everybody sees them, in order."""
+        return listed(self._person(user)[2] for user in users)
 
     def users(self, users: Iterable[User], viewer: User | None = None) -> list[Json]:
         """People, in order."""
@@ -7500,15 +7840,15 @@ class Shapes:
     ) -> Json:
         """One's own profile: rooms, pings, and the link to sign in elsewhere."""
         link = f"{base_url}/session/transfers/{profile.transfer_id}"
-        shared: list[Json] = []
-        directs: list[Json] = []
+        shared: list[Written] = []
+        directs: list[Written] = []
         for view in sorted(views, key=lambda view: display_name(view).lower()):
-            shape = {"room": self.room(view, viewer), **self.involvement(view)}
+            shape = joined({"room": self.room(view, viewer), **self.involvement(view)})
             (directs if view.room.type is RoomType.DIRECT else shared).append(shape)
         return {
             "user": self.user(profile.user, viewer),
-            "shared_memberships": shared,
-            "direct_memberships": directs,
+            "shared_memberships": listed(shared),
+            "direct_memberships": listed(directs),
             "transfer_url": link,
             "transfer_expires_at": profile.transfer_until and iso(profile.transfer_until),
             "transfer_qr_path": qr_path(link),
@@ -7516,6 +7856,7 @@ class Shapes:
 
     def search(
         self,
+        tx: ReadTx,
         found: tuple[Sequence[SearchHit], Sequence[RecentSearch]],
         query: str,
         viewer: User,
@@ -7523,18 +7864,14 @@ class Shapes:
     ) -> Json:
         """What a search found, oldest first, with the searches before."""
         hits, recent = found
+        shown, _ = self._shown(tx, [hit.found for hit in hits], base_url)
+        messages = [self._seen(each, viewer) for each in shown]
         return {
             "query": query or None,
-            "messages": [
-                {
-                    **self.message(hit.message, viewer, base_url),
-                    "room_name": hit.room_name,
-                    "highlight_html": escape(hit.highlighted)
-                    .replace(MARK_START, "<mark>")
-                    .replace(MARK_END, "</mark>"),
-                }
-                for hit in hits
-            ],
+            "messages": listed(
+                Written(*message.pieces[:-1], _found_in(hit), message.pieces[-1])
+                for hit, message in zip(hits, messages, strict=True)
+            ),
             "recent_searches": [
                 {"id": each.id, "query": each.query, "updated_at": iso(each.updated_at)}
                 for each in recent
@@ -7565,45 +7902,57 @@ class Shapes:
 
     def involvement(self, view: RoomView) -> Json:
         """A member's notification level, and what the bell turns to next."""
-        now = view.membership.involvement
-        return {
-            "involvement": now,
-            "involvement_label": INVOLVEMENT_LABELS[now],
-            "next_involvement": next_involvement(view.room.type, now),
-        }
+        return _involvement_json(view.room.type, view.membership.involvement)
 
-    def room(self, view: RoomView, viewer: User) -> Json:
+    def _public_room(self, room: Room) -> bytes:
+        """What of a room is the same for all its members, and is not closed yet."""
+        known = self._rooms.find(room.id)
+        if known is None or known[0] != room:
+            shape = {
+                "id": room.id,
+                "type": room.type,
+                "name": room.name,
+                "creator_id": room.creator_id,
+                "created_at": iso(room.created_at),
+                "updated_at": iso(room.updated_at),
+                "updated_at_ms": milliseconds(room.updated_at),
+                "streams": {"messages": self.signer.stream(f"room_{room.id}:messages")},
+                "path": f"/rooms/{room.id}",
+            }
+            if room.type is not RoomType.DIRECT:
+                shape |= {"display_name": room.name, "members": None}
+            known = (room, bytes(written(shape))[:-1] + b",")
+            self._rooms.keep(room.id, known)
+        return known[1]
+
+    def room(self, view: RoomView, viewer: User) -> Written:
         """A room as one of its members sees it."""
-        room = view.room
+        room, is_direct = view.room, view.room.type is RoomType.DIRECT
+        seen = _seen_by(
+            room.type,
+            view.membership.involvement,
+            view.membership.unread_at is not None,
+            is_direct or can_administer(viewer, room.creator_id),
+            view.is_invitation,
+        )
+        if not is_direct:
+            return Written(self._public_room(room), seen)
         others = [user for user in view.people if user.id != viewer.id] or list(view.people)
-        is_direct = room.type is RoomType.DIRECT
-        return {
-            "id": room.id,
-            "type": room.type,
-            "name": room.name,
-            "display_name": display_name(view),
-            "creator_id": room.creator_id,
-            "created_at": iso(room.created_at),
-            "updated_at": iso(room.updated_at),
-            "updated_at_ms": milliseconds(room.updated_at),
-            **self.involvement(view),
-            "unread": view.membership.unread_at is not None,
-            "can_administer": is_direct or can_administer(viewer, room.creator_id),
-            "invitation": view.is_invitation,
-            "members": self.users(others) if is_direct else None,
-            "streams": {"messages": self.signer.stream(f"room_{room.id}:messages")},
-            "path": f"/rooms/{room.id}",
-        }
+        name, members = written(display_name(view)), self.public_users(others)
+        who = (b'"display_name":', *name.pieces, b',"members":', *members.pieces, b",")
+        return Written(self._public_room(room), *who, seen)
 
-    def sidebar(self, sidebar: Sidebar, viewer: User) -> Json:
+    def sidebar(self, sidebar: Sidebar, viewer: User) -> Written:
         """What stands beside every room."""
-        return {
-            "directs": [self.room(view, viewer) for view in sidebar.directs],
-            "shared": [self.room(view, viewer) for view in sidebar.shared],
-            "placeholders": self.users(sidebar.placeholders),
-            "can_create_rooms": sidebar.can_create_rooms,
-            "total_unread": sidebar.total_unread,
-        }
+        return joined(
+            {
+                "directs": listed(self.room(view, viewer) for view in sidebar.directs),
+                "shared": listed(self.room(view, viewer) for view in sidebar.shared),
+                "placeholders": self.public_users(sidebar.placeholders),
+                "can_create_rooms": sidebar.can_create_rooms,
+                "total_unread": sidebar.total_unread,
+            }
+        )
 
     def members(self, members: RoomMembers, viewer: User) -> Json:
         """Who is in a room and who could be."""
@@ -7661,20 +8010,86 @@ class Shapes:
             "url": base_url + message.path,
         }
 
-    def message(self, message: PersistedMessage, viewer: User, base_url: str) -> Json:
-        """A message as the one who asks sees it."""
-        shape = self.public_message(message, base_url)
-        shape["can_edit"] = can_administer(viewer, message.creator.id)
-        return shape
+    def _made(self, message: PersistedMessage, base_url: str) -> _Shown:
+        """The message as JSON, made once for as long as nobody in it changes."""
+        people = {message.creator, *message.named, *(each.booster for each in message.boosts)}
+        shown = _Shown(
+            message.updated_at,
+            base_url,
+            frozenset((user.id, user.updated_at) for user in people),
+            message.creator.id,
+            bytes(written(self.public_message(message, base_url)))[:-1] + b",",
+        )
+        self._messages.keep(message.id, shown)
+        return shown
 
-    def page(self, page: MessagePage, viewer: User, base_url: str) -> Json:
-        """A page of messages, oldest first."""
-        return {
-            "messages": [self.message(message, viewer, base_url) for message in page.messages],
+    def _shown(
+        self, tx: ReadTx, found: Sequence[sqlite3.Row], base_url: str
+    ) -> tuple[list[_Shown], set[tuple[UserId, Timestamp]]]:
+        """The messages of an excerpt, and the people in them as they are now."""
+        known: dict[MessageId, _Shown] = {}
+        people: set[tuple[UserId, Timestamp]] = set()
+        for each in found:
+            shown = self._messages.find(each["id"])
+            if shown and shown.updated_at == each["updated_at"] and shown.base_url == base_url:
+                known[each["id"]] = shown
+                people |= shown.people
+        if changed := people - standing(tx, people):
+            known = {key: shown for key, shown in known.items() if not shown.people & changed}
+            people -= changed
+        missing = [each["id"] for each in found if each["id"] not in known]
+        for message in messages_by_id(tx, missing) if missing else ():
+            known[message.id] = self._made(message, base_url)
+            people |= known[message.id].people
+        return [known[each["id"]] for each in found], people
+
+    def message(self, message: PersistedMessage, viewer: User, base_url: str) -> Written:
+        """A message as the one who asks sees it."""
+        return self._seen(self._made(message, base_url), viewer)
+
+    @staticmethod
+    def _seen(shown: _Shown, viewer: User) -> Written:
+        can_edit = can_administer(viewer, shown.creator_id)
+        return Written(shown.json, _EDITABLE if can_edit else _FIXED)
+
+    def page(
+        self,
+        tx: ReadTx,
+        room: Room,
+        place: tuple[MessageId | None, ...],
+        viewer: User,
+        base_url: str,
+    ) -> tuple[Written, str]:
+        """A page of messages, oldest first, and the mark by which it is known again.
+
+        The place is before, after or around a message. Raises MessageNotFound.
+        """
+        editor = None if viewer.is_administrator else viewer.id
+        key = (room.id, place, editor, base_url)
+        known = self._pages.find(key)
+        if (
+            known is None
+            or known.room_updated_at != room.updated_at
+            or known.people != standing(tx, known.people)
+        ):
+            known = self._made_page(tx, room, page_of(tx, room.id, *place), viewer, base_url)
+            self._pages.keep(key, known)
+        return known.json, known.mark
+
+    def _made_page(
+        self, tx: ReadTx, room: Room, page: Excerpt, viewer: User, base_url: str
+    ) -> _ShownPage:
+        shown, people = self._shown(tx, page.found, base_url)
+        parts = {
+            "messages": listed(self._seen(each, viewer) for each in shown),
             "has_before": page.has_before,
             "has_after": page.has_after,
             "highlighted_id": page.highlighted_id,
         }
+        facts = [sorted(people), [[each["id"], each["updated_at"]] for each in page.found]]
+        digest = hashlib.sha256(compact(facts).encode()).hexdigest()[:24]
+        mark = f'W/"{digest}"' if shown else ""
+        return _ShownPage(room.updated_at, frozenset(people), joined(parts), mark)
 
     def _avatar(self, user: User, figure: str, label: str = "") -> str:
         named = f' aria-label="{escape(label)}"' if label else ""
@@ -8190,21 +8605,31 @@ class Cable:
     def broadcast(
         self, stream: str, payload: str | Mapping[str, object], *, appends: MessageId | None = None
     ) -> int:
-        listeners = self._streams.get(stream, {})
-        self.broadcasts += 1
-        self.broadcasts_by[stream.translate(_NO_DIGITS)] += 1
-        if not listeners:
-            return 0
-        encoded = compact(payload).encode()
-        frames: dict[str, bytes] = {}
-        for subscription in listeners:
-            frame = frames.get(subscription.identifier)
-            if frame is None:
-                frame = frames[subscription.identifier] = subscription.frame(encoded)
-            subscription.deliver(frame, appends)
-        self.frames += len(listeners)
-        self._flush_soon()
-        return len(listeners)
+        return self.broadcast_each((stream,), payload, appends=appends)
+
+    def broadcast_each(
+        self,
+        streams: Sequence[str],
+        payload: str | Mapping[str, object],
+        *,
+        appends: MessageId | None = None,
+    ) -> int:
+        """The same payload on every stream of one kind; how many tabs it reaches."""
+        self.broadcasts += len(streams)
+        self.broadcasts_by["".join(streams[:1]).translate(_NO_DIGITS)] += len(streams)
+        heard = [self._streams[stream] for stream in streams if stream in self._streams]
+        reached = sum(map(len, heard))
+        if reached:
+            encoded = compact(payload).encode()
+            frames: dict[str, bytes] = {}
+            for subscription in chain.from_iterable(heard):
+                frame = frames.get(subscription.identifier)
+                if frame is None:
+                    frame = frames[subscription.identifier] = subscription.frame(encoded)
+                subscription.deliver(frame, appends)
+            self.frames += reached
+            self._flush_soon()
+        return reached
 
     def disconnect_user(self, user_id: UserId, *, reconnect: bool) -> None:
         self._disconnect(lambda each: each.user_id == user_id, "remote", reconnect=reconnect)
@@ -8544,6 +8969,7 @@ _QUIET_SECONDS: Final = 60
 _SECRET_VALUES: Final = re.compile(r"(?<=[?&])(bot_key|q|query|email_address)=[^&]*")
 
 
+@lru_cache(maxsize=1024)
 def masked_path(path: str) -> str:
     """A path and query as logs may show them: no key, code, token or search."""
     shown = unquote(unquote(path))  # a client's own navigation has a path inside a query
@@ -8585,6 +9011,14 @@ def raise_file_limit() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
+@lru_cache(maxsize=256)
+def _is_secret(name: str) -> bool:
+    return _SECRET_WORDS.search(name) is not None
+
+
+_LINE: Final = json.JSONEncoder(ensure_ascii=False, default=str)
+
+
 class JsonLines(logging.Formatter):
     """A log record as one JSON object, with whatever might be a secret filtered."""
 
@@ -8595,19 +9029,18 @@ class JsonLines(logging.Formatter):
             "event": record.getMessage(),
         }
         given: dict[str, object] = record.__dict__.get("fields", {})
-        line |= {
-            name: "[FILTERED]" if _SECRET_WORDS.search(name) else value
-            for name, value in given.items()
-        }
+        for name, value in given.items():
+            line[name] = "[FILTERED]" if _is_secret(name) else value
         if record.exc_info:
             line["trace"] = self.formatException(record.exc_info)
-        return json.dumps(line, ensure_ascii=False, default=str)
+        return _LINE.encode(line)
 
 
 def log_to_stdout(level: int) -> None:
     """Sends our log, and what libraries warn of, to standard output."""
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(JsonLines())
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False  # unused
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
@@ -9313,6 +9746,11 @@ class Caller:
 CALLER: Final = web.RequestKey("caller", Caller)
 
 
+_HOST: Final = re.compile(r"[A-Za-z0-9.:\[\]_-]{0,255}")
+_NONCE: Final = re.compile(r"[A-Za-z0-9_-]{1,128}")
+_FORWARDING: Final = ("X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host")
+
+
 def _is_trusted(address: str, config: Config) -> bool:
     ip = parsed_address(address)
     return ip is not None and any(ip in network for network in config.trusted_proxies)
@@ -9327,20 +9765,25 @@ def _client_ip(peer: str, forwarded: str, config: Config) -> str:
     return str(parsed_address(hops[0]) or peer) if hops else peer
 
 
+@lru_cache(maxsize=4096)
+def _peer(address: str) -> str:
+    return str(parsed_address(address) or address)
+
+
 def caller_of(request: web.Request) -> Caller:
     """Who calls, from the peer's address or what a trusted proxy says of it."""
-    if CALLER in request:
-        return request[CALLER]
-    config = request.app[CAMPFIRE].config
-    peer = str(parsed_address(request.remote or "") or request.remote or "")
+    known: Caller | None = request.get(CALLER)
+    if known is not None:
+        return known
+    config, peer = request.app[CAMPFIRE].config, _peer(request.remote or "")
     scheme, host = request.scheme, request.host
     ip = peer
-    if _is_trusted(peer, config):
+    if any(name in request.headers for name in _FORWARDING) and _is_trusted(peer, config):
         hops = ",".join(request.headers.getall("X-Forwarded-For", ()))  # each proxy may add a line
         ip = _client_ip(peer, hops, config)
         scheme = request.headers.get("X-Forwarded-Proto", scheme).split(",")[0].strip()
         host = request.headers.get("X-Forwarded-Host", host).split(",")[0].strip()
-    if not re.fullmatch(r"[A-Za-z0-9.:\[\]_-]{0,255}", host):
+    if not _HOST.fullmatch(host):
         raise BadRequest
     scheme = "https" if scheme.lower() in ("https", "wss") else "http"
     caller = Caller(ip, scheme, host, f"{scheme}://{config.domain or host}")
@@ -9380,8 +9823,8 @@ def is_allowed_origin(origin: str, request: web.Request) -> bool:
 
 def csrf_nonce_of(request: web.Request) -> str | None:
     """The value of the browser's CSRF cookie, if it has one."""
-    nonce = request.cookies.get("_campfire_csrf", "")
-    return nonce if re.fullmatch(r"[A-Za-z0-9_-]{1,128}", nonce) else None
+    nonce = cookies_of(request).get("_campfire_csrf", "")
+    return nonce if _NONCE.fullmatch(nonce) else None
 
 
 def _check_csrf(request: web.Request) -> None:
@@ -9414,14 +9857,33 @@ def _at_the_door(tx: ReadTx, ip: str, tokens: Sequence[HashedToken], bot_key: st
     return Door(found.is_banned, is_bot, found.viewer)
 
 
+COOKIES: Final = web.RequestKey("cookies", Mapping[str, str])
+
+
+def cookies_of(request: web.Request) -> Mapping[str, str]:
+    """The browser's cookies. Ours need no quotes; where there are any, aiohttp reads them."""
+    known: Mapping[str, str] | None = request.get(COOKIES)
+    if known is None:
+        sent = "; ".join(request.headers.getall("Cookie", ()))
+        pairs = (part.partition("=") for part in sent.split(";"))
+        known = {name.strip(): value.strip() for name, _, value in pairs}
+        request[COOKIES] = known = request.cookies if '"' in sent else known
+    return known
+
+
+def _keys_in(request: web.Request) -> tuple[list[HashedToken], str]:
+    """What a request holds up at the door: session tokens, and a bot's key."""
+    return tokens_in(cookies_of(request).get("session_token", "")), request.query.get("bot_key", "")
+
+
 async def arrive(request: web.Request) -> Viewer | None:
     """Who sends this request. Raises BannedAddress, InvalidCsrfToken."""
     campfire, caller = request.app[CAMPFIRE], caller_of(request)
     is_safe = request.method in _SAFE_METHODS
-    cookie, bot_key = request.cookies.get("session_token", ""), request.query.get("bot_key", "")
-    if is_safe and not cookie and not bot_key:
+    tokens, bot_key = _keys_in(request)
+    if is_safe and not tokens and not bot_key:
         return None
-    found = await campfire.db.read(_at_the_door, caller.ip, tokens_in(cookie), bot_key)
+    found = await campfire.db.read(_at_the_door, caller.ip, tokens, bot_key)
     if found.is_banned and not is_safe:
         LOG.warning("banned_request", extra={"fields": {"ip": caller.ip}})
         raise BannedAddress
@@ -9429,15 +9891,72 @@ async def arrive(request: web.Request) -> Viewer | None:
         raise BotForbidden
     if not is_safe:
         _check_csrf(request)
-    if found.viewer is not None:
-        request[VIEWER_ID] = found.viewer.id
-        _keep_fresh(campfire, found.viewer.session, caller.ip, user_agent_of(request))
+    _note_viewer(request, found.viewer)
     return found.viewer
 
 
-def _keep_fresh(campfire: Campfire, session: Session, ip: str, user_agent: str) -> None:
-    if time.time() * SECOND - session.last_active_at > SESSION_REFRESH:
-        campfire.jobs.spawn("refresh_session", campfire.auth.refresh(session, ip, user_agent))
+def _note_viewer(request: web.Request, viewer: Viewer | None) -> None:
+    """Tells the log who asks, and keeps their session fresh."""
+    if viewer is None:
+        return
+    request[VIEWER_ID] = viewer.id
+    if time.time() * SECOND - viewer.session.last_active_at > SESSION_REFRESH:
+        campfire, ip = request.app[CAMPFIRE], caller_of(request).ip
+        refresh = campfire.auth.refresh(viewer.session, ip, user_agent_of(request))
+        campfire.jobs.spawn("refresh_session", refresh)
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """One look at the database, that of the door included."""
+
+    tx: ReadTx
+    request: web.Request
+    guest: Viewer | None
+    shapes: Shapes
+    at: Timestamp  # all that is not seen here yet will be later than this
+    now: Timestamp
+    base_url: str
+
+    @property
+    def viewer(self) -> Viewer:
+        """Who looks. Raises Unauthenticated."""
+        if self.guest is None:
+            raise Unauthenticated
+        return self.guest
+
+    @property
+    def last_room(self) -> RoomId | None:
+        """The room this browser was in, as it says."""
+        remembered = number_in(cookies_of(self.request), "last_room")
+        return RoomId(remembered) if remembered else None
+
+    def sidebar(self) -> Written:
+        """What stands beside the screen."""
+        return self.shapes.sidebar(sidebar_of(self.tx, self.viewer.user), self.viewer.user)
+
+
+async def look_in(request: web.Request, work: Callable[[Look], T]) -> T:
+    """What `work` finds, in the look that also tells who asks. Raises what it raises."""
+    campfire, caller = request.app[CAMPFIRE], caller_of(request)
+    at, now = campfire.db.settled_at(), campfire.db.now()
+    tokens, bot_key = _keys_in(request)
+
+    def see(tx: ReadTx) -> tuple[Viewer | None, T | CampfireError]:
+        viewer = viewer_by_tokens(tx, tokens)
+        look = Look(tx, request, viewer, campfire.shapes, at, now, caller.base_url)
+        try:
+            if viewer is None and bot_key and bot_by_key(tx, bot_key) is not None:
+                raise BotForbidden
+            return viewer, work(look)
+        except CampfireError as error:  # the log still says who asked
+            return viewer, error
+
+    viewer, found = await campfire.db.read(see)
+    _note_viewer(request, viewer)
+    if isinstance(found, CampfireError):
+        raise found
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -9467,6 +9986,15 @@ def signed_in(method: str, path: str, handler: Handler) -> Route:
         if viewer is None:
             raise Unauthenticated
         return await handler(request, viewer)
+
+    return Route(method, path, guarded, "signed_in")
+
+
+def seen(method: str, path: str, show: Callable[[Look], web.Response]) -> Route:
+    """A route that one look answers from beginning to end, for people who are signed in."""
+
+    async def guarded(request: web.Request) -> web.StreamResponse:
+        return await look_in(request, show)
 
     return Route(method, path, guarded, "signed_in")
 
@@ -9506,16 +10034,22 @@ def bots(method: str, path: str, handler: BotHandler) -> Route:
     return Route(method, path, guarded, "bots")
 
 
+_JSON_HEADERS: Final = {
+    "Content-Type": "application/json; charset=utf-8",
+    "Cache-Control": "no-store",
+}
+
+
 def answer(
-    data: object, status: int = 200, headers: Mapping[str, str] | None = None
+    data: Written | Mapping[str, object],
+    status: int = 200,
+    headers: Mapping[str, str] | None = None,
 ) -> web.Response:
     """JSON that nobody keeps."""
     return web.Response(
-        text=compact(data),
+        body=bytes(data if isinstance(data, Written) else joined(data)),
         status=status,
-        content_type="application/json",
-        charset="utf-8",
-        headers={"Cache-Control": "no-store", **(headers or {})},
+        headers={**_JSON_HEADERS, **(headers or {})},
     )
 
 
@@ -9528,14 +10062,10 @@ def set_cookie(
     request: web.Request, response: web.StreamResponse, name: str, value: str, seconds: int
 ) -> None:
     """A cookie of ours; only `last_room` may be read by scripts."""
-    response.set_cookie(
-        name,
-        value,
-        max_age=seconds,
-        path="/",
-        samesite="Lax",
-        secure=is_secure(request),
-        httponly=name != "last_room",
+    secure = "; Secure" if is_secure(request) else ""
+    hidden = "" if name == "last_room" else "; HttpOnly"
+    response.headers.add(
+        "Set-Cookie", f"{name}={value}; Max-Age={seconds}; Path=/; SameSite=Lax{hidden}{secure}"
     )
 
 
@@ -9643,18 +10173,6 @@ _FLASH_SECONDS: Final = 60
 
 
 @dataclass(frozen=True, slots=True)
-class Visit:
-    """An address somebody opens."""
-
-    path: str
-    query: Mapping[str, str]
-    viewer: Viewer | None
-    last_room: RoomId | None
-    base_url: str
-    flash: Mapping[str, str]
-
-
-@dataclass(frozen=True, slots=True)
 class Page:
     """A screen and what it shows."""
 
@@ -9662,6 +10180,7 @@ class Page:
     data: Json = field(default_factory=dict)
     params: Json = field(default_factory=dict)
     status: int = 200
+    title: str | None = None  # the account's name when there is none
 
 
 @dataclass(frozen=True, slots=True)
@@ -9671,28 +10190,6 @@ class Redirect:
     to: str
     alert: str | None = None
     return_to: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Look:
-    """One look at the database for one page."""
-
-    tx: ReadTx
-    visit: Visit
-    shapes: Shapes
-    at: Timestamp  # all that is not seen here yet will be later than this
-    now: Timestamp
-
-    @property
-    def viewer(self) -> Viewer:
-        """Who looks; on a page for people there is always somebody."""
-        if self.visit.viewer is None:
-            raise Unauthenticated
-        return self.visit.viewer
-
-    def sidebar(self) -> Json:
-        """What stands beside the screen."""
-        return self.shapes.sidebar(sidebar_of(self.tx, self.viewer.user), self.viewer.user)
 
 
 USERS_SIZE: Final = 500
@@ -9707,37 +10204,19 @@ def users_page(shapes: Shapes, found: Sequence[User], page: int, viewer: User) -
 Screen = Callable[[Look, Mapping[str, str]], Page | Redirect]
 
 
-def room_data(look: Look, room_id: RoomId, message_id: MessageId | None) -> Json:
-    """A room with a page of its messages. Raises RoomNotFound."""
-    viewer = look.viewer.user
-    view = view_of(look.tx, viewer.id, room_id)
-    page = page_around(look.tx, room_id, message_id)
+def room_data(look: Look, view: RoomView, message_id: MessageId | None) -> Json:
+    """A room with a page of its messages."""
+    viewer, place = look.viewer.user, (None, None, message_id)
+    page, _ = look.shapes.page(look.tx, view.room, place, viewer, look.base_url)
     return {
         "room": look.shapes.room(view, viewer),
-        "messages": look.shapes.page(page, viewer, look.visit.base_url),
+        "messages": page,
         "loaded_at_ms": milliseconds(look.at),
     }
 
 
-def page_data(
-    look: Look,
-    room_id: RoomId,
-    *,
-    before: MessageId | None,
-    after: MessageId | None,
-    around: MessageId | None,
-) -> tuple[MessagePage, Json]:
-    """A page of messages, and how it is shown: both in the reader's thread.
-
-    Raises RoomNotFound, MessageNotFound.
-    """
-    viewer = look.viewer.user
-    page = page_of(look.tx, viewer, room_id, before, after, around)
-    return page, look.shapes.page(page, viewer, look.visit.base_url)
-
-
 def _home(look: Look, _: Mapping[str, str]) -> Page | Redirect:
-    room_id = last_room_of(look.tx, look.viewer.id, look.visit.last_room)
+    room_id = last_room_of(look.tx, look.viewer.id, look.last_room)
     if room_id is None:
         return Page("welcome", {"sidebar": look.sidebar()})
     return Redirect(f"/rooms/{room_id}")
@@ -9757,7 +10236,7 @@ def _transfer(look: Look, found: Mapping[str, str]) -> Page | Redirect:
 
 
 def _join_page(look: Look, found: Mapping[str, str]) -> Page | Redirect:
-    if look.visit.viewer is not None:
+    if look.guest is not None:
         return Redirect("/")
     account_behind(look.tx, found["join_code"])
     return Page("join", {"join_code": found["join_code"]}, {"join_code": found["join_code"]})
@@ -9772,11 +10251,12 @@ def _room(look: Look, found: Mapping[str, str]) -> Page | Redirect:
     room_id = RoomId(int(found["room_id"]))
     message_id = MessageId(int(found["message_id"])) if found.get("message_id") else None
     try:
-        data = room_data(look, room_id, message_id)
+        view = view_of(look.tx, look.viewer.id, room_id)
     except RoomNotFound:
         return Redirect("/", alert=_ROOM_IS_GONE)
     params: Json = {"room_id": room_id, "message_id": message_id}
-    return Page("room", {**data, "sidebar": look.sidebar()}, params)
+    data = {**room_data(look, view, message_id), "sidebar": look.sidebar()}
+    return Page("room", data, params, title=display_name(view))
 
 
 def _message(look: Look, found: Mapping[str, str]) -> Page | Redirect:
@@ -9822,20 +10302,20 @@ def _edit_room(look: Look, found: Mapping[str, str]) -> Page | Redirect:
     return Page("room_edit", look.shapes.members(members, look.viewer.user), params)
 
 
-def _account_json(look: Look) -> Json | None:
-    account = account_of(look.tx)
+def _account_json(look: Look, account: Account | None) -> Json | None:
     if account is None:
         return None
-    if look.visit.viewer is None:
+    if look.guest is None:
         return {"name": account.name, "logo_url": logo_url(account)}
-    may = may_create_rooms(look.tx, look.visit.viewer.user)
-    return look.shapes.account(account, look.visit.base_url, can_create_rooms=may)
+    may = may_create_rooms(look.tx, look.guest.user)
+    return look.shapes.account(account, look.base_url, can_create_rooms=may)
 
 
 def _account_page(look: Look, _: Mapping[str, str]) -> Page | Redirect:
     found = account_users(look.tx, 1, USERS_SIZE, with_banned=look.viewer.user.is_administrator)
     people = users_page(look.shapes, found, 1, look.viewer.user)
-    return Page("account_edit", {"account": _account_json(look), **people})
+    account = _account_json(look, account_of(look.tx))
+    return Page("account_edit", {"account": account, **people})
 
 
 def _styles_page(look: Look, _: Mapping[str, str]) -> Page | Redirect:
@@ -9846,7 +10326,7 @@ def _styles_page(look: Look, _: Mapping[str, str]) -> Page | Redirect:
 
 
 def _bots_page(look: Look, _: Mapping[str, str]) -> Page | Redirect:
-    viewer, base_url = look.viewer.user, look.visit.base_url
+    viewer, base_url = look.viewer.user, look.base_url
     if not viewer.is_administrator:
         raise Forbidden
     found = active_bots(look.tx)
@@ -9863,14 +10343,14 @@ def _bot_page(look: Look, found: Mapping[str, str]) -> Page | Redirect:
     viewer, bot_id = look.viewer.user, UserId(int(found["bot_id"]))
     if not viewer.is_administrator:
         raise Forbidden
-    shown = look.shapes.bot(bot_by_id(look.tx, bot_id), viewer, look.visit.base_url)
+    shown = look.shapes.bot(bot_by_id(look.tx, bot_id), viewer, look.base_url)
     return Page("bot_edit", {"bot": shown}, {"bot_id": bot_id})
 
 
 def _person_page(look: Look, found: Mapping[str, str]) -> Page | Redirect:
     viewer, user_id = look.viewer.user, UserId(int(found["user_id"]))
     profile = profile_of(look.tx, viewer, user_id, look.shapes.signer, look.now)
-    shown = look.shapes.profile(profile, viewer, look.visit.base_url)
+    shown = look.shapes.profile(profile, viewer, look.base_url)
     return Page("user", shown, {"user_id": user_id})
 
 
@@ -9879,7 +10359,7 @@ def own_profile(look: Look) -> Json:
     viewer = look.viewer.user
     profile = profile_of(look.tx, viewer, viewer.id, look.shapes.signer, look.now)
     views = views_of(look.tx, memberships_of(look.tx, viewer.id))
-    return look.shapes.own_profile(profile, views, viewer, look.visit.base_url)
+    return look.shapes.own_profile(profile, views, viewer, look.base_url)
 
 
 def _profile_page(look: Look, _: Mapping[str, str]) -> Page | Redirect:
@@ -9895,14 +10375,15 @@ def search_data(look: Look, text: str) -> Json:
     """What a search finds, and where to go back to."""
     viewer, query = look.viewer.user, cleaned_query(text)
     found = hits_for(look.tx, viewer.id, query), recent_searches(look.tx, viewer.id)
-    shown = look.shapes.search(found, query, viewer, look.visit.base_url)
-    back = last_room_of(look.tx, viewer.id, look.visit.last_room)
+    shown = look.shapes.search(look.tx, found, query, viewer, look.base_url)
+    back = last_room_of(look.tx, viewer.id, look.last_room)
     return {**shown, "return_to_room_id": back}
 
 
-def _search_page(look: Look, _: Mapping[str, str]) -> Page | Redirect:
-    data = search_data(look, look.visit.query.get("q", ""))
-    return Page("searches", {"search": data, "return_to_room_id": data["return_to_room_id"]})
+def _search_page(look: Look, found: Mapping[str, str]) -> Page | Redirect:
+    data = search_data(look, found.get("q", ""))
+    back = data["return_to_room_id"]
+    return Page("searches", {"search": joined(data), "return_to_room_id": back})
 
 
 def _sidebar_page(look: Look, _: Mapping[str, str]) -> Page | Redirect:
@@ -9968,15 +10449,14 @@ def error_page(error: CampfireError) -> Page:
     return Page("error", {"message": error.says, "code": error.code}, status=error.status)
 
 
-def _open(look: Look) -> Page | Redirect:
-    found = _screen_at(look.visit.path)
+def _open(look: Look, path: str, query: Mapping[str, str]) -> Page | Redirect:
+    found = _screen_at(path)
     if found is None:
         raise NotFound
     screen, audience, given = found
-    if look.visit.viewer is None and audience == _PEOPLE:
-        query = f"?{urlencode(look.visit.query)}" if look.visit.query else ""
-        return Redirect("/session/new", return_to=look.visit.path + query)
-    return screen(look, given)
+    if look.guest is None and audience == _PEOPLE:
+        return Redirect("/session/new", return_to=f"{path}?{urlencode(query)}" if query else path)
+    return screen(look, {"q": query.get("q", ""), **given})
 
 
 def _help_json(look: Look, page: Page) -> Json | None:
@@ -9984,14 +10464,16 @@ def _help_json(look: Look, page: Page) -> Json | None:
     return {"name": person.name, "email_address": person.email_address} if person else None
 
 
-def _boot_json(look: Look, page: Page, campfire: Campfire) -> Json:
-    viewer, signer = look.visit.viewer, campfire.signer
+def _boot_json(look: Look, page: Page, account: Account | None) -> Json:
+    viewer, campfire = look.guest, look.request.app[CAMPFIRE]
+    signer, flash = campfire.signer, cookies_of(look.request).get("flash", "")
+    told = signer.cookie_value(flash, time.time()) if flash else {}
     person = viewer and look.shapes.user(viewer.user, viewer.user)
     return {
         "page": page.name,
         "status": page.status,
         "params": page.params,
-        "account": _account_json(look),
+        "account": _account_json(look, account),
         "current_user": person,
         "vapid_public_key": campfire.push.public_key,
         "version": campfire.config.version,
@@ -10002,15 +10484,15 @@ def _boot_json(look: Look, page: Page, campfire: Campfire) -> Json:
             "rooms": signer.stream("rooms"),
             "user_rooms": signer.stream(f"user_{viewer.id}:rooms"),
         },
-        "last_room_id": viewer and last_room_of(look.tx, viewer.id, look.visit.last_room),
+        "last_room_id": viewer and last_room_of(look.tx, viewer.id, look.last_room),
         "server_time_ms": milliseconds(look.at),
         "flash": {
-            "notice": look.visit.flash.get("notice"),
-            "alert": look.visit.flash.get("alert"),
+            "notice": told.get("notice"),
+            "alert": told.get("alert"),
         },
         "help_contact": _help_json(look, page),
-        "sounds": [sound_json(SOUNDS[name]) for name in sorted(SOUNDS)] if viewer else [],
-        "data": page.data,
+        "sounds": all_sounds() if viewer else [],
+        "data": joined(page.data),
     }
 
 
@@ -10018,52 +10500,31 @@ def _boot_json(look: Look, page: Page, campfire: Campfire) -> Json:
 class Opened:
     """A page ready to be sent, or where to go instead."""
 
+    page: Page
     boot: Json
     redirect: Redirect | None
     custom_styles: str
 
 
-def open_page(tx: ReadTx, campfire: Campfire, visit: Visit, at: Timestamp) -> Opened:
-    """What somebody sees at an address, from one snapshot; refusals become the error screen."""
-    look = Look(tx, visit, campfire.shapes, at, campfire.db.now())
-    try:
-        found = _open(look)
-    except CampfireError as error:
-        found = error_page(error)
-    if isinstance(found, Redirect):
-        return Opened({}, found, "")
-    account = account_of(tx)
-    styles = account.custom_styles if account and "plain" not in visit.query else ""
-    return Opened(_boot_json(look, found, campfire), None, styles)
+async def open_address(request: web.Request, address: str) -> Opened:
+    """What this browser sees at an address; refusals become the error screen."""
+    path, _, search = address.partition("#")[0].partition("?")
+    path = unquote(path, errors="replace") or "/"
+    query = dict(parse_qsl(search, keep_blank_values=True, errors="replace"))
 
+    def opened(look: Look) -> Opened:
+        try:
+            found = _open(look, path, query)
+        except CampfireError as error:
+            found = error_page(error)
+        if isinstance(found, Redirect):
+            return Opened(Page(""), {}, found, "")
+        account = account_of(look.tx)
+        styles = account.custom_styles if account and "plain" not in query else ""
+        title = found.title or (account.name if account else None)
+        return Opened(replace(found, title=title), _boot_json(look, found, account), None, styles)
 
-def _visit_of(request: web.Request, viewer: Viewer | None, address: str) -> Visit:
-    signer = request.app[CAMPFIRE].signer
-    path, _, query = address.partition("#")[0].partition("?")
-    remembered = number_in(request.cookies, "last_room")
-    return Visit(
-        path=unquote(path, errors="replace") or "/",
-        query=dict(parse_qsl(query, keep_blank_values=True, errors="replace")),
-        viewer=viewer,
-        last_room=RoomId(remembered) if remembered else None,
-        base_url=caller_of(request).base_url,
-        flash=signer.cookie_value(request.cookies.get("flash", ""), time.time()),
-    )
-
-
-async def open_address(request: web.Request, viewer: Viewer | None, address: str) -> Opened:
-    """What this browser sees at an address."""
-    campfire = request.app[CAMPFIRE]
-    visit = _visit_of(request, viewer, address)
-    return await campfire.db.read(open_page, campfire, visit, campfire.db.settled_at())
-
-
-async def looked_at(request: web.Request, viewer: Viewer | None, work: Callable[[Look], T]) -> T:
-    """What `work` finds in one look on behalf of this request."""
-    campfire = request.app[CAMPFIRE]
-    visit, at = _visit_of(request, viewer, request.path_qs), campfire.db.settled_at()
-    now = campfire.db.now()
-    return await campfire.db.read(lambda tx: work(Look(tx, visit, campfire.shapes, at, now)))
+    return await look_in(request, opened)
 
 
 def dress(
@@ -10074,7 +10535,7 @@ def dress(
     if csrf_nonce_of(request) is None:
         set_cookie(request, response, "_campfire_csrf", nonce, TWENTY_YEARS)
     if redirect is None:
-        if "flash" in request.cookies:
+        if "flash" in cookies_of(request):
             response.del_cookie("flash", path="/")
         return
     if redirect.alert:
@@ -10088,7 +10549,7 @@ def dress(
 def return_to_in(request: web.Request) -> str:
     """Where to go after signing in: a path of this site, or home."""
     signer = request.app[CAMPFIRE].signer
-    to = signer.cookie_value(request.cookies.get("return_to", ""), time.time()).get("to", "/")
+    to = signer.cookie_value(cookies_of(request).get("return_to", ""), time.time()).get("to", "/")
     return to if isinstance(to, str) and re.fullmatch(r"/(?![/\\])[^\\\s]*", to) else "/"
 
 
@@ -10108,7 +10569,7 @@ def error_boot(campfire: Campfire, error: CampfireError) -> Json:
         "server_time_ms": milliseconds(campfire.db.settled_at()),
         "flash": {"notice": None, "alert": None},
         "sounds": [],
-        "data": page.data,
+        "data": joined(page.data),
     }
 
 
@@ -10129,30 +10590,13 @@ def _meta(name: str, content: object) -> str:
     return f'<meta name="{name}" content="{escape(str(content))}">'
 
 
-def _boot_script(boot: Json) -> str:
-    text = compact(boot)
-    for character in "<>&\u2028\u2029":
-        text = text.replace(character, f"\\u{ord(character):04x}")
-    return f'<script type="application/json" id="boot">{text}</script>'
-
-
-def _title(boot: Json) -> str:
-    match boot:
-        case {"page": "room", "data": {"room": {"display_name": str(name)}}}:
-            return name
-        case {"account": {"name": str(name)}}:
-            return name
-        case _:
-            return "Campfire"
-
-
 def _preloads(bundle: Bundle) -> str:
     """What app.js imports at once, asked for before it is read."""
     chunks = [name for name in ("rolldown-runtime.js", "sanitizer.js") if name in bundle.files]
     return "".join(f'<link rel="modulepreload" href="{bundle.url(name)}">' for name in chunks)
 
 
-def index_html(boot: Json, bundle: Bundle, custom_styles: str) -> str:
+def index_html(boot: Json, title: str, bundle: Bundle, custom_styles: str) -> bytes:
     """The one page, with everything its screen needs inside."""
     person, params = boot["current_user"], boot["params"]
     metas = [
@@ -10170,11 +10614,11 @@ def index_html(boot: Json, bundle: Bundle, custom_styles: str) -> str:
             metas.append(_meta("current-room-id", params["room_id"]))
     styles = custom_styles.replace("</", r"<\/")
     custom = f'<style id="custom-styles">{styles}</style>' if styles else ""
-    return f"""<!DOCTYPE html>
+    head = f"""<!DOCTYPE html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
-<title>{escape(_title(boot))}</title>
+<title>{escape(title)}</title>
 {_meta("viewport", _VIEWPORT)}
 <meta name="color-scheme" content="light dark">
 <meta name="theme-color" content="#ffffff" media="(prefers-color-scheme: light)">
@@ -10191,10 +10635,9 @@ def index_html(boot: Json, bundle: Bundle, custom_styles: str) -> str:
 </head>
 <body>
 <div id="root"></div>
-{_boot_script(boot)}
-</body>
-</html>
-"""
+<script type="application/json" id="boot">"""
+    pieces = (head.encode(), *joined(boot).pieces, b"</script>\n</body>\n</html>\n")
+    return b"".join(pieces)
 
 
 def _policy(host: str) -> str:
@@ -10207,25 +10650,19 @@ def _policy(host: str) -> str:
     )
 
 
-def html_answer(request: web.Request, boot: Json, custom_styles: str) -> web.Response:
+def html_answer(request: web.Request, page: Page, boot: Json, custom_styles: str) -> web.Response:
     """The page for this boot object, with its status."""
-    bundle = request.app[CAMPFIRE].bundle
-    status = boot["status"]
-    return page_answer(
-        request,
-        index_html(boot, bundle, custom_styles),
-        status if isinstance(status, int) else 500,
-    )
+    bundle, title = request.app[CAMPFIRE].bundle, page.title or "Campfire"
+    return page_answer(request, index_html(boot, title, bundle, custom_styles), page.status)
 
 
-def page_answer(request: web.Request, page: str, status: int = 200) -> web.Response:
+def page_answer(request: web.Request, page: bytes, status: int = 200) -> web.Response:
     """A page of HTML, under the policy."""
     return web.Response(
-        text=page,
+        body=page,
         status=status,
-        content_type="text/html",
-        charset="utf-8",
         headers={
+            "Content-Type": "text/html; charset=utf-8",
             "Cache-Control": "private, no-cache",
             "Content-Security-Policy": _policy(caller_of(request).host),
         },
@@ -10504,9 +10941,9 @@ async def unban_person(request: web.Request, viewer: Viewer) -> web.Response:
     return answer({"user": campfire.shapes.user(user, viewer.user)})
 
 
-async def show_profile(request: web.Request, viewer: Viewer) -> web.Response:
+def show_profile(look: Look) -> web.Response:
     """One's own profile."""
-    return answer(await looked_at(request, viewer, own_profile))
+    return answer(own_profile(look))
 
 
 async def save_profile(request: web.Request, viewer: Viewer) -> web.Response:
@@ -10584,8 +11021,8 @@ def announce(campfire: Campfire, posted: Posted, *, calls_bots: bool = True) -> 
     element = campfire.shapes.message_element(message, posted.room_name)
     frame = turbo("append", f"messages_room_{room_id}", element)
     cable.broadcast(f"room_{room_id}:messages", frame, appends=message.id)
-    for user_id in posted.members:
-        cable.broadcast(f"user_{user_id}_unreads", {"roomId": room_id})
+    unreads = [f"user_{user_id}_unreads" for user_id in posted.members]
+    cable.broadcast_each(unreads, {"roomId": room_id})
     cable.stopped_typing(room_id, message.creator.id, message.creator.name)
     campfire.metrics.count_message(campfire.db.committed_at)
     campfire.push.tell_later(posted)
@@ -10661,17 +11098,16 @@ async def list_rooms(request: web.Request, viewer: Viewer) -> web.Response:
     """Every room the viewer belongs to."""
     campfire = request.app[CAMPFIRE]
     views = await campfire.rooms.all_of(viewer.id)
-    return answer({"rooms": [campfire.shapes.room(view, viewer.user) for view in views]})
+    return answer({"rooms": listed(campfire.shapes.room(view, viewer.user) for view in views)})
 
 
-async def show_room(request: web.Request, viewer: Viewer) -> web.Response:
+def show_room(look: Look) -> web.Response:
     """A room with its last page, or the page around a message."""
-    room_id = RoomId(id_in(request, "room_id"))
-    number = number_in(request.query, "message_id")
+    view = view_of(look.tx, look.viewer.id, RoomId(id_in(look.request, "room_id")))
+    number = number_in(look.request.query, "message_id")
     around = MessageId(number) if number is not None else None
-    data = await looked_at(request, viewer, lambda look: room_data(look, room_id, around))
-    response = answer(data)
-    remember_room(request, response, room_id)
+    response = answer(room_data(look, view, around))
+    remember_room(look.request, response, view.room.id)
     return response
 
 
@@ -10767,10 +11203,9 @@ def _announce_involvement(campfire: Campfire, view: RoomView, before: Involvemen
         campfire.cable.broadcast(stream, turbo("prepend", "shared_rooms", element))
 
 
-async def show_sidebar(request: web.Request, viewer: Viewer) -> web.Response:
+def show_sidebar(look: Look) -> web.Response:
     """What stands beside every room."""
-    campfire = request.app[CAMPFIRE]
-    return answer(campfire.shapes.sidebar(await campfire.rooms.sidebar(viewer.user), viewer.user))
+    return answer(look.sidebar())
 
 
 async def refresh_room(request: web.Request, viewer: Viewer) -> web.Response:
@@ -10787,8 +11222,8 @@ async def refresh_room(request: web.Request, viewer: Viewer) -> web.Response:
     shape = partial(campfire.shapes.message, viewer=viewer.user, base_url=base_url)
     return answer(
         {
-            "messages": [shape(each) for each in news.missed],
-            "updated": [shape(each) for each in news.changed],
+            "messages": listed(map(shape, news.missed)),
+            "updated": listed(map(shape, news.changed)),
             "removed": [
                 {"id": stone.message_id, "client_message_id": stone.client_message_id}
                 for stone in news.removed
@@ -10799,31 +11234,14 @@ async def refresh_room(request: web.Request, viewer: Viewer) -> web.Response:
     )
 
 
-def _page_etag(page: MessagePage) -> str:
-    facts = [
-        (
-            message.id,
-            message.updated_at,
-            message.creator.updated_at,
-            [boost.id for boost in message.boosts],
-        )
-        for message in page.messages
-    ]
-    return f'W/"{hashlib.sha256(compact(facts).encode()).hexdigest()[:24]}"'
-
-
-async def list_messages(request: web.Request, viewer: Viewer) -> web.Response:
+def list_messages(look: Look) -> web.Response:
     """A page of a room's messages; 204 when there is nothing to show."""
-    room_id, asked = RoomId(id_in(request, "room_id")), partial(message_id_in, request.query)
-    before, after, around = asked("before"), asked("after"), asked("around")
-    page, shown = await looked_at(
-        request,
-        viewer,
-        lambda look: page_data(look, room_id, before=before, after=after, around=around),
-    )
-    if not page.messages:
+    request, viewer = look.request, look.viewer.user
+    room = membership_of(look.tx, viewer.id, RoomId(id_in(request, "room_id"))).room
+    place = tuple(message_id_in(request.query, side) for side in ("before", "after", "around"))
+    shown, etag = look.shapes.page(look.tx, room, place, viewer, look.base_url)
+    if not etag:
         return nothing()
-    etag = _page_etag(page)
     if is_seen(request.headers.get("If-None-Match"), etag):
         return web.Response(status=304, headers={"ETag": etag, "Cache-Control": "no-store"})
     return answer(shown, headers={"ETag": etag})
@@ -10949,10 +11367,9 @@ async def delete_boost(request: web.Request, viewer: Viewer) -> web.Response:
     return nothing()
 
 
-async def search_messages(request: web.Request, viewer: Viewer) -> web.Response:
+def find_messages(look: Look) -> web.Response:
     """What a search finds in the viewer's rooms."""
-    text = request.query.get("q", "")
-    return answer(await looked_at(request, viewer, lambda look: search_data(look, text)))
+    return answer(search_data(look, look.request.query.get("q", "")))
 
 
 async def record_search(request: web.Request, viewer: Viewer) -> web.Response:
@@ -10971,7 +11388,7 @@ async def clear_searches(request: web.Request, viewer: Viewer) -> web.Response:
 async def list_sounds(request: web.Request, viewer: Viewer) -> web.Response:
     """What `/play` knows."""
     del request, viewer
-    return answer({"sounds": [sound_json(SOUNDS[name]) for name in sorted(SOUNDS)]})
+    return answer({"sounds": all_sounds()})
 
 
 async def open_cable(request: web.Request) -> web.StreamResponse:
@@ -10988,7 +11405,7 @@ async def open_cable(request: web.Request) -> web.StreamResponse:
     if not is_allowed_origin(request.headers.get("Origin", ""), request):
         LOG.warning("ws_origin_rejected", extra={"fields": {"ip": caller_of(request).ip}})
         raise OriginRefused
-    cookie, ip = request.cookies.get("session_token", ""), caller_of(request).ip
+    cookie, ip = cookies_of(request).get("session_token", ""), caller_of(request).ip
 
     async def who() -> Viewer | None:
         return (await campfire.auth.arrive(ip, cookie)).viewer if cookie else None
@@ -11049,7 +11466,7 @@ async def list_bot_messages(request: web.Request, bot: User) -> web.Response:
         query = f"{'after' if forward else 'before'}={edge}"
         headers["Link"] = f'<{base_url}{request.path}?{query}>; rel="next"'
     shown = [campfire.shapes.bot_message(each, base_url) for each in page.messages]
-    return answer(shown, headers=headers)
+    return answer(written(shown), headers=headers)
 
 
 async def create_bot_message(request: web.Request, bot: User) -> web.Response:
@@ -11162,9 +11579,9 @@ async def reset_bot_key(request: web.Request, viewer: Viewer) -> web.Response:
 _HEALTH_SECONDS: Final = 2
 
 
-async def show_page(request: web.Request, viewer: Viewer | None) -> web.Response:
+async def show_page(request: web.Request) -> web.Response:
     """Any screen: the page, or where to go instead."""
-    found = await open_address(request, viewer, request.path_qs)
+    found = await open_address(request, request.path_qs)
     nonce = csrf_nonce_of(request) or secrets.token_urlsafe(32)
     if found.redirect is not None:
         response = web.Response(status=302, headers={"Location": found.redirect.to})
@@ -11172,25 +11589,25 @@ async def show_page(request: web.Request, viewer: Viewer | None) -> web.Response
         return response
     campfire = request.app[CAMPFIRE]
     if not is_supported(user_agent_of(request)):
-        return page_answer(request, unsupported_html(campfire.bundle))
+        return page_answer(request, unsupported_html(campfire.bundle).encode())
     boot: Json = {**found.boot, "csrf_token": campfire.signer.csrf_token(nonce)}
-    response = html_answer(request, boot, found.custom_styles)
+    response = html_answer(request, found.page, boot, found.custom_styles)
     dress(request, response, nonce, None)
-    if viewer is not None:
-        cookie = request.cookies["session_token"]
+    if VIEWER_ID in request:
+        cookie = cookies_of(request)["session_token"]
         token = token_inside_rails_cookie(cookie) or cookie
         set_cookie(request, response, "session_token", token, TWENTY_YEARS)
-    match boot:
-        case {"page": "room", "params": {"room_id": int(room_id)}}:
+    match found.page.params:
+        case {"room_id": int(room_id)} if found.page.name == "room":
             remember_room(request, response, RoomId(room_id))
         case _:
             pass
     return response
 
 
-async def show_boot(request: web.Request, viewer: Viewer | None) -> web.Response:
+async def show_boot(request: web.Request) -> web.Response:
     """What a screen needs, for a client that moves on without loading a page."""
-    found = await open_address(request, viewer, request.query.get("path", "/"))
+    found = await open_address(request, request.query.get("path", "/"))
     nonce = csrf_nonce_of(request) or secrets.token_urlsafe(32)
     token = request.app[CAMPFIRE].signer.csrf_token(nonce)
     shown: Json = {"redirect_to": found.redirect.to} if found.redirect else found.boot
@@ -11319,8 +11736,8 @@ _SHUTDOWN_SECONDS: Final = 10
 _JOB_SECONDS: Final = 7
 
 ROUTES: Final = (
-    *(public("GET", path, show_page) for path in PAGE_PATHS),
-    public("GET", "/api/boot", show_boot),
+    *(Route("GET", path, show_page, "public") for path in PAGE_PATHS),
+    Route("GET", "/api/boot", show_boot, "public"),
     public("POST", "/api/first_run", first_run),
     signed_in("GET", "/api/session", show_session),
     public("POST", "/api/session", sign_in),
@@ -11342,11 +11759,11 @@ ROUTES: Final = (
     signed_in("GET", "/api/users/{user_id}", show_person),
     administrators("POST", "/api/users/{user_id}/ban", ban_person),
     administrators("DELETE", "/api/users/{user_id}/ban", unban_person),
-    signed_in("GET", "/api/users/me/profile", show_profile),
+    seen("GET", "/api/users/me/profile", show_profile),
     signed_in("PUT", "/api/users/me/profile", save_profile),
     signed_in("PUT", "/api/users/me/avatar", refuse_avatar),
     signed_in("DELETE", "/api/users/me/avatar", refuse_avatar),
-    signed_in("GET", "/api/users/me/sidebar", show_sidebar),
+    seen("GET", "/api/users/me/sidebar", show_sidebar),
     signed_in("GET", "/api/users/me/push_subscriptions", list_devices),
     signed_in("POST", "/api/users/me/push_subscriptions", save_device),
     signed_in("DELETE", "/api/users/me/push_subscriptions/{subscription_id}", delete_device),
@@ -11356,20 +11773,20 @@ ROUTES: Final = (
         test_device,
     ),
     signed_in("GET", "/api/autocompletable/users", autocomplete),
+    seen("GET", "/api/rooms/{room_id}/messages", list_messages),
+    signed_in("POST", "/api/rooms/{room_id}/messages", create_message),
     signed_in("GET", "/api/rooms", list_rooms),
     signed_in("POST", "/api/rooms/opens", create_open_room),
     signed_in("PUT", "/api/rooms/opens/{room_id}", save_open_room),
     signed_in("POST", "/api/rooms/closeds", create_closed_room),
     signed_in("PUT", "/api/rooms/closeds/{room_id}", save_closed_room),
     signed_in("POST", "/api/rooms/directs", open_ping),
-    signed_in("GET", "/api/rooms/{room_id}", show_room),
+    seen("GET", "/api/rooms/{room_id}", show_room),
     signed_in("DELETE", "/api/rooms/{room_id}", delete_room),
     signed_in("GET", "/api/rooms/{room_id}/members", show_members),
     signed_in("GET", "/api/rooms/{room_id}/involvement", show_involvement),
     signed_in("PUT", "/api/rooms/{room_id}/involvement", save_involvement),
     signed_in("GET", "/api/rooms/{room_id}/refresh", refresh_room),
-    signed_in("GET", "/api/rooms/{room_id}/messages", list_messages),
-    signed_in("POST", "/api/rooms/{room_id}/messages", create_message),
     signed_in("GET", "/api/rooms/{room_id}/messages/{message_id}", show_message),
     signed_in("PUT", "/api/rooms/{room_id}/messages/{message_id}", update_message),
     signed_in("DELETE", "/api/rooms/{room_id}/messages/{message_id}", delete_message),
@@ -11377,7 +11794,7 @@ ROUTES: Final = (
     signed_in("GET", "/api/messages/{message_id}/boosts", list_boosts),
     signed_in("POST", "/api/messages/{message_id}/boosts", create_boost),
     signed_in("DELETE", "/api/messages/{message_id}/boosts/{boost_id}", delete_boost),
-    signed_in("GET", "/api/searches", search_messages),
+    seen("GET", "/api/searches", find_messages),
     signed_in("POST", "/api/searches", record_search),
     signed_in("DELETE", "/api/searches/clear", clear_searches),
     signed_in("GET", "/api/sounds", list_sounds),
@@ -11474,7 +11891,7 @@ def error_answer(request: web.Request, error: CampfireError) -> web.Response:
     if is_api or BOT_ROUTE in request or request.method not in ("GET", "HEAD"):
         shape = {"code": error.code, "message": error.says, **error.details()}
         return answer({"error": shape}, error.status, headers)
-    response = html_answer(request, error_boot(campfire, error), "")
+    response = html_answer(request, error_page(error), error_boot(campfire, error), "")
     response.headers.update(headers)
     return response
 
@@ -11511,12 +11928,20 @@ def _log_answer(request: web.Request, status: int, started: float) -> None:
         "ip": caller_of(request).ip,
         "user_id": request.get(VIEWER_ID),
     }
-    LOG.info("request", extra={"fields": fields})
+    if LOG.isEnabledFor(logging.INFO):  # as LOG.info would, without a walk up the stack
+        no_line = (LOG.name, logging.INFO, "", 0, "request", (), None)
+        LOG.handle(LOG.makeRecord(*no_line, extra={"fields": fields}))
+
+
+_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9-]{1,255}")
 
 
 def _request_id(request: web.Request) -> str:
     given = request.headers.get("X-Request-Id", "")
-    return given if re.fullmatch(r"[A-Za-z0-9-]{1,255}", given) else str(uuid.uuid4())
+    if _REQUEST_ID.fullmatch(given):
+        return given
+    drawn = f"{random.getrandbits(128):032x}"  # it only names a line of the log
+    return f"{drawn[:8]}-{drawn[8:12]}-4{drawn[13:16]}-a{drawn[17:20]}-{drawn[20:]}"
 
 
 async def _unrouted_answer(request: web.Request, error: CampfireError) -> web.StreamResponse:
@@ -11525,7 +11950,7 @@ async def _unrouted_answer(request: web.Request, error: CampfireError) -> web.St
     if not is_page or not isinstance(error, NotFound):
         return error_answer(request, error)
     try:
-        return await show_page(request, await arrive(request))
+        return await show_page(request)
     except CampfireError as refusal:
         return error_answer(request, refusal)
 
@@ -11546,8 +11971,10 @@ async def send_in_time(request: web.Request, response: web.StreamResponse) -> No
     if transport is None or isinstance(response, web.WebSocketResponse):
         return
     seconds = request.app[CAMPFIRE].config.write_timeout
+    # What is in memory goes to the transport as a whole; only a file waits for its reader.
+    is_whole = isinstance(response, web.Response)
     try:
-        async with asyncio.timeout(seconds):
+        async with nullcontext() if is_whole else asyncio.timeout(seconds):
             with suppress(ConnectionError):  # the browser is gone, which is no fault
                 await response.prepare(request)
                 await response.write_eof()

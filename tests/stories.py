@@ -458,10 +458,10 @@ def say_and_search(
     hits, _ = place.do(place.parts.search.search_messages(cast.kevin.id, query))
 
     words_only = all(word in FOUND_WORDS for word in query.split()) and query.strip()
-    assert {hit.message.room_id for hit in hits} <= {mine}
-    assert [hit.message.id for hit in hits] == sorted(hit.message.id for hit in hits)
+    assert {hit.found["room_id"] for hit in hits} <= {mine}
+    assert [hit.found["id"] for hit in hits] == sorted(hit.found["id"] for hit in hits)
     if words_only:
-        assert [hit.message.id for hit in hits] == expected
+        assert [hit.found["id"] for hit in hits] == expected
 
 
 LEVELS = ["everything", "mentions", "nothing", "invisible"]

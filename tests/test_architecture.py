@@ -30,12 +30,12 @@ PROOFS = {
     "HashedToken": {"hashed"},
     "Membership": {"_membership_in"},
     "PersistedMessage": {"messages_in"},
-    "ReadTx": {"Database._commit", "_read"},
+    "ReadTx": {"Database._carry_out", "Database._glanced", "_read"},
     "SafeHtml": {"_safe", "messages_in"},
     "Subscription": {"Cable._subscribe"},
     "ValidatedMessage": {"validate"},
     "Viewer": {"_viewer_in"},
-    "WriteTx": {"Database._commit"},
+    "WriteTx": {"Database._carry_out"},
 }
 
 # Awaits that only read the request, send the answer, or hand over to the next in line.

@@ -28,8 +28,9 @@ VITEST_FILES = 2
 # What tests share: people, servers, worlds.
 SUPPORT = set(
     """
-    asking.py browsers.py cast.py client_world.ts conftest.py listeners.py listening.py machines.py
-    operators.py rails.py readers.py services.py stories.py tables.py wires.py writing.py
+    asking.py bench.py browsers.py cast.py client_world.ts conftest.py listeners.py listening.py
+    load.py machines.py operators.py rails.py readers.py services.py stories.py tables.py wires.py
+    workplace.py writing.py
     """.split()
 )
 README_LINES = 150

@@ -243,17 +243,22 @@ async def test_a_write_whose_request_is_gone_still_happens_and_blocks_nobody(
 
 
 async def test_only_the_writer_can_write_or_checkpoint(server: Server) -> None:
-    db, meeting = server.parts.db, threading.Barrier(4, timeout=PATIENCE)
+    db, meeting = server.parts.db, threading.Barrier(3, timeout=PATIENCE)
+    more_than_a_glance = """
+        WITH RECURSIVE counted(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM counted WHERE n < 300000)
+        SELECT max(n) FROM counted
+    """
 
     def settings_of(tx: program.ReadTx) -> tuple[int, ...]:
         names = ("query_only", "wal_autocheckpoint", "foreign_keys", "synchronous")
         return tuple(tx.execute(f"PRAGMA {name}").fetchone()[0] for name in names)
 
     def meet(tx: program.ReadTx) -> tuple[int, ...]:
-        meeting.wait()  # all four readers are here at once
+        tx.execute(more_than_a_glance).fetchone()
+        meeting.wait()  # all three readers are here at once
         return settings_of(tx)
 
-    readers = await asyncio.gather(*(db.read(meet) for _ in range(4)))
+    readers = await asyncio.gather(*(db.read(meet) for _ in range(3)), db.read(settings_of))
     writer = await db.write(lambda tx, _: settings_of(tx))
 
     full = 2
@@ -267,10 +272,10 @@ async def test_only_the_writer_can_write_or_checkpoint(server: Server) -> None:
 
 async def test_aiosqlite_still_runs_a_whole_function_in_its_own_thread() -> None:
     async with aiosqlite.connect(":memory:") as connection:
-        first, second = [
-            await connection._execute(threading.get_ident)  # type: ignore[no-untyped-call]  # noqa: SLF001 - the name that `_Link.hop` relies on
-            for _ in range(2)
-        ]
+        trips = [asyncio.get_running_loop().create_future() for _ in range(2)]
+        for trip in trips:
+            connection._tx.put_nowait((trip, threading.get_ident))  # noqa: SLF001 - the name that `_Link.hop` relies on
+        first, second = await asyncio.gather(*trips)
 
     assert first == second != threading.get_ident()
 
