@@ -13,7 +13,7 @@ import { DESKTOP, useMedia, visit } from "../lib/browser";
 import { flash, type SidebarRoom, unreadCount, useStore } from "../lib/store";
 import { directLabel, firstName } from "../lib/text";
 import { type Chosen, PeoplePicker } from "./autocomplete";
-import { Avatar, AvatarGroup, Button, Icon, LinkButton } from "./ui";
+import { Avatar, Button, Icon, LinkButton } from "./ui";
 
 const SWIPE = 60;
 const NEW_PING = "/rooms/directs/new";
@@ -193,6 +193,19 @@ function Ping({ room }: { room: SidebarRoom }) {
         {room.unread && ", unread"}
       </span>
     </a>
+  );
+}
+
+/** Two people on a slant, three or four in a square. */
+function AvatarGroup({ users }: { users: readonly User[] }) {
+  const shown = users.slice(0, 4);
+  if (shown.length === 1) return <Avatar user={shown[0] ?? null} />;
+  return (
+    <span className="avatar__group" data-people={shown.length}>
+      {shown.map((user) => (
+        <Avatar key={user.id} user={user} />
+      ))}
+    </span>
   );
 }
 

@@ -284,6 +284,31 @@ function hold(view: TimelineView, before: TimelineState, after: TimelineState): 
   };
 }
 
+// --- Arriving -------------------------------------------------------------------------------------
+
+/** What comes in one go is shown in one go: a flood of messages is rendered once, not each time. */
+export class Inbox {
+  readonly #open: (messages: Message[]) => void;
+  #waiting: Message[] = [];
+  #timer: ReturnType<typeof setTimeout> | undefined;
+
+  constructor(open: (messages: Message[]) => void) {
+    this.#open = open;
+  }
+
+  add(messages: readonly Message[]): void {
+    this.#waiting.push(...messages);
+    this.#timer ??= setTimeout(() => this.empty());
+  }
+
+  empty(): void {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    const messages = this.#waiting.splice(0);
+    if (messages.length > 0) this.#open(messages);
+  }
+}
+
 // --- Sending --------------------------------------------------------------------------------------
 
 interface Letter {
