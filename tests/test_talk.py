@@ -1,0 +1,371 @@
+"""How a room behaves: what is said, shown, sent, lost and found again, in real browsers."""
+
+import re
+from itertools import pairwise
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browsers import (
+    PASSWORD,
+    composer,
+    message,
+    say,
+    texts,
+    until,
+)
+from tests.house import (
+    HELD,
+    LOST,
+    UNANSWERED,
+    Cable,
+    House,
+    Post,
+    Sit,
+    announced,
+    box,
+    enter,
+    gap,
+    has_class,
+    scrolled,
+    stop_clock,
+)
+
+ROOM_MESSAGES = "**/api/rooms/*/messages"
+
+# --- How messages look --------------------------------------------------------------------------
+
+
+def test_messages_of_one_person_within_five_minutes_hang_together(house: House, sit: Sit) -> None:
+    room = house.room()
+    said = [("Jonas", "12:00:00"), ("Jonas", "12:00:00"), ("Jonas", "12:04:59"),
+            ("Jonas", "12:09:59"), ("Jonas", "12:15:00"), ("Inés", "12:15:10"),
+            ("Jonas", "12:15:20")]  # fmt: skip
+    for number, (who, at) in enumerate(said):
+        house.post(who, room, f"words {number}", f"2026-03-12T{at}Z")
+
+    maya = sit("Maya", room)
+
+    shown = maya.locator(".message").all()
+    threaded = [has_class(each, "message--threaded") for each in shown]
+    assert threaded == [False, True, True, True, False, False, False]
+    gaps = [gap(upper, lower) for upper, lower in pairwise(shown)]
+    assert gaps == pytest.approx([2, 2, 2, 24.5, 24.5, 24.5], abs=0.5)
+
+
+@pytest.mark.parametrize("zone", ["Pacific/Kiritimati", "America/Los_Angeles"])
+def test_a_day_begins_at_local_midnight_and_may_begin_in_the_middle_of_a_thread(
+    house: House, sit: Sit, zone: str
+) -> None:
+    midnight = {"Pacific/Kiritimati": "10:00", "America/Los_Angeles": "07:00"}[zone]
+    before = {"10:00": "09:59", "07:00": "06:59"}[midnight]
+    room = house.room()
+    house.post("Jonas", room, "late", f"2026-03-12T{before}:00Z")
+    house.post("Jonas", room, "early", f"2026-03-12T{midnight}:59Z")
+
+    maya = sit("Maya", room, timezone_id=zone)
+
+    labels = maya.locator(".message__day-separator").all_inner_texts()
+    days = {"10:00": ("MARCH 12, 2026", "MARCH 13, 2026")}.get(
+        midnight, ("MARCH 11, 2026", "MARCH 12, 2026")
+    )
+    assert tuple(labels) == days
+    expect(message(maya, "early")).to_have_class(re.compile("message--threaded"))
+
+
+def test_nothing_but_emoji_is_shown_large_and_without_a_bubble(house: House, sit: Sit) -> None:
+    room = house.room()
+    only = {
+        "👍": True,
+        "❤️": True,
+        "👍👍": True,
+        "👍 ": False,
+        "1️⃣": False,
+        "👨‍👩‍👧": False,
+        "ok 👍": False,
+    }
+    for words in only:
+        house.post("Jonas", room, words.replace(" ", "&nbsp;"))
+
+    maya = sit("Maya", room)
+
+    shown = maya.locator(".message").all()
+    assert [has_class(each, "message--emoji") for each in shown] == [True] * 3 + [False] * 4
+    bubble = shown[0].locator(".message__body-content")
+    expect(bubble).to_have_css("background-color", re.compile(r"transparent|, 0\)"))
+    expect(shown[0].locator(".message__presentation")).to_have_css("font-size", "38.4px")
+
+
+def test_a_mention_marks_the_message_only_for_the_person_it_means(house: House, sit: Sit) -> None:
+    twin = house.invite("Jonas Weber", called="Twin")
+    room = house.room()
+    people = house.ask("Maya", "GET", "/api/autocompletable/users?query=jonas")["users"]
+    sgid = next(each["sgid"] for each in people if each["value"] == twin)
+    kind = "application/vnd.campfire.mention"
+    other, jonas = sit("Twin", room), sit("Jonas", room)
+
+    house.post("Maya", room, f'<action-text-attachment sgid="{sgid}" content-type="{kind}">'
+               "</action-text-attachment> have a look")  # fmt: skip
+
+    expect(other.locator(".message--mentioned")).to_contain_text("have a look")
+    expect(message(jonas, "have a look")).to_be_visible()
+    expect(jonas.locator(".message--mentioned")).to_have_count(0)
+    # Whole, and before anything else.
+    expect(announced(other)).to_contain_text("Maya Okafor: @Jonas Weber have a look")
+
+
+# --- Where one is -------------------------------------------------------------------------------
+
+
+def test_a_permalink_opens_in_the_centre_and_the_way_back_to_the_newest_is_a_button(
+    house: House, sit: Sit
+) -> None:
+    room = house.room()
+    posted = [house.post("Jonas", room, f"Number {number}.") for number in range(100)]
+
+    maya = sit("Maya", f"{room}/@{posted[40]['id']}")
+
+    bubble = message(maya, "Number 40.").locator(".message__body-content")
+    list_, row = box(maya.locator(".messages")), box(bubble)
+    centre = list_["y"] + list_["height"] / 2
+    assert row["y"] + row["height"] / 2 == pytest.approx(centre, abs=10)
+    expect(message(maya, "Number 40.")).to_have_class(re.compile("search-highlight"))
+    expect(bubble).to_have_css("border-color", re.compile(r", 0\)|/ 0\)|transparent"))
+    jump = maya.get_by_role("button", name="Jump to newest message")
+    expect(jump).to_have_count(0)
+    house.post("Jonas", room, "Something new")
+    jump.click()
+    expect(message(maya, "Something new")).to_be_in_viewport()
+    expect(jump).to_have_count(0)
+    assert scrolled(maya)["rest"] < 1
+
+
+@pytest.mark.parametrize(("distance", "follows"), [(100, True), (101, False)])
+def test_a_new_message_is_followed_by_those_within_100_pixels_of_the_end(
+    house: House, sit: Sit, distance: int, *, follows: bool
+) -> None:
+    room = house.room()
+    for number in range(30):
+        house.post("Jonas", room, f"Number {number}.")
+    maya = sit("Maya", room)
+    maya.locator(".messages").evaluate(
+        "(list, away) => list.scrollTo(0, list.scrollHeight - list.clientHeight - away)", distance
+    )
+    assert scrolled(maya)["rest"] == distance
+    before = scrolled(maya)["top"]
+
+    house.post("Jonas", room, "Something new")
+
+    expect(message(maya, "Something new")).to_be_attached()
+    expect(maya.get_by_role("button", name="Jump to newest")).to_have_count(0 if follows else 1)
+    assert scrolled(maya)["rest"] < 1 if follows else scrolled(maya)["top"] == before
+
+
+# --- Sending ------------------------------------------------------------------------------------
+
+
+def test_what_i_send_is_there_in_the_next_frame_and_stays_the_same_node(
+    house: House, sit: Sit
+) -> None:
+    room = house.room()
+    house.post("Jonas", room, "Before")
+    maya = sit("Maya", room)
+    post = Post(maya, ROOM_MESSAGES, HELD)
+    maya.evaluate(
+        """() => { window.shift = 0
+        new PerformanceObserver((list) => {
+          for (const each of list.getEntries()) if (!each.hadRecentInput) window.shift += each.value
+        }).observe({type: 'layout-shift', buffered: false}) }"""
+    )
+    composer(maya).click()
+    maya.keyboard.type("Mine")
+    frames = maya.evaluate(
+        """() => new Promise((resolve) => {
+          const key = {key: 'Enter', bubbles: true, cancelable: true}
+          document.querySelector('trix-editor').dispatchEvent(new KeyboardEvent('keydown', key))
+          let frames = 0
+          const look = () => {
+            window.mine = [...document.querySelectorAll('.message')].at(-1)
+            if (window.mine.textContent.includes('Mine')) return resolve(frames)
+            frames += 1
+            requestAnimationFrame(look)
+          }
+          look()
+        })"""
+    )
+    until(maya, lambda: len(post) == 1)
+    sent = post.bodies[0]["client_message_id"]
+    expect(message(maya, "Mine").locator(".message__permalink")).to_have_count(0)
+    post.let_go()
+
+    expect(message(maya, "Mine").locator(".message__permalink")).to_be_attached()
+    assert frames <= 1
+    assert maya.evaluate("window.mine.isConnected && window.mine.id") == f"message_{sent}"
+    expect(maya.locator(f"[id='message_{sent}']")).to_have_count(1)
+    assert maya.evaluate("window.shift") == 0
+
+
+@pytest.mark.parametrize("first", ["answer", "broadcast"])
+def test_the_answer_and_the_broadcast_make_one_message_in_either_order(
+    house: House, sit: Sit, first: str
+) -> None:
+    maya = sit("Maya")
+    cable = Cable(maya)
+    enter(maya, house.room())
+    post = Post(maya, ROOM_MESSAGES, UNANSWERED)
+    if first == "answer":
+        cable.hold()
+
+    say(maya, "Once")
+    until(maya, lambda: post.dealt == 1)
+    if first == "answer":
+        post.let_go()
+        expect(message(maya, "Once").locator(".message__permalink")).to_be_attached()
+        until(maya, lambda: any("Once" in str(frame) for frame in cable.held or []))
+        cable.let_go()
+    else:
+        expect(message(maya, "Once").locator(".message__permalink")).to_be_attached()
+        post.let_go()
+    say(maya, "Then this")
+
+    expect(message(maya, "Then this").locator(".message__permalink")).to_be_attached()
+    assert texts(maya) == ["Once", "Then this"]
+
+
+def test_what_the_server_stored_without_its_answer_arriving_is_sent_again_and_stored_once(
+    house: House, sit: Sit
+) -> None:
+    maya, room = sit("Maya"), house.room()
+    cable = Cable(maya)
+    enter(maya, room)
+    post = Post(maya, ROOM_MESSAGES, LOST)
+    cable.hold()
+
+    say(maya, "Once")
+
+    until(maya, lambda: len(post) == 2)
+    expect(message(maya, "Once").locator(".message__permalink")).to_be_attached()
+    cable.let_go()
+    assert len({each["client_message_id"] for each in post.bodies}) == 1
+    assert texts(maya) == ["Once"]
+    assert len(house.ask("Maya", "GET", f"/api{room}/messages")["messages"]) == 1
+
+
+def attempts(page: Page, post: Post, seconds: int) -> list[float]:
+    """When each attempt was made, while the page's clock goes on in fifths of a second."""
+    times: list[float] = [0.0] * len(post)
+    for step in range(seconds * 5):
+        until(page, lambda: post.dealt == len(post))
+        page.clock.run_for(200)
+        times += [step / 5] * (len(post) - len(times))
+    return times
+
+
+def test_what_cannot_be_sent_is_tried_again_after_1_2_4_8_and_16_seconds(
+    house: House, sit: Sit
+) -> None:
+    maya, room = sit("Maya"), house.room()
+    maya.clock.install()
+    enter(maya, room)
+    post = Post(maya, ROOM_MESSAGES, *[500] * 5)
+    composer(maya).click()
+    maya.keyboard.type("Persistent")
+    stop_clock(maya)
+    maya.keyboard.press("Enter")
+    until(maya, lambda: post.dealt == 1)
+    expect(message(maya, "Persistent")).to_contain_text("Trying again")
+    expect(announced(maya)).to_have_text("Not sent yet, trying again")
+
+    times = attempts(maya, post, 32)
+
+    assert times == pytest.approx([0, 1, 3, 7, 15, 31], abs=0.7)
+    expect(message(maya, "Persistent").locator(".message__permalink")).to_be_attached()
+    expect(message(maya, "Persistent")).not_to_have_class(re.compile("retrying|failed"))
+    assert len({each["client_message_id"] for each in post.bodies}) == 1
+
+
+def test_what_failed_for_good_says_so_and_can_be_sent_or_discarded(house: House, sit: Sit) -> None:
+    maya, room = sit("Maya"), house.room()
+    maya.clock.install()
+    enter(maya, room)
+    post = Post(maya)
+    post.always = 500
+    composer(maya).click()
+    maya.keyboard.type("Unlucky")
+    stop_clock(maya)
+    maya.keyboard.press("Enter")
+    until(maya, lambda: post.dealt == 1)
+    attempts(maya, post, 33)
+
+    expect(message(maya, "Unlucky")).to_have_class(re.compile("message--failed"))
+    expect(message(maya, "Unlucky")).to_contain_text("Not sent")
+    expect(announced(maya, "assertive")).to_have_text("Your message was not sent")
+    post.always = None
+    again = message(maya, "Unlucky").get_by_role("button", name="Try again")
+    again.focus()
+    expect(again).to_be_focused()
+    maya.keyboard.press("Enter")
+    expect(message(maya, "Unlucky").locator(".message__permalink")).to_be_attached()
+    assert len({each["client_message_id"] for each in post.bodies}) == 1
+
+    post.always = 422
+    maya.clock.resume()
+    say(maya, "Too long")
+    expect(message(maya, "Too long")).to_contain_text("That is too long.")
+    message(maya, "Too long").get_by_role("button", name="Discard").click()
+    expect(message(maya, "Too long")).to_have_count(0)
+    expect(composer(maya)).to_be_focused()
+    assert texts(maya) == ["Unlucky"]
+
+
+def test_a_room_that_is_gone_when_one_writes_says_so_in_place_of_the_composer(
+    house: House, sit: Sit
+) -> None:
+    room = house.room()
+    maya = sit("Maya")
+    cable = Cable(maya)
+    enter(maya, room)
+    cable.hold()
+    house.ask("Maya", "DELETE", f"/api{room}")
+    post = Post(maya)
+
+    say(maya, "Too late")
+
+    expect(maya.get_by_text("This room has been deleted.")).to_be_visible()
+    expect(composer(maya)).to_have_count(0)
+    expect(message(maya, "Too late")).to_have_class(re.compile("message--failed"))
+    assert len(post) == 1
+
+
+def test_whoever_was_signed_out_meanwhile_finds_their_words_after_signing_in(
+    house: House, sit: Sit
+) -> None:
+    guest_id = house.invite("Gus Guest")
+    room = house.room()
+    gus = sit("Gus", room)
+    house.run("DELETE FROM sessions WHERE user_id = :id", id=guest_id)
+
+    say(gus, "Not lost")
+
+    expect(gus).to_have_url(re.compile("/session/new"))
+    gus.get_by_label("Enter your email address").fill("gus@northwind.example")
+    gus.get_by_label("Enter your password").fill(PASSWORD)
+    gus.keyboard.press("Enter")
+    expect(gus).to_have_url(re.compile(f"{room}$"))
+    expect(composer(gus)).to_have_text("Not lost")
+
+
+def test_a_slow_message_is_not_overtaken_by_the_next(house: House, sit: Sit) -> None:
+    maya = sit("Maya", house.room())
+    post = Post(maya, ROOM_MESSAGES, HELD)
+
+    say(maya, "First")
+    say(maya, "Second")
+    expect(message(maya, "Second")).to_be_visible()
+    assert len(post) == 1
+    post.let_go()
+
+    expect(message(maya, "Second").locator(".message__permalink")).to_be_attached()
+    maya.reload()
+    expect(message(maya, "Second")).to_be_visible()
+    assert texts(maya) == ["First", "Second"]
