@@ -191,7 +191,7 @@ describe("what I send", () => {
     const id = world.posts[0]?.id ?? "";
     world.store(id, "mine");
     world.timeline.catchUp();
-    world.timeline.caughtUp({ last_seen_message_id: 3, server_time_ms: w.NOW, reset: true });
+    await world.caughtUpTo(3, true);
     await pass(0);
 
     expect(world.ids).toEqual(["m1", "m2", id]);
@@ -420,13 +420,13 @@ describe("catching up", () => {
       message: w.message(50, { updated_at_ms: w.NOW + 7 }),
     });
     await pass(0);
-    world.timeline.caughtUp({ last_seen_message_id: 60, server_time_ms: w.NOW + 9, reset: false });
+    await world.caughtUpTo(60);
 
     expect(world.told).toEqual(["2 new"]);
     expect(world.arrivals).toEqual([]);
     expect(world.timeline.state().messages.every((m) => !m.live)).toBe(true);
     expect(world.timeline.catchUp()).toEqual({ last_seen_message_id: 60, since: w.NOW + 9 });
-    world.timeline.caughtUp({ last_seen_message_id: 60, server_time_ms: w.NOW + 9, reset: false });
+    await world.caughtUpTo(60);
     world.append(w.message(61));
     await pass(0);
     expect(world.arrivals).toEqual(["m61"]);
@@ -439,7 +439,7 @@ describe("catching up", () => {
     await world.timeline.send("mine");
     world.all.push(...w.range(41, 400));
     world.timeline.catchUp();
-    world.timeline.caughtUp({ last_seen_message_id: 400, server_time_ms: w.NOW + 9, reset: true });
+    await world.caughtUpTo(400, true);
     await pass(0);
 
     expect(world.ids.slice(0, -1)).toEqual(w.range(361, 400).map((m) => m.client_message_id));

@@ -298,6 +298,10 @@ export class World implements TimelineServer, TimelineHooks {
     return this.timeline.state().messages.at(-1);
   }
 
+  /** The server has told what there was to catch up with, or that it was too much. */
+  caughtUpTo = (last_seen_message_id: number, reset = false) =>
+    this.timeline.caughtUp({ last_seen_message_id, server_time_ms: NOW + 9, reset });
+
   append(...messages: Message[]): void {
     this.timeline.receive({ type: "messages_appended", messages });
   }

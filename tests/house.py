@@ -167,6 +167,10 @@ class Cable:
         line.on_message(to_server)
         server.on_message(to_page)
 
+    @property
+    def is_open(self) -> bool:
+        return self._line is not None and not self.is_cut
+
     def cut(self) -> None:
         """The connection is lost, and no other can be had until it is mended."""
         assert self._line is not None

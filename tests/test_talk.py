@@ -4,7 +4,7 @@ import re
 from itertools import pairwise
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import expect
 
 from tests.browsers import (
     PASSWORD,
@@ -17,6 +17,7 @@ from tests.browsers import (
 from tests.house import (
     HELD,
     LOST,
+    SOUNDS,
     UNANSWERED,
     Cable,
     House,
@@ -27,6 +28,7 @@ from tests.house import (
     enter,
     gap,
     has_class,
+    look,
     scrolled,
     stop_clock,
 )
@@ -251,13 +253,16 @@ def test_what_the_server_stored_without_its_answer_arriving_is_sent_again_and_st
     assert len(house.ask("Maya", "GET", f"/api{room}/messages")["messages"]) == 1
 
 
-def attempts(page: Page, post: Post, seconds: int) -> list[float]:
+def attempts(cable: Cable, post: Post, seconds: int) -> list[float]:
     """When each attempt was made, while the page's clock goes on in fifths of a second."""
-    times: list[float] = [0.0] * len(post)
+    times: list[float] = []
     for step in range(seconds * 5):
-        until(page, lambda: post.dealt == len(post))
-        page.clock.run_for(200)
-        times += [step / 5] * (len(post) - len(times))
+        if len(post) > len(times):
+            times += [step / 5] * (len(post) - len(times))
+            until(cable.page, lambda: post.dealt == len(post))
+            # What is answered after it comes after it.
+            cable.page.evaluate("fetch('/webmanifest')")
+        cable.pass_time(0.2)
     return times
 
 
@@ -266,6 +271,7 @@ def test_what_cannot_be_sent_is_tried_again_after_1_2_4_8_and_16_seconds(
 ) -> None:
     maya, room = sit("Maya"), house.room()
     maya.clock.install()
+    cable = Cable(maya)
     enter(maya, room)
     post = Post(maya, ROOM_MESSAGES, *[500] * 5)
     composer(maya).click()
@@ -276,9 +282,10 @@ def test_what_cannot_be_sent_is_tried_again_after_1_2_4_8_and_16_seconds(
     expect(message(maya, "Persistent")).to_contain_text("Trying again")
     expect(announced(maya)).to_have_text("Not sent yet, trying again")
 
-    times = attempts(maya, post, 32)
+    times = attempts(cable, post, 32)
 
-    assert times == pytest.approx([0, 1, 3, 7, 15, 31], abs=0.7)
+    waits = [later - earlier for earlier, later in pairwise(times)]
+    assert waits == pytest.approx([1, 2, 4, 8, 16], abs=0.5)
     expect(message(maya, "Persistent").locator(".message__permalink")).to_be_attached()
     expect(message(maya, "Persistent")).not_to_have_class(re.compile("retrying|failed"))
     assert len({each["client_message_id"] for each in post.bodies}) == 1
@@ -287,6 +294,7 @@ def test_what_cannot_be_sent_is_tried_again_after_1_2_4_8_and_16_seconds(
 def test_what_failed_for_good_says_so_and_can_be_sent_or_discarded(house: House, sit: Sit) -> None:
     maya, room = sit("Maya"), house.room()
     maya.clock.install()
+    cable = Cable(maya)
     enter(maya, room)
     post = Post(maya)
     post.always = 500
@@ -295,7 +303,7 @@ def test_what_failed_for_good_says_so_and_can_be_sent_or_discarded(house: House,
     stop_clock(maya)
     maya.keyboard.press("Enter")
     until(maya, lambda: post.dealt == 1)
-    attempts(maya, post, 33)
+    attempts(cable, post, 33)
 
     expect(message(maya, "Unlucky")).to_have_class(re.compile("message--failed"))
     expect(message(maya, "Unlucky")).to_contain_text("Not sent")
@@ -369,3 +377,148 @@ def test_a_slow_message_is_not_overtaken_by_the_next(house: House, sit: Sit) -> 
     maya.reload()
     expect(message(maya, "Second")).to_be_visible()
     assert texts(maya) == ["First", "Second"]
+
+
+# --- Away, and back -----------------------------------------------------------------------------
+
+
+def test_a_lost_connection_shows_after_five_seconds_and_everything_missed_comes_silently(
+    house: House, sit: Sit
+) -> None:
+    room = house.room()
+    first, second, third = (house.post("Jonas", room, words) for words in ("One", "Two", "Three"))
+    maya = sit("Maya")
+    maya.clock.install()
+    maya.add_init_script(SOUNDS)
+    cable = Cable(maya)
+    enter(maya, room)
+    stop_clock(maya)
+    send = maya.get_by_role("button", name="Send message")
+    status = maya.locator(".typing-indicator--status")
+
+    cable.cut()
+    until(maya, lambda: not cable.is_open)
+    maya.clock.run_for(4900)
+    expect(send).to_be_enabled()
+    expect(status).to_have_count(0)
+    maya.clock.run_for(100)
+    expect(status).to_contain_text("Reconnecting… your draft is safe here")
+    expect(send).to_be_disabled()
+    expect(maya.get_by_role("button", name="Attach a file")).to_be_disabled()
+    maya.clock.resume()
+    composer(maya).click()
+    maya.keyboard.type("Half a thought")
+    maya.keyboard.press("Enter")
+    expect(announced(maya)).to_have_text("Reconnecting… your draft is safe here")
+    maya.reload()
+    expect(composer(maya)).to_have_text("Half a thought")
+
+    house.edit("Jonas", room, first, "One, edited")
+    house.delete("Jonas", room, second)
+    house.boost("Inés", third, "👏")
+    house.post("Jonas", room, "/play bell")
+    cable.mend()
+
+    expect(maya.get_by_role("button", name="Play bell")).to_be_visible()
+    expect(message(maya, "Three").locator(".boost")).to_contain_text("👏")
+    expect(status).to_have_count(0)
+    expect(send).to_be_enabled()
+    assert [words.strip() for words in texts(maya)[:2]] == ["One, edited", "Three"]
+    assert len(texts(maya)) == 3
+    assert maya.evaluate("window.played") == []
+    expect(maya.locator(".message[data-live]")).to_have_count(0)
+
+
+def test_what_was_missed_is_told_once_as_a_number(house: House, sit: Sit) -> None:
+    room = house.room()
+    maya = sit("Maya")
+    cable = Cable(maya)
+    enter(maya, room)
+    cable.cut()
+    until(maya, lambda: not cable.is_open)
+    for words in ("Four", "Five"):
+        house.post("Jonas", room, words)
+
+    cable.mend()
+
+    expect(message(maya, "Five")).to_be_visible()
+    expect(announced(maya)).to_have_text("2 new messages")
+
+
+@pytest.mark.parametrize(("seconds", "asks"), [(59, False), (61, True)])
+def test_a_page_that_was_hidden_for_a_minute_asks_what_it_missed(
+    house: House, sit: Sit, seconds: int, *, asks: bool
+) -> None:
+    maya = sit("Maya")
+    maya.clock.install()
+    cable = Cable(maya)
+    enter(maya, house.room())
+    stop_clock(maya)
+    lists: list[str] = []
+    maya.on("request", lambda request: lists.append(request.url))
+    assert cable.said("RoomMessagesChannel") == ["catch_up"]
+
+    look(maya, "hidden")
+    cable.pass_time(seconds)
+    look(maya, "visible")
+    cable.pass_time(1)
+
+    assert cable.said("RoomMessagesChannel") == ["catch_up"] * (2 if asks else 1)
+    assert any("/api/users/me/sidebar" in each for each in lists) == asks
+
+
+def test_i_am_present_while_i_look_and_absent_once_i_have_looked_away_for_five_seconds(
+    house: House, sit: Sit
+) -> None:
+    maya = sit("Maya")
+    maya.clock.install()
+    cable = Cable(maya)
+    enter(maya, house.room())
+    stop_clock(maya)
+
+    def told(*expected: str) -> None:
+        until(maya, lambda: len(cable.said("PresenceChannel")) >= len(expected))
+        assert cable.said("PresenceChannel") == list(expected)
+
+    cable.pass_time(50)
+    told("refresh")
+    look(maya, "hidden")
+    cable.pass_time(4.9)
+    look(maya, "visible")
+    cable.pass_time(5)
+    told("refresh")
+    look(maya, "hidden")
+    cable.pass_time(5)
+    told("refresh", "absent")
+    look(maya, "visible")
+    cable.pass_time(5)
+    told("refresh", "absent", "present")
+
+
+def test_who_types_is_told_once_a_second_and_shown_by_name_until_they_stop(
+    house: House, sit: Sit
+) -> None:
+    room = house.room()
+    maya, jonas, ines = sit("Maya"), sit("Jonas"), sit("Inés", room)
+    maya.clock.install()
+    line, typing = Cable(maya), Cable(jonas)
+    enter(maya, room)
+    enter(jonas, room)
+    stop_clock(maya)
+
+    composer(jonas).click()
+    jonas.keyboard.type("ten keys!!")
+    composer(ines).click()
+    ines.keyboard.type("x")
+
+    names = maya.locator(".typing-indicator--active .typing-indicator__author")
+    expect(names).to_have_text("Inés Duarte, Jonas Weber")
+    assert typing.said("TypingNotificationsChannel") == ["start"]
+    jonas.keyboard.press("Control+A")
+    jonas.keyboard.press("Delete")
+    expect(names).to_have_text("Inés Duarte")
+    assert typing.said("TypingNotificationsChannel") == ["start", "stop"]
+    line.pass_time(4.9)
+    expect(names).to_have_text("Inés Duarte")
+    line.pass_time(1.2)
+    expect(names).to_have_count(0)

@@ -6,7 +6,7 @@ import { type Consumer, createConsumer, type Subscription } from "@rails/actionc
 import type { Room, RoomPage, RoomType, Sidebar, User } from "./api";
 import * as api from "./api";
 import { drafts, player } from "./browser";
-import type { RoomEvent, TimelineMessage } from "./messages";
+import type { CaughtUp, RoomEvent, TimelineMessage } from "./messages";
 import { Announcer, announce, apply, flash, getState, type SidebarRoom } from "./store";
 import { boostOf, elements, json, messageOf, presentationOf, sentence } from "./text";
 import { Timeline } from "./timeline";
@@ -466,7 +466,7 @@ export class RoomSession {
         },
         rejected: () => apply({ type: "room_refused", room_id: this.room.id }),
         received: (payload: string | CaughtUp) => {
-          if (typeof payload !== "string") this.timeline.caughtUp(payload);
+          if (typeof payload !== "string") void this.timeline.caughtUp(payload);
           else for (const event of parseStreams(payload)) this.#receive(event);
         },
       },
@@ -492,5 +492,3 @@ export class RoomSession {
     );
   }
 }
-
-type CaughtUp = { last_seen_message_id: number; server_time_ms: number; reset: boolean };

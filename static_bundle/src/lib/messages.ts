@@ -59,6 +59,14 @@ export interface TimelineState {
   busy: "before" | "after" | "latest" | null;
 }
 
+/** The end of a catch-up. */
+export interface CaughtUp {
+  last_seen_message_id: number;
+  server_time_ms: number;
+  /** There was too much to tell. */
+  reset: boolean;
+}
+
 /** What the cable tells about a room's messages. */
 export type RoomEvent =
   | { type: "messages_appended"; messages: Message[] }

@@ -254,8 +254,9 @@ export class Timeline {
     return { last_seen_message_id: this.#newest || null, since: this.#serverTime };
   }
 
-  caughtUp(answer: { last_seen_message_id: number; server_time_ms: number; reset: boolean }): void {
-    this.#inbox.empty();
+  async caughtUp(answer: list.CaughtUp): Promise<void> {
+    // What came before this answer is part of it, and must not be taken for news.
+    await this.settled();
     const missed = this.#catching ?? 0;
     this.#catching = null;
     this.#newest = Math.max(this.#newest, answer.last_seen_message_id);
