@@ -21,6 +21,7 @@ FLAGS = (
     "--disable-background-networking --disable-component-update"
 )
 DESKTOP, PHONE = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
+FINGER: dict[str, Any] = {"viewport": PHONE, "has_touch": True, "is_mobile": True}
 AXE_TAGS = ["wcag2a", "wcag2aa", "wcag21aa", "wcag22aa", "best-practice"]
 SETTLED = """async () => {
   const frame = () => new Promise(requestAnimationFrame)

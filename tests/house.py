@@ -14,9 +14,17 @@ from datetime import datetime
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Locator, Page, Route, WebSocketRoute
+from playwright.sync_api import (
+    APIResponse,
+    Browser,
+    BrowserContext,
+    Locator,
+    Page,
+    Route,
+    WebSocketRoute,
+)
 
-from tests.browsers import PASSWORD, composer, connected, frames_heard
+from tests.browsers import PASSWORD, composer, connected, frames_heard, options
 from tests.readers import Campfire
 
 Sit = Callable[..., Page]
@@ -88,6 +96,16 @@ class House:
             statement = "UPDATE messages SET created_at = :at, updated_at = :at WHERE id = :id"
             self.run(statement, at=moment, id=posted["id"])
         return posted
+
+    def mention(self, who: str) -> str:
+        """The markup that mentions somebody."""
+        query = who.partition(" ")[0][:1]
+        found = self.ask("Maya", "GET", f"/api/autocompletable/users?query={query}")["users"]
+        sgid = next(each["sgid"] for each in found if each["value"] == self.ids[who])
+        kind = "application/vnd.campfire.mention"
+        return (
+            f'<action-text-attachment sgid="{sgid}" content-type="{kind}"></action-text-attachment>'
+        )
 
     def edit(self, who: str, room: str, posted: dict[str, Any], body: str) -> None:
         self.ask(who, "PUT", f"/api{room}/messages/{posted['id']}", {"body": body})
@@ -222,7 +240,7 @@ class Post:
         self.always: int | None = None
         self.bodies: list[dict[str, Any]] = []
         self.dealt = 0  # how many of them have met their fate
-        self._held: list[Callable[[], None]] = []
+        self._held: list[tuple[Route, APIResponse | None]] = []
         page.route(path, self._asked)
 
     def _asked(self, route: Route) -> None:
@@ -234,25 +252,35 @@ class Post:
         if fate is None:
             route.fallback()
         elif fate == HELD:
-            self._held.append(route.fallback)
+            self._held.append((route, None))
         elif fate in (UNANSWERED, LOST):
             answer = route.fetch()
             if fate == LOST:
                 route.abort()
             else:
-                self._held.append(lambda: route.fulfill(response=answer))
+                self._held.append((route, answer))
         else:
-            error = {"code": "no", "message": "That is too long."}
-            route.fulfill(status=fate, json={"error": error})
+            refuse(route, fate)
         self.dealt += 1
 
     def __len__(self) -> int:
         return len(self.bodies)
 
-    def let_go(self) -> None:
-        for go_on in self._held:
-            go_on()
+    def let_go(self, status: int = 0) -> None:
+        """What was held goes its way, or is refused."""
+        for route, answer in self._held:
+            if status:
+                refuse(route, status)
+            elif answer:
+                route.fulfill(response=answer)
+            else:
+                route.fallback()
         self._held.clear()
+
+
+def refuse(route: Route, status: int) -> None:
+    error = {"code": "no", "message": "That is too long."}
+    route.fulfill(status=status, json={"error": error})
 
 
 def stop_clock(page: Page) -> None:
@@ -325,6 +353,25 @@ def drag_files(page: Page, kind: str, target: str = ".messages") -> None:
     page.evaluate(script, [kind, target])
 
 
+def paste_file(page: Page) -> None:
+    page.evaluate(
+        """() => { const clipboardData = new DataTransfer()
+        clipboardData.items.add(new File(['x'], 'plan.png', {type: 'image/png'}))
+        const how = {bubbles: true, cancelable: true, clipboardData}
+        document.activeElement.dispatchEvent(new ClipboardEvent('paste', how)) }"""
+    )
+
+
+def rewrite(page: Page, words: str, new: str) -> None:
+    """Edits a message through its options."""
+    options(page, words)
+    page.get_by_role("menuitem", name="Edit").click()
+    page.keyboard.press("Control+A")
+    page.keyboard.type(new)
+    page.get_by_role("button", name="Save changes").click()
+
+
+ROOM_MESSAGES = "**/api/rooms/*/messages"
 SOUNDS = """
 window.played = []
 window.Audio = class extends EventTarget {

@@ -17,8 +17,8 @@ from tests.browsers import (
 from tests.house import (
     HELD,
     LOST,
+    ROOM_MESSAGES,
     SOUNDS,
-    UNANSWERED,
     Cable,
     House,
     Post,
@@ -32,8 +32,6 @@ from tests.house import (
     scrolled,
     stop_clock,
 )
-
-ROOM_MESSAGES = "**/api/rooms/*/messages"
 
 # --- How messages look --------------------------------------------------------------------------
 
@@ -99,15 +97,11 @@ def test_nothing_but_emoji_is_shown_large_and_without_a_bubble(house: House, sit
 
 
 def test_a_mention_marks_the_message_only_for_the_person_it_means(house: House, sit: Sit) -> None:
-    twin = house.invite("Jonas Weber", called="Twin")
+    house.invite("Jonas Weber", called="Twin")
     room = house.room()
-    people = house.ask("Maya", "GET", "/api/autocompletable/users?query=jonas")["users"]
-    sgid = next(each["sgid"] for each in people if each["value"] == twin)
-    kind = "application/vnd.campfire.mention"
     other, jonas = sit("Twin", room), sit("Jonas", room)
 
-    house.post("Maya", room, f'<action-text-attachment sgid="{sgid}" content-type="{kind}">'
-               "</action-text-attachment> have a look")  # fmt: skip
+    house.post("Maya", room, f"{house.mention('Twin')} have a look")
 
     expect(other.locator(".message--mentioned")).to_contain_text("have a look")
     expect(message(jonas, "have a look")).to_be_visible()
@@ -205,33 +199,6 @@ def test_what_i_send_is_there_in_the_next_frame_and_stays_the_same_node(
     assert maya.evaluate("window.mine.isConnected && window.mine.id") == f"message_{sent}"
     expect(maya.locator(f"[id='message_{sent}']")).to_have_count(1)
     assert maya.evaluate("window.shift") == 0
-
-
-@pytest.mark.parametrize("first", ["answer", "broadcast"])
-def test_the_answer_and_the_broadcast_make_one_message_in_either_order(
-    house: House, sit: Sit, first: str
-) -> None:
-    maya = sit("Maya")
-    cable = Cable(maya)
-    enter(maya, house.room())
-    post = Post(maya, ROOM_MESSAGES, UNANSWERED)
-    if first == "answer":
-        cable.hold()
-
-    say(maya, "Once")
-    until(maya, lambda: post.dealt == 1)
-    if first == "answer":
-        post.let_go()
-        expect(message(maya, "Once").locator(".message__permalink")).to_be_attached()
-        until(maya, lambda: any("Once" in str(frame) for frame in cable.held or []))
-        cable.let_go()
-    else:
-        expect(message(maya, "Once").locator(".message__permalink")).to_be_attached()
-        post.let_go()
-    say(maya, "Then this")
-
-    expect(message(maya, "Then this").locator(".message__permalink")).to_be_attached()
-    assert texts(maya) == ["Once", "Then this"]
 
 
 def test_what_the_server_stored_without_its_answer_arriving_is_sent_again_and_stored_once(
@@ -363,22 +330,6 @@ def test_whoever_was_signed_out_meanwhile_finds_their_words_after_signing_in(
     expect(composer(gus)).to_have_text("Not lost")
 
 
-def test_a_slow_message_is_not_overtaken_by_the_next(house: House, sit: Sit) -> None:
-    maya = sit("Maya", house.room())
-    post = Post(maya, ROOM_MESSAGES, HELD)
-
-    say(maya, "First")
-    say(maya, "Second")
-    expect(message(maya, "Second")).to_be_visible()
-    assert len(post) == 1
-    post.let_go()
-
-    expect(message(maya, "Second").locator(".message__permalink")).to_be_attached()
-    maya.reload()
-    expect(message(maya, "Second")).to_be_visible()
-    assert texts(maya) == ["First", "Second"]
-
-
 # --- Away, and back -----------------------------------------------------------------------------
 
 
@@ -465,34 +416,6 @@ def test_a_page_that_was_hidden_for_a_minute_asks_what_it_missed(
 
     assert cable.said("RoomMessagesChannel") == ["catch_up"] * (2 if asks else 1)
     assert any("/api/users/me/sidebar" in each for each in lists) == asks
-
-
-def test_i_am_present_while_i_look_and_absent_once_i_have_looked_away_for_five_seconds(
-    house: House, sit: Sit
-) -> None:
-    maya = sit("Maya")
-    maya.clock.install()
-    cable = Cable(maya)
-    enter(maya, house.room())
-    stop_clock(maya)
-
-    def told(*expected: str) -> None:
-        until(maya, lambda: len(cable.said("PresenceChannel")) >= len(expected))
-        assert cable.said("PresenceChannel") == list(expected)
-
-    cable.pass_time(50)
-    told("refresh")
-    look(maya, "hidden")
-    cable.pass_time(4.9)
-    look(maya, "visible")
-    cable.pass_time(5)
-    told("refresh")
-    look(maya, "hidden")
-    cable.pass_time(5)
-    told("refresh", "absent")
-    look(maya, "visible")
-    cable.pass_time(5)
-    told("refresh", "absent", "present")
 
 
 def test_who_types_is_told_once_a_second_and_shown_by_name_until_they_stop(

@@ -44,7 +44,7 @@ function SidebarFrame({ open, onClose, children }: FrameProps) {
   // While it covers a phone's screen, the page behind it, which others render, is not to be had.
   useEffect(() => {
     if (!open) return undefined;
-    const behind = document.querySelectorAll<HTMLElement>("#nav, #main-content");
+    const behind = document.querySelectorAll<HTMLElement>("#nav, #main-content, .skip-navigation");
     for (const part of behind) part.inert = true;
     frame.current?.querySelector<HTMLElement>(".direct, .room")?.focus();
     return () => {
@@ -173,6 +173,9 @@ function Pings({ onNew }: { onNew: () => void }) {
   );
 }
 
+const spokenName = ({ display_name, unread }: SidebarRoom) =>
+  unread ? `${display_name}, unread` : display_name;
+
 function Ping({ room }: { room: SidebarRoom }) {
   const current = useStore((state) => state.room?.id === room.id);
   const members = room.members ?? [];
@@ -182,16 +185,11 @@ function Ping({ room }: { room: SidebarRoom }) {
       href={room.path}
       className={`direct${room.unread ? " unread" : ""}`}
       aria-current={current ? "page" : undefined}
+      aria-label={spokenName(room)}
       title={room.display_name}
     >
       <AvatarGroup users={members} />
-      <span className="direct__author txt-small overflow-ellipsis" aria-hidden="true">
-        {directLabel(members)}
-      </span>
-      <span className="for-screen-reader">
-        {room.display_name}
-        {room.unread && ", unread"}
-      </span>
+      <span className="direct__author txt-small overflow-ellipsis">{directLabel(members)}</span>
     </a>
   );
 }
@@ -257,9 +255,9 @@ function SharedRoom({ room }: { room: SidebarRoom }) {
       href={room.path}
       className={`room btn txt-nowrap${state}`}
       aria-current={current ? "page" : undefined}
+      aria-label={spokenName(room)}
     >
       <span className="room__contents overflow-ellipsis">{room.display_name}</span>
-      {room.unread && <span className="for-screen-reader">, unread</span>}
     </a>
   );
 }
