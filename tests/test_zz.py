@@ -9,9 +9,12 @@ from playwright.sync_api import Page, expect
 from tests.browsers import (
     FINGER,
     PASSWORD,
+    composer,
     fill_in,
     message,
+    options,
     set_up,
+    texts,
     until,
 )
 from tests.house import (
@@ -68,7 +71,9 @@ def test_rooms_are_sorted_as_they_come_and_go_and_a_ping_moves_to_the_front(
 ) -> None:
     room = house.room(name="Zebra")
     quiet, loud = house.ping("Maya", "Inés"), house.ping("Maya", "Jonas")
-    maya = sit("Maya", room, viewport={"width": 1280, "height": 420})
+    for letter in "qwertyuiop":
+        house.room(name=f"Many {letter}")
+    maya = sit("Maya", room, viewport={"width": 1280, "height": 320})
     rooms, pings = maya.locator(".rooms a.room"), maya.locator(".directs a.direct")
     first = house.room("Jonas", "apple 🍎")
     second = house.room("Jonas", "Äpfel")
@@ -265,3 +270,215 @@ def test_everyones_switch_changes_the_kind_of_room_in_place_and_the_filter_finds
     name.press("Enter")
     expect(name).to_have_attribute("aria-invalid", "true")
     expect(name).to_be_focused()
+
+
+def test_more_than_twenty_people_can_be_filtered_and_keep_their_switches(
+    house: House, sit: Sit
+) -> None:
+    for number in range(20):
+        house.invite(f"Person {number}", called=f"P{number}")
+    maya = sit("Maya")
+    maya.goto("/rooms/closeds/new")
+    rows = maya.locator(".membership-item:visible")
+    jonas = maya.get_by_role("switch", name="Give Jonas Weber access to this room")
+    jonas.check(force=True)
+    everybody = rows.count()
+
+    maya.get_by_role("searchbox", name="Filter people by name").fill("person 1")
+
+    expect(rows).to_have_count(11)
+    expect(announced(maya)).to_have_text("11 people")
+    maya.get_by_role("searchbox", name="Filter people by name").fill("")
+    expect(rows).to_have_count(everybody)
+    expect(jonas).to_be_checked()
+
+
+def test_whatever_cannot_be_taken_back_asks_first(house: House, sit: Sit) -> None:
+    room, ping = house.room(name="Attic"), house.ping("Maya", "Inés")
+    house.post("Maya", room, "Words")
+    bot = house.ask("Maya", "POST", "/api/account/bots", {"name": "Bender"})["bot"]["id"]
+    outcast = house.invite("Otto Outcast")
+    house.ask("Maya", "POST", f"/api/users/{outcast}/ban")
+    house.ask("Maya", "POST", "/api/searches", {"q": "words"})
+    maya, asked = sit("Maya"), list[str]()
+    maya.on("dialog", lambda dialog: (asked.append(dialog.message), dialog.dismiss()))
+    back = "There is no way back."
+    questions = [
+        (f"{room.replace('/rooms/', '/rooms/opens/')}/edit", "Delete Attic",
+         f"Delete this room and everything said in it? {back}"),
+        (f"{ping.replace('/rooms/', '/rooms/directs/')}/edit", "Delete ping",
+         f"Delete this ping and everything said in it? {back}"),
+        ("/account/edit", "Remove Inés Duarte",
+         f"Remove Inés Duarte from the account for good? {back}"),
+        ("/account/edit", "New link", "Make a new join link? The old one stops working."),
+        (f"/account/bots/{bot}/edit", "Delete this chat bot",
+         f"Remove this bot for good? {back}"),
+        (f"/account/bots/{bot}/edit", "Make a new key",
+         "Make a new key? Whatever uses the old one stops working until you update it."),
+        (f"/users/{house.ids['Inés']}", "Ban Inés Duarte", "Ban Inés Duarte? They are signed out, "
+         "their messages are deleted and their network addresses are blocked."),
+        (f"/users/{outcast}", "Remove ban", "Lift the ban on Otto Outcast?"),
+        ("/searches", "Clear recent searches", "Clear your recent searches?"),
+    ]  # fmt: skip
+    writes: list[str] = []
+    maya.on("request", lambda each: writes.append(each.url) if each.method != "GET" else None)
+
+    for path, button, _ in questions:
+        maya.goto(path)
+        maya.get_by_role("button", name=button).click()
+    enter(maya, room)
+    options(maya, "Words")
+    maya.get_by_role("menuitem", name="Edit").click()
+    maya.get_by_role("button", name="Delete message").click()
+
+    assert asked == [*(words for _, _, words in questions), "Delete this message for good?"]
+    assert writes == []
+
+
+def test_people_are_led_and_the_account_is_named_by_administrators_only(
+    house: House, sit: Sit
+) -> None:
+    maya, jonas = sit("Maya"), sit("Jonas")
+    jonas.goto("/account/edit")
+    expect(jonas.get_by_label("Join link")).to_be_visible()
+    expect(jonas.get_by_role("button", name=re.compile("Role|Remove|New link"))).to_have_count(0)
+    maya.goto("/account/edit")
+    name = maya.get_by_label("Name of this account")
+    name.fill("Northwind Studio")
+    name.press("Enter")
+    expect(maya.get_by_role("status").filter(has_text="Saved.")).to_be_attached()
+    expect(maya.get_by_role("button", name="Role: Administrator, Maya Okafor")).to_be_disabled()
+    maya.get_by_role("button", name="Role: Member, Inés Duarte").click()
+    leader = maya.get_by_role("button", name="Role: Administrator, Inés Duarte")
+    expect(leader).to_have_attribute("aria-pressed", "true")
+    restrict = maya.get_by_role("switch", name="Only administrators can create rooms")
+    restrict.check(force=True)
+    enter(jonas, house.room())
+    expect(jonas.get_by_role("link", name="New room")).to_have_count(0)
+    restrict.uncheck(force=True)
+    post = Post(maya, "**/api/account/users/*")
+    post.always = 500
+    leader.click()
+    expect(maya.get_by_role("alert").first).to_be_attached()
+    expect(leader).to_be_visible()
+    post.always = None
+    leader.click()
+    expect(maya.get_by_role("button", name="Role: Member, Inés Duarte")).to_be_visible()
+
+
+def test_ones_own_profile_is_saved_or_says_what_is_wrong_and_leads_out(
+    house: House, sit: Sit
+) -> None:
+    house.invite("Petra Quick")
+    petra = sit("Petra")
+    petra.goto("/users/me/profile")
+    email, bio = petra.get_by_label("Email address"), petra.get_by_label("Something about you")
+    email.fill("jonas@northwind.example")
+    email.press("Enter")
+    expect(email).to_have_attribute("aria-invalid", "true")
+    expect(email).to_be_focused()
+    expect(email).to_have_accessible_description(re.compile("Email address .+"))
+    email.fill("petra@northwind.example")
+    bio.fill("Potter")
+    petra.get_by_role("button", name="Save").click()
+    expect(petra.get_by_role("status").filter(has_text="Saved.")).to_be_attached()
+    bell = petra.get_by_role("button", name="Notified of @mentions, All Talk")
+    bell.click()
+    expect(petra.get_by_role("button", name="Notified of every message, All Talk")).to_be_visible()
+
+    opener = petra.get_by_role("button", name="Show QR code")
+    opener.click()
+    viewer = petra.get_by_role("dialog", name="Image viewer, press Escape to close")
+    expect(viewer.get_by_role("img")).to_have_js_property("complete", value=True)
+    assert viewer.get_by_role("img").evaluate("image => image.naturalWidth") > 0
+    petra.keyboard.press("Escape")
+    expect(viewer).to_have_count(0)
+    expect(opener).to_be_focused()
+    petra.get_by_role("button", name="Log out").click()
+    expect(petra).to_have_url(re.compile("/session/new$"))
+    petra.goto("/users/me/profile")
+    expect(petra).to_have_url(re.compile("/session/new$"))
+
+
+def test_bots_are_made_with_a_name_and_show_how_they_are_used(house: House, sit: Sit) -> None:
+    maya = sit("Maya")
+    maya.goto("/account/bots")
+    maya.get_by_role("link", name="Add a chat bot").click()
+    maya.get_by_label("Name of the bot").fill("Deploy Bot")
+    maya.get_by_label("Webhook address").fill("ftp://nowhere.example")
+    maya.get_by_role("button", name="Save").click()
+    expect(maya.get_by_label("Webhook address")).to_have_attribute("aria-invalid", "true")
+    expect(maya.get_by_label("Webhook address")).to_be_focused()
+    maya.get_by_label("Webhook address").fill("")
+    maya.get_by_role("button", name="Save").click()
+
+    line = maya.get_by_label("Post text to All Talk").last
+    expect(line).to_have_value(
+        re.compile(rf"^curl -d 'Hello!' {house.url}/rooms/1/\d+-\w+/messages$")
+    )
+    expect(maya.get_by_label("Post a file to All Talk, arrives in v2.0").last).to_be_disabled()
+    maya.get_by_role("link", name="Edit Deploy Bot").click()
+    expect(maya.get_by_label("Name of the bot")).to_have_value("Deploy Bot")
+
+
+def test_a_search_finds_marks_remembers_and_leads_to_the_message(house: House, sit: Sit) -> None:
+    room = house.room(name="Kitchen")
+    for words in ("A pancake recipe", "Another pancake", "Tea"):
+        house.post("Jonas", room, words)
+    maya = sit("Maya")
+    maya.goto("/searches")
+    field = maya.get_by_role("searchbox", name="Search")
+    expect(field).to_be_focused()
+    maya.keyboard.type("pancake!")
+    maya.keyboard.press("Enter")
+
+    expect(maya).to_have_url(re.compile(r"/searches\?q=pancake"))
+    expect(maya.locator(".searches__query")).to_have_text(re.compile(r"“pancake” *2"))
+    assert texts(maya) == ["A pancake recipe", "Another pancake"]
+    expect(maya.locator("mark")).to_have_text(["pancake", "pancake"])
+    recents = maya.get_by_role("list", name="Recent searches")
+    expect(recents.get_by_role("link").first).to_have_text("“pancake”")
+    maya.locator(".message__room a").first.click()
+    expect(maya).to_have_url(re.compile(rf"{room}/@\d+$"))
+    expect(message(maya, "A pancake recipe")).to_have_class(re.compile("search-highlight"))
+    maya.goto("/searches?q=nothing_like_it")
+    expect(maya.locator(".searches__query")).to_contain_text("0")
+    expect(maya.get_by_role("status").filter(has_text="Nothing found for")).to_be_attached()
+    field.press("Escape")
+    expect(maya).to_have_url(re.compile("/searches$"))
+    expect(field).to_have_value("")
+
+
+# --- By keyboard alone --------------------------------------------------------------------------
+
+
+def test_one_message_of_the_feed_is_in_the_tab_order_and_keys_walk_through_them(
+    house: House, sit: Sit
+) -> None:
+    room = house.room()
+    for number in range(45):
+        house.post("Jonas", room, f"Number {number}.")
+    maya = sit("Maya", room)
+    bell = maya.locator("#nav button")
+    bell.focus()
+    maya.keyboard.press("Tab")
+    expect(message(maya, "Number 44.")).to_be_focused()
+    expect(message(maya, "Number 44.")).to_have_accessible_name(re.compile(r"Jonas Weber,? \d"))
+    expect(message(maya, "Number 44.")).to_have_accessible_description("Number 44.")
+    maya.keyboard.press("PageUp")
+    expect(message(maya, "Number 43.")).to_be_focused()
+    assert maya.locator(".message[tabindex='0']").count() == 1
+    maya.keyboard.press("PageDown")
+    maya.keyboard.press("Enter")
+    expect(maya.get_by_role("menuitem", name="Thumbs up")).to_be_focused()
+    maya.keyboard.press("Escape")
+    message(maya, "Number 44.").focus()
+    maya.keyboard.press("Control+End")
+    expect(composer(maya)).to_be_focused()
+    maya.keyboard.press("Shift+Tab")
+    message(maya, "Number 44.").focus()
+    maya.keyboard.press("Control+Home")
+    expect(maya.locator("#nav :focus")).to_have_count(1)
+    message(maya, "Number 5.").focus()
+    maya.keyboard.press("PageUp")
+    expect(message(maya, "Number 4.")).to_be_focused()
