@@ -18,13 +18,15 @@ from playwright.sync_api import (
     APIResponse,
     Browser,
     BrowserContext,
+    FloatRect,
     Locator,
     Page,
     Route,
     WebSocketRoute,
+    expect,
 )
 
-from tests.browsers import PASSWORD, composer, connected, frames_heard, options
+from tests.browsers import PASSWORD, composer, connected, frames_heard, options, until
 from tests.readers import Campfire
 
 Sit = Callable[..., Page]
@@ -220,6 +222,18 @@ class Cable:
             self.page.clock.run_for(round(step * 1000))
             seconds = round(seconds - step, 3)
 
+    def attempts(self, post: "Post", seconds: int) -> list[float]:
+        """When each attempt to post was made, while the page's clock goes on by fifths."""
+        times: list[float] = []
+        for step in range(seconds * 5):
+            if len(post) > len(times):
+                times += [step / 5] * (len(post) - len(times))
+                until(self.page, lambda: post.dealt == len(post))
+                # What is answered after it comes after it.
+                self.page.evaluate("fetch('/webmanifest')")
+            self.pass_time(0.2)
+        return times
+
     def said(self, channel: str) -> list[str]:
         """What the page told one of its channels, in order."""
         frames = [each for each in self.sent if channel in each["identifier"]]
@@ -292,10 +306,10 @@ def stop_clock(page: Page) -> None:
 # --- What is on the screen ----------------------------------------------------------------------
 
 
-def box(place: Locator) -> dict[str, float]:
+def box(place: Locator) -> FloatRect:
     found = place.bounding_box()
     assert found is not None
-    return dict(found)
+    return found
 
 
 def gap(upper: Locator, lower: Locator) -> float:
@@ -332,6 +346,36 @@ def scrolled(page: Page) -> dict[str, float]:
         rest: list.scrollHeight - list.scrollTop - list.clientHeight})"""
     )
     return found
+
+
+def watch_shifts(page: Page) -> None:
+    """Sums up in `window.shift` how much of the layout moves without anybody's doing."""
+    page.evaluate(
+        """() => { window.shift = 0
+        new PerformanceObserver((list) => {
+          for (const each of list.getEntries()) if (!each.hadRecentInput) window.shift += each.value
+        }).observe({type: 'layout-shift', buffered: false}) }"""
+    )
+
+
+def frames_until_sent(page: Page, words: str) -> int:
+    """Presses Enter, and counts the frames until the message, `window.sent`, is there."""
+    frames: int = page.evaluate(
+        """words => new Promise((resolve) => {
+          const key = {key: 'Enter', bubbles: true, cancelable: true}
+          document.querySelector('trix-editor').dispatchEvent(new KeyboardEvent('keydown', key))
+          let frames = 0
+          const look = () => {
+            window.sent = [...document.querySelectorAll('.message')].at(-1)
+            if (window.sent.textContent.includes(words)) return resolve(frames)
+            frames += 1
+            requestAnimationFrame(look)
+          }
+          look()
+        })""",
+        words,
+    )
+    return frames
 
 
 def look(page: Page, how: str) -> None:
@@ -410,3 +454,24 @@ Object.defineProperty(window, "Notification", {value: {
 def stub_push(page: Page, permission: str, *, subscribed: bool = False) -> None:
     """What the browser and the person have said about notifications."""
     page.add_init_script(PUSH % (json.dumps(permission), json.dumps(subscribed)))
+
+
+def tab_to(page: Page, name: str, key: str = "Tab") -> None:
+    """Presses Tab until something of this name has the focus, which must be soon enough."""
+    for _ in range(60):
+        page.keyboard.press(key)
+        if focused(page).startswith(name):
+            return
+    raise AssertionError(f"{name} is out of reach")
+
+
+def set_up_by_keys(page: Page, campfire: Campfire) -> None:
+    """First run, as Maya, without a mouse."""
+    page.goto(campfire.url)
+    expect(page.get_by_label("Name", exact=True)).to_be_focused()
+    page.keyboard.type("Maya Okafor")
+    tab_to(page, "Email address")
+    page.keyboard.type("maya@northwind.example")
+    tab_to(page, "Password")
+    page.keyboard.type(PASSWORD)
+    page.keyboard.press("Enter")

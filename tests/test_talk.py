@@ -1,5 +1,6 @@
 """How a room behaves: what is said, shown, sent, lost and found again, in real browsers."""
 
+import math
 import re
 from itertools import pairwise
 
@@ -7,9 +8,11 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.browsers import (
+    FINGER,
     PASSWORD,
     composer,
     message,
+    options,
     say,
     texts,
     until,
@@ -26,11 +29,13 @@ from tests.house import (
     announced,
     box,
     enter,
+    frames_until_sent,
     gap,
     has_class,
     look,
     scrolled,
     stop_clock,
+    watch_shifts,
 )
 
 # --- How messages look --------------------------------------------------------------------------
@@ -167,28 +172,10 @@ def test_what_i_send_is_there_in_the_next_frame_and_stays_the_same_node(
     house.post("Jonas", room, "Before")
     maya = sit("Maya", room)
     post = Post(maya, ROOM_MESSAGES, HELD)
-    maya.evaluate(
-        """() => { window.shift = 0
-        new PerformanceObserver((list) => {
-          for (const each of list.getEntries()) if (!each.hadRecentInput) window.shift += each.value
-        }).observe({type: 'layout-shift', buffered: false}) }"""
-    )
+    watch_shifts(maya)
     composer(maya).click()
     maya.keyboard.type("Mine")
-    frames = maya.evaluate(
-        """() => new Promise((resolve) => {
-          const key = {key: 'Enter', bubbles: true, cancelable: true}
-          document.querySelector('trix-editor').dispatchEvent(new KeyboardEvent('keydown', key))
-          let frames = 0
-          const look = () => {
-            window.mine = [...document.querySelectorAll('.message')].at(-1)
-            if (window.mine.textContent.includes('Mine')) return resolve(frames)
-            frames += 1
-            requestAnimationFrame(look)
-          }
-          look()
-        })"""
-    )
+    frames = frames_until_sent(maya, "Mine")
     until(maya, lambda: len(post) == 1)
     sent = post.bodies[0]["client_message_id"]
     expect(message(maya, "Mine").locator(".message__permalink")).to_have_count(0)
@@ -196,7 +183,7 @@ def test_what_i_send_is_there_in_the_next_frame_and_stays_the_same_node(
 
     expect(message(maya, "Mine").locator(".message__permalink")).to_be_attached()
     assert frames <= 1
-    assert maya.evaluate("window.mine.isConnected && window.mine.id") == f"message_{sent}"
+    assert maya.evaluate("window.sent.isConnected && window.sent.id") == f"message_{sent}"
     expect(maya.locator(f"[id='message_{sent}']")).to_have_count(1)
     assert maya.evaluate("window.shift") == 0
 
@@ -220,19 +207,6 @@ def test_what_the_server_stored_without_its_answer_arriving_is_sent_again_and_st
     assert len(house.ask("Maya", "GET", f"/api{room}/messages")["messages"]) == 1
 
 
-def attempts(cable: Cable, post: Post, seconds: int) -> list[float]:
-    """When each attempt was made, while the page's clock goes on in fifths of a second."""
-    times: list[float] = []
-    for step in range(seconds * 5):
-        if len(post) > len(times):
-            times += [step / 5] * (len(post) - len(times))
-            until(cable.page, lambda: post.dealt == len(post))
-            # What is answered after it comes after it.
-            cable.page.evaluate("fetch('/webmanifest')")
-        cable.pass_time(0.2)
-    return times
-
-
 def test_what_cannot_be_sent_is_tried_again_after_1_2_4_8_and_16_seconds(
     house: House, sit: Sit
 ) -> None:
@@ -249,7 +223,7 @@ def test_what_cannot_be_sent_is_tried_again_after_1_2_4_8_and_16_seconds(
     expect(message(maya, "Persistent")).to_contain_text("Trying again")
     expect(announced(maya)).to_have_text("Not sent yet, trying again")
 
-    times = attempts(cable, post, 32)
+    times = cable.attempts(post, 32)
 
     waits = [later - earlier for earlier, later in pairwise(times)]
     assert waits == pytest.approx([1, 2, 4, 8, 16], abs=0.5)
@@ -270,7 +244,7 @@ def test_what_failed_for_good_says_so_and_can_be_sent_or_discarded(house: House,
     stop_clock(maya)
     maya.keyboard.press("Enter")
     until(maya, lambda: post.dealt == 1)
-    attempts(cable, post, 33)
+    cable.attempts(post, 33)
 
     expect(message(maya, "Unlucky")).to_have_class(re.compile("message--failed"))
     expect(message(maya, "Unlucky")).to_contain_text("Not sent")
@@ -330,6 +304,64 @@ def test_whoever_was_signed_out_meanwhile_finds_their_words_after_signing_in(
     expect(composer(gus)).to_have_text("Not lost")
 
 
+# --- Options -----------------------------------------------------------------------------------
+
+
+def test_the_options_open_by_mouse_key_and_finger(house: House, sit: Sit) -> None:
+    room = house.room()
+    house.post("Jonas", room, "Words")
+    maya = sit("Maya", room)
+    maya.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    menu = maya.get_by_role("menu", name="Message options")
+    dots = maya.get_by_role("button", name="Message options")
+
+    options(maya, "Words")
+    expect(menu).to_be_visible()
+    maya.mouse.click(700, 600)
+    expect(menu).to_have_count(0)
+    dots.focus()
+    maya.keyboard.press("Enter")
+    walk = [("", "Thumbs up"), ("ArrowRight", "Clapping"), ("ArrowDown", "Red heart"),
+            ("ArrowDown", "Fire"), ("ArrowDown", "Copy link"), ("ArrowDown", "Clapping"),
+            ("ArrowUp", "Copy link"), ("Home", "Thumbs up"), ("ArrowLeft", "Edit"),
+            ("ArrowRight", "Thumbs up"), ("End", "Edit"), ("x", "Edit")]  # fmt: skip
+    for key, name in walk:
+        if key:
+            maya.keyboard.press(key)
+        expect(menu.get_by_role("menuitem", name=name)).to_be_focused()
+    maya.keyboard.press("Escape")
+    expect(menu).to_have_count(0)
+    expect(dots).to_be_focused()
+    maya.keyboard.press("Space")
+    menu.get_by_role("menuitem", name="Copy link").click()
+    expect(announced(maya)).to_have_text("Copied")
+    expect(menu).to_have_count(0)
+    link = f"{house.url}{room}/@{maya.locator('.message').get_attribute('data-message-id')}"
+    assert maya.evaluate("navigator.clipboard.readText()") == link
+
+    phone = sit("Maya", room, **FINGER)
+    phone.get_by_role("button", name="Message options").tap()
+    expect(phone.get_by_role("menu", name="Message options")).to_be_in_viewport(ratio=1)
+
+
+def test_the_options_open_upwards_within_90_pixels_of_the_windows_end(
+    house: House, sit: Sit
+) -> None:
+    room = house.room()
+    house.post("Jonas", room, "Words")
+    maya = sit("Maya", room)
+    menu = maya.get_by_role("menu", name="Message options")
+    options(maya, "Words")
+    bottom = box(menu)["y"] + box(menu)["height"]
+
+    for nearer, flipped in ((0, None), (1, "true")):
+        maya.keyboard.press("Escape")
+        maya.set_viewport_size({"width": 1280, "height": math.ceil(bottom + 90) - nearer})
+        options(maya, "Words")
+        expect(menu).to_be_visible()
+        assert menu.get_attribute("data-flipped") == flipped
+
+
 # --- Away, and back -----------------------------------------------------------------------------
 
 
@@ -371,6 +403,7 @@ def test_a_lost_connection_shows_after_five_seconds_and_everything_missed_comes_
     cable.mend()
 
     expect(maya.get_by_role("button", name="Play bell")).to_be_visible()
+    expect(announced(maya)).to_have_text("1 new message")
     expect(message(maya, "Three").locator(".boost")).to_contain_text("👏")
     expect(status).to_have_count(0)
     expect(send).to_be_enabled()
@@ -378,22 +411,6 @@ def test_a_lost_connection_shows_after_five_seconds_and_everything_missed_comes_
     assert len(texts(maya)) == 3
     assert maya.evaluate("window.played") == []
     expect(maya.locator(".message[data-live]")).to_have_count(0)
-
-
-def test_what_was_missed_is_told_once_as_a_number(house: House, sit: Sit) -> None:
-    room = house.room()
-    maya = sit("Maya")
-    cable = Cable(maya)
-    enter(maya, room)
-    cable.cut()
-    until(maya, lambda: not cable.is_open)
-    for words in ("Four", "Five"):
-        house.post("Jonas", room, words)
-
-    cable.mend()
-
-    expect(message(maya, "Five")).to_be_visible()
-    expect(announced(maya)).to_have_text("2 new messages")
 
 
 @pytest.mark.parametrize(("seconds", "asks"), [(59, False), (61, True)])
@@ -445,3 +462,16 @@ def test_who_types_is_told_once_a_second_and_shown_by_name_until_they_stop(
     expect(names).to_have_text("Inés Duarte")
     line.pass_time(1.2)
     expect(names).to_have_count(0)
+
+
+def test_what_others_say_is_read_out_and_a_flood_is_a_number(house: House, sit: Sit) -> None:
+    room = house.room()
+    maya = sit("Maya", room)
+    say(maya, "My own")
+    expect(message(maya, "My own").locator(".message__permalink")).to_be_attached()
+    first = house.post("Jonas", room, "word " * 40)
+    expect(announced(maya)).to_have_text(f"Jonas Weber: {'word ' * 40}"[:120])
+    house.edit("Jonas", room, first, "Silently changed")
+    for number in range(3):
+        house.post("Jonas", room, f"Number {number}.")
+    expect(announced(maya)).to_have_text("3 new messages")

@@ -1,16 +1,17 @@
-"""Draft."""
+"""Around the room: lists, bells, forms, search, and the whole product by keyboard alone."""
 
 import re
 from collections.abc import Callable
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Dialog, Page, expect
 
 from tests.browsers import (
     FINGER,
-    PASSWORD,
+    QUESTIONS,
     composer,
     fill_in,
+    join,
     message,
     options,
     set_up,
@@ -24,16 +25,16 @@ from tests.house import (
     Sit,
     announced,
     enter,
+    set_up_by_keys,
     stub_push,
+    tab_to,
 )
 from tests.readers import Campfire
 
 # --- Around the room ----------------------------------------------------------------------------
 
 
-def test_what_is_said_elsewhere_is_unread_until_any_window_of_mine_enters(
-    house: House, sit: Sit
-) -> None:
+def test_what_is_said_elsewhere_is_unread_until_i_enter(house: House, sit: Sit) -> None:
     room, elsewhere = house.room(), house.room(name="Élan vital")
     badge = "window.badge = 0; navigator.setAppBadge = async (count) => { window.badge = count }"
     maya, other, phone = sit("Maya"), sit("Maya"), sit("Maya", **FINGER)
@@ -203,7 +204,7 @@ def test_whoever_is_second_at_the_first_run_and_whoever_is_known_already_finds_t
     expect(third).to_have_url(re.compile(r"/session/new\?email_address=maya%40northwind.example$"))
     expect(third.get_by_label("Enter your email address")).to_have_value("maya@northwind.example")
     third.goto(f"{campfire.url}/join/unknown")
-    expect(third.get_by_role("heading", name="We can’t find that.")).to_be_visible()
+    expect(third.get_by_role("heading", name=re.compile("We can.t find that"))).to_be_visible()
     maya.goto(link)
     expect(maya).to_have_url(re.compile("/rooms/1$"))
 
@@ -212,32 +213,9 @@ def test_whoever_is_second_at_the_first_run_and_whoever_is_known_already_finds_t
     late.goto(transfer)
     expect(late).to_have_url(re.compile("/rooms/1$"))
     third.goto(transfer)
-    expect(third.get_by_role("heading", name="That didn’t work.")).to_be_visible()
+    expect(third.get_by_role("heading", name=re.compile("That didn.t work"))).to_be_visible()
     third.get_by_role("link", name="Sign in").click()
     expect(third).to_have_url(re.compile("/session/new$"))
-
-
-def test_a_refused_sign_in_shakes_says_why_and_keeps_the_address(
-    house: House, window: Callable[..., Page]
-) -> None:
-    guest = window(base_url=house.url, reduced_motion="no-preference")
-    guest.goto("/rooms/opens/1/edit")
-    expect(guest).to_have_url(f"{house.url}/session/new")
-    guest.get_by_label("Enter your email address").fill("jonas@northwind.example")
-    password = guest.get_by_label("Enter your password")
-    password.fill("wrong password")
-    password.press("Enter")
-
-    expect(guest.locator(".panel.shake")).to_be_visible()
-    why = "That e-mail and password don’t match, or there were too many tries."
-    expect(guest.locator("#sign-in-refused")).to_contain_text(why)
-    expect(guest.locator(".flash__inner[data-kind=alert]")).to_be_attached()
-    expect(password).to_be_focused()
-    expect(password).to_have_value("")
-    expect(guest.get_by_label("Enter your email address")).to_have_value("jonas@northwind.example")
-    guest.keyboard.type(PASSWORD)
-    guest.keyboard.press("Enter")
-    expect(guest).to_have_url(f"{house.url}/rooms/opens/1/edit")
 
 
 # --- Forms --------------------------------------------------------------------------------------
@@ -272,9 +250,7 @@ def test_everyones_switch_changes_the_kind_of_room_in_place_and_the_filter_finds
     expect(name).to_be_focused()
 
 
-def test_more_than_twenty_people_can_be_filtered_and_keep_their_switches(
-    house: House, sit: Sit
-) -> None:
+def test_a_filter_finds_people_who_keep_their_switches(house: House, sit: Sit) -> None:
     for number in range(20):
         house.invite(f"Person {number}", called=f"P{number}")
     maya = sit("Maya")
@@ -301,43 +277,30 @@ def test_whatever_cannot_be_taken_back_asks_first(house: House, sit: Sit) -> Non
     house.ask("Maya", "POST", f"/api/users/{outcast}/ban")
     house.ask("Maya", "POST", "/api/searches", {"q": "words"})
     maya, asked = sit("Maya"), list[str]()
-    maya.on("dialog", lambda dialog: (asked.append(dialog.message), dialog.dismiss()))
-    back = "There is no way back."
-    questions = [
-        (f"{room.replace('/rooms/', '/rooms/opens/')}/edit", "Delete Attic",
-         f"Delete this room and everything said in it? {back}"),
-        (f"{ping.replace('/rooms/', '/rooms/directs/')}/edit", "Delete ping",
-         f"Delete this ping and everything said in it? {back}"),
-        ("/account/edit", "Remove Inés Duarte",
-         f"Remove Inés Duarte from the account for good? {back}"),
-        ("/account/edit", "New link", "Make a new join link? The old one stops working."),
-        (f"/account/bots/{bot}/edit", "Delete this chat bot",
-         f"Remove this bot for good? {back}"),
-        (f"/account/bots/{bot}/edit", "Make a new key",
-         "Make a new key? Whatever uses the old one stops working until you update it."),
-        (f"/users/{house.ids['Inés']}", "Ban Inés Duarte", "Ban Inés Duarte? They are signed out, "
-         "their messages are deleted and their network addresses are blocked."),
-        (f"/users/{outcast}", "Remove ban", "Lift the ban on Otto Outcast?"),
-        ("/searches", "Clear recent searches", "Clear your recent searches?"),
-    ]  # fmt: skip
+
+    def refuse_to(dialog: Dialog) -> None:
+        asked.append(dialog.message)
+        dialog.dismiss()
+
+    maya.on("dialog", refuse_to)
+    names = {"room": room[7:], "ping": ping[7:], "bot": bot, "outcast": outcast,
+             "ines": house.ids["Inés"]}  # fmt: skip
     writes: list[str] = []
     maya.on("request", lambda each: writes.append(each.url) if each.method != "GET" else None)
 
-    for path, button, _ in questions:
-        maya.goto(path)
+    for path, button, _ in QUESTIONS:
+        maya.goto(path.format(**names))
         maya.get_by_role("button", name=button).click()
     enter(maya, room)
     options(maya, "Words")
     maya.get_by_role("menuitem", name="Edit").click()
     maya.get_by_role("button", name="Delete message").click()
 
-    assert asked == [*(words for _, _, words in questions), "Delete this message for good?"]
+    assert asked == [*(words for _, _, words in QUESTIONS), "Delete this message for good?"]
     assert writes == []
 
 
-def test_people_are_led_and_the_account_is_named_by_administrators_only(
-    house: House, sit: Sit
-) -> None:
+def test_only_administrators_lead_and_name_the_account(house: House, sit: Sit) -> None:
     maya, jonas = sit("Maya"), sit("Jonas")
     jonas.goto("/account/edit")
     expect(jonas.get_by_label("Join link")).to_be_visible()
@@ -366,9 +329,7 @@ def test_people_are_led_and_the_account_is_named_by_administrators_only(
     expect(maya.get_by_role("button", name="Role: Member, Inés Duarte")).to_be_visible()
 
 
-def test_ones_own_profile_is_saved_or_says_what_is_wrong_and_leads_out(
-    house: House, sit: Sit
-) -> None:
+def test_ones_profile_is_saved_or_says_what_is_wrong(house: House, sit: Sit) -> None:
     house.invite("Petra Quick")
     petra = sit("Petra")
     petra.goto("/users/me/profile")
@@ -482,3 +443,57 @@ def test_one_message_of_the_feed_is_in_the_tab_order_and_keys_walk_through_them(
     message(maya, "Number 5.").focus()
     maya.keyboard.press("PageUp")
     expect(message(maya, "Number 4.")).to_be_focused()
+
+
+def test_everything_can_be_done_with_the_keyboard_alone(
+    campfire: Campfire, window: Callable[..., Page]
+) -> None:
+    maya, jonas = window(), window()
+    keys = maya.keyboard
+    set_up_by_keys(maya, campfire)
+    expect(composer(maya)).to_be_focused()
+    join(jonas, maya.get_by_label("Join link").input_value(), "Jonas Weber")
+
+    tab_to(maya, "New room")
+    keys.press("Enter")
+    expect(maya.get_by_label("Name of the room")).to_be_focused()
+    keys.type("Design")
+    keys.press("Enter")
+    expect(maya.get_by_role("heading", name="Design")).to_be_visible()
+    expect(composer(maya)).to_be_focused()
+    keys.type("Morning")
+    keys.press("Enter")
+    expect(message(maya, "Morning").locator(".message__permalink")).to_be_attached()
+    tab_to(maya, "Message options", "Shift+Tab")
+    keys.press("Enter")
+    keys.press("Enter")
+    expect(message(maya, "Morning").locator(".boost")).to_contain_text("👍")
+    expect(maya.get_by_role("button", name="Message options")).to_be_focused()
+    keys.press("Enter")
+    keys.press("End")
+    keys.press("Enter")
+    expect(maya.get_by_role("textbox", name="Edit message")).to_be_focused()
+    keys.type(", all")
+    keys.press("Control+Enter")
+    expect(message(maya, "Morning, all")).to_be_visible()
+
+    maya.reload()
+    expect(composer(maya)).to_be_focused()
+    tab_to(maya, "Jonas")
+    keys.press("Enter")
+    expect(maya.get_by_role("heading", name="Ping with Jonas Weber")).to_be_visible()
+    tab_to(maya, "Search", "Shift+Tab")
+    keys.press("Enter")
+    expect(maya.get_by_role("searchbox")).to_be_focused()
+    keys.type("morning")
+    keys.press("Enter")
+    expect(maya.locator(".message")).to_have_count(1)
+    tab_to(maya, "Go back")
+    keys.press("Enter")
+    tab_to(maya, "My settings")
+    keys.press("Enter")
+    expect(maya.get_by_role("heading", name="My settings")).to_be_focused()
+    tab_to(maya, "Log out", "Shift+Tab")
+    keys.press("Enter")
+    expect(maya).to_have_url(f"{campfire.url}/session/new")
+    expect(jonas.locator(".message")).to_have_count(0)
