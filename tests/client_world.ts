@@ -383,6 +383,11 @@ export class FakeView implements TimelineView {
   firstVisible = (ids: readonly string[]) => ids.find((id) => (this.offsetOf(id) ?? -50) > -50);
 }
 
+/** What the browser says of itself, for once as the test has it. */
+export function pretend(of: object, name: string, get: () => unknown): void {
+  Object.defineProperty(of, name, { configurable: true, get });
+}
+
 /** A socket to nowhere: the library talks to it as to any other, and the test answers. */
 export class Line {
   static OPEN = 1;

@@ -40,6 +40,7 @@ class House:
         self.url, self._campfire, self._browser = campfire.url, campfire, browser
         self._contexts: dict[str, BrowserContext] = {}
         self._tokens: dict[str, str] = {}
+        self._names: dict[str, str] = {}
         self.ids: dict[str, int] = {}
         self._numbers = itertools.count(1)
         self._come("Maya Okafor", "/api/first_run")
@@ -58,7 +59,7 @@ class House:
         person = {"name": name, "email_address": email, "password": PASSWORD}
         user = self.ask(called, "POST", path, person)["user"]
         self._tokens.pop(called)  # the session has a token of its own
-        self.ids[called] = int(user["id"])
+        self.ids[called], self._names[called] = int(user["id"]), name
         return self.ids[called]
 
     def ask(self, who: str, method: str, path: str, body: object = None) -> dict[str, Any]:
@@ -101,8 +102,8 @@ class House:
 
     def mention(self, who: str) -> str:
         """The markup that mentions somebody."""
-        query = who.partition(" ")[0][:1]
-        found = self.ask("Maya", "GET", f"/api/autocompletable/users?query={query}")["users"]
+        query = f"query={self._names[who].partition(' ')[0]}"
+        found = self.ask("Maya", "GET", f"/api/autocompletable/users?{query}")["users"]
         sgid = next(each["sgid"] for each in found if each["value"] == self.ids[who])
         kind = "application/vnd.campfire.mention"
         return (

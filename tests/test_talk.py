@@ -475,3 +475,23 @@ def test_what_others_say_is_read_out_and_a_flood_is_a_number(house: House, sit: 
     for number in range(3):
         house.post("Jonas", room, f"Number {number}.")
     expect(announced(maya)).to_have_text("3 new messages")
+
+
+def test_files_left_behind_can_be_leafed_through_and_quoted(house: House, sit: Sit) -> None:
+    room = house.room()
+    for name in ("plan.pdf", "sketch.png"):
+        house.post("Jonas", room, f"📎 {name} — File attachments are coming in v2.0")
+    maya = sit("Maya", room)
+    opener = maya.get_by_role("button", name="plan.pdf")
+    opener.click()
+    viewer = maya.get_by_role("dialog", name="Image viewer, press Escape to close")
+    expect(viewer).to_contain_text("plan.pdf is safe and will open here after the upgrade.")
+    for key, name in [("ArrowLeft", "plan.pdf"), ("ArrowRight", "sketch.png"),
+                      ("ArrowRight", "sketch.png"), ("Home", "plan.pdf")]:  # fmt: skip
+        maya.keyboard.press(key)
+        expect(viewer).to_contain_text(f"{name} is safe")
+    maya.keyboard.press("Escape")
+    expect(opener).to_be_focused()
+    options(maya, "sketch.png")
+    maya.get_by_role("menuitem", name="Reply").click()
+    expect(composer(maya).locator("blockquote")).to_have_text(re.compile(r"^sketch\.png\s*$"))

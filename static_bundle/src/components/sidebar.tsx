@@ -129,6 +129,13 @@ const pingsPlace = keepPlace("pings");
 function Lists({ inert }: { inert: boolean }) {
   const asked = useStore((state) => state.route.path.startsWith(NEW_PING));
   const [pinging, setPinging] = useState(asked);
+  const [canceled, setCanceled] = useState(false);
+
+  function cancel() {
+    setPinging(false);
+    setCanceled(true);
+  }
+
   return (
     <nav
       className="sidebar__container"
@@ -138,21 +145,23 @@ function Lists({ inert }: { inert: boolean }) {
       onScroll={roomsPlace.note}
     >
       {pinging ? (
-        <NewPing onCancel={() => setPinging(false)} />
+        <NewPing onCancel={cancel} />
       ) : (
-        <Pings onNew={() => setPinging(true)} />
+        <Pings back={canceled} onNew={() => setPinging(true)} />
       )}
       <Rooms />
     </nav>
   );
 }
 
-function Pings({ onNew }: { onNew: () => void }) {
+/** `back`: the focus comes back to where a new ping was begun. */
+function Pings({ back, onNew }: { back: boolean; onNew: () => void }) {
   const sidebar = useStore((state) => state.sidebar);
   return (
     <ul className="directs" aria-label="Pings" ref={pingsPlace.restore} onScroll={pingsPlace.note}>
       <li>
-        <button type="button" className="direct" onClick={onNew}>
+        {/* biome-ignore lint/a11y/noAutofocus: it was here before the form took its place. */}
+        <button type="button" className="direct" autoFocus={back} onClick={onNew}>
           <span className="avatar avatar--icon direct__new">
             <Icon name="messages-add" />
           </span>
@@ -214,6 +223,7 @@ function Placeholder({ user }: { user: User }) {
       type="button"
       className="direct"
       title={user.name}
+      aria-label={user.name}
       onClick={() => void startPing([user.id])}
     >
       <Avatar user={user} />

@@ -216,7 +216,12 @@ class Heartbeat implements Callbacks {
   #offline: ReturnType<typeof setTimeout> | undefined;
   #early: ReturnType<typeof setTimeout> | undefined;
   #goOnline = () => this.#reopen();
-  #networkChanged = () => apply({ type: "network_changed", network: navigator.onLine });
+  #networkChanged = () => {
+    apply({ type: "network_changed", network: navigator.onLine });
+    // What the browser believes is wrong at times: a connection that lives through it counts more.
+    if (!navigator.onLine) this.#expectConnection();
+    else if (connection().isOpen()) this.connected();
+  };
 
   constructor(random: () => number) {
     this.#random = random;

@@ -88,7 +88,7 @@ export interface State {
   room_gone: boolean;
   /** Bells of every room that any screen has shown. */
   involvements: Readonly<Record<number, Involvement>>;
-  /** Off after 5 s without the cable. True on pages without one. */
+  /** Off after 5 s without the cable, or a network. True on pages without one. */
   connected: boolean;
   /** What the browser says of its network (`navigator.onLine`). */
   network: boolean;
@@ -226,7 +226,7 @@ export function useStore<Slice>(select: (state: State) => Slice): Slice {
 // --- Selectors --------------------------------------------------------------------------------
 
 export const isAdministrator = (state: State): boolean => state.me?.role === "administrator";
-export const isReduced = (state: State): boolean => !state.connected || !state.network;
+export const isReduced = (state: State): boolean => !state.connected;
 export const unreadCount = (state: State): number =>
   state.sidebar
     ? [...state.sidebar.directs, ...state.sidebar.shared].filter((room) => room.unread).length
