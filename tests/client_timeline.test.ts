@@ -236,11 +236,8 @@ describe("an edit, a deletion and boosts", () => {
 
   test("come once, however often they are told, and leave unknown targets alone", async () => {
     const world = new w.World(3);
-    const added = {
-      type: "boost_added",
-      client_message_id: "m3",
-      boost: w.boost(7, 3, "👏"),
-    } as const;
+    const boost = w.boost(7, 3, "👏");
+    const added = { type: "boost_added", client_message_id: "m3", boost } as const;
     for (let times = 0; times < 2; times += 1) world.timeline.receive(added);
     world.timeline.receive({ ...added, client_message_id: "unknown" });
     await world.timeline.settled();
@@ -372,14 +369,17 @@ describe("pages", () => {
 });
 
 describe("a live message", () => {
-  test("goes where its sort value belongs, before what the server does not have yet", async () => {
+  test("goes where its sort value belongs, before what is not stored yet, several at once", async () => {
     const world = new w.World(3);
     world.answers = [forever];
     await world.timeline.send("mine");
+    const shown = vi.fn();
+    world.timeline.subscribe(shown);
     world.append(w.message(9), w.message(8));
     world.append(w.message(7, { client_message_id: "late", sort_value: w.message(8).sort_value }));
     await pass(0);
 
+    expect(shown).toHaveBeenCalledTimes(1);
     expect(world.ids.slice(0, -1)).toEqual(["m1", "m2", "m3", "m8", "late", "m9"]);
     expect(world.last?.outgoing?.state).toBe("pending");
   });

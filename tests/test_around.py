@@ -98,6 +98,8 @@ def test_rooms_are_sorted_as_they_come_and_go_and_a_ping_moves_to_the_front(
     assert column.evaluate("column => column.scrollTop") == place > 0
     house.ask("Jonas", "DELETE", f"/api{first}")
     expect(maya.get_by_text("This room has been deleted.")).to_be_visible()
+    maya.reload()
+    expect(maya.get_by_role("alert")).to_have_text("That room is gone, or closed to you.")
 
 
 @pytest.mark.parametrize(
@@ -119,7 +121,6 @@ def test_the_bell_tells_what_this_browser_is_told(
     expect(bell).to_have_accessible_name(first)
     pulses = re.compile("btn--pulsing")
     (expect(bell).not_to_have_class if subscribed else expect(bell).to_have_class)(pulses)
-
     bell.click()
 
     if permission == "denied":

@@ -310,8 +310,11 @@ function withBootData(state: State, data: BootExtras): State {
   };
 }
 
+/** The one thing a page is begun with as an alert; the server's own words are not a person's. */
+const ROOM_GONE = "That room is gone, or closed to you.";
+
 function bootFlash(state: State, { flash: words }: Boot): State {
-  if (words.alert) return flashed(state, "alert", words.alert);
+  if (words.alert) return flashed(state, "alert", ROOM_GONE);
   return words.notice ? flashed(state, "notice", words.notice) : state;
 }
 
