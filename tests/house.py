@@ -26,7 +26,7 @@ from playwright.sync_api import (
     expect,
 )
 
-from tests.browsers import PASSWORD, composer, connected, frames_heard, options, until
+from tests.browsers import PASSWORD, composer, connected, frames_heard, message, options, until
 from tests.readers import Campfire
 
 Sit = Callable[..., Page]
@@ -476,3 +476,17 @@ def set_up_by_keys(page: Page, campfire: Campfire) -> None:
     tab_to(page, "Password")
     page.keyboard.type(PASSWORD)
     page.keyboard.press("Enter")
+
+
+def boost_and_edit_by_keys(page: Page, words: str, more: str) -> None:
+    """Thumbs up for the last message, and some more words to it."""
+    tab_to(page, "Message options", "Shift+Tab")
+    for key in ("Enter", "Enter"):
+        page.keyboard.press(key)
+    expect(message(page, words).locator(".boost")).to_contain_text("👍")
+    expect(page.get_by_role("button", name="Message options")).to_be_focused()
+    for key in ("Enter", "End", "Enter"):
+        page.keyboard.press(key)
+    expect(page.get_by_role("textbox", name="Edit message")).to_be_focused()
+    page.keyboard.type(more)
+    page.keyboard.press("Control+Enter")

@@ -24,6 +24,7 @@ from tests.house import (
     Post,
     Sit,
     announced,
+    boost_and_edit_by_keys,
     enter,
     set_up_by_keys,
     stub_push,
@@ -465,17 +466,7 @@ def test_everything_can_be_done_with_the_keyboard_alone(
     keys.type("Morning")
     keys.press("Enter")
     expect(message(maya, "Morning").locator(".message__permalink")).to_be_attached()
-    tab_to(maya, "Message options", "Shift+Tab")
-    keys.press("Enter")
-    keys.press("Enter")
-    expect(message(maya, "Morning").locator(".boost")).to_contain_text("👍")
-    expect(maya.get_by_role("button", name="Message options")).to_be_focused()
-    keys.press("Enter")
-    keys.press("End")
-    keys.press("Enter")
-    expect(maya.get_by_role("textbox", name="Edit message")).to_be_focused()
-    keys.type(", all")
-    keys.press("Control+Enter")
+    boost_and_edit_by_keys(maya, "Morning", ", all")
     expect(message(maya, "Morning, all")).to_be_visible()
 
     maya.reload()
