@@ -68,9 +68,7 @@ def test_what_is_said_elsewhere_is_unread_until_i_enter(house: House, sit: Sit) 
     assert maya.evaluate("window.badge") == before
 
 
-def test_rooms_are_sorted_as_they_come_and_go_and_a_ping_moves_to_the_front(
-    house: House, sit: Sit
-) -> None:
+def test_rooms_are_sorted_as_they_come_and_pings_by_activity(house: House, sit: Sit) -> None:
     room = house.room(name="Zebra")
     quiet, loud = house.ping("Maya", "Inés"), house.ping("Maya", "Jonas")
     for letter in "qwertyuiop":
@@ -164,9 +162,7 @@ def test_the_bell_goes_round_and_turns_back_when_the_server_refuses(house: House
         expect(bell).to_have_accessible_name(name)
 
 
-def test_administrators_style_the_page_at_once_and_plain_goes_without(
-    house: House, sit: Sit
-) -> None:
+def test_administrators_style_the_page_and_plain_goes_without(house: House, sit: Sit) -> None:
     room, maya = house.room(), sit("Maya")
     house.post("Jonas", room, "Words")
     maya.goto("/account/custom_styles/edit")
@@ -223,9 +219,7 @@ def test_whoever_is_second_at_the_first_run_and_whoever_is_known_already_finds_t
 # --- Forms --------------------------------------------------------------------------------------
 
 
-def test_everyones_switch_changes_the_kind_of_room_in_place_and_the_filter_finds_people(
-    house: House, sit: Sit
-) -> None:
+def test_everyones_switch_changes_the_kind_of_room_in_place(house: House, sit: Sit) -> None:
     maya = sit("Maya", house.room())
     maya.get_by_role("link", name="New room").click()
     name = maya.get_by_label("Name of the room")
@@ -331,6 +325,21 @@ def test_only_administrators_lead_and_name_the_account(house: House, sit: Sit) -
     expect(maya.get_by_role("button", name="Role: Member, Inés Duarte")).to_be_visible()
 
 
+def test_a_banned_person_is_shown_so_and_can_be_let_back(house: House, sit: Sit) -> None:
+    outcast, maya = house.invite("Uli Unruh"), sit("Maya")
+    maya.on("dialog", lambda dialog: dialog.accept())
+    maya.goto(f"/users/{outcast}")
+    ban = maya.get_by_role("button", name="Ban Uli Unruh")
+    ping = maya.get_by_role("button", name="Ping Uli Unruh")
+    ban.click()
+    lift = maya.get_by_role("button", name="Remove ban")
+    expect(ping).to_have_count(0)
+    lift.click()
+    expect(ban).to_be_visible()
+    ping.click()
+    expect(maya.get_by_role("heading", name="Ping with Uli Unruh")).to_be_visible()
+
+
 def test_ones_profile_is_saved_or_says_what_is_wrong(house: House, sit: Sit) -> None:
     house.invite("Petra Quick")
     petra = sit("Petra")
@@ -415,9 +424,7 @@ def test_a_search_finds_marks_remembers_and_leads_to_the_message(house: House, s
 # --- By keyboard alone --------------------------------------------------------------------------
 
 
-def test_one_message_of_the_feed_is_in_the_tab_order_and_keys_walk_through_them(
-    house: House, sit: Sit
-) -> None:
+def test_keys_walk_the_feed_and_one_message_is_in_the_tab_order(house: House, sit: Sit) -> None:
     room = house.room()
     for number in range(45):
         house.post("Jonas", room, f"Number {number}.")
@@ -431,6 +438,8 @@ def test_one_message_of_the_feed_is_in_the_tab_order_and_keys_walk_through_them(
     maya.keyboard.press("PageUp")
     expect(message(maya, "Number 43.")).to_be_focused()
     assert maya.locator(".message[tabindex='0']").count() == 1
+    others = ".message[tabindex='-1'] :is(a, button)"
+    assert maya.locator(f"{others}:not([tabindex='-1'])").count() == 0
     maya.keyboard.press("PageDown")
     maya.keyboard.press("Enter")
     expect(maya.get_by_role("menuitem", name="Thumbs up")).to_be_focused()
