@@ -1,6 +1,8 @@
 """Real browsers: Chromium, a window for each person, and what a person does in it."""
 
 import json
+import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ FLAGS = (
     "--disable-background-networking --disable-component-update"
 )
 DESKTOP, PHONE = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
+FINGER: dict[str, Any] = {"viewport": PHONE, "has_touch": True, "is_mobile": True}
 AXE_TAGS = ["wcag2a", "wcag2aa", "wcag21aa", "wcag22aa", "best-practice"]
 SETTLED = """async () => {
   const frame = () => new Promise(requestAnimationFrame)
@@ -31,6 +34,29 @@ SETTLED = """async () => {
 PASSWORD = "secret123456"  # noqa: S105 - the cast's
 
 expect.set_options(timeout=10_000)
+
+# Where something is done that cannot be taken back, by which button, and what is asked first.
+NO_WAY_BACK = "There is no way back."
+QUESTIONS = [
+    ("/rooms/opens/{room}/edit", "Delete Attic",
+     f"Delete this room and everything said in it? {NO_WAY_BACK}"),
+    ("/rooms/directs/{ping}/edit", "Delete ping",
+     f"Delete this ping and everything said in it? {NO_WAY_BACK}"),
+    ("/account/edit", "Remove Inés Duarte",
+     f"Remove Inés Duarte from the account for good? {NO_WAY_BACK}"),
+    ("/account/edit", "New link", "Make a new join link? The old one stops working."),
+    ("/account/bots/{bot}/edit", "Delete this chat bot",
+     f"Remove this bot for good? {NO_WAY_BACK}"),
+    ("/account/bots/{bot}/edit", "Make a new key",
+     "Make a new key? Whatever uses the old one stops working until you update it."),
+    ("/users/{ines}", "Ban Inés Duarte", "Ban Inés Duarte? They are signed out, their messages are "
+     "deleted and their network addresses are blocked."),
+    ("/users/{outcast}", "Remove ban", "Lift the ban on Otto Outcast?"),
+    ("/searches", "Clear recent searches", "Clear your recent searches?"),
+]  # fmt: skip
+
+# The frames each window has heard since it was told to forget them.
+_heard: dict[Page, list[str]] = defaultdict(list)
 
 
 @pytest.fixture(scope="module")
@@ -69,11 +95,14 @@ def window(browser: Browser, faults: list[str]) -> Iterator[Callable[..., Page]]
         contexts.append(browser.new_context(**options))
         page: Page = contexts[-1].new_page()
         page.on("pageerror", lambda error: faults.append(str(error)))
+        hear = _heard[page].append
+        page.on("websocket", lambda line: line.on("framereceived", lambda it: hear(str(it))))
         return page
 
     yield opened
     for context in contexts:
         context.close()
+    _heard.clear()
 
 
 def set_up(page: Page, campfire: Campfire, name: str = "Maya Okafor") -> str:
@@ -128,9 +157,23 @@ def texts(page: Page) -> list[str]:
     return page.locator(".message .message__presentation").all_inner_texts()
 
 
+def until(page: Page, come_true: Callable[[], bool]) -> None:
+    """Lets a page go on until something has happened on this side."""
+    deadline = time.monotonic() + 10
+    while not come_true():
+        assert time.monotonic() < deadline, "it did not happen"
+        page.evaluate("0")
+
+
+def frames_heard(page: Page) -> list[str]:
+    """To be cleared before the next page, and added to by whoever stands in the line."""
+    return _heard[page]
+
+
 def connected(*pages: Page) -> None:
     """Waits until each page's socket follows the room."""
     for page in pages:
+        until(page, lambda page=page: any("caught_up" in each for each in _heard[page]))  # type: ignore[misc]
         page.wait_for_function("document.querySelector('.messages')?.ariaBusy !== 'true'")
         expect(page.get_by_role("button", name="Send message")).to_be_enabled()
 

@@ -27,6 +27,7 @@ import {
   person,
   ping,
   presentationMarkup,
+  pretend,
   room,
   sidebar,
   sounding,
@@ -390,24 +391,17 @@ describe("with the clock in hand", () => {
     expect(drafts.load(5)).toBe("");
     expect(drafts.load(6)).toBe("");
   });
-
-  test("day labels are told of local midnight", () => {
-    const tell = vi.fn();
-    const stop = text.onMidnight(tell);
-    vi.advanceTimersByTime(24 * 60 * 60 * 1000);
-    expect(tell).toHaveBeenCalledTimes(1);
-    stop();
-    vi.advanceTimersByTime(48 * 60 * 60 * 1000);
-
-    expect(tell).toHaveBeenCalledTimes(1);
-  });
 });
 
 const pass = (ms: number) => vi.advanceTimersByTimeAsync(ms);
 
 describe("the cable", () => {
   const line = () => Line.lines.at(-1) as Line;
-  const page = () => new World(3).roomPage();
+  const session = () =>
+    new RoomSession({
+      ...new World(3).roomPage(),
+      room: { id: 5, streams: { messages: "m" } } as Room,
+    });
 
   beforeEach(() => {
     vi.useFakeTimers({ now: NOON });
@@ -444,12 +438,24 @@ describe("the cable", () => {
     expect(store.getState().connected).toBe(true);
   });
 
+  test("is missed after five seconds without a network, unless it lives through them", async () => {
+    let onLine = false;
+    pretend(navigator, "onLine", () => onLine);
+    line().answer();
+    await pass(0);
+    dispatchEvent(new Event("offline"));
+    await pass(4999);
+    expect(store.getState()).toMatchObject({ connected: true, network: false });
+    await pass(1);
+    expect(store.getState().connected).toBe(false);
+    onLine = true;
+    dispatchEvent(new Event("online"));
+
+    expect(store.getState()).toMatchObject({ connected: true, network: true });
+  });
+
   test("catches up after every connection, with the same subscriptions", async () => {
-    const session = new RoomSession({
-      ...page(),
-      room: { id: 5, streams: { messages: "m" } } as Room,
-    });
-    const leave = session.open();
+    const leave = session().open();
     line().answer();
     await pass(0);
     expect(line().said("RoomMessagesChannel")).toEqual(["catch_up"]);
@@ -465,18 +471,12 @@ describe("the cable", () => {
 
   test("says every 50 s that I am here, and five seconds after hiding that I am not", async () => {
     let visibility = "visible";
-    Object.defineProperty(document, "visibilityState", {
-      configurable: true,
-      get: () => visibility,
-    });
+    pretend(document, "visibilityState", () => visibility);
     const look = (state: string) => {
       visibility = state;
       document.dispatchEvent(new Event("visibilitychange"));
     };
-    const leave = new RoomSession({
-      ...page(),
-      room: { id: 5, streams: { messages: "m" } } as Room,
-    }).open();
+    const leave = session().open();
     const ping = setInterval(() => line().hear({ type: "ping" }), 3000);
     line().answer();
     await pass(50_000);

@@ -191,7 +191,7 @@ describe("what I send", () => {
     const id = world.posts[0]?.id ?? "";
     world.store(id, "mine");
     world.timeline.catchUp();
-    world.timeline.caughtUp({ last_seen_message_id: 3, server_time_ms: w.NOW, reset: true });
+    await world.caughtUpTo(3, true);
     await pass(0);
 
     expect(world.ids).toEqual(["m1", "m2", id]);
@@ -236,11 +236,8 @@ describe("an edit, a deletion and boosts", () => {
 
   test("come once, however often they are told, and leave unknown targets alone", async () => {
     const world = new w.World(3);
-    const added = {
-      type: "boost_added",
-      client_message_id: "m3",
-      boost: w.boost(7, 3, "👏"),
-    } as const;
+    const boost = w.boost(7, 3, "👏");
+    const added = { type: "boost_added", client_message_id: "m3", boost } as const;
     for (let times = 0; times < 2; times += 1) world.timeline.receive(added);
     world.timeline.receive({ ...added, client_message_id: "unknown" });
     await world.timeline.settled();
@@ -372,14 +369,17 @@ describe("pages", () => {
 });
 
 describe("a live message", () => {
-  test("goes where its sort value belongs, before what the server does not have yet", async () => {
+  test("goes where its sort value belongs, before what is not stored yet, several at once", async () => {
     const world = new w.World(3);
     world.answers = [forever];
     await world.timeline.send("mine");
+    const shown = vi.fn();
+    world.timeline.subscribe(shown);
     world.append(w.message(9), w.message(8));
     world.append(w.message(7, { client_message_id: "late", sort_value: w.message(8).sort_value }));
     await pass(0);
 
+    expect(shown).toHaveBeenCalledTimes(1);
     expect(world.ids.slice(0, -1)).toEqual(["m1", "m2", "m3", "m8", "late", "m9"]);
     expect(world.last?.outgoing?.state).toBe("pending");
   });
@@ -420,13 +420,13 @@ describe("catching up", () => {
       message: w.message(50, { updated_at_ms: w.NOW + 7 }),
     });
     await pass(0);
-    world.timeline.caughtUp({ last_seen_message_id: 60, server_time_ms: w.NOW + 9, reset: false });
+    await world.caughtUpTo(60);
 
     expect(world.told).toEqual(["2 new"]);
     expect(world.arrivals).toEqual([]);
     expect(world.timeline.state().messages.every((m) => !m.live)).toBe(true);
     expect(world.timeline.catchUp()).toEqual({ last_seen_message_id: 60, since: w.NOW + 9 });
-    world.timeline.caughtUp({ last_seen_message_id: 60, server_time_ms: w.NOW + 9, reset: false });
+    await world.caughtUpTo(60);
     world.append(w.message(61));
     await pass(0);
     expect(world.arrivals).toEqual(["m61"]);
@@ -439,7 +439,7 @@ describe("catching up", () => {
     await world.timeline.send("mine");
     world.all.push(...w.range(41, 400));
     world.timeline.catchUp();
-    world.timeline.caughtUp({ last_seen_message_id: 400, server_time_ms: w.NOW + 9, reset: true });
+    await world.caughtUpTo(400, true);
     await pass(0);
 
     expect(world.ids.slice(0, -1)).toEqual(w.range(361, 400).map((m) => m.client_message_id));

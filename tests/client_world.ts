@@ -298,6 +298,10 @@ export class World implements TimelineServer, TimelineHooks {
     return this.timeline.state().messages.at(-1);
   }
 
+  /** The server has told what there was to catch up with, or that it was too much. */
+  caughtUpTo = (last_seen_message_id: number, reset = false) =>
+    this.timeline.caughtUp({ last_seen_message_id, server_time_ms: NOW + 9, reset });
+
   append(...messages: Message[]): void {
     this.timeline.receive({ type: "messages_appended", messages });
   }
@@ -377,6 +381,11 @@ export class FakeView implements TimelineView {
   offsetOf = (id: string) =>
     this.world.ids.includes(id) ? this.world.ids.indexOf(id) * 50 - this.top : null;
   firstVisible = (ids: readonly string[]) => ids.find((id) => (this.offsetOf(id) ?? -50) > -50);
+}
+
+/** What the browser says of itself, for once as the test has it. */
+export function pretend(of: object, name: string, get: () => unknown): void {
+  Object.defineProperty(of, name, { configurable: true, get });
 }
 
 /** A socket to nowhere: the library talks to it as to any other, and the test answers. */

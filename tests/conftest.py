@@ -38,7 +38,7 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 pytest_plugins = [
     f"tests.{name}"
-    for name in ("listeners", "operators", "rails", "services", "stories", "browsers")
+    for name in ("listeners", "operators", "rails", "services", "stories", "browsers", "house")
 ]
 
 T = TypeVar("T")

@@ -4,10 +4,11 @@ import re
 from collections.abc import Callable
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from tests.browsers import (
     DESKTOP,
+    FINGER,
     PASSWORD,
     PHONE,
     assert_accessible,
@@ -21,6 +22,23 @@ from tests.browsers import (
     say,
     set_up,
     texts,
+    until,
+)
+from tests.house import (
+    HELD,
+    ROOM_MESSAGES,
+    SOUNDS,
+    House,
+    Post,
+    Sit,
+    announced,
+    draft,
+    drag_files,
+    enter,
+    focused,
+    paste_file,
+    rewrite,
+    stop_clock,
 )
 from tests.readers import Campfire
 
@@ -41,85 +59,18 @@ def test_two_people_set_up_join_and_talk_without_reloading(
     composer(jonas).click()
     jonas.keyboard.type("Yes")
     expect(maya.locator(".typing-indicator--active")).to_contain_text("Jonas Weber")
-    jonas.keyboard.press("Enter")
+    # Twice by mistake is once.
+    jonas.get_by_role("button", name="Send message").dblclick()
     expect(message(maya, "Yes")).to_be_visible()
     expect(maya.locator(".typing-indicator--active")).to_have_count(0)
 
-    options(jonas, "at eleven?")
-    jonas.get_by_role("menuitem", name="Party popper").click()
-    expect(message(maya, "at eleven?").locator(".boost")).to_contain_text("🎉")
+    picture(jonas, "talk")
+    maya.on("dialog", lambda dialog: dialog.accept())
     options(maya, "at eleven?")
     maya.get_by_role("menuitem", name="Edit").click()
-    maya.keyboard.press("Control+A")
-    maya.keyboard.type("Are we meeting at noon?")
-    maya.get_by_role("button", name="Save changes").click()
-    expect(message(jonas, "at noon?").locator(".boost")).to_contain_text("🎉")
-    picture(jonas, "talk")
-
-    maya.on("dialog", lambda dialog: dialog.accept())
-    options(maya, "at noon?")
-    maya.get_by_role("menuitem", name="Edit").click()
     maya.get_by_role("button", name="Delete message").click()
-    expect(message(jonas, "at noon?")).to_have_count(0)
+    expect(message(jonas, "at eleven?")).to_have_count(0)
     assert texts(maya) == texts(jonas) == ["Yes"]
-
-
-def test_a_room_turns_unread_when_another_writes_and_read_when_opened(
-    campfire: Campfire, window: Callable[..., Page]
-) -> None:
-    maya, jonas = window(), window()
-    join(jonas, set_up(maya, campfire), "Jonas Weber")
-    maya.goto(f"{campfire.url}/rooms/opens/new")
-    maya.get_by_label("Name of the room").fill("Design")
-    maya.get_by_role("button", name="Save").click()
-    expect(maya.get_by_role("heading", name="Design")).to_be_visible()
-    pill = jonas.get_by_role("list", name="Rooms", exact=True).get_by_role("link", name="Design")
-    expect(pill).to_be_visible()
-    connected(maya, jonas)
-
-    say(maya, "First")
-
-    expect(pill).to_have_class(re.compile("unread"))
-    expect(pill).to_have_accessible_name(re.compile("unread"))
-    pill.click()
-    expect(message(jonas, "First")).to_be_visible()
-    expect(pill).not_to_have_class(re.compile("unread"))
-
-
-def test_a_ping_opens_at_both_sides_and_moves_to_the_front(
-    campfire: Campfire, window: Callable[..., Page]
-) -> None:
-    maya, jonas = window(), window()
-    join(jonas, set_up(maya, campfire), "Jonas Weber")
-    connected(jonas)
-    maya.reload()
-    pings = maya.get_by_role("list", name="Pings")
-    pings.get_by_text("Jonas").click()
-    expect(maya).to_have_url(re.compile("/rooms/2$"))
-    connected(maya)
-
-    say(maya, "Psst")
-
-    theirs = jonas.get_by_role("list", name="Pings").get_by_role("link", name=re.compile("Maya"))
-    expect(theirs).to_have_accessible_name(re.compile("unread"))
-    theirs.click()
-    expect(message(jonas, "Psst")).to_be_visible()
-
-
-def test_a_double_click_posts_once(campfire: Campfire, window: Callable[..., Page]) -> None:
-    maya, jonas = window(), window()
-    join(jonas, set_up(maya, campfire), "Jonas Weber")
-    connected(maya, jonas)
-
-    composer(maya).click()
-    maya.keyboard.type("Once only")
-    maya.get_by_role("button", name="Send message").dblclick()
-    say(maya, "Then this")
-
-    expect(message(jonas, "Then this")).to_be_visible()
-    assert texts(jonas) == ["Once only", "Then this"]
-    stored = call(maya, "GET", "/api/rooms/1/messages")["messages"]
-    assert [each["plain_text"] for each in stored] == ["Once only", "Then this"]
 
 
 def test_twenty_seconds_without_the_server_lose_nothing_and_double_nothing(
@@ -155,141 +106,32 @@ def test_twenty_seconds_without_the_server_lose_nothing_and_double_nothing(
     assert texts(maya) == ["Before", "While you were away", "Welcome back"]
 
 
-def test_what_was_missed_edited_and_deleted_while_the_network_was_down_is_made_up_for(
-    campfire: Campfire, window: Callable[..., Page]
-) -> None:
-    maya, jonas = window(), window()
-    join(jonas, set_up(maya, campfire), "Jonas Weber")
-    connected(maya, jonas)
-    for words in ("One", "Two", "Three"):
-        say(maya, words)
-    expect(message(jonas, "Three")).to_be_visible()
-
-    jonas.context.set_offline(True)
-    jonas.evaluate("window.dispatchEvent(new Event('offline'))")
-    call(maya, "PUT", "/api/rooms/1/messages/1", {"body": "One, edited"})
-    call(maya, "DELETE", "/api/rooms/1/messages/2")
-    call(maya, "POST", "/api/rooms/1/messages", {"body": "Four"})
-    call(maya, "POST", "/api/messages/3/boosts", {"content": "👏"})
-    jonas.context.set_offline(False)
-
-    expect(message(jonas, "Four")).to_be_visible(timeout=20_000)
-    expect(message(jonas, "Three").locator(".boost")).to_contain_text("👏")
-    assert texts(jonas) == texts(maya) == ["One, edited", "Three", "Four"]
-
-
-# --- One person -----------------------------------------------------------------------------------
-
-
-def test_a_mention_is_completed_by_keyboard_and_marks_the_message_for_the_one_it_names(
-    campfire: Campfire, window: Callable[..., Page]
-) -> None:
-    maya, jonas = window(), window()
-    join(jonas, set_up(maya, campfire), "Jonas Weber")
-    connected(maya, jonas)
-
-    composer(maya).click()
-    maya.keyboard.type("@jw")
-    expect(maya.get_by_role("option", name="Jonas Weber")).to_be_visible()
-    maya.keyboard.press("Enter")
-    maya.keyboard.type("look")
-    expect(maya.locator("trix-editor .mention")).to_contain_text("Jonas Weber")
-    maya.keyboard.press("Enter")
-
-    expect(jonas.locator(".message--mentioned")).to_contain_text("look")
-    expect(maya.locator(".message--mentioned")).to_have_count(0)
-
-
-def test_scrolling_up_brings_the_pages_before_and_a_permalink_opens_in_the_middle(
-    campfire: Campfire, window: Callable[..., Page]
-) -> None:
-    maya = window()
-    set_up(maya, campfire)
+def test_scrolling_up_brings_the_pages_before(house: House, sit: Sit) -> None:
+    room = house.room()
     for number in range(1, 131):
-        call(maya, "POST", "/api/rooms/1/messages", {"body": f"Number {number}."})
+        house.post("Jonas", room, f"Number {number}.")
 
-    maya.goto(f"{campfire.url}/rooms/1")
+    maya = sit("Maya", room)
     expect(message(maya, "Number 130.")).to_be_in_viewport()
     maya.locator(".messages").hover()
     for oldest in (51, 11, 1):
         maya.mouse.wheel(0, -9000)
         expect(message(maya, f"Number {oldest}.")).to_have_count(1)
     assert texts(maya) == [f"Number {number}." for number in range(1, 131)]
-    maya.goto(f"{campfire.url}/rooms/1/@50")
-
-    expect(message(maya, "Number 50.")).to_have_class(re.compile("search-highlight"))
-    expect(message(maya, "Number 50.")).to_be_in_viewport()
-    centre = message(maya, "Number 50.").bounding_box()
-    assert centre is not None
-    assert abs(centre["y"] + centre["height"] / 2 - 355) < 40
 
 
-def test_markup_that_somebody_sends_never_runs(
-    campfire: Campfire, window: Callable[..., Page]
-) -> None:
-    maya = window()
-    set_up(maya, campfire)
+def test_markup_that_somebody_sends_never_runs(house: House, sit: Sit) -> None:
+    room = house.room()
+    maya = sit("Maya", room)
     hostile = "<img src=x onerror='window.__xss=1'><script>window.__xss=1</script><b>bold</b>"
 
-    call(maya, "POST", "/api/rooms/1/messages", {"body": hostile})
-    call(maya, "POST", "/api/rooms/opens", {"name": hostile})
+    house.post("Jonas", room, hostile)
+    house.room(name=hostile)
 
     expect(message(maya, "bold").locator(".message__presentation b")).to_have_text("bold")
     maya.reload()
     expect(message(maya, "bold")).to_be_visible()
     assert maya.evaluate("window.__xss") is None
-
-
-def test_a_refused_sign_in_says_so_and_a_right_one_comes_back_to_where_one_was(
-    campfire: Campfire, window: Callable[..., Page]
-) -> None:
-    maya, again = window(), window()
-    set_up(maya, campfire)
-
-    again.goto(f"{campfire.url}/rooms/opens/1/edit")
-    expect(again).to_have_url(f"{campfire.url}/session/new")
-    again.get_by_label("Enter your email address").fill("maya@northwind.example")
-    again.get_by_label("Enter your password").fill("wrong password")
-    again.get_by_role("button", name="Go").click()
-    expect(again.get_by_role("alert").filter(has_text="That e-mail").first).to_be_visible()
-    expect(again.get_by_label("Enter your password")).to_be_focused()
-    again.keyboard.type(PASSWORD)
-    again.get_by_role("button", name="Go").click()
-
-    expect(again).to_have_url(f"{campfire.url}/rooms/opens/1/edit")
-
-
-def test_files_say_when_they_come_and_nothing_is_sent(
-    campfire: Campfire, window: Callable[..., Page]
-) -> None:
-    maya = window()
-    set_up(maya, campfire)
-    sent: list[str] = []
-    maya.on("request", lambda request: sent.append(request.method))
-
-    maya.get_by_role("button", name="Attach a file").click()
-
-    expect(maya.get_by_text("File sharing available in v2.0")).to_be_visible()
-    assert "POST" not in sent
-
-
-def test_the_phone_keeps_its_sidebar_behind_a_button_with_a_dot_for_unread(
-    campfire: Campfire, window: Callable[..., Page]
-) -> None:
-    maya, jonas = window(), window(viewport=PHONE, has_touch=True, is_mobile=True)
-    join(jonas, set_up(maya, campfire), "Jonas Weber")
-    connected(jonas)
-    room = call(maya, "POST", "/api/rooms/opens", {"name": "Design"})["room"]
-    expect(jonas.locator(".sidebar").get_by_text("Design")).to_have_count(1)
-
-    call(maya, "POST", f"/api/rooms/{room['id']}/messages", {"body": "Hello"})
-    jonas.get_by_role("button", name="Open menu, 1 unread").click()
-    picture(jonas, "phone-sidebar")
-    jonas.get_by_role("link", name=re.compile("Design")).click()
-
-    expect(message(jonas, "Hello")).to_be_visible()
-    expect(jonas.get_by_role("button", name="Open menu", exact=True)).to_be_visible()
-    assert jonas.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
 
 
 @pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
@@ -318,26 +160,337 @@ def test_no_screen_has_an_accessibility_fault(
         picture(maya, f"{path.strip('/').replace('/', '-') or 'room'}-{size['width']}")
 
 
-def test_a_boost_is_given_and_taken_back_and_a_half_typed_one_outlives_what_others_do(
-    campfire: Campfire, window: Callable[..., Page]
+# --- Writing ------------------------------------------------------------------------------------
+
+
+def test_enter_sends_unless_it_means_something_else(house: House, sit: Sit) -> None:
+    maya = sit("Maya", house.room())
+    keys, rich = maya.keyboard, maya.get_by_role("button", name="Rich text")
+    composer(maya).click()
+    keys.press("Enter")
+    keys.type("one")
+    keys.press("Shift+Enter")
+    keys.type("two")
+    assert texts(maya) == []
+    keys.press("Enter")
+    expect(message(maya, "two")).to_be_visible()
+    assert texts(maya) == ["one\ntwo"]
+
+    rich.click()
+    expect(rich).to_have_attribute("aria-pressed", "true")
+    expect(composer(maya)).to_be_focused()
+    keys.type("three")
+    keys.press("Enter")
+    keys.type("four")
+    keys.press("Control+Enter")
+    expect(message(maya, "four")).to_contain_text("three")
+    expect(rich).to_have_attribute("aria-pressed", "false")
+
+    input_method = maya.context.new_cdp_session(maya)
+    typed = {"text": "にほん", "selectionStart": 3, "selectionEnd": 3}
+    input_method.send("Input.imeSetComposition", typed)
+    keys.press("Enter")
+    expect(maya.locator(".message")).to_have_count(2)
+    input_method.send("Input.insertText", {"text": "日本"})
+    keys.press("Enter")
+    expect(maya.locator(".message").last).to_contain_text("日本")
+
+
+def test_enter_is_a_new_line_under_a_finger_and_the_button_sends(house: House, sit: Sit) -> None:
+    maya = sit("Maya", house.room(), **FINGER)
+    expect(composer(maya)).not_to_be_focused()
+    composer(maya).tap()
+    maya.keyboard.type("one")
+    maya.keyboard.press("Enter")
+    maya.keyboard.type("two")
+    assert texts(maya) == []
+
+    maya.get_by_role("button", name="Send message").tap()
+
+    expect(message(maya, "two")).to_contain_text("one")
+    expect(composer(maya)).to_be_focused()
+    expect(composer(maya)).to_have_text("")
+
+
+def test_the_up_arrow_edits_what_i_said_last_unless_i_am_writing(house: House, sit: Sit) -> None:
+    room = house.room()
+    for who, words in (("Maya", "Mine"), ("Jonas", "His")):
+        house.post(who, room, words)
+    maya = sit("Maya", room)
+    editor = maya.get_by_role("textbox", name="Edit message")
+
+    composer(maya).click()
+    maya.keyboard.press("ArrowUp")
+    expect(editor).to_have_text("Mine")
+    expect(editor).to_be_focused()
+    maya.keyboard.type(" and more")
+    maya.keyboard.press("Escape")
+    expect(editor).to_have_count(0)
+    expect(composer(maya)).to_be_focused()
+    assert texts(maya) == ["Mine", "His"]
+    maya.keyboard.type("x")
+    maya.keyboard.press("ArrowUp")
+    expect(editor).to_have_count(0)
+    maya.evaluate("document.activeElement.blur()")
+    maya.keyboard.press("ArrowUp")
+    expect(editor).to_be_focused()
+    maya.goto("/searches")
+    maya.get_by_role("searchbox").press("ArrowUp")
+    expect(editor).to_have_count(0)
+
+
+def test_a_reply_quotes_before_the_draft_and_one_undo_takes_it_back(house: House, sit: Sit) -> None:
+    room, maya = house.room(), sit("Maya")
+    house.post("Jonas", room, f"{house.mention('Inés')} wrote <b>this</b>")
+    enter(maya, room)
+    composer(maya).click()
+    maya.keyboard.type("My thoughts")
+    options(maya, "wrote")
+    maya.get_by_role("menuitem", name="Reply").click()
+
+    quote = composer(maya).locator("blockquote")
+    expect(quote).to_have_text(re.compile(r"^Inés Duarte wrote this\s*$"))
+    expect(composer(maya).locator(".mention")).to_have_count(0)
+    expect(composer(maya).locator("cite")).to_have_text(re.compile("Jonas Weber #"))
+    expect(composer(maya)).to_contain_text("My thoughts")
+    expect(composer(maya)).to_be_focused()
+    maya.keyboard.type("!")
+    assert draft(maya).endswith("My thoughts!")
+    maya.keyboard.press("Control+Z")
+    maya.keyboard.press("Control+Z")
+    expect(composer(maya)).to_have_text("My thoughts")
+
+
+def test_people_are_suggested_after_300_milliseconds_and_taken_by_key(
+    house: House, sit: Sit
 ) -> None:
-    maya, jonas = window(), window()
-    join(jonas, set_up(maya, campfire), "Jonas Weber")
-    connected(maya, jonas)
-    say(maya, "Words")
+    maya, jonas, room = sit("Maya"), sit("Jonas"), house.room()
+    enter(maya, room)
+    enter(jonas, room)
+    people = maya.get_by_role("option")
+    composer(maya).click()
+    maya.keyboard.type("@")
+    expect(people.first).to_have_attribute("aria-selected", "true")
+    names = people.all_inner_texts()
+    assert names == sorted(names)
+    maya.keyboard.type("jw")
+    expect(people).to_have_text(["Jonas Weber"])
+    expect(maya.get_by_role("combobox")).to_have_attribute("aria-expanded", "true")
+    maya.keyboard.press("Escape")
+    expect(people).to_have_count(0)
+    maya.keyboard.press("Tab")
+    expect(people).to_have_text(["Jonas Weber"])
+    maya.keyboard.press("Enter")
+    expect(composer(maya).locator(".mention")).to_have_text(re.compile("Jonas Weber"))
+    assert texts(maya) == []
+    maya.keyboard.type("and @i")
+    expect(people).to_have_text(["Inés Duarte"])
+    maya.keyboard.type(",")
+    expect(composer(maya).locator(".mention")).to_have_count(2)
+    maya.keyboard.press("Enter")
+
+    expect(jonas.locator(".message--mentioned")).to_contain_text("Jonas Weber and Inés Duarte,")
+
+
+def test_only_the_newest_question_about_people_is_answered(house: House, sit: Sit) -> None:
+    maya = sit("Maya")
+    maya.clock.install()
+    enter(maya, house.room())
+    asked: list[Route] = []
+
+    def ask(route: Route) -> None:
+        asked.append(route)
+
+    maya.route("**/api/autocompletable/**", ask)
+    begin = maya.get_by_role("button", name="Ping", exact=True)
+    begin.click()
+    maya.keyboard.press("Escape")
+    expect(begin).to_be_focused()
+    begin.click()
+    stop_clock(maya)
+    field = maya.get_by_role("combobox", name="Who do you want to ping?")
+    expect(field).to_be_focused()
+
+    maya.keyboard.type("m")
+    maya.clock.run_for(299)
+    assert asked == []
+    maya.clock.run_for(1)
+    until(maya, lambda: len(asked) == 1)
+    maya.keyboard.press("Backspace")
+    maya.keyboard.type("i")
+    maya.clock.run_for(300)
+    until(maya, lambda: len(asked) == 2)
+    for route in reversed(asked):
+        route.continue_()
+    expect(maya.get_by_role("option")).to_have_text(["Inés Duarte"])
+    maya.clock.resume()
+    maya.keyboard.press("Tab")
+    expect(maya.get_by_role("list", name="People to ping")).to_contain_text("Inés Duarte")
+    maya.keyboard.press("Enter")
+    expect(maya.get_by_role("heading", name="Ping with Inés Duarte")).to_be_visible()
+
+
+def test_a_sound_is_played_once_as_it_arrives_and_never_from_history(
+    house: House, sit: Sit
+) -> None:
+    room, maya = house.room(), sit("Maya")
+    house.post("Jonas", room, "/play yeah")
+    maya.add_init_script(SOUNDS)
+    enter(maya, room)
+
+    house.post("Jonas", room, "/play bell")
+    bell = maya.get_by_role("button", name="Play bell")
+    expect(bell).to_have_attribute("aria-pressed", "true")
+    bell.click()
+    expect(bell).to_have_attribute("aria-pressed", "false")
+    say(maya, "/play nosuchsound")
+    say(maya, "/PLAY Bell")
+    expect(bell).to_have_count(2)
+
+    expect(message(maya, "/play nosuchsound")).to_be_visible()
+    played = [each for each in maya.evaluate("window.played") if each != "pause"]
+    assert played == ["/sounds/bell.mp3", "/sounds/bell.mp3"]
+
+
+def test_files_wait_for_version_2_however_they_come_and_nothing_is_uploaded(
+    house: House, sit: Sit
+) -> None:
+    maya = sit("Maya", house.room())
+    sent: list[str] = []
+    maya.on("request", lambda each: sent.append(each.method) if each.post_data else None)
+    clip = maya.get_by_role("button", name="Attach a file")
+    notice = maya.get_by_role("group", name="File sharing available in v2.0")
+    curtain = maya.locator(".dropzone")
+
+    clip.click()
+    expect(notice).to_contain_text("Text, links, code and sounds all work today.")
+    assert focused(maya) == "File sharing available in v2.0"
+    maya.keyboard.press("Escape")
+    expect(notice).to_have_count(0)
+    expect(clip).to_be_focused()
+    clip.click()
+    clip.click()
+    expect(notice).to_have_count(0)
+    drag_files(maya, "dragenter")
+    expect(curtain).to_contain_text("Nothing is uploaded if you let go here.")
+    maya.keyboard.press("Escape")
+    expect(curtain).to_have_count(0)
+    for kind in ("dragenter", "dragover", "drop"):
+        drag_files(maya, kind)
+    expect(curtain).to_have_count(0)
+    expect(notice).to_be_visible()
+    notice.get_by_role("button", name="Close").click()
+    composer(maya).click()
+    paste_file(maya)
+    expect(notice).to_be_visible()
+    expect(announced(maya)).to_have_text("File sharing available in v2.0")
+
+    assert draft(maya) == ""
+    assert sent == []
+
+
+def test_a_refused_sign_in_shakes_says_why_and_keeps_the_address(
+    house: House, window: Callable[..., Page]
+) -> None:
+    guest = window(base_url=house.url, reduced_motion="no-preference")
+    guest.goto("/rooms/opens/1/edit")
+    expect(guest).to_have_url(f"{house.url}/session/new")
+    guest.get_by_label("Enter your email address").fill("jonas@northwind.example")
+    password = guest.get_by_label("Enter your password")
+    password.fill("wrong password")
+    password.press("Enter")
+
+    expect(guest.locator(".panel.shake")).to_be_visible()
+    why = re.compile("That e-mail and password don.t match, or there were too many tries.")
+    expect(guest.locator("#sign-in-refused")).to_contain_text(why)
+    expect(guest.locator(".flash__inner[data-kind=alert]")).to_be_attached()
+    expect(password).to_be_focused()
+    expect(password).to_have_value("")
+    expect(guest.get_by_label("Enter your email address")).to_have_value("jonas@northwind.example")
+    guest.keyboard.type(PASSWORD)
+    guest.keyboard.press("Enter")
+    expect(guest).to_have_url(f"{house.url}/rooms/opens/1/edit")
+
+
+# --- What is done to messages -------------------------------------------------------------------
+
+
+def test_a_boost_is_chosen_or_typed_and_taken_back_only_by_its_owner(
+    house: House, sit: Sit
+) -> None:
+    room = house.room()
+    words = house.post("Maya", room, "Words")
+    maya, jonas = sit("Maya", room), sit("Jonas", room, reduced_motion="no-preference")
     options(jonas, "Words")
     jonas.get_by_role("menuitem", name="Party popper").click()
     expect(message(maya, "Words").locator(".boost")).to_contain_text("🎉")
+    expect(maya.get_by_role("link", name="Jonas Weber boosted 🎉")).to_be_visible()
+    expect(maya.get_by_role("button", name="press to delete")).to_have_count(0)
+
     jonas.get_by_role("button", name="New boost").click()
     typing = jonas.get_by_role("textbox", name="New boost")
-    typing.fill("half")
-
-    call(maya, "PUT", "/api/rooms/1/messages/1", {"body": "Words, edited"})
-    call(maya, "POST", "/api/messages/1/boosts", {"content": "👏"})
+    expect(typing).to_be_focused()
+    jonas.keyboard.type("   ")
+    jonas.keyboard.press("Enter")
+    expect(typing).to_have_value("   ")
+    typing.fill("")
+    jonas.keyboard.type("seventeen letters")
+    expect(typing).to_have_value("seventeen letter")
+    house.edit("Maya", room, words, "Words, edited")
+    house.boost("Inés", words, "👏")
     expect(message(jonas, "edited").locator(".boost", has_text="👏")).to_be_visible()
+    expect(typing).to_have_value("seventeen letter")
+    typing.press("Enter")
+    expect(message(maya, "edited").locator(".boost")).to_have_count(3)
 
-    expect(typing).to_have_value("half")
-    typing.press("Escape")
-    jonas.get_by_role("button", name="press to delete").click()
-    jonas.get_by_role("button", name="Delete this boost").click()
-    expect(message(maya, "edited").locator(".boost")).to_have_count(1)
+    jonas.get_by_role("button", name="boosted 🎉, press to delete").click()
+    remove = jonas.get_by_role("button", name="Delete this boost")
+    expect(remove).to_be_focused()
+    remove.click()
+    expect(message(maya, "edited").locator(".boost")).to_have_count(2)
+    expect(message(jonas, "edited").locator(".boost")).to_have_count(2)
+
+
+def test_a_message_is_changed_by_its_author_and_by_administrators(house: House, sit: Sit) -> None:
+    room = house.room()
+    house.post("Maya", room, "Hers")
+    house.post("Jonas", room, "His")
+    maya, jonas = sit("Maya", room), sit("Jonas", room)
+    options(jonas, "Hers")
+    expect(jonas.get_by_role("menuitem", name="Reply")).to_be_visible()
+    expect(jonas.get_by_role("menuitem", name="Edit")).to_have_count(0)
+    jonas.keyboard.press("Escape")
+
+    rewrite(maya, "His", "His, corrected")
+    expect(message(jonas, "His, corrected")).to_be_visible()
+    expect(maya.get_by_role("button", name="Stop editing")).to_have_count(0)
+
+    # Refused: the words come back into the editor, and the old ones to everybody.
+    post = Post(jonas, f"{ROOM_MESSAGES}/*", HELD)
+    post.always = 403
+    rewrite(jonas, "His, corrected", "Mine!")
+    expect(message(jonas, "Mine!")).to_be_visible()
+    post.let_go(403)
+    editor = jonas.get_by_role("textbox", name="Edit message")
+    expect(editor).to_have_text("Mine!")
+    expect(jonas.get_by_role("alert").first).to_be_attached()
+    editor.press("Control+A")
+    editor.press("Delete")
+    editor.press("Control+Enter")
+    expect(announced(jonas, "assertive")).to_have_text(
+        "A message can't be empty. Delete it instead?"
+    )
+    editor.press("Escape")
+    expect(message(jonas, "His, corrected")).to_be_visible()
+
+    jonas.on("dialog", lambda dialog: dialog.accept())
+    options(jonas, "His, corrected")
+    jonas.get_by_role("menuitem", name="Edit").click()
+    jonas.get_by_role("button", name="Delete message").click()
+    expect(message(jonas, "His, corrected")).to_be_visible()
+    post.always = None
+    options(jonas, "His, corrected")
+    jonas.get_by_role("menuitem", name="Edit").click()
+    jonas.get_by_role("button", name="Delete message").click()
+    expect(message(maya, "His, corrected")).to_have_count(0)
+    assert texts(jonas) == texts(maya) == ["Hers"]

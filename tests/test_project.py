@@ -28,9 +28,9 @@ VITEST_FILES = 2
 # What tests share: people, servers, worlds.
 SUPPORT = set(
     """
-    asking.py bench.py browsers.py cast.py client_world.ts conftest.py listeners.py listening.py
-    load.py machines.py operators.py rails.py readers.py services.py stories.py tables.py wires.py
-    workplace.py writing.py
+    asking.py bench.py bench_client.py browsers.py cast.py client_world.ts conftest.py house.py
+    listeners.py listening.py load.py machines.py operators.py rails.py readers.py seed.py
+    services.py states.py stories.py tables.py wires.py workplace.py writing.py
     """.split()
 )
 README_LINES = 150

@@ -261,7 +261,10 @@ function settle(boot: Boot): void {
   const title = pageOf(boot.page).title(getState(), boot.data);
   announce(title);
   const composes = boot.page === "room" && !device.isTouchOnly();
-  if (!composes) document.querySelector<HTMLElement>("h1")?.focus({ preventScroll: true });
+  // A form that begins with its first field has the focus where it belongs already.
+  const begun = document.activeElement?.matches("input, textarea");
+  if (!(composes || begun))
+    document.querySelector<HTMLElement>("h1")?.focus({ preventScroll: true });
 }
 
 /** A bug in a screen: the rest of the page goes with it, so that nobody writes into a broken one. */

@@ -8,7 +8,7 @@ import type { Suggestion } from "../lib/api";
 import * as api from "../lib/api";
 import { announce, useStore } from "../lib/store";
 import { rankPeople } from "../lib/text";
-import { Icon } from "./ui";
+import { Button } from "./ui";
 
 const DEBOUNCE = 300;
 const CLICK_DELAY = 100;
@@ -430,10 +430,12 @@ function PersonPills(props: { chosen: readonly Chosen[]; onRemove: (person: Chos
             <img src={person.avatar_url} width="48" height="48" alt="" />
           </span>
           <span className="overflow-ellipsis">{person.name}</span>
-          <button type="button" className="btn btn--plain" onClick={() => props.onRemove(person)}>
-            <Icon name="remove-circle" />
-            <span className="for-screen-reader">Remove {person.name}</span>
-          </button>
+          <Button
+            icon="remove-circle"
+            label={`Remove ${person.name}`}
+            className="btn--plain"
+            onClick={() => props.onRemove(person)}
+          />
         </li>
       ))}
     </ul>

@@ -270,7 +270,7 @@ export function StatusLine({ typing }: { typing: RoomSession["typing"] }) {
   const names = useSyncExternalStore(typing.subscribe, typing.names);
   const connected = useStore((state) => state.connected);
   const network = useStore((state) => state.network);
-  const away = !(connected && network);
+  const away = !connected;
   const words = away ? connectionWords({ connected, network }) : names.join(", ");
   const state = away ? " typing-indicator--status" : "";
   return (

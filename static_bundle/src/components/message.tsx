@@ -2,13 +2,20 @@
  * One message: its bubble, its parts, and the boosts that hang on it. What happens next is decided
  * by its `MessageHome`, which is the room, or the search screen.
  */
-import { memo, type ReactNode, useRef, useState, useSyncExternalStore } from "react";
+import {
+  type MouseEvent,
+  memo,
+  type ReactNode,
+  useRef,
+  useState,
+  useSyncExternalStore,
+} from "react";
 import { flushSync } from "react-dom";
 import type { Boost, Sound } from "../lib/api";
 import { player } from "../lib/browser";
 import type { TimelineMessage } from "../lib/messages";
 import { apply, getState, useStore } from "../lib/store";
-import { type Formatting, highlightCode, safeHtml } from "../lib/text";
+import { type Formatting, fileName, highlightCode, safeHtml } from "../lib/text";
 import { EditForm, type EditHome } from "./composer";
 import { Avatar, Button, Icon, Spinner, Time } from "./ui";
 
@@ -253,19 +260,23 @@ function SoundPicture({ name, image }: { name: string; image: NonNullable<Sound[
 
 // --- What v2.0 will fill ----------------------------------------------------------------------
 
-/** A message brought over without its file says so in these words. */
-const FILE_LEFT_BEHIND = /^📎 (.+) — File attachments are coming in v2\.0$/;
-
-function fileName({ plain_text, content_type }: TimelineMessage): string | null {
-  if (content_type === "attachment") return plain_text;
-  return FILE_LEFT_BEHIND.exec(plain_text)?.[1] ?? null;
-}
-
 function FilePlaceholder({ name, tab }: { name: string; tab: number }) {
-  const view = () =>
-    apply({ type: "viewed", item: { kind: "file", name, index: 0, names: [name] } });
+  // The viewer leafs through all that can be seen in the room; the list on screen knows them.
+  function view({ currentTarget }: MouseEvent<HTMLElement>) {
+    const all = [...document.querySelectorAll<HTMLElement>(".file-soon")];
+    const names = all.map(({ dataset }) => dataset.name ?? "");
+    const index = all.indexOf(currentTarget);
+    apply({ type: "viewed", item: { kind: "file", name, index, names } });
+  }
+
   return (
-    <button type="button" className="btn btn--plain file-soon" tabIndex={tab} onClick={view}>
+    <button
+      type="button"
+      className="btn btn--plain file-soon"
+      data-name={name}
+      tabIndex={tab}
+      onClick={view}
+    >
       <Icon name="file" size={28} />
       <span>
         {name}

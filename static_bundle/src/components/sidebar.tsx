@@ -13,7 +13,7 @@ import { DESKTOP, useMedia, visit } from "../lib/browser";
 import { flash, type SidebarRoom, unreadCount, useStore } from "../lib/store";
 import { directLabel, firstName } from "../lib/text";
 import { type Chosen, PeoplePicker } from "./autocomplete";
-import { Avatar, AvatarGroup, Button, Icon, LinkButton } from "./ui";
+import { Avatar, Button, Icon, LinkButton } from "./ui";
 
 const SWIPE = 60;
 const NEW_PING = "/rooms/directs/new";
@@ -44,7 +44,7 @@ function SidebarFrame({ open, onClose, children }: FrameProps) {
   // While it covers a phone's screen, the page behind it, which others render, is not to be had.
   useEffect(() => {
     if (!open) return undefined;
-    const behind = document.querySelectorAll<HTMLElement>("#nav, #main-content");
+    const behind = document.querySelectorAll<HTMLElement>("#nav, #main-content, .skip-navigation");
     for (const part of behind) part.inert = true;
     frame.current?.querySelector<HTMLElement>(".direct, .room")?.focus();
     return () => {
@@ -129,6 +129,13 @@ const pingsPlace = keepPlace("pings");
 function Lists({ inert }: { inert: boolean }) {
   const asked = useStore((state) => state.route.path.startsWith(NEW_PING));
   const [pinging, setPinging] = useState(asked);
+  const [canceled, setCanceled] = useState(false);
+
+  function cancel() {
+    setPinging(false);
+    setCanceled(true);
+  }
+
   return (
     <nav
       className="sidebar__container"
@@ -138,21 +145,23 @@ function Lists({ inert }: { inert: boolean }) {
       onScroll={roomsPlace.note}
     >
       {pinging ? (
-        <NewPing onCancel={() => setPinging(false)} />
+        <NewPing onCancel={cancel} />
       ) : (
-        <Pings onNew={() => setPinging(true)} />
+        <Pings back={canceled} onNew={() => setPinging(true)} />
       )}
       <Rooms />
     </nav>
   );
 }
 
-function Pings({ onNew }: { onNew: () => void }) {
+/** `back`: the focus comes back to where a new ping was begun. */
+function Pings({ back, onNew }: { back: boolean; onNew: () => void }) {
   const sidebar = useStore((state) => state.sidebar);
   return (
     <ul className="directs" aria-label="Pings" ref={pingsPlace.restore} onScroll={pingsPlace.note}>
       <li>
-        <button type="button" className="direct" onClick={onNew}>
+        {/* biome-ignore lint/a11y/noAutofocus: it was here before the form took its place. */}
+        <button type="button" className="direct" autoFocus={back} onClick={onNew}>
           <span className="avatar avatar--icon direct__new">
             <Icon name="messages-add" />
           </span>
@@ -173,6 +182,9 @@ function Pings({ onNew }: { onNew: () => void }) {
   );
 }
 
+const spokenName = ({ display_name, unread }: SidebarRoom) =>
+  unread ? `${display_name}, unread` : display_name;
+
 function Ping({ room }: { room: SidebarRoom }) {
   const current = useStore((state) => state.room?.id === room.id);
   const members = room.members ?? [];
@@ -182,17 +194,25 @@ function Ping({ room }: { room: SidebarRoom }) {
       href={room.path}
       className={`direct${room.unread ? " unread" : ""}`}
       aria-current={current ? "page" : undefined}
+      aria-label={spokenName(room)}
       title={room.display_name}
     >
       <AvatarGroup users={members} />
-      <span className="direct__author txt-small overflow-ellipsis" aria-hidden="true">
-        {directLabel(members)}
-      </span>
-      <span className="for-screen-reader">
-        {room.display_name}
-        {room.unread && ", unread"}
-      </span>
+      <span className="direct__author txt-small overflow-ellipsis">{directLabel(members)}</span>
     </a>
+  );
+}
+
+/** Two people on a slant, three or four in a square. */
+function AvatarGroup({ users }: { users: readonly User[] }) {
+  const shown = users.slice(0, 4);
+  if (shown.length === 1) return <Avatar user={shown[0] ?? null} />;
+  return (
+    <span className="avatar__group" data-people={shown.length}>
+      {shown.map((user) => (
+        <Avatar key={user.id} user={user} />
+      ))}
+    </span>
   );
 }
 
@@ -203,6 +223,7 @@ function Placeholder({ user }: { user: User }) {
       type="button"
       className="direct"
       title={user.name}
+      aria-label={user.name}
       onClick={() => void startPing([user.id])}
     >
       <Avatar user={user} />
@@ -244,9 +265,9 @@ function SharedRoom({ room }: { room: SidebarRoom }) {
       href={room.path}
       className={`room btn txt-nowrap${state}`}
       aria-current={current ? "page" : undefined}
+      aria-label={spokenName(room)}
     >
       <span className="room__contents overflow-ellipsis">{room.display_name}</span>
-      {room.unread && <span className="for-screen-reader">, unread</span>}
     </a>
   );
 }

@@ -83,8 +83,14 @@ interface Face {
 type ButtonProps = Face & ComponentProps<"button"> & { busy?: boolean };
 
 export function Button({ icon, label, busy, className = "", children, ...rest }: ButtonProps) {
+  const shape = buttonShape({ icon, label, children });
   return (
-    <button type="button" className={`btn ${className}`} aria-busy={busy || undefined} {...rest}>
+    <button
+      type="button"
+      className={`${shape} ${className}`}
+      aria-busy={busy || undefined}
+      {...rest}
+    >
       <ButtonFace icon={icon} label={label} />
       {children}
     </button>
@@ -99,11 +105,16 @@ export function LinkButton({
   ...rest
 }: Face & ComponentProps<"a">) {
   return (
-    <a className={`btn ${className}`} {...rest}>
+    <a className={`${buttonShape({ icon, label, children })} ${className}`} {...rest}>
       <ButtonFace icon={icon} label={label} />
       {children}
     </a>
   );
+}
+
+/** Only an icon, and words for those who cannot see it: a circle. Styles could tell, but slowly. */
+function buttonShape({ icon, label, children }: Face & { children?: ReactNode }): string {
+  return icon && label && !children ? "btn btn--icon" : "btn";
 }
 
 function ButtonFace({ icon, label }: Face) {
@@ -314,19 +325,6 @@ export function Avatar({ user, href, className = "", tabIndex }: AvatarProps) {
       )}
       {user?.status === "banned" && <Icon name="cancel" size="100%" />}
     </figure>
-  );
-}
-
-/** Two people on a slant, three or four in a square. */
-export function AvatarGroup({ users }: { users: readonly User[] }) {
-  const shown = users.slice(0, 4);
-  if (shown.length === 1) return <Avatar user={shown[0] ?? null} />;
-  return (
-    <span className="avatar__group" data-people={shown.length}>
-      {shown.map((user) => (
-        <Avatar key={user.id} user={user} />
-      ))}
-    </span>
   );
 }
 

@@ -263,6 +263,9 @@ interface ErrorDetail {
   redirect_to?: string;
 }
 
+/** Refusals that are about one field, though they have a code of their own. */
+const REASONS: Record<string, Fields> = { email_taken: { email_address: ["is somebody else’s"] } };
+
 /** The server answered, and the answer is no. `message` is a sentence for people. */
 export class ApiError extends Error {
   readonly status: number;
@@ -277,7 +280,7 @@ export class ApiError extends Error {
     this.name = "ApiError";
     this.status = status;
     this.code = detail.code ?? "internal_error";
-    this.fields = detail.fields ?? {};
+    this.fields = detail.fields ?? REASONS[this.code] ?? {};
     this.redirectTo = detail.redirect_to ?? null;
     this.retryAfter = retryAfter;
   }

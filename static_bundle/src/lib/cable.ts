@@ -6,7 +6,7 @@ import { type Consumer, createConsumer, type Subscription } from "@rails/actionc
 import type { Room, RoomPage, RoomType, Sidebar, User } from "./api";
 import * as api from "./api";
 import { drafts, player } from "./browser";
-import type { RoomEvent, TimelineMessage } from "./messages";
+import type { CaughtUp, RoomEvent, TimelineMessage } from "./messages";
 import { Announcer, announce, apply, flash, getState, type SidebarRoom } from "./store";
 import { boostOf, elements, json, messageOf, presentationOf, sentence } from "./text";
 import { Timeline } from "./timeline";
@@ -216,7 +216,12 @@ class Heartbeat implements Callbacks {
   #offline: ReturnType<typeof setTimeout> | undefined;
   #early: ReturnType<typeof setTimeout> | undefined;
   #goOnline = () => this.#reopen();
-  #networkChanged = () => apply({ type: "network_changed", network: navigator.onLine });
+  #networkChanged = () => {
+    apply({ type: "network_changed", network: navigator.onLine });
+    // What the browser believes is wrong at times: a connection that lives through it counts more.
+    if (!navigator.onLine) this.#expectConnection();
+    else if (connection().isOpen()) this.connected();
+  };
 
   constructor(random: () => number) {
     this.#random = random;
@@ -466,7 +471,7 @@ export class RoomSession {
         },
         rejected: () => apply({ type: "room_refused", room_id: this.room.id }),
         received: (payload: string | CaughtUp) => {
-          if (typeof payload !== "string") this.timeline.caughtUp(payload);
+          if (typeof payload !== "string") void this.timeline.caughtUp(payload);
           else for (const event of parseStreams(payload)) this.#receive(event);
         },
       },
@@ -492,5 +497,3 @@ export class RoomSession {
     );
   }
 }
-
-type CaughtUp = { last_seen_message_id: number; server_time_ms: number; reset: boolean };

@@ -59,6 +59,14 @@ export interface TimelineState {
   busy: "before" | "after" | "latest" | null;
 }
 
+/** The end of a catch-up. */
+export interface CaughtUp {
+  last_seen_message_id: number;
+  server_time_ms: number;
+  /** There was too much to tell. */
+  reset: boolean;
+}
+
 /** What the cable tells about a room's messages. */
 export type RoomEvent =
   | { type: "messages_appended"; messages: Message[] }
@@ -282,6 +290,31 @@ function hold(view: TimelineView, before: TimelineState, after: TimelineState): 
     const to = anchor === undefined ? null : view.offsetOf(anchor);
     if (from !== null && to !== null && to !== from) view.scrollTo(view.measure().top + to - from);
   };
+}
+
+// --- Arriving -------------------------------------------------------------------------------------
+
+/** What comes in one go is shown in one go: a flood of messages is rendered once, not each time. */
+export class Inbox {
+  readonly #open: (messages: Message[]) => void;
+  #waiting: Message[] = [];
+  #timer: ReturnType<typeof setTimeout> | undefined;
+
+  constructor(open: (messages: Message[]) => void) {
+    this.#open = open;
+  }
+
+  add(messages: readonly Message[]): void {
+    this.#waiting.push(...messages);
+    this.#timer ??= setTimeout(() => this.empty());
+  }
+
+  empty(): void {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    const messages = this.#waiting.splice(0);
+    if (messages.length > 0) this.#open(messages);
+  }
 }
 
 // --- Sending --------------------------------------------------------------------------------------

@@ -88,7 +88,7 @@ export interface State {
   room_gone: boolean;
   /** Bells of every room that any screen has shown. */
   involvements: Readonly<Record<number, Involvement>>;
-  /** Off after 5 s without the cable. True on pages without one. */
+  /** Off after 5 s without the cable, or a network. True on pages without one. */
   connected: boolean;
   /** What the browser says of its network (`navigator.onLine`). */
   network: boolean;
@@ -226,7 +226,7 @@ export function useStore<Slice>(select: (state: State) => Slice): Slice {
 // --- Selectors --------------------------------------------------------------------------------
 
 export const isAdministrator = (state: State): boolean => state.me?.role === "administrator";
-export const isReduced = (state: State): boolean => !state.connected || !state.network;
+export const isReduced = (state: State): boolean => !state.connected;
 export const unreadCount = (state: State): number =>
   state.sidebar
     ? [...state.sidebar.directs, ...state.sidebar.shared].filter((room) => room.unread).length
@@ -310,8 +310,11 @@ function withBootData(state: State, data: BootExtras): State {
   };
 }
 
+/** The one thing a page is begun with as an alert; the server's own words are not a person's. */
+const ROOM_GONE = "That room is gone, or closed to you.";
+
 function bootFlash(state: State, { flash: words }: Boot): State {
-  if (words.alert) return flashed(state, "alert", words.alert);
+  if (words.alert) return flashed(state, "alert", ROOM_GONE);
   return words.notice ? flashed(state, "notice", words.notice) : state;
 }
 

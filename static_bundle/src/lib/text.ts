@@ -56,21 +56,6 @@ export const formatFull = (ms: number): string => shortBoth.format(ms);
 export const isoTime = (ms: number): string => new Date(ms).toISOString();
 const dayOf = (ms: number): string => shortDate.format(ms);
 
-/** Calls `tell` at every local midnight, when day labels mean something new. */
-export function onMidnight(tell: () => void): () => void {
-  let timer: ReturnType<typeof setTimeout>;
-  const wait = () => {
-    const now = new Date();
-    const next = new Date(now.getFullYear(), now.getMonth(), now.getDate() + 1);
-    timer = setTimeout(() => {
-      tell();
-      wait();
-    }, next.getTime() - now.getTime());
-  };
-  wait();
-  return () => clearTimeout(timer);
-}
-
 // --- Names ------------------------------------------------------------------------------------
 
 const wordsOf = (name: string): string[] => name.match(/[\p{L}\p{N}_]+/gu) ?? [];
@@ -301,7 +286,8 @@ export function replyQuote(message: Message): string {
 }
 
 function quotable(message: Message): string {
-  if (message.sound) return escapeHtml(message.plain_text);
+  const words = message.sound ? message.plain_text : fileName(message);
+  if (words) return escapeHtml(words);
   const content = inert(message.body_html);
   for (const mention of content.querySelectorAll(".mention")) {
     mention.replaceWith((mention.textContent ?? "").trim());
@@ -310,6 +296,15 @@ function quotable(message: Message): string {
     wrapper.replaceWith(...wrapper.childNodes);
   }
   return written(content).trim();
+}
+
+/** A message brought over without its file says so in these words. */
+const FILE_LEFT_BEHIND = /^📎 (.+) — File attachments are coming in v2\.0$/;
+
+/** The file a message was about; null when it is about words. */
+export function fileName({ plain_text, content_type }: Message): string | null {
+  if (content_type === "attachment") return plain_text;
+  return FILE_LEFT_BEHIND.exec(plain_text)?.[1] ?? null;
 }
 
 /** The sound a message plays, when its whole text is `/play NAME` in any case. */

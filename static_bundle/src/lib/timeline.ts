@@ -40,6 +40,7 @@ export class Timeline {
   readonly #uuid: () => string;
   readonly #outbox: list.Outbox;
   readonly #listeners = new Set<() => void>();
+  readonly #inbox = new list.Inbox((messages) => this.#arrived(messages));
   readonly #asks = new Map<"before" | "after" | "latest", Promise<void>>();
   /** News that came while a page was being fetched: the page may be older than they are. */
   #meanwhile: RoomEvent[] = [];
@@ -95,6 +96,7 @@ export class Timeline {
 
   /** When everything asked for so far is on the screen. */
   settled(): Promise<void> {
+    this.#inbox.empty();
     return this.#queue;
   }
 
@@ -236,19 +238,25 @@ export class Timeline {
   /** Takes what the cable tells. */
   receive(event: RoomEvent): void {
     if (this.#asks.size > 0) this.#meanwhile.push(event);
-    if (event.type === "messages_appended") this.#arrived(event.messages);
-    else if (event.type === "message_removed") {
-      void this.#render((state) => this.#happened(state, event), "auto");
-    } else void this.#render((state) => this.#happened(state, event), this.#changing(event));
+    if (event.type === "messages_appended") {
+      this.#inbox.add(event.messages);
+      return;
+    }
+    this.#inbox.empty();
+    const scroll = event.type === "message_removed" ? "auto" : this.#changing(event);
+    void this.#render((state) => this.#happened(state, event), scroll);
   }
 
   /** What to ask `catch_up` for; what comes back until `caughtUp` is old news, and silent. */
   catchUp(): { last_seen_message_id: number | null; since: number } {
+    this.#inbox.empty();
     this.#catching = 0;
     return { last_seen_message_id: this.#newest || null, since: this.#serverTime };
   }
 
-  caughtUp(answer: { last_seen_message_id: number; server_time_ms: number; reset: boolean }): void {
+  async caughtUp(answer: list.CaughtUp): Promise<void> {
+    // What came before this answer is part of it, and must not be taken for news.
+    await this.settled();
     const missed = this.#catching ?? 0;
     this.#catching = null;
     this.#newest = Math.max(this.#newest, answer.last_seen_message_id);
@@ -386,7 +394,7 @@ export class Timeline {
   async edit(message: TimelineMessage, html: string): Promise<void> {
     const id = message.client_message_id;
     const words = list.presented(html, playCommand(html, this.#sounds));
-    await this.#render((s) => list.changed(s, id, (m) => ({ ...m, ...words })), { changed: id });
+    await this.#change(id, (m) => ({ ...m, ...words }));
     await this.#attempt(
       async () => {
         const answer = await this.#server.update(message.id, html);
@@ -413,15 +421,11 @@ export class Timeline {
     this.#boosts -= 1;
     const from = { me: this.#me, at: this.#serverNow() };
     const pending = list.pendingBoost(this.#boosts, message.id, content.trim(), from);
-    await this.#render((s) => list.changed(s, id, (m) => list.boosted(m, pending)), {
-      changed: id,
-    });
+    await this.#change(id, (m) => list.boosted(m, pending));
     await this.#attempt(
       async () => {
         const { boost } = await this.#server.boost(message.id, pending.content);
-        await this.#render((s) => list.changed(s, id, (m) => list.boosted(m, boost)), {
-          changed: id,
-        });
+        await this.#change(id, (m) => list.boosted(m, boost));
       },
       (state) => list.changed(state, id, (m) => list.unboosted(m, pending.id)),
     ).catch(() => undefined);
@@ -431,16 +435,14 @@ export class Timeline {
     if (boost.id < 0) return;
     const holder = this.#state.messages.find(({ id }) => id === boost.message_id);
     const id = holder?.client_message_id ?? "";
-    await this.#render((s) => list.changed(s, id, (m) => list.unboosted(m, boost.id)), {
-      changed: id,
-    });
+    await this.#change(id, (m) => list.unboosted(m, boost.id));
     await this.#attempt(
       () => this.#server.unboost(boost.message_id, boost.id),
       (state) => list.changed(state, id, (m) => list.boosted(m, boost)),
     ).catch(() => undefined);
   }
 
-  /** One try; what was list.shown too early is taken back. */
+  /** One try; what was shown too early is taken back. */
   async #attempt(act: () => Promise<void>, undo: (state: TimelineState) => TimelineState) {
     try {
       await act();
@@ -460,11 +462,11 @@ export class Timeline {
   }
 
   #outgoing(id: string, outgoing: list.Outgoing): void {
-    const scroll = { changed: id };
-    void this.#render(
-      (state) => list.changed(state, id, (m) => (m.id ? m : { ...m, outgoing })),
-      scroll,
-    );
+    void this.#change(id, (m) => (m.id ? m : { ...m, outgoing }));
+  }
+
+  #change(id: string, change: (message: TimelineMessage) => TimelineMessage): Promise<void> {
+    return this.#render((state) => list.changed(state, id, change), { changed: id });
   }
 
   // --- Rendering and scrolling -----------------------------------------------------------------
@@ -483,14 +485,8 @@ export class Timeline {
       const near = this.nearEnd();
       const next = change(this.#state, near);
       if (next === this.#state && scroll !== "end") return;
-      const correct =
-        this.#view &&
-        list.correction(
-          this.#view,
-          this.#state,
-          next,
-          scroll === "auto" ? (near ? "end" : "stay") : scroll,
-        );
+      const goal = scroll === "auto" ? (near ? "end" : "stay") : scroll;
+      const correct = this.#view && list.correction(this.#view, this.#state, next, goal);
       if (this.#view) this.#view.commit(() => this.#set(next));
       else this.#set(next);
       correct?.();
