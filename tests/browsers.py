@@ -201,3 +201,43 @@ def assert_accessible(page: Page) -> None:
         places = [(each["id"], [node["html"][:120] for node in each["nodes"]]) for each in found]
         assert places == [], json.dumps(places, indent=1)
     page.emulate_media(color_scheme="light", reduced_motion="reduce")
+
+
+SOUNDS = """
+window.played = []
+window.Audio = class extends EventTarget {
+  constructor(url) { super(); this.url = url }
+  play() { window.played.push(this.url); return Promise.resolve() }
+  pause() { window.played.push("pause") }
+}
+"""
+
+PUSH = """
+window.push = {permission: %s, subscribed: %s}
+class Subscription {
+  endpoint = "https://push.example/1"
+  toJSON() { return {endpoint: this.endpoint, keys: {p256dh: "key", auth: "auth"}} }
+  async unsubscribe() { window.push.subscribed = false; return true }
+}
+const manager = {
+  getSubscription: async () => (window.push.subscribed ? new Subscription() : null),
+  subscribe: async () => { window.push.subscribed = true; return new Subscription() },
+}
+const worker = {pushManager: manager}
+Object.defineProperty(navigator, "serviceWorker", {value: {
+  register: async () => worker, getRegistration: async () => worker,
+  ready: Promise.resolve(worker), addEventListener() {},
+}})
+Object.defineProperty(window, "Notification", {value: {
+  get permission() { return window.push.permission },
+  async requestPermission() {
+    if (window.push.permission === "default") window.push.permission = "granted"
+    return window.push.permission
+  },
+}})
+"""
+
+
+def stub_push(page: Page, permission: str, *, subscribed: bool = False) -> None:
+    """What the browser and the person have said about notifications."""
+    page.add_init_script(PUSH % (json.dumps(permission), json.dumps(subscribed)))

@@ -408,53 +408,32 @@ def paste_file(page: Page) -> None:
 
 
 def rewrite(page: Page, words: str, new: str) -> None:
-    """Edits a message through its options."""
+    """Edits a message, whose source comes late: when all of its text is selected already."""
+    late: list[Route] = []
+
+    def hold(route: Route) -> None:
+        late.append(route)
+
+    page.route("**/*edit=1", hold)
     options(page, words)
     page.get_by_role("menuitem", name="Edit").click()
     page.keyboard.press("Control+A")
+    until(page, lambda: len(late) == 1)
+    late[0].continue_()
+    page.evaluate("fetch('/webmanifest')")
     page.keyboard.type(new)
     page.get_by_role("button", name="Save changes").click()
+    page.unroute("**/*edit=1")
+
+
+def delete(page: Page, words: str) -> None:
+    """Deletes a message through its options."""
+    options(page, words)
+    page.get_by_role("menuitem", name="Edit").click()
+    page.get_by_role("button", name="Delete message").click()
 
 
 ROOM_MESSAGES = "**/api/rooms/*/messages"
-SOUNDS = """
-window.played = []
-window.Audio = class extends EventTarget {
-  constructor(url) { super(); this.url = url }
-  play() { window.played.push(this.url); return Promise.resolve() }
-  pause() { window.played.push("pause") }
-}
-"""
-
-PUSH = """
-window.push = {permission: %s, subscribed: %s}
-class Subscription {
-  endpoint = "https://push.example/1"
-  toJSON() { return {endpoint: this.endpoint, keys: {p256dh: "key", auth: "auth"}} }
-  async unsubscribe() { window.push.subscribed = false; return true }
-}
-const manager = {
-  getSubscription: async () => (window.push.subscribed ? new Subscription() : null),
-  subscribe: async () => { window.push.subscribed = true; return new Subscription() },
-}
-const worker = {pushManager: manager}
-Object.defineProperty(navigator, "serviceWorker", {value: {
-  register: async () => worker, getRegistration: async () => worker,
-  ready: Promise.resolve(worker), addEventListener() {},
-}})
-Object.defineProperty(window, "Notification", {value: {
-  get permission() { return window.push.permission },
-  async requestPermission() {
-    if (window.push.permission === "default") window.push.permission = "granted"
-    return window.push.permission
-  },
-}})
-"""
-
-
-def stub_push(page: Page, permission: str, *, subscribed: bool = False) -> None:
-    """What the browser and the person have said about notifications."""
-    page.add_init_script(PUSH % (json.dumps(permission), json.dumps(subscribed)))
 
 
 def tab_to(page: Page, name: str, key: str = "Tab") -> None:

@@ -13,8 +13,8 @@ from tests.browsers import (
     fill_in,
     join,
     message,
-    options,
     set_up,
+    stub_push,
     texts,
     until,
 )
@@ -25,9 +25,9 @@ from tests.house import (
     Sit,
     announced,
     boost_and_edit_by_keys,
+    delete,
     enter,
     set_up_by_keys,
-    stub_push,
     tab_to,
 )
 from tests.readers import Campfire
@@ -288,9 +288,7 @@ def test_whatever_cannot_be_taken_back_asks_first(house: House, sit: Sit) -> Non
         maya.goto(path.format(**names))
         maya.get_by_role("button", name=button).click()
     enter(maya, room)
-    options(maya, "Words")
-    maya.get_by_role("menuitem", name="Edit").click()
-    maya.get_by_role("button", name="Delete message").click()
+    delete(maya, "Words")
 
     assert asked == [*(words for _, _, words in QUESTIONS), "Delete this message for good?"]
     assert writes == []

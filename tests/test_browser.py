@@ -11,6 +11,7 @@ from tests.browsers import (
     FINGER,
     PASSWORD,
     PHONE,
+    SOUNDS,
     assert_accessible,
     call,
     composer,
@@ -27,11 +28,11 @@ from tests.browsers import (
 from tests.house import (
     HELD,
     ROOM_MESSAGES,
-    SOUNDS,
     House,
     Post,
     Sit,
     announced,
+    delete,
     draft,
     drag_files,
     enter,
@@ -39,6 +40,7 @@ from tests.house import (
     paste_file,
     rewrite,
     stop_clock,
+    tab_to,
 )
 from tests.readers import Campfire
 
@@ -66,9 +68,7 @@ def test_two_people_set_up_join_and_talk_without_reloading(
 
     picture(jonas, "talk")
     maya.on("dialog", lambda dialog: dialog.accept())
-    options(maya, "at eleven?")
-    maya.get_by_role("menuitem", name="Edit").click()
-    maya.get_by_role("button", name="Delete message").click()
+    delete(maya, "at eleven?")
     expect(message(jonas, "at eleven?")).to_have_count(0)
     assert texts(maya) == texts(jonas) == ["Yes"]
 
@@ -179,6 +179,10 @@ def test_enter_sends_unless_it_means_something_else(house: House, sit: Sit) -> N
     rich.click()
     expect(rich).to_have_attribute("aria-pressed", "true")
     expect(composer(maya)).to_be_focused()
+    tab_to(maya, "Bold")
+    keys.press("Escape")
+    expect(rich).to_have_attribute("aria-pressed", "false")
+    rich.click()
     keys.type("three")
     keys.press("Enter")
     keys.type("four")
@@ -484,13 +488,9 @@ def test_a_message_is_changed_by_its_author_and_by_administrators(house: House, 
     expect(message(jonas, "His, corrected")).to_be_visible()
 
     jonas.on("dialog", lambda dialog: dialog.accept())
-    options(jonas, "His, corrected")
-    jonas.get_by_role("menuitem", name="Edit").click()
-    jonas.get_by_role("button", name="Delete message").click()
+    delete(jonas, "His, corrected")
     expect(message(jonas, "His, corrected")).to_be_visible()
     post.always = None
-    options(jonas, "His, corrected")
-    jonas.get_by_role("menuitem", name="Edit").click()
-    jonas.get_by_role("button", name="Delete message").click()
+    delete(jonas, "His, corrected")
     expect(message(maya, "His, corrected")).to_have_count(0)
     assert texts(jonas) == texts(maya) == ["Hers"]

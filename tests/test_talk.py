@@ -10,6 +10,7 @@ from playwright.sync_api import expect
 from tests.browsers import (
     FINGER,
     PASSWORD,
+    SOUNDS,
     composer,
     message,
     options,
@@ -21,7 +22,6 @@ from tests.house import (
     HELD,
     LOST,
     ROOM_MESSAGES,
-    SOUNDS,
     Cable,
     House,
     Post,

@@ -438,8 +438,7 @@ class Editing {
     try {
       const { edit_html } = await api.editableMessage(room_id, id);
       if (this.editor !== editor || editor.html !== untouched) return;
-      editor.load(edit_html);
-      editor.focusEnd();
+      editor.refine(edit_html);
     } catch (error) {
       if (this.editor !== editor) return;
       flash("alert", (error as Error).message);

@@ -177,6 +177,14 @@ export class Editor {
     this.events.onChange();
   }
 
+  /** The same words in other markup: what is selected stays so. */
+  refine(html: string): void {
+    const selected = this.trix?.editor.getSelectedRange();
+    this.load(html);
+    if (selected) this.trix?.editor.setSelectedRange(selected);
+    else this.focusEnd();
+  }
+
   /** Puts `html` before what is written, as one step that undo takes back. */
   prepend(html: string, undoName: string): void {
     const editor = this.trix?.editor;
@@ -293,8 +301,17 @@ export class Editor {
     return target instanceof Node && this.box.contains(target);
   }
 
+  private isInToolbar(target: EventTarget | null): boolean {
+    return target instanceof HTMLElement && target.matches(BUTTONS);
+  }
+
   private readonly keyed = (event: KeyboardEvent): void => {
     // In Safari the Enter that ends a composition comes after it, with this code.
+    if (event.key === "Escape" && this.isInToolbar(event.target)) {
+      this.focus();
+      this.events.onKey(event);
+      return;
+    }
     if (!this.owns(event.target) || event.isComposing || event.keyCode === 229) return;
     if (this.suggestions.takes(event)) event.stopImmediatePropagation();
     else this.events.onKey(event);
