@@ -26,7 +26,10 @@ PRODUCT_FILES = 50
 PYTEST_FILES = 20
 VITEST_FILES = 2
 # What tests share: people, servers, worlds.
-SUPPORT = {"browsers.py", "conftest.py", "cast.py", "client_world.ts", "machines.py", "readers.py"}
+SUPPORT = {
+    "browsers.py", "cast.py", "client_world.ts", "conftest.py", "machines.py", "readers.py",
+    "seed.py", "states.py",
+}  # fmt: skip
 README_LINES = 150
 SOURCE_SUFFIXES = {".py", ".sh", ".ts", ".tsx", ".js", ".css", ".html", ".sql"}
 
