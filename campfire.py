@@ -9001,7 +9001,7 @@ def unsupported_html(bundle: Bundle) -> str:
 <html lang="en">
 <head>
 <meta charset="utf-8">
-<title>Upgrade to a supported web browser</title>
+<title>Unsupported browser</title>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
 <link rel="icon" href="/account/logo?size=small" type="image/png">
@@ -9010,7 +9010,7 @@ def unsupported_html(bundle: Bundle) -> str:
 <body>
 <main class="main-content">
 <section class="panel">
-<h1>Upgrade to a supported web browser</h1>
+<h1>Please use a recent browser</h1>
 <p class="margin-block">{_ADVICE}</p>
 <ul class="browser-list unpad">
 {browsers}

@@ -133,6 +133,7 @@ SCENES: dict[str, Lines] = {
     "empty": (),
     "room": MORNING + GREEN + PARTY + LOVELY + ON_OUR_WAY + THUMB,
     "short": MORNING + PARTY + LOVELY,
+    "posters": MORNING + GREEN,  # and what POSTERS has besides
     "edit": (
         *(MORNING + GREEN + PARTY),
         (
@@ -178,6 +179,7 @@ SCENES: dict[str, Lines] = {
         ),
     ),
     "rich": RICH,
+    "long": MORNING + GREEN + PARTY + LOVELY + ON_OUR_WAY + THUMB + RICH,
     "sounds": (
         (("11:40", "Sam", "/play trombone"), ()),
         (("11:41", "Noor", "/play nyan"), ()),
@@ -230,11 +232,11 @@ UPDATE memberships
 SET unread_at = CASE WHEN room_id IN (DESIGN, SUPPORT, PRIYA_AND_JONAS) THEN 1 END
 WHERE user_id = MAYA;
 """
+QUIET = "UPDATE rooms SET updated_at = created_at"  # so that pings stay in their order
 HOUSE = """
 UPDATE accounts SET name = 'Northwind Studio', join_code = 'k3Qd-9ZtR-vb2M';
 UPDATE users SET bot_token = 'Xk2Lq8Rt5Vmn' WHERE id = BOT;
 DELETE FROM memberships WHERE user_id = BOT AND room_id NOT IN (ENGINEERING, SUPPORT);
-UPDATE rooms SET updated_at = created_at;
 UPDATE memberships SET involvement = 'everything'
 WHERE user_id = MAYA AND room_id IN (SUPPORT, DESIGN, CARMENS, PRIYA_AND_JONAS);
 UPDATE memberships SET involvement = 'nothing' WHERE user_id = MAYA AND room_id = MARKETING;
@@ -308,11 +310,11 @@ class Studio:
             file.unlink()
         if not fresh:
             shutil.copy(self._template, database)
+            self._open(database)
+            self._do(self._set(scene))
+            self._close()
             _change(database, changes)
         self._open(database)
-        if not fresh:
-            self._do(self._tell(ALL_TALK, SCENES[scene], "12"))
-            self._do(self.parts.db.write(lambda tx, _: program.run(tx, numbered(UNREAD))))
 
     def token(self, user_id: UserId) -> str:
         """A session of this person's, for a cookie."""
@@ -378,11 +380,17 @@ class Studio:
         for others in PINGS:
             await rooms.find_or_create_direct(maya, others)
         await self.parts.db.write(self._dress)
-        await self._tell(PRIYA_AND_JONAS, GRID, "12")
-        for day, (room, lines) in enumerate(POSTERS, start=3):
-            await self._tell(room, lines, f"{day:02}")
         for query in ("tram", "green specimen", "museum invoice", "poster"):
             await self.parts.search.record(MAYA, query)
+
+    async def _set(self, scene: str) -> None:
+        if scene == "posters":
+            for day, (room, lines) in enumerate(POSTERS, start=3):
+                await self._tell(room, lines, f"{day:02}")
+        await self._tell(PRIYA_AND_JONAS, GRID, "12")
+        await self._tell(ALL_TALK, SCENES[scene], "12")
+        await self.parts.db.write(lambda tx, _: program.run(tx, numbered(UNREAD)))
+        await self.parts.db.write(lambda tx, _: program.run(tx, QUIET))
 
     @staticmethod
     def _dress(tx: program.WriteTx, _: program.Timestamp) -> None:

@@ -191,6 +191,7 @@ def new_ping(*names: str, asking: str = "") -> Act:
         for name in names:
             page.keyboard.type(name)
             page.get_by_role("option", name=name).click()
+            expect(page.locator(".autocomplete__pill", has_text=name)).to_be_visible()
         page.keyboard.type(asking)
         if asking:
             expect(page.get_by_role("option").first).to_be_visible()
@@ -294,11 +295,11 @@ ROOMS_AND_MESSAGES = {
     "room-editing": State(act=edit, scene="edit"),
     "room-highlight": State(act=highlight, scene="highlight"),
     "room-hover-options": State(act=hover(".message__body"), only="desktop"),
-    "room-latest": State(act=jump, scene="rich"),
+    "room-latest": State(act=jump, scene="long"),
     "room-menu": State(act=open_options("Posters are back"), scene="menu"),
     "room-menu-own": State(act=open_options("Coming down now"), scene="menu-own"),
     "room-menu-top": State(act=open_options("half past two"), scene="menu-top"),
-    "room-welcome": State("/", set_up, user=None, fresh=True),
+    "room-welcome": State("/", set_up, user=None, fresh=True, notifications="unknown"),
     "no-rooms": State("/", blurred, changes=NO_ROOMS),
     "composer-focused": State(),
     "composer-autocomplete": State(act=suggest),
@@ -341,7 +342,7 @@ PANELS = {
     "direct-edit": State(f"/rooms/directs/{PRIYA_AND_JONAS}/edit"),
     "search-empty": State("/searches", blurred),
     "search-none": State("/searches?q=zeppelin", blurred),
-    "search-results": State("/searches?q=poster", blurred),
+    "search-results": State("/searches?q=poster", blurred, scene="posters"),
     "my-profile": State(PROFILE, changes=LATER),
     "proposal-avatar-popover": State(PROFILE, button("Change picture"), changes=LATER),
     "push-subscriptions": State("/users/me/push_subscriptions", changes=DEVICES),

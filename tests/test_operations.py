@@ -295,7 +295,7 @@ async def test_a_browser_that_is_too_old_is_asked_to_upgrade(server: Server, age
     assert page.status == 200
     assert page.headers["Content-Type"] == "text/html; charset=utf-8"
     assert "script-src 'self'" in page.headers["Content-Security-Policy"]
-    assert "<h1>Upgrade to a supported web browser</h1>" in page.text
+    assert "<h1>Please use a recent browser</h1>" in page.text
     assert "<script" not in page.text
     listed = re.findall(r"<strong>(\w+)</strong> <span>([\d.]+)\+</span>", page.text)
     assert listed == [

@@ -361,7 +361,7 @@ async def test_an_old_browser_gets_the_upgrade_page_and_no_script(
     page = await visitor.get("/session/new")
 
     assert page.status == 200
-    assert ("Upgrade to a supported web browser</h1>" in page.text) == is_old
+    assert ("Please use a recent browser</h1>" in page.text) == is_old
     assert ("<script" in page.text) != is_old
     assert (await visitor.get("/")).status == 302
 
