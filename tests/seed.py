@@ -133,7 +133,7 @@ SCENES: dict[str, Lines] = {
     "empty": (),
     "room": MORNING + GREEN + PARTY + LOVELY + ON_OUR_WAY + THUMB,
     "short": MORNING + PARTY + LOVELY,
-    "posters": MORNING + GREEN,  # and what POSTERS has besides
+    "posters": MORNING + GREEN + LOVELY,  # and what POSTERS has besides
     "edit": (
         *(MORNING + GREEN + PARTY),
         (
@@ -320,9 +320,6 @@ class Studio:
         """A session of this person's, for a cookie."""
         return self._do(self.parts.auth.start_session(user_id, "127.0.0.1", AGENT))
 
-    def say(self, room: RoomId, who: str, words: str) -> None:
-        self._do(self._tell(room, (((NOW.strftime("%H:%M"), who, words), ()),), "12"))
-
     def close(self) -> None:
         self._close()
         self._loop.call_soon_threadsafe(self._loop.stop)
@@ -441,7 +438,8 @@ def open_studio(
     Notifications are `granted`, `denied`, not yet asked for (`default`) or still to be found out
     (`unknown`, as on the first visit).
     """
-    options = {"locale": "en-US", "timezone_id": "UTC", **SIZES[size], **options}
+    here = {"locale": "en-US", "timezone_id": "UTC", "reduced_motion": "reduce"}
+    options = {**here, **SIZES[size], **options}
     context = browser.new_context(**options)
     context.add_init_script(f"(() => {{{DEVICE.replace('HOW', notifications)}}})()")
     if notifications != "unknown":

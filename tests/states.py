@@ -8,7 +8,7 @@ from typing import Any
 from playwright.sync_api import Page, Route, expect
 
 from campfire import UserId
-from tests.browsers import call, composer, message, options
+from tests.browsers import PASSWORD, call, composer, message, options
 from tests.seed import (
     ALL_TALK,
     BOT,
@@ -178,6 +178,39 @@ def drag(page: Page) -> None:
     blurred(page)
 
 
+def link(page: Page) -> None:
+    """The toolbar's dialog for a link."""
+    write("The brief")(page)
+    page.get_by_role("button", name="Rich text").click()
+    page.keyboard.press("Control+A")
+    page.locator("trix-toolbar [data-trix-attribute=href]").click()
+    expect(page.locator(".trix-dialog--link")).to_be_visible()
+
+
+def theirs(page: Page) -> None:
+    """Theo types."""
+    browser = page.context.browser
+    assert browser
+    theo = browser.new_context().new_page()
+    theo.goto(f"http://{HOST}/session/new")
+    theo.get_by_label("Enter your email address").fill("theo@northwind.example")
+    theo.get_by_label("Enter your password").fill(PASSWORD)
+    theo.get_by_role("button", name="Go").click()
+    expect(composer(theo)).to_be_visible()
+    theo.goto(f"http://{HOST}/rooms/{ALL_TALK}")
+    write("I")(theo)
+    expect(page.locator(".typing-indicator--active")).to_contain_text("Theo Lindqvist")
+    theo.context.close()
+    blurred(page)
+
+
+def wait_for_transfer(page: Page) -> None:
+    """The link is being redeemed, and stays so."""
+    page.route("**/api/session/transfers/*", lambda _: None)
+    page.goto(f"http://{HOST}/session/transfers/pending")
+    expect(page.get_by_text("Signing you in…")).to_be_visible()
+
+
 def delete_room(page: Page) -> None:
     call(page, "DELETE", f"/api/rooms/{ALL_TALK}")
     expect(page.get_by_text("This room has been deleted.")).to_be_visible()
@@ -214,7 +247,7 @@ def refuse_sign_in(page: Page) -> None:
 def set_up(page: Page) -> None:
     page.get_by_label("Name", exact=True).fill("Maya Okafor")
     page.get_by_label("Email address").fill("maya@northwind.example")
-    page.get_by_label("Password").fill("secret123456")
+    page.get_by_label("Password").fill(PASSWORD)
     page.get_by_role("button", name="Save").click()
     expect(page.locator("#system_welcome")).to_be_visible()
     blurred(page)
@@ -306,6 +339,8 @@ ROOMS_AND_MESSAGES = {
     "composer-mention": State(act=mention),
     "composer-reply": State(act=reply),
     "composer-rich": State(act=format_text),
+    "composer-link": State(act=link, only="desktop"),
+    "composer-typing": State(act=theirs),
     "composer-deleted": State(act=delete_room),
     "sidebar-open": State(act=button("Open menu"), only="phone"),
     "ping-new": State(act=new_ping()),
@@ -372,6 +407,7 @@ COMING_IN = {
     "sign-in-error": State("/session/new", refuse_sign_in, user=None),
     "sign-in-translate": State("/session/new", button("Translate", first=True), user=None),
     "unsupported-browser": State(user=None, options={"user_agent": OLD_BROWSER}),
+    "transfer": State("/session/new", wait_for_transfer, user=None),
     "error-404": State("/nowhere"),
     "error-422": State("/session/transfers/used", user=None),
     "error-500": State("/searches", changes="DROP TABLE searches;"),

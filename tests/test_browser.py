@@ -3,14 +3,11 @@
 import re
 from collections.abc import Callable
 
-import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browsers import (
-    DESKTOP,
     PASSWORD,
     PHONE,
-    assert_accessible,
     call,
     composer,
     connected,
@@ -290,32 +287,6 @@ def test_the_phone_keeps_its_sidebar_behind_a_button_with_a_dot_for_unread(
     expect(message(jonas, "Hello")).to_be_visible()
     expect(jonas.get_by_role("button", name="Open menu", exact=True)).to_be_visible()
     assert jonas.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
-
-
-@pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
-def test_no_screen_has_an_accessibility_fault(
-    campfire: Campfire, window: Callable[..., Page], size: dict[str, int]
-) -> None:
-    maya, guest = window(viewport=size), window(viewport=size)
-    maya.goto(campfire.url)
-    assert_accessible(maya)
-    link = set_up(maya, campfire)
-    for path in (link, f"{campfire.url}/session/new", f"{campfire.url}/nowhere"):
-        guest.goto(path)
-        assert_accessible(guest)
-    for words in (
-        "<h1>Title</h1><pre>code</pre><blockquote>quote</blockquote>",
-        "👍",
-        "/play yeah",
-    ):
-        call(maya, "POST", "/api/rooms/1/messages", {"body": words})
-    call(maya, "POST", "/api/messages/1/boosts", {"content": "👏"})
-    for path in ("", "/rooms/opens/new", "/rooms/closeds/new", "/rooms/opens/1/edit", "/searches",
-                 "/users/me/profile", "/account/edit", "/account/bots", "/users/1"):  # fmt: skip
-        maya.goto(campfire.url + path)
-        expect(maya.locator("h1").first).to_be_attached()
-        assert_accessible(maya)
-        picture(maya, f"{path.strip('/').replace('/', '-') or 'room'}-{size['width']}")
 
 
 def test_a_boost_is_given_and_taken_back_and_a_half_typed_one_outlives_what_others_do(
