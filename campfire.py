@@ -9592,7 +9592,7 @@ def unsupported_html(bundle: Bundle) -> str:
 <html lang="en">
 <head>
 <meta charset="utf-8">
-<title>Upgrade to a supported web browser</title>
+<title>Unsupported browser</title>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
 <link rel="icon" href="/account/logo?size=small" type="image/png">

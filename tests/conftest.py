@@ -36,10 +36,8 @@ settings.register_profile(
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
-pytest_plugins = [
-    f"tests.{name}"
-    for name in ("listeners", "operators", "rails", "services", "stories", "browsers", "house")
-]
+SHARED = "browsers house listeners operators rails seed services stories"
+pytest_plugins = [f"tests.{name}" for name in SHARED.split()]
 
 T = TypeVar("T")
 Template = tuple[Path, Cast]

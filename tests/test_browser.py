@@ -3,17 +3,12 @@
 import re
 from collections.abc import Callable
 
-import pytest
 from playwright.sync_api import Page, Route, expect
 
 from tests.browsers import (
-    DESKTOP,
     FINGER,
     PASSWORD,
-    PHONE,
     SOUNDS,
-    assert_accessible,
-    call,
     composer,
     connected,
     join,
@@ -132,32 +127,6 @@ def test_markup_that_somebody_sends_never_runs(house: House, sit: Sit) -> None:
     maya.reload()
     expect(message(maya, "bold")).to_be_visible()
     assert maya.evaluate("window.__xss") is None
-
-
-@pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
-def test_no_screen_has_an_accessibility_fault(
-    campfire: Campfire, window: Callable[..., Page], size: dict[str, int]
-) -> None:
-    maya, guest = window(viewport=size), window(viewport=size)
-    maya.goto(campfire.url)
-    assert_accessible(maya)
-    link = set_up(maya, campfire)
-    for path in (link, f"{campfire.url}/session/new", f"{campfire.url}/nowhere"):
-        guest.goto(path)
-        assert_accessible(guest)
-    for words in (
-        "<h1>Title</h1><pre>code</pre><blockquote>quote</blockquote>",
-        "👍",
-        "/play yeah",
-    ):
-        call(maya, "POST", "/api/rooms/1/messages", {"body": words})
-    call(maya, "POST", "/api/messages/1/boosts", {"content": "👏"})
-    for path in ("", "/rooms/opens/new", "/rooms/closeds/new", "/rooms/opens/1/edit", "/searches",
-                 "/users/me/profile", "/account/edit", "/account/bots", "/users/1"):  # fmt: skip
-        maya.goto(campfire.url + path)
-        expect(maya.locator("h1").first).to_be_attached()
-        assert_accessible(maya)
-        picture(maya, f"{path.strip('/').replace('/', '-') or 'room'}-{size['width']}")
 
 
 # --- Writing ------------------------------------------------------------------------------------

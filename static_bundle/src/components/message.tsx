@@ -243,7 +243,7 @@ function SoundContent(props: { message: TimelineMessage; sound: Sound; tab: numb
         onClick={() => player.toggle(sound, key)}
       >
         🔊
-      </button>{" "}
+      </button>
       {sound.image ? <SoundPicture name={sound.name} image={sound.image} /> : sound.text}
     </>
   );

@@ -266,7 +266,7 @@ export class Announcer {
 // --- How each event changes the state ---------------------------------------------------------
 
 /** Rooms by name as people sort names: case and accents aside. */
-const byName = new Intl.Collator(undefined, { sensitivity: "base", numeric: true });
+export const byName = new Intl.Collator(undefined, { sensitivity: "base", numeric: true });
 
 function boot(state: State, boot: Boot, path: string): State {
   const room = "room" in boot.data && boot.page === "room" ? (boot.data.room as Room) : null;

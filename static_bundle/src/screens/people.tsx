@@ -26,7 +26,7 @@ import help from "../help.json";
 import type { Membership, Person, PushSubscriptionInfo, Room, ScreenProps, User } from "../lib/api";
 import * as api from "../lib/api";
 import { platform, reload, signOut, visit } from "../lib/browser";
-import { apply, flash, isAdministrator, useStore } from "../lib/store";
+import { apply, byName, flash, isAdministrator, useStore } from "../lib/store";
 
 // --- Someone -----------------------------------------------------------------------------------
 
@@ -355,12 +355,16 @@ interface MembershipsProps {
   memberships: readonly (Membership & { room: Room })[];
 }
 
+/** In the order of the sidebar, which the server does not know. */
 function Memberships({ label, memberships }: MembershipsProps) {
+  const rooms = memberships.map(({ room }) => room);
   return (
     <ul aria-label={label}>
-      {memberships.map(({ room }) => (
-        <MembershipRow key={room.id} room={room} />
-      ))}
+      {rooms
+        .sort((a, b) => byName.compare(a.display_name, b.display_name))
+        .map((room) => (
+          <MembershipRow key={room.id} room={room} />
+        ))}
     </ul>
   );
 }
