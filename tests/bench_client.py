@@ -1,0 +1,434 @@
+"""How fast the client is: the budgets of the specification, measured in a real Chromium.
+
+    .venv/bin/python -m tests.bench_client [name…]
+
+runs every workload, or those named, against the built executable, three times each, and prints one
+table of medians. The processor is slowed four times unless a row says otherwise; "Fast 4G" is what
+Chromium's own tools mean by it. A busy machine makes every number worse, and none better.
+"""
+
+import asyncio
+import contextlib
+import statistics
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from playwright.sync_api import Browser, CDPSession, Page, sync_playwright
+
+import campfire as program
+from tests.browsers import CHROMIUM, DESKTOP, FLAGS, composer, connected
+from tests.cast import SESAME, Cast, Server, gather_cast, start_server
+from tests.readers import Campfire
+
+ROUNDS = 3
+SLOWED = 4
+FAST_4G = {
+    "offline": False,
+    "latency": 165,
+    "downloadThroughput": 1_125_000,
+    "uploadThroughput": 187_500,
+}
+LONG = 10_000  # messages of the long room
+MEBIBYTE = 1_048_576
+
+# --- The world ------------------------------------------------------------------------------------
+
+WORDS = """
+The tent is packed and the stove as well. Who brings the map? I thought it was you, but never mind:
+there is a second one in the car, under the blue jacket, next to the torch that nobody could find.
+""".split()
+
+
+def saying(number: int) -> str:
+    """The `number`th thing said: from three words to four lines, with code now and then."""
+    if number % 97 == 0:
+        return f"<pre>def answer():\n    return {number}</pre>"
+    words = " ".join(WORDS[: 3 + number * 7 % len(WORDS)])
+    return f"<div>Number {number}. {words}</div>"
+
+
+async def talk(server: Server, cast: Cast, room: program.Room, count: int) -> None:
+    """David and Jason say so many things, in bursts of ten a quarter of an hour apart."""
+    post = server.parts.messages.create_message_with_deduplication
+    people = (cast.david, cast.jason)
+    for first in range(1, count + 1, 10):
+        server.wall.ahead += 900
+        numbers = range(first, min(first + 10, count + 1))
+        drafts = [
+            program.DraftMessage(room.id, people[n // 3 % 2].id, f"number-{n}", saying(n))
+            for n in numbers
+        ]
+        await asyncio.gather(*map(post, drafts))
+
+
+async def furnish(database: Path, long: int) -> tuple[int, int]:
+    """Makes a database in which David and Jason have a long room and a short one; their ids."""
+    server = await start_server(database, ahead=-86_400 * 60)
+    try:
+        cast = await gather_cast(server.parts)
+        await talk(server, cast, cast.hq, 40)
+        await talk(server, cast, cast.watercooler, long)
+        return cast.watercooler.id, cast.hq.id
+    finally:
+        await server.close()
+
+
+@contextlib.contextmanager
+def furnished(folder: Path, long: int = LONG) -> Iterator[tuple[Campfire, int, int]]:
+    """A running Campfire with a long room and a short one."""
+    rooms = asyncio.run(furnish(folder / "campfire.db", long))
+    campfire = Campfire(folder)
+    campfire.start()
+    try:
+        yield campfire, *rooms
+    finally:
+        campfire.stop()
+
+
+def sign_in(page: Page, campfire: Campfire, name: str) -> None:
+    page.goto(f"{campfire.url}/session/new")
+    page.get_by_label("Enter your email address").fill(f"{name}@example.com")
+    page.get_by_label("Enter your password").fill(SESAME)
+    page.get_by_role("button", name="Go").click()
+    page.wait_for_url("**/rooms/*")
+
+
+# --- What a page notes about itself ---------------------------------------------------------------
+
+# Runs before anything of the page: what was painted, what took long, what moved, what came when.
+NOTES = """
+window.notes = {tasks: [], shifts: [], events: [], came: 0, ready: 0}
+const watch = (type, take, more = {}) => new PerformanceObserver(list => {
+  for (const entry of list.getEntries()) take(entry)
+}).observe({type, buffered: true, ...more})
+watch('longtask', ({startTime, duration}) => notes.tasks.push([startTime, duration]))
+watch('layout-shift', ({value, hadRecentInput}) => hadRecentInput || notes.shifts.push(value))
+watch('event', ({name, duration, interactionId}) => {
+  if (interactionId) notes.events.push([name, duration])
+}, {durationThreshold: 16})
+window.painted = () => new Promise(done => requestAnimationFrame(() => {
+  const {port1, port2} = new MessageChannel()
+  port1.onmessage = () => done(performance.now())
+  port2.postMessage(0)
+}))
+window.WebSocket = class extends WebSocket {
+  constructor(...rest) {
+    super(...rest)
+    this.addEventListener('message', event => {
+      if (event.data.includes('turbo-stream')) notes.came = event.timeStamp
+    })
+  }
+}
+const ready = setInterval(() => {
+  if (!document.querySelector('[contenteditable]')) return
+  notes.ready = performance.now()
+  clearInterval(ready)
+}, 2)
+"""
+
+FIRST_PAINT = "performance.getEntriesByName('first-contentful-paint')[0]?.startTime"
+
+# Resolves, once the list has its next message, with when that was painted.
+NEXT_MESSAGE = """
+void (window.next = new Promise(done => {
+  const list = document.querySelector('.messages')
+  const known = list.lastElementChild
+  new MutationObserver(async (_, observer) => {
+    if (list.lastElementChild === known) return
+    observer.disconnect()
+    done(await painted())
+  }).observe(list, {childList: true})
+}))
+"""
+
+# Wheels the list upwards, frame by frame, until `pages` more have come; what each frame was like.
+SCROLL = """async pages => {
+  const list = document.querySelector('.messages')
+  const frames = [], frame = () => new Promise(requestAnimationFrame)
+  let most = 0, came = 0, first = list.querySelector('.message').id, last = await frame()
+  for (let idle = 0; came < pages && idle < 600; idle += 1) {
+    list.scrollBy({top: -300, behavior: 'instant'})
+    const now = await frame()
+    frames.push(now - last)
+    last = now
+    most = Math.max(most, list.querySelectorAll('.message').length)
+    const newest = list.querySelector('.message').id
+    if (newest === first) continue
+    first = newest
+    came += 1
+    idle = 0
+  }
+  return {frames, most, came}
+}"""
+
+POST = """async ([room, count, first, at_once]) => {
+  const token = (await (await fetch('/api/boot')).json()).csrf_token
+  const headers = {'X-CSRF-Token': token, 'Content-Type': 'application/json'}
+  const post = number => fetch(`/api/rooms/${room}/messages`, {
+    method: 'POST', headers, body: JSON.stringify({body: `<div>Live ${number}</div>`}),
+  })
+  let next = first
+  await Promise.all(Array.from({length: at_once}, async () => {
+    while (next < first + count) await post(next++)
+  }))
+}"""
+
+
+@dataclass
+class World:
+    """A browser, a running Campfire, and David and Jason, who have signed in."""
+
+    chromium: Browser
+    campfire: Campfire
+    long: int
+    short: int
+    signed_in: dict[str, Any]
+    said: int = 0
+
+    @contextlib.contextmanager
+    def page(self, name: str = "david", *, slowed: bool = True) -> Iterator[Page]:
+        """A fresh profile, so that nothing is kept from an earlier visit."""
+        context = self.chromium.new_context(
+            viewport=DESKTOP, locale="en-US", storage_state=self.signed_in[name]
+        )
+        context.add_init_script(NOTES)
+        page = context.new_page()
+        if slowed:
+            tools(page).send("Emulation.setCPUThrottlingRate", {"rate": SLOWED})
+        yield page
+        context.close()
+
+    def open(self, page: Page, room: int) -> None:
+        page.goto(f"{self.campfire.url}/rooms/{room}")
+        page.locator("trix-editor").wait_for()
+        connected(page)
+
+    def open_full(self, page: Page) -> None:
+        """The long room with its window full: 300 messages."""
+        self.open(page, self.long)
+        page.evaluate(SCROLL, 7)
+        page.evaluate("document.querySelector('.messages').scrollTop = 1e9")
+        page.wait_for_function("document.querySelectorAll('.message').length >= 300")
+
+    def say(self, page: Page, room: int, count: int, at_once: int = 1) -> None:
+        """Whoever is at `page` says so many things."""
+        page.evaluate(POST, [room, count, self.said, at_once])
+        self.said += count
+
+
+def tools(page: Page) -> CDPSession:
+    return page.context.new_cdp_session(page)
+
+
+# --- Workloads ------------------------------------------------------------------------------------
+
+Measured = dict[str, float]
+
+
+def load(world: World) -> Measured:
+    """A cold visit to a room of 40 messages over Fast 4G, and one without any shaping."""
+    with world.page(slowed=False) as page:
+        world.open(page, world.short)
+        plain = page.evaluate(FIRST_PAINT)
+    with world.page() as page:
+        network = tools(page)
+        network.send("Network.enable")
+        network.send("Network.emulateNetworkConditions", FAST_4G)
+        world.open(page, world.short)
+        painted, notes = page.evaluate(FIRST_PAINT), page.evaluate("notes")
+    return {
+        "first paint, cold, Fast 4G": painted,
+        "first paint, cold, plain loopback, not slowed": plain,
+        "typing possible after first paint": max(0, notes["ready"] - painted),
+        "longest task at load": max((task[1] for task in notes["tasks"]), default=0),
+    }
+
+
+def rooms(world: World) -> Measured:
+    """From the click on a room that was prefetched to its being painted."""
+    with world.page() as page:
+        world.open(page, world.short)
+        pill = page.locator(f".rooms a[href='/rooms/{world.long}']")
+        with page.expect_response("**/api/boot?*"):
+            pill.hover()
+        page.evaluate(
+            """() => {
+              addEventListener('click', event => { notes.from = event.timeStamp }, true)
+              window.next = new Promise(done => new MutationObserver(async (_, observer) => {
+                if (document.querySelector('h1')?.innerText !== 'Watercooler') return
+                observer.disconnect()
+                done(await painted())
+              }).observe(document.body, {childList: true, subtree: true}))
+            }"""
+        )
+        pill.click()
+        return {"room to room, prefetched": page.evaluate("next.then(at => at - notes.from)")}
+
+
+def own(world: World) -> Measured:
+    """From Enter to one's own message being painted, in a room of 300."""
+    with world.page() as page:
+        world.open_full(page)
+        page.evaluate(
+            "addEventListener('keydown', event => { notes.from = event.timeStamp }, true)"
+        )
+        composer(page).click()
+        times = []
+        for number in range(5):
+            page.keyboard.type(f"Mine {number}")
+            page.evaluate(NEXT_MESSAGE)
+            page.keyboard.press("Enter")
+            times.append(page.evaluate("next.then(at => at - notes.from)"))
+    return {"own message after Enter": statistics.median(times)}
+
+
+def live(world: World) -> Measured:
+    """From the frame on the cable to the message being painted, in a room of 300."""
+    with world.page() as page, world.page("jason", slowed=False) as jason:
+        jason.goto(f"{world.campfire.url}/users/me/profile")
+        world.open_full(page)
+        times = []
+        for _ in range(9):
+            page.evaluate(NEXT_MESSAGE)
+            world.say(jason, world.long, 1)
+            times.append(page.evaluate("next.then(at => at - notes.came)"))
+        page.evaluate("notes.shifts = []")
+        world.say(jason, world.long, 60, at_once=4)
+        last = f"Live {world.said - 1}"
+        page.locator(".message", has_text=last).wait_for()
+        shift = sum(page.evaluate("notes.shifts"))
+    return {"live message, cable to painted": statistics.median(times), "layout shift, live": shift}
+
+
+def flood(world: World) -> Measured:
+    """How many live messages a second one who watches keeps up with."""
+    with world.page(slowed=False) as page, world.page("jason", slowed=False) as jason:
+        jason.goto(f"{world.campfire.url}/users/me/profile")
+        world.open_full(page)
+        begun = page.evaluate("performance.now()")
+        world.say(jason, world.long, 600, at_once=16)
+        page.locator(".message", has_text=f"Live {world.said - 1}").wait_for()
+        took = page.evaluate("performance.now()") - begun
+    return {"live messages a second, not slowed": 600_000 / took}
+
+
+def input_delay(world: World) -> Measured:
+    """Clicks and keys in a room of 300: the slowest."""
+    with world.page() as page:
+        world.open_full(page)
+        page.evaluate("notes.events = []")
+        composer(page).click()
+        page.keyboard.type("A few words, typed")
+        page.locator(".message").nth(-3).hover()
+        page.locator(".message").nth(-3).get_by_role("button", name="Message options").click()
+        page.get_by_role("menuitem", name="Party popper").click()
+        page.locator(".message").nth(-4).click()
+        page.keyboard.press("PageUp")
+        page.keyboard.press("PageDown")
+        page.get_by_role("button", name="Rich text").click()
+        page.get_by_role("button", name="Rich text").click()
+        page.get_by_role("button", name="Notification").first.click()
+        composer(page).click()
+        page.keyboard.press("Enter")
+        page.evaluate("painted().then(painted)")
+        events = page.evaluate("notes.events")
+    return {"input delay (INP) among 300 messages": max((took for _, took in events), default=0)}
+
+
+def scroll(world: World) -> Measured:
+    """Up through 10,000 messages, page by page, not slowed."""
+    with world.page(slowed=False) as page:
+        world.open_full(page)
+        heap = tools(page)
+        heap.send("HeapProfiler.enable")
+
+        def used() -> float:
+            heap.send("HeapProfiler.collectGarbage")
+            return float(heap.send("Runtime.getHeapUsage")["usedSize"])
+
+        before = used()
+        seen = page.evaluate(SCROLL, LONG // 40 - 8)
+        growth = used() - before
+    frames = seen["frames"]
+    return {
+        "pages scrolled through, not slowed": seen["came"] + 7,
+        "longest frame while scrolling, not slowed": max(frames),
+        "frames under 17 ms, not slowed": 100 * sum(each < 17 for each in frames) / len(frames),
+        "most messages in a painted frame": seen["most"],
+        "heap growth over the scroll": growth / MEBIBYTE,
+    }
+
+
+WORKLOADS: dict[str, Callable[[World], Measured]] = {
+    "load": load, "rooms": rooms, "own": own, "live": live, "flood": flood,
+    "input": input_delay, "scroll": scroll,
+}  # fmt: skip
+
+# What must hold: at most, or at least, so much.
+AT_MOST = {
+    "first paint, cold, Fast 4G": (1200, "ms"),
+    "first paint, cold, plain loopback, not slowed": (300, "ms"),
+    "typing possible after first paint": (100, "ms"),
+    "longest task at load": (150, "ms"),
+    "room to room, prefetched": (100, "ms"),
+    "own message after Enter": (32, "ms"),
+    "live message, cable to painted": (50, "ms"),
+    "layout shift, live": (0.02, ""),
+    "input delay (INP) among 300 messages": (100, "ms"),
+    "longest frame while scrolling, not slowed": (50, "ms"),
+    "most messages in a painted frame": (320, ""),
+    "heap growth over the scroll": (20, "MiB"),
+}
+AT_LEAST = {
+    "frames under 17 ms, not slowed": (95, "%"),
+    "pages scrolled through, not slowed": (250, ""),
+}
+
+
+def row(name: str, value: float) -> str:
+    """A line of the table."""
+    if name in AT_MOST:
+        budget, unit = AT_MOST[name]
+        verdict, bound = value <= budget, f"<= {budget} {unit}"
+    elif name in AT_LEAST:
+        budget, unit = AT_LEAST[name]
+        verdict, bound = value >= budget, f">= {budget} {unit}"
+    else:
+        return f"{name:<50} {value:>10.2f}"
+    return f"{name:<50} {value:>10.2f}  {bound:<12} {'holds' if verdict else 'DOES NOT HOLD'}"
+
+
+@contextlib.contextmanager
+def opened() -> Iterator[World]:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        furnished(Path(folder)) as (campfire, long, short),
+        sync_playwright() as playwright,
+    ):
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS.split())
+        signed_in = {}
+        for name in ("david", "jason"):
+            context = chromium.new_context()
+            sign_in(context.new_page(), campfire, name)
+            signed_in[name] = context.storage_state()
+            context.close()
+        yield World(chromium, campfire, long, short, signed_in)
+        chromium.close()
+
+
+def main(names: list[str]) -> None:
+    with opened() as world:
+        for name in names or list(WORKLOADS):
+            measured = [WORKLOADS[name](world) for _ in range(ROUNDS)]
+            for what in measured[0]:
+                line = row(what, statistics.median(each[what] for each in measured))
+                sys.stdout.write(line + "\n")
+                sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
