@@ -33,26 +33,27 @@ name of a section is a word you can search for ("# === 10." jumps there).
   27. checkup          is the file sound; mending it
   28. rails            the database of a Rails Campfire
   29. importing        everything from a Rails Campfire
-  30. shapes           records as JSON and as Turbo Stream markup
-  31. presence         who looks at which room; who types
-  32. sockets          one tab: frames, joined writes, slow readers
-  33. ws               Action Cable: broadcasts, channels, catch-up
-  34. ops              log lines, background jobs, health
-  35. metrics          the numbers of /metrics
-  36. certificates     https of our own
-  37. assets           the client's files, sounds, avatars
-  38. browsers         which browsers the client runs in
-  39. devices          manifest, squares to scan
-  40. web              guards, callers, bodies, answers
-  41. pages            what each address shows; boot data
-  42. documents        the one HTML page
-  43. people_handlers  sessions, joining, people
-  44. room_handlers    rooms, messages, boosts, the socket; announce
-  45. bot_handlers     the bot API; administration of bots
-  46. site_handlers    pages, files, health
-  47. app              all routes; errors into answers; start and stop
-  48. commands         what each command does
-  49. cli              the commands
+  30. records          small shapes, and what the bot API tells
+  31. shapes           records as JSON and as Turbo Stream markup
+  32. presence         who looks at which room; who types
+  33. sockets          one tab: frames, joined writes, slow readers
+  34. ws               Action Cable: broadcasts, channels, catch-up
+  35. ops              log lines, background jobs, health
+  36. metrics          the numbers of /metrics
+  37. certificates     https of our own
+  38. assets           the client's files, sounds, avatars
+  39. browsers         which browsers the client runs in
+  40. devices          manifest, squares to scan
+  41. web              guards, callers, bodies, answers
+  42. pages            what each address shows; boot data
+  43. documents        the one HTML page
+  44. people_handlers  sessions, joining, people
+  45. room_handlers    rooms, messages, boosts, the socket; announce
+  46. bot_handlers     the bot API; administration of bots
+  47. site_handlers    pages, files, health
+  48. app              all routes; errors into answers; start and stop
+  49. commands         what each command does
+  50. cli              the commands
 
 The road of a request: the guard asks who, the handler parses what, one service method is one
 transaction, and then the handler tells the world. What follows a new message stands in one
@@ -621,7 +622,7 @@ def joined(parts: Mapping[str, object]) -> Written:
     return Written(*pieces, b"}")
 
 
-def listed(items: Iterable[Written]) -> Written:
+def written_list(items: Iterable[Written]) -> Written:
     """A list of what is written already."""
     pieces = [b"["]
     for item in items:
@@ -1605,11 +1606,12 @@ class _Link:
     async def open(self) -> None:
         await self._async
         if self._refused is not None:
-            await self._async.close()
+            await self.close()
             raise self._refused
 
     async def close(self) -> None:
         await self._async.close()
+        self._raw = None
 
     def hop(
         self,
@@ -1622,7 +1624,9 @@ class _Link:
         aiosqlite's public methods make one trip a statement; a transaction of ours is one
         function. This line alone knows the private name, and a test watches over it.
         """
-        travel = partial(work, self.raw, *args, **named)
+        if self._raw is None:  # closed: nobody would ever carry it out
+            raise ValueError("this connection is closed")
+        travel = partial(work, self._raw, *args, **named)
         back: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._async._tx.put_nowait((back, travel))  # noqa: SLF001 - see above
         return back
@@ -4762,7 +4766,7 @@ class Messages:
 # bounded probe, and then one goes by one's own rooms.
 #
 # Owns      searches
-# Uses      errors, types, db, memberships, history
+# Uses      errors, types, db, memberships
 # Raises    ValidationFailed
 # ==============================================================================
 
@@ -7633,15 +7637,12 @@ def import_all(
     return report
 
 
-# === 30. shapes ===============================================================
-# How a record looks on the wire: as JSON for whoever asked, and as the markup
-# that travels to everybody else in Turbo Streams. Both tell the same; the client
-# reads every field of the one back out of the other. Public shapes only: no
-# e-mail address ever enters markup.
+# === 30. records ==============================================================
+# The small shapes: a record as JSON, where nothing but the record is needed, and
+# what the bot API tells, which speaks its own dialect.
 #
 # Owns      -
-# Uses      config, types, text, signing, users, memberships, search, people,
-#           bots
+# Uses      types, text, signing, users, memberships
 # Raises    -
 # ==============================================================================
 
@@ -7726,6 +7727,78 @@ def subscription_json(subscription: PushSubscription) -> Json:
     }
 
 
+def involvement_json(room_type: RoomType, now: Involvement) -> Json:
+    """A member's notification level, and what the bell turns to next."""
+    return {
+        "involvement": now,
+        "involvement_label": INVOLVEMENT_LABELS[now],
+        "next_involvement": next_involvement(room_type, now),
+    }
+
+
+def logo_url(account: Account | None) -> str:
+    """The address of the account's picture."""
+    if account is None:
+        return "/account/logo"
+    return f"/account/logo?v={version_of(account.updated_at)}"
+
+
+def mentionables(signer: Signer, message: PersistedMessage) -> dict[UserId, Mentionable]:
+    """Everybody a message's text shows, as they are now."""
+    return {user.id: signer.mentionable(user) for user in message.named}
+
+
+def _author_json(signer: Signer, user: User, base_url: str) -> Json:
+    return {
+        "id": user.id,
+        "name": user.name,
+        "role": user.role.name.lower(),
+        "avatar_url": base_url + signer.avatar_url(user),
+    }
+
+
+def bot_message_json(signer: Signer, message: PersistedMessage, base_url: str) -> Json:
+    """A message as the bot API tells it."""
+    content = with_mentions(message.body.html, mentionables(signer, message))
+    return {
+        "id": message.id,
+        "created_at": iso(message.created_at),
+        "body": {
+            "plain_text": message.body.text,
+            "html": f'<div class="trix-content">\n  {content}\n</div>\n',
+        },
+        "creator": _author_json(signer, message.creator, base_url),
+        "room": {"id": message.room_id},
+        "url": f"{base_url}/rooms/{message.room_id}/messages/{message.id}",
+    }
+
+
+def bot_boost_json(signer: Signer, boosted: Boosted, base_url: str) -> Json:
+    """A boost as the bot API tells it."""
+    boost = boosted.boost
+    url = f"{base_url}/rooms/{boosted.room_id}/messages/{boost.message_id}"
+    return {
+        "id": boost.id,
+        "content": boost.content,
+        "created_at": iso(boost.created_at),
+        "booster": _author_json(signer, boost.booster, base_url),
+        "message": {"id": boost.message_id, "url": url},
+    }
+
+
+# === 31. shapes ===============================================================
+# How a record looks on the wire: as JSON for whoever asked, and as the markup
+# that travels to everybody else in Turbo Streams. Both tell the same; the client
+# reads every field of the one back out of the other. Public shapes only: no
+# e-mail address ever enters markup.
+#
+# Owns      -
+# Uses      config, types, text, signing, users, memberships, history, search,
+#           people, bots, records
+# Raises    -
+# ==============================================================================
+
+
 def _found_in(hit: SearchHit) -> bytes:
     """What a search adds to a message, before who may edit it."""
     marked = escape(hit.highlighted).replace(MARK_START, "<mark>").replace(MARK_END, "</mark>")
@@ -7758,14 +7831,6 @@ _EDITABLE: Final = b'"can_edit":true}'
 _FIXED: Final = b'"can_edit":false}'
 
 
-def _involvement_json(room_type: RoomType, now: Involvement) -> Json:
-    return {
-        "involvement": now,
-        "involvement_label": INVOLVEMENT_LABELS[now],
-        "next_involvement": next_involvement(room_type, now),
-    }
-
-
 @lru_cache(maxsize=256)
 def _seen_by(
     room_type: RoomType,
@@ -7774,7 +7839,7 @@ def _seen_by(
 ) -> bytes:
     """What of a room differs from member to member, to its end."""
     said = zip(("unread", "can_administer", "invitation"), flags, strict=True)
-    return bytes(written({**_involvement_json(room_type, involvement), **dict(said)}))[1:]
+    return bytes(written({**involvement_json(room_type, involvement), **dict(said)}))[1:]
 
 
 class Shapes:
@@ -7819,7 +7884,7 @@ class Shapes:
 
     def public_users(self, users: Iterable[User]) -> Written:
         """People as everybody sees them, in order."""
-        return listed(self._person(user)[2] for user in users)
+        return written_list(self._person(user)[2] for user in users)
 
     def users(self, users: Iterable[User], viewer: User | None = None) -> list[Json]:
         """People, in order."""
@@ -7847,8 +7912,8 @@ class Shapes:
             (directs if view.room.type is RoomType.DIRECT else shared).append(shape)
         return {
             "user": self.user(profile.user, viewer),
-            "shared_memberships": listed(shared),
-            "direct_memberships": listed(directs),
+            "shared_memberships": written_list(shared),
+            "direct_memberships": written_list(directs),
             "transfer_url": link,
             "transfer_expires_at": profile.transfer_until and iso(profile.transfer_until),
             "transfer_qr_path": qr_path(link),
@@ -7868,7 +7933,7 @@ class Shapes:
         messages = [self._seen(each, viewer) for each in shown]
         return {
             "query": query or None,
-            "messages": listed(
+            "messages": written_list(
                 Written(*message.pieces[:-1], _found_in(hit), message.pieces[-1])
                 for hit, message in zip(hits, messages, strict=True)
             ),
@@ -7902,7 +7967,7 @@ class Shapes:
 
     def involvement(self, view: RoomView) -> Json:
         """A member's notification level, and what the bell turns to next."""
-        return _involvement_json(view.room.type, view.membership.involvement)
+        return involvement_json(view.room.type, view.membership.involvement)
 
     def _public_room(self, room: Room) -> bytes:
         """What of a room is the same for all its members, and is not closed yet."""
@@ -7946,8 +8011,8 @@ class Shapes:
         """What stands beside every room."""
         return joined(
             {
-                "directs": listed(self.room(view, viewer) for view in sidebar.directs),
-                "shared": listed(self.room(view, viewer) for view in sidebar.shared),
+                "directs": written_list(self.room(view, viewer) for view in sidebar.directs),
+                "shared": written_list(self.room(view, viewer) for view in sidebar.shared),
                 "placeholders": self.public_users(sidebar.placeholders),
                 "can_create_rooms": sidebar.can_create_rooms,
                 "total_unread": sidebar.total_unread,
@@ -7961,10 +8026,6 @@ class Shapes:
             "selected": self.users(members.selected, viewer),
             "unselected": self.users(members.unselected, viewer),
         }
-
-    def mentionables(self, message: PersistedMessage) -> dict[UserId, Mentionable]:
-        """Everybody a message's text shows, as they are now."""
-        return {user.id: self.signer.mentionable(user) for user in message.named}
 
     def boost(self, boost: Boost) -> Json:
         """A boost."""
@@ -7980,7 +8041,7 @@ class Shapes:
     def _text(self, message: PersistedMessage) -> str | None:
         """The presentation of a body; None, with a log line, when it cannot be made."""
         try:
-            return presented(message.body, self.mentionables(message))
+            return presented(message.body, mentionables(self.signer, message))
         except (ValueError, LookupError, TypeError) as error:
             LOG.exception("message_unrenderable", exc_info=error)
             return None
@@ -8081,7 +8142,7 @@ class Shapes:
     ) -> _ShownPage:
         shown, people = self._shown(tx, page.found, base_url)
         parts = {
-            "messages": listed(self._seen(each, viewer) for each in shown),
+            "messages": written_list(self._seen(each, viewer) for each in shown),
             "has_before": page.has_before,
             "has_after": page.has_after,
             "highlighted_id": page.highlighted_id,
@@ -8115,41 +8176,6 @@ class Shapes:
                 }
                 for room in bot.rooms
             ],
-        }
-
-    def _author(self, user: User, base_url: str) -> Json:
-        return {
-            "id": user.id,
-            "name": user.name,
-            "role": user.role.name.lower(),
-            "avatar_url": base_url + self.signer.avatar_url(user),
-        }
-
-    def bot_message(self, message: PersistedMessage, base_url: str) -> Json:
-        """A message as the bot API tells it."""
-        content = with_mentions(message.body.html, self.mentionables(message))
-        return {
-            "id": message.id,
-            "created_at": iso(message.created_at),
-            "body": {
-                "plain_text": message.body.text,
-                "html": f'<div class="trix-content">\n  {content}\n</div>\n',
-            },
-            "creator": self._author(message.creator, base_url),
-            "room": {"id": message.room_id},
-            "url": f"{base_url}/rooms/{message.room_id}/messages/{message.id}",
-        }
-
-    def bot_boost(self, boosted: Boosted, base_url: str) -> Json:
-        """A boost as the bot API tells it."""
-        boost = boosted.boost
-        url = f"{base_url}/rooms/{boosted.room_id}/messages/{boost.message_id}"
-        return {
-            "id": boost.id,
-            "content": boost.content,
-            "created_at": iso(boost.created_at),
-            "booster": self._author(boost.booster, base_url),
-            "message": {"id": boost.message_id, "url": url},
         }
 
     def boost_element(self, boost: Boost) -> str:
@@ -8255,14 +8281,7 @@ class Shapes:
         )
 
 
-def logo_url(account: Account | None) -> str:
-    """The address of the account's picture."""
-    if account is None:
-        return "/account/logo"
-    return f"/account/logo?v={version_of(account.updated_at)}"
-
-
-# === 31. presence =============================================================
+# === 32. presence =============================================================
 # Who is looking at which room, and who is typing there. It lives in memory and
 # dies with the process; a heartbeat counts for sixty seconds (Gap #5). It decides
 # unread marks and pushes, and is shown to nobody. Rails limit: two tabs count as
@@ -8355,7 +8374,7 @@ class TypingMap:
             del self._started[key]
 
 
-# === 32. sockets ==============================================================
+# === 33. sockets ==============================================================
 # One tab's socket and its subscriptions. What a tab gets within one turn of the
 # loop is one write to its transport; a frame is plain bytes, built once and
 # shared. A reader that lets too much pile up is not waited for.
@@ -8517,15 +8536,15 @@ class Subscription:
             self.caught_to = max(self.caught_to, *message_ids)
 
 
-# === 33. ws ===================================================================
+# === 34. ws ===================================================================
 # Action Cable, spoken exactly, so that the official client works unmodified.
 # Broadcasting is a plain function: a payload is encoded once, a frame is built
 # once per identifier. Nobody waits for a slow reader: it is cut off, comes back
 # and catches up (Gap #2).
 #
 # Owns      -
-# Uses      config, errors, types, contracts, signing, rooms, shapes, presence,
-#           sockets
+# Uses      config, errors, types, contracts, signing, rooms, records, shapes,
+#           presence, sockets
 # Raises    CableFull
 # ==============================================================================
 
@@ -8949,7 +8968,7 @@ class Cable:
         }
 
 
-# === 34. ops ==================================================================
+# === 35. ops ==================================================================
 # What the operator sees, and what runs beside the requests: one JSON object a
 # line, background jobs that are held and awaited, and the few numbers of /up.
 #
@@ -9115,7 +9134,7 @@ async def is_healthy(db: Database, seconds: float) -> bool:
     return True
 
 
-# === 35. metrics ==============================================================
+# === 36. metrics ==============================================================
 # The numbers an operator draws curves of, in Prometheus' text format 0.0.4. What is
 # counted is counted where it happens; the rest is read off when somebody asks. A
 # route is named by its pattern, never by its path: that would name people's rooms.
@@ -9316,7 +9335,7 @@ def may_read_metrics(config: Config, peer: str, headers: Mapping[str, str]) -> b
     return is_here and not through_a_proxy
 
 
-# === 36. certificates =========================================================
+# === 37. certificates =========================================================
 # Serving https without a proxy. The certificate is chosen anew at every handshake,
 # so that a renewed one takes over at SIGHUP: no restart, no socket lost.
 #
@@ -9363,7 +9382,7 @@ class Certificates:
         LOG.info("tls_reloaded")
 
 
-# === 37. assets ===============================================================
+# === 38. assets ===============================================================
 # The built client, the sounds, the pictures. They lie beside this file, in the
 # clone and in the executable alike. Every build has one digest, and its folder
 # name is that digest, so that a browser may keep what is in it for ever.
@@ -9532,7 +9551,7 @@ def serve_avatar(user: User, etag: str | None) -> web.Response:
     return web.Response(text=avatar_svg(user), headers=headers)
 
 
-# === 38. browsers =============================================================
+# === 39. browsers =============================================================
 # Which browsers the client runs in, by the name they give themselves, and what the
 # others see: a page that needs nothing of what they lack. Whoever is not known is
 # let through, and so are crawlers.
@@ -9613,7 +9632,7 @@ def unsupported_html(bundle: Bundle) -> str:
 """
 
 
-# === 39. devices ==============================================================
+# === 40. devices ==============================================================
 # What devices ask for: a manifest, to put Campfire on the home screen, and a square
 # to scan, to come along from another screen.
 #
@@ -9681,15 +9700,15 @@ def qr_svg(text: str) -> str:
     return drawn.getvalue().decode()
 
 
-# === 40. web ==================================================================
+# === 41. web ==================================================================
 # The door. Every route names its audience, so that none can be forgotten; the
 # guard asks in one look at the database who is there, in the order: banned
 # address, session, CSRF. Bodies are read and checked here and nowhere else.
 #
 # Owns      -
-# Uses      config, errors, types, db, signing, users, rooms, messages, search,
-#           accounts, auth, people, bots, push, shapes, ws, ops, metrics,
-#           certificates, assets
+# Uses      config, errors, types, db, signing, users, memberships, rooms,
+#           messages, search, accounts, auth, people, bots, push, shapes, ws, ops,
+#           metrics, certificates, assets
 # Raises    Unauthenticated, Forbidden, BannedAddress, InvalidCsrfToken, BadRequest,
 #           PayloadTooLarge, UnsupportedMediaType, ValidationFailed
 # ==============================================================================
@@ -9990,7 +10009,7 @@ def signed_in(method: str, path: str, handler: Handler) -> Route:
     return Route(method, path, guarded, "signed_in")
 
 
-def seen(method: str, path: str, show: Callable[[Look], web.Response]) -> Route:
+def on_sight(method: str, path: str, show: Callable[[Look], web.Response]) -> Route:
     """A route that one look answers from beginning to end, for people who are signed in."""
 
     async def guarded(request: web.Request) -> web.StreamResponse:
@@ -10156,14 +10175,14 @@ def user_ids_in(
     return [UserId(int(each)) for each in given]
 
 
-# === 41. pages ================================================================
+# === 42. pages ================================================================
 # What a browser gets when it opens an address: one HTML page for all of them,
 # with everything the screen needs inside, so that the first paint asks nothing
 # more. The same object is the answer of /api/boot when the client moves on.
 #
 # Owns      -
-# Uses      config, errors, types, text, users, memberships, history,
-#           subscriptions, search, accounts, auth, people, bots, shapes, web
+# Uses      config, errors, types, users, memberships, history, subscriptions,
+#           search, accounts, auth, people, bots, records, shapes, web
 # Raises    NotFound, Forbidden
 # ==============================================================================
 
@@ -10573,12 +10592,12 @@ def error_boot(campfire: Campfire, error: CampfireError) -> Json:
     }
 
 
-# === 42. documents ============================================================
+# === 43. documents ============================================================
 # The one HTML page: a head, an empty root, and the boot object as inert JSON.
 # No inline script and no eval, so that the policy can forbid both.
 #
 # Owns      -
-# Uses      types, assets, web
+# Uses      types, assets, web, pages
 # Raises    -
 # ==============================================================================
 
@@ -10669,12 +10688,12 @@ def page_answer(request: web.Request, page: bytes, status: int = 200) -> web.Res
     )
 
 
-# === 43. people_handlers ======================================================
+# === 44. people_handlers ======================================================
 # Signing in and out, setting up, joining, and the people one can find. Each
 # handler parses, acts, and answers.
 #
 # Owns      -
-# Uses      config, errors, types, auth, people, shapes, ws, assets, web, pages
+# Uses      config, errors, types, auth, people, records, ws, assets, web, pages
 # Raises    NotFound
 # ==============================================================================
 
@@ -11002,13 +11021,13 @@ async def show_avatar(request: web.Request, viewer: Viewer | None) -> web.Respon
     return serve_avatar(user, request.headers.get("If-None-Match"))
 
 
-# === 44. room_handlers ========================================================
+# === 45. room_handlers ========================================================
 # Rooms, messages, boosts and the socket. A handler changes something through a
 # service, and then tells the world, at once and in one place: `announce` is all
 # that follows a new message.
 #
 # Owns      -
-# Uses      config, errors, types, text, memberships, bots, shapes, ws, assets,
+# Uses      config, errors, types, text, memberships, bots, records, ws, assets,
 #           web, pages, people_handlers
 # Raises    FeatureDisabled, OriginRefused, ValidationFailed
 # ==============================================================================
@@ -11098,7 +11117,9 @@ async def list_rooms(request: web.Request, viewer: Viewer) -> web.Response:
     """Every room the viewer belongs to."""
     campfire = request.app[CAMPFIRE]
     views = await campfire.rooms.all_of(viewer.id)
-    return answer({"rooms": listed(campfire.shapes.room(view, viewer.user) for view in views)})
+    return answer(
+        {"rooms": written_list(campfire.shapes.room(view, viewer.user) for view in views)}
+    )
 
 
 def show_room(look: Look) -> web.Response:
@@ -11222,8 +11243,8 @@ async def refresh_room(request: web.Request, viewer: Viewer) -> web.Response:
     shape = partial(campfire.shapes.message, viewer=viewer.user, base_url=base_url)
     return answer(
         {
-            "messages": listed(map(shape, news.missed)),
-            "updated": listed(map(shape, news.changed)),
+            "messages": written_list(map(shape, news.missed)),
+            "updated": written_list(map(shape, news.changed)),
             "removed": [
                 {"id": stone.message_id, "client_message_id": stone.client_message_id}
                 for stone in news.removed
@@ -11286,7 +11307,7 @@ async def show_message(request: web.Request, viewer: Viewer) -> web.Response:
     message = await campfire.messages.by_id(viewer.user, room_id, message_id)
     shown = campfire.shapes.message(message, viewer.user, caller_of(request).base_url)
     if request.query.get("edit") == "1" and can_administer(viewer.user, message.creator.id):
-        source = editable(message.body.html, campfire.shapes.mentionables(message))
+        source = editable(message.body.html, mentionables(campfire.signer, message))
         return answer({"message": shown, "edit_html": source})
     return answer({"message": shown})
 
@@ -11417,13 +11438,13 @@ async def open_cable(request: web.Request) -> web.StreamResponse:
     return socket
 
 
-# === 45. bot_handlers =========================================================
+# === 46. bot_handlers =========================================================
 # The addresses bots talk to, as the Rails Campfire has them: the key is in the
 # path, the body is the message, refusals have no body. And the administration of
 # bots, which only people see.
 #
 # Owns      -
-# Uses      errors, types, bots, web, people_handlers, room_handlers
+# Uses      errors, types, bots, records, web, people_handlers, room_handlers
 # Raises    BodyBlank, FeatureDisabled
 # ==============================================================================
 
@@ -11465,7 +11486,7 @@ async def list_bot_messages(request: web.Request, bot: User) -> web.Response:
         edge = page.messages[-1 if forward else 0].id
         query = f"{'after' if forward else 'before'}={edge}"
         headers["Link"] = f'<{base_url}{request.path}?{query}>; rel="next"'
-    shown = [campfire.shapes.bot_message(each, base_url) for each in page.messages]
+    shown = [bot_message_json(campfire.signer, each, base_url) for each in page.messages]
     return answer(written(shown), headers=headers)
 
 
@@ -11488,7 +11509,7 @@ async def update_bot_message(request: web.Request, bot: User) -> web.Response:
     content, message_id = await read_content(request), MessageId(id_in(request, "message_id"))
     message = await campfire.messages.update(bot, room_id, message_id, content, may_vanish=True)
     announce_edit(campfire, message)
-    return answer(campfire.shapes.bot_message(message, caller_of(request).base_url))
+    return answer(bot_message_json(campfire.signer, message, caller_of(request).base_url))
 
 
 async def delete_bot_message(request: web.Request, bot: User) -> web.Response:
@@ -11506,7 +11527,7 @@ async def create_bot_boost(request: web.Request, bot: User) -> web.Response:
     boosted = await campfire.messages.boost(bot, message_id, content, room_id=room_id)
     announce_boost(campfire, boosted)
     base_url = caller_of(request).base_url
-    return answer(campfire.shapes.bot_boost(boosted, base_url), 201)
+    return answer(bot_boost_json(campfire.signer, boosted, base_url), 201)
 
 
 async def delete_bot_boost(request: web.Request, bot: User) -> web.Response:
@@ -11567,7 +11588,7 @@ async def reset_bot_key(request: web.Request, viewer: Viewer) -> web.Response:
     return _bot_answer(request, viewer, bot)
 
 
-# === 46. site_handlers ========================================================
+# === 47. site_handlers ========================================================
 # Pages, the files of the client, and the few addresses that machines ask for.
 #
 # Owns      -
@@ -11718,7 +11739,7 @@ async def show_health(request: web.Request) -> web.Response:
     return web.Response(text=page, status=status, content_type="text/html", charset="utf-8")
 
 
-# === 47. app ==================================================================
+# === 48. app ==================================================================
 # All routes on one page, each with its audience; then the one place that turns
 # what went wrong into an answer; then how the parts are put together, started
 # and stopped.
@@ -11759,11 +11780,11 @@ ROUTES: Final = (
     signed_in("GET", "/api/users/{user_id}", show_person),
     administrators("POST", "/api/users/{user_id}/ban", ban_person),
     administrators("DELETE", "/api/users/{user_id}/ban", unban_person),
-    seen("GET", "/api/users/me/profile", show_profile),
+    on_sight("GET", "/api/users/me/profile", show_profile),
     signed_in("PUT", "/api/users/me/profile", save_profile),
     signed_in("PUT", "/api/users/me/avatar", refuse_avatar),
     signed_in("DELETE", "/api/users/me/avatar", refuse_avatar),
-    seen("GET", "/api/users/me/sidebar", show_sidebar),
+    on_sight("GET", "/api/users/me/sidebar", show_sidebar),
     signed_in("GET", "/api/users/me/push_subscriptions", list_devices),
     signed_in("POST", "/api/users/me/push_subscriptions", save_device),
     signed_in("DELETE", "/api/users/me/push_subscriptions/{subscription_id}", delete_device),
@@ -11773,7 +11794,7 @@ ROUTES: Final = (
         test_device,
     ),
     signed_in("GET", "/api/autocompletable/users", autocomplete),
-    seen("GET", "/api/rooms/{room_id}/messages", list_messages),
+    on_sight("GET", "/api/rooms/{room_id}/messages", list_messages),
     signed_in("POST", "/api/rooms/{room_id}/messages", create_message),
     signed_in("GET", "/api/rooms", list_rooms),
     signed_in("POST", "/api/rooms/opens", create_open_room),
@@ -11781,7 +11802,7 @@ ROUTES: Final = (
     signed_in("POST", "/api/rooms/closeds", create_closed_room),
     signed_in("PUT", "/api/rooms/closeds/{room_id}", save_closed_room),
     signed_in("POST", "/api/rooms/directs", open_ping),
-    seen("GET", "/api/rooms/{room_id}", show_room),
+    on_sight("GET", "/api/rooms/{room_id}", show_room),
     signed_in("DELETE", "/api/rooms/{room_id}", delete_room),
     signed_in("GET", "/api/rooms/{room_id}/members", show_members),
     signed_in("GET", "/api/rooms/{room_id}/involvement", show_involvement),
@@ -11794,7 +11815,7 @@ ROUTES: Final = (
     signed_in("GET", "/api/messages/{message_id}/boosts", list_boosts),
     signed_in("POST", "/api/messages/{message_id}/boosts", create_boost),
     signed_in("DELETE", "/api/messages/{message_id}/boosts/{boost_id}", delete_boost),
-    seen("GET", "/api/searches", find_messages),
+    on_sight("GET", "/api/searches", find_messages),
     signed_in("POST", "/api/searches", record_search),
     signed_in("DELETE", "/api/searches/clear", clear_searches),
     signed_in("GET", "/api/sounds", list_sounds),
@@ -12157,7 +12178,7 @@ async def stop(campfire: Campfire, runner: web.AppRunner) -> None:
     await campfire.db.close()
 
 
-# === 48. commands =============================================================
+# === 49. commands =============================================================
 # What can be done to a Campfire from a shell, whether it runs or not: SQLite makes
 # them wait for one another, and the server keeps nothing in memory that could go
 # stale. Each command opens the file, does one thing, says what it did, and closes.
@@ -12420,7 +12441,7 @@ async def import_from_rails(config: Config, options: argparse.Namespace) -> None
         say(line)
 
 
-# === 49. cli ==================================================================
+# === 50. cli ==================================================================
 # The words of the command line. Exit codes: 0 success, 1 failure with one line on
 # stderr, 2 wrong usage, 3 the database cannot be used.
 #
