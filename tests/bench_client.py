@@ -20,7 +20,7 @@ from typing import Any
 from playwright.sync_api import Browser, CDPSession, Page, sync_playwright
 
 import campfire as program
-from tests.browsers import CHROMIUM, DESKTOP, FLAGS, composer, connected
+from tests.browsers import CHROMIUM, FLAGS, composer, connected
 from tests.cast import SESAME, Cast, Server, gather_cast, start_server
 from tests.readers import Campfire
 
@@ -193,7 +193,9 @@ class World:
     def page(self, name: str = "david", *, slowed: bool = True) -> Iterator[Page]:
         """A fresh profile, so that nothing is kept from an earlier visit."""
         context = self.chromium.new_context(
-            viewport=DESKTOP, locale="en-US", storage_state=self.signed_in[name]
+            viewport={"width": 1280, "height": 800},
+            locale="en-US",
+            storage_state=self.signed_in[name],
         )
         context.add_init_script(NOTES)
         page = context.new_page()

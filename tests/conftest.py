@@ -36,7 +36,7 @@ settings.register_profile(
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
-SHARED = "browsers house listeners operators rails seed services stories"
+SHARED = "listeners operators rails services stories browsers house seed"
 pytest_plugins = [f"tests.{name}" for name in SHARED.split()]
 
 T = TypeVar("T")
