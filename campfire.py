@@ -1664,12 +1664,15 @@ def _watch_the_clock(connection: sqlite3.Connection, limit: _Limit) -> None:
     connection.set_progress_handler(lambda: time.perf_counter() > limit.until, _GLANCE_STEPS)
 
 
-def is_interrupted(error: Exception | None) -> bool:
-    """Whether a statement took more than a glance."""
-    return (
-        isinstance(error, sqlite3.OperationalError)
-        and error.sqlite_errorcode == sqlite3.SQLITE_INTERRUPT
-    )
+def is_interrupted(error: BaseException | None) -> bool:
+    """Whether a statement took more than a glance, whatever was made of its error since."""
+    while error is not None:
+        if isinstance(error, sqlite3.OperationalError) and (
+            error.sqlite_errorcode == sqlite3.SQLITE_INTERRUPT
+        ):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def is_busy(error: Exception) -> bool:
