@@ -296,8 +296,10 @@ def test_who_wants_less_motion_gets_none(look: Look, studio: Studio) -> None:
     assert style(page, jump, "outlineWidth") == "2px"  # what would pulse stands
     assert float(style(page, ".message__options-btn", "transitionDuration")[:-1]) <= 0.00001
     assert style(page, ":root", "scrollBehavior") == "auto"
-    running = "document.getAnimations().filter(({playState}) => playState === 'running').length"
-    assert page.evaluate(running) == 0
+    page.evaluate(SETTLED)
+    running = """document.getAnimations().filter(({playState}) => playState === 'running')
+      .map((each) => `${each.effect.target.className} ${each.animationName ?? 'transition'}`)"""
+    assert page.evaluate(running) == []
 
 
 def test_forced_colours_keep_an_edge_around_what_has_only_a_ground(
