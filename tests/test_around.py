@@ -125,7 +125,7 @@ def test_the_bell_tells_what_this_browser_is_told(
     if permission == "denied":
         expect(maya.get_by_role("dialog", name=then)).to_be_visible()
         maya.keyboard.press("Escape")
-        expect(maya.get_by_role("dialog")).to_have_count(0)
+        expect(maya.locator("dialog")).to_have_count(0)
         expect(bell).to_be_focused()
     else:
         expect(bell).to_have_accessible_name(then)
