@@ -3,6 +3,7 @@
 import base64
 import json
 import re
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import example, settings
@@ -10,9 +11,10 @@ from hypothesis import given as for_any
 from hypothesis import strategies as st
 
 import campfire as program
+from tests import matrix
 from tests.asking import found, settle, stored
 from tests.cast import AGENT, SESAME, Cast, LogLines, Person, Server, Start
-from tests.conftest import Place
+from tests.conftest import Place, Template
 from tests.readers import Life
 from tests.tables import briefly, cases
 
@@ -451,3 +453,44 @@ def test_the_limiter_forgets_the_address_seen_longest_ago_beyond_fifty_thousand(
     limiter.count("second")
     with pytest.raises(program.RateLimited):
         limiter.count("first")
+
+
+@pytest.fixture(scope="module")
+def world(template: Template) -> Iterator[matrix.World]:
+    world = matrix.World(template)
+    yield world
+    world.close()
+
+
+@pytest.mark.parametrize(("route", "room"), matrix.ROWS)
+def test_everybody_is_answered_as_the_table_of_authorization_says(
+    world: matrix.World, route: str, room: str
+) -> None:
+    method, body = route.partition(" ")[0], matrix.ROUTES[route].get("body")
+    path = world.path(route, room)
+    for name, status in matrix.statuses(route, room).items():
+        actor = world.actors[name]
+        before = world.place.do(world.everything()), world.heard()
+        told = world.place.do(world.ask(actor, method, path, body))
+
+        assert told.status == status, (name, told)
+        if matrix.is_refusal(status):
+            odd = world.place.do(matrix.odd_statuses(world, actor, route, room))
+            assert min(odd) >= 300, (name, odd)
+            assert (world.place.do(world.everything()), world.heard()) == before, name
+        if status == 404 and room != "open" and name not in matrix.INSIDERS:
+            assert world.place.do(matrix.refused_the_same(world, actor, route, room, told)), name
+        if method != "GET" and status < 400:
+            world.restore()
+
+
+@pytest.mark.parametrize(("channel", "target"), matrix.SUBSCRIPTIONS)
+def test_nobody_hears_or_does_more_on_a_channel_than_they_may(
+    world: matrix.World, channel: str, target: str
+) -> None:
+    told = [
+        world.place.do(matrix.outcome(world, world.actors[name], channel, target))
+        for name in matrix.ACTORS
+    ]
+
+    assert " ".join(told) == matrix.CHANNELS[channel][target]

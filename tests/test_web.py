@@ -9,6 +9,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 import campfire as program
+from tests import matrix
 from tests.cast import SESAME, Cast, LogLines, Person, Server, Start
 from tests.operators import COUNTERS, GAUGES, HISTOGRAMS, number, numbers
 from tests.tables import briefly, cases
@@ -453,3 +454,10 @@ async def test_with_a_token_metrics_answer_whoever_holds_it(start: Start) -> Non
     assert (await visitor.get("/metrics", {"Authorization": "Bearer hus"})).status == 404
     proxied = {"Authorization": "Bearer hush", "X-Forwarded-For": "203.0.113.9"}
     assert (await visitor.get("/metrics", proxied)).status == 200
+
+
+def test_the_table_of_authorization_knows_every_route() -> None:
+    bare = re.compile(r"{(\w+):[^{}]*}")
+    routes = [(each.method, bare.sub(r"{\1}", each.path)) for each in program.ROUTES]
+
+    assert set(matrix.ROUTES) == {f"{method} {path}" for method, path in routes if method != "*"}
