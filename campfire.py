@@ -129,6 +129,7 @@ from typing import (
     NewType,
     ParamSpec,
     Protocol,
+    TextIO,
     TypeGuard,
     TypeVar,
     cast,
@@ -1493,7 +1494,7 @@ def create_schema(connection: sqlite3.Connection, at: int = 0) -> None:
 GROUP_SIZE: Final = 64  # jobs that share one COMMIT
 _QUEUE_SIZE: Final = 10_000
 _READERS: Final = 3  # and the connection for glances
-_GLANCE: Final = 0.002  # seconds that the loop may spend on one
+_GLANCE: Final = 0.005  # seconds that the loop may spend on one
 _GLANCE_STEPS: Final = 1_000  # of SQLite between two looks at the clock
 _BUSY_MS: Final = 5_000
 _SETTLED_AFTER: Final = 60 * SECOND  # no commit takes a minute
@@ -9058,9 +9059,29 @@ class JsonLines(logging.Formatter):
         return _LINE.encode(line)
 
 
+class _Lines(logging.StreamHandler[TextIO]):
+    """Standard output, to which the lines of one turn of the loop go together."""
+
+    _waits = False
+
+    def flush(self) -> None:
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:  # a thread, or before the start and after the end
+            super().flush()
+            return
+        if not self._waits:
+            self._waits = True
+            loop.call_soon(self._flush_now)
+
+    def _flush_now(self) -> None:
+        self._waits = False
+        super().flush()
+
+
 def log_to_stdout(level: int) -> None:
     """Sends our log, and what libraries warn of, to standard output."""
-    handler = logging.StreamHandler(sys.stdout)
+    handler = _Lines(sys.stdout)
     handler.setFormatter(JsonLines())
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False  # unused
     root = logging.getLogger()
