@@ -10634,9 +10634,10 @@ def _meta(name: str, content: object) -> str:
 
 
 def _preloads(bundle: Bundle) -> str:
-    """What app.js imports at once, asked for before it is read."""
-    chunks = [name for name in ("rolldown-runtime.js", "sanitizer.js") if name in bundle.files]
-    return "".join(f'<link rel="modulepreload" href="{bundle.url(name)}">' for name in chunks)
+    """The one chunk that the entry cannot begin without."""
+    name = "rolldown-runtime.js"
+    known = name in bundle.files
+    return f'<link rel="modulepreload" href="{bundle.url(name)}">' if known else ""
 
 
 def index_html(boot: Json, title: str, bundle: Bundle, custom_styles: str) -> bytes:

@@ -2,15 +2,11 @@ import { readdirSync, readFileSync } from "node:fs";
 import react from "@vitejs/plugin-react";
 import { defineConfig } from "vite";
 
-/**
- * A chunk each: the sanitizer, which comes in parallel with the entry, and what is fetched on
- * demand. Everything else is the entry.
- */
+/** What is fetched on demand, a chunk each. Everything else is the entry. */
 const CHUNKS = [
-  { name: "sanitizer", test: /rolldown[\\/]runtime|node_modules[\\/]dompurify/ },
   {
     name: "screens",
-    test: /src[\\/](screens[\\/](account|auth|people|rooms)|pictures[\\/]lanyard)/,
+    test: /src[\\/](screens[\\/](account|auth|people|rooms)|pictures[\\/]lanyard|help|translations)|&later$/,
   },
   { name: "trix", test: /node_modules[\\/]trix[\\/].*\.js$/ },
   { name: "highlight", test: /node_modules[\\/]highlight\.js/ },
@@ -34,19 +30,29 @@ const pictures = {
   },
 };
 
+/** What wraps an import on demand; there is nothing to load before a chunk of ours. */
+const plainImports = {
+  name: "plain-imports",
+  enforce: "pre",
+  load: (id) =>
+    id.endsWith("vite/preload-helper.js")
+      ? "export const __vitePreload = (load) => load();"
+      : undefined,
+};
+
 const packageOf = (name) => new URL(`node_modules/${name}`, import.meta.url).pathname;
 
 export default defineConfig({
   // The server puts the whole build below one digest, so that chunks find each other there.
   base: "./",
-  plugins: [react(), pictures],
+  plugins: [plainImports, react(), pictures],
   publicDir: false,
   build: {
     outDir: "dist-plain",
     emptyOutDir: true,
     target: ["chrome120", "firefox121", "safari17.2"],
     cssCodeSplit: false,
-    modulePreload: { polyfill: false },
+    modulePreload: false,
     assetsInlineLimit: 0,
     chunkSizeWarningLimit: 700,
     rolldownOptions: {

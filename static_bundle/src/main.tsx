@@ -123,7 +123,7 @@ const PAGES: { [Name in PageName]: Page<Name> } = {
     screen: { later: async () => (await account()).CustomStyles },
     title: named("Custom styles"),
   },
-  error: { screen: { later: async () => (await people()).ErrorScreen }, title: named("Not found") },
+  error: { screen: { later: async () => (await auth()).ErrorScreen }, title: named("Not found") },
 };
 
 /** The table's row for a page, with the page's name forgotten: boot data and screen go together. */
@@ -273,7 +273,7 @@ function crashed(error: unknown): void {
   const { csrf_token, ...rest } = firstBoot();
   const data = { message: "Something broke on this page. Reload to carry on." };
   const boot: Boot<"error"> = { ...rest, csrf_token, page: "error", status: 0, data };
-  void people().then(({ ErrorScreen }) => {
+  void auth().then(({ ErrorScreen }) => {
     root.unmount();
     root = createRoot(container);
     root.render(<ErrorScreen boot={boot} />);

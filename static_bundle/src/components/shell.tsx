@@ -2,21 +2,13 @@
  * What stands around every screen: the page skeleton and its top bars, the bell with its help, and
  * the regions that outlive navigation (flash, viewer, live regions).
  */
-import {
-  type ComponentProps,
-  type ReactNode,
-  useEffect,
-  useLayoutEffect,
-  useRef,
-  useState,
-  useSyncExternalStore,
-} from "react";
-import help from "../help.json";
+import { type ReactNode, useEffect, useState, useSyncExternalStore } from "react";
+import type help from "../help.json";
 import * as api from "../lib/api";
 import * as device from "../lib/browser";
 import { announce, apply, type Flash, flash, getState, useStore, type Viewed } from "../lib/store";
 import mark from "../pictures/mark.svg?raw";
-import { Button, CopyButton, Drawing, Icon, type IconName, LinkButton } from "./ui";
+import { Button, CopyButton, Dialog, Drawing, Icon, type IconName, LinkButton } from "./ui";
 
 // --- The skeleton ------------------------------------------------------------------------------
 
@@ -169,7 +161,7 @@ function Bell({ room }: { room: api.Room }) {
         title={label}
         onClick={() => (enabled ? moveOn(room, now) : ask())}
       />
-      {push.help && <NotificationsHelp onClose={closeHelp} />}
+      {push.help && <NotificationsHelp help={push.help} onClose={closeHelp} />}
     </>
   );
 }
@@ -178,7 +170,7 @@ function usePush() {
   const [push, setPush] = useState(() => ({
     state: (device.knownPushEnabled() ? "enabled" : "finding") as device.PushState | "finding",
     pulsing: !device.firstVisitSeen(),
-    help: false,
+    help: null as Help | null,
   }));
 
   // What the browser allows is known only to the browser.
@@ -189,22 +181,29 @@ function usePush() {
   async function ask() {
     device.markFirstVisitSeen();
     const blocked = push.state === "impossible" || push.state === "denied";
-    setPush((old) => ({ ...old, pulsing: false, help: blocked }));
-    if (blocked) return;
+    setPush((old) => ({ ...old, pulsing: false }));
+    if (blocked) return showHelp();
     const answer = await device.enablePush(getState().vapid_public_key);
     if (answer === "failed") flash("alert", "Notifications could not be turned on.");
     const state = await device.pushState();
-    setPush((old) => ({ ...old, state, help: answer === "denied" && state === "denied" }));
+    setPush((old) => ({ ...old, state }));
+    if (answer === "denied" && state === "denied") await showHelp();
   }
 
-  return { push, ask, closeHelp: () => setPush((old) => ({ ...old, help: false })) };
+  async function showHelp() {
+    const { default: help } = await import("../help.json");
+    setPush((old) => ({ ...old, help }));
+  }
+
+  return { push, ask, closeHelp: () => setPush((old) => ({ ...old, help: null })) };
 }
 
 // --- Help with notifications and installing ----------------------------------------------------
 
+type Help = typeof help;
 type Steps = Readonly<Record<string, readonly string[]>>;
 
-function NotificationsHelp({ onClose }: { onClose: () => void }) {
+function NotificationsHelp({ help, onClose }: { help: Help; onClose: () => void }) {
   const { system, browser } = device.platform();
   const inBrowser = system === "ios" ? null : stepsFor(help.browser, browser, system);
   const inSystem = stepsFor(help.system, system, system);
@@ -230,7 +229,7 @@ function NotificationsHelp({ onClose }: { onClose: () => void }) {
             <StepList steps={inSystem.map(named("Campfire"))} />
           </Disclosure>
         )}
-        <InstallBox />
+        <InstallBox steps={help.install} />
       </div>
     </Dialog>
   );
@@ -248,10 +247,9 @@ function stepsFor(all: Steps, name: string, system: string): readonly string[] {
 }
 
 /** How to install the app here; nothing where it is installed already, or cannot be. */
-export function InstallBox() {
+export function InstallBox({ steps: all }: { steps: Steps }) {
   const offered = useSyncExternalStore(device.install.subscribe, device.install.available);
   const { system, browser } = device.platform();
-  const all: Steps = help.install;
   const steps = all[system] ?? all[`${browser}-${system}`] ?? all[browser];
   if (device.isStandalone() || !steps || (steps.length === 0 && !offered)) return null;
   return (
@@ -311,22 +309,7 @@ function Control({ name }: { name: string }) {
   );
 }
 
-// --- Dialogs, links to share, forms ------------------------------------------------------------
-
-export function Dialog({ className = "", children, ...rest }: ComponentProps<"dialog">) {
-  const dialog = useRef<HTMLDialogElement>(null);
-  // Only the browser can make the rest of the page inert, and give the focus back afterwards.
-  useLayoutEffect(() => {
-    const element = dialog.current;
-    element?.showModal();
-    return () => element?.close();
-  }, []);
-  return (
-    <dialog ref={dialog} className={className} {...rest}>
-      {children}
-    </dialog>
-  );
-}
+// --- Links to share, forms ---------------------------------------------------------------------
 
 /** A link to be passed on: the whole of it is selected as soon as it has the focus. */
 export function LinkField({

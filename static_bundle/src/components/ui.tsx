@@ -5,7 +5,6 @@
 import {
   type ComponentProps,
   createElement,
-  type FormEvent,
   type ReactNode,
   type RefObject,
   useEffect,
@@ -14,28 +13,31 @@ import {
   useRef,
   useState,
 } from "react";
-import { flushSync } from "react-dom";
-import { ApiError, type User } from "../lib/api";
+import type { User } from "../lib/api";
 import { copyText } from "../lib/browser";
-import { announce, flash } from "../lib/store";
+import { announce } from "../lib/store";
 import { formatDate, formatFull, formatTime } from "../lib/text";
 import drawings from "../pictures/icons.json";
-import translations from "../translations.json";
+import type translations from "../translations.json";
 
 // --- Icons -------------------------------------------------------------------------------------
 
 export type IconName = keyof typeof drawings;
 
-const pictures = import.meta.glob<string>(
+const pictures: Record<string, string> = import.meta.glob<string>(
   [
-    "/src/pictures/icons/*.svg",
-    "/node_modules/@phosphor-icons/core/assets/bold/{arrows-clockwise,arrows-left-right,bell,broom,caret-right,clipboard-text,cloud-slash,download-simple,export,eye-slash,globe,key}-bold.svg",
-    "/node_modules/@phosphor-icons/core/assets/bold/{link,link-break,paperclip,prohibit,qr-code,sign-out,sliders-horizontal,text-a-underline,toggle-right,trash}-bold.svg",
-    "/node_modules/@phosphor-icons/core/assets/fill/{bell,bell-slash,camera,check-fat,crown,device-mobile,envelope-simple,file-text,gear,gear-six,key,laptop}-fill.svg",
-    "/node_modules/@phosphor-icons/core/assets/fill/{lifebuoy,lock,notebook,palette,password,pencil-simple,robot,user,user-plus,users-four,warning,x-circle}-fill.svg",
+    "/src/pictures/icons/{add,arrow-down,arrow-left,arrow-up,bell-alert,bell-mentions,boost,dots,globe,menu,messages,messages-add,messages-empty,messages-outline,minus,remove,reply,search,stranger}.svg",
+    "/node_modules/@phosphor-icons/core/assets/bold/{arrows-clockwise,bell,clipboard-text,cloud-slash,download-simple,export,eye-slash,globe}-bold.svg",
+    "/node_modules/@phosphor-icons/core/assets/bold/{link,link-break,paperclip,prohibit,qr-code,text-a-underline,trash}-bold.svg",
+    "/node_modules/@phosphor-icons/core/assets/fill/{bell,bell-slash,camera,check-fat,file-text,gear-six,pencil-simple,user-plus,warning,x-circle}-fill.svg",
   ],
   { eager: true, exhaustive: true, import: "default", query: "?raw" },
 );
+
+/** Brings the icons that only later screens show. */
+export function addPictures(more: Record<string, string>): void {
+  Object.assign(pictures, more);
+}
 
 const drawn = new Map<string, ReactNode>();
 
@@ -74,7 +76,7 @@ function toElement(shape: Element, key: number): ReactNode {
 
 // --- Buttons and links -------------------------------------------------------------------------
 
-interface Face {
+export interface Face {
   icon?: IconName | undefined;
   /** The words of a control that shows only an icon. */
   label?: string | undefined;
@@ -126,16 +128,6 @@ function ButtonFace({ icon, label }: Face) {
   );
 }
 
-/** The round black button that ends a panel's form. */
-export function Submit({
-  icon = "check",
-  label = "Save",
-  busy = false,
-}: Face & { busy?: boolean }) {
-  const className = "btn--reversed center txt-large";
-  return <Button type="submit" icon={icon} label={label} busy={busy} className={className} />;
-}
-
 export function CopyButton({ text, label = "Copy link", ...rest }: ButtonProps & { text: string }) {
   const [copied, setCopied] = useState(false);
 
@@ -158,109 +150,7 @@ export function CopyButton({ text, label = "Copy link", ...rest }: ButtonProps &
   );
 }
 
-// --- Forms -------------------------------------------------------------------------------------
-
-type Reasons = Readonly<Record<string, readonly string[]>>;
-
-/** One submission at a time; what the server refuses is said under its field, which is focused. */
-export function useSubmit(send: (form: FormData) => Promise<void>) {
-  const [state, setState] = useState<{ busy: boolean; fields: Reasons }>({
-    busy: false,
-    fields: {},
-  });
-
-  async function submit(event: FormEvent<HTMLFormElement>) {
-    event.preventDefault();
-    if (state.busy) return;
-    const form = event.currentTarget;
-    let fields: Reasons = {};
-    setState({ busy: true, fields });
-    try {
-      await send(new FormData(form));
-    } catch (problem) {
-      fields = problem instanceof ApiError ? problem.fields : {};
-      if (Object.keys(fields).length === 0) flash("alert", (problem as Error).message);
-    }
-    flushSync(() => setState({ busy: false, fields }));
-    form.querySelector<HTMLElement>("[aria-invalid=true]")?.focus();
-  }
-
-  return { ...state, submit };
-}
-
-interface FieldProps extends ComponentProps<"input"> {
-  label: string;
-  icon?: IconName;
-  words?: TranslationKey;
-  reasons?: readonly string[] | undefined;
-}
-
-export function Field({
-  label,
-  icon,
-  words,
-  reasons,
-  className = "txt-large",
-  ...input
-}: FieldProps) {
-  const id = useId();
-  return (
-    <div className="field flex align-center gap">
-      <label className={`input input--actor ${className}`}>
-        <input
-          type="text"
-          className="input"
-          placeholder={label}
-          aria-label={label}
-          aria-invalid={reasons ? true : undefined}
-          aria-describedby={reasons ? id : undefined}
-          {...input}
-        />
-        {icon && <Icon name={icon} size={24} />}
-      </label>
-      {words && <Translate words={words} />}
-      {reasons?.[0] && (
-        <p id={id} className="field__reason txt-small txt-negative">
-          {label} {reasons.join(", ")}
-        </p>
-      )}
-    </div>
-  );
-}
-
-export function Switch({ label, ...input }: ComponentProps<"input"> & { label: string }) {
-  return (
-    <label className="switch">
-      {/* biome-ignore lint/a11y/useAriaPropsForRole: a checkbox tells its own state */}
-      <input type="checkbox" role="switch" className="switch__input" {...input} />
-      <span className="switch__btn" aria-hidden="true" />
-      <span className="for-screen-reader">{label}</span>
-    </label>
-  );
-}
-
-// --- Panels, rows, small things ----------------------------------------------------------------
-
-export function Panel({ className = "", ...rest }: ComponentProps<"section">) {
-  return <section className={`panel ${className}`} {...rest} />;
-}
-
-interface ListRowProps extends ComponentProps<"li"> {
-  user?: User;
-  name: ReactNode;
-}
-
-/** Who or what, a dashed line, and its control. */
-export function ListRow({ user, name, className = "", children, ...rest }: ListRowProps) {
-  return (
-    <li className={`flex align-center gap ${className}`} {...rest}>
-      {user && <Avatar user={user} href={user.url} />}
-      <strong className="overflow-ellipsis min-width">{name}</strong>
-      <hr className="separator" role="presentation" />
-      {children}
-    </li>
-  );
-}
+// --- Small things -------------------------------------------------------------------------------
 
 export function Spinner({ label = "Loading" }: { label?: string }) {
   return (
@@ -391,6 +281,21 @@ function useDismissal(
   });
 }
 
+export function Dialog({ className = "", children, ...rest }: ComponentProps<"dialog">) {
+  const dialog = useRef<HTMLDialogElement>(null);
+  // Only the browser can make the rest of the page inert, and give the focus back afterwards.
+  useLayoutEffect(() => {
+    const element = dialog.current;
+    element?.showModal();
+    return () => element?.close();
+  }, []);
+  return (
+    <dialog ref={dialog} className={className} {...rest}>
+      {children}
+    </dialog>
+  );
+}
+
 interface NoticeProps {
   anchor: RefObject<HTMLElement | null>;
   heading: string;
@@ -465,28 +370,33 @@ export type TranslationKey = keyof typeof translations.words;
 
 /** Says in seven languages what a field asks for. It follows its field, and stands before it. */
 export function Translate({ words }: { words: TranslationKey }) {
-  const [open, setOpen] = useState(false);
+  const [said, setSaid] = useState<typeof translations | null>(null);
   const anchor = useRef<HTMLButtonElement>(null);
+
+  async function toggle() {
+    setSaid(said ? null : (await import("../translations.json")).default);
+  }
+
   return (
     <span className="language-list">
       <Button
         ref={anchor}
         icon="globe"
         label="Translate"
-        aria-expanded={open}
-        onClick={() => setOpen(!open)}
+        aria-expanded={said !== null}
+        onClick={toggle}
       />
-      {open && (
+      {said && (
         <Popover
           anchor={anchor}
-          onClose={() => setOpen(false)}
+          onClose={() => setSaid(null)}
           className="language-list-menu shadow"
         >
           <ul>
-            {translations.languages.map(([language, flag], index) => (
+            {said.languages.map(([language, flag], index) => (
               <li key={language}>
                 <span aria-hidden="true">{flag}</span>
-                <span lang={language}>{translations.words[words][index]}</span>
+                <span lang={language}>{said.words[words][index]}</span>
               </li>
             ))}
           </ul>

@@ -6,21 +6,16 @@ import {
   Button,
   ComingSoon,
   CopyButton,
-  Field,
   Icon,
   LinkButton,
-  Panel,
   Spinner,
-  Submit,
-  Switch,
   Translate,
-  useSubmit,
 } from "../components/ui";
 import type { Account, Bot, ScreenProps, User, UserPage } from "../lib/api";
 import * as api from "../lib/api";
 import { visit } from "../lib/browser";
 import { apply, flash, isAdministrator, useStore } from "../lib/store";
-import { Version } from "./auth";
+import { Field, Panel, Submit, Switch, useSubmit, Version } from "./auth";
 import { PersonRow } from "./people";
 
 // --- The account -------------------------------------------------------------------------------

@@ -1,9 +1,13 @@
-/** Coming in: first run, sign in, join, and the link that signs in by itself. */
+/**
+ * Coming in: first run, sign in, join, and the link that signs in by itself; what went wrong; and
+ * what the forms of all these screens are made of.
+ */
 import {
   type ComponentProps,
   type FormEvent,
   type ReactNode,
   useEffect,
+  useId,
   useRef,
   useState,
 } from "react";
@@ -11,22 +15,35 @@ import { flushSync } from "react-dom";
 import { Shell } from "../components/shell";
 import {
   Avatar,
+  addPictures,
+  Button,
   ComingSoon,
   Drawing,
-  Field,
+  type Face,
   Icon,
+  type IconName,
   LinkButton,
-  Panel,
   Spinner,
-  Submit,
-  useSubmit,
+  Translate,
+  type TranslationKey,
 } from "../components/ui";
-import type { ScreenProps } from "../lib/api";
+import type { ScreenProps, User } from "../lib/api";
 import * as api from "../lib/api";
-import { visit } from "../lib/browser";
+import { reload, visit } from "../lib/browser";
 import { flash, useStore } from "../lib/store";
 import lanyard from "../pictures/lanyard.svg?raw";
-import { ErrorScreen } from "./people";
+
+addPictures(
+  import.meta.glob<string>(
+    [
+      "/src/pictures/icons/{arrow-right,error-failed,error-missing,error-server}.svg",
+      "/node_modules/@phosphor-icons/core/assets/bold/{arrows-left-right,broom,caret-right,key,sign-out,sliders-horizontal,toggle-right}-bold.svg",
+      "/node_modules/@phosphor-icons/core/assets/fill/{crown,device-mobile,envelope-simple,gear,key,laptop,lifebuoy,lock}-fill.svg",
+      "/node_modules/@phosphor-icons/core/assets/fill/{notebook,palette,password,robot,user,users-four}-fill.svg",
+    ],
+    { eager: true, exhaustive: true, import: "default", query: "?raw&later" },
+  ),
+);
 
 type Newcomer = Parameters<typeof api.firstRun>[0];
 
@@ -313,5 +330,161 @@ export function Version() {
     <p className="txt-faint">
       Campfire version <span className="version-badge">{version}</span>
     </p>
+  );
+}
+
+// --- What went wrong ---------------------------------------------------------------------------
+
+const CRASHED = 0;
+
+const troubles = {
+  missing: { icon: "error-missing", words: "We can’t find that." },
+  failed: { icon: "error-failed", words: "That didn’t work." },
+  server: { icon: "error-server", words: "Something broke on our side." },
+  crash: { icon: "error-server", words: "Something broke on this page. Reload to carry on." },
+} as const;
+
+function troubleOf(status: number): keyof typeof troubles {
+  if (status === CRASHED) return "crash";
+  if (status === 404) return "missing";
+  return status >= 500 ? "server" : "failed";
+}
+
+/** Not found, refused, broken; and, with the status 0, a crash in this client. */
+export function ErrorScreen({ boot }: { boot: Pick<api.Boot, "page" | "status"> }) {
+  const trouble = troubleOf(boot.status);
+  const { icon, words } = troubles[trouble];
+  const transfer = boot.page === "transfer";
+  return (
+    <Shell>
+      <div className="trouble">
+        <div className="trouble__sign" aria-hidden="true">
+          <Icon name={icon} />
+        </div>
+        <h1 tabIndex={-1}>{words}</h1>
+        <div className="actions txt-large">
+          {transfer ? (
+            <LinkButton href="/session/new" icon="sign-in" label="Sign in" />
+          ) : (
+            <LinkButton href="/" icon="arrow-left" label="Campfire home" />
+          )}
+          {trouble !== "missing" && <Button icon="refresh" label="Reload" onClick={reload} />}
+        </div>
+      </div>
+    </Shell>
+  );
+}
+
+// --- Forms -------------------------------------------------------------------------------------
+
+type Reasons = Readonly<Record<string, readonly string[]>>;
+
+/** One submission at a time; what the server refuses is said under its field, which is focused. */
+export function useSubmit(send: (form: FormData) => Promise<void>) {
+  const [state, setState] = useState<{ busy: boolean; fields: Reasons }>({
+    busy: false,
+    fields: {},
+  });
+
+  async function submit(event: FormEvent<HTMLFormElement>) {
+    event.preventDefault();
+    if (state.busy) return;
+    const form = event.currentTarget;
+    let fields: Reasons = {};
+    setState({ busy: true, fields });
+    try {
+      await send(new FormData(form));
+    } catch (problem) {
+      fields = problem instanceof api.ApiError ? problem.fields : {};
+      if (Object.keys(fields).length === 0) flash("alert", (problem as Error).message);
+    }
+    flushSync(() => setState({ busy: false, fields }));
+    form.querySelector<HTMLElement>("[aria-invalid=true]")?.focus();
+  }
+
+  return { ...state, submit };
+}
+
+interface FieldProps extends ComponentProps<"input"> {
+  label: string;
+  icon?: IconName;
+  words?: TranslationKey;
+  reasons?: readonly string[] | undefined;
+}
+
+export function Field({
+  label,
+  icon,
+  words,
+  reasons,
+  className = "txt-large",
+  ...input
+}: FieldProps) {
+  const id = useId();
+  return (
+    <div className="field flex align-center gap">
+      <label className={`input input--actor ${className}`}>
+        <input
+          type="text"
+          className="input"
+          placeholder={label}
+          aria-label={label}
+          aria-invalid={reasons ? true : undefined}
+          aria-describedby={reasons ? id : undefined}
+          {...input}
+        />
+        {icon && <Icon name={icon} size={24} />}
+      </label>
+      {words && <Translate words={words} />}
+      {reasons?.[0] && (
+        <p id={id} className="field__reason txt-small txt-negative">
+          {label} {reasons.join(", ")}
+        </p>
+      )}
+    </div>
+  );
+}
+
+export function Switch({ label, ...input }: ComponentProps<"input"> & { label: string }) {
+  return (
+    <label className="switch">
+      {/* biome-ignore lint/a11y/useAriaPropsForRole: a checkbox tells its own state */}
+      <input type="checkbox" role="switch" className="switch__input" {...input} />
+      <span className="switch__btn" aria-hidden="true" />
+      <span className="for-screen-reader">{label}</span>
+    </label>
+  );
+}
+
+/** The round black button that ends a panel's form. */
+export function Submit({
+  icon = "check",
+  label = "Save",
+  busy = false,
+}: Face & { busy?: boolean }) {
+  const className = "btn--reversed center txt-large";
+  return <Button type="submit" icon={icon} label={label} busy={busy} className={className} />;
+}
+
+// --- Panels and rows ---------------------------------------------------------------------------
+
+export function Panel({ className = "", ...rest }: ComponentProps<"section">) {
+  return <section className={`panel ${className}`} {...rest} />;
+}
+
+interface ListRowProps extends ComponentProps<"li"> {
+  user?: User;
+  name: ReactNode;
+}
+
+/** Who or what, a dashed line, and its control. */
+export function ListRow({ user, name, className = "", children, ...rest }: ListRowProps) {
+  return (
+    <li className={`flex align-center gap ${className}`} {...rest}>
+      {user && <Avatar user={user} href={user.url} />}
+      <strong className="overflow-ellipsis min-width">{name}</strong>
+      <hr className="separator" role="presentation" />
+      {children}
+    </li>
   );
 }

@@ -1,4 +1,4 @@
-/** People as others and they themselves see them, their push devices, and what went wrong. */
+/** People as others and they themselves see them, and their push devices. */
 import { type ReactNode, useState } from "react";
 import {
   attempt,
@@ -9,24 +9,13 @@ import {
   ShareTrio,
   Shell,
 } from "../components/shell";
-import {
-  Avatar,
-  Button,
-  ComingSoon,
-  Field,
-  Icon,
-  LinkButton,
-  ListRow,
-  Panel,
-  Submit,
-  Translate,
-  useSubmit,
-} from "../components/ui";
+import { Avatar, Button, ComingSoon, Icon, LinkButton, Translate } from "../components/ui";
 import help from "../help.json";
 import type { Membership, Person, PushSubscriptionInfo, Room, ScreenProps, User } from "../lib/api";
 import * as api from "../lib/api";
-import { platform, reload, signOut, visit } from "../lib/browser";
+import { platform, signOut, visit } from "../lib/browser";
 import { apply, byName, flash, isAdministrator, useStore } from "../lib/store";
+import { Field, ListRow, Panel, Submit, useSubmit } from "./auth";
 
 // --- Someone -----------------------------------------------------------------------------------
 
@@ -228,7 +217,7 @@ export function OwnProfile({ boot }: ScreenProps<"profile">) {
   return (
     <Shell nav={<OwnBar />} title="My settings">
       <Panel style={{ viewTransitionName: `avatar-${user.id}` }}>
-        <InstallBox />
+        <InstallBox steps={help.install} />
         <ProfileForm user={user} />
         <div className="shade shade--rooms">
           <Memberships label="Rooms" memberships={shared_memberships} />
@@ -442,46 +431,4 @@ function deviceName(agent: string): string {
   const { browser, system } = platform(agent);
   const version = /(?:Edg|Firefox|FxiOS|Chrome|CriOS|Version)\/(\d+)/.exec(agent)?.[1] ?? "";
   return `${help.browsers[browser]} ${version} on ${help.systems[system]}`.replace("  ", " ");
-}
-
-// --- What went wrong ---------------------------------------------------------------------------
-
-const CRASHED = 0;
-
-const troubles = {
-  missing: { icon: "error-missing", words: "We can’t find that." },
-  failed: { icon: "error-failed", words: "That didn’t work." },
-  server: { icon: "error-server", words: "Something broke on our side." },
-  crash: { icon: "error-server", words: "Something broke on this page. Reload to carry on." },
-} as const;
-
-function troubleOf(status: number): keyof typeof troubles {
-  if (status === CRASHED) return "crash";
-  if (status === 404) return "missing";
-  return status >= 500 ? "server" : "failed";
-}
-
-/** Not found, refused, broken; and, with the status 0, a crash in this client. */
-export function ErrorScreen({ boot }: { boot: Pick<api.Boot, "page" | "status"> }) {
-  const trouble = troubleOf(boot.status);
-  const { icon, words } = troubles[trouble];
-  const transfer = boot.page === "transfer";
-  return (
-    <Shell>
-      <div className="trouble">
-        <div className="trouble__sign" aria-hidden="true">
-          <Icon name={icon} />
-        </div>
-        <h1 tabIndex={-1}>{words}</h1>
-        <div className="actions txt-large">
-          {transfer ? (
-            <LinkButton href="/session/new" icon="sign-in" label="Sign in" />
-          ) : (
-            <LinkButton href="/" icon="arrow-left" label="Campfire home" />
-          )}
-          {trouble !== "missing" && <Button icon="refresh" label="Reload" onClick={reload} />}
-        </div>
-      </div>
-    </Shell>
-  );
 }

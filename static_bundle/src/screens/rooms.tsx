@@ -2,24 +2,14 @@
 import { type ReactNode, useRef, useState } from "react";
 import { Message, type MessageHome } from "../components/message";
 import { attempt, PanelBar, Shell } from "../components/shell";
-import {
-  Avatar,
-  Button,
-  Field,
-  Icon,
-  LinkButton,
-  ListRow,
-  Panel,
-  Submit,
-  Switch,
-  useSubmit,
-} from "../components/ui";
+import { Avatar, Button, Icon, LinkButton } from "../components/ui";
 import type { Boost, Room, RoomMembers, ScreenProps, Search, User } from "../lib/api";
 import * as api from "../lib/api";
 import { DESKTOP, isTouchOnly, useMedia, visit } from "../lib/browser";
 import { shown, type TimelineMessage } from "../lib/messages";
 import { announce, flash, useStore } from "../lib/store";
 import { formatting } from "../lib/text";
+import { Field, ListRow, Panel, Submit, Switch, useSubmit } from "./auth";
 
 const FILTER_ABOVE = 20;
 const FILTER_DELAY = 300;
