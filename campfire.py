@@ -9678,8 +9678,28 @@ def _shortcut(name: str, url: str) -> Json:
     return {"name": name, "url": url, "icons": [_icon(192)]}
 
 
-def manifest_of(account: Account | None) -> Json:
-    """Campfire as an app; it has the account's name once there is one."""
+_SCREENSHOTS: Final = (
+    ("chat", "A room, and what was said in it"),
+    ("sidebar", "Every room and every ping at a glance"),
+    ("dark", "Easy on the eyes at night"),
+)
+
+
+def _screenshot(name: str, label: str, url: Callable[[str], str]) -> Json:
+    return {
+        "src": url(f"screenshot-{name}.png"),
+        "sizes": "1080x2400",
+        "type": "image/png",
+        "form_factor": "narrow",
+        "label": label,
+    }
+
+
+def manifest_of(account: Account | None, url: Callable[[str], str]) -> Json:
+    """Campfire as an app; it has the account's name once there is one.
+
+    `url` tells where a file of the client is.
+    """
     name = (account.name if account else "") or "Campfire"
     return {
         "id": "/",
@@ -9697,6 +9717,7 @@ def manifest_of(account: Account | None) -> Json:
             _shortcut("New chat room", "/rooms/opens/new"),
             _shortcut("My profile", "/users/me/profile"),
         ],
+        "screenshots": [_screenshot(name, label, url) for name, label in _SCREENSHOTS],
     }
 
 
@@ -11708,7 +11729,8 @@ async def show_nothing(request: web.Request, viewer: Viewer | None) -> web.Respo
 async def show_manifest(request: web.Request, viewer: Viewer | None) -> web.Response:
     """Campfire as an app for the home screen."""
     del viewer
-    text = compact(manifest_of(await request.app[CAMPFIRE].db.read(account_of)))
+    campfire = request.app[CAMPFIRE]
+    text = compact(manifest_of(await campfire.db.read(account_of), campfire.bundle.url))
     return web.Response(text=text, content_type="application/manifest+json", charset="utf-8")
 
 

@@ -16,15 +16,15 @@ const PICTURES = new URL("src/pictures/", import.meta.url);
 /** Drawings that the client imports itself. */
 const IMPORTED = ["mark.svg", "lanyard.svg"];
 
-/** The logo goes to the top, the pictures of sounds below sounds/: the server knows them by name. */
+/** Pictures of sounds go below sounds/, the others to the top: the server knows them by name. */
 const pictures = {
   name: "pictures",
   generateBundle() {
     for (const name of readdirSync(PICTURES)) {
-      const isLogo = /^logo(-\d+\.png|\.svg)$/.test(name);
-      const isSound = name.endsWith(".svg") && !isLogo && !IMPORTED.includes(name);
-      if (!isLogo && !isSound) continue;
-      const fileName = isLogo ? name : `sounds/${name}`;
+      const isShown = /^(logo|screenshot)(-\w+\.png|\.svg)$/.test(name);
+      const isSound = name.endsWith(".svg") && !isShown && !IMPORTED.includes(name);
+      if (!isShown && !isSound) continue;
+      const fileName = isShown ? name : `sounds/${name}`;
       this.emitFile({ type: "asset", fileName, source: readFileSync(new URL(name, PICTURES)) });
     }
   },

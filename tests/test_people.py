@@ -435,7 +435,7 @@ async def test_with_a_domain_no_address_is_made_from_the_host_header(
 @example("\"'</script>\\\u2028{}")
 def test_the_manifest_is_json_whatever_the_account_is_called(name: str) -> None:
     account = program.Account(name, "", "", False, program.Timestamp(0))  # noqa: FBT003 - a row
-    assert json.loads(program.compact(program.manifest_of(account)))["name"] == name
+    assert json.loads(program.compact(program.manifest_of(account, str)))["name"] == name
 
 
 def test_the_limiter_forgets_the_address_seen_longest_ago_beyond_fifty_thousand() -> None:

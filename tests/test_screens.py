@@ -4,6 +4,7 @@ import base64
 import os
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -194,8 +195,10 @@ def test_messages_of_one_group_stand_close_and_groups_apart(look: Look, studio: 
 # --- Pictures -------------------------------------------------------------------------------------
 
 PICTURES = ROOT / "tests" / "pictures"
+CLIENT_PICTURES = ROOT / "static_bundle" / "src" / "pictures"
 APPROVING = "APPROVE_PICTURES"  # set it, and what the screens show now is what they shall show
 MOST_DIFFERENT = 0.002
+# Those that the manifest shows are made smaller afterwards, to 256 colours.
 APPROVED = [
     ("room", "desktop", "light"),
     ("room", "desktop", "dark"),
@@ -248,11 +251,13 @@ def test_a_screen_looks_as_approved(
     look: Look, studio: Studio, name: str, size: str, scheme: str
 ) -> None:
     page = shown(look, studio, STATES[name], size, color_scheme=scheme, device_scale_factor=1)
+    assert_looks_like(page, PICTURES / f"{name}--{size}-{scheme}.png")
+
+
+def assert_looks_like(page: Page, file: Path) -> None:
     page.evaluate(SETTLED)
     picture = page.screenshot(animations="disabled", caret="hide", style="img { outline: 0 }")
-    file = PICTURES / f"{name}--{size}-{scheme}.png"
     if os.environ.get(APPROVING):
-        PICTURES.mkdir(exist_ok=True)
         file.write_bytes(picture)
 
     assert file.exists(), f"nobody has approved this yet: {APPROVING}=1 tests/run {__file__}"
@@ -260,6 +265,22 @@ def test_a_screen_looks_as_approved(
     blank = page.context.new_page()
     different = blank.evaluate(DIFFERENT, pair)
     assert different <= MOST_DIFFERENT, f"{different:.2%} of {file.name} differ"
+
+
+@pytest.mark.parametrize(
+    ("name", "state", "scheme"),
+    [
+        ("chat", "room", "light"),
+        ("sidebar", "sidebar-open", "light"),
+        ("dark", "room-rich", "dark"),
+    ],
+)
+def test_the_pictures_an_app_store_shows_are_of_this_client(
+    look: Look, studio: Studio, name: str, state: str, scheme: str
+) -> None:
+    narrow = {"viewport": {"width": 360, "height": 800}, "device_scale_factor": 3}
+    page = shown(look, studio, STATES[state], "phone", color_scheme=scheme, **narrow)
+    assert_looks_like(page, CLIENT_PICTURES / f"screenshot-{name}.png")
 
 
 # --- Moods ----------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ import json
 import os
 import re
 import signal
+import struct
 import subprocess
 import sys
 import zipfile
@@ -460,6 +461,13 @@ async def test_the_manifest_has_the_name_of_the_account(david: Person) -> None:
         assert manifest[name] == "/"
     assert (manifest["display"], manifest["theme_color"]) == ("standalone", "#ffffff")
     assert (await david.get("/webmanifest")).body == answer.body
+    labels = {each["label"] for each in manifest["screenshots"]}
+    assert len(labels) == len(manifest["screenshots"]) == 3
+    for each in manifest["screenshots"]:
+        assert (each["sizes"], each["form_factor"]) == ("1080x2400", "narrow")
+        picture = await david.get(each["src"])
+        assert (picture.status, picture.headers["Content-Type"]) == (200, each["type"])
+        assert struct.unpack(">II", picture.body[16:24]) == (1080, 2400)
 
 
 async def test_a_qr_code_is_a_black_on_white_drawing_kept_for_a_year(visitor: Person) -> None:
