@@ -36,7 +36,7 @@ settings.register_profile(
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
-SHARED = "listeners operators rails services stories browsers house seed"
+SHARED = "listeners operators rails services stories browsers house installed seed"
 pytest_plugins = [f"tests.{name}" for name in SHARED.split()]
 
 T = TypeVar("T")

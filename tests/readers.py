@@ -407,7 +407,12 @@ class Campfire:
     def start(self) -> None:
         self.process = subprocess.Popen(
             [sys.executable, PYZ, "serve", "--host", "127.0.0.1", "--port", str(self.port)],
-            env={**os.environ, "CAMPFIRE_DB": str(self.folder / "campfire.db"), "BCRYPT_COST": "4"},
+            env={
+                **os.environ,
+                "CAMPFIRE_DB": str(self.folder / "campfire.db"),
+                "BCRYPT_COST": "4",
+                "ALLOW_PRIVATE_PUSH_ENDPOINTS": "1",
+            },
             stdout=subprocess.PIPE,
             text=True,
         )

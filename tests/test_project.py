@@ -30,8 +30,8 @@ VITEST_FILES = 2
 SUPPORT = set(
     """
     asking.py bench.py bench_client.py browsers.py cast.py client_world.ts conftest.py house.py
-    listeners.py listening.py load.py machines.py matrix.py operators.py rails.py readers.py
-    seed.py services.py states.py stories.py tables.py wires.py workplace.py writing.py
+    installed.py listeners.py listening.py load.py machines.py matrix.py operators.py rails.py
+    readers.py seed.py services.py states.py stories.py tables.py wires.py workplace.py writing.py
     """.split()
 )
 README_LINES = 150

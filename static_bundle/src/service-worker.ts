@@ -155,7 +155,8 @@ async function open(path: unknown): Promise<void> {
     await self.clients.openWindow(url.href);
     return;
   }
-  await window.focus();
+  // Without a click, or when the click is long ago, no browser lets a worker raise a window.
+  await window.focus().catch(() => undefined);
   // The running client goes there by itself, without loading the document.
   window.postMessage({ type: "visit", path: url.pathname + url.search });
 }

@@ -1,0 +1,247 @@
+"""Campfire as an installed app: its service worker, what is pushed to it, and who pushes."""
+
+import json
+import queue
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browsers import composer, connected, message, until
+from tests.house import House, Sit, enter
+from tests.services import Browser as Keys
+
+# What the worker asks the browser to show, one notification for a tag, and which number to put on
+# the app's icon. Headless, the browser itself may take a notification away again at any time.
+WATCH = """() => {
+  self.badges = []
+  navigator.setAppBadge = async (count) => { self.badges.push(count) }
+  self.shown = {}
+  const show = registration.showNotification.bind(registration)
+  registration.showNotification = async (title, options) => {
+    await show(title, options)
+    self.shown[options.tag] = {title, ...options}
+  }
+}"""
+# Only a real finger makes an event that the browser trusts, and lets a worker open windows.
+CLICK = """async (tag) => {
+  const {title, ...options} = self.shown[tag]
+  let notification
+  while (!notification) {
+    await ServiceWorkerRegistration.prototype.showNotification.call(registration, title, options);
+    [notification] = await registration.getNotifications({tag})
+  }
+  const event = new NotificationEvent('notificationclick', {notification})
+  let done
+  event.waitUntil = (work) => { done = work }
+  self.dispatchEvent(event)
+  await done
+}"""
+# The browser offers to install the app; whether it would also show that by itself.
+OFFER = """() => {
+  window.prompted ??= 0
+  const offer = new Event('beforeinstallprompt', {cancelable: true})
+  offer.prompt = async () => { window.prompted += 1 }
+  return dispatchEvent(offer)
+}"""
+# A browser of the tests has no push service of its own; this is all that is put in its place.
+OWN_SERVICE = """
+const subscription = (options) => ({
+  endpoint: %(endpoint)s, options,
+  unsubscribe: async () => { window.subscribed = null; return true },
+  toJSON: () => ({endpoint: %(endpoint)s, keys: {p256dh: %(p256dh)s, auth: %(auth)s}}),
+})
+window.subscribed = null
+PushManager.prototype.getSubscription = async () => window.subscribed
+PushManager.prototype.subscribe = async (options) => (window.subscribed = subscription(options))
+"""
+
+
+class Worker:
+    """The service worker that stands behind a page."""
+
+    def __init__(self, page: Page) -> None:
+        self._page, self._registrations = page, list[dict[str, Any]]()
+        page.evaluate("navigator.serviceWorker.ready.then(() => true)")
+        (self._worker,) = page.context.service_workers
+        self._worker.evaluate(WATCH)
+        self._session = page.context.new_cdp_session(page)
+        self._session.on(
+            "ServiceWorker.workerRegistrationUpdated",
+            lambda event: self._registrations.extend(event["registrations"]),
+        )
+        self._session.send("ServiceWorker.enable")
+        until(page, lambda: bool(self._registrations))
+        self.scope = self._registrations[0]["scopeURL"]
+
+    def push(self, data: str) -> None:
+        """As the browser's push service delivers it, already decrypted."""
+        self._session.send(
+            "ServiceWorker.deliverPushMessage",
+            {
+                "origin": self.scope.rstrip("/"),
+                "registrationId": self._registrations[0]["registrationId"],
+                "data": data,
+            },
+        )
+
+    def shown(self) -> dict[str, dict[str, Any]]:
+        """The notifications by their tags."""
+        found: dict[str, dict[str, Any]] = self._worker.evaluate("self.shown")
+        return found
+
+    def wait_for(self, *tags: str) -> list[dict[str, Any]]:
+        """The notifications with these tags, as soon as they are there."""
+        until(self._page, lambda: set(self.shown()) >= set(tags))
+        return [self.shown()[tag] for tag in tags]
+
+    def badges(self) -> list[int]:
+        """The numbers it has put on the app's icon."""
+        found: list[int] = self._worker.evaluate("self.badges")
+        return found
+
+    def click(self, tag: str) -> None:
+        """Clicks a notification, and waits until the worker has done its part."""
+        self._worker.evaluate(CLICK, tag)
+
+    def kept(self) -> set[str]:
+        """The paths of all that it keeps on this device."""
+        script = """async () => {
+          const all = await Promise.all((await caches.keys()).map((name) => caches.open(name)))
+          const kept = await Promise.all(all.map((cache) => cache.keys()))
+          return kept.flat().map(({url}) => new URL(url).pathname)
+        }"""
+        return set(self._worker.evaluate(script))
+
+
+class PushService:
+    """A push service on 127.0.0.1, and the keys of one browser that is subscribed to it."""
+
+    def __init__(self) -> None:
+        self.keys = Keys()
+        self._came: queue.Queue[bytes] = queue.Queue()
+        service = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                service._came.put(self.rfile.read(int(self.headers["Content-Length"])))
+                self.send_response(201)
+                self.end_headers()
+
+            def log_message(self, *_: object) -> None:
+                """Says nothing."""
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.endpoint = f"http://127.0.0.1:{self._server.server_address[1]}/devices/one"
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def stands_behind(self, page: Page) -> None:
+        """Makes it the push service of this page's browser."""
+        keys = self.keys.keys
+        known = {"endpoint": self.endpoint, "p256dh": keys["p256dh_key"], "auth": keys["auth_key"]}
+        page.add_init_script(OWN_SERVICE % {name: json.dumps(each) for name, each in known.items()})
+
+    def next(self) -> dict[str, Any]:
+        """What came next, as the browser reads it."""
+        return self.keys.read(self._came.get(timeout=30))
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+@pytest.fixture
+def push_service() -> Iterator[PushService]:
+    service = PushService()
+    yield service
+    service.close()
+
+
+# --- Journeys -------------------------------------------------------------------------------------
+
+ALLOWED = {"permissions": ["notifications"]}
+PATH = {"path": "/rooms/1"}
+
+
+def push_and_click(house: House, sit: Sit, push_service: PushService) -> None:
+    """The whole way: permission, subscription, a mention, the push, the notification, its click."""
+    room, elsewhere = house.room(name="Pushed"), house.room()
+    maya = sit("Maya", **ALLOWED)
+    push_service.stands_behind(maya)
+    enter(maya, room)
+    maya.get_by_role("button", name="Notification settings for this room").click()
+    expect(maya.get_by_role("button", name="Notified of @mentions")).to_be_visible()
+    key = "window.subscribed.options.applicationServerKey.length"
+    assert maya.evaluate(f"[window.subscribed.options.userVisibleOnly, {key}]") == [True, 65]
+    enter(maya, elsewhere)
+    house.post("Jonas", room, f"<div>{house.mention('Maya')} look</div>")
+
+    told, worker = push_service.next(), Worker(maya)
+    worker.push(json.dumps(told))
+
+    (shown,) = worker.wait_for(room)
+    assert (shown["title"], shown["body"]) == ("Pushed", "Jonas Weber: @Maya Okafor look")
+    assert (shown["icon"], shown["renotify"]) == ("/account/logo", True)
+    assert worker.badges() == [told["options"]["data"]["badge"]] == [1]
+    maya.evaluate("window.here = true")
+    worker.click(room)
+    expect(maya).to_have_url(house.url + room)
+    expect(message(maya, "look")).to_be_visible()
+    assert maya.evaluate("window.here") is True  # the page went there without being loaded again
+
+
+def push_thrice(house: House, sit: Sit) -> None:
+    """Two pushes of one room, and one that says nothing readable."""
+    worker = Worker(sit("Maya", house.room(), **ALLOWED))
+    for words in ("first", "second"):
+        worker.push(json.dumps({"title": "Design", "options": {"body": words, "data": PATH}}))
+        worker.wait_for("/rooms/1")
+    worker.push("{not JSON")
+
+    shown = worker.wait_for("/rooms/1", "/")
+    assert [(each["title"], each["body"]) for each in shown] == [
+        ("Design", "second"), ("Campfire", "Something new in Campfire"),
+    ]  # fmt: skip
+    assert worker.badges() == [0, 0, 0]
+
+
+def go_offline(house: House, sit: Sit) -> None:
+    """Loses the network, sees the page that says so, and comes back."""
+    page = sit("Maya", room := house.room())
+    worker = Worker(page)
+    page.reload()
+    connected(page)
+    page.context.set_offline(True)
+    page.goto(room)
+    expect(page.get_by_role("heading")).to_have_text(
+        "You're offline. Campfire comes back when your connection does."
+    )
+    kept = worker.kept()
+    page.context.set_offline(False)
+    page.get_by_role("link", name="Try again").click()
+    expect(composer(page)).to_be_visible()
+    assert {path for path in kept if not path.startswith("/assets/")} == {
+        "/offline", "/account/logo",
+    }  # fmt: skip
+    assert worker.scope == f"{house.url}/"
+
+
+def install(sit: Sit) -> None:
+    """Takes the browser's offer to install the app, and sees it go."""
+    page = sit("Maya")
+    page.goto("/users/me/profile")
+    install = page.get_by_text("Install Campfire")
+    expect(page.get_by_label("Name", exact=True)).to_be_visible()
+    expect(install).to_have_count(0)
+    assert page.evaluate(OFFER) is False  # what the browser would have shown by itself is held back
+    install.click()
+    page.get_by_role("button", name="Install now").click()
+    assert page.evaluate("window.prompted") == 1
+    expect(install).to_have_count(0)
+    page.evaluate(OFFER)
+    expect(install).to_be_visible()
+    page.evaluate("dispatchEvent(new Event('appinstalled'))")
+    expect(install).to_have_count(0)
