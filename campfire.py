@@ -9012,13 +9012,22 @@ def _without_headers(record: logging.LogRecord) -> bool:
 
 
 class _OutOfFiles:
-    """Says once a minute what asyncio says a thousand times a second: no more files to open."""
+    """Says once a minute what asyncio says a thousand times a second: no more files to open.
+
+    A second after each failure asyncio begins to listen again, and fails once more when the
+    server has stopped by then.
+    """
+
+    _SIGNS: Final = (
+        "socket.accept() out of system resource",
+        "Exception in callback BaseSelectorEventLoop._start_serving(",
+    )
 
     def __init__(self) -> None:
         self._quiet_until = 0.0
 
     def __call__(self, record: logging.LogRecord) -> bool:
-        if not record.getMessage().startswith("socket.accept() out of system resource"):
+        if not record.getMessage().startswith(self._SIGNS):
             return True
         now = time.monotonic()
         if now < self._quiet_until:

@@ -2,7 +2,9 @@
 
 import asyncio
 import base64
+import http.client
 import itertools
+import json
 import os
 import re
 import select
@@ -13,7 +15,7 @@ import subprocess
 import sys
 import termios
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, closing, suppress
+from contextlib import ExitStack, asynccontextmanager, closing, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -26,7 +28,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 import campfire as program
 from campfire import DraftMessage, MessageId, Room, User
-from tests.cast import PATIENCE, Cast, Person, Server, copy_database
+from tests.cast import PATIENCE, SETTINGS, Cast, Person, Server, copy_database
 
 PROGRAM = Path(program.__file__)
 REFUSED, USAGE, UNUSABLE = 1, 2, 3
@@ -295,3 +297,35 @@ def at_a_terminal(
     os.close(ours)
     os.close(theirs)
     return process.returncode, " ".join(shown.decode().split()), echoed
+
+
+# Lowers the number of files the program may have, then becomes it.
+_LIMITED = "import os, resource, sys; files = int(sys.argv[1]); "
+_LIMITED += "resource.setrlimit(resource.RLIMIT_NOFILE, (files, files)); "
+_LIMITED += "os.execv(sys.executable, [sys.executable, *sys.argv[2:]])"
+
+
+def run_out_of_files(database: Path, files: int, sockets: int) -> list[str]:
+    """What a server logs while more sockets are open than it can have; then it must answer."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", _LIMITED, str(files), str(PROGRAM), "serve"],
+        env={**os.environ, **SETTINGS, "CAMPFIRE_DB": str(database)},
+        stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stdout
+    line = ""
+    while not line.startswith("Listening on "):
+        line = process.stdout.readline()
+        assert line, "the server did not start"
+    address = ("127.0.0.1", int(line.rpartition(":")[2]))
+    with ExitStack() as crowd:
+        for _ in range(sockets):
+            crowd.enter_context(socket.create_connection(address, PATIENCE))
+        said = [json.loads(process.stdout.readline())["event"]]
+    with closing(http.client.HTTPConnection(*address, timeout=PATIENCE)) as connection:
+        connection.request("GET", "/up")
+        assert connection.getresponse().status == 200
+    process.terminate()
+    rest, _ = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0
+    return said + [json.loads(each)["event"] for each in rest.splitlines()]

@@ -29,6 +29,7 @@ from tests.operators import (
     heard_until_the_end,
     read_to_end,
     refusal,
+    run_out_of_files,
     shown_certificate,
     words_in,
     writing,
@@ -477,3 +478,9 @@ async def test_a_server_says_where_it_listens_goes_on_at_sighup_and_stops_at_sig
     assert "address already in use" in refusal(taken)
     assert "Bender Bot" in done(listed)
     assert (process.returncode, errors) == (0, b"")
+
+
+def test_a_server_out_of_files_says_so_once_and_goes_on_when_there_are_some(
+    database: Path,
+) -> None:
+    assert run_out_of_files(database, files=100, sockets=200) == ["out_of_files"]
