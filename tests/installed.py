@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browsers import composer, connected, message, until
+from tests.browsers import composer, connected, message, stub_push, until
 from tests.house import House, Sit, enter
 from tests.services import Browser as Keys
 
@@ -227,6 +227,21 @@ def go_offline(house: House, sit: Sit) -> None:
         "/offline", "/account/logo",
     }  # fmt: skip
     assert worker.scope == f"{house.url}/"
+
+
+def miss_a_chunk(house: House, sit: Sit) -> None:
+    """Asks for what comes later while it cannot be fetched, then where it can."""
+    page = sit("Maya")
+    stub_push(page, "denied")
+    page.route("**/screens.js", lambda route: route.abort())
+    enter(page, house.room())
+    page.locator("#nav button").click()
+    expect(page.get_by_role("alert")).to_have_text("That didn't work.")
+    expect(page.locator("dialog")).to_have_count(0)
+    page.unroute_all()
+    page.reload()
+    page.locator("#nav button").click()
+    expect(page.get_by_role("dialog", name="Notifications are blocked")).to_be_visible()
 
 
 def install(sit: Sit) -> None:

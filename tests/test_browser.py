@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 from playwright.sync_api import Page, Route, expect
 
+from tests import installed
 from tests.browsers import (
     FINGER,
     PASSWORD,
@@ -37,7 +38,7 @@ from tests.house import (
     stop_clock,
     tab_to,
 )
-from tests.installed import PushService, go_offline, install, push_and_click, push_thrice
+from tests.installed import PushService
 from tests.readers import Campfire
 
 # --- Two people -----------------------------------------------------------------------------------
@@ -472,20 +473,24 @@ def test_a_message_is_changed_by_its_author_and_by_administrators(house: House, 
 def test_from_the_permission_to_the_click_that_opens_the_room(
     house: House, sit: Sit, push_service: PushService
 ) -> None:
-    push_and_click(house, sit, push_service)
+    installed.push_and_click(house, sit, push_service)
 
 
 def test_pushes_of_one_room_share_a_notification_and_what_cannot_be_read_is_shown_too(
     house: House, sit: Sit
 ) -> None:
-    push_thrice(house, sit)
+    installed.push_thrice(house, sit)
 
 
 def test_without_the_network_a_page_says_so_and_nothing_people_wrote_is_kept(
     house: House, sit: Sit
 ) -> None:
-    go_offline(house, sit)
+    installed.go_offline(house, sit)
+
+
+def test_what_cannot_be_fetched_says_so(house: House, sit: Sit) -> None:
+    installed.miss_a_chunk(house, sit)
 
 
 def test_the_browsers_offer_to_install_is_kept_until_somebody_takes_it(sit: Sit) -> None:
-    install(sit)
+    installed.install(sit)

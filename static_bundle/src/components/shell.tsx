@@ -6,7 +6,16 @@ import { type ReactNode, useEffect, useState, useSyncExternalStore } from "react
 import type help from "../help.json";
 import * as api from "../lib/api";
 import * as device from "../lib/browser";
-import { announce, apply, type Flash, flash, getState, useStore, type Viewed } from "../lib/store";
+import {
+  announce,
+  apply,
+  type Flash,
+  fetched,
+  flash,
+  getState,
+  useStore,
+  type Viewed,
+} from "../lib/store";
 import mark from "../pictures/mark.svg?raw";
 import { Button, CopyButton, Dialog, Drawing, Icon, type IconName, LinkButton } from "./ui";
 
@@ -191,8 +200,8 @@ function usePush() {
   }
 
   async function showHelp() {
-    const { default: help } = await import("../help.json");
-    setPush((old) => ({ ...old, help }));
+    const help = await fetched(import("../help.json"));
+    if (help) setPush((old) => ({ ...old, help: help.default }));
   }
 
   return { push, ask, closeHelp: () => setPush((old) => ({ ...old, help: null })) };

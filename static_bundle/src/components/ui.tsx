@@ -15,7 +15,7 @@ import {
 } from "react";
 import type { User } from "../lib/api";
 import { copyText } from "../lib/browser";
-import { announce } from "../lib/store";
+import { announce, fetched } from "../lib/store";
 import { formatDate, formatFull, formatTime } from "../lib/text";
 import drawings from "../pictures/icons.json";
 import type translations from "../translations.json";
@@ -374,7 +374,8 @@ export function Translate({ words }: { words: TranslationKey }) {
   const anchor = useRef<HTMLButtonElement>(null);
 
   async function toggle() {
-    setSaid(said ? null : (await import("../translations.json")).default);
+    const words = said ? null : await fetched(import("../translations.json"));
+    setSaid(words?.default ?? null);
   }
 
   return (
