@@ -8393,6 +8393,8 @@ _WAITING_FRAMES: Final = 512
 STALLED_SECONDS: Final = 7
 _EXTENDED_16: Final = 126  # from here on the length takes two bytes more
 _EXTENDED_64: Final = 65_536  # and from here on eight
+_MASKED: Final = 0x80
+_UNMASKED_CLOSE: Final = b"\x88\x02" + (1002).to_bytes(2, "big")
 
 
 class ConnectionState(IntEnum):
@@ -8412,6 +8414,62 @@ def text_frame(payload: bytes) -> bytes:
     if size < _EXTENDED_64:
         return b"\x81\x7e" + size.to_bytes(2, "big") + payload
     return b"\x81\x7f" + size.to_bytes(8, "big") + payload
+
+
+def frame_end(data: bytes, start: int) -> int | None:
+    """Where the client's frame that begins at `start` ends; None before its length has come.
+
+    Raises ValueError for a frame without a mask.
+    """
+    if len(data) < start + 2:
+        return None
+    size = data[start + 1] - _MASKED
+    if size < 0:
+        raise ValueError("a client's frame without a mask")
+    width = {_EXTENDED_16: 2, _EXTENDED_16 + 1: 8}.get(size, 0)
+    payload = start + 2 + width
+    if len(data) < payload:
+        return None
+    size = int.from_bytes(data[start + 2 : payload], "big") if width else size
+    return payload + 4 + size
+
+
+class MaskGuard(asyncio.Protocol):
+    """Hands on what a socket's client sends, up to the first frame without a mask.
+
+    That one a server answers by closing (RFC 6455, 5.1); the reader of aiohttp would take it.
+    """
+
+    __slots__ = ("_ahead", "_guarded", "_head", "_transport")
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport, self._guarded = transport, cast(asyncio.Protocol, transport.get_protocol())
+        self._head = b""  # what has come of a frame whose length has not
+        self._ahead = 0  # how far the next frame's beginning is away
+
+    def data_received(self, data: bytes) -> None:
+        come, at = self._head + data, self._ahead
+        try:
+            while (end := frame_end(come, at)) is not None:
+                at = end
+        except ValueError:
+            self._transport.write(_UNMASKED_CLOSE)
+            self._transport.close()
+            return
+        self._head, self._ahead = come[at:], max(at - len(come), 0)
+        self._guarded.data_received(data)
+
+    def eof_received(self) -> bool | None:
+        return self._guarded.eof_received()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._guarded.connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        self._guarded.pause_writing()
+
+    def resume_writing(self) -> None:
+        self._guarded.resume_writing()
 
 
 class Connection:
@@ -8739,6 +8797,7 @@ class Cable:
         request_id: str,
     ) -> None:
         """Lives as long as an admitted socket does. `who` reads the session anew."""
+        transport.set_protocol(MaskGuard(transport))
         connection = Connection(socket, transport, self._dirty)
         try:
             viewer = await self._authenticated(who)

@@ -214,12 +214,23 @@ async def test_sizes_at_their_limits_are_taken(kevin: Person) -> None:
     await tab.subscribe(channel="HeartbeatChannel", n=64)
 
 
-async def test_a_frame_without_a_mask_does_no_harm(kevin: Person) -> None:
-    wanted = masked(0x81, json.dumps({"command": "subscribe", "identifier": HEARTBEAT}).encode())
+async def test_a_frame_without_a_mask_closes_with_1002(kevin: Person) -> None:
+    wanted = json.dumps({"command": "subscribe", "identifier": HEARTBEAT}).encode()
+    sizes = (125, 126, 65_535, 65_536)
 
-    async with wired(kevin, b"\x81\x05hello" + wanted) as (_, wire):
+    async with wired(kevin) as (_, wire):
         assert json.loads((await wire.frame())[1]) == {"type": "welcome"}
+        for byte in masked(0x81, wanted):
+            await wire.say(bytes([byte]))
         assert json.loads((await wire.frame())[1])["type"] == "confirm_subscription"
+        for size in sizes:
+            frames = masked(0x81, b" " * size) + masked(0x89, b"%d" % size)
+            for cut in (frames[:3], frames[3:-3], frames[-3:]):
+                await wire.say(cut)
+            assert await wire.frame() == (0x8A, b"%d" % size)
+        await wire.say(b"\x81\x05hello")
+        assert await wire.close_code() == 1002
+        assert await wire.reader.read() == b""
 
 
 @settings(max_examples=60)

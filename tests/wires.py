@@ -29,6 +29,11 @@ class Wire:
         async with asyncio.timeout(PATIENCE):
             return await self.reader.readexactly(size)
 
+    async def say(self, data: bytes) -> None:
+        """Sends these bytes in a segment of their own."""
+        self.writer.write(data)
+        await self.writer.drain()
+
     async def frame(self) -> tuple[int, bytes]:
         """The next frame: its first byte and its payload."""
         first, size = await self.read(2)
@@ -67,6 +72,7 @@ async def wired(
     method = headers.pop("method", "GET")
     connection = sockets.create_connection(tuple(server.host.split(":")))  # type: ignore[arg-type]
     connection.setsockopt(sockets.SOL_SOCKET, sockets.SO_RCVBUF, 65_536)
+    connection.setsockopt(sockets.IPPROTO_TCP, sockets.TCP_NODELAY, 1)
     reader, writer = await asyncio.open_connection(sock=connection, limit=2**16)
     lines = [f"{name}: {value}" for name, value in headers.items() if value is not None]
     writer.write("\r\n".join([f"{method} /cable HTTP/1.1", *lines, "", ""]).encode() + early)

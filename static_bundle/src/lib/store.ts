@@ -243,8 +243,8 @@ export const flash = (kind: Flash["kind"], text: string): void =>
   apply({ type: "flashed", kind, text });
 
 /** What comes later; undefined, and the person is told so, when it cannot be fetched. */
-export const fetched = <T>(later: Promise<T>): Promise<T | void> =>
-  later.catch(() => flash("alert", "That didn't work."));
+export const fetched = <T>(later: Promise<T>): Promise<T | undefined> =>
+  later.catch(() => void flash("alert", "That didn't work."));
 
 /** Reads out what others write, one sentence at a time; a flood becomes a number. */
 export class Announcer {
