@@ -1,11 +1,11 @@
 """The project around the code: its files, its limits, its client, its packages, its words."""
 
 import ast
+import asyncio
 import gzip
 import hashlib
 import json
 import re
-import shlex
 import subprocess
 import sys
 import tomllib
@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cast import Cast, Person
+from tests.cast import Cast, Server
 
 ROOT = Path(__file__).resolve().parent.parent
 CLIENT = ROOT / "static_bundle"
@@ -442,24 +442,29 @@ def test_the_changelog_begins_with_the_newest_dated_release() -> None:
     assert dates == sorted(dates, reverse=True)
 
 
-async def test_a_bot_can_be_run_with_the_lines_of_the_readme_alone(
-    visitor: Person, cast: Cast
+# What the server answered stands behind curl's own output, and every request has its method's name.
+CURL = 'curl() { command curl -sS -w "\\n%{method} %{http_code} %header{location}" "$@"; }'
+
+
+async def test_a_bot_can_be_run_with_the_lines_of_the_readme_and_curl_alone(
+    server: Server, cast: Cast
 ) -> None:
     (block,) = re.findall(r"```sh\n(room=.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     first, *lines = block.strip().splitlines()
-    room = f"/rooms/{cast.watercooler.id}/5-ABCDEFGHIJKL/messages"
+    assert first.startswith("room=http://localhost:3000/rooms/1/")
+    room = f"room={server.address}/rooms/{cast.watercooler.id}/5-ABCDEFGHIJKL/messages"
     statuses, message, boost = [], "", ""
     for line in lines:
-        words = shlex.split(line, comments=True)
-        data = words[words.index("-d") + 1] if "-d" in words else None
-        method = words[words.index("-X") + 1] if "-X" in words else "POST" if data else "GET"
-        path = words[-1].replace("$room", room).replace("/42", message).replace("/9", boost)
-        kind = {"Content-Type": "application/x-www-form-urlencoded"}  # curl's own
-        answer = await visitor.request(method, path, data=data and data.encode(), headers=kind)
-        statuses.append((method, answer.status))
-        message = message or "/" + answer.location.rpartition("/")[2]
-        boost = f"/{answer.json['id']}" if path.endswith("boosts") else boost
-    assert first.startswith("room=http://localhost:3000/rooms/1/")
+        command = line.replace("$room/42", f"$room{message}").replace("/9", boost)
+        process = await asyncio.create_subprocess_exec(
+            "bash", "-c", f"{CURL}\n{room}\n{command}", stdout=asyncio.subprocess.PIPE
+        )
+        output, _ = await process.communicate()
+        body, _, told = output.decode().rpartition("\n")
+        method, status, location = told.split(" ")
+        statuses.append((method, int(status)))
+        message = message or "/" + location.rpartition("/")[2]
+        boost = f"/{json.loads(body)['id']}" if "boosts" in line and not boost else boost
     assert statuses == [
         ("POST", 201), ("GET", 200), ("PUT", 200), ("POST", 201), ("DELETE", 204), ("DELETE", 204),
     ]  # fmt: skip
