@@ -100,14 +100,19 @@ def window(browser: Browser, faults: list[str]) -> Iterator[Callable[..., Page]]
         contexts.append(browser.new_context(**options))
         page: Page = contexts[-1].new_page()
         page.on("pageerror", lambda error: faults.append(str(error)))
-        hear = _heard[page].append
-        page.on("websocket", lambda line: line.on("framereceived", lambda it: hear(str(it))))
-        return page
+        return heard(page)
 
     yield opened
     for context in contexts:
         context.close()
     _heard.clear()
+
+
+def heard(page: Page) -> Page:
+    """A page whose frames are kept from now on."""
+    hear = _heard[page].append
+    page.on("websocket", lambda line: line.on("framereceived", lambda it: hear(str(it))))
+    return page
 
 
 def set_up(page: Page, campfire: Campfire, name: str = "Maya Okafor") -> str:

@@ -380,6 +380,7 @@ export class FakeView implements TimelineView {
   center = (id: string) => this.scrollTo(this.world.ids.indexOf(id) * 50 - 225);
   offsetOf = (id: string) =>
     this.world.ids.includes(id) ? this.world.ids.indexOf(id) * 50 - this.top : null;
+  painted = async () => undefined;
   firstVisible = (ids: readonly string[]) => ids.find((id) => (this.offsetOf(id) ?? -50) > -50);
 }
 

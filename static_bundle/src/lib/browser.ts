@@ -391,6 +391,9 @@ export const player = {
 
 // --- The message list ------------------------------------------------------------------------------
 
+/** In milliseconds: a slow frame. */
+const PAINT_AT_MOST = 250;
+
 /**
  * Joins the scrolling list to its timeline: gives it the means to measure and scroll, tells it when
  * the first or last message is in sight, and keeps the end in view when the list's height changes.
@@ -421,6 +424,12 @@ export function mountList(
       const element = find(id);
       return element && offsetOf(element);
     },
+    // Nothing is painted in a tab that is not seen.
+    painted: () =>
+      new Promise((done) => {
+        requestAnimationFrame(() => setTimeout(done));
+        setTimeout(done, PAINT_AT_MOST);
+      }),
     firstVisible(ids) {
       return ids.find((id) => {
         const element = find(id);

@@ -84,6 +84,8 @@ export interface TimelineView {
   center(id: string): void;
   offsetOf(id: string): number | null;
   firstVisible(ids: readonly string[]): string | undefined;
+  /** What is rendered has been on the screen for a frame. */
+  painted(): Promise<void>;
 }
 
 /** The endpoints a timeline needs, for one room. */
@@ -162,10 +164,16 @@ export function placed(state: TimelineState, message: TimelineMessage): Timeline
   return { ...state, messages: others.toSpliced(before + 1, 0, message) };
 }
 
-/** Cut at the top once it is too long by the leeway. */
-export function trimTop(state: TimelineState): TimelineState {
-  if (state.messages.length <= WINDOW + LEEWAY) return state;
+/** Cut at the top once it is, or with so many more would be, too long by the leeway. */
+export function trimTop(state: TimelineState, more = 0): TimelineState {
+  if (state.messages.length + more <= WINDOW + LEEWAY) return state;
   return { ...state, messages: state.messages.slice(-WINDOW), at_top: false };
+}
+
+/** Cut at the end once it is too long by the leeway. */
+export function trimEnd(state: TimelineState): TimelineState {
+  if (state.messages.length <= WINDOW + LEEWAY) return state;
+  return { ...state, messages: state.messages.slice(0, WINDOW), up_to_date: false };
 }
 
 /** News of a message; older news than what is shown is no news. */

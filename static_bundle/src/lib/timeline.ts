@@ -205,9 +205,7 @@ export class Timeline {
     if (!page) return { ...state, at_top: true };
     const older = this.#unknown(state, page.messages).map((message) => list.shown(message));
     const messages = [...older, ...state.messages];
-    const at_top = !page.has_before;
-    if (messages.length <= list.WINDOW + list.LEEWAY) return { ...state, messages, at_top };
-    return { ...state, messages: messages.slice(0, list.WINDOW), at_top, up_to_date: false };
+    return list.trimEnd({ ...state, messages, at_top: !page.has_before });
   }
 
   #appended(state: TimelineState, page: MessagePage | null): TimelineState {
@@ -269,6 +267,9 @@ export class Timeline {
   #arrived(messages: Message[]): void {
     const live = this.#catching === null;
     const confirmed = new Set(this.#note(messages));
+    // In a frame of its own: a list cut and grown in the same one counts as shifted.
+    const cut = (state: TimelineState) => list.trimTop(state, messages.length);
+    void this.#render(cut, "auto", () => this.#view?.painted());
     const here: string[] = [];
     void this.#render((state, near) => {
       const fresh = this.#unknown(state, messages);
@@ -476,10 +477,11 @@ export class Timeline {
     for (const tell of this.#listeners) tell();
   }
 
-  /** Measures, renders and corrects in one go; one change after the other. */
+  /** Measures, renders and corrects in one go, and waits for what is to follow a change. */
   #render(
     change: (state: TimelineState, near: boolean) => TimelineState,
     scroll: list.Scroll,
+    follows?: () => Promise<void> | undefined,
   ): Promise<void> {
     this.#queue = this.#queue.then(() => {
       const near = this.nearEnd();
@@ -490,6 +492,7 @@ export class Timeline {
       if (this.#view) this.#view.commit(() => this.#set(next));
       else this.#set(next);
       correct?.();
+      return follows?.();
     });
     return this.#queue;
   }
