@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Browser, Locator, Page, Route, expect
 
+from tests.bench_client import FAST, WORKLOADS, World, opened, row
 from tests.browsers import ROOT, SETTLED, violations
-from tests.seed import Look, Studio
+from tests.seed import SEEN, Look, Studio
 from tests.states import BELLS, COMING_IN, PANELS, ROOMS_AND_MESSAGES, STATES, State
 
 TOLERANCE = 1.5
@@ -288,9 +289,9 @@ def test_the_pictures_an_app_store_shows_are_of_this_client(
 # --- Moods ----------------------------------------------------------------------------------------
 
 
-def style(page: Page, selector: str, name: str) -> str:
-    script = "(element, name) => getComputedStyle(element)[name]"
-    return str(page.locator(selector).first.evaluate(script, name))
+def style(page: Page, selector: str, name: str, part: str | None = None) -> str:
+    script = "(element, [name, part]) => getComputedStyle(element, part)[name]"
+    return str(page.locator(selector).first.evaluate(script, [name, part]))
 
 
 def test_dark_mode_turns_the_colours_and_nothing_else(look: Look, studio: Studio) -> None:
@@ -315,14 +316,27 @@ def test_who_wants_less_motion_gets_none(look: Look, studio: Studio) -> None:
     page = shown(look, studio, state, "desktop", reduced_motion="reduce")
 
     jump = ".message-area__return-to-latest"
-    assert style(page, jump, "animationName") == "none"
-    assert style(page, jump, "outlineWidth") == "2px"  # what would pulse stands
+    assert style(page, jump, "animationName", "::after") == "none"
+    assert style(page, jump, "outlineWidth", "::after") == "2px"  # what would pulse stands
     assert float(style(page, ".message__options-btn", "transitionDuration")[:-1]) <= 0.00001
     assert style(page, ":root", "scrollBehavior") == "auto"
     page.evaluate(SETTLED)
     running = """document.getAnimations().filter(({playState}) => playState === 'running')
       .map((each) => `${each.effect.target.className} ${each.animationName ?? 'transition'}`)"""
     assert page.evaluate(running) == []
+
+
+def test_an_idle_room_paints_nothing(look: Look, studio: Studio) -> None:
+    page = shown(look, studio, STATES["bell-alert"], "desktop", reduced_motion="no-preference")
+    page.context.clear_cookies(name=SEEN)
+    page.reload()
+    expect(page.locator(".btn--pulsing")).to_be_visible()
+
+    moved = """document.getAnimations().filter(({playState, effect}) =>
+        playState === 'running' && effect.getTiming().iterations === Infinity)
+      .flatMap(({effect}) => effect.getKeyframes()).flatMap(Object.keys)
+      .filter((name) => !['offset', 'easing', 'composite', 'computedOffset'].includes(name))"""
+    assert set(page.evaluate(moved)) == {"opacity", "scale"}  # these the compositor moves alone
 
 
 def test_forced_colours_keep_an_edge_around_what_has_only_a_ground(
@@ -419,3 +433,44 @@ def test_axe_finds_nothing_in_any_state_of_any_screen(
     visited.update({"states": len(found), "violations": sum(map(len, found.values()))})
 
     assert {name: places for name, places in found.items() if places} == {}
+
+
+# --- Speed ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def world(studio_browser: Browser) -> Iterator[World]:
+    with opened(studio_browser) as world:
+        world.step = FAST
+        yield world
+
+
+# What must hold on any machine, however slow; the rest is printed (`pytest -s`).
+BOUNDED = {
+    "HTML of a room of 40 messages, gzipped", "heap growth over the scroll", "layout shift, live",
+    "most messages in a painted frame", "pages scrolled through, not slowed",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WORKLOADS)
+def test_the_client_is_as_light_as_promised(world: World, name: str) -> None:
+    measured = WORKLOADS[name](world)
+
+    lines = {what: row(what, value) for what, value in measured.items()}
+    print("", *lines.values(), sep="\n")  # noqa: T201
+    assert [lines[what] for what in BOUNDED & set(lines) if "NOT" in lines[what]] == []
+
+
+def test_a_room_can_be_used_after_five_requests(world: World) -> None:
+    with world.page(slowed=False) as page:
+        asked: list[str] = []
+
+        def answer(route: Route) -> None:
+            asked.append(route.request.url)
+            (route.continue_ if len(asked) <= 5 else route.abort)()
+
+        page.route("**/*", answer)
+        page.goto(f"{world.campfire.url}/rooms/{world.short}")
+        expect(page.locator(".message")).to_have_count(40)
+        page.get_by_label("Write a message").fill("Typed before anything else came")
+    assert len(asked) > 5

@@ -12,7 +12,7 @@ import {
 } from "react";
 import { flushSync } from "react-dom";
 import type { Boost, Sound } from "../lib/api";
-import { player } from "../lib/browser";
+import { painted, player } from "../lib/browser";
 import type { TimelineMessage } from "../lib/messages";
 import { apply, getState, useStore } from "../lib/store";
 import { type Formatting, fileName, highlightCode, safeHtml } from "../lib/text";
@@ -225,7 +225,7 @@ function dress(body: HTMLElement, active: boolean) {
     link.tabIndex = active ? 0 : -1;
     if (link.target === "_blank") link.title ||= "Preview coming in v2.0";
   }
-  void highlightCode(body);
+  if (body.querySelector("pre")) void painted().then(() => highlightCode(body));
 }
 
 function SoundContent(props: { message: TimelineMessage; sound: Sound; tab: number }) {

@@ -394,6 +394,13 @@ export const player = {
 /** In milliseconds: a slow frame. */
 const PAINT_AT_MOST = 250;
 
+/** What is rendered has been on the screen for a frame; nothing is painted in a hidden tab. */
+export const painted = (): Promise<void> =>
+  new Promise((done) => {
+    requestAnimationFrame(() => setTimeout(done));
+    setTimeout(done, PAINT_AT_MOST);
+  });
+
 /**
  * Joins the scrolling list to its timeline: gives it the means to measure and scroll, tells it when
  * the first or last message is in sight, and keeps the end in view when the list's height changes.
@@ -424,12 +431,7 @@ export function mountList(
       const element = find(id);
       return element && offsetOf(element);
     },
-    // Nothing is painted in a tab that is not seen.
-    painted: () =>
-      new Promise((done) => {
-        requestAnimationFrame(() => setTimeout(done));
-        setTimeout(done, PAINT_AT_MOST);
-      }),
+    painted,
     firstVisible(ids) {
       return ids.find((id) => {
         const element = find(id);
