@@ -9044,8 +9044,11 @@ _SECRET_WORDS: Final = re.compile(
     "passw|email|secret|token|_key|crypt|salt|certificate|otp|ssn|cvv|cvc|endpoint|body"
 )
 _SECRET_PATHS: Final = re.compile(
-    r"(?<=/rooms/)[0-9]+/(?!messages(?:[/?&]|$)|@)[^/?&]*-[^/?&]*|(?<=/join/)[^/?&]+"
-    r"|(?<=/session/transfers/)[^/?&]+|(?<=/users/)[^/?&]+(?=/avatar)|(?<=/qr_code/)[^/?&]+"
+    # whatever stands where a bot's key should, half a key too
+    r"(?<=/rooms/)[0-9]+/(?!(?:messages|members|involvement|refresh|attachments)(?:[/?&]|$)|@)"
+    r"[^?&]+?(?=/messages|[?&]|$)"
+    r"|(?<=/join/)[^/?&]+|(?<=/session/transfers/)[^/?&]+"
+    r"|(?<=/users/)[^/?&]+(?=/avatar)|(?<=/qr_code/)[^/?&]+"
 )
 _QUIET_SECONDS: Final = 60
 _SECRET_VALUES: Final = re.compile(r"(?<=[?&])(bot_key|q|query|email_address)=[^&]*")

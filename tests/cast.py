@@ -27,6 +27,8 @@ SESAME = "secret123456"
 PATIENCE = 10  # seconds until something that must come counts as missing
 AGENT = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 Chrome/140.0.0.0 Safari/537.36"
 SETTINGS = {"HOST": "127.0.0.1", "PORT": "0", "BCRYPT_COST": "4", "LOG_LEVEL": "debug"}
+# What a test's servers trusted anybody with, and what they keep: no log may hold any of it.
+ENTRUSTED: set[str] = set()
 _BOOT = re.compile(r'<script type="application/json" id="boot">(.*?)</script>', re.DOTALL)
 
 
@@ -213,10 +215,17 @@ async def start_server(
         if client:
             parts = replace(parts, bundle=program.load_bundle(client))
         runner, address = await program.listen(parts)
+        ENTRUSTED.update(await db.read(_kept_secret), {SESAME})
     except BaseException:
         await db.close()
         raise
     return Server(parts, runner, address, wall, steady)
+
+
+def _kept_secret(tx: program.ReadTx) -> list[str]:
+    kept = "SELECT value FROM secrets UNION SELECT bot_token FROM users UNION " \
+        "SELECT join_code FROM accounts"  # fmt: skip
+    return [value for (value,) in program.rows(tx, kept) if value]
 
 
 async def write_template(database: Path) -> Cast:
@@ -330,6 +339,7 @@ class Person:
             response = await self.http.request(method, url, allow_redirects=False, **details)
             async with response:
                 body = await response.read()
+                ENTRUSTED.update(each.value for each in response.cookies.values() if each.value)
                 return Answer(response.status, response.headers, body, response.cookies)
 
     async def send(

@@ -18,6 +18,7 @@ from hypothesis import HealthCheck, settings
 import campfire as program
 from campfire import RoomId, User
 from tests.cast import (
+    ENTRUSTED,
     Cast,
     LogLines,
     Person,
@@ -41,6 +42,33 @@ pytest_plugins = [f"tests.{name}" for name in SHARED.split()]
 
 T = TypeVar("T")
 Template = tuple[Path, Cast]
+
+
+class Listener(logging.Handler):
+    """Hears every line of the log as it would be written."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: list[str] = []
+        self.setFormatter(program.JsonLines())
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(self.format(record))
+
+
+@pytest.fixture(autouse=True)
+def _no_line_of_any_log_holds_a_secret() -> Iterator[None]:
+    log, listener = logging.getLogger("campfire"), Listener()
+    level = log.level
+    log.addHandler(listener)
+    log.setLevel(logging.DEBUG)
+    yield
+    log.setLevel(level)
+    log.removeHandler(listener)
+    told = "\n".join(listener.lines)
+    secrets = [each for each in ENTRUSTED if len(each) > 8]  # the number of a room is none
+    ENTRUSTED.clear()
+    assert [each for each in secrets if each in told] == []
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,8 @@ import base64
 import hashlib
 import json
 import re
+from collections.abc import Callable
+from typing import Any
 
 import bcrypt
 import pytest
@@ -126,6 +128,29 @@ async def test_a_wrong_password_is_refused_in_the_same_words_and_sets_no_cookie(
     assert (answer.status, answer.code) == (401, "invalid_credentials")
     assert answer.json["error"]["message"] == "Too many requests or unauthorized."
     assert "session_token" not in answer.cookies
+
+
+async def test_known_and_unknown_addresses_cost_the_same_single_hash(
+    visitor: Person, cast: Cast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hashed: list[bytes] = []
+
+    def counted(work: Callable[..., Any]) -> Callable[..., Any]:
+        def done(words: bytes, salt: bytes) -> Any:  # noqa: ANN401 - bcrypt's own
+            hashed.append(salt[:7])  # the algorithm and its cost
+            return work(words, salt)
+
+        return done
+
+    for name in ("checkpw", "hashpw"):
+        monkeypatch.setattr(bcrypt, name, counted(getattr(bcrypt, name)))
+    for address in ("kevin@example.com", "nobody@example.com", cast.bender.email_address or "-"):
+        answer = await visitor.post("/api/session", {"email_address": address, "password": "no"})
+        assert answer.code in ("invalid_credentials", "validation_failed")
+    for address in ("kevin@example.com", "zoe@example.com"):
+        await visitor.post(f"/api/join/{cast.join_code}", {**NEWCOMER, "email_address": address})
+    assert len(hashed) == 5
+    assert len(set(hashed)) == 1
 
 
 @pytest.mark.parametrize("status", [program.Status.DEACTIVATED, program.Status.BANNED])

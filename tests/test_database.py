@@ -54,6 +54,7 @@ from tests.rails import (
     say,
     typed_in,
 )
+from tests.workplace import READS, seed
 
 
 def test_the_report_counts_what_came_along_and_what_did_not(rails: Path, target: Path) -> None:
@@ -443,6 +444,30 @@ async def test_told_to_stop_under_load_it_says_goodbye_and_keeps_everything(
     stored = looking.execute("SELECT client_message_id FROM messages").fetchall()
     assert acknowledged <= {name for (name,) in stored}
     looking.close()
+
+
+@pytest.fixture(scope="module")
+def histories(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """The same people with ten thousand messages, and with five times as many."""
+    folder = tmp_path_factory.mktemp("histories")
+    for size in (10_000, 50_000):
+        seed(folder / f"{size}.db", size)
+    return [folder / "10000.db", folder / "50000.db"]
+
+
+@pytest.mark.parametrize("what", READS)
+def test_reading_costs_the_same_however_long_the_history(histories: list[Path], what: str) -> None:
+    costs = []
+    for history in histories:
+        steps: list[None] = []  # each ten instructions of SQLite's machine
+        with closing(sqlite3.connect(history)) as connection:
+            connection.row_factory = sqlite3.Row
+            connection.set_progress_handler(lambda steps=steps: steps.append(None), 10)  # type: ignore[misc]
+            READS[what](program.ReadTx(connection))
+        costs.append(len(steps))
+
+    assert costs[0] > 0
+    assert costs[1] <= 1.5 * costs[0]
 
 
 async def test_a_second_server_on_one_database_says_so_in_one_line(

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import campfire as program
-from tests.asking import ids, mention, path_of, texts
+from tests.asking import ids, mention, path_of, stored, texts
 from tests.cast import Cast, Person, Server, Start
 from tests.tables import briefly, cases
 
@@ -450,6 +450,7 @@ async def test_what_is_for_later_says_so(kevin: Person, david: Person, cast: Cas
     upload = {"data": b"--x\r\n\r\n--x--"}
     kind, me = "multipart/form-data; boundary=x", "/api/users/me/avatar"
     inside, outside = (f"/api/rooms/{room.id}" for room in (cast.designers, cast.watercooler))
+    before = await stored(kevin.server)
     for person, method, path, feature, what in (
         (kevin, "POST", f"{inside}/messages", "files", "File attachments"),
         (kevin, "POST", f"{inside}/attachments", "files", "File attachments"),
@@ -469,3 +470,4 @@ async def test_what_is_for_later_says_so(kevin: Person, david: Person, cast: Cas
         answer = await kevin.request("POST", path, headers=headers, **upload)
         assert answer.code == "room_not_found"
     assert (await kevin.request("PUT", "/api/account/logo", headers=headers)).code == "forbidden"
+    assert await stored(kevin.server) == before

@@ -474,3 +474,10 @@ async def test_placeholders_fill_the_sidebar_up_and_never_below_nothing(
         assert {jz.id, *known}.isdisjoint(people)
         guest = len(cast.everybody) + 1 + pings
         await server.parts.rooms.find_or_create_direct(cast.jz, [program.UserId(guest)])
+    many = "INSERT INTO users (name, role, created_at, updated_at) VALUES ('Guest', 0, 0, 0)"
+    await server.parts.db.write(lambda tx, _: [tx.execute(many) for _ in range(478)])
+    newest = len(cast.everybody) + 22
+    for guest in range(newest + 1, newest + 479):
+        await server.parts.rooms.find_or_create_direct(cast.jz, [program.UserId(guest)])
+    sidebar = (await jz.get("/api/users/me/sidebar")).json
+    assert (len(sidebar["directs"]), sidebar["placeholders"]) == (500, [])

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,6 +108,22 @@ def seed(path: Path, messages: int, people: int = PEOPLE) -> None:
         )  # fmt: skip
         write_messages(connection, messages, began)
         connection.execute("COMMIT")
+
+
+# What people read all day, by whom: the second person, who is in all the big rooms, or the hermit.
+ROOM, READER = program.RoomId(1), program.UserId(2)
+READS: dict[str, Callable[[program.ReadTx], object]] = {
+    "the newest page": lambda tx: program.whole_page(tx, program.last_page(tx, ROOM)),
+    "a page far back": lambda tx: program.whole_page(
+        tx, program.page_around(tx, ROOM, program.MessageId(5_010))
+    ),
+    "the sidebar": lambda tx: program.sidebar_of(tx, program.user_by_id(tx, READER)),
+    "a rare word": lambda tx: program.hits_for(tx, READER, "rare"),
+    "a common word": lambda tx: program.hits_for(tx, READER, "common"),
+    "a common word, for somebody in one small room": lambda tx: program.hits_for(
+        tx, program.UserId(HERMIT), "common"
+    ),
+}
 
 
 # --- Processes -----------------------------------------------------------------------------------
