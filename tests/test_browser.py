@@ -248,6 +248,9 @@ def test_people_are_suggested_after_300_milliseconds_and_taken_by_key(
     expect(people.first).to_have_attribute("aria-selected", "true")
     names = people.all_inner_texts()
     assert names == sorted(names)
+    place = maya.get_by_role("listbox").bounding_box()
+    maya.keyboard.press("ArrowDown")
+    assert maya.get_by_role("listbox").bounding_box() == place
     maya.keyboard.type("jw")
     expect(people).to_have_text(["Jonas Weber"])
     expect(maya.get_by_role("combobox")).to_have_attribute("aria-expanded", "true")

@@ -107,6 +107,8 @@ PANEL_BOXES: dict[str, dict[str, Box]] = {
         ".quick-boosts > :first-child": (None, None, 33.9, 33.9),
     },
     "notifications-help": {"dialog": (415.2, None, 449.6, None)},
+    "proposal-drop-zone": {".dropzone": (87, 66, 836.9, 643.5)},
+    "proposal-lightbox": {".lightbox__soon .icon": (None, None, 416, 277.3)},
 }
 
 

@@ -41,7 +41,7 @@ export function AccountSettings({ boot }: ScreenProps<"account_edit">) {
         ) : (
           <>
             <Logo account={account} />
-            <h2 className="txt-x-large">{account.name}</h2>
+            <h2 className="account__name txt-x-large">{account.name}</h2>
           </>
         )}
         <div className="shade shade--people">
