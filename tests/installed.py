@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browsers import composer, connected, message, stub_push, until
+from tests.browsers import call, composer, connected, message, stub_push, until
 from tests.house import House, Sit, enter
 from tests.services import Browser as Keys
 
@@ -35,6 +35,17 @@ CLICK = """async (tag) => {
     [notification] = await registration.getNotifications({tag})
   }
   const event = new NotificationEvent('notificationclick', {notification})
+  let done
+  event.waitUntil = (work) => { done = work }
+  self.dispatchEvent(event)
+  await done
+}"""
+# The browser has changed a subscription, and does not say which it was.
+CHANGED = """async (keys) => {
+  PushManager.prototype.subscribe = async (options) => ({
+    endpoint: 'https://push.example/again', options, toJSON: () => ({keys}),
+  })
+  const event = new Event('pushsubscriptionchange')
   let done
   event.waitUntil = (work) => { done = work }
   self.dispatchEvent(event)
@@ -106,6 +117,10 @@ class Worker:
     def click(self, tag: str) -> None:
         """Clicks a notification, and waits until the worker has done its part."""
         self._worker.evaluate(CLICK, tag)
+
+    def change_subscription(self, keys: dict[str, str]) -> None:
+        """Tells it that the browser's subscription is another one now."""
+        self._worker.evaluate(CHANGED, {"p256dh": keys["p256dh_key"], "auth": keys["auth_key"]})
 
     def kept(self) -> set[str]:
         """The paths of all that it keeps on this device."""
@@ -206,6 +221,15 @@ def push_thrice(house: House, sit: Sit) -> None:
         ("Design", "second"), ("Campfire", "Something new in Campfire"),
     ]  # fmt: skip
     assert worker.badges() == [0, 0, 0]
+
+
+def change(house: House, sit: Sit) -> None:
+    """The browser changes its subscription, and the server learns of it."""
+    page = sit("Maya", house.room(), **ALLOWED)
+    Worker(page).change_subscription(Keys().keys)
+
+    devices = call(page, "GET", "/api/users/me/push_subscriptions")["push_subscriptions"]
+    assert "https://push.example/again" in [each["endpoint"] for each in devices]
 
 
 def go_offline(house: House, sit: Sit) -> None:

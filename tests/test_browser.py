@@ -38,7 +38,6 @@ from tests.house import (
     stop_clock,
     tab_to,
 )
-from tests.installed import PushService
 from tests.readers import Campfire
 
 # --- Two people -----------------------------------------------------------------------------------
@@ -474,7 +473,7 @@ def test_a_message_is_changed_by_its_author_and_by_administrators(house: House, 
 
 
 def test_from_the_permission_to_the_click_that_opens_the_room(
-    house: House, sit: Sit, push_service: PushService
+    house: House, sit: Sit, push_service: installed.PushService
 ) -> None:
     installed.push_and_click(house, sit, push_service)
 
@@ -485,10 +484,12 @@ def test_pushes_of_one_room_share_a_notification_and_what_cannot_be_read_is_show
     installed.push_thrice(house, sit)
 
 
-def test_without_the_network_a_page_says_so_and_nothing_people_wrote_is_kept(
-    house: House, sit: Sit
-) -> None:
+def test_without_a_network_a_page_says_so_and_no_words_are_kept(house: House, sit: Sit) -> None:
     installed.go_offline(house, sit)
+
+
+def test_the_server_is_told_of_a_subscription_the_browser_changed(house: House, sit: Sit) -> None:
+    installed.change(house, sit)
 
 
 def test_what_cannot_be_fetched_says_so(house: House, sit: Sit) -> None:

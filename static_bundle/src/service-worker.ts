@@ -70,12 +70,8 @@ self.addEventListener("notificationclick", (event) => {
 });
 
 self.addEventListener("pushsubscriptionchange", (event) => {
-  (event as ExtendableEvent).waitUntil(subscribeAgain(event as PushSubscriptionChangeEvent));
+  (event as ExtendableEvent).waitUntil(subscribeAgain());
 });
-
-interface PushSubscriptionChangeEvent extends ExtendableEvent {
-  oldSubscription?: PushSubscription | null;
-}
 
 async function prepare(): Promise<void> {
   const cache = await caches.open(CACHE);
@@ -161,16 +157,16 @@ async function open(path: unknown): Promise<void> {
   window.postMessage({ type: "visit", path: url.pathname + url.search });
 }
 
-async function subscribeAgain(event: PushSubscriptionChangeEvent): Promise<void> {
-  const options = event.oldSubscription?.options;
-  if (!options) return;
+/** No browser says for certain which subscription it was, so the server's own key is asked for. */
+async function subscribeAgain(): Promise<void> {
+  const boot = await fetch("/api/boot?path=/users/me/profile", { credentials: "same-origin" });
+  const { csrf_token, vapid_public_key } = (await boot.json()) as Record<string, string>;
+  if (!csrf_token || !vapid_public_key) return;
   const subscription = await self.registration.pushManager.subscribe({
     userVisibleOnly: true,
-    applicationServerKey: options.applicationServerKey,
+    applicationServerKey: vapid_public_key,
   });
   const { keys } = subscription.toJSON();
-  const boot = await fetch("/api/boot?path=/users/me/profile", { credentials: "same-origin" });
-  const { csrf_token } = (await boot.json()) as { csrf_token: string };
   await fetch("/api/users/me/push_subscriptions", {
     method: "POST",
     credentials: "same-origin",
