@@ -9906,7 +9906,10 @@ def _peer(address: str) -> str:
 
 
 def caller_of(request: web.Request) -> Caller:
-    """Who calls, from the peer's address or what a trusted proxy says of it."""
+    """Who calls, from the peer's address or what a trusted proxy says of it.
+
+    Raises BadRequest for a host that is no name, once: the refusal needs a caller too.
+    """
     known: Caller | None = request.get(CALLER)
     if known is not None:
         return known
@@ -9918,11 +9921,13 @@ def caller_of(request: web.Request) -> Caller:
         ip = _client_ip(peer, hops, config)
         scheme = request.headers.get("X-Forwarded-Proto", scheme).split(",")[0].strip()
         host = request.headers.get("X-Forwarded-Host", host).split(",")[0].strip()
-    if not _HOST.fullmatch(host):
-        raise BadRequest
+    is_name = _HOST.fullmatch(host)
+    host = host if is_name else ""
     scheme = "https" if scheme.lower() in ("https", "wss") else "http"
     caller = Caller(ip, scheme, host, f"{scheme}://{config.domain or host}")
     request[CALLER] = caller
+    if not is_name:
+        raise BadRequest
     return caller
 
 

@@ -118,6 +118,18 @@ async def test_scheme_and_host_come_from_a_trusted_proxy_only(start: Start, cast
         await server.stop()
 
 
+@pytest.mark.parametrize("host", ["a b", "%", "☃.example", "a/b", '"><script>', "kevin@host"])
+async def test_a_host_that_is_no_name_is_refused_in_words(visitor: Person, host: str) -> None:
+    for path, shown in (
+        ("/session/new", "Campfire could not read this request."), ("/api/boot", "bad_request"),
+        ("/cable", ""), ("/up", ""),
+    ):  # fmt: skip
+        answer = await visitor.get(path, headers={"Host": host})
+        assert answer.status == 400
+        assert shown in answer.text
+        assert host not in str(answer.headers)
+
+
 async def test_plain_requests_are_sent_to_https_when_a_domain_is_set(start: Start) -> None:
     server = await start(TLS_DOMAIN="chat.example.com")
     visitor = await server.visitor()
