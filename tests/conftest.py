@@ -62,7 +62,9 @@ def _no_line_of_any_log_holds_a_secret() -> Iterator[None]:
     level = log.level
     log.addHandler(listener)
     log.setLevel(logging.DEBUG)
+    log.propagate = False  # pytest would keep all of it to its end
     yield
+    log.propagate = True
     log.setLevel(level)
     log.removeHandler(listener)
     told = "\n".join(listener.lines)
@@ -173,6 +175,7 @@ def pets(cast: Cast) -> program.Room:
 def log_lines(caplog: pytest.LogCaptureFixture) -> LogLines:
     """The log as it would stand on standard output, one JSON object a line."""
     caplog.set_level(logging.DEBUG, logger="campfire")
+    logging.getLogger("campfire").propagate = True
     return lambda: [program.JsonLines().format(record) for record in caplog.records]
 
 
