@@ -89,7 +89,7 @@ export function Button({ icon, label, busy, className = "", children, ...rest }:
   return (
     <button
       type="button"
-      className={`${shape} ${className}`}
+      className={`${shape} ${className}${busy ? " btn--busy" : ""}`}
       aria-busy={busy || undefined}
       {...rest}
     >
