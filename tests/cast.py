@@ -215,17 +215,17 @@ async def start_server(
         if client:
             parts = replace(parts, bundle=program.load_bundle(client))
         runner, address = await program.listen(parts)
-        ENTRUSTED.update(await db.read(_kept_secret), {SESAME})
+        ENTRUSTED.update(await db.read(_kept_secrets), {SESAME})
     except BaseException:
         await db.close()
         raise
     return Server(parts, runner, address, wall, steady)
 
 
-def _kept_secret(tx: program.ReadTx) -> list[str]:
-    kept = "SELECT value FROM secrets UNION SELECT bot_token FROM users UNION " \
-        "SELECT join_code FROM accounts"  # fmt: skip
-    return [value for (value,) in program.rows(tx, kept) if value]
+def _kept_secrets(tx: program.ReadTx) -> list[str]:
+    kept = "SELECT value FROM secrets UNION SELECT bot_token FROM users"
+    codes = "SELECT join_code FROM accounts"
+    return [value for (value,) in program.rows(tx, f"{kept} UNION {codes}") if value]
 
 
 async def write_template(database: Path) -> Cast:

@@ -385,15 +385,15 @@ describe("a live message", () => {
   });
 
   test("outside the pages on screen only says that there is one; going there loads it", async () => {
-    const world = new w.World(200, { messages: w.range(1, 81) });
-    world.all.push(w.message(201, { timestamp: w.NOW + 1 }));
-    world.append(w.message(201, { timestamp: w.NOW + 1 }));
+    const world = new w.World(400, { messages: w.range(1, 320) });
+    world.all.push(w.message(401, { timestamp: w.NOW + 1 }));
+    world.append(w.message(401, { timestamp: w.NOW + 1 }));
     await pass(0);
-    expect(world.ids).toHaveLength(81);
+    expect(world.ids).toHaveLength(320);
     expect(world.timeline.state().jump).toBe(true);
     await world.timeline.jumpToNewest();
 
-    expect(world.last?.id).toBe(201);
+    expect(world.last?.id).toBe(401);
     expect(world.timeline.state()).toMatchObject({ jump: false, up_to_date: true });
   });
 

@@ -164,9 +164,10 @@ export function placed(state: TimelineState, message: TimelineMessage): Timeline
   return { ...state, messages: others.toSpliced(before + 1, 0, message) };
 }
 
-/** Cut at the top once it is, or with so many more would be, too long by the leeway. */
+/** Cut at the top once it is too long by the leeway, or will be with so many more at its end. */
 export function trimTop(state: TimelineState, more = 0): TimelineState {
-  if (state.messages.length + more <= WINDOW + LEEWAY) return state;
+  const { length } = state.messages;
+  if (length + more <= WINDOW + LEEWAY || length <= WINDOW) return state;
   return { ...state, messages: state.messages.slice(-WINDOW), at_top: false };
 }
 

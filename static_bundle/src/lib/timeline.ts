@@ -268,7 +268,8 @@ export class Timeline {
     const live = this.#catching === null;
     const confirmed = new Set(this.#note(messages));
     // In a frame of its own: a list cut and grown in the same one counts as shifted.
-    const cut = (state: TimelineState) => list.trimTop(state, messages.length);
+    const cut = (state: TimelineState) =>
+      state.up_to_date ? list.trimTop(state, messages.length) : state;
     void this.#render(cut, "auto", () => this.#view?.painted());
     const here: string[] = [];
     void this.#render((state, near) => {
