@@ -59,7 +59,7 @@ async def restrict(administrator: Person, value: object) -> None:
 
 def targets(frames: list[Any]) -> list[tuple[str, str]]:
     """Action and target of each Turbo frame."""
-    found = [re.search(r'action="(\w+)" target="(\w+)"', str(frame)) for frame in frames]
+    found = [re.search(r'action="(\w+)" target="([\w-]+)"', str(frame)) for frame in frames]
     assert all(found), frames
     return [(each[1], each[2]) for each in found if each]
 

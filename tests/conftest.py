@@ -7,7 +7,8 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import AbstractContextManager
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any, TypeVar
@@ -37,7 +38,11 @@ settings.register_profile(
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
-SHARED = "listeners operators rails services stories browsers house installed seed"
+# The later ones use the earlier ones.
+SHARED = """
+    listeners operators rails services stories browsers house installed seed
+    checklist_words checklist_rooms checklist_people
+"""
 pytest_plugins = [f"tests.{name}" for name in SHARED.split()]
 
 T = TypeVar("T")
@@ -71,6 +76,12 @@ def _no_line_of_any_log_holds_a_secret() -> Iterator[None]:
     secrets = [each for each in ENTRUSTED if len(each) > 8]  # the number of a room is none
     ENTRUSTED.clear()
     assert [each for each in secrets if each in told] == []
+
+
+@pytest.fixture
+def it(subtests: pytest.Subtests) -> Callable[[str], AbstractContextManager[None]]:
+    """Names what one block of a test shows: `with it("member → 403"):`."""
+    return subtests.test
 
 
 @pytest.fixture(scope="session")

@@ -18,6 +18,7 @@ from tests.browsers import (
     texts,
     until,
 )
+from tests.checklist_words import It
 from tests.house import (
     HELD,
     House,
@@ -35,7 +36,7 @@ from tests.readers import Campfire
 # --- Around the room ----------------------------------------------------------------------------
 
 
-def test_what_is_said_elsewhere_is_unread_until_i_enter(house: House, sit: Sit) -> None:
+def test_what_is_said_elsewhere_is_unread_until_i_enter(it: It, house: House, sit: Sit) -> None:
     room, elsewhere = house.room(), house.room(name="Élan vital")
     badge = "window.badge = 0; navigator.setAppBadge = async (count) => { window.badge = count }"
     maya, other, phone = sit("Maya"), sit("Maya"), sit("Maya", **FINGER)
@@ -44,28 +45,27 @@ def test_what_is_said_elsewhere_is_unread_until_i_enter(house: House, sit: Sit) 
         enter(page, room)
     before = maya.evaluate("window.badge")
     pills = [page.locator(f".rooms [href='{elsewhere}']") for page in (maya, other)]
-
-    house.post("Jonas", elsewhere, "Hello")
-
-    for pill in pills:
-        expect(pill).to_have_accessible_name("Élan vital, unread")
-        expect(pill).to_have_css("font-weight", "600")
-    assert maya.evaluate("window.badge") == before + 1
-    menu = phone.get_by_role("button", name=f"Open menu, {before + 1} unread")
-    expect(menu).to_have_attribute("data-unread", "true")
-    menu.click()
-    expect(phone.locator("#sidebar.open")).to_be_visible()
-    assert phone.locator("#sidebar :focus").count() == 1
-    phone.keyboard.press("Escape")
-    expect(phone.locator("#sidebar.open")).to_have_count(0)
-    expect(phone.locator(".sidebar__toggle")).to_be_focused()
-    menu.click()
-    phone.locator(f".rooms [href='{elsewhere}']").click()
-    expect(message(phone, "Hello")).to_be_visible()
-    expect(phone.locator("#sidebar.open")).to_have_count(0)
-    for pill in pills:
-        expect(pill).to_have_accessible_name("Élan vital")
-    assert maya.evaluate("window.badge") == before
+    with it("a room turns unread in the sidebar when another writes, and read when opened"):
+        house.post("Jonas", elsewhere, "Hello")
+        for pill in pills:
+            expect(pill).to_have_accessible_name("Élan vital, unread")
+            expect(pill).to_have_css("font-weight", "600")
+        assert maya.evaluate("window.badge") == before + 1
+        menu = phone.get_by_role("button", name=f"Open menu, {before + 1} unread")
+        expect(menu).to_have_attribute("data-unread", "true")
+        menu.click()
+        expect(phone.locator("#sidebar.open")).to_be_visible()
+        assert phone.locator("#sidebar :focus").count() == 1
+        phone.keyboard.press("Escape")
+        expect(phone.locator("#sidebar.open")).to_have_count(0)
+        expect(phone.locator(".sidebar__toggle")).to_be_focused()
+        menu.click()
+        phone.locator(f".rooms [href='{elsewhere}']").click()
+        expect(message(phone, "Hello")).to_be_visible()
+        expect(phone.locator("#sidebar.open")).to_have_count(0)
+        for pill in pills:
+            expect(pill).to_have_accessible_name("Élan vital")
+        assert maya.evaluate("window.badge") == before
 
 
 def test_rooms_are_sorted_as_they_come_and_pings_by_activity(house: House, sit: Sit) -> None:

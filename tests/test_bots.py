@@ -11,6 +11,7 @@ import pytest
 import campfire as program
 from tests.asking import KEY, TOKEN, bot_says, mention, settle, stored, texts, url_of
 from tests.cast import Answer, Cast, LogLines, Person, copy_database, start_server
+from tests.checklist_words import It
 from tests.conftest import Template
 from tests.readers import Receiver
 from tests.services import TIMED_OUT, Hostile, TurnableLoop, give_webhook, hang_at_three_stages
@@ -470,7 +471,7 @@ async def test_a_bot_deleted_meanwhile_is_no_longer_heard(
 
 
 def test_a_bot_that_hangs_at_any_stage_is_given_seven_seconds_in_all(
-    template: Template, tmp_path: Path
+    it: It, template: Template, tmp_path: Path
 ) -> None:
     async def story() -> list[str]:
         server = await start_server(copy_database(template[0], tmp_path))
@@ -479,5 +480,6 @@ def test_a_bot_that_hangs_at_any_stage_is_given_seven_seconds_in_all(
         finally:
             await server.close()
 
-    with asyncio.Runner(loop_factory=TurnableLoop) as runner:
+    timed_out = it("time-out → `Failed to respond within 7 seconds`")
+    with timed_out, asyncio.Runner(loop_factory=TurnableLoop) as runner:
         assert runner.run(story())[1:] == [TIMED_OUT] * 3

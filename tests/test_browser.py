@@ -21,6 +21,7 @@ from tests.browsers import (
     texts,
     until,
 )
+from tests.checklist_words import It
 from tests.house import (
     HELD,
     ROOM_MESSAGES,
@@ -44,24 +45,23 @@ from tests.readers import Campfire
 
 
 def test_two_people_set_up_join_and_talk_without_reloading(
-    campfire: Campfire, window: Callable[..., Page]
+    it: It, campfire: Campfire, window: Callable[..., Page]
 ) -> None:
     maya, jonas = window(), window()
     link = set_up(maya, campfire)
     picture(maya, "welcome")
     join(jonas, link, "Jonas Weber")
     connected(maya, jonas)
-
-    say(maya, "Morning, are we still meeting at eleven?")
-    expect(message(jonas, "at eleven?")).to_be_visible()
-    composer(jonas).click()
-    jonas.keyboard.type("Yes")
-    expect(maya.locator(".typing-indicator--active")).to_contain_text("Jonas Weber")
-    # Twice by mistake is once.
-    jonas.get_by_role("button", name="Send message").dblclick()
-    expect(message(maya, "Yes")).to_be_visible()
-    expect(maya.locator(".typing-indicator--active")).to_have_count(0)
-
+    with it("two browsers exchange messages"):
+        say(maya, "Morning, are we still meeting at eleven?")
+        expect(message(jonas, "at eleven?")).to_be_visible()
+        composer(jonas).click()
+        jonas.keyboard.type("Yes")
+        expect(maya.locator(".typing-indicator--active")).to_contain_text("Jonas Weber")
+        # Twice by mistake is once.
+        jonas.get_by_role("button", name="Send message").dblclick()
+        expect(message(maya, "Yes")).to_be_visible()
+        expect(maya.locator(".typing-indicator--active")).to_have_count(0)
     picture(jonas, "talk")
     maya.on("dialog", lambda dialog: dialog.accept())
     delete(maya, "at eleven?")
@@ -393,7 +393,7 @@ def test_a_refused_sign_in_shakes_says_why_and_keeps_the_address(
 
 
 def test_a_boost_is_chosen_or_typed_and_taken_back_only_by_its_owner(
-    house: House, sit: Sit
+    it: It, house: House, sit: Sit
 ) -> None:
     room = house.room()
     words = house.post("Maya", room, "Words")
@@ -403,7 +403,6 @@ def test_a_boost_is_chosen_or_typed_and_taken_back_only_by_its_owner(
     expect(message(maya, "Words").locator(".boost")).to_contain_text("🎉")
     expect(maya.get_by_role("link", name="Jonas Weber boosted 🎉")).to_be_visible()
     expect(maya.get_by_role("button", name="press to delete")).to_have_count(0)
-
     jonas.get_by_role("button", name="New boost").click()
     typing = jonas.get_by_role("textbox", name="New boost")
     expect(typing).to_be_focused()
@@ -413,22 +412,23 @@ def test_a_boost_is_chosen_or_typed_and_taken_back_only_by_its_owner(
     typing.fill("")
     jonas.keyboard.type("seventeen letters")
     expect(typing).to_have_value("seventeen letter")
-    house.edit("Maya", room, words, "Words, edited")
-    house.boost("Inés", words, "👏")
-    expect(message(jonas, "edited").locator(".boost", has_text="👏")).to_be_visible()
-    expect(typing).to_have_value("seventeen letter")
+    with it("an edit or boost by another keeps a half-typed boost"):
+        house.edit("Maya", room, words, "Words, edited")
+        house.boost("Inés", words, "👏")
+        expect(message(jonas, "edited").locator(".boost", has_text="👏")).to_be_visible()
+        expect(typing).to_have_value("seventeen letter")
     typing.press("Enter")
     expect(message(maya, "edited").locator(".boost")).to_have_count(3)
+    with it("boosting and deleting a boost in the browser"):
+        jonas.get_by_role("button", name="boosted 🎉, press to delete").click()
+        remove = jonas.get_by_role("button", name="Delete this boost")
+        expect(remove).to_be_focused()
+        remove.click()
+        expect(message(maya, "edited").locator(".boost")).to_have_count(2)
+        expect(message(jonas, "edited").locator(".boost")).to_have_count(2)
 
-    jonas.get_by_role("button", name="boosted 🎉, press to delete").click()
-    remove = jonas.get_by_role("button", name="Delete this boost")
-    expect(remove).to_be_focused()
-    remove.click()
-    expect(message(maya, "edited").locator(".boost")).to_have_count(2)
-    expect(message(jonas, "edited").locator(".boost")).to_have_count(2)
 
-
-def test_a_message_is_changed_by_its_author_and_by_administrators(house: House, sit: Sit) -> None:
+def test_authors_and_administrators_change_a_message(it: It, house: House, sit: Sit) -> None:
     room = house.room()
     house.post("Maya", room, "Hers")
     house.post("Jonas", room, "His")
@@ -459,13 +459,13 @@ def test_a_message_is_changed_by_its_author_and_by_administrators(house: House, 
     )
     editor.press("Escape")
     expect(message(jonas, "His, corrected")).to_be_visible()
-
-    jonas.on("dialog", lambda dialog: dialog.accept())
-    delete(jonas, "His, corrected")
-    expect(message(jonas, "His, corrected")).to_be_visible()
-    post.always = None
-    delete(jonas, "His, corrected")
-    expect(message(maya, "His, corrected")).to_have_count(0)
+    with it("edit and delete appear in the other browser"):
+        jonas.on("dialog", lambda dialog: dialog.accept())
+        delete(jonas, "His, corrected")
+        expect(message(jonas, "His, corrected")).to_be_visible()
+        post.always = None
+        delete(jonas, "His, corrected")
+        expect(message(maya, "His, corrected")).to_have_count(0)
     assert texts(jonas) == texts(maya) == ["Hers"]
 
 

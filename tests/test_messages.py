@@ -11,6 +11,7 @@ import pytest
 import campfire as program
 from tests.asking import ids, mention, path_of, stored, texts
 from tests.cast import Cast, Person, Server, Start
+from tests.checklist_words import WORDS
 from tests.tables import briefly, cases
 
 TEXT_LIMIT = 65_536
@@ -471,3 +472,6 @@ async def test_what_is_for_later_says_so(kevin: Person, david: Person, cast: Cas
         assert answer.code == "room_not_found"
     assert (await kevin.request("PUT", "/api/account/logo", headers=headers)).code == "forbidden"
     assert await stored(kevin.server) == before
+
+
+vars().update(WORDS)  # and what the tests of Rails assert

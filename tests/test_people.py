@@ -14,6 +14,7 @@ import campfire as program
 from tests import matrix
 from tests.asking import found, settle, stored
 from tests.cast import AGENT, SESAME, Cast, LogLines, Person, Server, Start
+from tests.checklist_people import PEOPLE
 from tests.conftest import Place, Template
 from tests.readers import Life
 from tests.tables import briefly, cases
@@ -494,3 +495,6 @@ def test_nobody_hears_or_does_more_on_a_channel_than_they_may(
     ]
 
     assert " ".join(told) == matrix.CHANNELS[channel][target]
+
+
+vars().update(PEOPLE)  # and what the tests of Rails assert

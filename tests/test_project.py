@@ -29,9 +29,10 @@ VITEST_FILES = 2
 # What tests share: people, servers, worlds.
 SUPPORT = set(
     """
-    asking.py bench.py bench_client.py browsers.py cast.py client_world.ts conftest.py house.py
-    installed.py listeners.py listening.py load.py machines.py matrix.py operators.py rails.py
-    readers.py seed.py services.py states.py stories.py tables.py wires.py workplace.py writing.py
+    asking.py bench.py bench_client.py browsers.py cast.py checklist_people.py checklist_rooms.py
+    checklist_words.py client_world.ts conftest.py house.py installed.py listeners.py listening.py
+    load.py machines.py matrix.py operators.py rails.py readers.py seed.py services.py states.py
+    stories.py tables.py wires.py workplace.py writing.py
     """.split()
 )
 README_LINES = 150
@@ -45,9 +46,7 @@ utilities
 LAYERS = ["reset", "base", "components", "utilities"]
 
 CLIENT_PACKAGES = {"@rails/actioncable", "highlight.js", "react", "react-dom", "trix"}
-SERVER_PACKAGES = {
-    "aiohttp", "aiosqlite", "bcrypt", "cryptography", "nh3", "pywebpush", "segno"
-}  # fmt: skip
+SERVER_PACKAGES = set("aiohttp aiosqlite bcrypt cryptography nh3 pywebpush segno".split())
 # Packages that may run a script when they are installed; we install with --ignore-scripts anyway.
 INSTALL_SCRIPTS = {"node_modules/fsevents"}
 
@@ -66,7 +65,7 @@ INTERNAL = {"CAMPFIRE_PYZ"}
 @cache
 def tracked() -> tuple[Path, ...]:
     """Every file that is or would be committed."""
-    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
+    command = "git ls-files --cached --others --exclude-standard -z".split()
     listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     files = (Path(name) for name in sorted(set(listed.stdout.split("\0"))) if name)
     return tuple(file for file in files if (ROOT / file).is_file())

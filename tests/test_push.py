@@ -9,6 +9,7 @@ import pytest
 from hypothesis import example, settings
 from hypothesis import given as for_any
 from hypothesis import strategies as st
+from yarl import URL
 
 import campfire as program
 from tests.asking import mention, settle
@@ -337,6 +338,41 @@ def test_every_address_class_is_told_apart_at_both_its_ends() -> None:
     private = [*PRIVATE, *UNREADABLE, *SAME, "", " ", "8.8.8.8 "]
     assert [each for each in private if program.is_public(each)] == []
     assert [each for each in PUBLIC if not program.is_public(each)] == []
+
+
+# The cases that Campfire's own guard is held to in the original (W-02), 157 of them. Five are
+# refused here: translated addresses of any kind (server.md 29.5), and numbers that do not parse.
+ADMITTED = [*cases("surfguard: allowed"), *cases("surfguard: boundaries, allowed")]
+REFUSED = [
+    *cases("surfguard: blocked"), *cases("surfguard: boundaries, blocked"),
+    *cases("surfguard: legacy numeric"), *cases("surfguard: malformed"),
+    *cases("surfguard: prefixes"), *cases("surfguard: allowed there and refused here"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("address", ADMITTED)
+async def test_an_address_of_the_open_internet_is_pushed_to(address: str) -> None:
+    found = await program.PublicResolver().resolve(address, 443, socket.AF_UNSPEC)
+
+    assert not program.leads_inside(URL(as_url(address)))
+    assert [each["port"] for each in found] == [443]
+
+
+@pytest.mark.parametrize("host", REFUSED)
+async def test_a_host_inside_or_made_to_look_outside_is_never_reached(host: str) -> None:
+    assert not program.is_public(host)
+    try:
+        is_refused = program.leads_inside(URL(as_url(host)))
+    except ValueError:
+        is_refused = True  # no such address can be written
+    if not is_refused:
+        with pytest.raises((OSError, UnicodeError)):
+            await program.PublicResolver().resolve(host, 443, socket.AF_UNSPEC)
+
+
+@pytest.mark.parametrize("name", cases("surfguard: real names"))
+def test_a_name_with_numbers_in_it_is_a_name(name: str) -> None:
+    assert not program.leads_inside(URL(as_url(name)))
 
 
 @pytest.mark.parametrize("endpoint", [*map(as_url, PRIVATE[::3] + SAME), *UNFIT], ids=briefly)

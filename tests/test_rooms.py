@@ -8,6 +8,7 @@ import pytest
 import campfire as program
 from tests.asking import member_names, restrict, room_of, targets
 from tests.cast import Cast, Person, Server
+from tests.checklist_rooms import ROOMS
 
 GONE = "Room not found or inaccessible"
 
@@ -481,3 +482,6 @@ async def test_placeholders_fill_the_sidebar_up_and_never_below_nothing(
         await server.parts.rooms.find_or_create_direct(cast.jz, [program.UserId(guest)])
     sidebar = (await jz.get("/api/users/me/sidebar")).json
     assert (len(sidebar["directs"]), sidebar["placeholders"]) == (500, [])
+
+
+vars().update(ROOMS)  # and what the tests of Rails assert
