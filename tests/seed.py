@@ -11,28 +11,20 @@ import shutil
 import socket
 import sqlite3
 import threading
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Coroutine
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
-
 import campfire as program
 from campfire import RoomId, UserId
-from tests.browsers import CHROMIUM, DESKTOP, FLAGS, PASSWORD, PHONE
+from tests.browsers import PASSWORD
 from tests.cast import AGENT, PATIENCE
 
 HOST = "chat.northwind.example"
 URL = f"http://{HOST}"
-SEEN = "notifications-first-run-seen"
 NOW = datetime(2026, 3, 12, 10, tzinfo=UTC)
-SIZES: dict[str, dict[str, Any]] = {
-    "desktop": {"viewport": DESKTOP},
-    "phone": {"viewport": PHONE, "device_scale_factor": 2, "has_touch": True, "is_mobile": True},
-}
 
 T = TypeVar("T")
 # When, who, what; and the boosts it got. `@Name` becomes a mention.
@@ -248,26 +240,6 @@ UPDATE memberships SET involvement = 'nothing' WHERE user_id = MAYA AND room_id 
 UPDATE users SET status = 2 WHERE id = SAM;
 """
 
-# What a browser with notifications answers, and one whose sheet for sharing opens.
-DEVICE = """
-const how = "HOW"
-const subscription = {endpoint: 'https://push.example/1', unsubscribe: async () => true}
-const pushManager = {getSubscription: async () => subscription}
-const registration = {pushManager, addEventListener() {}}
-const worker = {
-  getRegistration: () => how === 'unknown' ? new Promise(() => {}) : Promise.resolve(registration),
-  register: async () => registration,
-  ready: Promise.resolve(registration),
-  addEventListener() {},
-}
-Object.defineProperty(navigator, 'serviceWorker', {value: worker})
-Object.defineProperty(navigator, 'canShare', {value: () => true})
-window.PushManager = class {}
-window.Notification = class {}
-Notification.permission = how === 'unknown' ? 'granted' : how
-Notification.requestPermission = async () => Notification.permission
-"""
-
 
 def numbered(sql: str) -> str:
     """The statements with the numbers of the people and rooms they name."""
@@ -423,76 +395,3 @@ class Studio:
             )
             words = words.replace(f"@{name}", mention)
         return words
-
-
-def open_studio(
-    studio: Studio,
-    browser: Browser,
-    size: str,
-    user: UserId | None,
-    notifications: str = "granted",
-    **options: Any,  # noqa: ANN401 - playwright's own
-) -> BrowserContext:
-    """A browser profile in which somebody is signed in.
-
-    Notifications are `granted`, `denied`, not yet asked for (`default`) or still to be found out
-    (`unknown`, as on the first visit).
-    """
-    here = {"locale": "en-US", "timezone_id": "UTC", "reduced_motion": "reduce"}
-    options = {**here, **SIZES[size], **options}
-    context = browser.new_context(**options)
-    context.add_init_script(f"(() => {{{DEVICE.replace('HOW', notifications)}}})()")
-    if notifications != "unknown":
-        context.add_cookies([{"name": SEEN, "value": "true", "url": URL}])
-    if user:
-        token = studio.token(user)
-        context.add_cookies([{"name": "session_token", "value": token, "url": URL}])
-    return context
-
-
-Look = Callable[..., Page]  # how the fixture `look` is called
-
-
-@pytest.fixture(scope="module")
-def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
-    studio = Studio(tmp_path_factory.mktemp("studio"))
-    yield studio
-    studio.close()
-
-
-@pytest.fixture(scope="module")
-def studio_browser(studio: Studio) -> Iterator[Browser]:
-    """Chromium, for which the studio's name leads to the studio."""
-    rules = f"--host-resolver-rules=MAP {HOST}:80 127.0.0.1:{studio.port}"
-    trusted = f"--unsafely-treat-insecure-origin-as-secure={URL}"
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(
-            executable_path=CHROMIUM, args=[*FLAGS.split(), rules, trusted]
-        )
-        yield chromium
-        chromium.close()
-
-
-@pytest.fixture
-def look(studio: Studio, studio_browser: Browser, faults: list[str]) -> Iterator[Look]:
-    """Opens the studio: `look("/rooms/2")`, on a phone with `size="phone"`, signed in as Maya."""
-    contexts = []
-
-    def looked(
-        path: str = f"/rooms/{ALL_TALK}",
-        *,
-        size: str = "desktop",
-        user: UserId | None = MAYA,
-        **options: Any,  # noqa: ANN401 - playwright's own
-    ) -> Page:
-        context = open_studio(studio, studio_browser, size, user, **options)
-        contexts.append(context)
-        page = context.new_page()
-        page.on("pageerror", lambda error: faults.append(str(error)))
-        page.clock.set_fixed_time(NOW)
-        page.goto(URL + path)
-        return page
-
-    yield looked
-    for context in contexts:
-        context.close()

@@ -2,42 +2,23 @@
 
 import base64
 import os
-from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Locator, Page, Route, expect
 
 from tests.bench_client import FAST, WORKLOADS, World, opened, row
-from tests.browsers import ROOT, SETTLED, violations
-from tests.seed import SEEN, Look, Studio
-from tests.states import BELLS, COMING_IN, PANELS, ROOMS_AND_MESSAGES, STATES, State
+from tests.browsers import ROOT, SETTLED
+from tests.looks import SEEN, SIZES, Look, examined, shown
+from tests.seed import Studio
+from tests.states import STATES, State
 
 TOLERANCE = 1.5
 
 # x, y, width and height; None where the reference leaves it to the text.
 Box = tuple[float | None, float | None, float | None, float | None]
-
-
-def shown(
-    look: Look,
-    studio: Studio,
-    state: State,
-    size: str,
-    **more: Any,  # noqa: ANN401 - playwright's own
-) -> Page:
-    """The page in this state, at rest."""
-    studio.play(state.scene, changes=state.changes, fresh=state.fresh)
-    options = {**state.options, **more, "notifications": state.notifications}
-    page = look(state.path, size=size, user=None if state.fresh else state.user, **options)
-    expect(page.locator("h1").first).to_be_attached()
-    if page.locator(".composer__editor").count():
-        expect(page.locator("trix-editor")).to_be_attached()
-    if state.act:
-        state.act(page)
-    return page
 
 
 # --- Measures -------------------------------------------------------------------------------------
@@ -409,31 +390,16 @@ def test_a_screen_at_four_hundred_percent_loses_nothing_and_never_scrolls_sidewa
     assert page.evaluate(OUT_OF_REACH) == []
 
 
-@pytest.fixture(scope="module")
-def visited() -> Iterator[Counter[str]]:
-    count: Counter[str] = Counter()
-    yield count
-    print(f"\naxe, light and dark: {dict(count)}")  # noqa: T201 - the summary somebody asked for
-
-
-GROUPS = {
-    "rooms": ROOMS_AND_MESSAGES, "bells": BELLS, "panels": PANELS, "coming in": COMING_IN,
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("size", ["desktop", "phone"])
-@pytest.mark.parametrize("group", GROUPS)
 def test_axe_finds_nothing_in_any_state_of_any_screen(
-    look: Look, studio: Studio, visited: Counter[str], group: str, size: str
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
-    found = {}
-    for name, state in GROUPS[group].items():
-        if state.only in ("", size):
-            page = shown(look, studio, state, size)
-            found[name] = violations(page)
-            page.context.close()
-    visited.update({"states": len(found), "violations": sum(map(len, found.values()))})
+    folders = [tmp_path_factory.mktemp(size) for size in SIZES]
+    with ThreadPoolExecutor() as aside:  # each size has a processor of its own
+        sizes = list(aside.map(examined, folders, SIZES))
 
+    found = {name: places for size in sizes for name, places in size.items()}
+    violations = sum(map(len, found.values()))
+    print(f"\naxe, light and dark: {len(found)} states, {violations} violations")  # noqa: T201
     assert {name: places for name, places in found.items() if places} == {}
 
 
