@@ -112,6 +112,7 @@ def shown(
     expect(page.locator("h1").first).to_be_attached()
     if page.locator(".composer__editor").count():
         expect(page.locator("trix-editor")).to_be_attached()
+        expect(page.locator(".messages[aria-busy=true]")).to_have_count(0)
     if state.act:
         state.act(page)
     return page

@@ -180,8 +180,21 @@ def test_messages_of_one_group_stand_close_and_groups_apart(look: Look, studio: 
 
 PICTURES = ROOT / "tests" / "pictures"
 CLIENT_PICTURES = ROOT / "static_bundle" / "src" / "pictures"
-# Which monospaced font there is depends on the machine; Roboto is on all that run the tests.
-ON_ANY_MACHINE = "img { outline: 0 } code, pre, pre * { font-family: Roboto !important }"
+# Which monospaced letters and arrows there are depends on the machine; Roboto is on all of them.
+ON_ANY_MACHINE = """
+  img { outline: 0 }
+  :root { --font-mono: Roboto !important }
+  .message__room::before { content: '>' !important }
+"""
+DRESS = """(css) => {
+  const list = document.querySelector('.messages')
+  const atEnd = list && list.scrollHeight - list.scrollTop - list.clientHeight < 2
+  const sheet = new CSSStyleSheet()
+  sheet.replaceSync(css)
+  document.adoptedStyleSheets.push(sheet)
+  if (atEnd) list.scrollTop = list.scrollHeight
+  return devicePixelRatio
+}"""
 APPROVING = "APPROVE_PICTURES"  # set it, and what the screens show now is what they shall show
 MOST_DIFFERENT = 0.002
 # Those that the manifest shows are made smaller afterwards, to 256 colours.
@@ -200,9 +213,9 @@ APPROVED = [
     ("sidebar-open", "phone", "dark"),
     ("user-profile", "phone", "light"),
 ]
-# The share of pixels whose like is nowhere around their place in the other picture. What
-# anti-aliasing moves by a pixel, or colours a little otherwise, is the same to the eye.
-DIFFERENT = """async ([one, other]) => {
+# The share of pixels whose like is nowhere within a pixel of CSS of its place in the other picture:
+# what anti-aliasing and rounding move so far, or colour a little otherwise, is the same to the eye.
+DIFFERENT = """async ([one, other, reach]) => {
   const decode = async (data) => {
     const image = new Image()
     image.src = 'data:image/png;base64,' + data
@@ -219,7 +232,8 @@ DIFFERENT = """async ([one, other]) => {
     const there = (y * to.width + x) * 4
     return [0, 1, 2].every((n) => Math.abs(from.data[at + n] - to.data[there + n]) <= 24)
   }
-  const around = [-1, 0, 1].flatMap((x) => [-1, 0, 1].map((y) => [x, y]))
+  const steps = Array.from({length: 2 * reach + 1}, (_, n) => n - reach)
+  const around = steps.flatMap((x) => steps.map((y) => [x, y]))
   let different = 0
   for (let y = 0; y < a.height; y += 1)
     for (let x = 0; x < a.width; x += 1) {
@@ -241,15 +255,16 @@ def test_a_screen_looks_as_approved(
 
 
 def assert_looks_like(page: Page, file: Path) -> None:
+    reach = page.evaluate(DRESS, ON_ANY_MACHINE)
     page.evaluate(SETTLED)
-    picture = page.screenshot(animations="disabled", caret="hide", style=ON_ANY_MACHINE)
+    picture = page.screenshot(animations="disabled", caret="hide")
     if os.environ.get(APPROVING):
         file.write_bytes(picture)
 
     assert file.exists(), f"nobody has approved this yet: {APPROVING}=1 tests/run {__file__}"
     pair = [base64.b64encode(each).decode() for each in (file.read_bytes(), picture)]
     blank = page.context.new_page()
-    different = blank.evaluate(DIFFERENT, pair)
+    different = blank.evaluate(DIFFERENT, [*pair, reach])
     assert different <= MOST_DIFFERENT, f"{different:.2%} of {file.name} differ"
 
 
@@ -442,3 +457,43 @@ def test_a_room_can_be_used_after_five_requests(world: World) -> None:
         expect(page.locator(".message")).to_have_count(40)
         page.get_by_label("Write a message").fill("Typed before anything else came")
     assert len(asked) > 5
+
+
+# How many messages each frame shows, and where the end of the newest is in it.
+FRAMES = """
+window.frames_seen = []
+const look = () => {
+  const shown = document.querySelectorAll('.message')
+  const seen = [shown.length, shown[shown.length - 1]?.getBoundingClientRect().bottom]
+  if (shown.length && frames_seen.at(-1)?.[0] !== seen[0]) frames_seen.push(seen)
+  requestAnimationFrame(look)
+}
+look()
+"""
+
+
+def test_the_newest_are_painted_first_and_the_rest_comes_above_them(world: World) -> None:
+    with world.page(slowed=False) as page:
+        page.add_init_script(FRAMES)
+        world.open(page, world.short)
+        expect(page.locator(".messages[aria-busy=false] .message")).to_have_count(40)
+
+        counts, ends = zip(*page.evaluate("frames_seen"), strict=True)
+        assert (counts[0], counts[-1]) == (14, 40)
+        assert max(ends) - min(ends) < 1
+        assert page.evaluate("notes.shifts") == []
+
+
+def test_going_from_room_to_room_leaves_what_is_beside_the_messages(world: World) -> None:
+    with world.page(slowed=False) as page:
+        world.open(page, world.short)
+        page.get_by_role("button", name="Ping", exact=True).click()
+        sidebar, form = page.locator("#sidebar"), page.locator(".directs").get_by_role("combobox")
+        kept = sidebar.element_handle()
+        expect(form).to_be_visible()
+
+        page.locator(f".rooms a[href='/rooms/{world.long}']").click()
+
+        expect(page.locator(".room--current")).to_have_text("Watercooler")
+        assert sidebar.evaluate("(now, before) => now === before", kept)
+        expect(form).to_have_count(0)

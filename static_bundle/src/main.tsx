@@ -26,7 +26,7 @@ import "./styles/signup.css";
 import "./styles/spinner.css";
 import "trix/dist/trix.css";
 import "./styles/utilities.css";
-import { type ComponentType, useInsertionEffect } from "react";
+import { type ComponentType, startTransition, useInsertionEffect } from "react";
 import { flushSync } from "react-dom";
 import { createRoot } from "react-dom/client";
 import { Regions } from "./components/shell";
@@ -154,7 +154,7 @@ function App({ screen: Screen, boot, visits }: AppProps) {
   }, [words, body, administers]);
   return (
     <>
-      <Screen key={visits} boot={boot} />
+      <Screen key={boot.page === "room" ? "room" : visits} boot={boot} />
       <Regions />
     </>
   );
@@ -243,9 +243,14 @@ async function show(screen: Screen<PageName>, boot: Boot, path: string): Promise
   settle(boot);
 }
 
-function render(screen: Screen<PageName>, boot: Boot, path: string): void {
-  // In one go: no screen may see another page's state.
-  flushSync(() => {
+/** In one go, unless it is the first: no screen may see another page's state. */
+function render(
+  screen: Screen<PageName>,
+  boot: Boot,
+  path: string,
+  commit: (render: () => void) => void = flushSync,
+): void {
+  commit(() => {
     apply({ type: "booted", boot, path });
     root.render(<App screen={screen} boot={boot} visits={visits} />);
   });
@@ -364,7 +369,9 @@ async function start(): Promise<void> {
   followLinks();
   prefetchRooms();
   const whole = await filled(boot);
-  render(await screenFor(whole.page), whole, path);
+  // In small steps, and not in the task that evaluates the client: clicks are heard in between.
+  await new Promise((done) => setTimeout(done));
+  render(await screenFor(whole.page), whole, path, startTransition);
   device.startServiceWorker();
   setTimeout(() => void rooms().catch(() => undefined), SCREENS_AFTER);
 }

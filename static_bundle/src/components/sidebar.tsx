@@ -20,14 +20,17 @@ const NEW_PING = "/rooms/directs/new";
 
 export function Sidebar() {
   const desktop = useMedia(DESKTOP);
-  const [open, setOpen] = useState(false);
-  const close = () => setOpen(false);
+  const path = useStore((state) => state.route.path);
+  // Both the column on a phone and the form for a ping close when another room opens.
+  const [openAt, setOpenAt] = useState<string | null>(null);
+  const open = openAt === path;
+  const close = () => setOpenAt(null);
   // Off the screen of a phone it must be out of reach of keys and screen readers too.
   const away = !(desktop || open);
   return (
     <SidebarFrame open={open && !desktop} onClose={close}>
-      <Toggle open={open} onToggle={() => setOpen(!open)} />
-      <Lists inert={away} />
+      <Toggle open={open} onToggle={() => setOpenAt(open ? null : path)} />
+      <Lists path={path} inert={away} />
       <Tools inert={away} />
     </SidebarFrame>
   );
@@ -126,15 +129,10 @@ function keepPlace(axis: keyof typeof place) {
 const roomsPlace = keepPlace("rooms");
 const pingsPlace = keepPlace("pings");
 
-function Lists({ inert }: { inert: boolean }) {
-  const asked = useStore((state) => state.route.path.startsWith(NEW_PING));
-  const [pinging, setPinging] = useState(asked);
-  const [canceled, setCanceled] = useState(false);
-
-  function cancel() {
-    setPinging(false);
-    setCanceled(true);
-  }
+function Lists({ path, inert }: { path: string; inert: boolean }) {
+  const [choice, choose] = useState({ path: "", pinging: false });
+  const chosen = choice.path === path;
+  const pinging = chosen ? choice.pinging : path.startsWith(NEW_PING);
 
   return (
     <nav
@@ -145,9 +143,9 @@ function Lists({ inert }: { inert: boolean }) {
       onScroll={roomsPlace.note}
     >
       {pinging ? (
-        <NewPing onCancel={cancel} />
+        <NewPing onCancel={() => choose({ path, pinging: false })} />
       ) : (
-        <Pings back={canceled} onNew={() => setPinging(true)} />
+        <Pings back={chosen} onNew={() => choose({ path, pinging: true })} />
       )}
       <Rooms />
     </nav>

@@ -27,6 +27,8 @@ export type { Presentation } from "./text";
 export const WINDOW = 300;
 export const LEEWAY = 20;
 export const NEAR_END = 100;
+/** How many messages are rendered at once when a room opens: more than most windows hold. */
+export const FIRST_LOOK = 14;
 export const RETRIES = [1000, 2000, 4000, 8000, 16_000] as const;
 /** How long a message waits for the one before it. */
 export const PATIENCE = 10_000;
@@ -54,6 +56,8 @@ export interface TimelineState {
   up_to_date: boolean;
   /** Nothing comes before the first one here. */
   at_top: boolean;
+  /** How many of the first ones are not rendered yet. */
+  folded: number;
   /** Something newer is out of view. */
   jump: boolean;
   busy: "before" | "after" | "latest" | null;
@@ -129,6 +133,12 @@ export interface TimelineHooks {
 
 export function shown(message: Message, marks: Partial<TimelineMessage> = {}): TimelineMessage {
   return { ...message, outgoing: null, live: false, highlighted: false, ...marks };
+}
+
+/** A room that opens at its end shows that first. */
+export function folded(state: TimelineState): TimelineState {
+  const whole = !state.up_to_date || state.messages.some((message) => message.highlighted);
+  return { ...state, folded: whole ? 0 : Math.max(0, state.messages.length - FIRST_LOOK) };
 }
 
 export function indexOf(state: TimelineState, { client_message_id }: Message): number {
@@ -272,6 +282,15 @@ export function makeUuid(): string {
 
 /** "auto": to the end if it was in sight, else the picture stays. */
 export type Scroll = "end" | "auto" | "stay" | "none" | { changed: string };
+
+/** What changes above the reader's place must not move it. */
+export function scrollFor(event: RoomEvent, messages: readonly TimelineMessage[]): Scroll {
+  if (event.type === "message_removed" || event.type === "messages_appended") return "auto";
+  if (event.type === "message_replaced") return { changed: event.message.client_message_id };
+  if (event.type !== "boost_removed") return { changed: event.client_message_id };
+  const holder = messages.find(({ boosts }) => boosts.some(({ id }) => id === event.boost_id));
+  return holder ? { changed: holder.client_message_id } : "none";
+}
 
 /** Measures now; the result, called after rendering, scrolls to where the reader should be. */
 export function correction(

@@ -48,7 +48,7 @@ export class Timeline {
   #state: TimelineState;
   #view: list.TimelineView | null = null;
   #queue: Promise<void> = Promise.resolve();
-  #newest: number;
+  #newest = 0;
   #serverTime: number;
   readonly #loadedAt: number;
   /** The server's clock less ours, so that a pending message is threaded like the stored one. */
@@ -78,12 +78,11 @@ export class Timeline {
     this.#skew = page.loaded_at_ms - now();
     this.#loadedAt = page.loaded_at_ms;
     this.#serverTime = page.loaded_at_ms;
-    this.#newest = 0;
     this.#outbox = new list.Outbox(this.#server, hooks, now, {
       confirmed: (message) => this.#confirm(message),
       changed: (id, outgoing) => this.#outgoing(id, outgoing),
     });
-    this.#state = this.#opened(page.messages);
+    this.#state = list.folded(this.#opened(page.messages));
     this.#first = this.#state.messages[0]?.client_message_id;
   }
 
@@ -106,9 +105,19 @@ export class Timeline {
     const highlighted = this.#state.messages.find((message) => message.highlighted);
     if (highlighted) view.center(highlighted.client_message_id);
     else view.scrollTo(view.measure().height);
+    this.#unfold(view);
     return () => {
       this.#view = null;
     };
+  }
+
+  /** Brings what the first paint did not wait for, a few at a time, and before any news. */
+  #unfold(view: list.TimelineView): void {
+    for (let left = this.#state.folded; left > 0; left -= list.FIRST_LOOK) {
+      const folded = Math.max(0, left - list.FIRST_LOOK);
+      this.#queue = this.#queue.then(() => view.painted());
+      void this.#render((state) => ({ ...state, folded }), "auto");
+    }
   }
 
   nearEnd(): boolean {
@@ -196,6 +205,7 @@ export class Timeline {
       messages: up_to_date ? [...messages, ...this.#outbox.messages()] : messages,
       up_to_date,
       at_top: !page.has_before,
+      folded: 0,
       jump: false,
       busy: null,
     };
@@ -241,7 +251,7 @@ export class Timeline {
       return;
     }
     this.#inbox.empty();
-    const scroll = event.type === "message_removed" ? "auto" : this.#changing(event);
+    const scroll = list.scrollFor(event, this.#state.messages);
     void this.#render((state) => this.#happened(state, event), scroll);
   }
 
@@ -315,16 +325,6 @@ export class Timeline {
       default:
         return event satisfies never;
     }
-  }
-
-  #changing(
-    event: Exclude<RoomEvent, { type: "messages_appended" | "message_removed" }>,
-  ): list.Scroll {
-    if (event.type === "message_replaced") return { changed: event.message.client_message_id };
-    if (event.type !== "boost_removed") return { changed: event.client_message_id };
-    const boost = ({ id }: Boost) => id === event.boost_id;
-    const holder = this.#state.messages.find(({ boosts }) => boosts.some(boost));
-    return holder ? { changed: holder.client_message_id } : "none";
   }
 
   #upsert(state: TimelineState, message: Message, live: boolean): TimelineState {

@@ -2,6 +2,7 @@
 import {
   type ComponentProps,
   type FocusEvent,
+  Fragment,
   type KeyboardEvent,
   type RefObject,
   useEffect,
@@ -137,31 +138,35 @@ class RoomView implements MessageHome {
 
 // --- The room ---------------------------------------------------------------------------------
 
+/** Stays from room to room, and what is beside the messages with it: a new view takes its place. */
 export function RoomScreen({ boot: { data } }: ScreenProps<"room">) {
-  const [view] = useState(() => new RoomView(data));
+  const [{ view, key, shown }, open] = useState(() => viewOf(data, 0));
+  if (shown !== data) open(viewOf(data, key + 1));
   const room = useStore((state) => state.room) ?? data.room;
   // The cable, and the document's keys, are outside React.
   useEffect(() => view.open(), [view]);
   return (
     <Shell
       label="Room"
-      nav={<RoomBar room={room} />}
+      nav={<RoomBar key={key} room={room} />}
       footer={
-        <>
+        <Fragment key={key}>
           <StatusLine typing={view.session.typing} />
           <Composer writer={view.writer} />
-        </>
+        </Fragment>
       }
       sidebar={<Sidebar />}
     >
-      <MessageArea view={view} room={room} />
+      <MessageArea key={key} view={view} room={room} />
     </Shell>
   );
 }
 
+const viewOf = (shown: RoomPage, key: number) => ({ shown, key, view: new RoomView(shown) });
+
 function MessageArea({ view, room }: { view: RoomView; room: Room }) {
   const { timeline } = view.session;
-  const { messages, jump, busy } = useSyncExternalStore(timeline.subscribe, timeline.state);
+  const { messages, folded, jump, busy } = useSyncExternalStore(timeline.subscribe, timeline.state);
   const empty = messages.length === 0 ? " message-area--empty" : "";
   return (
     <div className={`message-area${empty}`}>
@@ -170,7 +175,13 @@ function MessageArea({ view, room }: { view: RoomView; room: Room }) {
           <Spinner />
         </div>
       )}
-      <MessageList view={view} room={room} messages={messages} busy={busy !== null} />
+      <MessageList
+        view={view}
+        room={room}
+        messages={messages}
+        folded={folded}
+        busy={busy !== null || folded > 0}
+      />
       {jump && (
         <Button
           icon="arrow-down"
@@ -188,10 +199,11 @@ interface ListProps {
   view: RoomView;
   room: Room;
   messages: readonly TimelineMessage[];
+  folded: number;
   busy: boolean;
 }
 
-function MessageList({ view, room, messages, busy }: ListProps) {
+function MessageList({ view, room, messages, folded, busy }: ListProps) {
   const { active, editing } = useSyncExternalStore(view.subscribe, view.snapshot);
   const me = useStore((state) => state.me);
   const newest = messages.at(-1)?.client_message_id;
@@ -209,7 +221,7 @@ function MessageList({ view, room, messages, busy }: ListProps) {
       onKeyDown={(event) => steer(event, view)}
     >
       {room.invitation && messages.length <= FIRST_PAGE && <WelcomeCard />}
-      {messages.map((message, index) => (
+      {messages.slice(folded).map((message, index) => (
         <Message
           key={message.client_message_id}
           message={message}
@@ -217,7 +229,7 @@ function MessageList({ view, room, messages, busy }: ListProps) {
           Actions={Options}
           active={message.client_message_id === current}
           draft={editing?.id === message.client_message_id ? editing.draft : undefined}
-          {...formatting(message, messages[index - 1], me?.id)}
+          {...formatting(message, messages[folded + index - 1], me?.id)}
         />
       ))}
     </div>
