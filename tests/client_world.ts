@@ -20,6 +20,29 @@ import type {
 import { START } from "../static_bundle/src/lib/store";
 import { escapeHtml, initials, sentence } from "../static_bundle/src/lib/text";
 import { Timeline } from "../static_bundle/src/lib/timeline";
+// As words: Vite's own reader takes no lone surrogates.
+import attacks from "./xss_vectors.json?raw";
+
+// --- Attacks ----------------------------------------------------------------------------------
+
+const RUNS =
+  "script, style, link, meta, base, iframe, frame, object, embed, svg, math, template, form";
+const CODE = /^[\s\0]*(?:javascript|vbscript|data):/i;
+
+/** What can still run or load after `clean` in the attacks that the server's sanitizer is tried with. */
+export function survivors(clean: (html: string) => string): string[] {
+  return Object.values(JSON.parse(attacks) as Record<string, string[]>)
+    .flat()
+    .map(clean)
+    .filter((html) => {
+      const holder = document.createElement("div");
+      holder.innerHTML = html;
+      const attributes = [...holder.querySelectorAll("*")].flatMap((each) => [...each.attributes]);
+      const bad = ({ name, value }: Attr) =>
+        name.startsWith("on") || ["style", "srcdoc"].includes(name) || CODE.test(value);
+      return holder.querySelector(RUNS) !== null || attributes.some(bad);
+    });
+}
 
 // --- People, rooms and the markup the server makes of messages --------------------------------
 
