@@ -6,7 +6,7 @@ import { defineConfig } from "vite";
 const CHUNKS = [
   {
     name: "screens",
-    test: /src[\\/](screens[\\/](account|auth|people|rooms)|pictures[\\/]lanyard|help|translations)|&later$/,
+    test: /src[\\/](screens[\\/](account|auth|people|rooms)|pictures[\\/](lanyard|robot)|help|translations)|&later$/,
   },
   { name: "trix", test: /node_modules[\\/]trix[\\/].*\.js$/ },
   { name: "highlight", test: /node_modules[\\/]highlight\.js/ },
@@ -14,7 +14,7 @@ const CHUNKS = [
 
 const PICTURES = new URL("src/pictures/", import.meta.url);
 /** Drawings that the client imports itself. */
-const IMPORTED = ["mark.svg", "lanyard.svg"];
+const IMPORTED = ["mark.svg", "lanyard.svg", "robot.svg"];
 
 /** Pictures of sounds go below sounds/, the others to the top: the server knows them by name. */
 const pictures = {

@@ -6,6 +6,7 @@ import {
   Button,
   ComingSoon,
   CopyButton,
+  Drawing,
   Icon,
   LinkButton,
   Spinner,
@@ -15,6 +16,7 @@ import type { Account, Bot, ScreenProps, User, UserPage } from "../lib/api";
 import * as api from "../lib/api";
 import { visit } from "../lib/browser";
 import { apply, flash, isAdministrator, useStore } from "../lib/store";
+import robot from "../pictures/robot.svg?raw";
 import { Field, Panel, Submit, Switch, useSubmit, Version } from "./auth";
 import { PersonRow } from "./people";
 
@@ -368,7 +370,13 @@ function BotForm({ bot, onSave }: BotFormProps) {
         <ComingSoon label="Choose a picture" heading="Avatar uploads coming in v2.0">
           Until then bots share this face.
         </ComingSoon>
-        <Avatar user={bot ?? null} className="txt-xx-large" />
+        {bot ? (
+          <Avatar user={bot} className="txt-xx-large" />
+        ) : (
+          <figure className="avatar txt-xx-large" aria-hidden="true">
+            <Drawing source={robot} />
+          </figure>
+        )}
       </div>
       <Field
         label="Name of the bot"
