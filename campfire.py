@@ -8452,18 +8452,22 @@ def frame_end(data: bytes, start: int) -> int | None:
     return payload + 4 + size
 
 
-class MaskGuard(asyncio.Protocol):
-    """Hands on what a socket's client sends, up to the first frame without a mask.
+class FrameGuard(asyncio.Protocol):
+    """Stands between a socket's transport and aiohttp, and sees what that does not tell us.
 
-    That one a server answers by closing (RFC 6455, 5.1); the reader of aiohttp would take it.
+    A client's frame without a mask, which a server answers by closing (RFC 6455, 5.1) and aiohttp
+    would take; and whether all that was written has left.
     """
 
-    __slots__ = ("_ahead", "_guarded", "_head", "_transport")
+    __slots__ = ("_ahead", "_guarded", "_head", "_transport", "has_left")
 
     def __init__(self, transport: asyncio.Transport) -> None:
         self._transport, self._guarded = transport, cast(asyncio.Protocol, transport.get_protocol())
         self._head = b""  # what has come of a frame whose length has not
         self._ahead = 0  # how far the next frame's beginning is away
+        self.has_left = asyncio.Event()
+        self.has_left.set()
+        transport.set_write_buffer_limits(high=1, low=0)  # pause and resume tell of any waiting
 
     def data_received(self, data: bytes) -> None:
         come, at = self._head + data, self._ahead
@@ -8481,12 +8485,15 @@ class MaskGuard(asyncio.Protocol):
         return self._guarded.eof_received()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self.has_left.set()
         self._guarded.connection_lost(exc)
 
     def pause_writing(self) -> None:
+        self.has_left.clear()
         self._guarded.pause_writing()
 
     def resume_writing(self) -> None:
+        self.has_left.set()
         self._guarded.resume_writing()
 
 
@@ -8539,6 +8546,10 @@ class Connection:
             self._frames += count
             self._stalled_at = self._stalled_at or now
         return waiting <= _WAITING_BYTES and self._frames <= _WAITING_FRAMES
+
+    async def emptied(self) -> None:
+        """Returns when all that was written has left, or the socket is gone."""
+        await cast(FrameGuard, self.transport.get_protocol()).has_left.wait()
 
     def is_stalled(self, now: float) -> bool:
         """Whether one write has been waiting for more than seven seconds."""
@@ -8632,6 +8643,7 @@ FRAME_LIMIT: Final = 65_536
 PING_SECONDS: Final = 3
 _IDENTIFIER_LIMIT: Final = 4_096
 _SUBSCRIPTIONS_LIMIT: Final = 64
+_PORTION: Final = 262_144  # a slow reader must take it in less than STALLED_SECONDS
 _CLOSE_1013: Final = b"\x88\x02\x03\xf5"
 _NO_DIGITS: Final = str.maketrans("", "", string.digits)
 _MESSAGES_STREAM: Final = re.compile(r"room_([0-9]{1,18}):messages")
@@ -8664,6 +8676,18 @@ def _room_id_in(params: Mapping[str, object]) -> RoomId | None:
 
 def _is_count(value: object, limit: int) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < limit
+
+
+def _portions(elements: Iterable[str]) -> Iterator[str]:
+    """Elements joined, at most a page of them, and not many more characters than fit a portion."""
+    portion: list[str] = []
+    for element in elements:
+        portion.append(element)
+        if len(portion) == PAGE_SIZE or sum(map(len, portion)) > _PORTION:
+            yield "".join(portion)
+            portion.clear()
+    if portion:
+        yield "".join(portion)
 
 
 def _ignore(connection: Connection) -> None:
@@ -8815,7 +8839,7 @@ class Cable:
         request_id: str,
     ) -> None:
         """Lives as long as an admitted socket does. `who` reads the session anew."""
-        transport.set_protocol(MaskGuard(transport))
+        transport.set_protocol(FrameGuard(transport))
         connection = Connection(socket, transport, self._dirty)
         try:
             viewer = await self._authenticated(who)
@@ -9016,12 +9040,19 @@ class Cable:
                 ]
             )
             subscription.note_caught([each.id for each in fresh])
-            for frame in frames:
-                subscription.connection.send(frame)
+            await self._pour(subscription.connection, frames)
         except RoomNotFound:
             self._end(subscription)
         finally:
             subscription.release()
+
+    async def _pour(self, connection: Connection, frames: Iterable[bytes]) -> None:
+        """Sends what may be more than a reader may leave waiting: each when the last has left."""
+        for frame in frames:
+            connection.send(frame)
+            self._flush_soon()
+            await asyncio.sleep(0)  # it is flushed at the end of this turn
+            await connection.emptied()
 
     def _caught_up(
         self,
@@ -9032,8 +9063,7 @@ class Cable:
     ) -> Iterator[str | Json]:
         """The payloads of a catch-up, in their order (Gap #2)."""
         element = partial(self._shapes.message_element, room_name=news.room_name)
-        for start in range(0, len(fresh), PAGE_SIZE):
-            markup = "".join(map(element, fresh[start : start + PAGE_SIZE]))
+        for markup in _portions(map(element, fresh)):
             yield turbo("append", f"messages_room_{room_id}", markup)
         for message in news.changed:
             yield turbo("replace", f"message_{message.client_message_id}", element(message))

@@ -25,6 +25,18 @@ def messages_of(server: Server, room: Room) -> dict[str, str]:
     return {"channel": "RoomMessagesChannel", "signed_stream_name": signed}
 
 
+async def fill(person: Person, room: Room, after: Mapping[str, Any]) -> None:
+    """300 long messages after this one, stored without being told: as much as is caught up with."""
+    insert = """
+        INSERT INTO messages
+          (room_id, creator_id, client_message_id, body_html, body_text, created_at, updated_at)
+        VALUES (:room, :by, 'long-' || :at, :text, :text, :at, :at)
+    """
+    long, start = {"room": room.id, "by": person.id, "text": "word " * 3_000}, after["timestamp"]
+    many = [{**long, "at": start * 1000 + n} for n in range(1_000, 1_300)]
+    await person.server.parts.db.write(lambda tx, _: tx.executemany(insert, many).rowcount)
+
+
 async def stored_message(server: Server, shape: Mapping[str, Any]) -> program.PersistedMessage:
     """The message of this JSON as it is now."""
     message_id = program.MessageId(shape["id"])

@@ -18,7 +18,7 @@ import campfire as program
 from campfire import Room
 from tests.cast import PATIENCE, Cast, LogLines, Person, Server, Start
 from tests.conftest import Place
-from tests.listeners import element, messages_of, turbo
+from tests.listeners import element, fill, messages_of, turbo
 from tests.readers import TYPING, node_client, turbo_page
 from tests.tables import cases
 from tests.wires import (
@@ -356,6 +356,29 @@ async def test_a_reader_who_takes_more_than_seven_seconds_for_one_write_is_cut_o
         wire.transport.resume_reading()
         while connection.is_stalled(time.monotonic() + 60):
             await wire.frame()
+
+
+async def test_a_catch_up_reaches_a_slow_reader_whole_however_much_it_is(
+    server: Server, kevin: Person, designers: Room
+) -> None:
+    first = await kevin.say(designers, "first")
+    await fill(kevin, designers, first)
+    identifier = json.dumps(messages_of(server, designers))
+    seen = {"last_seen_message_id": first["id"], "since": first["timestamp"] + 1}
+    asked = {"action": "catch_up", **seen}
+    command = {"command": "message", "identifier": identifier, "data": json.dumps(asked)}
+    async with wired(kevin) as (_, wire):
+        await subscribed_wire(wire, identifier)
+        await wire.say(masked(0x81, json.dumps(command).encode()))
+        await kevin.say(designers, "meanwhile")  # and nobody reads
+        wire.transport.resume_reading()
+
+        brought = 0
+        while isinstance(told := json.loads((await wire.frame())[1])["message"], str | int):
+            brought += str(told).count('data-client-message-id="long-')
+
+    assert (told["action"], brought) == ("caught_up", 300)
+    assert server.parts.cable.slow == 0
 
 
 # --- @rails/actioncable --------------------------------------------------------------------------
