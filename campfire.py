@@ -8459,14 +8459,14 @@ class FrameGuard(asyncio.Protocol):
     would take; and whether all that was written has left.
     """
 
-    __slots__ = ("_ahead", "_guarded", "_head", "_transport", "has_left")
+    __slots__ = ("_ahead", "_emptied", "_guarded", "_head", "_is_empty", "_transport")
 
     def __init__(self, transport: asyncio.Transport) -> None:
         self._transport, self._guarded = transport, cast(asyncio.Protocol, transport.get_protocol())
         self._head = b""  # what has come of a frame whose length has not
         self._ahead = 0  # how far the next frame's beginning is away
-        self.has_left = asyncio.Event()
-        self.has_left.set()
+        self._is_empty = True
+        self._emptied: asyncio.Event | None = None  # only while somebody waits for it
         transport.set_write_buffer_limits(high=1, low=0)  # pause and resume tell of any waiting
 
     def data_received(self, data: bytes) -> None:
@@ -8485,16 +8485,28 @@ class FrameGuard(asyncio.Protocol):
         return self._guarded.eof_received()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.has_left.set()
+        self._has_left()
         self._guarded.connection_lost(exc)
 
     def pause_writing(self) -> None:
-        self.has_left.clear()
+        self._is_empty = False
         self._guarded.pause_writing()
 
     def resume_writing(self) -> None:
-        self.has_left.set()
+        self._has_left()
         self._guarded.resume_writing()
+
+    def _has_left(self) -> None:
+        self._is_empty = True
+        if self._emptied is not None:
+            self._emptied.set()
+            self._emptied = None
+
+    async def emptied(self) -> None:
+        """Returns when all that was written has left, or the socket is gone."""
+        if not self._is_empty:
+            self._emptied = self._emptied or asyncio.Event()
+            await self._emptied.wait()
 
 
 class Connection:
@@ -8549,7 +8561,7 @@ class Connection:
 
     async def emptied(self) -> None:
         """Returns when all that was written has left, or the socket is gone."""
-        await cast(FrameGuard, self.transport.get_protocol()).has_left.wait()
+        await cast(FrameGuard, self.transport.get_protocol()).emptied()
 
     def is_stalled(self, now: float) -> bool:
         """Whether one write has been waiting for more than seven seconds."""
@@ -8643,6 +8655,7 @@ FRAME_LIMIT: Final = 65_536
 PING_SECONDS: Final = 3
 _IDENTIFIER_LIMIT: Final = 4_096
 _SUBSCRIPTIONS_LIMIT: Final = 64
+_REST: Final = 0.004  # seconds between flushes at most, so that many sockets get more at once
 _PORTION: Final = 262_144  # a slow reader must take it in less than STALLED_SECONDS
 _CLOSE_1013: Final = b"\x88\x02\x03\xf5"
 _NO_DIGITS: Final = str.maketrans("", "", string.digits)
@@ -8718,6 +8731,7 @@ class Cable:
         self._streams: dict[str, dict[Subscription, None]] = {}
         self._dirty: list[Connection] = []
         self._flushing = False
+        self._rests_until = 0.0
         self._closings = 0  # grows with every forced closing
         self.connections: dict[ConnectionId, Connection] = {}
         self.broadcasts = self.frames = self.slow = 0
@@ -8785,9 +8799,11 @@ class Cable:
             self._jobs.spawn("cable_close", connection.socket.close(code=1000))
 
     def _flush_soon(self) -> None:
+        """At the end of this turn; after a flush that took long, what comes meanwhile joins it."""
         if not self._flushing:
             self._flushing = True
-            asyncio.get_running_loop().call_soon(self._flush)
+            loop = asyncio.get_running_loop()
+            loop.call_at(max(self._rests_until, loop.time()), self._flush)
 
     def _flush(self) -> None:
         self._flushing = False
@@ -8797,6 +8813,8 @@ class Cable:
         for connection in dirty:
             if not connection.flush(now):
                 self._cut_off(connection)
+        ended = time.monotonic()
+        self._rests_until = ended + min(ended - now, _REST)
 
     def _cut_off(self, connection: Connection) -> None:
         """Ends a reader that is too slow; its client comes back and catches up."""
@@ -9050,8 +9068,8 @@ class Cable:
         """Sends what may be more than a reader may leave waiting: each when the last has left."""
         for frame in frames:
             connection.send(frame)
-            self._flush_soon()
-            await asyncio.sleep(0)  # it is flushed at the end of this turn
+            if not connection.flush(time.monotonic()):
+                self._cut_off(connection)
             await connection.emptied()
 
     def _caught_up(
