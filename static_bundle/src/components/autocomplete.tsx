@@ -96,6 +96,8 @@ export class Suggestions {
   private timer = 0;
   private asked = 0;
   private canceled = false;
+  /** Who was clicked, and will be taken in a moment, or as soon as the list closes. */
+  private clicked: number | null = null;
 
   constructor(source: Source = NO_SOURCE) {
     lists += 1;
@@ -134,7 +136,8 @@ export class Suggestions {
   close(): void {
     clearTimeout(this.timer);
     this.asked += 1;
-    if (this.isOpen) this.show(CLOSED);
+    if (this.clicked !== null) this.commit(this.clicked);
+    else if (this.isOpen) this.show(CLOSED);
   }
 
   select(index: number): void {
@@ -151,6 +154,7 @@ export class Suggestions {
   /** `ending` is what follows the name: a space, or the punctuation that finished it. */
   commit(index: number, ending = " "): void {
     const person = this.shown.people[index];
+    this.clicked = null;
     if (!person || this.shown.blinking) return;
     this.source.choose(person, ending);
     clearTimeout(this.timer);
@@ -159,7 +163,8 @@ export class Suggestions {
   }
 
   commitLater(index: number): void {
-    window.setTimeout(() => this.commit(index), CLICK_DELAY);
+    this.clicked = index;
+    setTimeout(() => this.clicked === null || this.close(), CLICK_DELAY);
   }
 
   private takesOpen({ key, shiftKey }: { key: string; shiftKey: boolean }): boolean {

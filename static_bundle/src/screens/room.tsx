@@ -38,14 +38,16 @@ interface Looking {
 
 /** What this room's parts share apart from its messages, and what its messages can ask for. */
 class RoomView implements MessageHome {
+  readonly page: RoomPage;
   readonly session: RoomSession;
   readonly writer: Writer;
   private looking: Looking = { active: null, editing: null };
   private readonly listeners = new Set<() => void>();
 
-  constructor(data: RoomPage) {
-    this.session = new RoomSession(data);
-    this.writer = new Writer(this.session, data.room.id, () => this.editLast());
+  constructor(page: RoomPage) {
+    this.page = page;
+    this.session = new RoomSession(page);
+    this.writer = new Writer(this.session, page.room.id, () => this.editLast());
   }
 
   readonly subscribe = (listener: () => void): (() => void) => {
@@ -140,8 +142,9 @@ class RoomView implements MessageHome {
 
 /** Stays from room to room, and what is beside the messages with it: a new view takes its place. */
 export function RoomScreen({ boot: { data } }: ScreenProps<"room">) {
-  const [{ view, key, shown }, open] = useState(() => viewOf(data, 0));
-  if (shown !== data) open(viewOf(data, key + 1));
+  const [view, open] = useState(() => new RoomView(data));
+  if (view.page !== data) open(new RoomView(data));
+  const key = `${data.room.id} ${data.loaded_at_ms}`;
   const room = useStore((state) => state.room) ?? data.room;
   // The cable, and the document's keys, are outside React.
   useEffect(() => view.open(), [view]);
@@ -161,8 +164,6 @@ export function RoomScreen({ boot: { data } }: ScreenProps<"room">) {
     </Shell>
   );
 }
-
-const viewOf = (shown: RoomPage, key: number) => ({ shown, key, view: new RoomView(shown) });
 
 function MessageArea({ view, room }: { view: RoomView; room: Room }) {
   const { timeline } = view.session;
