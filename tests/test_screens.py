@@ -459,36 +459,37 @@ def test_a_room_can_be_used_after_five_requests(world: World) -> None:
     assert len(asked) > 5
 
 
-# How many messages each frame shows, and where the end of the newest is in it.
-FRAMES = """
-window.frames_seen = []
+# How many messages each frame shows, where the newest ends in it, and whether the list is full.
+FRAMES = """window.frames_seen = []
 const look = () => {
   const shown = document.querySelectorAll('.message')
-  const seen = [shown.length, shown[shown.length - 1]?.getBoundingClientRect().bottom]
+  const list = document.querySelector('.messages'), last = [...shown].at(-1)
+  const end = last?.getBoundingClientRect().bottom
+  const seen = [shown.length, end, list?.scrollHeight > list?.clientHeight]
   if (shown.length && frames_seen.at(-1)?.[0] !== seen[0]) frames_seen.push(seen)
   requestAnimationFrame(look)
 }
-look()
-"""
+look()"""
 
 
-def test_the_newest_are_painted_first_and_the_rest_comes_above_them(world: World) -> None:
+@pytest.mark.parametrize("height", [800, 1500])
+def test_the_newest_are_painted_first_and_the_rest_above_them(world: World, height: int) -> None:
     with world.page(slowed=False) as page:
+        page.set_viewport_size({"width": 1280, "height": height})
         page.add_init_script(FRAMES)
         world.open(page, world.short)
         expect(page.locator(".messages[aria-busy=false] .message")).to_have_count(40)
 
-        counts, ends = zip(*page.evaluate("frames_seen"), strict=True)
-        assert (counts[0], counts[-1]) == (14, 40)
-        assert max(ends) - min(ends) < 1
-        assert page.evaluate("notes.shifts") == []
+        counts, ends, full = zip(*page.evaluate("frames_seen"), strict=True)
+        assert (counts[0], counts[-1], all(full)) == (-(-height // 56), 40, True)
+        assert (max(ends) - min(ends) < 1, page.evaluate("notes.shifts")) == (True, [])
 
 
 def test_going_from_room_to_room_leaves_what_is_beside_the_messages(world: World) -> None:
     with world.page(slowed=False) as page:
         world.open(page, world.short)
         page.get_by_role("button", name="Ping", exact=True).click()
-        sidebar, form = page.locator("#sidebar"), page.locator(".directs").get_by_role("combobox")
+        form, sidebar = page.locator(".direct--new"), page.locator("#sidebar")
         kept = sidebar.element_handle()
         expect(form).to_be_visible()
 

@@ -27,8 +27,10 @@ export type { Presentation } from "./text";
 export const WINDOW = 300;
 export const LEEWAY = 20;
 export const NEAR_END = 100;
-/** How many messages are rendered at once when a room opens: more than most windows hold. */
-export const FIRST_LOOK = 14;
+/** No message is lower, with the gap above it. */
+const LEAST_PX = 56;
+/** How many of so many messages are left when as many as the window can hold are rendered. */
+export const left = (count: number) => Math.max(0, count - Math.ceil(innerHeight / LEAST_PX));
 export const RETRIES = [1000, 2000, 4000, 8000, 16_000] as const;
 /** How long a message waits for the one before it. */
 export const PATIENCE = 10_000;
@@ -138,7 +140,7 @@ export function shown(message: Message, marks: Partial<TimelineMessage> = {}): T
 /** A room that opens at its end shows that first. */
 export function folded(state: TimelineState): TimelineState {
   const whole = !state.up_to_date || state.messages.some((message) => message.highlighted);
-  return { ...state, folded: whole ? 0 : Math.max(0, state.messages.length - FIRST_LOOK) };
+  return { ...state, folded: whole ? 0 : left(state.messages.length) };
 }
 
 export function indexOf(state: TimelineState, { client_message_id }: Message): number {

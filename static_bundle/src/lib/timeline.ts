@@ -105,19 +105,14 @@ export class Timeline {
     const highlighted = this.#state.messages.find((message) => message.highlighted);
     if (highlighted) view.center(highlighted.client_message_id);
     else view.scrollTo(view.measure().height);
-    this.#unfold(view);
+    // What the first paint did not wait for: a few at a time, and before any news.
+    for (let { folded } = this.#state; folded > 0; folded = list.left(folded)) {
+      this.#queue = this.#queue.then(() => view.painted());
+      void this.#render((state) => ({ ...state, folded: list.left(state.folded) }), "auto");
+    }
     return () => {
       this.#view = null;
     };
-  }
-
-  /** Brings what the first paint did not wait for, a few at a time, and before any news. */
-  #unfold(view: list.TimelineView): void {
-    for (let left = this.#state.folded; left > 0; left -= list.FIRST_LOOK) {
-      const folded = Math.max(0, left - list.FIRST_LOOK);
-      this.#queue = this.#queue.then(() => view.painted());
-      void this.#render((state) => ({ ...state, folded }), "auto");
-    }
   }
 
   nearEnd(): boolean {

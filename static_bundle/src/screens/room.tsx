@@ -181,7 +181,7 @@ function MessageArea({ view, room }: { view: RoomView; room: Room }) {
         room={room}
         messages={messages}
         folded={folded}
-        busy={busy !== null || folded > 0}
+        busy={!!busy || folded > 0}
       />
       {jump && (
         <Button
