@@ -26,6 +26,7 @@ interface TrixEditor {
   insertHTML(html: string): void;
   insertString(text: string): void;
   loadHTML(html: string): void;
+  loadJSON(snapshot: { document: object[] }): void;
   recordUndoEntry(description: string): void;
   setSelectedRange(range: number | [number, number]): void;
 }
@@ -171,7 +172,9 @@ export class Editor {
 
   /** Replaces everything; cannot be undone. */
   load(html: string): void {
-    this.trix?.editor.loadHTML(html);
+    if (html) this.trix?.editor.loadHTML(html);
+    // No text need not be parsed, and this is what everybody waits for who has just sent some.
+    else this.trix?.editor.loadJSON({ document: [] });
     if (this.trix) return;
     this.plain.textContent = plainText(html);
     this.events.onChange();
