@@ -12334,6 +12334,20 @@ def build_app(campfire: Campfire) -> web.Application:
     return app
 
 
+class Site(web.TCPSite):
+    """Where the server listens."""
+
+    async def stop(self) -> None:
+        """Takes nobody more in. asyncio would forget whoever it lets in as it closes (3.11)."""
+        loop = asyncio.get_running_loop()
+        if isinstance(self._server, asyncio.Server):
+            for listening in self._server.sockets:
+                loop.remove_reader(listening.fileno())
+        for _ in range(3):  # turns, from being let in to waiting for a request
+            await asyncio.sleep(0)
+        await super().stop()
+
+
 async def listen(campfire: Campfire) -> tuple[web.AppRunner, str]:
     """A running server and its address. The port is free to choose when it is 0."""
     config = campfire.config
@@ -12348,7 +12362,7 @@ async def listen(campfire: Campfire) -> tuple[web.AppRunner, str]:
     )
     await runner.setup()
     context = campfire.certificates.context
-    site = web.TCPSite(runner, config.host, config.port, ssl_context=context, backlog=1024)
+    site = Site(runner, config.host, config.port, ssl_context=context, backlog=1024)
     await site.start()
     port = runner.addresses[0][1]
     host = f"[{config.host}]" if ":" in config.host else config.host

@@ -1,8 +1,11 @@
 """How it answers: the door, headers and refusals, pages and their data, numbers, old browsers."""
 
+import asyncio
 import io
 import json
 import re
+import socket
+from contextlib import suppress
 
 import aiohttp
 import pytest
@@ -10,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 import campfire as program
 from tests import matrix
-from tests.cast import SESAME, Cast, LogLines, Person, Server, Start
+from tests.cast import PATIENCE, SESAME, Cast, LogLines, Person, Server, Start
 from tests.operators import COUNTERS, GAUGES, HISTOGRAMS, number, numbers
 from tests.tables import briefly, cases
 
@@ -473,3 +476,16 @@ def test_the_table_of_authorization_knows_every_route() -> None:
     routes = [(each.method, bare.sub(r"{\1}", each.path)) for each in program.ROUTES]
 
     assert set(matrix.ROUTES) == {f"{method} {path}" for method, path in routes if method != "*"}
+
+
+@pytest.mark.parametrize("turns", range(6))
+async def test_whoever_connects_as_it_stops_is_let_go(start: Start, turns: int) -> None:
+    server = await start()
+    host, port = server.host.split(":")
+    with socket.create_connection((host, int(port))) as late:
+        for _ in range(turns):  # of the loop: accepted, served, or neither yet
+            await asyncio.sleep(0)
+        await server.stop()
+        late.settimeout(PATIENCE)
+        with suppress(ConnectionResetError):
+            assert await asyncio.to_thread(late.recv, 1) == b""
