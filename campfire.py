@@ -8397,9 +8397,9 @@ class TypingMap:
 
 
 # === 33. sockets ==============================================================
-# One tab's socket and its subscriptions. What a tab gets within one turn of the
-# loop is one write to its transport; a frame is plain bytes, built once and
-# shared. A reader that lets too much pile up is not waited for.
+# One tab's socket and its subscriptions. What a tab gets between two flushes is
+# one write to its transport; a frame is plain bytes, built once and shared. A
+# reader that lets too much pile up is not waited for.
 #
 # Owns      -
 # Uses      types
@@ -8642,8 +8642,8 @@ class Subscription:
 # === 34. ws ===================================================================
 # Action Cable, spoken exactly, so that the official client works unmodified.
 # Broadcasting is a plain function: a payload is encoded once, a frame is built
-# once per identifier. Nobody waits for a slow reader: it is cut off, comes back
-# and catches up (Gap #2).
+# once per identifier. No broadcast waits for a slow reader: it is cut off, comes
+# back and catches up, part by part, as fast as it reads (Gap #2).
 #
 # Owns      -
 # Uses      config, errors, types, contracts, signing, rooms, records, shapes,
@@ -8656,7 +8656,7 @@ PING_SECONDS: Final = 3
 _IDENTIFIER_LIMIT: Final = 4_096
 _SUBSCRIPTIONS_LIMIT: Final = 64
 _REST: Final = 0.004  # seconds between flushes at most, so that many sockets get more at once
-_PORTION: Final = 262_144  # a slow reader must take it in less than STALLED_SECONDS
+_PORTION: Final = 262_144  # characters, which a slow reader takes in less than STALLED_SECONDS
 _CLOSE_1013: Final = b"\x88\x02\x03\xf5"
 _NO_DIGITS: Final = str.maketrans("", "", string.digits)
 _MESSAGES_STREAM: Final = re.compile(r"room_([0-9]{1,18}):messages")

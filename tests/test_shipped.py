@@ -378,6 +378,8 @@ async def test_an_avatar_is_initials_or_a_robot(kevin: Person, cast: Cast) -> No
     assert 'viewBox="0 0 512 512"' in picture.text
     assert 'rx="50" fill="#3B3633"' in picture.text
     assert (same.status, same.body) == (304, b"")
+    drawn = ROOT / "static_bundle" / "src" / "pictures" / "robot.svg"  # beside a bot's first name
+    assert robot.text == drawn.read_text().rstrip()
     assert "<text" not in robot.text
     wrong = signer.avatar_token(cast.kevin.id)[:-1] + "x"
     for token in (wrong, "x", signer.stream("rooms"), signer.avatar_token(program.UserId(99))):

@@ -18,19 +18,24 @@ import { Avatar, Button, Icon, LinkButton } from "./ui";
 const SWIPE = 60;
 const NEW_PING = "/rooms/directs/new";
 
+/** The column stays from room to room, but nothing that was opened in it: a state for each visit. */
+function useHere<T>(first: T): [T, (value: T) => void] {
+  const path = useStore((state) => state.route.path);
+  const [here, set] = useState({ path, value: first });
+  if (here.path !== path) set({ path, value: first });
+  return [here.value, (value) => set({ path, value })];
+}
+
 export function Sidebar() {
   const desktop = useMedia(DESKTOP);
-  const path = useStore((state) => state.route.path);
-  // Both the column on a phone and the form for a ping close when another room opens.
-  const [openAt, setOpenAt] = useState<string | null>(null);
-  const open = openAt === path;
-  const close = () => setOpenAt(null);
+  const [open, setOpen] = useHere(false);
+  const close = () => setOpen(false);
   // Off the screen of a phone it must be out of reach of keys and screen readers too.
   const away = !(desktop || open);
   return (
     <SidebarFrame open={open && !desktop} onClose={close}>
-      <Toggle open={open} onToggle={() => setOpenAt(open ? null : path)} />
-      <Lists path={path} inert={away} />
+      <Toggle open={open} onToggle={() => setOpen(!open)} />
+      <Lists inert={away} />
       <Tools inert={away} />
     </SidebarFrame>
   );
@@ -129,10 +134,10 @@ function keepPlace(axis: keyof typeof place) {
 const roomsPlace = keepPlace("rooms");
 const pingsPlace = keepPlace("pings");
 
-function Lists({ path, inert }: { path: string; inert: boolean }) {
-  const [choice, choose] = useState({ path: "", pinging: false });
-  const chosen = choice.path === path;
-  const pinging = chosen ? choice.pinging : path.startsWith(NEW_PING);
+function Lists({ inert }: { inert: boolean }) {
+  const asked = useStore((state) => state.route.path.startsWith(NEW_PING));
+  /** Null until somebody begins or cancels a ping. */
+  const [pinging, setPinging] = useHere<boolean | null>(null);
 
   return (
     <nav
@@ -142,10 +147,10 @@ function Lists({ path, inert }: { path: string; inert: boolean }) {
       ref={roomsPlace.restore}
       onScroll={roomsPlace.note}
     >
-      {pinging ? (
-        <NewPing onCancel={() => choose({ path, pinging: false })} />
+      {(pinging ?? asked) ? (
+        <NewPing onCancel={() => setPinging(false)} />
       ) : (
-        <Pings back={chosen} onNew={() => choose({ path, pinging: true })} />
+        <Pings back={pinging === false} onNew={() => setPinging(true)} />
       )}
       <Rooms />
     </nav>
