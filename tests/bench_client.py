@@ -4,7 +4,9 @@
 
 runs every workload, or those named, against the built executable, three times each, and prints one
 table of medians. The processor is slowed four times unless a row says otherwise; "Fast 4G" is what
-Chromium's own tools mean by it. A busy machine makes every number worse, and none better.
+Chromium's own tools mean by it. A busy machine makes every number worse, and none better: "bare" is
+what the browser itself takes for as much, in the same run. There the same elements with the same
+styles stand in a page without React, Trix or a network, which a line or two of script changes.
 """
 
 import asyncio
@@ -19,9 +21,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import Browser, CDPSession, Page, sync_playwright
+from playwright.sync_api import Browser, CDPSession, Locator, Page, sync_playwright
 
 import campfire as program
+from tests.bench_scripts import (
+    ALIVE,
+    FIRST_PAINT,
+    NEXT_MESSAGE,
+    NEXT_ROOM,
+    NOTES,
+    POST,
+    SCROLL,
+    STILL,
+)
 from tests.browsers import CHROMIUM, FLAGS, composer, connected, heard
 from tests.cast import SESAME, Cast, Server, gather_cast, start_server
 from tests.readers import Campfire
@@ -101,85 +113,7 @@ def sign_in(page: Page, campfire: Campfire, name: str) -> None:
     page.wait_for_url("**/rooms/*")
 
 
-# --- What a page notes about itself ---------------------------------------------------------------
-
-# Runs before anything of the page: what was painted, what took long, what moved, what came when.
-NOTES = """
-window.notes = {tasks: [], shifts: [], events: [], came: 0, ready: 0}
-const watch = (type, take, more = {}) => new PerformanceObserver(list => {
-  for (const entry of list.getEntries()) take(entry)
-}).observe({type, buffered: true, ...more})
-watch('longtask', ({startTime, duration}) => notes.tasks.push([startTime, duration]))
-watch('layout-shift', ({value, hadRecentInput}) => hadRecentInput || notes.shifts.push(value))
-watch('event', ({name, duration, interactionId}) => {
-  if (interactionId) notes.events.push([name, duration])
-}, {durationThreshold: 16})
-window.painted = () => new Promise(done => requestAnimationFrame(() => {
-  const {port1, port2} = new MessageChannel()
-  port1.onmessage = () => done(performance.now())
-  port2.postMessage(0)
-}))
-window.WebSocket = class extends WebSocket {
-  constructor(...rest) {
-    super(...rest)
-    this.addEventListener('message', event => {
-      if (event.data.includes('turbo-stream')) notes.came = event.timeStamp
-    })
-  }
-}
-const ready = setInterval(() => {
-  if (!document.querySelector('[contenteditable]')) return
-  notes.ready = performance.now()
-  clearInterval(ready)
-}, 2)
-"""
-
-FIRST_PAINT = "performance.getEntriesByName('first-contentful-paint')[0]?.startTime"
-
-# Resolves, once the list has its next message, with when that was painted.
-NEXT_MESSAGE = """
-void (window.next = new Promise(done => {
-  const list = document.querySelector('.messages')
-  const known = list.lastElementChild
-  new MutationObserver(async (_, observer) => {
-    if (list.lastElementChild === known) return
-    observer.disconnect()
-    done(await painted())
-  }).observe(list, {childList: true})
-}))
-"""
-
-# Wheels the list upwards, frame by frame, until `pages` more have come; what each frame was like.
-SCROLL = """async ([pages, step]) => {
-  const list = document.querySelector('.messages')
-  const frames = [], frame = () => new Promise(requestAnimationFrame)
-  let most = 0, came = 0, first = list.querySelector('.message').id, last = await frame()
-  for (let idle = 0; came < pages && idle < 600; idle += 1) {
-    list.scrollBy({top: -step, behavior: 'instant'})
-    const now = await frame()
-    frames.push(now - last)
-    last = now
-    most = Math.max(most, list.querySelectorAll('.message').length)
-    const newest = list.querySelector('.message').id
-    if (newest === first) continue
-    first = newest
-    came += 1
-    idle = 0
-  }
-  return {frames, most, came}
-}"""
-
-POST = """async ([room, count, first, at_once]) => {
-  const token = (await (await fetch('/api/boot')).json()).csrf_token
-  const headers = {'X-CSRF-Token': token, 'Content-Type': 'application/json'}
-  const post = number => fetch(`/api/rooms/${room}/messages`, {
-    method: 'POST', headers, body: JSON.stringify({body: `<div>Live ${number}</div>`}),
-  })
-  let next = first
-  await Promise.all(Array.from({length: at_once}, async () => {
-    while (next < first + count) await post(next++)
-  }))
-}"""
+# --- The browser ----------------------------------------------------------------------------------
 
 
 @dataclass
@@ -234,8 +168,28 @@ def slow(page: Page, times: int) -> None:
     tools(page).send("Emulation.setCPUThrottlingRate", {"rate": times})
 
 
+def press(target: Locator) -> None:
+    """A click, without the questions that Playwright asks the page while it clicks."""
+    box = target.bounding_box()
+    assert box
+    target.page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+
+
 def tools(page: Page) -> CDPSession:
     return page.context.new_cdp_session(page)
+
+
+@contextlib.contextmanager
+def bare(world: World, page: Page, *, slowed: bool = True) -> Iterator[Page]:
+    """The same as on `page`, in a page that the browser has nearly for itself."""
+    still = page.evaluate(STILL)
+    with world.page(slowed=slowed) as other:
+        address = f"{world.campfire.url}/still"
+        other.route(address, lambda route: route.fulfill(body=still, content_type="text/html"))
+        other.goto(address)
+        other.evaluate(ALIVE)
+        other.evaluate("painted().then(painted)")
+        yield other
 
 
 # --- Workloads ------------------------------------------------------------------------------------
@@ -248,6 +202,8 @@ def load(world: World) -> Measured:
     with world.page(slowed=False) as page:
         world.open(page, world.short)
         plain = page.evaluate(FIRST_PAINT)
+        with bare(world, page, slowed=False) as still:
+            floor = still.evaluate(FIRST_PAINT)
     with world.page() as page:
         network = tools(page)
         network.send("Network.enable")
@@ -259,6 +215,7 @@ def load(world: World) -> Measured:
         "HTML of a room of 40 messages, gzipped": len(gzip.compress(html.encode())) / 1000,
         "first paint, cold, Fast 4G": painted,
         "first paint, cold, plain loopback, not slowed": plain,
+        "first paint, cold, plain loopback, not slowed, bare": floor,
         "typing possible after first paint": max(0, notes["ready"] - painted),
         "longest task at load": max((task[1] for task in notes["tasks"]), default=0),
     }
@@ -266,40 +223,41 @@ def load(world: World) -> Measured:
 
 def rooms(world: World) -> Measured:
     """From the click on a room that was prefetched to its being painted."""
+    pill = f".rooms a[href='/rooms/{world.long}']"
     with world.page() as page:
         world.open(page, world.short)
-        pill = page.locator(f".rooms a[href='/rooms/{world.long}']")
+        with bare(world, page) as still:
+            press(still.locator(pill))
+            floor = still.evaluate("next.then(at => at - notes.from)")
         with page.expect_response("**/api/boot?*"):
-            pill.hover()
-        page.evaluate(
-            """() => {
-              addEventListener('click', event => { notes.from = event.timeStamp }, true)
-              window.next = new Promise(done => new MutationObserver(async (_, observer) => {
-                if (document.querySelector('h1')?.innerText !== 'Watercooler') return
-                observer.disconnect()
-                done(await painted())
-              }).observe(document.body, {childList: true, subtree: true}))
-            }"""
-        )
-        pill.click()
-        return {"room to room, prefetched": page.evaluate("next.then(at => at - notes.from)")}
+            page.hover(pill)
+        page.evaluate(NEXT_ROOM)
+        press(page.locator(pill))
+        took = page.evaluate("next.then(at => at - notes.from)")
+    return {"room to room, prefetched": took, "room to room, bare": floor}
 
 
 def own(world: World) -> Measured:
     """From Enter to one's own message being painted, in a room of 300."""
-    with world.page() as page:
-        world.open_full(page)
-        page.evaluate(
-            "addEventListener('keydown', event => { notes.from = event.timeStamp }, true)"
-        )
-        composer(page).click()
-        times = []
+
+    def send(page: Page) -> float:
+        page.get_by_role("textbox").click()
+        times: list[float] = []
         for number in range(5):
             page.keyboard.type(f"Mine {number}")
             page.evaluate(NEXT_MESSAGE)
             page.keyboard.press("Enter")
             times.append(page.evaluate("next.then(at => at - notes.from)"))
-    return {"own message after Enter": statistics.median(times)}
+        return statistics.median(times)
+
+    with world.page() as page:
+        world.open_full(page)
+        page.evaluate(
+            "addEventListener('keydown', event => { notes.from = event.timeStamp }, true)"
+        )
+        took = send(page)
+        with bare(world, page) as still:
+            return {"own message after Enter": took, "own message, bare": send(still)}
 
 
 def live(world: World) -> Measured:
@@ -314,7 +272,15 @@ def live(world: World) -> Measured:
             world.say(jason, world.long, 1)
             times.append(page.evaluate("next.then(at => at - notes.came)"))
         shift = sum(page.evaluate("notes.shifts"))
-    return {"live message, cable to painted": statistics.median(times), "layout shift, live": shift}
+        with bare(world, page) as still:
+            still.evaluate(NEXT_MESSAGE)
+            still.evaluate("come()")
+            floor = still.evaluate("next.then(at => at - notes.came)")
+    return {
+        "live message, cable to painted": statistics.median(times),
+        "live message, bare": floor,
+        "layout shift, live": shift,
+    }
 
 
 def flood(world: World) -> Measured:
@@ -334,22 +300,35 @@ def input_delay(world: World) -> Measured:
     with world.page() as page:
         world.open_full(page)
         page.evaluate("notes.events = []")
-        composer(page).click()
+        message = page.locator(".message").nth(-3)
+        press(composer(page))
         page.keyboard.type("A few words, typed")
-        page.locator(".message").nth(-3).hover()
-        page.locator(".message").nth(-3).get_by_role("button", name="Message options").click()
-        page.get_by_role("menuitem", name="Party popper").click()
-        page.locator(".message").nth(-4).click()
+        message.hover()
+        press(message.get_by_role("button", name="Message options"))
+        press(page.get_by_role("menuitem", name="Party popper"))
+        press(page.locator(".message").nth(-4))
         page.keyboard.press("PageUp")
         page.keyboard.press("PageDown")
-        page.get_by_role("button", name="Rich text").click()
-        page.get_by_role("button", name="Rich text").click()
-        page.get_by_role("button", name="Notification").first.click()
-        composer(page).click()
+        press(page.get_by_role("button", name="Rich text"))
+        press(page.get_by_role("button", name="Rich text"))
+        press(page.get_by_role("button", name="Notification").first)
+        press(composer(page))
         page.keyboard.press("Enter")
         page.evaluate("painted().then(painted)")
-        events = page.evaluate("notes.events")
-    return {"input delay (INP) among 300 messages": max((took for _, took in events), default=0)}
+        with bare(world, page) as still:
+            message = still.locator(".message").nth(-3)
+            message.hover()
+            press(message.get_by_role("button").first)
+            press(still.get_by_role("textbox"))
+            still.keyboard.press("Enter")
+            still.evaluate("painted().then(painted)")
+            floor = slowest(still)
+        return {"input delay (INP) among 300 messages": slowest(page), "input delay, bare": floor}
+
+
+def slowest(page: Page) -> float:
+    """The longest of the clicks and keys so far, in ms."""
+    return float(max((took for _, took in page.evaluate("notes.events")), default=0))
 
 
 def scroll(world: World) -> Measured:

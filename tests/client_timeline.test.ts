@@ -74,7 +74,6 @@ describe("what I send", () => {
       w.refuse(425, "x"),
       w.refuse(503, "x"),
     );
-
     expect(world.last?.outgoing).toEqual({ state: "retrying", attempt: 1, reason: null });
     expect(world.told).toEqual(["polite: Not sent yet, trying again"]);
     await pass(31_000);
@@ -296,7 +295,6 @@ describe("pages", () => {
     expect(world.ids).toHaveLength(320);
     expect(world.timeline.state().up_to_date).toBe(true);
     await world.timeline.loadBefore();
-
     expect(world.ids).toEqual(w.range(141, 440).map((m) => m.client_message_id));
     expect(world.timeline.state().up_to_date).toBe(false);
     for (let times = 0; times < 5; times += 1) await world.timeline.loadBefore();
@@ -306,12 +304,11 @@ describe("pages", () => {
 
   test("come from below after a permalink, up to the newest", async () => {
     const world = new w.World(200, { messages: w.range(60, 140), highlighted_id: 100 });
-    const highlighted = world.timeline.state().messages.filter((m) => m.highlighted);
-    expect(highlighted.map(({ id }) => id)).toEqual([100]);
+    const { messages } = world.timeline.state();
+    expect(messages.filter((m) => m.highlighted)).toMatchObject([{ id: 100 }]);
     await world.timeline.loadAfter();
     expect(world.timeline.state().up_to_date).toBe(false);
     await world.timeline.loadAfter();
-
     expect(world.ids).toEqual(w.range(60, 200).map((m) => m.client_message_id));
     expect(world.timeline.state().up_to_date).toBe(true);
   });
@@ -345,7 +342,6 @@ describe("pages", () => {
     await world.timeline.loadBefore();
     world.before = before;
     await world.timeline.loadBefore();
-
     expect(world.ids).toHaveLength(80);
   });
 
@@ -378,7 +374,6 @@ describe("a live message", () => {
     world.append(w.message(9), w.message(8));
     world.append(w.message(7, { client_message_id: "late", sort_value: w.message(8).sort_value }));
     await pass(0);
-
     expect(shown).toHaveBeenCalledTimes(1);
     expect(world.ids.slice(0, -1)).toEqual(["m1", "m2", "m3", "m8", "late", "m9"]);
     expect(world.last?.outgoing?.state).toBe("pending");
@@ -392,7 +387,6 @@ describe("a live message", () => {
     expect(world.ids).toHaveLength(320);
     expect(world.timeline.state().jump).toBe(true);
     await world.timeline.jumpToNewest();
-
     expect(world.last?.id).toBe(401);
     expect(world.timeline.state()).toMatchObject({ jump: false, up_to_date: true });
   });
@@ -404,6 +398,12 @@ describe("a live message", () => {
     await pass(0);
     expect(world.ids).toHaveLength(301);
     expect(world.timeline.state().at_top).toBe(false);
+    const writing = new w.World(400, { messages: w.range(81, 400) });
+    writing.timeline.lastSeen(true);
+    await writing.timeline.settled();
+    expect(writing.ids).toHaveLength(300);
+    for (const word of Array(20).keys()) await writing.timeline.send(`${word}`);
+    expect(writing.ids).toHaveLength(300);
     const reading = new w.World(200, { messages: w.range(1, 81) });
     await reading.timeline.send("mine");
     expect(reading.ids.slice(0, -1)).toEqual(w.range(161, 200).map((m) => m.client_message_id));

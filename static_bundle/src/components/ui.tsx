@@ -244,7 +244,8 @@ function useFit(popover: RefObject<HTMLElement | null>) {
     const right = document.documentElement.clientWidth;
     const shift = Math.max(EDGE - box.left, Math.min(0, right - EDGE - box.right));
     const style = { "--shift": `${shift}px`, maxInlineSize: `${right - box.left - shift}px` };
-    setFit({ flipped: box.bottom > window.innerHeight - FLIP_AT, style });
+    const flipped = box.bottom > window.innerHeight - FLIP_AT;
+    if (flipped || shift !== 0) setFit({ flipped, style });
   }, [popover]);
   return fit;
 }

@@ -59,15 +59,8 @@ export class Timeline {
   #first: string | undefined;
   #boosts = 0;
 
-  constructor({
-    page,
-    me,
-    sounds,
-    hooks,
-    server,
-    now = Date.now,
-    uuid = list.makeUuid,
-  }: TimelineOptions) {
+  constructor(options: TimelineOptions) {
+    const { page, me, sounds, hooks, server, now = Date.now, uuid = list.makeUuid } = options;
     this.room_id = page.room.id;
     this.#me = me;
     this.#sounds = sounds;
@@ -136,6 +129,7 @@ export class Timeline {
     if (!visible) return;
     if (!this.#state.up_to_date) void this.loadAfter();
     else if (this.#state.jump) this.#set({ ...this.#state, jump: false });
+    void this.#makeRoom(1);
   }
 
   async loadBefore(): Promise<void> {
@@ -221,7 +215,7 @@ export class Timeline {
     const up_to_date = !page?.has_after;
     const mine = up_to_date ? this.#outbox.messages() : [];
     const all = [...confirmed.messages, ...newer, ...mine];
-    return list.trimTop({ ...state, messages: all, up_to_date });
+    return list.trimTop({ ...state, messages: all, up_to_date }, 1);
   }
 
   #unremoved(messages: readonly Message[]): Message[] {
@@ -272,10 +266,7 @@ export class Timeline {
   #arrived(messages: Message[]): void {
     const live = this.#catching === null;
     const confirmed = new Set(this.#note(messages));
-    // In a frame of its own: a list cut and grown in the same one counts as shifted.
-    const cut = (state: TimelineState) =>
-      state.up_to_date ? list.trimTop(state, messages.length) : state;
-    void this.#render(cut, "auto", () => this.#view?.painted());
+    void this.#makeRoom(messages.length);
     const here: string[] = [];
     void this.#render((state, near) => {
       const fresh = this.#unknown(state, messages);
@@ -286,6 +277,15 @@ export class Timeline {
       here.push(...told.map(({ client_message_id }) => client_message_id));
       return list.trimTop(near || on.length === 0 ? added : { ...added, jump: true });
     }, "auto").then(() => this.#tell(here));
+    void this.#makeRoom(1);
+  }
+
+  /** In a frame of its own: a list cut and grown in the same one counts as shifted. */
+  #makeRoom(more: number): Promise<void> {
+    const cut = (state: TimelineState) => (state.up_to_date ? list.trimTop(state, more) : state);
+    const frame = () => this.#view?.painted();
+    this.#queue = this.#queue.then(() => (cut(this.#state) === this.#state ? undefined : frame()));
+    return this.#render(cut, "auto", frame);
   }
 
   #tell(ids: readonly string[]): void {
@@ -347,12 +347,12 @@ export class Timeline {
     const sound = playCommand(html, this.#sounds);
     const from = { me: this.#me, room_id: this.room_id, at: this.#serverNow() };
     const message = list.pendingMessage(this.#uuid(), list.presented(html, sound), from);
-    const shownNow = this.#render(
+    void this.#render(
       (state) => list.trimTop({ ...state, messages: [...state.messages, message], jump: false }),
       "end",
     );
     this.#outbox.add(message, html, sound ? `/play ${sound.name}` : html);
-    await shownNow;
+    await this.#makeRoom(1);
   }
 
   /** A time as the server would say it, never before the newest message's. */
