@@ -233,19 +233,19 @@ export function Popover({ anchor, onClose, ...rest }: PopoverProps) {
   const popover = useRef<HTMLDivElement>(null);
   const fit = useFit(popover);
   useDismissal(popover, anchor, onClose);
-  return <div ref={popover} data-flipped={fit.flipped || undefined} style={fit.style} {...rest} />;
+  return <div ref={popover} {...fit} {...rest} />;
 }
 
 function useFit(popover: RefObject<HTMLElement | null>) {
-  const [fit, setFit] = useState({ flipped: false, style: {} as Record<string, string> });
+  const [fit, setFit] = useState<ComponentProps<"div"> & { "data-flipped"?: true | undefined }>();
   useLayoutEffect(() => {
     const box = popover.current?.getBoundingClientRect();
     if (!box) return;
     const right = document.documentElement.clientWidth;
     const shift = Math.max(EDGE - box.left, Math.min(0, right - EDGE - box.right));
     const style = { "--shift": `${shift}px`, maxInlineSize: `${right - box.left - shift}px` };
-    const flipped = box.bottom > window.innerHeight - FLIP_AT;
-    if (flipped || shift !== 0) setFit({ flipped, style });
+    const flipped = box.bottom > innerHeight - FLIP_AT;
+    if (flipped || shift) setFit({ "data-flipped": flipped || undefined, style });
   }, [popover]);
   return fit;
 }

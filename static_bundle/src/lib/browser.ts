@@ -424,7 +424,7 @@ export function mountList(
         list.style.overflowY = "hidden";
         requestAnimationFrame(() => list.style.removeProperty("overflow-y"));
       }
-      list.scrollTo({ top, behavior: "instant" });
+      list.scrollTop = top;
     },
     center: (id) => find(id)?.scrollIntoView({ block: "center", behavior: "instant" }),
     offsetOf(id) {
@@ -472,7 +472,7 @@ export function mountList(
   const resized = new ResizeObserver(() => {
     const changed = list.clientHeight !== height;
     height = list.clientHeight;
-    if (atEnd && changed) list.scrollTo({ top: list.scrollHeight, behavior: "instant" });
+    if (atEnd && changed) list.scrollTop = list.scrollHeight;
   });
   note();
   list.addEventListener("scroll", note, { passive: true });
