@@ -14,8 +14,9 @@ from tests.browsers import call, composer, connected, message, stub_push, until
 from tests.house import House, Sit, enter
 from tests.services import Browser as Keys
 
-# What the worker asks the browser to show, one notification for a tag, and which number to put on
-# the app's icon. Headless, the browser itself may take a notification away again at any time.
+# What the worker asks the browser to show, one notification for a tag, which number to put on the
+# app's icon, and which window to open. Headless, the browser itself may take a notification away
+# again at any time.
 WATCH = """() => {
   self.badges = []
   navigator.setAppBadge = async (count) => { self.badges.push(count) }
@@ -25,6 +26,8 @@ WATCH = """() => {
     await show(title, options)
     self.shown[options.tag] = {title, ...options}
   }
+  self.opened = []
+  clients.openWindow = async (address) => { self.opened.push(address) }
 }"""
 # Only a real finger makes an event that the browser trusts, and lets a worker open windows.
 CLICK = """async (tag) => {
@@ -118,6 +121,11 @@ class Worker:
         """Clicks a notification, and waits until the worker has done its part."""
         self._worker.evaluate(CLICK, tag)
 
+    def opened(self) -> list[str]:
+        """The addresses for which it has asked for a window."""
+        found: list[str] = self._worker.evaluate("self.opened")
+        return found
+
     def change_subscription(self, keys: dict[str, str]) -> None:
         """Tells it that the browser's subscription is another one now."""
         self._worker.evaluate(CHANGED, {"p256dh": keys["p256dh_key"], "auth": keys["auth_key"]})
@@ -177,6 +185,23 @@ def push_service() -> Iterator[PushService]:
 
 # --- Journeys -------------------------------------------------------------------------------------
 
+# How it is installed where the browser does not offer it by itself.
+INSTALLING = {
+    "Mozilla/5.0 (iPhone; CPU iPhone OS 18_2 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like "
+    "Gecko) Version/18.2 Mobile/15E148 Safari/604.1": (
+        "Press share Share.", "Choose Add to Home Screen. Notifications need it.",
+    ),
+    "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/605.1.15 (KHTML, like Gecko) "
+    "Version/18.2 Safari/605.1.15": ("Open the File menu.", "Choose Add to Dock."),
+    "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) "
+    "Chrome/150.0.0.0 Safari/537.36 Edg/150.0.0.0": (
+        "Press download in the address bar.", "Choose Install.",
+    ),
+    "Mozilla/5.0 (Android 15; Mobile; rv:150.0) Gecko/150.0 Firefox/150.0": (
+        "Press dots.", "Choose Install.",
+    ),
+}  # fmt: skip
+
 ALLOWED = {"permissions": ["notifications"]}
 PATH = {"path": "/rooms/1"}
 
@@ -206,6 +231,11 @@ def push_and_click(house: House, sit: Sit, push_service: PushService) -> None:
     expect(maya).to_have_url(house.url + room)
     expect(message(maya, "look")).to_be_visible()
     assert maya.evaluate("window.here") is True  # the page went there without being loaded again
+    maya.goto("about:blank")
+    worker.click(room)
+    assert worker.opened() == [house.url + room]
+    maya.goto(room)
+    expect(message(maya, "look")).to_be_visible()
 
 
 def push_thrice(house: House, sit: Sit) -> None:
@@ -284,3 +314,9 @@ def install(sit: Sit) -> None:
     expect(install).to_be_visible()
     page.evaluate("dispatchEvent(new Event('appinstalled'))")
     expect(install).to_have_count(0)
+    for agent, steps in INSTALLING.items():
+        elsewhere = sit("Maya", user_agent=agent)
+        elsewhere.goto("/users/me/profile")
+        elsewhere.get_by_text("Install Campfire").click()
+        box = elsewhere.locator("details", has_text="Install Campfire")
+        expect(box.get_by_role("listitem")).to_have_text(steps)
