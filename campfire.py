@@ -9724,6 +9724,20 @@ def serve_avatar(user: User, etag: str | None) -> web.Response:
 
 _MINIMUMS: Final = {"Safari": (17, 2), "Chrome": (120, 0), "Firefox": (121, 0), "Opera": (104, 0)}
 _ADVICE: Final = "Campfire needs a recent browser. Use one of these and keep it up to date."
+_ADVICE_ELSEWHERE: Final = (  # a language, the flag it is found by, and the same in it
+    ("en", "🇺🇸", "Please use a recent browser"),
+    ("es", "🇪🇸", "Usa un navegador reciente"),
+    ("fr", "🇫🇷", "Utilisez un navigateur récent"),
+    ("hi", "🇮🇳", "कृपया नया ब्राउज़र इस्तेमाल करें"),
+    ("de", "🇩🇪", "Bitte nutze einen aktuellen Browser"),
+    ("pt-BR", "🇧🇷", "Use um navegador recente"),
+    ("ja", "🇯🇵", "新しいブラウザをご利用ください"),
+)
+_GLOBE: Final = (
+    '<svg class="icon" viewBox="0 0 24 24" aria-hidden="true" fill="none" stroke="currentColor"'
+    ' stroke-width="2"><circle cx="12" cy="12" r="10"/><ellipse cx="12" cy="12" rx="4.5" ry="10"/>'
+    '<path d="M2 12h20"/></svg>'
+)
 _NEVER: Final = "Internet Explorer"
 _CRAWLER: Final = re.compile("bot|crawl|spider|facebookexternalhit", re.IGNORECASE)
 _NAMES: Final = (  # the first that fits: many browsers also call themselves Chrome and Safari
@@ -9768,6 +9782,10 @@ def _browser(name: str, minimum: tuple[int, int]) -> str:
 def unsupported_html(bundle: Bundle) -> str:
     """The page for browsers that are too old: no script, and readable without styles."""
     browsers = "\n".join(_browser(*each) for each in _MINIMUMS.items())
+    elsewhere = "\n".join(
+        f'<li><span aria-hidden="true">{flag}</span> <span lang="{language}">{words}</span></li>'
+        for language, flag, words in _ADVICE_ELSEWHERE
+    )
     return f"""<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -9782,7 +9800,15 @@ def unsupported_html(bundle: Bundle) -> str:
 <main class="main-content">
 <section class="panel">
 <h1>Upgrade to a supported web browser</h1>
-<p class="margin-block">{_ADVICE}</p>
+<div class="browser-advice">
+<details class="language-list">
+<summary class="btn btn--icon" aria-label="Translate">{_GLOBE}</summary>
+<ul class="language-list-menu shadow">
+{elsewhere}
+</ul>
+</details>
+<p>{_ADVICE}</p>
+</div>
 <ul class="browser-list unpad">
 {browsers}
 </ul>

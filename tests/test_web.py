@@ -373,6 +373,9 @@ async def test_a_browser_that_is_too_old_is_asked_to_upgrade(server: Server, age
     assert listed == [
         ("Safari", "17.2"), ("Chrome", "120"), ("Firefox", "121"), ("Opera", "104"),
     ]  # fmt: skip
+    told = re.findall(r'<span lang="([\w-]+)">([^<]+)</span>', page.text)
+    assert [language for language, _ in told] == ["en", "es", "fr", "hi", "de", "pt-BR", "ja"]
+    assert ("de", "Bitte nutze einen aktuellen Browser") in told
     assert (await visitor.get("/api/boot?path=/session/new")).json["page"] == "sign_in"
     assert (await visitor.get("/")).status == 302
 
