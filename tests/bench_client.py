@@ -188,7 +188,7 @@ def bare(world: World, page: Page, *, slowed: bool = True) -> Iterator[Page]:
         other.route(address, lambda route: route.fulfill(body=still, content_type="text/html"))
         other.goto(address)
         other.evaluate(ALIVE)
-        other.evaluate("painted().then(painted)")
+        other.wait_for_function(FIRST_PAINT)
         yield other
 
 

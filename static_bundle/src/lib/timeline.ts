@@ -285,7 +285,7 @@ export class Timeline {
     const cut = (state: TimelineState) => (state.up_to_date ? list.trimTop(state, more) : state);
     const frame = () => this.#view?.painted();
     this.#queue = this.#queue.then(() => (cut(this.#state) === this.#state ? undefined : frame()));
-    return this.#render(cut, "auto", frame);
+    return this.#render(cut, "stay", frame);
   }
 
   #tell(ids: readonly string[]): void {
