@@ -12360,6 +12360,50 @@ def build_app(campfire: Campfire) -> web.Application:
     return app
 
 
+class Reader(web.RequestHandler):
+    """Reads requests, and refuses in our own words what is none.
+
+    aiohttp's own tell strangers which aiohttp and which Python they have before them.
+    """
+
+    __slots__ = ()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,  # noqa: ARG002 - repeats what was sent
+    ) -> web.StreamResponse:
+        if request.writer.output_size > 0:
+            raise ConnectionError("the answer had begun")
+        is_theirs = status < HTTPStatus.INTERNAL_SERVER_ERROR
+        error: CampfireError = BadRequest() if is_theirs else CampfireError()
+        LOG.log(
+            logging.INFO if is_theirs else logging.ERROR,
+            "unreadable_request",
+            exc_info=None if is_theirs else exc,
+            extra={"fields": {"problem": type(exc).__name__, "ip": request.remote}},
+        )
+        shape = {"code": error.code, "message": error.says}
+        refusal = answer({"error": shape}, error.status, _SECURITY_HEADERS)
+        refusal.force_close()
+        return refusal
+
+
+class _Readers(web.Server):
+    def __call__(self) -> web.RequestHandler:
+        return Reader(self, loop=self._loop, **self._kwargs)
+
+
+class Runner(web.AppRunner):
+    """Runs the app; each connection has a Reader."""
+
+    async def _make_server(self) -> web.Server:
+        made = await super()._make_server()
+        return _Readers(made.request_handler, request_factory=made.request_factory, **self._kwargs)
+
+
 class Site(web.TCPSite):
     """Where the server listens."""
 
@@ -12377,7 +12421,7 @@ class Site(web.TCPSite):
 async def listen(campfire: Campfire) -> tuple[web.AppRunner, str]:
     """A running server and its address. The port is free to choose when it is 0."""
     config = campfire.config
-    runner = web.AppRunner(
+    runner = Runner(
         build_app(campfire),
         access_log=None,
         keepalive_timeout=config.idle_timeout,

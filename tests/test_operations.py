@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 import campfire as program
-from tests.cast import SESAME, SETTINGS, Cast, Server, Start, start_server
+from tests.cast import SESAME, SETTINGS, Cast, LogLines, Server, Start, start_server
 from tests.operators import (
     DAMAGES,
     PROGRAM,
@@ -35,6 +35,7 @@ from tests.operators import (
     writing,
 )
 from tests.tables import cases
+from tests.wires import spoken
 
 
 async def test_a_renewed_certificate_takes_over_at_sighup_and_a_broken_one_does_not(
@@ -484,3 +485,15 @@ def test_a_server_out_of_files_says_so_once_and_goes_on_when_there_are_some(
     database: Path,
 ) -> None:
     assert run_out_of_files(database, files=100, sockets=200) == ["out_of_files"]
+
+
+@pytest.mark.parametrize("said", ["HELO", "GET / HTTP/9.9", "\x16\x03\x01", "GET /" + "x" * 20_000])
+async def test_what_is_no_request_is_refused_in_our_own_words(
+    server: Server, log_lines: LogLines, said: str
+) -> None:
+    told = await spoken(server, f"{said}\r\n\r\n")
+
+    assert told.startswith("HTTP/1.0 400 Bad Request\r\n")
+    assert '"message":"Campfire could not read this request."' in told
+    assert ("Server: Campfire" in told, re.search("aiohttp|Python|HELO|xx", told)) == (True, None)
+    assert [json.loads(line)["level"] for line in log_lines()] == ["info"]

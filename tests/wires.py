@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from hypothesis import strategies as st
 
-from tests.cast import PATIENCE, Person
+from tests.cast import PATIENCE, Person, Server
 
 CHANNELS = [
     "HeartbeatChannel", "RoomChannel", "PresenceChannel", "TypingNotificationsChannel",
@@ -82,6 +82,16 @@ async def wired(
         yield head, Wire(reader, writer)
     finally:
         writer.transport.abort()
+
+
+async def spoken(server: Server, said: str) -> str:
+    """All that a connection is told that has said this."""
+    reader, writer = await asyncio.open_connection(*server.host.split(":"))
+    writer.write(said.encode())
+    async with asyncio.timeout(PATIENCE):
+        told = await reader.read()
+    writer.close()
+    return told.decode()
 
 
 HEARTBEAT = '{"channel":"HeartbeatChannel"}'
