@@ -30,7 +30,7 @@ VITEST_FILES = 2
 SUPPORT = set(
     """
     asking.py bench.py bench_client.py bench_scripts.py browsers.py cast.py checklist_people.py
-    checklist_rooms.py checklist_words.py client_world.ts conftest.py house.py installed.py
+    checklist_rooms.py checklist_words.py client_world.ts conftest.py fuzz.py house.py installed.py
     listeners.py listening.py load.py looks.py machines.py matrix.py operators.py rails.py
     readers.py seed.py services.py states.py stories.py tables.py wires.py workplace.py writing.py
     """.split()

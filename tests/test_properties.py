@@ -21,6 +21,7 @@ from campfire import PersistedMessage, RoomId
 from tests.asking import KEY
 from tests.cast import PATIENCE, SESAME, Cast, Server, Start, start_server
 from tests.conftest import Place, Template, read_back
+from tests.fuzz import PARSERS, Request, anything, ask_all, requests
 from tests.machines import House, Talk, words
 from tests.stories import (
     DEEDS,
@@ -474,3 +475,15 @@ def test_no_key_with_one_character_changed_is_good(place: Place, at: int, other:
         bot = place.do(find(program.bot_by_key, spaced))
         assert bot is not None
         assert bot.name == "Bender Bot"
+
+
+@pytest.mark.parametrize("name", PARSERS)
+def test_a_parser_is_content_with_whatever_it_is_given(name: str) -> None:
+    settings(max_examples=150)(given(anything)(PARSERS[name]))()
+
+
+@settings(max_examples=60)
+@given(st.lists(requests, min_size=10, max_size=40))
+def test_whatever_is_asked_the_answer_is_no_failure(asked: list[Request]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        assert asyncio.run(ask_all(Path(folder), asked)) == []
