@@ -9814,6 +9814,7 @@ def unsupported_html(bundle: Bundle) -> str:
 </ul>
 </section>
 </main>
+<span class="corner-logo"><img src="{bundle.url("mark.svg")}" alt=""></span>
 </body>
 </html>
 """

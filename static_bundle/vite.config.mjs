@@ -21,7 +21,7 @@ const pictures = {
   name: "pictures",
   generateBundle() {
     for (const name of readdirSync(PICTURES)) {
-      const isShown = /^(logo|screenshot)(-\w+\.png|\.svg)$/.test(name);
+      const isShown = /^(logo|mark|screenshot)(-\w+\.png|\.svg)$/.test(name);
       const isSound = name.endsWith(".svg") && !isShown && !IMPORTED.includes(name);
       if (!isShown && !isSound) continue;
       const fileName = isShown ? name : `sounds/${name}`;
