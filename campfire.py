@@ -9733,11 +9733,6 @@ _ADVICE_ELSEWHERE: Final = (  # a language, the flag it is found by, and the sam
     ("pt-BR", "🇧🇷", "Use um navegador recente"),
     ("ja", "🇯🇵", "新しいブラウザをご利用ください"),
 )
-_GLOBE: Final = (
-    '<svg class="icon" viewBox="0 0 24 24" aria-hidden="true" fill="none" stroke="currentColor"'
-    ' stroke-width="2"><circle cx="12" cy="12" r="10"/><ellipse cx="12" cy="12" rx="4.5" ry="10"/>'
-    '<path d="M2 12h20"/></svg>'
-)
 _NEVER: Final = "Internet Explorer"
 _CRAWLER: Final = re.compile("bot|crawl|spider|facebookexternalhit", re.IGNORECASE)
 _NAMES: Final = (  # the first that fits: many browsers also call themselves Chrome and Safari
@@ -9802,7 +9797,9 @@ def unsupported_html(bundle: Bundle) -> str:
 <h1>Upgrade to a supported web browser</h1>
 <div class="browser-advice">
 <details class="language-list">
-<summary class="btn btn--icon" aria-label="Translate">{_GLOBE}</summary>
+<summary class="btn btn--icon" aria-label="Translate">
+<img src="{bundle.url("globe.svg")}" class="icon" alt="">
+</summary>
 <ul class="language-list-menu shadow">
 {elsewhere}
 </ul>
@@ -12382,7 +12379,7 @@ class Reader(web.RequestHandler):
         error: CampfireError = BadRequest() if is_theirs else CampfireError()
         LOG.log(
             logging.INFO if is_theirs else logging.ERROR,
-            "unreadable_request",
+            "unreadable_request" if is_theirs else "request_failed",
             exc_info=None if is_theirs else exc,
             extra={"fields": {"problem": type(exc).__name__, "ip": request.remote}},
         )

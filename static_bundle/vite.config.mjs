@@ -1,4 +1,5 @@
 import { readdirSync, readFileSync } from "node:fs";
+import { basename } from "node:path";
 import react from "@vitejs/plugin-react";
 import { defineConfig } from "vite";
 
@@ -13,19 +14,20 @@ const CHUNKS = [
 ];
 
 const PICTURES = new URL("src/pictures/", import.meta.url);
-/** Drawings that the client imports itself. */
-const IMPORTED = ["mark.svg", "lanyard.svg", "robot.svg"];
+/** Drawings that only the client shows, which imports them itself. */
+const IMPORTED = ["lanyard.svg", "robot.svg"];
 
 /** Pictures of sounds go below sounds/, the others to the top: the server knows them by name. */
 const pictures = {
   name: "pictures",
   generateBundle() {
-    for (const name of readdirSync(PICTURES)) {
-      const isShown = /^(logo|mark|screenshot)(-\w+\.png|\.svg)$/.test(name);
+    for (const path of [...readdirSync(PICTURES), "icons/globe.svg"]) {
+      const name = basename(path);
+      const isShown = /^(globe|logo|mark|screenshot)(-\w+\.png|\.svg)$/.test(name);
       const isSound = name.endsWith(".svg") && !isShown && !IMPORTED.includes(name);
       if (!isShown && !isSound) continue;
       const fileName = isShown ? name : `sounds/${name}`;
-      this.emitFile({ type: "asset", fileName, source: readFileSync(new URL(name, PICTURES)) });
+      this.emitFile({ type: "asset", fileName, source: readFileSync(new URL(path, PICTURES)) });
     }
   },
 };
