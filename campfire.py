@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Campfire: a group chat in one file, beside one SQLite database.
 
-Read it like a book. A section uses only sections above it, and its banner says which; the
-name of a section is a word you can search for ("# === 10." jumps there).
+Read it like a book. A section uses only sections above it; the name of a section is a word
+you can search for ("# === 10." jumps there).
 
    1. config           what the operator decides; limits
    2. errors           the whole tree of refusals
@@ -158,7 +158,6 @@ from yarl import URL
 # flags first, then the environment, then the defaults; empty counts as unset.
 #
 # Owns      -
-# Uses      -
 # Raises    ConfigError
 # ==============================================================================
 
@@ -312,7 +311,6 @@ def ignored_settings(settings: Mapping[str, str]) -> dict[str, str]:
 #   `-- StorageError   the database cannot answer now
 #
 # Owns      -
-# Uses      -
 # Raises    -
 # ==============================================================================
 
@@ -561,7 +559,6 @@ class DatabaseUnusable(StorageError):
 # states: what came in, what was made safe, what was stored.
 #
 # Owns      -
-# Uses      -
 # Raises    -
 # ==============================================================================
 
@@ -991,7 +988,6 @@ class CatchUp:
 # words are here; the methods that keep them carry no docstring of their own.
 #
 # Owns      -
-# Uses      types
 # Raises    -
 # ==============================================================================
 
@@ -1245,7 +1241,6 @@ class BackgroundWork(Protocol):
 # counters and a sum, and whoever wants to know adds them up when asked.
 #
 # Owns      -
-# Uses      -
 # Raises    -
 # ==============================================================================
 
@@ -1274,7 +1269,6 @@ class Histogram:
 # and not an `if` elsewhere. Migrations are numbered functions, run in order.
 #
 # Owns      schema_version
-# Uses      errors
 # Raises    DatabaseUnusable
 # ==============================================================================
 
@@ -1487,7 +1481,6 @@ def create_schema(connection: sqlite3.Connection, at: int = 0) -> None:
 # alone does both, and a lock file keeps a second server away (Gap #3).
 #
 # Owns      secrets
-# Uses      config, errors, types, contracts, measures, schema
 # Raises    DatabaseBusy, DatabaseFailed, DatabaseUnusable
 # ==============================================================================
 
@@ -1974,7 +1967,6 @@ def replace_secrets(tx: WriteTx, at: Timestamp, made: Mapping[str, str]) -> None
 # very tree that was checked. Our own code only finds the attachments before nh3.
 #
 # Owns      -
-# Uses      types
 # Raises    -
 # ==============================================================================
 
@@ -2343,7 +2335,6 @@ def canonical_form(source: str, replacement: Callable[[Attachment], str]) -> str
 # sound. All of it is read from clean markup, never from what somebody sent.
 #
 # Owns      -
-# Uses      types, markup
 # Raises    -
 # ==============================================================================
 
@@ -2684,7 +2675,6 @@ def sanitize(source: str, users: Mapping[UserId, Mentionable]) -> Body:
 # purpose or age reads as "no such thing", never as an error.
 #
 # Owns      -
-# Uses      config, types
 # Raises    -
 # ==============================================================================
 
@@ -2863,7 +2853,6 @@ class Signer:
 # valid. Reading only, but for the three functions that write a person.
 #
 # Owns      users
-# Uses      errors, types, db
 # Raises    UserNotFound, RoomNotFound, ValidationFailed
 # ==============================================================================
 
@@ -3202,7 +3191,6 @@ class Users:
 # looking a room up is the permission to see it.
 #
 # Owns      memberships
-# Uses      config, errors, types, db, users
 # Raises    RoomNotFound
 # ==============================================================================
 
@@ -3593,7 +3581,6 @@ def mark_read(tx: WriteTx, at: Timestamp, user_id: UserId, room_id: RoomId) -> N
 # triggers, so that what a post costs can be read in one place.
 #
 # Owns      message_search_index
-# Uses      types, schema, db
 # Raises    -
 # ==============================================================================
 
@@ -3648,7 +3635,6 @@ def index_message(tx: WriteTx, message_id: MessageId, text: str, *, is_new: bool
 # was given, a direct room is the one room of exactly its people, for ever.
 #
 # Owns      rooms
-# Uses      errors, types, db, users, memberships, search_index
 # Raises    RoomNotFound, RoomCreationRestricted, InvalidInvolvement, Forbidden, ValidationFailed
 # ==============================================================================
 
@@ -3869,7 +3855,6 @@ class Rooms:
 # id. Everything that belongs to a page is fetched with it, never one by one.
 #
 # Owns      -
-# Uses      config, errors, types, db, markup, text, users, memberships
 # Raises    MessageNotFound
 # ==============================================================================
 
@@ -4233,7 +4218,6 @@ def path_of_message(
 # service, and two keys to encrypt with.
 #
 # Owns      push_subscriptions
-# Uses      errors, types, db
 # Raises    PushSubscriptionNotFound
 # ==============================================================================
 
@@ -4367,8 +4351,6 @@ def notices_for(
 # (Gap #2).
 #
 # Owns      messages, mentions, boosts, message_tombstones
-# Uses      config, errors, types, contracts, db, markup, text, signing, users,
-#           memberships, search_index, rooms, history, subscriptions
 # Raises    MessageNotFound, BodyBlank, BodyTooLong, InvalidClientMessageId, Forbidden,
 #           BoostNotFound, BoostBlank, BoostTooLong
 # ==============================================================================
@@ -4770,7 +4752,6 @@ class Messages:
 # bounded probe, and then one goes by one's own rooms.
 #
 # Owns      searches
-# Uses      errors, types, db, memberships
 # Raises    ValidationFailed
 # ==============================================================================
 
@@ -5038,7 +5019,6 @@ class Search:
 # whether everybody may create rooms.
 #
 # Owns      accounts
-# Uses      config, errors, types, db, signing, users
 # Raises    ValidationFailed
 # ==============================================================================
 
@@ -5152,8 +5132,6 @@ class Accounts:
 # both end in a session.
 #
 # Owns      sessions, used_transfers, bans
-# Uses      config, errors, types, db, signing, users, memberships, rooms,
-#           subscriptions, accounts
 # Raises    AlreadySetUp, InvalidCredentials, RateLimited, InvalidTransfer, InvalidJoinCode,
 #           EmailTakenAtJoin, ValidationFailed
 # ==============================================================================
@@ -5648,8 +5626,6 @@ class Auth:
 # banned go, one by one, in the background.
 #
 # Owns      -
-# Uses      config, errors, types, db, signing, users, memberships,
-#           subscriptions, messages, search, auth
 # Raises    UserNotFound, CannotBan, EmailTaken, ValidationFailed
 # ==============================================================================
 
@@ -5870,7 +5846,6 @@ class People:
 # them cannot talk for ever.
 #
 # Owns      webhooks
-# Uses      config, errors, types, db, signing, users, memberships, auth, people
 # Raises    BotNotFound, ValidationFailed
 # ==============================================================================
 
@@ -6149,7 +6124,6 @@ class Bots:
 # ten seconds; a service that says the browser is gone is believed.
 #
 # Owns      -
-# Uses      config, errors, types, contracts, db, subscriptions, auth
 # Raises    PushFailed, PushGone, ValidationFailed
 # ==============================================================================
 
@@ -6462,7 +6436,6 @@ class Push:
 # others, put statements together.
 #
 # Owns      sqlite_sequence
-# Uses      -
 # Raises    -
 # ==============================================================================
 
@@ -6599,7 +6572,6 @@ def delete_orphans(connection: sqlite3.Connection) -> Counter[str]:
 # on the disk, so that a name never stands for half a copy.
 #
 # Owns      -
-# Uses      errors
 # Raises    DatabaseUnusable
 # ==============================================================================
 
@@ -6689,7 +6661,6 @@ def remove_old_backups(folder: Path, keep: int) -> None:
 # because their author's row is lost: a stand-in takes the author's place.
 #
 # Owns      -
-# Uses      config, schema, search_index, tables, backup
 # Raises    -
 # ==============================================================================
 
@@ -6875,7 +6846,6 @@ def salvage(path: Path, into: Path, at: float) -> Salvage:
 # still be read is saved into a new file, and what is lost is said.
 #
 # Owns      -
-# Uses      errors, schema, db, search_index, tables, backup, salvage
 # Raises    DatabaseUnusable, DatabaseBusy
 # ==============================================================================
 
@@ -7165,7 +7135,6 @@ def repair(path: Path, at: float) -> Repair:
 # nothing in it is run.
 #
 # Owns      -
-# Uses      config, errors, types, tables
 # Raises    DatabaseUnusable
 # ==============================================================================
 
@@ -7253,8 +7222,6 @@ def role_in(found: Found) -> Role:
 # rows that belong to nothing are left behind, and counted.
 #
 # Owns      -
-# Uses      errors, types, markup, text, signing, search_index, accounts,
-#           tables, rails
 # Raises    AlreadySetUp, DatabaseUnusable
 # ==============================================================================
 
@@ -7664,7 +7631,6 @@ def import_all(
 # what the bot API tells, which speaks its own dialect.
 #
 # Owns      -
-# Uses      types, text, signing, users, memberships
 # Raises    -
 # ==============================================================================
 
@@ -7815,8 +7781,6 @@ def bot_boost_json(signer: Signer, boosted: Boosted, base_url: str) -> Json:
 # e-mail address ever enters markup.
 #
 # Owns      -
-# Uses      config, types, text, signing, users, memberships, history, search,
-#           people, bots, records
 # Raises    -
 # ==============================================================================
 
@@ -8310,7 +8274,6 @@ class Shapes:
 # two entries, and someone who just left may count for up to a minute.
 #
 # Owns      -
-# Uses      types
 # Raises    -
 # ==============================================================================
 
@@ -8402,7 +8365,6 @@ class TypingMap:
 # reader that lets too much pile up is not waited for.
 #
 # Owns      -
-# Uses      types
 # Raises    -
 # ==============================================================================
 
@@ -8646,8 +8608,6 @@ class Subscription:
 # back and catches up, part by part, as fast as it reads (Gap #2).
 #
 # Owns      -
-# Uses      config, errors, types, contracts, signing, rooms, records, shapes,
-#           presence, sockets
 # Raises    CableFull
 # ==============================================================================
 
@@ -9102,7 +9062,6 @@ class Cable:
 # line, background jobs that are held and awaited, and the few numbers of /up.
 #
 # Owns      -
-# Uses      config, errors, types, db
 # Raises    -
 # ==============================================================================
 
@@ -9301,7 +9260,6 @@ async def is_healthy(db: Database, seconds: float) -> bool:
 # route is named by its pattern, never by its path: that would name people's rooms.
 #
 # Owns      -
-# Uses      config, measures, db, bots, push, ws
 # Raises    -
 # ==============================================================================
 
@@ -9501,7 +9459,6 @@ def may_read_metrics(config: Config, peer: str, headers: Mapping[str, str]) -> b
 # so that a renewed one takes over at SIGHUP: no restart, no socket lost.
 #
 # Owns      -
-# Uses      config
 # Raises    ConfigError
 # ==============================================================================
 
@@ -9549,7 +9506,6 @@ class Certificates:
 # name is that digest, so that a browser may keep what is in it for ever.
 #
 # Owns      -
-# Uses      types, users
 # Raises    -
 # ==============================================================================
 
@@ -9718,7 +9674,6 @@ def serve_avatar(user: User, etag: str | None) -> web.Response:
 # let through, and so are crawlers.
 #
 # Owns      -
-# Uses      assets
 # Raises    -
 # ==============================================================================
 
@@ -9822,7 +9777,6 @@ def unsupported_html(bundle: Bundle) -> str:
 # to scan, to come along from another screen.
 #
 # Owns      -
-# Uses      errors, types, signing
 # Raises    BadRequest
 # ==============================================================================
 
@@ -9912,9 +9866,6 @@ def qr_svg(text: str) -> str:
 # address, session, CSRF. Bodies are read and checked here and nowhere else.
 #
 # Owns      -
-# Uses      config, errors, types, db, signing, users, memberships, rooms,
-#           messages, search, accounts, auth, people, bots, push, shapes, ws, ops,
-#           metrics, certificates, assets
 # Raises    Unauthenticated, Forbidden, BannedAddress, InvalidCsrfToken, BadRequest,
 #           PayloadTooLarge, UnsupportedMediaType, ValidationFailed
 # ==============================================================================
@@ -10392,8 +10343,6 @@ def user_ids_in(
 # more. The same object is the answer of /api/boot when the client moves on.
 #
 # Owns      -
-# Uses      config, errors, types, users, memberships, history, subscriptions,
-#           search, accounts, auth, people, bots, records, shapes, web
 # Raises    NotFound, Forbidden
 # ==============================================================================
 
@@ -10808,7 +10757,6 @@ def error_boot(campfire: Campfire, error: CampfireError) -> Json:
 # No inline script and no eval, so that the policy can forbid both.
 #
 # Owns      -
-# Uses      types, assets, web, pages
 # Raises    -
 # ==============================================================================
 
@@ -10905,7 +10853,6 @@ def page_answer(request: web.Request, page: bytes, status: int = 200) -> web.Res
 # handler parses, acts, and answers.
 #
 # Owns      -
-# Uses      config, errors, types, auth, people, records, ws, assets, web, pages
 # Raises    NotFound
 # ==============================================================================
 
@@ -11239,8 +11186,6 @@ async def show_avatar(request: web.Request, viewer: Viewer | None) -> web.Respon
 # that follows a new message.
 #
 # Owns      -
-# Uses      config, errors, types, text, memberships, bots, records, ws, assets,
-#           web, pages, people_handlers
 # Raises    FeatureDisabled, OriginRefused, ValidationFailed
 # ==============================================================================
 
@@ -11656,7 +11601,6 @@ async def open_cable(request: web.Request) -> web.StreamResponse:
 # bots, which only people see.
 #
 # Owns      -
-# Uses      errors, types, bots, records, web, people_handlers, room_handlers
 # Raises    BodyBlank, FeatureDisabled
 # ==============================================================================
 
@@ -11804,8 +11748,6 @@ async def reset_bot_key(request: web.Request, viewer: Viewer) -> web.Response:
 # Pages, the files of the client, and the few addresses that machines ask for.
 #
 # Owns      -
-# Uses      config, errors, types, signing, accounts, ops, metrics, assets,
-#           browsers, devices, web, pages, documents
 # Raises    NotFound
 # ==============================================================================
 
@@ -11958,10 +11900,6 @@ async def show_health(request: web.Request) -> web.Response:
 # and stopped.
 #
 # Owns      -
-# Uses      config, errors, db, signing, users, rooms, messages, search,
-#           accounts, auth, people, bots, push, shapes, presence, ws, ops,
-#           metrics, certificates, assets, web, pages, documents,
-#           people_handlers, room_handlers, bot_handlers, site_handlers
 # Raises    -
 # ==============================================================================
 
@@ -12455,8 +12393,6 @@ async def stop(campfire: Campfire, runner: web.AppRunner) -> None:
 # stale. Each command opens the file, does one thing, says what it did, and closes.
 #
 # Owns      -
-# Uses      config, errors, db, signing, accounts, auth, bots, backup, checkup, rails, importing,
-#           app
 # Raises    DatabaseUnusable, AlreadySetUp, BotNotFound, UserNotFound, ValidationFailed
 # ==============================================================================
 
@@ -12717,7 +12653,6 @@ async def import_from_rails(config: Config, options: argparse.Namespace) -> None
 # stderr, 2 wrong usage, 3 the database cannot be used.
 #
 # Owns      -
-# Uses      config, errors, db, ops, app, commands
 # Raises    -
 # ==============================================================================
 

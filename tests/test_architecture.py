@@ -100,7 +100,7 @@ class Section(NamedTuple):
     banner: str  # the comment under its headline
 
     def declares(self, word: str) -> set[str]:
-        """The names after Owns, Uses or Raises."""
+        """The names after Owns or Raises."""
         found = re.search(rf"^# {word} +(.*(?:\n#  {{4,}}.*)*)$", self.banner, re.MULTILINE)
         assert found, f"the banner of {self.name} has no line {word}"
         return set(re.findall(r"\w+", found[1].replace("#", "")))
@@ -201,11 +201,11 @@ def test_the_table_of_contents_lists_the_banners_in_order() -> None:
     assert [section.number for section in SECTIONS] == list(range(1, len(SECTIONS) + 1))
 
 
-def test_every_banner_says_its_idea_and_what_it_owns_uses_and_raises() -> None:
+def test_every_banner_says_its_idea_and_what_it_owns_and_raises() -> None:
     for section in SECTIONS:
         idea = section.banner.split("# Owns")[0]
         assert len(idea.split()) >= 8, section.name
-        for word in ("Owns", "Uses", "Raises"):
+        for word in ("Owns", "Raises"):
             section.declares(word)
 
 
@@ -225,12 +225,6 @@ def test_a_section_uses_only_sections_above_it() -> None:
     ]
 
     assert downward == []
-
-
-def test_a_banner_lists_exactly_the_sections_its_code_uses() -> None:
-    said = {section.name: section.declares("Uses") for section in SECTIONS}
-
-    assert said == {name: set(USES[name]) for name in ORDER}
 
 
 def test_a_table_is_written_by_the_one_section_that_owns_it() -> None:
