@@ -161,7 +161,7 @@ from yarl import URL
 # Raises    ConfigError
 # ==============================================================================
 
-VERSION: Final = "1.0.0"
+VERSION: Final = "1.1.0"
 LOG: Final = logging.getLogger("campfire")
 
 PAGE_SIZE: Final = 40
@@ -1440,14 +1440,30 @@ SEARCH_INDEX: Final = (
 )
 
 
-def _version_1(connection: sqlite3.Connection) -> None:
-    for statement in _TABLES.split(";\n"):
+APPLICATION_ID: Final = int.from_bytes(b"Camp", "big")  # in the header of each of our files
+
+_SINCE_1_1: Final = f"""
+PRAGMA application_id = {APPLICATION_ID};
+"""
+
+
+def _run_all(connection: sqlite3.Connection, statements: str) -> None:
+    for statement in statements.split(";\n"):
         if statement.strip():
             connection.execute(statement)
+
+
+def _version_1(connection: sqlite3.Connection) -> None:
+    _run_all(connection, _TABLES)
     connection.execute(SEARCH_INDEX)
 
 
-_MIGRATIONS: Final = (_version_1,)  # number n is the n-th; each runs once, all in one transaction
+def _version_2(connection: sqlite3.Connection) -> None:
+    _run_all(connection, _SINCE_1_1)
+
+
+# Number n is the n-th; each runs once, all in one transaction.
+_MIGRATIONS: Final = (_version_1, _version_2)
 SCHEMA_VERSION: Final = len(_MIGRATIONS)
 
 
