@@ -23,37 +23,38 @@ you can search for ("# === 10." jumps there).
   17. messages         posted once, edited, deleted, boosted
   18. search           full text, in the rooms one is in
   19. accounts         the account: name, invitation, styles
-  20. auth             first run, joining, passwords, sessions, sign-in links
-  21. people           profiles, roles, leaving, bans
-  22. bots             bots, their keys, webhooks and answers
-  23. push             Web Push: who is told, encrypted, guarded
-  24. tables           whole tables, whichever they are
-  25. backup           a copy of the file while it is in use
-  26. salvage          what can still be read of a damaged file
-  27. checkup          is the file sound; mending it
-  28. rails            the database of a Rails Campfire
-  29. importing        everything from a Rails Campfire
-  30. records          small shapes, and what the bot API tells
-  31. shapes           records as JSON and as Turbo Stream markup
-  32. presence         who looks at which room; who types
-  33. sockets          one tab: frames, joined writes, slow readers
-  34. ws               Action Cable: broadcasts, channels, catch-up
-  35. ops              log lines, background jobs, health
-  36. metrics          the numbers of /metrics
-  37. certificates     https of our own
-  38. assets           the client's files, sounds, avatars
-  39. browsers         which browsers the client runs in
-  40. devices          manifest, squares to scan
-  41. web              guards, callers, bodies, answers
-  42. pages            what each address shows; boot data
-  43. documents        the one HTML page
-  44. people_handlers  sessions, joining, people
-  45. room_handlers    rooms, messages, boosts, the socket; announce
-  46. bot_handlers     the bot API; administration of bots
-  47. site_handlers    pages, files, health
-  48. app              all routes; errors into answers; start and stop
-  49. commands         what each command does
-  50. cli              the commands
+  20. sessions         who is signed in, and may still
+  21. auth             first run, joining, passwords, sessions, sign-in links
+  22. people           profiles, roles, leaving, bans
+  23. bots             bots, their keys, webhooks and answers
+  24. push             Web Push: who is told, encrypted, guarded
+  25. tables           whole tables, whichever they are
+  26. backup           a copy of the file while it is in use
+  27. salvage          what can still be read of a damaged file
+  28. checkup          is the file sound; mending it
+  29. rails            the database of a Rails Campfire
+  30. importing        everything from a Rails Campfire
+  31. records          small shapes, and what the bot API tells
+  32. shapes           records as JSON and as Turbo Stream markup
+  33. presence         who looks at which room; who types
+  34. sockets          one tab: frames, joined writes, slow readers
+  35. ws               Action Cable: broadcasts, channels, catch-up
+  36. ops              log lines, background jobs, health
+  37. metrics          the numbers of /metrics
+  38. certificates     https of our own
+  39. assets           the client's files, sounds, avatars
+  40. browsers         which browsers the client runs in
+  41. devices          manifest, squares to scan
+  42. web              guards, callers, bodies, answers
+  43. pages            what each address shows; boot data
+  44. documents        the one HTML page
+  45. people_handlers  sessions, joining, people
+  46. room_handlers    rooms, messages, boosts, the socket; announce
+  47. bot_handlers     the bot API; administration of bots
+  48. site_handlers    pages, files, health
+  49. app              all routes; errors into answers; start and stop
+  50. commands         what each command does
+  51. cli              the commands
 
 The road of a request: the guard asks who, the handler parses what, one service method is one
 transaction, and then the handler tells the world. What follows a new message stands in one
@@ -111,6 +112,7 @@ from contextlib import (
     nullcontext,
     suppress,
 )
+from contextvars import Context, ContextVar
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import IntEnum, StrEnum
@@ -1496,8 +1498,13 @@ def create_schema(connection: sqlite3.Connection, at: int = 0) -> None:
 # lose pages when one connection commits while another checkpoints, so the writer
 # alone does both, and a lock file keeps a second server away (Gap #3).
 #
-# Owns      secrets
-# Raises    DatabaseBusy, DatabaseFailed, DatabaseUnusable
+# A function given to `read` or `write` may run twice: once here until it took more than
+# a glance, and then from its beginning in a thread. What it returns and what it changes
+# must come from its arguments and the database alone. And before a function of `write`
+# runs, the right of whoever asks for it is looked at again, in the same transaction.
+#
+# Owns      -
+# Raises    DatabaseBusy, DatabaseFailed, DatabaseUnusable, RightChanged
 # ==============================================================================
 
 GROUP_SIZE: Final = 64  # jobs that share one COMMIT
@@ -1508,6 +1515,34 @@ _GLANCE_STEPS: Final = 1_000  # of SQLite between two looks at the clock
 _BUSY_MS: Final = 5_000
 _SETTLED_AFTER: Final = 60 * SECOND  # no commit takes a minute
 _OLDEST_SQLITE: Final = (3, 38, 0)
+
+
+Right = Callable[[ReadTx], None]
+
+
+class RightChanged(Exception):
+    """What a request was allowed to write for is no longer so; its guard asks anew."""
+
+
+def _is_ours(tx: ReadTx) -> None:
+    """The right of jobs, commands and the start, which nobody can withdraw."""
+    del tx
+
+
+_RIGHT: Final = ContextVar[Right]("right", default=_is_ours)
+
+
+@contextmanager
+def writing_by(right: Right) -> Iterator[None]:
+    """Within, `write` does nothing unless `right` holds; it raises RightChanged if it does not.
+
+    What is spawned within has a right of its own: that of the program.
+    """
+    before = _RIGHT.set(right)
+    try:
+        yield
+    finally:
+        _RIGHT.reset(before)
 
 
 def row(tx: ReadTx, sql: str, **values: object) -> sqlite3.Row | None:
@@ -1855,11 +1890,15 @@ class Database:
 
         `work` gets the moment of its commit: strictly later than every one before. Results
         come in commit order, so a caller that announces at once announces in commit order.
+        Raises RightChanged if who asks may not any more (see `writing_by`).
         """
-        job = _Job(
-            lambda tx, at: work(tx, at, *args, **named),
-            asyncio.get_running_loop().create_future(),
-        )
+        right = _RIGHT.get()
+
+        def rightful(tx: WriteTx, at: Timestamp) -> T:
+            right(tx)
+            return work(tx, at, *args, **named)
+
+        job = _Job(rightful, asyncio.get_running_loop().create_future())
         if self._loop is None:  # closed: nobody would ever answer
             raise DatabaseBusy
         try:
@@ -1945,36 +1984,6 @@ class Database:
         for job in group:
             if isinstance(job.error, sqlite3.Error):
                 job.error = _in_words(job.error)
-
-
-def stored_secrets(tx: ReadTx, names: Sequence[str]) -> dict[str, str]:
-    """Those of the named secrets that are stored."""
-    found = rows(
-        tx,
-        "SELECT name, value FROM secrets WHERE name IN (SELECT value FROM json_each(:names))",
-        names=as_list(names),
-    )
-    return {each["name"]: each["value"] for each in found}
-
-
-def keep_secrets(tx: WriteTx, at: Timestamp, made: Mapping[str, str]) -> dict[str, str]:
-    """The stored secrets; those of `made` that were missing are stored first."""
-    del at
-    for name, value in made.items():
-        run(
-            tx,
-            "INSERT INTO secrets (name, value) VALUES (:name, :value) ON CONFLICT DO NOTHING",
-            name=name,
-            value=value,
-        )
-    return stored_secrets(tx, tuple(made))
-
-
-def replace_secrets(tx: WriteTx, at: Timestamp, made: Mapping[str, str]) -> None:
-    """Stores secrets in place of those that were there; a server reads them when it starts."""
-    for name in made:
-        run(tx, "DELETE FROM secrets WHERE name = :name", name=name)
-    keep_secrets(tx, at, made)
 
 
 # === 8. markup ================================================================
@@ -2690,7 +2699,7 @@ def sanitize(source: str, users: Mapping[UserId, Mentionable]) -> Body:
 # What proves that a name, a link or a cookie came from here. A wrong signature,
 # purpose or age reads as "no such thing", never as an error.
 #
-# Owns      -
+# Owns      secrets
 # Raises    -
 # ==============================================================================
 
@@ -2862,6 +2871,36 @@ class Signer:
         encoded = self._verified("cookie", signed)
         found = _as_object(encoded) if encoded else {}
         return found if float(found.get("exp", 0)) > now else {}
+
+
+def stored_secrets(tx: ReadTx, names: Sequence[str]) -> dict[str, str]:
+    """Those of the named secrets that are stored."""
+    found = rows(
+        tx,
+        "SELECT name, value FROM secrets WHERE name IN (SELECT value FROM json_each(:names))",
+        names=as_list(names),
+    )
+    return {each["name"]: each["value"] for each in found}
+
+
+def keep_secrets(tx: WriteTx, at: Timestamp, made: Mapping[str, str]) -> dict[str, str]:
+    """The stored secrets; those of `made` that were missing are stored first."""
+    del at
+    for name, value in made.items():
+        run(
+            tx,
+            "INSERT INTO secrets (name, value) VALUES (:name, :value) ON CONFLICT DO NOTHING",
+            name=name,
+            value=value,
+        )
+    return stored_secrets(tx, tuple(made))
+
+
+def replace_secrets(tx: WriteTx, at: Timestamp, made: Mapping[str, str]) -> None:
+    """Stores secrets in place of those that were there; a server reads them when it starts."""
+    for name in made:
+        run(tx, "DELETE FROM secrets WHERE name = :name", name=name)
+    keep_secrets(tx, at, made)
 
 
 # === 11. users ================================================================
@@ -5141,65 +5180,16 @@ class Accounts:
         await self._db.write(_save_styles, styles)
 
 
-# === 20. auth =================================================================
-# Who you are. Passwords are bcrypt, hashed in a thread; a session is a random
-# token of which we keep the SHA-256 (Gap #4); ten tries to sign in from one
-# address in three minutes. The first run and joining are here too, because
-# both end in a session.
+# === 20. sessions =============================================================
+# Who is signed in. A session is a random token of which we keep the SHA-256
+# (Gap #4). The door looks a browser's session up when a request is whole, and each
+# write looks once more, inside its transaction: what is withdrawn is gone at once.
 #
-# Owns      sessions, used_transfers, bans
-# Raises    AlreadySetUp, InvalidCredentials, RateLimited, InvalidTransfer, InvalidJoinCode,
-#           EmailTakenAtJoin, ValidationFailed
+# Owns      sessions, bans
+# Raises    InvalidCredentials, RightChanged
 # ==============================================================================
 
-SIGN_IN_TRIES: Final = 10
-SIGN_IN_WINDOW: Final = 180  # seconds
 SESSION_REFRESH: Final = 3600 * SECOND
-_ADDRESSES: Final = 50_000  # remembered by the limiter
-_HASHERS: Final = 2  # bcrypt at once: more would starve the loop of processors
-_BCRYPT_BYTES: Final = 72
-
-
-def hash_password(password: str, cost: int) -> str:
-    """A bcrypt digest as Rails writes it; only the first 72 bytes count."""
-    salt = bcrypt.gensalt(cost, b"2a")
-    return bcrypt.hashpw(password.encode()[:_BCRYPT_BYTES], salt).decode()
-
-
-def password_matches(password: str, digest: str) -> bool:
-    """Whether the digest was made of this password; a broken digest matches none."""
-    try:
-        return bcrypt.checkpw(password.encode()[:_BCRYPT_BYTES], digest.encode())
-    except ValueError:
-        return False
-
-
-def _household(address: str) -> str:
-    """What counts as one address: of IPv6, the /64 in which everybody picks their own."""
-    if ":" not in address:
-        return address
-    return str(ipaddress.ip_network(f"{address.partition('%')[0]}/64", strict=False))
-
-
-class TryLimiter:
-    """Tries to sign in per address, in fixed windows that start with the first try."""
-
-    def __init__(self, monotonic: Callable[[], float]) -> None:
-        self._monotonic = monotonic
-        self._windows: dict[str, tuple[float, int]] = {}
-
-    def count(self, address: str) -> None:
-        """Notes a try, good or bad. Raises RateLimited for the 11th and later of a window."""
-        now, address = self._monotonic(), _household(address)
-        started, tries = self._windows.get(address, (now, 0))
-        if now - started >= SIGN_IN_WINDOW:
-            started, tries = now, 0
-        self._windows.pop(address, None)
-        self._windows[address] = (started, tries + 1)
-        if len(self._windows) > _ADDRESSES:
-            del self._windows[next(iter(self._windows))]
-        if tries >= SIGN_IN_TRIES:
-            raise RateLimited(retry_after=max(1, math.ceil(started + SIGN_IN_WINDOW - now)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -5257,47 +5247,38 @@ def arrival(tx: ReadTx, ip: str, tokens: Sequence[HashedToken]) -> Arrival:
     return Arrival(is_banned_address(tx, ip), viewer_by_tokens(tx, tokens))
 
 
-def first_administrator(tx: ReadTx) -> User | None:
-    """Whom to ask for help: the administrator who was first."""
-    found = row(
+def check_right(tx: ReadTx, ip: str, viewer: Viewer | None) -> None:
+    """Whether the door would see the same person still. Raises RightChanged."""
+    found = one(
         tx,
         """
-        SELECT id, name, email_address, bio, role, status, created_at, updated_at
-        FROM users
-        WHERE role = 1 AND status = 0
-        ORDER BY id
-        LIMIT 1
+        SELECT
+          EXISTS (SELECT 1 FROM bans WHERE ip_address = :ip) AS is_banned,
+          (SELECT role FROM sessions JOIN users ON users.id = user_id AND status = 0
+           WHERE sessions.id = :session_id) AS role
         """,
+        ip=ip,
+        session_id=viewer.session.id if viewer else None,
     )
-    return user_in(found) if found else None
+    if found["is_banned"] or found["role"] != (viewer.user.role if viewer else None):
+        raise RightChanged
 
 
-def credentials_of(tx: ReadTx, email: str) -> tuple[User, str] | None:
-    """The active person with this address, and their password digest; bots have none."""
-    found = row(
+def ended_sessions(tx: ReadTx, session_ids: Iterable[SessionId]) -> tuple[SessionId, ...]:
+    """Those of the sessions that are gone, or whose person is not active any more."""
+    found = rows(
         tx,
         """
-        SELECT id, name, email_address, bio, role, status, created_at, updated_at, password_digest
-        FROM users
-        WHERE email_address = :email AND status = 0 AND role != 2
+        SELECT value
+        FROM json_each(:ids)
+        WHERE NOT EXISTS (
+          SELECT 1 FROM sessions JOIN users ON users.id = user_id AND status = 0
+          WHERE sessions.id = value
+        )
         """,
-        email=email,
+        ids=as_list(session_ids),
     )
-    return (user_in(found), found["password_digest"] or "") if found else None
-
-
-def _address_is_taken(tx: ReadTx, email: str) -> bool:
-    taken = row(tx, "SELECT 1 FROM users WHERE email_address = :email", email=email)
-    return taken is not None
-
-
-def account_behind(tx: ReadTx, join_code: str) -> Account:
-    """The account this code lets people into. Raises InvalidJoinCode."""
-    account = account_of(tx)
-    given = join_code.encode("utf-8", "replace")
-    if account is None or not hmac.compare_digest(account.join_code.encode(), given):
-        raise InvalidJoinCode
-    return account
+    return tuple(SessionId(each["value"]) for each in found)
 
 
 def fresh_session(ip: str, user_agent: str) -> NewSession:
@@ -5305,7 +5286,7 @@ def fresh_session(ip: str, user_agent: str) -> NewSession:
     return NewSession(RawToken(secrets.token_urlsafe(32)), ip, user_agent)
 
 
-def _start_session(
+def start_session(
     tx: WriteTx, at: Timestamp, user_id: UserId, digest: str | None, session: NewSession
 ) -> None:
     """A session for somebody active, whose password is still the one that was checked."""
@@ -5329,48 +5310,10 @@ def _start_session(
         raise InvalidCredentials
 
 
-def set_up(
-    tx: WriteTx,
-    at: Timestamp,
-    name: str,
-    email: str,
-    digest: str,
-    session: NewSession | None = None,
-) -> User:
-    """The account, its first administrator and All Talk. Raises AlreadySetUp."""
-    if is_set_up(tx):
-        raise AlreadySetUp
-    insert_account(tx, at)
-    user = insert_user(tx, at, name, email, digest, Role.ADMINISTRATOR)
-    room = insert_room(tx, at, RoomType.OPEN, user.id, name="All Talk")
-    grant(tx, at, room, [user.id])
-    if session is not None:
-        _start_session(tx, at, user.id, None, session)
-    return user
-
-
-def _join(
-    tx: WriteTx,
-    at: Timestamp,
-    join_code: str,
-    name: str,
-    email: str,
-    digest: str,
-    session: NewSession | None,
-) -> User:
-    account_behind(tx, join_code)
-    if _address_is_taken(tx, email):
-        raise EmailTakenAtJoin(f"/session/new?email_address={quote(email, safe='')}")
-    user = insert_user(tx, at, name, email, digest, Role.MEMBER)
-    grant_open_rooms(tx, at, user.id)
-    if session is not None:
-        _start_session(tx, at, user.id, None, session)
-    return user
-
-
-def _refresh_session(
+def refresh_session(
     tx: WriteTx, at: Timestamp, session_id: SessionId, ip: str, user_agent: str
 ) -> None:
+    """Notes that a session is in use, and from where."""
     run(
         tx,
         """
@@ -5385,7 +5328,8 @@ def _refresh_session(
     )
 
 
-def _end_session(tx: WriteTx, at: Timestamp, session: Session, push_endpoint: str | None) -> None:
+def end_session(tx: WriteTx, at: Timestamp, session: Session, push_endpoint: str | None) -> None:
+    """Signs a browser out, and forgets that it wants to be told."""
     del at
     run(tx, "DELETE FROM sessions WHERE id = :session_id", session_id=session.id)
     forget_endpoint(tx, session.user_id, push_endpoint)
@@ -5433,6 +5377,147 @@ def addresses_of(tx: ReadTx, user_id: UserId) -> tuple[str, ...]:
         user_id=user_id,
     )
     return tuple(each["ip_address"] for each in found)
+
+
+# === 21. auth =================================================================
+# Who you are. Passwords are bcrypt, hashed in a thread; ten tries to sign in from
+# one address in three minutes. The first run and joining are here too, because
+# both end in a session.
+#
+# Owns      used_transfers
+# Raises    AlreadySetUp, InvalidCredentials, RateLimited, InvalidTransfer, InvalidJoinCode,
+#           EmailTakenAtJoin, ValidationFailed
+# ==============================================================================
+
+SIGN_IN_TRIES: Final = 10
+SIGN_IN_WINDOW: Final = 180  # seconds
+_ADDRESSES: Final = 50_000  # remembered by the limiter
+_HASHERS: Final = 2  # bcrypt at once: more would starve the loop of processors
+_BCRYPT_BYTES: Final = 72
+
+
+def hash_password(password: str, cost: int) -> str:
+    """A bcrypt digest as Rails writes it; only the first 72 bytes count."""
+    salt = bcrypt.gensalt(cost, b"2a")
+    return bcrypt.hashpw(password.encode()[:_BCRYPT_BYTES], salt).decode()
+
+
+def password_matches(password: str, digest: str) -> bool:
+    """Whether the digest was made of this password; a broken digest matches none."""
+    try:
+        return bcrypt.checkpw(password.encode()[:_BCRYPT_BYTES], digest.encode())
+    except ValueError:
+        return False
+
+
+def _household(address: str) -> str:
+    """What counts as one address: of IPv6, the /64 in which everybody picks their own."""
+    if ":" not in address:
+        return address
+    return str(ipaddress.ip_network(f"{address.partition('%')[0]}/64", strict=False))
+
+
+class TryLimiter:
+    """Tries to sign in per address, in fixed windows that start with the first try."""
+
+    def __init__(self, monotonic: Callable[[], float]) -> None:
+        self._monotonic = monotonic
+        self._windows: dict[str, tuple[float, int]] = {}
+
+    def count(self, address: str) -> None:
+        """Notes a try, good or bad. Raises RateLimited for the 11th and later of a window."""
+        now, address = self._monotonic(), _household(address)
+        started, tries = self._windows.get(address, (now, 0))
+        if now - started >= SIGN_IN_WINDOW:
+            started, tries = now, 0
+        self._windows.pop(address, None)
+        self._windows[address] = (started, tries + 1)
+        if len(self._windows) > _ADDRESSES:
+            del self._windows[next(iter(self._windows))]
+        if tries >= SIGN_IN_TRIES:
+            raise RateLimited(retry_after=max(1, math.ceil(started + SIGN_IN_WINDOW - now)))
+
+
+def first_administrator(tx: ReadTx) -> User | None:
+    """Whom to ask for help: the administrator who was first."""
+    found = row(
+        tx,
+        """
+        SELECT id, name, email_address, bio, role, status, created_at, updated_at
+        FROM users
+        WHERE role = 1 AND status = 0
+        ORDER BY id
+        LIMIT 1
+        """,
+    )
+    return user_in(found) if found else None
+
+
+def credentials_of(tx: ReadTx, email: str) -> tuple[User, str] | None:
+    """The active person with this address, and their password digest; bots have none."""
+    found = row(
+        tx,
+        """
+        SELECT id, name, email_address, bio, role, status, created_at, updated_at, password_digest
+        FROM users
+        WHERE email_address = :email AND status = 0 AND role != 2
+        """,
+        email=email,
+    )
+    return (user_in(found), found["password_digest"] or "") if found else None
+
+
+def _address_is_taken(tx: ReadTx, email: str) -> bool:
+    taken = row(tx, "SELECT 1 FROM users WHERE email_address = :email", email=email)
+    return taken is not None
+
+
+def account_behind(tx: ReadTx, join_code: str) -> Account:
+    """The account this code lets people into. Raises InvalidJoinCode."""
+    account = account_of(tx)
+    given = join_code.encode("utf-8", "replace")
+    if account is None or not hmac.compare_digest(account.join_code.encode(), given):
+        raise InvalidJoinCode
+    return account
+
+
+def set_up(
+    tx: WriteTx,
+    at: Timestamp,
+    name: str,
+    email: str,
+    digest: str,
+    session: NewSession | None = None,
+) -> User:
+    """The account, its first administrator and All Talk. Raises AlreadySetUp."""
+    if is_set_up(tx):
+        raise AlreadySetUp
+    insert_account(tx, at)
+    user = insert_user(tx, at, name, email, digest, Role.ADMINISTRATOR)
+    room = insert_room(tx, at, RoomType.OPEN, user.id, name="All Talk")
+    grant(tx, at, room, [user.id])
+    if session is not None:
+        start_session(tx, at, user.id, None, session)
+    return user
+
+
+def _join(
+    tx: WriteTx,
+    at: Timestamp,
+    join_code: str,
+    name: str,
+    email: str,
+    digest: str,
+    session: NewSession | None,
+) -> User:
+    account_behind(tx, join_code)
+    if _address_is_taken(tx, email):
+        raise EmailTakenAtJoin(f"/session/new?email_address={quote(email, safe='')}")
+    user = insert_user(tx, at, name, email, digest, Role.MEMBER)
+    grant_open_rooms(tx, at, user.id)
+    if session is not None:
+        start_session(tx, at, user.id, None, session)
+    return user
 
 
 def password_digest_of(tx: ReadTx, user_id: UserId) -> str:
@@ -5491,7 +5576,7 @@ def _redeem(
     )
     if user is None or not fresh:
         raise InvalidTransfer
-    _start_session(tx, at, user_id, None, session)
+    start_session(tx, at, user_id, None, session)
     return user
 
 
@@ -5595,7 +5680,7 @@ class Auth:
     ) -> tuple[User, RawToken]:
         user, digest = await self._proved(email, password, ip)
         session = fresh_session(ip, user_agent)
-        await self._db.write(_start_session, user.id, digest, session)
+        await self._db.write(start_session, user.id, digest, session)
         return user, session.token
 
     async def create_administrator(self, name: str, email: str, password: str) -> User:
@@ -5613,7 +5698,7 @@ class Auth:
 
     async def start_session(self, user_id: UserId, ip: str, user_agent: str) -> RawToken:
         session = fresh_session(ip, user_agent)
-        await self._db.write(_start_session, user_id, None, session)
+        await self._db.write(start_session, user_id, None, session)
         return session.token
 
     async def session_for(self, raw_token: RawToken) -> Viewer | None:
@@ -5625,10 +5710,10 @@ class Auth:
 
     async def refresh(self, session: Session, ip: str, user_agent: str) -> None:
         """Notes that a session is still in use, and from where."""
-        await self._db.write(_refresh_session, session.id, ip, user_agent[:1024])
+        await self._db.write(refresh_session, session.id, ip, user_agent[:1024])
 
     async def end_session(self, session: Session, push_endpoint: str | None) -> None:
-        await self._db.write(_end_session, session, push_endpoint)
+        await self._db.write(end_session, session, push_endpoint)
 
     async def transfer(self, transfer_id: str, ip: str, user_agent: str) -> tuple[User, RawToken]:
         session = fresh_session(ip, user_agent)
@@ -5636,7 +5721,7 @@ class Auth:
         return user, session.token
 
 
-# === 21. people ===============================================================
+# === 22. people ===============================================================
 # What happens to people: their profile, their role, leaving, being banned, being
 # let back in. Messages of somebody who left stay; messages of somebody who was
 # banned go, one by one, in the background.
@@ -5855,7 +5940,7 @@ class People:
         return await self._db.read(_banned_authors)
 
 
-# === 22. bots =================================================================
+# === 23. bots =================================================================
 # Programs that talk. A bot is a user with a key in its address and perhaps a
 # webhook: where it is mentioned, or in a ping with it, it is called once, has
 # seven seconds, and may answer in words. A bot's answer calls no bot, so two of
@@ -6133,7 +6218,7 @@ class Bots:
             return None if len(body) > _REPLY_LIMIT else reply_in(media_type.lower(), body)
 
 
-# === 23. push =================================================================
+# === 24. push =================================================================
 # Telling browsers that are not open (Web Push: RFC 8030, 8291, 8292). The address
 # comes from any member, so it must not lead inside: its host is looked up once,
 # every answer must be public, and that answer is the one connected to. One try,
@@ -6445,7 +6530,7 @@ class Push:
         return self._subject
 
 
-# === 24. tables ===============================================================
+# === 25. tables ===============================================================
 # Whole tables, whichever they are: of a file that is damaged, or of another
 # program. Elsewhere a statement is a literal that SQLite plans in the tests; here
 # the table is known only once the file is open, so these functions, and no
@@ -6582,7 +6667,7 @@ def delete_orphans(connection: sqlite3.Connection) -> Counter[str]:
     return +gone
 
 
-# === 25. backup ===============================================================
+# === 26. backup ===============================================================
 # A copy of the file while it is being written to. SQLite's own backup takes it in
 # one step from one snapshot; it gets its name only once it is whole, checked and
 # on the disk, so that a name never stands for half a copy.
@@ -6670,7 +6755,7 @@ def remove_old_backups(folder: Path, keep: int) -> None:
         path.unlink()
 
 
-# === 26. salvage ==============================================================
+# === 27. salvage ==============================================================
 # When pages are gone: every row that can still be read goes into a new file. A
 # table is read forwards; where that stops, the next readable key is searched for,
 # so that one bad page costs its own rows and no more. Nobody's words are dropped
@@ -6855,7 +6940,7 @@ def salvage(path: Path, into: Path, at: float) -> Salvage:
     return Salvage(into, {table: count for table, count in saved.items() if count}, tuple(lost))
 
 
-# === 27. checkup ==============================================================
+# === 28. checkup ==============================================================
 # Whether the file is sound, and what can be done when it is not. Looking changes
 # nothing. Mending builds again what follows from the rows (indexes, the words of
 # search) and deletes what points nowhere. When pages are gone, every row that can
@@ -7145,7 +7230,7 @@ def repair(path: Path, at: float) -> Repair:
     return Repair(copy, tuple(filter(None, done)), verdict, salvaged)
 
 
-# === 28. rails ================================================================
+# === 29. rails ================================================================
 # The database of a Rails Campfire, as it was written over the years: which tables
 # it must have, and what its times, roles and settings say. It is only read, and
 # nothing in it is run.
@@ -7232,7 +7317,7 @@ def role_in(found: Found) -> Role:
     return {each.value: each for each in Role}.get(found["role"] or 0, Role.MEMBER)
 
 
-# === 29. importing ============================================================
+# === 30. importing ============================================================
 # Moving in from a Rails Campfire: one transaction, everything or nothing. Ids and
 # times stay, so that addresses people kept go on working; text is made safe anew;
 # rows that belong to nothing are left behind, and counted.
@@ -7642,7 +7727,7 @@ def import_all(
     return report
 
 
-# === 30. records ==============================================================
+# === 31. records ==============================================================
 # The small shapes: a record as JSON, where nothing but the record is needed, and
 # what the bot API tells, which speaks its own dialect.
 #
@@ -7790,7 +7875,7 @@ def bot_boost_json(signer: Signer, boosted: Boosted, base_url: str) -> Json:
     }
 
 
-# === 31. shapes ===============================================================
+# === 32. shapes ===============================================================
 # How a record looks on the wire: as JSON for whoever asked, and as the markup
 # that travels to everybody else in Turbo Streams. Both tell the same; the client
 # reads every field of the one back out of the other. Public shapes only: no
@@ -8283,7 +8368,7 @@ class Shapes:
         )
 
 
-# === 32. presence =============================================================
+# === 33. presence =============================================================
 # Who is looking at which room, and who is typing there. It lives in memory and
 # dies with the process; a heartbeat counts for sixty seconds (Gap #5). It decides
 # unread marks and pushes, and is shown to nobody. Rails limit: two tabs count as
@@ -8375,7 +8460,7 @@ class TypingMap:
             del self._started[key]
 
 
-# === 33. sockets ==============================================================
+# === 34. sockets ==============================================================
 # One tab's socket and its subscriptions. What a tab gets between two flushes is
 # one write to its transport; a frame is plain bytes, built once and shared. A
 # reader that lets too much pile up is not waited for.
@@ -8617,7 +8702,7 @@ class Subscription:
             self.caught_to = max(self.caught_to, *message_ids)
 
 
-# === 34. ws ===================================================================
+# === 35. ws ===================================================================
 # Action Cable, spoken exactly, so that the official client works unmodified.
 # Broadcasting is a plain function: a payload is encoded once, a frame is built
 # once per identifier. No broadcast waits for a slow reader: it is cut off, comes
@@ -9073,7 +9158,7 @@ class Cable:
         }
 
 
-# === 35. ops ==================================================================
+# === 36. ops ==================================================================
 # What the operator sees, and what runs beside the requests: one JSON object a
 # line, background jobs that are held and awaited, and the few numbers of /up.
 #
@@ -9211,7 +9296,8 @@ class Jobs:
         self._running: set[asyncio.Task[bool]] = set()
 
     def spawn(self, name: str, work: Coroutine[object, object, object]) -> None:
-        task = asyncio.get_running_loop().create_task(self.attempt(name, work), name=name)
+        loop = asyncio.get_running_loop()
+        task = loop.create_task(self.attempt(name, work), name=name, context=Context())
         self._running.add(task)
         task.add_done_callback(self._running.discard)
 
@@ -9270,7 +9356,7 @@ async def is_healthy(db: Database, seconds: float) -> bool:
     return True
 
 
-# === 36. metrics ==============================================================
+# === 37. metrics ==============================================================
 # The numbers an operator draws curves of, in Prometheus' text format 0.0.4. What is
 # counted is counted where it happens; the rest is read off when somebody asks. A
 # route is named by its pattern, never by its path: that would name people's rooms.
@@ -9470,7 +9556,7 @@ def may_read_metrics(config: Config, peer: str, headers: Mapping[str, str]) -> b
     return is_here and not through_a_proxy
 
 
-# === 37. certificates =========================================================
+# === 38. certificates =========================================================
 # Serving https without a proxy. The certificate is chosen anew at every handshake,
 # so that a renewed one takes over at SIGHUP: no restart, no socket lost.
 #
@@ -9516,7 +9602,7 @@ class Certificates:
         LOG.info("tls_reloaded")
 
 
-# === 38. assets ===============================================================
+# === 39. assets ===============================================================
 # The built client, the sounds, the pictures. They lie beside this file, in the
 # clone and in the executable alike. Every build has one digest, and its folder
 # name is that digest, so that a browser may keep what is in it for ever.
@@ -9684,7 +9770,7 @@ def serve_avatar(user: User, etag: str | None) -> web.Response:
     return web.Response(text=avatar_svg(user), headers=headers)
 
 
-# === 39. browsers =============================================================
+# === 40. browsers =============================================================
 # Which browsers the client runs in, by the name they give themselves, and what the
 # others see: a page that needs nothing of what they lack. Whoever is not known is
 # let through, and so are crawlers.
@@ -9788,7 +9874,7 @@ def unsupported_html(bundle: Bundle) -> str:
 """
 
 
-# === 40. devices ==============================================================
+# === 41. devices ==============================================================
 # What devices ask for: a manifest, to put Campfire on the home screen, and a square
 # to scan, to come along from another screen.
 #
@@ -9876,7 +9962,7 @@ def qr_svg(text: str) -> str:
     return drawn.getvalue().decode()
 
 
-# === 41. web ==================================================================
+# === 42. web ==================================================================
 # The door. Every route names its audience, so that none can be forgotten; the
 # guard asks in one look at the database who is there, in the order: banned
 # address, session, CSRF. Bodies are read and checked here and nowhere else.
@@ -10353,7 +10439,7 @@ def user_ids_in(
     return [UserId(int(each)) for each in given]
 
 
-# === 42. pages ================================================================
+# === 43. pages ================================================================
 # What a browser gets when it opens an address: one HTML page for all of them,
 # with everything the screen needs inside, so that the first paint asks nothing
 # more. The same object is the answer of /api/boot when the client moves on.
@@ -10768,7 +10854,7 @@ def error_boot(campfire: Campfire, error: CampfireError) -> Json:
     }
 
 
-# === 43. documents ============================================================
+# === 44. documents ============================================================
 # The one HTML page: a head, an empty root, and the boot object as inert JSON.
 # No inline script and no eval, so that the policy can forbid both.
 #
@@ -10864,7 +10950,7 @@ def page_answer(request: web.Request, page: bytes, status: int = 200) -> web.Res
     )
 
 
-# === 44. people_handlers ======================================================
+# === 45. people_handlers ======================================================
 # Signing in and out, setting up, joining, and the people one can find. Each
 # handler parses, acts, and answers.
 #
@@ -11196,7 +11282,7 @@ async def show_avatar(request: web.Request, viewer: Viewer | None) -> web.Respon
     return serve_avatar(user, request.headers.get("If-None-Match"))
 
 
-# === 45. room_handlers ========================================================
+# === 46. room_handlers ========================================================
 # Rooms, messages, boosts and the socket. A handler changes something through a
 # service, and then tells the world, at once and in one place: `announce` is all
 # that follows a new message.
@@ -11611,7 +11697,7 @@ async def open_cable(request: web.Request) -> web.StreamResponse:
     return socket
 
 
-# === 46. bot_handlers =========================================================
+# === 47. bot_handlers =========================================================
 # The addresses bots talk to, as the Rails Campfire has them: the key is in the
 # path, the body is the message, refusals have no body. And the administration of
 # bots, which only people see.
@@ -11760,7 +11846,7 @@ async def reset_bot_key(request: web.Request, viewer: Viewer) -> web.Response:
     return _bot_answer(request, viewer, bot)
 
 
-# === 47. site_handlers ========================================================
+# === 48. site_handlers ========================================================
 # Pages, the files of the client, and the few addresses that machines ask for.
 #
 # Owns      -
@@ -11910,7 +11996,7 @@ async def show_health(request: web.Request) -> web.Response:
     return web.Response(text=page, status=status, content_type="text/html", charset="utf-8")
 
 
-# === 48. app ==================================================================
+# === 49. app ==================================================================
 # All routes on one page, each with its audience; then the one place that turns
 # what went wrong into an answer; then how the parts are put together, started
 # and stopped.
@@ -12403,7 +12489,7 @@ async def stop(campfire: Campfire, runner: web.AppRunner) -> None:
     await campfire.db.close()
 
 
-# === 49. commands =============================================================
+# === 50. commands =============================================================
 # What can be done to a Campfire from a shell, whether it runs or not: SQLite makes
 # them wait for one another, and the server keeps nothing in memory that could go
 # stale. Each command opens the file, does one thing, says what it did, and closes.
@@ -12664,7 +12750,7 @@ async def import_from_rails(config: Config, options: argparse.Namespace) -> None
         say(line)
 
 
-# === 50. cli ==================================================================
+# === 51. cli ==================================================================
 # The words of the command line. Exit codes: 0 success, 1 failure with one line on
 # stderr, 2 wrong usage, 3 the database cannot be used.
 #
