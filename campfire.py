@@ -45,16 +45,18 @@ you can search for ("# === 10." jumps there).
   39. assets           the client's files, sounds, avatars
   40. browsers         which browsers the client runs in
   41. devices          manifest, squares to scan
-  42. web              guards, callers, bodies, answers
-  43. pages            what each address shows; boot data
-  44. documents        the one HTML page
-  45. people_handlers  sessions, joining, people
-  46. room_handlers    rooms, messages, boosts, the socket; announce
-  47. bot_handlers     the bot API; administration of bots
-  48. site_handlers    pages, files, health
-  49. app              all routes; errors into answers; start and stop
-  50. commands         what each command does
-  51. cli              the commands
+  42. web              callers, bodies, answers
+  43. door             guards: who may come in, and still may
+  44. pages            what each address shows; boot data
+  45. documents        the one HTML page
+  46. people_handlers  sessions, joining, people
+  47. room_handlers    rooms, messages, boosts, the socket; announce
+  48. bot_handlers     the bot API; administration of bots
+  49. site_handlers    pages, files, health
+  50. app              all routes; errors into answers
+  51. serving          the parts put together, started, stopped
+  52. commands         what each command does
+  53. cli              the commands
 
 The road of a request: the guard asks who, the handler parses what, one service method is one
 transaction, and then the handler tells the world. What follows a new message stands in one
@@ -5281,6 +5283,12 @@ def ended_sessions(tx: ReadTx, session_ids: Iterable[SessionId]) -> tuple[Sessio
     return tuple(SessionId(each["value"]) for each in found)
 
 
+def check_session(tx: ReadTx, session_id: SessionId) -> None:
+    """Whether a session still is. Raises RightChanged."""
+    if ended_sessions(tx, (session_id,)):
+        raise RightChanged
+
+
 def fresh_session(ip: str, user_agent: str) -> NewSession:
     """A session with a token of 256 random bits, not begun yet."""
     return NewSession(RawToken(secrets.token_urlsafe(32)), ip, user_agent)
@@ -6001,6 +6009,12 @@ def bot_by_key(tx: ReadTx, bot_key: str) -> User | None:
     if found is None or not hmac.compare_digest(found["bot_token"].encode(), token):
         return None
     return user_in(found)
+
+
+def check_bots_right(tx: ReadTx, ip: str, bot_key: str) -> None:
+    """Whether the door would let a bot with this key in still. Raises RightChanged."""
+    if is_banned_address(tx, ip) or bot_by_key(tx, bot_key) is None:
+        raise RightChanged
 
 
 def _hook_in(found: sqlite3.Row) -> Hook:
@@ -8930,7 +8944,7 @@ class Cable:
                 if connection.state is ConnectionState.CLOSED:
                     break
                 if message.type is WSMsgType.TEXT:
-                    obeyed = self._obey(connection, message.data)
+                    obeyed = self._heed(connection, message.data)
                     await self._jobs.attempt("cable", obeyed, request_id=request_id)
                 else:
                     _ignore(connection)
@@ -8970,6 +8984,14 @@ class Cable:
             connection.move_to(ConnectionState.CLOSED)
         for subscription in list(connection.subscriptions.values()):
             self._end(subscription)
+
+    async def _heed(self, connection: Connection, text: str) -> None:
+        """Obeys a frame while its session lasts; a socket that outlived its session is closed."""
+        try:
+            with writing_by(partial(check_session, session_id=connection.session_id)):
+                await self._obey(connection, text)
+        except RightChanged:
+            self.disconnect_session(connection.session_id)
 
     async def _obey(self, connection: Connection, text: str) -> None:
         match _json_object(text):
@@ -9963,16 +9985,15 @@ def qr_svg(text: str) -> str:
 
 
 # === 42. web ==================================================================
-# The door. Every route names its audience, so that none can be forgotten; the
-# guard asks in one look at the database who is there, in the order: banned
-# address, session, CSRF. Bodies are read and checked here and nowhere else.
+# What a request says and how it is answered: where it comes from, its cookies, its
+# body and the ids in its path. Bodies are read and checked here and nowhere else.
 #
 # Owns      -
-# Raises    Unauthenticated, Forbidden, BannedAddress, InvalidCsrfToken, BadRequest,
-#           PayloadTooLarge, UnsupportedMediaType, ValidationFailed
+# Raises    InvalidCsrfToken, BadRequest, PayloadTooLarge, UnsupportedMediaType,
+#           ValidationFailed
 # ==============================================================================
 
-_SAFE_METHODS: Final = frozenset(("GET", "HEAD"))
+SAFE_METHODS: Final = frozenset(("GET", "HEAD"))
 _ID: Final = re.compile(r"[0-9]{1,18}")
 
 
@@ -10110,7 +10131,7 @@ def csrf_nonce_of(request: web.Request) -> str | None:
     return nonce if _NONCE.fullmatch(nonce) else None
 
 
-def _check_csrf(request: web.Request) -> None:
+def check_csrf(request: web.Request) -> None:
     nonce, origin = csrf_nonce_of(request), request.headers.get("Origin")
     expected = request.app[CAMPFIRE].signer.csrf_token(nonce) if nonce else ""
     given = request.headers.get("X-CSRF-Token", "").encode("utf-8", "replace")
@@ -10123,6 +10144,176 @@ def _check_csrf(request: web.Request) -> None:
     if not is_good:
         LOG.warning("csrf_rejected", extra={"fields": {"ip": caller_of(request).ip}})
         raise InvalidCsrfToken
+
+
+COOKIES: Final = web.RequestKey("cookies", Mapping[str, str])
+
+
+def cookies_of(request: web.Request) -> Mapping[str, str]:
+    """The browser's cookies. Ours need no quotes; where there are any, aiohttp reads them."""
+    known: Mapping[str, str] | None = request.get(COOKIES)
+    if known is None:
+        sent = "; ".join(request.headers.getall("Cookie", ()))
+        pairs = (part.partition("=") for part in sent.split(";"))
+        known = {name.strip(): value.strip() for name, _, value in pairs}
+        request[COOKIES] = known = request.cookies if '"' in sent else known
+    return known
+
+
+BODY: Final[web.RequestKey[bytes | CampfireError]] = web.RequestKey("body")
+
+
+async def receive(request: web.Request) -> None:
+    """Takes the body in before anybody is asked who they are: while it comes, that may change.
+
+    Parts of a form are read by whoever wants them. What is wrong with it is said by `body_of`.
+    """
+    if not request.can_read_body or request.content_type == "multipart/form-data":
+        return
+    try:
+        async with asyncio.timeout(request.app[CAMPFIRE].config.read_timeout):
+            request[BODY] = await request.read()
+    except web.HTTPRequestEntityTooLarge:
+        request[BODY] = PayloadTooLarge()
+    except (ValueError, TimeoutError, HttpProcessingError):
+        request[BODY] = BadRequest()
+
+
+def body_of(request: web.Request) -> bytes:
+    """The body. Raises PayloadTooLarge, or BadRequest for one that did not come whole."""
+    body: bytes | CampfireError = request.get(BODY, b"")
+    if isinstance(body, CampfireError):
+        raise body
+    return body
+
+
+_JSON_HEADERS: Final = {
+    "Content-Type": "application/json; charset=utf-8",
+    "Cache-Control": "no-store",
+}
+
+
+def answer(
+    data: Written | Mapping[str, object],
+    status: int = 200,
+    headers: Mapping[str, str] | None = None,
+) -> web.Response:
+    """JSON that nobody keeps."""
+    return web.Response(
+        body=bytes(data if isinstance(data, Written) else joined(data)),
+        status=status,
+        headers={**_JSON_HEADERS, **(headers or {})},
+    )
+
+
+def nothing() -> web.Response:
+    """204."""
+    return web.Response(status=204, headers={"Cache-Control": "no-store"})
+
+
+def set_cookie(
+    request: web.Request, response: web.StreamResponse, name: str, value: str, seconds: int
+) -> None:
+    """A cookie of ours; only `last_room` may be read by scripts."""
+    secure = "; Secure" if is_secure(request) else ""
+    hidden = "" if name == "last_room" else "; HttpOnly"
+    response.headers.add(
+        "Set-Cookie", f"{name}={value}; Max-Age={seconds}; Path=/; SameSite=Lax{hidden}{secure}"
+    )
+
+
+def remember_room(request: web.Request, response: web.StreamResponse, room_id: RoomId) -> None:
+    """Notes where to come back to."""
+    set_cookie(request, response, "last_room", str(room_id), TWENTY_YEARS)
+
+
+def id_in(request: web.Request, name: str) -> int:
+    """An id in the path: at most 18 decimal digits, as the route demands."""
+    return int(request.match_info[name])
+
+
+def number_in(query: Mapping[str, str], name: str) -> int | None:
+    """A number in the query; anything else counts as not given."""
+    text = query.get(name, "")
+    return int(text) if _ID.fullmatch(text) else None
+
+
+def message_id_in(query: Mapping[str, str], name: str) -> MessageId | None:
+    """A message's id in the query; what is no id is the id of no message."""
+    return MessageId(number_in(query, name) or 0) if name in query else None
+
+
+def page_in(query: Mapping[str, str]) -> int:
+    """The page asked for, from 1; bad values are 1."""
+    return min(max(number_in(query, "page") or 1, 1), 1_000_000)
+
+
+def json_in(request: web.Request) -> Json:
+    """The body, a JSON object; none counts as an empty one.
+
+    Raises UnsupportedMediaType, PayloadTooLarge, BadRequest.
+    """
+    if BODY not in request and not request.can_read_body:
+        return {}
+    is_plain = request.headers.get("Content-Encoding", "identity") == "identity"
+    if request.content_type != "application/json" or not is_plain:
+        raise UnsupportedMediaType
+    try:
+        text = body_of(request).decode()
+        found = json.loads(text) if text.strip() else {}
+        if "\\ud" in text.lower():  # half a surrogate pair is no text, and cannot be stored
+            found = json.loads(json.dumps(found, ensure_ascii=False).encode("utf-8", "replace"))
+    except (ValueError, RecursionError) as error:
+        raise BadRequest from error
+    if not isinstance(found, dict):
+        raise BadRequest
+    return found
+
+
+def text_in(body: Mapping[str, object], name: str) -> str:
+    """A text without NUL; missing and null count as blank. Raises ValidationFailed."""
+    value = body.get(name)
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise ValidationFailed({name: ["is invalid"]})
+    return value.replace("\0", "")
+
+
+def loose_text_in(body: Mapping[str, object], name: str) -> str:
+    """A text; what is none counts as blank, for a service that first asks who may."""
+    return text_in(body, name) if isinstance(body.get(name), str) else ""
+
+
+def optional_text_in(body: Mapping[str, object], name: str) -> str | None:
+    """A text; None when missing or null. Raises ValidationFailed."""
+    return None if body.get(name) is None else text_in(body, name)
+
+
+def _is_id(value: object) -> bool:
+    return (isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 10**18) or (
+        isinstance(value, str) and _ID.fullmatch(value) is not None
+    )
+
+
+def user_ids_in(
+    body: Mapping[str, object], default: list[UserId] | None = None
+) -> list[UserId] | None:
+    """`user_ids`, or `default` when there are none; None when it is not a list of ids."""
+    given = body.get("user_ids", default)
+    if not isinstance(given, list) or not all(map(_is_id, given)):
+        return None
+    return [UserId(int(each)) for each in given]
+
+
+# === 43. door =================================================================
+# Who may come in. Every route names its audience, so that none can be forgotten; the
+# guard asks in one look at the database who is there, in the order: banned address,
+# session, CSRF. What it saw is looked at again by whatever the handler writes.
+#
+# Owns      -
+# Raises    Unauthenticated, Forbidden, BannedAddress, InvalidCsrfToken, BotForbidden
+# ==============================================================================
 
 
 @dataclass(frozen=True, slots=True)
@@ -10140,20 +10331,6 @@ def _at_the_door(tx: ReadTx, ip: str, tokens: Sequence[HashedToken], bot_key: st
     return Door(found.is_banned, is_bot, found.viewer)
 
 
-COOKIES: Final = web.RequestKey("cookies", Mapping[str, str])
-
-
-def cookies_of(request: web.Request) -> Mapping[str, str]:
-    """The browser's cookies. Ours need no quotes; where there are any, aiohttp reads them."""
-    known: Mapping[str, str] | None = request.get(COOKIES)
-    if known is None:
-        sent = "; ".join(request.headers.getall("Cookie", ()))
-        pairs = (part.partition("=") for part in sent.split(";"))
-        known = {name.strip(): value.strip() for name, _, value in pairs}
-        request[COOKIES] = known = request.cookies if '"' in sent else known
-    return known
-
-
 def _keys_in(request: web.Request) -> tuple[list[HashedToken], str]:
     """What a request holds up at the door: session tokens, and a bot's key."""
     return tokens_in(cookies_of(request).get("session_token", "")), request.query.get("bot_key", "")
@@ -10162,7 +10339,7 @@ def _keys_in(request: web.Request) -> tuple[list[HashedToken], str]:
 async def arrive(request: web.Request) -> Viewer | None:
     """Who sends this request. Raises BannedAddress, InvalidCsrfToken."""
     campfire, caller = request.app[CAMPFIRE], caller_of(request)
-    is_safe = request.method in _SAFE_METHODS
+    is_safe = request.method in SAFE_METHODS
     tokens, bot_key = _keys_in(request)
     if is_safe and not tokens and not bot_key:
         return None
@@ -10173,7 +10350,7 @@ async def arrive(request: web.Request) -> Viewer | None:
     if found.viewer is None and found.is_bot:
         raise BotForbidden
     if not is_safe:
-        _check_csrf(request)
+        check_csrf(request)
     _note_viewer(request, found.viewer)
     return found.viewer
 
@@ -10252,25 +10429,67 @@ class Route:
     audience: Literal["public", "signed_in", "administrators", "bots"]
 
 
-def public(method: str, path: str, handler: PublicHandler) -> Route:
-    """A route for anybody; the handler gets the viewer, if there is one."""
+def _guarded(
+    admit: Callable[[web.Request], Awaitable[tuple[T, Right]]],
+    handler: Callable[[web.Request, T], Awaitable[web.StreamResponse]],
+) -> Guarded:
+    """A handler behind its guard, which says who comes in and what must stay true of them.
+
+    If that is no longer so when the handler writes, nothing is written, and it is as if the
+    request had come just now.
+    """
 
     async def guarded(request: web.Request) -> web.StreamResponse:
-        return await handler(request, await arrive(request))
+        await receive(request)
+        while True:
+            who, right = await admit(request)
+            try:
+                with writing_by(right):
+                    return await handler(request, who)
+            except RightChanged:
+                continue
 
-    return Route(method, path, guarded, "public")
+    return guarded
+
+
+async def _anybody(request: web.Request) -> tuple[Viewer | None, Right]:
+    viewer = await arrive(request)
+    return viewer, partial(check_right, ip=caller_of(request).ip, viewer=viewer)
+
+
+async def _a_person(request: web.Request) -> tuple[Viewer, Right]:
+    viewer, right = await _anybody(request)
+    if viewer is None:
+        raise Unauthenticated
+    return viewer, right
+
+
+async def _an_administrator(request: web.Request) -> tuple[Viewer, Right]:
+    viewer, right = await _a_person(request)
+    if not viewer.user.is_administrator:
+        raise Forbidden
+    return viewer, right
+
+
+async def _a_bot(request: web.Request) -> tuple[User | None, Right]:
+    request[BOT_ROUTE] = True
+    campfire, ip, key = request.app[CAMPFIRE], caller_of(request).ip, request.match_info["bot_key"]
+    is_banned, bot = await campfire.bots.arrive(ip, key)
+    if is_banned and request.method not in SAFE_METHODS:
+        raise BannedAddress
+    if bot is not None:
+        request[VIEWER_ID] = bot.id
+    return bot, partial(check_bots_right, ip=ip, bot_key=key)
+
+
+def public(method: str, path: str, handler: PublicHandler) -> Route:
+    """A route for anybody; the handler gets the viewer, if there is one."""
+    return Route(method, path, _guarded(_anybody, handler), "public")
 
 
 def signed_in(method: str, path: str, handler: Handler) -> Route:
     """A route for people who are signed in."""
-
-    async def guarded(request: web.Request) -> web.StreamResponse:
-        viewer = await arrive(request)
-        if viewer is None:
-            raise Unauthenticated
-        return await handler(request, viewer)
-
-    return Route(method, path, guarded, "signed_in")
+    return Route(method, path, _guarded(_a_person, handler), "signed_in")
 
 
 def on_sight(method: str, path: str, show: Callable[[Look], web.Response]) -> Route:
@@ -10284,16 +10503,7 @@ def on_sight(method: str, path: str, show: Callable[[Look], web.Response]) -> Ro
 
 def administrators(method: str, path: str, handler: Handler) -> Route:
     """A route for administrators."""
-
-    async def guarded(request: web.Request) -> web.StreamResponse:
-        viewer = await arrive(request)
-        if viewer is None:
-            raise Unauthenticated
-        if not viewer.user.is_administrator:
-            raise Forbidden
-        return await handler(request, viewer)
-
-    return Route(method, path, guarded, "administrators")
+    return Route(method, path, _guarded(_an_administrator, handler), "administrators")
 
 
 BOT_ROUTE: Final = web.RequestKey("bot_route", bool)
@@ -10302,144 +10512,17 @@ BOT_ROUTE: Final = web.RequestKey("bot_route", bool)
 def bots(method: str, path: str, handler: BotHandler) -> Route:
     """A route for bots, which the key in the path lets in and nothing else."""
 
-    async def guarded(request: web.Request) -> web.StreamResponse:
-        request[BOT_ROUTE] = True
-        campfire, caller = request.app[CAMPFIRE], caller_of(request)
-        is_banned, bot = await campfire.bots.arrive(caller.ip, request.match_info["bot_key"])
-        if is_banned and request.method not in _SAFE_METHODS:
-            raise BannedAddress
+    async def known(request: web.Request, bot: User | None) -> web.StreamResponse:
+        caller = caller_of(request)
         if bot is None:
             LOG.warning("bot_auth_failed", extra={"fields": {"ip": caller.ip}})
             return web.Response(status=302, headers={"Location": f"{caller.base_url}/session/new"})
-        request[VIEWER_ID] = bot.id
         return await handler(request, bot)
 
-    return Route(method, path, guarded, "bots")
+    return Route(method, path, _guarded(_a_bot, known), "bots")
 
 
-_JSON_HEADERS: Final = {
-    "Content-Type": "application/json; charset=utf-8",
-    "Cache-Control": "no-store",
-}
-
-
-def answer(
-    data: Written | Mapping[str, object],
-    status: int = 200,
-    headers: Mapping[str, str] | None = None,
-) -> web.Response:
-    """JSON that nobody keeps."""
-    return web.Response(
-        body=bytes(data if isinstance(data, Written) else joined(data)),
-        status=status,
-        headers={**_JSON_HEADERS, **(headers or {})},
-    )
-
-
-def nothing() -> web.Response:
-    """204."""
-    return web.Response(status=204, headers={"Cache-Control": "no-store"})
-
-
-def set_cookie(
-    request: web.Request, response: web.StreamResponse, name: str, value: str, seconds: int
-) -> None:
-    """A cookie of ours; only `last_room` may be read by scripts."""
-    secure = "; Secure" if is_secure(request) else ""
-    hidden = "" if name == "last_room" else "; HttpOnly"
-    response.headers.add(
-        "Set-Cookie", f"{name}={value}; Max-Age={seconds}; Path=/; SameSite=Lax{hidden}{secure}"
-    )
-
-
-def remember_room(request: web.Request, response: web.StreamResponse, room_id: RoomId) -> None:
-    """Notes where to come back to."""
-    set_cookie(request, response, "last_room", str(room_id), TWENTY_YEARS)
-
-
-def id_in(request: web.Request, name: str) -> int:
-    """An id in the path: at most 18 decimal digits, as the route demands."""
-    return int(request.match_info[name])
-
-
-def number_in(query: Mapping[str, str], name: str) -> int | None:
-    """A number in the query; anything else counts as not given."""
-    text = query.get(name, "")
-    return int(text) if _ID.fullmatch(text) else None
-
-
-def message_id_in(query: Mapping[str, str], name: str) -> MessageId | None:
-    """A message's id in the query; what is no id is the id of no message."""
-    return MessageId(number_in(query, name) or 0) if name in query else None
-
-
-def page_in(query: Mapping[str, str]) -> int:
-    """The page asked for, from 1; bad values are 1."""
-    return min(max(number_in(query, "page") or 1, 1), 1_000_000)
-
-
-async def read_json(request: web.Request) -> Json:
-    """The body, a JSON object; none counts as an empty one.
-
-    Raises UnsupportedMediaType, PayloadTooLarge, BadRequest.
-    """
-    if not request.can_read_body:
-        return {}
-    is_plain = request.headers.get("Content-Encoding", "identity") == "identity"
-    if request.content_type != "application/json" or not is_plain:
-        raise UnsupportedMediaType
-    try:
-        async with asyncio.timeout(request.app[CAMPFIRE].config.read_timeout):
-            text = (await request.read()).decode()
-        found = json.loads(text) if text.strip() else {}
-        if "\\ud" in text.lower():  # half a surrogate pair is no text, and cannot be stored
-            found = json.loads(json.dumps(found, ensure_ascii=False).encode("utf-8", "replace"))
-    except web.HTTPRequestEntityTooLarge as error:
-        raise PayloadTooLarge from error
-    except (ValueError, RecursionError, TimeoutError) as error:
-        raise BadRequest from error
-    if not isinstance(found, dict):
-        raise BadRequest
-    return found
-
-
-def text_in(body: Mapping[str, object], name: str) -> str:
-    """A text without NUL; missing and null count as blank. Raises ValidationFailed."""
-    value = body.get(name)
-    if value is None:
-        return ""
-    if not isinstance(value, str):
-        raise ValidationFailed({name: ["is invalid"]})
-    return value.replace("\0", "")
-
-
-def loose_text_in(body: Mapping[str, object], name: str) -> str:
-    """A text; what is none counts as blank, for a service that first asks who may."""
-    return text_in(body, name) if isinstance(body.get(name), str) else ""
-
-
-def optional_text_in(body: Mapping[str, object], name: str) -> str | None:
-    """A text; None when missing or null. Raises ValidationFailed."""
-    return None if body.get(name) is None else text_in(body, name)
-
-
-def _is_id(value: object) -> bool:
-    return (isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 10**18) or (
-        isinstance(value, str) and _ID.fullmatch(value) is not None
-    )
-
-
-def user_ids_in(
-    body: Mapping[str, object], default: list[UserId] | None = None
-) -> list[UserId] | None:
-    """`user_ids`, or `default` when there are none; None when it is not a list of ids."""
-    given = body.get("user_ids", default)
-    if not isinstance(given, list) or not all(map(_is_id, given)):
-        return None
-    return [UserId(int(each)) for each in given]
-
-
-# === 43. pages ================================================================
+# === 44. pages ================================================================
 # What a browser gets when it opens an address: one HTML page for all of them,
 # with everything the screen needs inside, so that the first paint asks nothing
 # more. The same object is the answer of /api/boot when the client moves on.
@@ -10854,7 +10937,7 @@ def error_boot(campfire: Campfire, error: CampfireError) -> Json:
     }
 
 
-# === 44. documents ============================================================
+# === 45. documents ============================================================
 # The one HTML page: a head, an empty root, and the boot object as inert JSON.
 # No inline script and no eval, so that the policy can forbid both.
 #
@@ -10950,7 +11033,7 @@ def page_answer(request: web.Request, page: bytes, status: int = 200) -> web.Res
     )
 
 
-# === 45. people_handlers ======================================================
+# === 46. people_handlers ======================================================
 # Signing in and out, setting up, joining, and the people one can find. Each
 # handler parses, acts, and answers.
 #
@@ -10985,7 +11068,7 @@ def announce_removal(cable: Cable, stone: Tombstone) -> None:
 async def first_run(request: web.Request, viewer: Viewer | None) -> web.Response:
     """Sets Campfire up."""
     del viewer
-    body, session = await read_json(request), _session_from(request)
+    body, session = json_in(request), _session_from(request)
     user = await request.app[CAMPFIRE].auth.first_run(
         text_in(body, "name").strip(),
         text_in(body, "email_address").strip(),
@@ -11004,7 +11087,7 @@ async def show_session(request: web.Request, viewer: Viewer) -> web.Response:
 async def sign_in(request: web.Request, viewer: Viewer | None) -> web.Response:
     """Signs somebody in with address and password."""
     del viewer
-    body, ip = await read_json(request), caller_of(request).ip
+    body, ip = json_in(request), caller_of(request).ip
     email, password = text_in(body, "email_address").strip(), text_in(body, "password")
     try:
         user, token = await request.app[CAMPFIRE].auth.sign_in(
@@ -11019,7 +11102,7 @@ async def sign_in(request: web.Request, viewer: Viewer | None) -> web.Response:
 
 async def sign_out(request: web.Request, viewer: Viewer) -> web.Response:
     """Ends this session, and closes its sockets."""
-    campfire, body = request.app[CAMPFIRE], await read_json(request)
+    campfire, body = request.app[CAMPFIRE], json_in(request)
     endpoint = optional_text_in(body, "push_subscription_endpoint")
     await campfire.auth.end_session(viewer.session, endpoint)
     campfire.cable.disconnect_session(viewer.session.id)
@@ -11049,7 +11132,7 @@ async def join(request: web.Request, viewer: Viewer | None) -> web.Response:
     """Lets somebody with the invitation link in."""
     if viewer is not None:
         raise AlreadySignedIn
-    body, session = await read_json(request), _session_from(request)
+    body, session = json_in(request), _session_from(request)
     user = await request.app[CAMPFIRE].auth.join(
         request.match_info["join_code"],
         text_in(body, "name").strip(),
@@ -11113,7 +11196,7 @@ def _restriction_in(body: Mapping[str, object]) -> bool | None:
 
 async def save_account(request: web.Request, viewer: Viewer) -> web.Response:
     """Renames the account, or changes who may create rooms."""
-    body = await read_json(request)
+    body = json_in(request)
     name = optional_text_in(body, "name")
     account = await request.app[CAMPFIRE].accounts.save(
         name if name is None else name.strip(), only_administrators=_restriction_in(body)
@@ -11139,7 +11222,7 @@ async def show_styles(request: web.Request, viewer: Viewer) -> web.Response:
 async def save_styles(request: web.Request, viewer: Viewer) -> web.Response:
     """Changes the account's custom styles."""
     del viewer
-    styles = text_in(await read_json(request), "custom_styles")
+    styles = text_in(json_in(request), "custom_styles")
     await request.app[CAMPFIRE].accounts.save_styles(styles)
     return answer({"custom_styles": styles})
 
@@ -11171,7 +11254,7 @@ async def list_people(request: web.Request, viewer: Viewer) -> web.Response:
 
 async def save_role(request: web.Request, viewer: Viewer) -> web.Response:
     """Makes somebody an administrator, or a member."""
-    campfire, body = request.app[CAMPFIRE], await read_json(request)
+    campfire, body = request.app[CAMPFIRE], json_in(request)
     role = Role.ADMINISTRATOR if body.get("role") == "administrator" else Role.MEMBER
     user = await campfire.people.set_role(UserId(id_in(request, "user_id")), role)
     return answer({"user": campfire.shapes.user(user, viewer.user)})
@@ -11228,7 +11311,7 @@ def show_profile(look: Look) -> web.Response:
 
 async def save_profile(request: web.Request, viewer: Viewer) -> web.Response:
     """Changes one's own name, address, password, bio; a new password ends other sessions."""
-    campfire, body = request.app[CAMPFIRE], await read_json(request)
+    campfire, body = request.app[CAMPFIRE], json_in(request)
     name, email, password, bio = (
         optional_text_in(body, field_name)
         for field_name in ("name", "email_address", "password", "bio")
@@ -11249,7 +11332,7 @@ async def list_devices(request: web.Request, viewer: Viewer) -> web.Response:
 
 async def save_device(request: web.Request, viewer: Viewer) -> web.Response:
     """Registers a browser, or refreshes it."""
-    body = await read_json(request)
+    body = json_in(request)
     endpoint, *keys = (text_in(body, name) for name in ("endpoint", "p256dh_key", "auth_key"))
     subscription = await request.app[CAMPFIRE].push.keep(
         viewer.id, endpoint, (keys[0], keys[1]), user_agent_of(request)
@@ -11282,7 +11365,7 @@ async def show_avatar(request: web.Request, viewer: Viewer | None) -> web.Respon
     return serve_avatar(user, request.headers.get("If-None-Match"))
 
 
-# === 46. room_handlers ========================================================
+# === 47. room_handlers ========================================================
 # Rooms, messages, boosts and the socket. A handler changes something through a
 # service, and then tells the world, at once and in one place: `announce` is all
 # that follows a new message.
@@ -11401,7 +11484,7 @@ async def delete_room(request: web.Request, viewer: Viewer) -> web.Response:
 
 async def create_open_room(request: web.Request, viewer: Viewer) -> web.Response:
     """A new room for everybody."""
-    campfire, body = request.app[CAMPFIRE], await read_json(request)
+    campfire, body = request.app[CAMPFIRE], json_in(request)
     change = await campfire.rooms.create_open(viewer.user, loose_text_in(body, "name"))
     _announce_new_room(campfire, change)
     return _room_answer(request, viewer, change, 201)
@@ -11409,7 +11492,7 @@ async def create_open_room(request: web.Request, viewer: Viewer) -> web.Response
 
 async def save_open_room(request: web.Request, viewer: Viewer) -> web.Response:
     """Renames a room, and opens it if it was closed."""
-    campfire, body = request.app[CAMPFIRE], await read_json(request)
+    campfire, body = request.app[CAMPFIRE], json_in(request)
     room_id = RoomId(id_in(request, "room_id"))
     change = await campfire.rooms.save_open(viewer.user, room_id, loose_text_in(body, "name"))
     _announce_saved_room(campfire, change)
@@ -11418,7 +11501,7 @@ async def save_open_room(request: web.Request, viewer: Viewer) -> web.Response:
 
 async def create_closed_room(request: web.Request, viewer: Viewer) -> web.Response:
     """A new room for some."""
-    campfire, body = request.app[CAMPFIRE], await read_json(request)
+    campfire, body = request.app[CAMPFIRE], json_in(request)
     user_ids = user_ids_in(body, [])
     change = await campfire.rooms.create_closed(viewer.user, loose_text_in(body, "name"), user_ids)
     _announce_new_room(campfire, change)
@@ -11427,7 +11510,7 @@ async def create_closed_room(request: web.Request, viewer: Viewer) -> web.Respon
 
 async def save_closed_room(request: web.Request, viewer: Viewer) -> web.Response:
     """Renames a room and revises who is in it, and closes it if it was open."""
-    campfire, body = request.app[CAMPFIRE], await read_json(request)
+    campfire, body = request.app[CAMPFIRE], json_in(request)
     room_id, user_ids = RoomId(id_in(request, "room_id")), user_ids_in(body)
     change = await campfire.rooms.save_closed(
         viewer.user, room_id, loose_text_in(body, "name"), user_ids
@@ -11439,7 +11522,7 @@ async def save_closed_room(request: web.Request, viewer: Viewer) -> web.Response
 
 async def open_ping(request: web.Request, viewer: Viewer) -> web.Response:
     """The one ping of these people, new or found."""
-    campfire, body = request.app[CAMPFIRE], await read_json(request)
+    campfire, body = request.app[CAMPFIRE], json_in(request)
     user_ids = user_ids_in(body, [])
     change, is_new = await campfire.rooms.find_or_create_direct(viewer.user, user_ids)
     _announce_new_room(campfire, change)
@@ -11462,7 +11545,7 @@ async def show_involvement(request: web.Request, viewer: Viewer) -> web.Response
 
 async def save_involvement(request: web.Request, viewer: Viewer) -> web.Response:
     """Changes the viewer's notification level in a room."""
-    campfire, body = request.app[CAMPFIRE], await read_json(request)
+    campfire, body = request.app[CAMPFIRE], json_in(request)
     room_id, wanted = RoomId(id_in(request, "room_id")), body.get("involvement")
     view, before = await campfire.rooms.set_involvement(viewer.user, room_id, str(wanted))
     _announce_involvement(campfire, view, before)
@@ -11545,7 +11628,7 @@ async def create_message(request: web.Request, viewer: Viewer) -> web.Response:
     """Posts a message; posting it again answers with the stored one (Gap #1)."""
     campfire, room_id = request.app[CAMPFIRE], RoomId(id_in(request, "room_id"))
     is_form = request.content_type == "multipart/form-data"
-    body = {} if is_form else await read_json(request)
+    body = {} if is_form else json_in(request)
     if is_form or not isinstance(body.get("body", ""), str):
         await campfire.rooms.membership(viewer.id, room_id)  # strangers learn nothing else
     if is_form:
@@ -11574,7 +11657,7 @@ async def show_message(request: web.Request, viewer: Viewer) -> web.Response:
 async def update_message(request: web.Request, viewer: Viewer) -> web.Response:
     """Changes what a message says."""
     campfire, room_id = request.app[CAMPFIRE], RoomId(id_in(request, "room_id"))
-    body, message_id = await read_json(request), MessageId(id_in(request, "message_id"))
+    body, message_id = json_in(request), MessageId(id_in(request, "message_id"))
     message = await campfire.messages.update(
         viewer.user, room_id, message_id, text_in(body, "body")
     )
@@ -11631,7 +11714,7 @@ def announce_unboost(campfire: Campfire, boosted: Boosted) -> None:
 
 async def create_boost(request: web.Request, viewer: Viewer) -> web.Response:
     """Boosts a message."""
-    campfire, body = request.app[CAMPFIRE], await read_json(request)
+    campfire, body = request.app[CAMPFIRE], json_in(request)
     message_id, content = MessageId(id_in(request, "message_id")), text_in(body, "content")
     boosted = await campfire.messages.boost(viewer.user, message_id, content)
     announce_boost(campfire, boosted)
@@ -11654,7 +11737,7 @@ def find_messages(look: Look) -> web.Response:
 
 async def record_search(request: web.Request, viewer: Viewer) -> web.Response:
     """Remembers a search among the last ten."""
-    body = await read_json(request)
+    body = json_in(request)
     query = await request.app[CAMPFIRE].search.record(viewer.id, text_in(body, "q"))
     return answer({"query": query, "redirect_to": f"/searches?q={quote(query, safe='')}"}, 201)
 
@@ -11697,7 +11780,7 @@ async def open_cable(request: web.Request) -> web.StreamResponse:
     return socket
 
 
-# === 47. bot_handlers =========================================================
+# === 48. bot_handlers =========================================================
 # The addresses bots talk to, as the Rails Campfire has them: the key is in the
 # path, the body is the message, refusals have no body. And the administration of
 # bots, which only people see.
@@ -11712,11 +11795,11 @@ async def read_content(request: web.Request) -> str:
 
     Of a multipart body only the parts' names count. Raises PayloadTooLarge, FeatureDisabled.
     """
+    if request.content_type != "multipart/form-data":
+        return body_of(request).decode("utf-8", "replace")
     try:
         async with asyncio.timeout(request.app[CAMPFIRE].config.read_timeout):
-            if request.content_type == "multipart/form-data":
-                return await _refuse_file(request)
-            return (await request.read()).decode("utf-8", "replace")
+            return await _refuse_file(request)
     except web.HTTPRequestEntityTooLarge as error:
         raise PayloadTooLarge from error
     except (ValueError, TimeoutError, HttpProcessingError) as error:
@@ -11814,7 +11897,7 @@ def _bot_answer(request: web.Request, viewer: Viewer, bot: Bot, status: int = 20
 
 async def create_bot(request: web.Request, viewer: Viewer) -> web.Response:
     """A new bot."""
-    body = await read_json(request)
+    body = json_in(request)
     name, url = text_in(body, "name").strip(), text_in(body, "webhook_url").strip()
     return _bot_answer(request, viewer, await request.app[CAMPFIRE].bots.create(name, url), 201)
 
@@ -11827,7 +11910,7 @@ async def show_bot(request: web.Request, viewer: Viewer) -> web.Response:
 
 async def save_bot(request: web.Request, viewer: Viewer) -> web.Response:
     """Changes a bot's name and webhook; an address not given ends the webhook, as in Rails."""
-    body, bot_id = await read_json(request), UserId(id_in(request, "bot_id"))
+    body, bot_id = json_in(request), UserId(id_in(request, "bot_id"))
     name, url = optional_text_in(body, "name"), text_in(body, "webhook_url").strip()
     bot = await request.app[CAMPFIRE].bots.save(bot_id, name if name is None else name.strip(), url)
     return _bot_answer(request, viewer, bot)
@@ -11846,7 +11929,7 @@ async def reset_bot_key(request: web.Request, viewer: Viewer) -> web.Response:
     return _bot_answer(request, viewer, bot)
 
 
-# === 48. site_handlers ========================================================
+# === 49. site_handlers ========================================================
 # Pages, the files of the client, and the few addresses that machines ask for.
 #
 # Owns      -
@@ -11996,18 +12079,15 @@ async def show_health(request: web.Request) -> web.Response:
     return web.Response(text=page, status=status, content_type="text/html", charset="utf-8")
 
 
-# === 49. app ==================================================================
+# === 50. app ==================================================================
 # All routes on one page, each with its audience; then the one place that turns
-# what went wrong into an answer; then how the parts are put together, started
-# and stopped.
+# what went wrong into an answer.
 #
 # Owns      -
 # Raises    -
 # ==============================================================================
 
 _ERROR_CODES: Final = {404: NotFound, 413: PayloadTooLarge, 400: BadRequest}
-_SHUTDOWN_SECONDS: Final = 10
-_JOB_SECONDS: Final = 7
 
 ROUTES: Final = (
     *(Route("GET", path, show_page, "public") for path in PAGE_PATHS),
@@ -12107,7 +12187,7 @@ ROUTES: Final = (
     Route("*", "/cable", open_cable, "public"),
 )
 
-_SECURITY_HEADERS: Final = {
+SECURITY_HEADERS: Final = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "SAMEORIGIN",
     "X-XSS-Protection": "0",
@@ -12181,7 +12261,7 @@ def _https_address(request: web.Request) -> str | None:
 
 def _dress_answer(request: web.Request, response: web.StreamResponse) -> None:
     config = request.app[CAMPFIRE].config
-    response.headers.update(_SECURITY_HEADERS)
+    response.headers.update(SECURITY_HEADERS)
     response.headers["X-Version"] = config.version
     response.headers["X-Rev"] = config.revision
     response.headers["X-Request-Id"] = request[REQUEST_ID]
@@ -12287,6 +12367,18 @@ async def answer_errors(request: web.Request, handler: Guarded) -> web.StreamRes
     return response
 
 
+# === 51. serving ==============================================================
+# How the parts are put together, started, listened to and stopped.
+#
+# Owns      -
+# Raises    -
+# ==============================================================================
+
+_SHUTDOWN_SECONDS: Final = 10
+_JOB_SECONDS: Final = 7
+SESSION_LOOK_SECONDS: Final = 10
+
+
 def fresh_vapid_keys() -> dict[str, str]:
     """A pair as Rails prints it (RFC 8292: P-256)."""
     from cryptography.hazmat.primitives.asymmetric import ec  # noqa: PLC0415 - first start only
@@ -12377,9 +12469,19 @@ async def _beat(campfire: Campfire) -> None:
     campfire.cable.beat()
 
 
+async def _close_ended_sessions(campfire: Campfire) -> None:
+    """Closes the sockets of sessions that a command in a shell, or whatever else, has ended."""
+    held = {each.session_id for each in campfire.cable.connections.values()}
+    for session_id in await campfire.db.read(ended_sessions, held):
+        campfire.cable.disconnect_session(session_id)
+
+
 def start_sweepers(campfire: Campfire) -> None:
-    """The ping of all sockets, and the two sweepers."""
+    """The ping of all sockets, the look at their sessions, and the two sweepers."""
     campfire.jobs.every(PING_SECONDS, "every_beat", partial(_beat, campfire))
+    campfire.jobs.every(
+        SESSION_LOOK_SECONDS, "every_look_at_sessions", partial(_close_ended_sessions, campfire)
+    )
     campfire.jobs.every(SWEEP_SECONDS, "every_sweep", partial(_sweep_memory, campfire))
     campfire.jobs.every(3600, "every_hour", partial(_sweep_database, campfire))
 
@@ -12424,7 +12526,7 @@ class Reader(web.RequestHandler):
             extra={"fields": {"problem": type(exc).__name__, "ip": request.remote}},
         )
         shape = {"code": error.code, "message": error.says}
-        refusal = answer({"error": shape}, error.status, _SECURITY_HEADERS)
+        refusal = answer({"error": shape}, error.status, SECURITY_HEADERS)
         refusal.force_close()
         return refusal
 
@@ -12489,7 +12591,7 @@ async def stop(campfire: Campfire, runner: web.AppRunner) -> None:
     await campfire.db.close()
 
 
-# === 50. commands =============================================================
+# === 52. commands =============================================================
 # What can be done to a Campfire from a shell, whether it runs or not: SQLite makes
 # them wait for one another, and the server keeps nothing in memory that could go
 # stale. Each command opens the file, does one thing, says what it did, and closes.
@@ -12750,7 +12852,7 @@ async def import_from_rails(config: Config, options: argparse.Namespace) -> None
         say(line)
 
 
-# === 51. cli ==================================================================
+# === 53. cli ==================================================================
 # The words of the command line. Exit codes: 0 success, 1 failure with one line on
 # stderr, 2 wrong usage, 3 the database cannot be used.
 #
