@@ -9,6 +9,7 @@ const CHUNKS = [
     name: "screens",
     test: /src[\\/](screens[\\/](account|auth|people|rooms)|pictures[\\/](lanyard|robot)|help|translations)|&later$/,
   },
+  { name: "purify", test: /node_modules[\\/]dompurify/ },
   { name: "trix", test: /node_modules[\\/]trix[\\/].*\.js$/ },
   { name: "highlight", test: /node_modules[\\/]highlight\.js/ },
 ];
@@ -42,12 +43,30 @@ const plainImports = {
       : undefined,
 };
 
+const CARRIED = "/*! @license DOMPurify";
+const USED = "var purify = createDOMPurify();";
+
+/** Trix's build carries a DOMPurify, older than ours: one is enough, and it is the newest. */
+const oneSanitizer = {
+  name: "one-sanitizer",
+  enforce: "pre",
+  transform(code, id) {
+    if (!id.endsWith("trix.esm.js")) return undefined;
+    const [from, to] = [code.indexOf(CARRIED), code.indexOf(USED)];
+    if (from < 0 || to < from) this.error("Trix does not carry DOMPurify where it did.");
+    const rest = code.slice(to + USED.length);
+    // Trix configures it anew for every text, so each of the two has an instance of its own.
+    const purify = "const purify = DOMPurify(window);";
+    return `import DOMPurify from "dompurify";\n${code.slice(0, from)}${purify}${rest}`;
+  },
+};
+
 const packageOf = (name) => new URL(`node_modules/${name}`, import.meta.url).pathname;
 
 export default defineConfig({
   // The server puts the whole build below one digest, so that chunks find each other there.
   base: "./",
-  plugins: [plainImports, react(), pictures],
+  plugins: [plainImports, oneSanitizer, react(), pictures],
   publicDir: false,
   build: {
     outDir: "dist-plain",
@@ -74,9 +93,13 @@ export default defineConfig({
   },
   resolve: {
     // The tests lie outside this folder, where its packages cannot be found by themselves.
-    alias: Object.fromEntries(
-      ["vitest", "@rails/actioncable"].map((name) => [name, packageOf(name)]),
-    ),
+    alias: [
+      ...["vitest", "@rails/actioncable"].map((name) => ({
+        find: name,
+        replacement: packageOf(name),
+      })),
+      { find: /^trix$/, replacement: packageOf("trix/dist/trix.esm.js") },
+    ],
   },
   server: { fs: { allow: [".."] } },
 });

@@ -44,6 +44,7 @@ import {
   unreadCount,
   useStore,
 } from "./lib/store";
+import { sanitizing } from "./lib/text";
 import { RoomScreen, WelcomeScreen } from "./screens/room";
 
 // --- Pages ------------------------------------------------------------------------------------
@@ -368,7 +369,7 @@ async function start(): Promise<void> {
   keepBadge();
   followLinks();
   prefetchRooms();
-  const whole = await filled(boot);
+  const [whole] = await Promise.all([filled(boot), sanitizing]);
   // In small steps, and not in the task that evaluates the client: clicks are heard in between.
   await new Promise((done) => setTimeout(done));
   render(await screenFor(whole.page), whole, path, startTransition);

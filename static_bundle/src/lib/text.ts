@@ -1,5 +1,4 @@
 /** Words, names, times and markup: pure functions from what the server says to what people read. */
-import DOMPurify from "dompurify";
 import type { Boost, Message, Sound, User } from "./api";
 
 // --- How a message looks, from itself and the one before it -------------------------------------
@@ -170,18 +169,46 @@ const TAGS =
   `a abbr acronym address b big blockquote br cite code dd del dfn div dl dt em figcaption
   figure h1 h2 h3 h4 h5 h6 hr i img ins kbd li mark ol p pre samp small span strong sub sup time tt
   ul var action-text-attachment`.split(/\s+/);
-const ATTRIBUTES = `alt aria-hidden cite class content-type data-user-id datetime dir height href
-  lang rel sgid src target title width`.split(/\s+/);
-const ADDRESSES = /^(?:https?:|mailto:|[^a-z]|[a-z+.-]+(?:[^a-z+.\-:]|$))/i;
-DOMPurify.setConfig({
-  ALLOWED_TAGS: TAGS,
-  ALLOWED_ATTR: ATTRIBUTES,
-  ALLOWED_URI_REGEXP: ADDRESSES,
-  ALLOW_DATA_ATTR: false,
-  ALLOW_ARIA_ATTR: false,
-  // A document for each message takes longer than what is done in it.
-  IN_PLACE: true,
-});
+const ATTRIBUTES = `alt aria-hidden class content-type data-user-id datetime dir height href lang
+  rel sgid src target title width`.split(/\s+/);
+const SCHEMES = ["http:", "https:", "mailto:"];
+
+/** Puts `html` into an element, without anything that is not in the lists. */
+type Sanitizer = (holder: HTMLElement, html: string) => void;
+
+/** Until a sanitizer is there, and where none can be had, there are words and no markup. */
+let sanitize: Sanitizer = (holder, html) => {
+  holder.textContent = plainText(html);
+};
+
+/** Kept when the sanitizer is there; the browser's own, or else one that is fetched. */
+export const sanitizing: Promise<void> = sanitizer().then(
+  (found) => {
+    sanitize = found;
+  },
+  () => undefined,
+);
+
+async function sanitizer(): Promise<Sanitizer> {
+  // The types of the DOM do not know it yet.
+  type Native = { setHTML(html: string, options: { sanitizer: object }): void };
+  const lists = { sanitizer: { elements: TAGS, attributes: ATTRIBUTES } };
+  if ("setHTML" in Element.prototype)
+    return (holder, html) => (holder as unknown as Native).setHTML(html, lists);
+  const purify = (await import("dompurify")).default(window);
+  purify.setConfig({
+    ALLOWED_TAGS: TAGS,
+    ALLOWED_ATTR: ATTRIBUTES,
+    ALLOW_DATA_ATTR: false,
+    ALLOW_ARIA_ATTR: false,
+    // A document for each message takes longer than what is done in it.
+    IN_PLACE: true,
+  });
+  return (holder, html) => {
+    holder.innerHTML = html;
+    purify.sanitize(holder);
+  };
+}
 
 const KEPT = 1000;
 const cleaned = new Map<string, string>();
@@ -193,23 +220,23 @@ export function safeHtml(html: string): string {
   const known = cleaned.get(html);
   if (known !== undefined) return known;
   const holder = aside.createElement("div");
-  holder.innerHTML = html;
-  DOMPurify.sanitize(holder);
+  sanitize(holder, html);
+  for (const link of holder.querySelectorAll<HTMLAnchorElement>("[href]")) aimLink(link);
+  for (const image of holder.querySelectorAll<HTMLImageElement>("[src]"))
+    if (!isOurs(image.src)) image.removeAttribute("src");
+  // A heading in somebody's words is no heading of the page.
+  for (const heading of holder.querySelectorAll("h1,h2,h3,h4,h5,h6"))
+    heading.setAttribute("aria-level", "4");
   const clean = holder.innerHTML;
   if (cleaned.size >= KEPT) cleaned.clear();
   cleaned.set(html, clean);
   return clean;
 }
 
-DOMPurify.addHook("afterSanitizeAttributes", (node) => {
-  if (node instanceof HTMLAnchorElement && node.hasAttribute("href")) aimLink(node);
-  if (node instanceof HTMLImageElement && !isOurs(node.src)) node.removeAttribute("src");
-  // A heading in somebody's words is no heading of the page.
-  if (node instanceof HTMLHeadingElement) node.setAttribute("aria-level", "4");
-});
-
 /** Other sites open in a tab of their own; our own pages are routed by the client. */
 function aimLink(link: HTMLAnchorElement): void {
+  // Nothing but an anchor has a protocol, and nothing else leads anywhere.
+  if (!SCHEMES.includes(link.protocol)) link.removeAttribute("href");
   if (isOurs(link.href)) {
     link.removeAttribute("target");
     link.removeAttribute("rel");
