@@ -66,6 +66,7 @@ place, `announce`. Nothing happens behind the reader's back: no callbacks, no ev
 import argparse
 import asyncio
 import base64
+import encodings.aliases
 import fcntl
 import gc
 import getpass
@@ -78,6 +79,7 @@ import json
 import logging
 import math
 import os
+import pkgutil
 import random
 import re
 import resource
@@ -2021,6 +2023,11 @@ _REMOVED_WHOLE = _words(
     "script style template noscript iframe object embed applet svg math title head textarea"
     " select option xmp form input button video audio canvas"
 )
+_UNWRAPPED = _words(
+    "u s strike font center table caption colgroup col thead tbody tfoot tr th td img html body"
+    " section article header footer main nav aside details summary label q mark"
+)
+_KNOWN = sorted(_ELEMENTS | _REMOVED_WHOLE | _UNWRAPPED)
 _VOID = _words(
     "area base basefont bgsound br col embed frame hr img input keygen link meta param source"
     " track wbr"
@@ -2070,6 +2077,46 @@ _HIDDEN_COLON = re.compile(
 )
 _PATH_START = re.compile(r"[/?#]")
 _USER_GID = re.compile(r"gid://campfire/User/([0-9]{1,18})(?![0-9])(\?.*)?", re.DOTALL)
+
+
+# An element as people and programs write them: its name in one case, each attribute with a value.
+# What only looks like one, as in List<Object> or a<b && c>d, is text.
+_WRITTEN_ELEMENT = re.compile(
+    rf"""<(?:(?:{"|".join(_KNOWN)}|{"|".join(map(str.upper, _KNOWN))})
+        |(?=[^<>]*\s{TRIX_ATTACHMENT}\s*=)[a-z-]+)
+      (?:\s+[\w:@.-]+\s*=\s*(?:"[^"]*"|'[^']*'|[^\s"'=<>`]+))*+\s*/?>""",
+    re.ASCII | re.VERBOSE,
+)
+_LINE_END = re.compile(r"\r\n?|\n")
+
+
+def source_of_bot(said: str) -> str:
+    """What a bot said, as markup: text unless there is an element that we know in it.
+
+    Of text every letter and every end of a line stays, as do blanks before the first letter.
+    """
+    if _WRITTEN_ELEMENT.search(said):
+        return said
+    text = said.rstrip().lstrip("\r\n")
+    lines = _LINE_END.sub("<br>", escape(text, quote=False))
+    return f"<div>{lines}</div>" if text[:1].isspace() else lines
+
+
+@lru_cache(maxsize=1)
+def _charsets() -> frozenset[str]:
+    """The character sets Python knows, and no other of its codecs (punycode takes for ever)."""
+    modules = {module.name for module in pkgutil.iter_modules(encodings.__path__)}
+    ours = _words("idna punycode undefined unicode_escape raw_unicode_escape")
+    return frozenset({*modules, *encodings.aliases.aliases}) - ours
+
+
+def decoded(data: bytes, charset: str | None) -> str:
+    """Text in the character set it declares; else, or if it is not, UTF-8 with U+FFFD."""
+    name = encodings.normalize_encoding(charset or "").lower()
+    if name in _charsets():
+        with suppress(LookupError, UnicodeError):
+            return data.decode(name)
+    return data.decode("utf-8", "replace")
 
 
 def without_controls(source: str) -> str:
@@ -2306,24 +2353,31 @@ def _kept_attribute(_element: str, name: str, value: str) -> str | None:
             return value
 
 
-_CANONICAL = nh3.Cleaner(
-    tags=set(_ELEMENTS),
-    clean_content_tags=set(_REMOVED_WHOLE),
-    attributes={
-        "*": {"title", "lang"},
-        "a": {"href"},
-        "blockquote": {"cite"},
-        "code": {"class"},
-        "del": {"cite", "datetime"},
-        "ins": {"cite", "datetime"},
-        "pre": {"class"},
-        "time": {"datetime"},
-        ATTACHMENT: {"sgid", "content-type"},
-    },
-    attribute_filter=_kept_attribute,
-    link_rel=None,
-    url_schemes=set(SCHEMES),
-)
+def _cleaner(*more: str) -> nh3.Cleaner:
+    return nh3.Cleaner(
+        tags={*_ELEMENTS, *more},
+        clean_content_tags=set(_REMOVED_WHOLE),
+        attributes={
+            "*": {"title", "lang"},
+            "a": {"href"},
+            "blockquote": {"cite"},
+            "code": {"class"},
+            "del": {"cite", "datetime"},
+            "ins": {"cite", "datetime"},
+            "pre": {"class"},
+            "time": {"datetime"},
+            ATTACHMENT: {"sgid", "content-type"},
+        },
+        attribute_filter=_kept_attribute,
+        link_rel=None,
+        url_schemes=set(SCHEMES),
+    )
+
+
+_CANONICAL, _WITH_TABLES = _cleaner(), _cleaner(*_TABLE_PARTS)
+_CELL = re.compile(r"<t[dh][\s/>]", re.ASCII | re.IGNORECASE)
+_CELL_END = re.compile(r"(?=</t[dh]>\s*<t[dh][\s>])")
+_ROW_END = re.compile(r"(?=</t[dh]>\s*</tr>(?:\s*</t[a-z]+>)*+\s*+\S)")
 _WORDS_ONLY = nh3.Cleaner(tags=set(), clean_content_tags=set(_REMOVED_WHOLE), attributes={})
 
 
@@ -2339,6 +2393,13 @@ def _depth(markup: str) -> int:
     return max(accumulate(steps), default=0)
 
 
+def _cells_apart(source: str) -> str:
+    """The source with a tab between the cells of a table and a new line between its rows."""
+    if not _CELL.search(source):
+        return source
+    return _ROW_END.sub("<br>", _CELL_END.sub("\t", _cleaned(_WITH_TABLES, source)))
+
+
 def canonical_form(source: str, replacement: Callable[[Attachment], str]) -> str:
     """The canonical markup of a source: allowed elements, and cleaning it again changes nothing.
 
@@ -2347,7 +2408,7 @@ def canonical_form(source: str, replacement: Callable[[Attachment], str]) -> str
     """
     markup = _normalized(source)
     for _ in range(MOST_CLEANINGS):
-        cleaned = _cleaned(_CANONICAL, attachments_replaced(markup, replacement))
+        cleaned = _cleaned(_CANONICAL, _cells_apart(attachments_replaced(markup, replacement)))
         cleaned = _PRE_LINES.sub(r"\1", cleaned)  # parsers drop the first, one at each cleaning
         if cleaned == markup:
             return markup
@@ -2373,9 +2434,15 @@ _NEW_TAB = ' target="_blank" rel="noopener noreferrer"'
 
 _HAS_HOST = re.compile(r"(?:[a-z][a-z0-9+.-]*:)?//.", re.IGNORECASE)
 _WEB = re.compile(r"https?://", re.IGNORECASE)
+# Brackets, quotes and stops of East Asian writing, and curly quotes: no address goes past one.
+_ENDS_ADDRESS = (
+    r"\xab\xbb\u201c-\u201f\u2039\u203a\u3001\u3002\u3008-\u3011\u3014-\u301b\u301d-\u301f"
+    r"\ufe10-\ufe19\ufe35-\ufe44\uff01\uff02\uff07-\uff09\uff0c\uff0e\uff1a\uff1b\uff1f\uff3b"
+    r"\uff3d\uff5b\uff5d\uff5f-\uff64\u200b"
+)
 _LOCAL_PART = r"[\w.!#$%&'*/=?^{|}~+-]"
 _ADDRESS = re.compile(
-    rf"(?P<url>(?:(?P<scheme>(?ai:{'|'.join(sorted(SCHEMES))})://)|(?ai:www)\.(?=\w))[^\s\xa0<\"]+)"
+    rf"(?P<url>(?:(?P<scheme>(?ai:{'|'.join(sorted(SCHEMES))})://)|(?ai:www)\.(?=\w))[^\s\xa0<\"{_ENDS_ADDRESS}]+)"
     rf"|(?<!{_LOCAL_PART}){_LOCAL_PART}++@[\w-]++(?:\.[\w-]++)++"
 )
 _MAY_LINK = re.compile(r"//|@|www\.", re.IGNORECASE)
@@ -5961,7 +6028,7 @@ class People:
 WEBHOOK_SECONDS: Final = 7
 _REPLY_LIMIT: Final = 1_048_576
 _URL_LIMIT: Final = 2_048
-_TIMED_OUT: Final = "Failed to respond within 7 seconds"
+_TIMED_OUT: Final = b"Failed to respond within 7 seconds"
 _FILE_TYPES: Final = re.compile(r"(image|audio|video)/.+|application/pdf")
 
 
@@ -6140,13 +6207,39 @@ def webhook_payload(hook: Hook, room: Room, message: PersistedMessage) -> Json:
     }
 
 
-def reply_in(media_type: str, body: bytes) -> str | None:
-    """The words a bot answered with; None when it said nothing."""
-    if media_type in ("text/plain", "text/html"):
-        return body.decode("utf-8", "replace").strip() or None
-    if body and _FILE_TYPES.fullmatch(media_type):
-        return f"Sent a file ({media_type}). File sharing is coming in v2.0."
-    return None
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What a webhook answered."""
+
+    bot: User
+    status: int
+    type: str
+    body: bytes = b""  # at most one byte over the limit
+    charset: str | None = None
+
+    def source(self) -> str | None:
+        """Its words as markup; None when it said nothing, or nothing we take."""
+        if self.status == HTTPStatus.OK and len(self.body) <= _REPLY_LIMIT:
+            if self.type in ("text/plain", "text/html"):
+                said = decoded(self.body, self.charset)
+                return source_of_bot(said) if said.strip() else None
+            if self.body and _FILE_TYPES.fullmatch(self.type):
+                return f"Sent a file ({self.type}). File sharing is coming in v2.0."
+        self._note_what_is_dropped()
+        return None
+
+    def _note_what_is_dropped(self) -> None:
+        if len(self.body) > _REPLY_LIMIT:
+            self.note_dropped("size")
+        elif not HTTPStatus.OK <= self.status < HTTPStatus.MULTIPLE_CHOICES:
+            self.note_dropped("status")
+        elif self.body:
+            self.note_dropped("type" if self.status == HTTPStatus.OK else "status")
+
+    def note_dropped(self, reason: str) -> None:
+        """Tells the log that nobody sees this answer, and why."""
+        fields = {"bot_id": self.bot.id, "status": self.status, "type": self.type, "reason": reason}
+        LOG.info("webhook_answer_dropped", extra={"fields": fields})
 
 
 class Bots:
@@ -6200,14 +6293,14 @@ class Bots:
         """The bots to call about a message."""
         return await self._db.read(hooks_for, room, message)
 
-    async def call(self, hook: Hook, room: Room, message: PersistedMessage) -> str | None:
-        """What a bot answers to a message, at most seven seconds later; None for nothing."""
+    async def call(self, hook: Hook, room: Room, message: PersistedMessage) -> Reply | None:
+        """What a bot answers to a message, at most seven seconds later; None when it cannot."""
         try:
             async with asyncio.timeout(WEBHOOK_SECONDS):
                 answered = await self._post(hook, webhook_payload(hook, room, message))
         except TimeoutError:
             self.calls["timeout"] += 1
-            return _TIMED_OUT
+            return Reply(hook.bot, 200, "text/plain", _TIMED_OUT)
         except (ClientError, OSError, ValueError) as error:
             self.calls["failed"] += 1
             fields = {"bot_id": hook.bot.id, "problem": type(error).__name__}
@@ -6216,20 +6309,18 @@ class Bots:
         self.calls["answered"] += 1
         return answered
 
-    async def _post(self, hook: Hook, payload: Json) -> str | None:
+    async def _post(self, hook: Hook, payload: Json) -> Reply:
         if self._client is None:
             agent = {"User-Agent": f"Campfire/{self._version}"}
             self._client = ClientSession(
                 headers=agent, trust_env=False, cookie_jar=DummyCookieJar()
             )
         async with self._client.post(hook.url, json=payload, allow_redirects=False) as response:
-            if response.status != HTTPStatus.OK:
-                return None
             body = await response.content.read(_REPLY_LIMIT + 1)
             while len(body) <= _REPLY_LIMIT and not response.content.at_eof():
                 body += await response.content.read(_REPLY_LIMIT + 1 - len(body))
             media_type = response.content_type if "Content-Type" in response.headers else ""
-            return None if len(body) > _REPLY_LIMIT else reply_in(media_type.lower(), body)
+            return Reply(hook.bot, response.status, media_type.lower(), body, response.charset)
 
 
 # === 24. push =================================================================
@@ -8284,7 +8375,7 @@ class Shapes:
         self.renderings += 1
         emoji = is_emoji_only(boost.content)
         booster = boost.booster
-        label = f"{initials(booster.name)} boosted {boost.content}"
+        label = f"{booster.name} boosted {boost.content}"
         return (
             f'<div id="boost_{boost.id}" class="boost" data-boost-id="{boost.id}"'
             f' data-message-id="{boost.message_id}"'
@@ -10507,6 +10598,7 @@ def administrators(method: str, path: str, handler: Handler) -> Route:
 
 
 BOT_ROUTE: Final = web.RequestKey("bot_route", bool)
+_WRONG_KEY: Final = "This bot key is wrong or no longer in use.\n"
 
 
 def bots(method: str, path: str, handler: BotHandler) -> Route:
@@ -10516,7 +10608,8 @@ def bots(method: str, path: str, handler: BotHandler) -> Route:
         caller = caller_of(request)
         if bot is None:
             LOG.warning("bot_auth_failed", extra={"fields": {"ip": caller.ip}})
-            return web.Response(status=302, headers={"Location": f"{caller.base_url}/session/new"})
+            headers = {"Location": f"{caller.base_url}/session/new"}  # as Rails answers
+            return web.Response(status=302, headers=headers, text=_WRONG_KEY)
         return await handler(request, bot)
 
     return Route(method, path, _guarded(_a_bot, known), "bots")
@@ -11399,13 +11492,17 @@ async def _call_bots(campfire: Campfire, posted: Posted) -> None:
 
 async def _call_bot(campfire: Campfire, hook: Hook, posted: Posted) -> None:
     """Calls one bot, and says what it answered; an answer calls no bots."""
-    said = await campfire.bots.call(hook, posted.room, posted.message)
-    if said is None:
+    reply = await campfire.bots.call(hook, posted.room, posted.message)
+    source = reply.source() if reply else None
+    if reply is None or source is None:
         return
-    draft = DraftMessage(posted.room.id, hook.bot.id, None, said, may_vanish=True)
-    with suppress(RoomNotFound, MessageError):  # the room or the bot is gone, or it said too much
-        reply = await campfire.messages.create_message_with_deduplication(draft)
-        announce(campfire, reply, calls_bots=False)
+    draft = DraftMessage(posted.room.id, hook.bot.id, None, source, may_vanish=True)
+    try:
+        answered = await campfire.messages.create_message_with_deduplication(draft)
+    except (RoomNotFound, MessageError) as error:  # room or bot is gone, or it said too much
+        reply.note_dropped(error.code)
+    else:
+        announce(campfire, answered, calls_bots=False)
 
 
 def _room_element(campfire: Campfire, change: RoomChange, user_id: UserId) -> str:
@@ -11791,12 +11888,12 @@ async def open_cable(request: web.Request) -> web.StreamResponse:
 
 
 async def read_content(request: web.Request) -> str:
-    """The raw body, whatever its type, read as UTF-8.
+    """The raw body, whatever its type, in the character set it declares.
 
     Of a multipart body only the parts' names count. Raises PayloadTooLarge, FeatureDisabled.
     """
     if request.content_type != "multipart/form-data":
-        return body_of(request).decode("utf-8", "replace")
+        return decoded(body_of(request), request.charset)
     try:
         async with asyncio.timeout(request.app[CAMPFIRE].config.read_timeout):
             return await _refuse_file(request)
@@ -11836,7 +11933,7 @@ async def create_bot_message(request: web.Request, bot: User) -> web.Response:
     campfire, room_id = request.app[CAMPFIRE], RoomId(id_in(request, "room_id"))
     if request.content_type == "multipart/form-data":
         await campfire.rooms.membership(bot.id, room_id)
-    content = await read_content(request)
+    content = source_of_bot(await read_content(request))
     draft = DraftMessage(room_id, bot.id, None, content, may_vanish=bool(content.strip()))
     posted = await campfire.messages.create_message_with_deduplication(draft)
     announce(campfire, posted)
@@ -11847,7 +11944,8 @@ async def create_bot_message(request: web.Request, bot: User) -> web.Response:
 async def update_bot_message(request: web.Request, bot: User) -> web.Response:
     """Changes one of the bot's own messages; it may become empty."""
     campfire, room_id = request.app[CAMPFIRE], RoomId(id_in(request, "room_id"))
-    content, message_id = await read_content(request), MessageId(id_in(request, "message_id"))
+    content = source_of_bot(await read_content(request))
+    message_id = MessageId(id_in(request, "message_id"))
     message = await campfire.messages.update(bot, room_id, message_id, content, may_vanish=True)
     announce_edit(campfire, message)
     return answer(bot_message_json(campfire.signer, message, caller_of(request).base_url))

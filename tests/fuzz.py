@@ -92,7 +92,7 @@ def addresses(data: bytes) -> None:
 
 def replies(data: bytes) -> None:
     media_type, _, body = data.partition(b"\n")
-    program.reply_in(media_type.decode("utf-8", "replace"), body)
+    program.source_of_bot(program.decoded(body, media_type.decode("utf-8", "replace")))
 
 
 def agents(data: bytes) -> None:
