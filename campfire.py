@@ -12567,7 +12567,7 @@ async def _beat(campfire: Campfire) -> None:
     campfire.cable.beat()
 
 
-async def _close_ended_sessions(campfire: Campfire) -> None:
+async def close_ended_sessions(campfire: Campfire) -> None:
     """Closes the sockets of sessions that a command in a shell, or whatever else, has ended."""
     held = {each.session_id for each in campfire.cable.connections.values()}
     for session_id in await campfire.db.read(ended_sessions, held):
@@ -12578,7 +12578,7 @@ def start_sweepers(campfire: Campfire) -> None:
     """The ping of all sockets, the look at their sessions, and the two sweepers."""
     campfire.jobs.every(PING_SECONDS, "every_beat", partial(_beat, campfire))
     campfire.jobs.every(
-        SESSION_LOOK_SECONDS, "every_look_at_sessions", partial(_close_ended_sessions, campfire)
+        SESSION_LOOK_SECONDS, "every_look_at_sessions", partial(close_ended_sessions, campfire)
     )
     campfire.jobs.every(SWEEP_SECONDS, "every_sweep", partial(_sweep_memory, campfire))
     campfire.jobs.every(3600, "every_hour", partial(_sweep_database, campfire))
