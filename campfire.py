@@ -172,7 +172,6 @@ LOG: Final = logging.getLogger("campfire")
 
 PAGE_SIZE: Final = 40
 BODY_LIMIT: Final = 65_536  # bytes, of the source and of its canonical form
-REQUEST_LIMIT: Final = 1_048_576
 RESTRICTION: Final = "restrict_room_creation_to_administrators"  # the one setting of an account
 SECOND: Final = 1_000_000  # stored times are microseconds
 TWENTY_YEARS: Final = 20 * 365 * 24 * 3600
@@ -1036,6 +1035,10 @@ class AuthService(Protocol):
         """
         ...
 
+    def count_try(self, ip: str) -> None:
+        """Notes that somebody tries to sign in. Raises RateLimited as `authenticate` does."""
+        ...
+
     async def start_session(self, user_id: UserId, ip: str, user_agent: str) -> RawToken:
         """A fresh token of 256 random bits; only its SHA-256 is stored (Gap #4)."""
         ...
@@ -1051,10 +1054,10 @@ class AuthService(Protocol):
     async def sign_in(
         self, email: str, password: str, ip: str, user_agent: str
     ) -> tuple[User, RawToken]:
-        """The person, as `authenticate` finds them, with a session.
+        """The person, as `authenticate` finds them, with a session; the try was counted before.
 
         If the password changes while it is being checked, it is the old one that counts for
-        nothing. Raises RateLimited, InvalidCredentials.
+        nothing. Raises InvalidCredentials.
         """
         ...
 
@@ -5736,12 +5739,15 @@ class Auth:
         return await self._db.read(account_behind, join_code)
 
     async def authenticate(self, email: str, password: str, ip: str) -> User:
-        user, _ = await self._proved(email, password, ip)
+        self.count_try(ip)
+        user, _ = await self._proved(email, password)
         return user
 
-    async def _proved(self, email: str, password: str, ip: str) -> tuple[User, str]:
-        """Who this is, and the digest that the password was checked against."""
+    def count_try(self, ip: str) -> None:
         self._limiter.count(ip)
+
+    async def _proved(self, email: str, password: str) -> tuple[User, str]:
+        """Who this is, and the digest that the password was checked against."""
         found = await self._db.read(credentials_of, email)
         user, digest = found or (None, "")
         if not await self._matches(password, digest or self._nobody) or not password.strip():
@@ -5753,7 +5759,7 @@ class Auth:
     async def sign_in(
         self, email: str, password: str, ip: str, user_agent: str
     ) -> tuple[User, RawToken]:
-        user, digest = await self._proved(email, password, ip)
+        user, digest = await self._proved(email, password)
         session = fresh_session(ip, user_agent)
         await self._db.write(start_session, user.id, digest, session)
         return user, session.token
@@ -10252,21 +10258,46 @@ def cookies_of(request: web.Request) -> Mapping[str, str]:
 
 
 BODY: Final[web.RequestKey[bytes | CampfireError]] = web.RequestKey("body")
+STRANGERS_BYTES: Final = 16_384  # what anybody may send
+_MEMBERS_BYTES: Final = 131_072
+_MESSAGE_BYTES: Final = 524_288  # JSON may write each byte of the longest message as six
+_MESSAGES: Final = re.compile(r".*/messages(/\{message_id\})?")
+_BODY_SECONDS: Final = 60
 
 
-async def receive(request: web.Request) -> None:
+def members_bytes(path: str) -> int:
+    """How many bytes a body may have on a route that strangers have no business on."""
+    return _MESSAGE_BYTES if _MESSAGES.fullmatch(path) else _MEMBERS_BYTES
+
+
+def _brings_body(request: web.Request) -> bool:
+    """Whether a body is to be taken in. Parts of a form are read by whoever wants them."""
+    is_form = request.content_type == "multipart/form-data"
+    return request.can_read_body and not is_form and request.method not in SAFE_METHODS
+
+
+def may_exceed(request: web.Request, most: int) -> bool:
+    """Whether the body has, or may turn out to have, more bytes."""
+    return _brings_body(request) and not (request.content_length or most + 1) <= most
+
+
+async def receive(request: web.Request, most: int) -> None:
     """Takes the body in before anybody is asked who they are: while it comes, that may change.
 
-    Parts of a form are read by whoever wants them. What is wrong with it is said by `body_of`.
+    What is wrong with it is said by `body_of`.
     """
-    if not request.can_read_body or request.content_type == "multipart/form-data":
+    if not _brings_body(request):
         return
-    try:
-        async with asyncio.timeout(request.app[CAMPFIRE].config.read_timeout):
-            request[BODY] = await request.read()
-    except web.HTTPRequestEntityTooLarge:
+    if (request.content_length or 0) > most:
         request[BODY] = PayloadTooLarge()
-    except (ValueError, TimeoutError, HttpProcessingError):
+        return
+    seconds, body = request.app[CAMPFIRE].config.read_timeout, bytearray()
+    try:
+        async with asyncio.timeout(min(seconds, _BODY_SECONDS)):
+            while len(body) <= most and (part := await request.content.readany()):
+                body += part
+        request[BODY] = bytes(body) if len(body) <= most else PayloadTooLarge()
+    except (TimeoutError, ConnectionError, web.RequestPayloadError, HttpProcessingError):
         request[BODY] = BadRequest()
 
 
@@ -10523,15 +10554,18 @@ class Route:
 def _guarded(
     admit: Callable[[web.Request], Awaitable[tuple[T, Right]]],
     handler: Callable[[web.Request, T], Awaitable[web.StreamResponse]],
+    most: int,
 ) -> Guarded:
     """A handler behind its guard, which says who comes in and what must stay true of them.
 
     If that is no longer so when the handler writes, nothing is written, and it is as if the
-    request had come just now.
+    request had come just now. Who brings more than a stranger may is asked before, too.
     """
 
     async def guarded(request: web.Request) -> web.StreamResponse:
-        await receive(request)
+        brings_much = most > STRANGERS_BYTES and may_exceed(request, STRANGERS_BYTES)
+        if not brings_much or (await admit(request))[0] is not None:
+            await receive(request, most)
         while True:
             who, right = await admit(request)
             try:
@@ -10575,12 +10609,12 @@ async def _a_bot(request: web.Request) -> tuple[User | None, Right]:
 
 def public(method: str, path: str, handler: PublicHandler) -> Route:
     """A route for anybody; the handler gets the viewer, if there is one."""
-    return Route(method, path, _guarded(_anybody, handler), "public")
+    return Route(method, path, _guarded(_anybody, handler, STRANGERS_BYTES), "public")
 
 
 def signed_in(method: str, path: str, handler: Handler) -> Route:
     """A route for people who are signed in."""
-    return Route(method, path, _guarded(_a_person, handler), "signed_in")
+    return Route(method, path, _guarded(_a_person, handler, members_bytes(path)), "signed_in")
 
 
 def on_sight(method: str, path: str, show: Callable[[Look], web.Response]) -> Route:
@@ -10594,7 +10628,8 @@ def on_sight(method: str, path: str, show: Callable[[Look], web.Response]) -> Ro
 
 def administrators(method: str, path: str, handler: Handler) -> Route:
     """A route for administrators."""
-    return Route(method, path, _guarded(_an_administrator, handler), "administrators")
+    guarded = _guarded(_an_administrator, handler, members_bytes(path))
+    return Route(method, path, guarded, "administrators")
 
 
 BOT_ROUTE: Final = web.RequestKey("bot_route", bool)
@@ -10612,7 +10647,7 @@ def bots(method: str, path: str, handler: BotHandler) -> Route:
             return web.Response(status=302, headers=headers, text=_WRONG_KEY)
         return await handler(request, bot)
 
-    return Route(method, path, _guarded(_a_bot, known), "bots")
+    return Route(method, path, _guarded(_a_bot, known, members_bytes(path)), "bots")
 
 
 # === 44. pages ================================================================
@@ -11180,12 +11215,12 @@ async def show_session(request: web.Request, viewer: Viewer) -> web.Response:
 async def sign_in(request: web.Request, viewer: Viewer | None) -> web.Response:
     """Signs somebody in with address and password."""
     del viewer
-    body, ip = json_in(request), caller_of(request).ip
-    email, password = text_in(body, "email_address").strip(), text_in(body, "password")
+    auth, ip = request.app[CAMPFIRE].auth, caller_of(request).ip
     try:
-        user, token = await request.app[CAMPFIRE].auth.sign_in(
-            email, password, ip, user_agent_of(request)
-        )
+        auth.count_try(ip)  # before anything is made of the body
+        body = json_in(request)
+        email, password = text_in(body, "email_address").strip(), text_in(body, "password")
+        user, token = await auth.sign_in(email, password, ip, user_agent_of(request))
     except (InvalidCredentials, RateLimited) as error:
         event = "rate_limited" if isinstance(error, RateLimited) else "sign_in_failed"
         LOG.warning(event, extra={"fields": {"ip": ip}})
@@ -11890,16 +11925,15 @@ async def open_cable(request: web.Request) -> web.StreamResponse:
 async def read_content(request: web.Request) -> str:
     """The raw body, whatever its type, in the character set it declares.
 
-    Of a multipart body only the parts' names count. Raises PayloadTooLarge, FeatureDisabled.
+    Of a multipart body only the parts' names count. Raises PayloadTooLarge, BadRequest,
+    FeatureDisabled.
     """
     if request.content_type != "multipart/form-data":
         return decoded(body_of(request), request.charset)
     try:
         async with asyncio.timeout(request.app[CAMPFIRE].config.read_timeout):
             return await _refuse_file(request)
-    except web.HTTPRequestEntityTooLarge as error:
-        raise PayloadTooLarge from error
-    except (ValueError, TimeoutError, HttpProcessingError) as error:
+    except (ValueError, TimeoutError, ConnectionError, HttpProcessingError) as error:
         raise BadRequest from error
 
 
@@ -12592,7 +12626,7 @@ async def resume_bans(campfire: Campfire) -> None:
 
 def build_app(campfire: Campfire) -> web.Application:
     """The application that serves this Campfire."""
-    app = web.Application(middlewares=[answer_errors], client_max_size=REQUEST_LIMIT)
+    app = web.Application(middlewares=[answer_errors])
     app[CAMPFIRE] = campfire
     add_routes(app)
     return app

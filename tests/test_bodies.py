@@ -1,0 +1,158 @@
+"""How much one request may bring, and how long it may take to bring it."""
+
+import asyncio
+import io
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.asking import KEY
+from tests.cast import (
+    PATIENCE,
+    SESAME,
+    Answer,
+    LogLines,
+    Person,
+    Server,
+    copy_database,
+    start_server,
+)
+from tests.conftest import Template
+from tests.services import TurnableLoop
+
+KB = 1_024
+LIMITS = [
+    ("POST", "/api/session", 16 * KB),
+    ("POST", "/api/first_run", 16 * KB),
+    ("POST", "/api/join/CODE", 16 * KB),
+    ("POST", "/api/rooms/opens", 128 * KB),
+    ("PUT", "/api/users/me/profile", 128 * KB),
+    ("POST", "/api/messages/1/boosts", 128 * KB),
+    ("PUT", "/api/account/custom_styles", 128 * KB),
+    ("POST", "/api/rooms/3/messages", 512 * KB),
+    ("PATCH", "/api/rooms/3/messages/1", 512 * KB),
+    ("POST", f"/rooms/3/{KEY}/messages", 512 * KB),
+    ("PUT", f"/rooms/3/{KEY}/messages/3", 512 * KB),
+    ("POST", f"/rooms/3/{KEY}/messages/3/boosts", 128 * KB),
+]
+
+
+async def in_pieces(body: bytes) -> AsyncIterator[bytes]:
+    """The body without its length, as a client sends it that does not know it before."""
+    yield body[:10]
+    yield body[10:]
+
+
+@pytest.mark.parametrize(("method", "path", "most"), LIMITS)
+async def test_a_body_has_the_size_its_address_has_room_for(
+    david: Person, method: str, path: str, most: int
+) -> None:
+    if most == 16 * KB:
+        david.forget_cookies()
+    headers = {"X-CSRF-Token": await david.csrf(), "Content-Type": "application/json"}
+
+    async def sends(size: int, *, whole: bool) -> Answer:
+        body = json.dumps({"name": ""}).encode().ljust(size)
+        data = io.BytesIO(body) if whole else in_pieces(body)
+        return await david.request(method, path, data=data, headers=headers)
+
+    for whole in (True, False):
+        over = await sends(most + 1, whole=whole)
+        assert over.status == 413
+        assert not over.body or over.code == "payload_too_large"
+        assert (await sends(most, whole=whole)).status != 413
+
+
+async def heard(server: Server, head: str, body: bytes = b"") -> str:
+    """The first line that comes back while the body, or its rest, is still owed."""
+    host, _, port = server.host.partition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(f"{head}\r\nHost: {server.host}\r\n\r\n".encode() + body)
+    async with asyncio.timeout(PATIENCE):
+        line = await reader.readline()
+    writer.close()
+    return line.decode().strip()
+
+
+@pytest.mark.parametrize("length", ["Content-Length: 100000", "Transfer-Encoding: chunked"])
+@pytest.mark.parametrize(
+    ("path", "status"), [("/api/rooms/3/messages", 401), (f"/rooms/3/{KEY[:-1]}/messages", 302)]
+)
+async def test_a_stranger_is_turned_away_before_bringing_more_than_16_kb(
+    server: Server, visitor: Person, path: str, status: int, length: str
+) -> None:
+    head = f"POST {path} HTTP/1.1\r\n{length}\r\nContent-Type: application/json\r\n"
+    head += f"X-CSRF-Token: {await visitor.csrf()}\r\n"
+    head += f"Cookie: _campfire_csrf={visitor.cookie('_campfire_csrf')}; session_token=forged"
+
+    assert (await heard(server, head)).split()[1] == str(status)
+
+
+async def test_who_tries_too_often_is_told_so_whatever_the_body_says(visitor: Person) -> None:
+    headers = {"X-CSRF-Token": await visitor.csrf(), "Content-Type": "application/json"}
+    answers = [
+        await visitor.request("POST", "/api/session", data=b"{", headers=headers) for _ in range(11)
+    ]
+
+    assert [answer.status for answer in answers] == [400] * 10 + [429]
+    good = {"email_address": "kevin@example.com", "password": SESAME}
+    assert (await visitor.post("/api/session", good)).status == 429
+
+
+async def bring_half_and_wait(server: Server) -> list[str]:
+    """What a client hears as time passes whose body stops in the middle."""
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, TurnableLoop)
+    host, _, port = server.host.partition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    head = f"POST /rooms/3/{KEY}/messages HTTP/1.1\r\nHost: {server.host}\r\nContent-Length: 9\r\n"
+    writer.write(f"{head}Expect: 100-continue\r\n\r\nhalf".encode())
+    lines = [await reader.readline(), await reader.readline()]  # now the server waits for the rest
+    visitor, answer = await server.visitor(), asyncio.create_task(reader.readline())
+    loop.ahead += 59
+    assert (await visitor.get("/up")).status == 200
+    assert not answer.done()
+    loop.ahead += 1.1
+    async with asyncio.timeout(PATIENCE):
+        lines.append(await answer)
+    writer.close()
+    return [line.decode().strip() for line in lines]
+
+
+def test_a_body_has_one_minute_to_come(template: Template, tmp_path: Path) -> None:
+    async def story() -> list[str]:
+        server = await start_server(copy_database(template[0], tmp_path))
+        try:
+            return await bring_half_and_wait(server)
+        finally:
+            await server.close()
+
+    with asyncio.Runner(loop_factory=TurnableLoop) as runner:
+        assert runner.run(story()) == ["HTTP/1.1 100 Continue", "", "HTTP/1.1 400 Bad Request"]
+
+
+BROKEN = [
+    ("Content-Length: 99", b"half a wo"),  # and then nothing
+    ("Transfer-Encoding: chunked", b"5\r\nhello\r\nnonsense\r\n"),
+]
+
+
+@pytest.mark.parametrize(("length", "sent"), BROKEN)
+async def test_whoever_leaves_in_the_middle_of_a_body_is_no_fault_of_ours(
+    server: Server, log_lines: LogLines, length: str, sent: bytes
+) -> None:
+    host, _, port = server.host.partition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    head = f"POST /rooms/3/{KEY}/messages HTTP/1.1\r\nHost: {server.host}\r\n{length}\r\n"
+    writer.write(f"{head}Expect: 100-continue\r\n\r\n".encode())
+    assert b" 100 " in await reader.readline()
+    writer.write(sent)
+    await writer.drain()
+    writer.transport.abort()
+    await server.stop()
+
+    lines = [json.loads(line) for line in log_lines()]
+    assert {line["level"] for line in lines} == {"info"}
+    assert [line["status"] for line in lines if line["event"] == "request"] == [400]
