@@ -10,53 +10,54 @@ you can search for ("# === 10." jumps there).
    4. contracts        Protocols: what the services promise
    5. measures         counting what happens, cheaply
    6. schema           every table; migrations
-   7. db               one writer, four readers
-   8. markup           what people write, made safe
-   9. text             plain text, mentions, links, emoji, sounds
-  10. signing          signatures, stream names, cookies, tokens
-  11. users            people and bots
-  12. memberships      who is in which room; sidebar; unread
-  13. search_index     the words of every message
-  14. rooms            open, closed, direct: made, saved, deleted
-  15. history          pages of forty; what a reader missed
-  16. subscriptions    browsers that want to be told
-  17. messages         posted once, edited, deleted, boosted
-  18. search           full text, in the rooms one is in
-  19. accounts         the account: name, invitation, styles
-  20. sessions         who is signed in, and may still
-  21. auth             first run, joining, passwords, sessions, sign-in links
-  22. people           profiles, roles, leaving, bans
-  23. bots             bots, their keys, webhooks and answers
-  24. push             Web Push: who is told, encrypted, guarded
-  25. tables           whole tables, whichever they are
-  26. backup           a copy of the file while it is in use
-  27. salvage          what can still be read of a damaged file
-  28. checkup          is the file sound; mending it
-  29. rails            the database of a Rails Campfire
-  30. importing        everything from a Rails Campfire
-  31. records          small shapes, and what the bot API tells
-  32. shapes           records as JSON and as Turbo Stream markup
-  33. presence         who looks at which room; who types
-  34. sockets          one tab: frames, joined writes, slow readers
-  35. ws               Action Cable: broadcasts, channels, catch-up
-  36. ops              log lines, background jobs, health
-  37. metrics          the numbers of /metrics
-  38. certificates     https of our own
-  39. assets           the client's files, sounds, avatars
-  40. browsers         which browsers the client runs in
-  41. devices          manifest, squares to scan
-  42. web              callers, bodies, answers
-  43. door             guards: who may come in, and still may
-  44. pages            what each address shows; boot data
-  45. documents        the one HTML page
-  46. people_handlers  sessions, joining, people
-  47. room_handlers    rooms, messages, boosts, the socket; announce
-  48. bot_handlers     the bot API; administration of bots
-  49. site_handlers    pages, files, health
-  50. app              all routes; errors into answers
-  51. serving          the parts put together, started, stopped
-  52. commands         what each command does
-  53. cli              the commands
+   7. database_file    whose file it is, and who uses it
+   8. backup           a copy of the file while it is in use; putting one back
+   9. db               one writer, four readers
+  10. markup           what people write, made safe
+  11. text             plain text, mentions, links, emoji, sounds
+  12. signing          signatures, stream names, cookies, tokens
+  13. users            people and bots
+  14. memberships      who is in which room; sidebar; unread
+  15. search_index     the words of every message
+  16. rooms            open, closed, direct: made, saved, deleted
+  17. history          pages of forty; what a reader missed
+  18. subscriptions    browsers that want to be told
+  19. messages         posted once, edited, deleted, boosted
+  20. search           full text, in the rooms one is in
+  21. accounts         the account: name, invitation, styles
+  22. sessions         who is signed in, and may still
+  23. auth             first run, joining, passwords, sessions, sign-in links
+  24. people           profiles, roles, leaving, bans
+  25. bots             bots, their keys, webhooks and answers
+  26. push             Web Push: who is told, encrypted, guarded
+  27. tables           whole tables, whichever they are
+  28. salvage          what can still be read of a damaged file
+  29. checkup          is the file sound; mending it
+  30. rails            the database of a Rails Campfire
+  31. importing        everything from a Rails Campfire
+  32. records          small shapes, and what the bot API tells
+  33. shapes           records as JSON and as Turbo Stream markup
+  34. presence         who looks at which room; who types
+  35. sockets          one tab: frames, joined writes, slow readers
+  36. ws               Action Cable: broadcasts, channels, catch-up
+  37. ops              log lines, background jobs, health
+  38. metrics          the numbers of /metrics
+  39. certificates     https of our own
+  40. assets           the client's files, sounds, avatars
+  41. browsers         which browsers the client runs in
+  42. devices          manifest, squares to scan
+  43. web              callers, bodies, answers
+  44. door             guards: who may come in, and still may
+  45. pages            what each address shows; boot data
+  46. documents        the one HTML page
+  47. people_handlers  sessions, joining, people
+  48. room_handlers    rooms, messages, boosts, the socket; announce
+  49. bot_handlers     the bot API; administration of bots
+  50. site_handlers    pages, files, health
+  51. app              all routes; errors into answers
+  52. serving          the parts put together, started, stopped
+  53. commands         what each command does
+  54. cli              the commands
 
 The road of a request: the guard asks who, the handler parses what, one service method is one
 transaction, and then the handler tells the world. What follows a new message stands in one
@@ -80,6 +81,7 @@ import logging
 import math
 import os
 import pkgutil
+import pwd
 import random
 import re
 import resource
@@ -91,6 +93,7 @@ import sqlite3
 import ssl
 import string
 import sys
+import tempfile
 import time
 import unicodedata
 import uuid
@@ -557,6 +560,14 @@ class DatabaseUnusable(StorageError):
     """The start stops, or the command: one line that says what to do. Exit code 3."""
 
     status, code = 500, "database_error"
+
+
+class DatabaseForeign(DatabaseUnusable):
+    """It belongs to another program."""
+
+
+class DatabaseUnreadable(DatabaseUnusable):
+    """It is damaged, or past recognising."""
 
 
 # === 3. types =================================================================
@@ -1453,6 +1464,7 @@ APPLICATION_ID: Final = int.from_bytes(b"Camp", "big")  # in the header of each 
 
 _SINCE_1_1: Final = f"""
 PRAGMA application_id = {APPLICATION_ID};
+ALTER TABLE schema_version ADD COLUMN release TEXT;
 """
 
 
@@ -1471,32 +1483,452 @@ def _version_2(connection: sqlite3.Connection) -> None:
     _run_all(connection, _SINCE_1_1)
 
 
-# Number n is the n-th; each runs once, all in one transaction.
-_MIGRATIONS: Final = (_version_1, _version_2)
+# Number n is the n-th, beside the release that came with it; each runs once, all in one
+# transaction.
+_MIGRATIONS: Final = (("1.0.0", _version_1), ("1.1.0", _version_2))
 SCHEMA_VERSION: Final = len(_MIGRATIONS)
+
+
+def schema_of(connection: sqlite3.Connection) -> int:
+    """The schema of a database of ours; 0 when there is none yet. Raises DatabaseUnusable if newer.
+
+    The newer database says itself which Campfire it needs.
+    """
+    tables = {name for (name, *_) in connection.execute("SELECT name FROM sqlite_schema")}
+    if "schema_version" not in tables:
+        return 0
+    newest = connection.execute("SELECT * FROM schema_version ORDER BY version DESC").fetchone()
+    version, _, *release = newest or (0, 0)
+    if version > SCHEMA_VERSION:
+        needed = f"Campfire {release[0]} or newer" if any(release) else "a newer Campfire"
+        raise DatabaseUnusable(f"this database needs {needed}; this is {VERSION}")
+    return int(version)
 
 
 def create_schema(connection: sqlite3.Connection, at: int = 0) -> None:
     """Brings the connection's database to the newest schema. Raises DatabaseUnusable if newer."""
     connection.execute("BEGIN EXCLUSIVE")
     with connection:
-        known = connection.execute(
-            "SELECT 1 FROM sqlite_schema WHERE name = 'schema_version'"
-        ).fetchone()
-        version = 0
-        if known:
-            version = connection.execute("SELECT max(version) FROM schema_version").fetchone()[0]
-        if version > len(_MIGRATIONS):
-            raise DatabaseUnusable(f"this database is of a newer Campfire (schema {version})")
-        for number, migrate in enumerate(_MIGRATIONS[version:], version + 1):
+        version = schema_of(connection)
+        for _, migrate in _MIGRATIONS[version:]:
             migrate(connection)
+        for number, (release, _) in enumerate(_MIGRATIONS[version:], version + 1):
             connection.execute(
-                "INSERT INTO schema_version (version, applied_at) VALUES (:version, :at)",
-                {"version": number, "at": at},
+                """
+                INSERT INTO schema_version (version, applied_at, release)
+                VALUES (:version, :at, :release)
+                """,
+                {"version": number, "at": at, "release": release},
             )
 
 
-# === 7. db ====================================================================
+# === 7. database_file =========================================================
+# Whose file it is, before anything is done to it. What is not ours is refused and
+# not changed by a byte; so is what somebody serves, or what lies beside the log of
+# another file. No function here may be called while this process has the file open:
+# closing a file gives up the locks that SQLite holds on it for the whole process.
+#
+# Owns      -
+# Raises    DatabaseUnusable, DatabaseForeign, DatabaseUnreadable
+# ==============================================================================
+
+_MAGIC: Final = b"SQLite format 3\0"  # https://sqlite.org/fileformat.html, 1.3
+_IN_WAL_MODE: Final = 2  # the header's byte 18
+_LOCK_TRIES: Final = 10  # for a command looks, for a moment, whether anybody has the lock
+_LOCK_PAUSE: Final = 0.02  # seconds
+_READ_ONLY: Final = "mode=ro"
+_IMMUTABLE: Final = "mode=ro&immutable=1"  # as if there were no log
+RAILS_TABLES: Final = frozenset(("accounts", "users", "rooms", "memberships", "messages"))
+
+
+def beside(path: Path, ending: str) -> Path:
+    """What SQLite keeps beside a database: `-wal` and `-shm` stand where links lead to."""
+    return Path(f"{path.resolve()}{ending}")
+
+
+def _may(place: Path, needs: int) -> bool:
+    return os.access(place, needs | (os.X_OK if place.is_dir() else 0))
+
+
+def _name_of(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"user {uid}"
+
+
+def whose(place: Path) -> str:
+    """A sentence for whoever may not use a file or folder; its owner is named."""
+    if os.access(place, os.F_OK) and os.statvfs(place).f_flag & os.ST_RDONLY:
+        return f"{place} cannot be written: its file system is read-only"
+    owner, me = _name_of(place.lstat().st_uid), _name_of(os.geteuid())
+    if owner == me:
+        return f"{place} belongs to {owner}, but its mode keeps {me} out: change it with chmod"
+    return f"{place} belongs to {owner}, and {me} may not use it: run this as {owner}"
+
+
+def _nearest(path: Path) -> Path:
+    """The path, or the nearest folder on the way to it that can be seen."""
+    real = path.resolve()
+    return next(place for place in (real, *real.parents) if os.access(place, os.F_OK))
+
+
+def words_of(error: Exception) -> str:
+    """An error in one line; where the system keeps somebody out, the owner is named."""
+    if isinstance(error, PermissionError) and isinstance(error.filename, str):
+        return whose(_nearest(Path(error.filename)))
+    return str(error)
+
+
+def require_access(path: Path) -> None:
+    """Nothing, when a database can be written or made there. Raises DatabaseUnusable."""
+    nearest = _nearest(path)
+    for place in (nearest, nearest.parent if nearest.is_file() else nearest):
+        if not _may(place, os.R_OK | os.W_OK):
+            raise DatabaseUnusable(whose(place))
+
+
+def _lock_files(path: Path) -> Iterator[Path]:
+    """What is locked: the file itself, so that it counts under whatever name it is opened.
+
+    Only Linux keeps these locks and SQLite's apart (flock(2)). Campfire 1.0 locked a file of
+    its own.
+    """
+    older = Path(f"{path}.lock")
+    if sys.platform == "linux":
+        yield path
+        if not older.exists():
+            return
+    yield older
+
+
+def give_up_lock(held: list[int]) -> None:
+    """Lets others in again."""
+    while held:
+        os.close(held.pop())
+
+
+def _locked(path: Path, how: int) -> list[int]:
+    held: list[int] = []
+    mode = os.O_RDONLY if how == fcntl.LOCK_SH else os.O_RDWR | os.O_CREAT
+    try:
+        for place in _lock_files(path):
+            held.append(os.open(place, mode | os.O_CLOEXEC, 0o600))
+            fcntl.flock(held[-1], how | fcntl.LOCK_NB)
+    except OSError:
+        give_up_lock(held)
+        raise
+    return held
+
+
+def take_lock(path: Path) -> list[int]:
+    """Keeps every server away until it is given up. Raises BlockingIOError, OSError."""
+    for _ in range(_LOCK_TRIES):
+        with suppress(BlockingIOError):
+            return _locked(path, fcntl.LOCK_EX)
+        time.sleep(_LOCK_PAUSE)
+    return _locked(path, fcntl.LOCK_EX)
+
+
+def is_served(path: Path) -> bool:
+    """Whether a server has the file."""
+    try:
+        give_up_lock(_locked(path, fcntl.LOCK_SH))
+    except BlockingIOError:
+        return True
+    return False
+
+
+def left_a_log(path: Path) -> bool:
+    """Whether there is a write-ahead log: a clean close folds it into the file."""
+    log = beside(path, "-wal")
+    return log.exists() and log.stat().st_size > 0
+
+
+@contextmanager
+def _second_name(path: Path) -> Iterator[Path]:
+    """The same file under another name, beside which a copy of its log lies."""
+    with tempfile.TemporaryDirectory(prefix=".campfire-", dir=path.parent) as folder:
+        second = Path(folder) / path.name
+        try:
+            second.hardlink_to(path)
+        except OSError:  # a file system without links
+            shutil.copyfile(path, second)
+        shutil.copyfile(beside(path, "-wal"), f"{second}-wal")
+        yield second
+
+
+@contextmanager
+def _looking(path: Path, how: str) -> Iterator[sqlite3.Connection]:
+    """A connection that changes nothing. Immutable is a file whose log does not count."""
+    uri = f"{path.as_uri()}?{how}"
+    with closing(sqlite3.connect(uri, uri=True, isolation_level=None)) as connection:
+        yield connection
+
+
+def _is_sound(path: Path, how: str) -> bool:
+    try:
+        with _looking(path, how) as connection:
+            verdict = connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
+    except sqlite3.Error:
+        return False
+    return bool(verdict == "ok")
+
+
+def cannot_read(path: Path, why: object) -> DatabaseUnreadable:
+    """The error of a database that SQLite cannot read."""
+    return DatabaseUnreadable(
+        f"{path} cannot be used ({why}). Look at it with `check --repair`, or `restore` a backup"
+    )
+
+
+def _recognised(path: Path, connection: sqlite3.Connection, mark: int) -> int:
+    """The schema of what is ours, 0 when it is empty. Raises as `recognise` does."""
+    found = connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")
+    tables = {name for (name, *_) in found}
+    is_ours = "schema_version" in tables and tables >= RAILS_TABLES
+    if mark not in (0, APPLICATION_ID) or (tables and not mark and not tables >= RAILS_TABLES):
+        raise DatabaseForeign(f"{path} is a database of another program, and is left alone")
+    if tables and not mark and not is_ours:
+        raise DatabaseForeign(
+            f"{path} is the database of a Rails Campfire: `import` takes it over into a new one"
+        )
+    if mark and not is_ours:
+        raise cannot_read(path, "tables are missing")
+    try:
+        return schema_of(connection)
+    except DatabaseUnusable as error:
+        raise DatabaseUnusable(str(error).replace("this database", str(path), 1)) from error
+
+
+def _recognised_with_log(path: Path, mark: int) -> int:
+    """What a file is whose log was left behind, if it is its own. Raises as `recognise` does."""
+    with _second_name(path) as second:
+        if _is_sound(second, _READ_ONLY):
+            with _looking(second, _READ_ONLY) as connection:
+                return _recognised(path, connection, mark)
+    if _is_sound(path, _IMMUTABLE):
+        raise _beside_a_strange_log(path)
+    raise cannot_read(path, "it is damaged")
+
+
+def _beside_a_strange_log(path: Path) -> DatabaseUnusable:
+    log, index = beside(path, "-wal"), beside(path, "-shm")
+    return DatabaseUnusable(
+        f"{log} is the log of another file than {path}, and nothing was touched. If {path.name} is"
+        f" a backup that was put there, remove {log.name} and {index.name}; if not, put the file"
+        " back that was there before"
+    )
+
+
+def _look_into(path: Path) -> int:
+    """What a file is. Raises as `recognise` does, and sqlite3.Error."""
+    with path.open("rb") as opened:
+        header = opened.read(100)
+    mark = int.from_bytes(header[68:72], "big")
+    if header and not header.startswith(_MAGIC):
+        raise cannot_read(path, "it is no database")
+    if is_served(path):
+        if not beside(path, "-wal").exists():
+            raise DatabaseUnusable(f"another Campfire is serving {path} under another name")
+        with _looking(path, _READ_ONLY) as connection:
+            return _recognised(path, connection, mark)
+    if left_a_log(path):
+        if header[18:19] != bytes((_IN_WAL_MODE,)):  # it never had one
+            raise _beside_a_strange_log(path)
+        return _recognised_with_log(path, mark)
+    if not header:
+        return 0
+    with _looking(path, _IMMUTABLE) as connection:
+        return _recognised(path, connection, mark)
+
+
+def recognise(path: Path) -> int:
+    """The schema of a Campfire's database; 0 where there is none yet, or an empty file.
+
+    Raises DatabaseForeign, DatabaseUnreadable, DatabaseUnusable; nothing is changed.
+    """
+    if not _may(_nearest(path), os.R_OK):
+        raise DatabaseUnusable(whose(_nearest(path)))
+    if not path.exists():
+        return 0
+    if not path.is_file():
+        raise DatabaseUnusable(f"{path} is no file: --db names the database file itself")
+    try:
+        return _look_into(path.resolve())
+    except sqlite3.Error as error:
+        raise cannot_read(path, error) from error
+
+
+def keep_private(path: Path) -> None:
+    """Lets nobody but the owner read what was open to others; each is one line in the log."""
+    files = [beside(path, ending) for ending in ("", "-wal", "-shm")]
+    for place in (*files, path.parent / "backups"):
+        with suppress(FileNotFoundError, PermissionError):
+            mode = place.stat().st_mode & 0o777
+            if mode & 0o077:
+                place.chmod(mode & 0o700)
+                fields = {"file": str(place), "was": f"{mode:04o}", "is": f"{mode & 0o700:04o}"}
+                LOG.warning("made_private", extra={"fields": fields})
+
+
+# === 8. backup ================================================================
+# A copy of the file while it is being written to. SQLite's own backup takes it in
+# one step from one snapshot; it gets its name only once it is whole, checked and
+# on the disk, so that a name never stands for half a copy. Nothing is ever written
+# over: what is there already keeps its name, or makes way under a new one.
+#
+# Owns      -
+# Raises    DatabaseUnusable, DatabaseForeign, FileExistsError
+# ==============================================================================
+
+_DATED: Final = re.compile(r"campfire-([0-9]{8}-[0-9]{6})(?:-([0-9]+))?\.db")
+_COPY_BUSY_MS: Final = 5_000
+
+
+def stamp(at: float) -> str:
+    """A moment as names of files carry it, UTC."""
+    return datetime.fromtimestamp(at, UTC).strftime("%Y%m%d-%H%M%S")
+
+
+def free_name(path: Path) -> Path:
+    """This name, or the first like it that nothing has: `a.db`, `a-2.db`, `a-3.db`."""
+    stem = path.name.removesuffix(".db")
+    ending = path.name[len(stem) :]
+    numbered = (path.with_name(f"{stem}-{n}{ending}") for n in range(2, 10_000))
+    return next(name for name in chain((path,), numbered) if not os.path.lexists(name))
+
+
+def open_to_read(path: Path) -> sqlite3.Connection:
+    """A connection that cannot change the file, nor make one. Raises DatabaseUnusable."""
+    if not path.is_file():
+        raise DatabaseUnusable(f"there is no database at {path}")
+    connection = sqlite3.connect(
+        f"{path.resolve().as_uri()}?mode=ro", uri=True, isolation_level=None
+    )
+    connection.row_factory = sqlite3.Row
+    connection.execute(f"PRAGMA busy_timeout = {_COPY_BUSY_MS}")
+    return connection
+
+
+def _sync(path: Path) -> None:
+    opened = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
+
+
+@contextmanager
+def growing(path: Path) -> Iterator[Path]:
+    """A private file to write, which gets the name once it is finished, and only if it is free.
+
+    After a power cut it is all there or not there. Raises FileExistsError.
+    """
+    if os.path.lexists(path):
+        raise FileExistsError(f"{path} is there already, and nothing is written over it")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.part")
+    part.unlink(missing_ok=True)
+    os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    try:
+        yield part
+        _sync(part)
+        try:
+            path.hardlink_to(part)  # which, unlike a rename, never replaces
+        except (PermissionError, NotImplementedError):  # a file system without links
+            part.rename(path)
+        _sync(path.parent)
+    finally:
+        for left in (part, part.with_name(f"{part.name}-journal")):
+            left.unlink(missing_ok=True)
+
+
+def _copy(source: Path, part: Path) -> None:
+    """A checked copy in one file, without a log beside it."""
+    with closing(open_to_read(source)) as reader, closing(sqlite3.connect(part)) as copy:
+        reader.backup(copy)
+        copy.execute("PRAGMA journal_mode = DELETE")
+        verdict = copy.execute("PRAGMA integrity_check(1)").fetchone()[0]
+        if verdict != "ok":
+            raise sqlite3.DatabaseError(verdict)
+
+
+def back_up(source: Path, destination: Path) -> None:
+    """Copies a database, in use or not. Raises DatabaseUnusable, and leaves nothing behind."""
+    with growing(destination) as part:
+        try:
+            _copy(source, part)
+        except sqlite3.Error as error:
+            require_access(source)
+            raise DatabaseUnusable(
+                f"{source} cannot be copied ({error}). Look at it with `check --repair`."
+            ) from error
+
+
+def remove_old_backups(newest: Path, keep: int) -> list[Path]:
+    """Removes dated backups beside the newest, but for so many; those of other owners are left."""
+    dated = {path: _DATED.fullmatch(path.name) for path in newest.parent.glob("campfire-*.db")}
+    ages = {(found[1], int(found[2] or 1)): path for path, found in dated.items() if found}
+    left = []
+    for age in sorted(ages)[: max(len(ages) - keep, 0)]:
+        if ages[age].lstat().st_uid == newest.stat().st_uid:
+            ages[age].unlink()
+        else:
+            left.append(ages[age])
+    return left
+
+
+def back_up_before(schema: int, path: Path) -> None:
+    """Copies a database that is about to get a newer schema."""
+    copy = free_name(path.parent / "backups" / f"before-{schema}.db")
+    back_up(path, copy)
+    LOG.info("backed_up_before_upgrade", extra={"fields": {"backup": str(copy)}})
+
+
+def _make_way(path: Path, aside: Path) -> None:
+    """Gives what is there another name; its own stays until something else takes it."""
+    try:
+        aside.hardlink_to(path)
+    except (PermissionError, NotImplementedError):  # a file system without links
+        path.rename(aside)
+    with suppress(FileNotFoundError):
+        beside(path, "-wal").rename(f"{aside}-wal")
+    beside(path, "-shm").unlink(missing_ok=True)
+
+
+def restore(backup: Path, path: Path, at: float) -> Path | None:
+    """Puts a checked copy of a backup in the place of a database; the name of what was there.
+
+    Raises BlockingIOError while somebody serves it, DatabaseUnusable, DatabaseForeign.
+    """
+    if not recognise(backup):
+        raise DatabaseUnusable(f"there is no database at {backup}")
+    require_access(path)
+    path = path.resolve()
+    try:
+        recognise(path)
+    except DatabaseForeign:
+        raise
+    except DatabaseUnusable:  # which is why a backup is wanted
+        if not path.is_file():
+            raise
+    was_there = path.exists()
+    held = take_lock(path) if was_there else []
+    fresh = free_name(path.with_name(f"{path.name}.restored-{stamp(at)}"))
+    aside = free_name(path.with_name(f"{path.name}.before-restore-{stamp(at)}"))
+    try:
+        back_up(backup, fresh)
+        if was_there:
+            _make_way(path, aside)
+        fresh.replace(path)
+        _sync(path.parent)
+    finally:
+        give_up_lock(held)
+    return aside if was_there else None
+
+
+# === 9. db ====================================================================
 # One file, one writer. Whatever changes the database is a plain function; what waits
 # together commits together. Readers are four connections that cannot write. What
 # takes no longer than a glance is done on the loop, for the way into a thread and
@@ -1758,7 +2190,7 @@ class Database:
         self._clock = clock
         self._last: int = 0
         self._committed: int = 0
-        self._lock: int | None = None
+        self._lock: list[int] = []
         self._writer: _Link | None = None
         self._readers: list[_Link] = []
         self._idle: asyncio.LifoQueue[_Link] = asyncio.LifoQueue()
@@ -1777,15 +2209,12 @@ class Database:
         if sqlite3.sqlite_version_info < _OLDEST_SQLITE:
             raise DatabaseUnusable(f"SQLite {sqlite3.sqlite_version} is too old: 3.38 is needed")
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            if is_server:
-                self._take_lock()
-            was_killed = is_server and self._has_log()
+            self._claim(is_server=is_server)
             self._writer = _Link(
                 partial(_connect, self.path, for_writing=True, checkpoints=is_server)
             )
             await self._writer.open()
-            await self._writer.hop(self._prepare, was_killed=was_killed)
+            await self._writer.hop(self._prepare)
             _watch_the_clock(self._writer.raw, self._write_limit)
             for _ in range(_READERS):
                 reader = _Link(partial(_connect, self.path, for_writing=False, checkpoints=False))
@@ -1796,36 +2225,33 @@ class Database:
             _watch_the_clock(self._glance, self._read_limit)
         except (OSError, sqlite3.Error) as error:
             await self.close()
+            if isinstance(error, OSError):
+                raise DatabaseUnusable(words_of(error)) from error
             if is_busy(error):
                 raise DatabaseUnusable(f"{self.path} is locked by another program") from error
-            raise DatabaseUnusable(
-                f"{self.path} cannot be used ({error}). "
-                "Look at it with `check --repair`, or restore a `backup`."
-            ) from error
+            raise cannot_read(self.path, error) from error
         except DatabaseUnusable:
             await self.close()
             raise
         self._loop = asyncio.create_task(self._write_forever())
 
-    def _has_log(self) -> bool:
-        """Whether the write-ahead log was left behind: a clean close folds it into the file."""
-        log = Path(f"{self.path}-wal")
-        return log.exists() and log.stat().st_size > 0
+    def _claim(self, *, is_server: bool) -> None:
+        """Makes sure that the file is ours to use, before anything is done to it."""
+        require_access(self.path)
+        schema = recognise(self.path)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        if is_server:
+            try:
+                self._lock = take_lock(self.path)
+            except BlockingIOError as error:
+                raise DatabaseUnusable(f"another Campfire is serving {self.path}") from error
+        keep_private(self.path)
+        if 0 < schema < SCHEMA_VERSION:
+            if not is_server and is_served(self.path):
+                raise DatabaseUnusable(f"an older Campfire is serving {self.path}: stop it first")
+            back_up_before(SCHEMA_VERSION, self.path)
 
-    def _take_lock(self) -> None:
-        lock = os.open(f"{self.path}.lock", os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            os.close(lock)
-            raise DatabaseUnusable(f"another Campfire is serving {self.path}") from error
-        self._lock = lock
-
-    def _prepare(self, connection: sqlite3.Connection, *, was_killed: bool) -> None:
-        if was_killed:
-            verdict = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
-            if verdict != "ok":
-                raise sqlite3.DatabaseError(verdict)
+    def _prepare(self, connection: sqlite3.Connection) -> None:
         create_schema(connection, self._clock())
         newest = connection.execute("SELECT max(updated_at) FROM rooms").fetchone()[0]
         self._last = newest or 0  # a clock set back must not reorder what is stored
@@ -1842,14 +2268,12 @@ class Database:
             self._glance.close()
             self._glance = None
         if self._writer is not None:
-            if self._lock is not None:
+            if self._lock:
                 with suppress(sqlite3.Error, ValueError):
                     await self._writer.hop(self._checkpoint)
             await self._writer.close()
             self._writer = None
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
+        give_up_lock(self._lock)
 
     @staticmethod
     def _checkpoint(connection: sqlite3.Connection) -> None:
@@ -1993,7 +2417,7 @@ class Database:
                 job.error = _in_words(job.error)
 
 
-# === 8. markup ================================================================
+# === 10. markup ===============================================================
 # What people write, made safe once. Only nh3 decides what is HTML; it is repeated
 # until a body no longer changes, so that a browser which parses the body sees the
 # very tree that was checked. Our own code only finds the attachments before nh3.
@@ -2421,7 +2845,7 @@ def canonical_form(source: str, replacement: Callable[[Attachment], str]) -> str
     return _cleaned(_WORDS_ONLY, markup)
 
 
-# === 9. text ==================================================================
+# === 11. text =================================================================
 # What a body says: in plain words, on the screen, in the editor, as emoji or as a
 # sound. All of it is read from clean markup, never from what somebody sent.
 #
@@ -2767,7 +3191,7 @@ def sanitize(source: str, users: Mapping[UserId, Mentionable]) -> Body:
     return Body(markup, text, mentions_in(markup), links_in(markup))
 
 
-# === 10. signing ==============================================================
+# === 12. signing ==============================================================
 # What proves that a name, a link or a cookie came from here. A wrong signature,
 # purpose or age reads as "no such thing", never as an error.
 #
@@ -2975,7 +3399,7 @@ def replace_secrets(tx: WriteTx, at: Timestamp, made: Mapping[str, str]) -> None
     keep_secrets(tx, at, made)
 
 
-# === 11. users ================================================================
+# === 13. users ================================================================
 # People and bots: who they are, how they are found, what makes their fields
 # valid. Reading only, but for the three functions that write a person.
 #
@@ -3313,7 +3737,7 @@ class Users:
         return await self._db.read(matching_users, "", UserId(0), None, page, size)
 
 
-# === 12. memberships ==========================================================
+# === 14. memberships ==========================================================
 # Who is where. A membership is found first and the room comes from it, so that
 # looking a room up is the permission to see it.
 #
@@ -3702,7 +4126,7 @@ def mark_read(tx: WriteTx, at: Timestamp, user_id: UserId, room_id: RoomId) -> N
     )
 
 
-# === 13. search_index =========================================================
+# === 15. search_index =========================================================
 # The words of every message, for full-text search. An index row is written, moved
 # and deleted by the code that writes its message, in the same transaction: no
 # triggers, so that what a post costs can be read in one place.
@@ -3757,7 +4181,7 @@ def index_message(tx: WriteTx, message_id: MessageId, text: str, *, is_new: bool
     )
 
 
-# === 14. rooms ================================================================
+# === 16. rooms ================================================================
 # Where people talk. An open room holds everybody active, a closed one those it
 # was given, a direct room is the one room of exactly its people, for ever.
 #
@@ -3977,7 +4401,7 @@ class Rooms:
         await self._db.write(mark_read, user_id, room_id)
 
 
-# === 15. history ==============================================================
+# === 17. history ==============================================================
 # What was said: pages of forty, and what a reader missed. Order is time, then
 # id. Everything that belongs to a page is fetched with it, never one by one.
 #
@@ -4340,7 +4764,7 @@ def path_of_message(
     return f"/rooms/{found['room_id']}/@{message_id}"
 
 
-# === 16. subscriptions ========================================================
+# === 18. subscriptions ========================================================
 # The browsers that asked to be told when something is said: an address at a push
 # service, and two keys to encrypt with.
 #
@@ -4471,7 +4895,7 @@ def notices_for(
     return tuple(Notice(subscription_in(each), each["badge"]) for each in found)
 
 
-# === 17. messages =============================================================
+# === 19. messages =============================================================
 # What people say: once, in order. A draft is made safe, then stored; sending it
 # again changes nothing, because browsers retry and people double-click (Gap #1).
 # What was deleted leaves a tombstone, so that whoever was away can be told
@@ -4872,7 +5296,7 @@ class Messages:
         return await self._db.write(_unboost, actor, message_id, boost_id, room_id)
 
 
-# === 18. search ===============================================================
+# === 20. search ===============================================================
 # Finding what was said, in the rooms one is in. Every word must be there, stemmed
 # and folded; there are no operators. The newest hundred come back, oldest first.
 # Permission is part of the query: a common word in rooms of others costs a
@@ -5141,7 +5565,7 @@ class Search:
         await self._db.write(forget_searches, user_id)
 
 
-# === 19. accounts =============================================================
+# === 21. accounts =============================================================
 # The one account of an installation: its name, its invitation, its looks, and
 # whether everybody may create rooms.
 #
@@ -5252,7 +5676,7 @@ class Accounts:
         await self._db.write(_save_styles, styles)
 
 
-# === 20. sessions =============================================================
+# === 22. sessions =============================================================
 # Who is signed in. A session is a random token of which we keep the SHA-256
 # (Gap #4). The door looks a browser's session up when a request is whole, and each
 # write looks once more, inside its transaction: what is withdrawn is gone at once.
@@ -5457,7 +5881,7 @@ def addresses_of(tx: ReadTx, user_id: UserId) -> tuple[str, ...]:
     return tuple(each["ip_address"] for each in found)
 
 
-# === 21. auth =================================================================
+# === 23. auth =================================================================
 # Who you are. Passwords are bcrypt, hashed in a thread; ten tries to sign in from
 # one address in three minutes. The first run and joining are here too, because
 # both end in a session.
@@ -5802,7 +6226,7 @@ class Auth:
         return user, session.token
 
 
-# === 22. people ===============================================================
+# === 24. people ===============================================================
 # What happens to people: their profile, their role, leaving, being banned, being
 # let back in. Messages of somebody who left stay; messages of somebody who was
 # banned go, one by one, in the background.
@@ -6021,7 +6445,7 @@ class People:
         return await self._db.read(_banned_authors)
 
 
-# === 23. bots =================================================================
+# === 25. bots =================================================================
 # Programs that talk. A bot is a user with a key in its address and perhaps a
 # webhook: where it is mentioned, or in a ping with it, it is called once, has
 # seven seconds, and may answer in words. A bot's answer calls no bot, so two of
@@ -6329,7 +6753,7 @@ class Bots:
             return Reply(hook.bot, response.status, media_type.lower(), body, response.charset)
 
 
-# === 24. push =================================================================
+# === 26. push =================================================================
 # Telling browsers that are not open (Web Push: RFC 8030, 8291, 8292). The address
 # comes from any member, so it must not lead inside: its host is looked up once,
 # every answer must be public, and that answer is the one connected to. One try,
@@ -6641,7 +7065,7 @@ class Push:
         return self._subject
 
 
-# === 25. tables ===============================================================
+# === 27. tables ===============================================================
 # Whole tables, whichever they are: of a file that is damaged, or of another
 # program. Elsewhere a statement is a literal that SQLite plans in the tests; here
 # the table is known only once the file is open, so these functions, and no
@@ -6778,95 +7202,7 @@ def delete_orphans(connection: sqlite3.Connection) -> Counter[str]:
     return +gone
 
 
-# === 26. backup ===============================================================
-# A copy of the file while it is being written to. SQLite's own backup takes it in
-# one step from one snapshot; it gets its name only once it is whole, checked and
-# on the disk, so that a name never stands for half a copy.
-#
-# Owns      -
-# Raises    DatabaseUnusable
-# ==============================================================================
-
-_DATED: Final = re.compile(r"campfire-[0-9]{8}-[0-9]{6}\.db")
-_COPY_BUSY_MS: Final = 5_000
-
-
-def stamp(at: float) -> str:
-    """A moment as names of files carry it, UTC."""
-    return datetime.fromtimestamp(at, UTC).strftime("%Y%m%d-%H%M%S")
-
-
-def open_to_read(path: Path) -> sqlite3.Connection:
-    """A connection that cannot change the file, nor make one. Raises DatabaseUnusable."""
-    if not path.is_file():
-        raise DatabaseUnusable(f"there is no database at {path}")
-    connection = sqlite3.connect(
-        f"{path.resolve().as_uri()}?mode=ro", uri=True, isolation_level=None
-    )
-    connection.row_factory = sqlite3.Row
-    connection.execute(f"PRAGMA busy_timeout = {_COPY_BUSY_MS}")
-    return connection
-
-
-def _sync(path: Path) -> None:
-    opened = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(opened)
-    finally:
-        os.close(opened)
-
-
-def new_private_file(path: Path) -> Path:
-    """An empty file that only its owner reads, in place of what was left there."""
-    path.unlink(missing_ok=True)
-    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-    return path
-
-
-def settle(part: Path, path: Path) -> None:
-    """Gives a finished file its name, for good: after a power cut it is all there or not there."""
-    _sync(part)
-    part.replace(path)
-    _sync(path.parent)
-
-
-def _copy(source: Path, part: Path) -> None:
-    """A checked copy in one file, without a log beside it."""
-    with closing(open_to_read(source)) as reader, closing(sqlite3.connect(part)) as copy:
-        reader.backup(copy)
-        copy.execute("PRAGMA journal_mode = DELETE")
-        verdict = copy.execute("PRAGMA integrity_check(1)").fetchone()[0]
-        if verdict != "ok":
-            raise sqlite3.DatabaseError(verdict)
-
-
-def back_up(source: Path, destination: Path) -> None:
-    """Copies a database, in use or not. Raises DatabaseUnusable, and leaves nothing behind."""
-    open_to_read(source).close()
-    if destination.exists() and destination.samefile(source):
-        raise DatabaseUnusable(f"{destination} is the database itself: name another file")
-    destination.parent.mkdir(parents=True, exist_ok=True)
-    part = new_private_file(destination.with_name(f"{destination.name}.part"))
-    try:
-        _copy(source, part)
-        settle(part, destination)
-    except sqlite3.Error as error:
-        raise DatabaseUnusable(
-            f"{source} cannot be copied ({error}). Look at it with `check --repair`."
-        ) from error
-    finally:
-        for left in (part, part.with_name(f"{part.name}-journal")):
-            left.unlink(missing_ok=True)
-
-
-def remove_old_backups(folder: Path, keep: int) -> None:
-    """Removes dated backups but for the newest so many."""
-    dated = sorted(path for path in folder.glob("campfire-*.db") if _DATED.fullmatch(path.name))
-    for path in dated[: max(len(dated) - keep, 0)]:
-        path.unlink()
-
-
-# === 27. salvage ==============================================================
+# === 28. salvage ==============================================================
 # When pages are gone: every row that can still be read goes into a new file. A
 # table is read forwards; where that stops, the next readable key is searched for,
 # so that one bad page costs its own rows and no more. Nobody's words are dropped
@@ -7036,10 +7372,10 @@ def _opened_leniently(path: Path) -> sqlite3.Connection:
 
 
 def salvage(path: Path, into: Path, at: float) -> Salvage:
-    """Saves every readable row of a damaged file into a new one, which replaces an older try."""
-    part = new_private_file(into.with_name(f"{into.name}.part"))
+    """Saves every readable row of a damaged file into a new one."""
     moment = int(at * SECOND)
     with (
+        growing(into) as part,
         closing(_opened_leniently(path)) as source,
         closing(sqlite3.connect(part, isolation_level=None)) as target,
     ):
@@ -7047,11 +7383,10 @@ def salvage(path: Path, into: Path, at: float) -> Salvage:
         target.execute("BEGIN")
         saved, lost = _save_all(source, target, moment)
         target.execute("COMMIT")
-    settle(part, into)
     return Salvage(into, {table: count for table, count in saved.items() if count}, tuple(lost))
 
 
-# === 28. checkup ==============================================================
+# === 29. checkup ==============================================================
 # Whether the file is sound, and what can be done when it is not. Looking changes
 # nothing. Mending builds again what follows from the rows (indexes, the words of
 # search) and deletes what points nowhere. When pages are gone, every row that can
@@ -7110,15 +7445,11 @@ def _look_at_pages(connection: sqlite3.Connection) -> list[str]:
 
 
 def _look_at_schema(connection: sqlite3.Connection) -> list[str]:
-    missing = [
+    return [
         f"{kind} {name} is missing"
         for kind in ("table", "index")
         for name in _missing(connection, kind)
     ]
-    version = connection.execute("SELECT max(version) FROM schema_version").fetchone()[0] or 0
-    if version > SCHEMA_VERSION:
-        missing.append(f"schema {version} is of a newer Campfire: use that one")
-    return missing
 
 
 def _look_at_references(connection: sqlite3.Connection) -> list[str]:
@@ -7218,6 +7549,10 @@ def _index_problems(path: Path) -> list[str]:
 
 def look_at(path: Path) -> Verdict:
     """What is wrong with a database, in use or not. Raises DatabaseUnusable, DatabaseBusy."""
+    require_access(path)
+    with suppress(DatabaseUnreadable):  # what is wrong with it is looked at
+        if not recognise(path):
+            raise DatabaseUnusable(f"there is no database at {path}")
     notes = []
     if sqlite3.sqlite_version_info < _SAFE_SQLITE:
         notes.append(
@@ -7241,7 +7576,6 @@ def _keep_as_it_is(path: Path, copy: Path) -> None:
 
     The files are closed last, because closing one gives up SQLite's locks on it.
     """
-    copy.parent.mkdir(parents=True, exist_ok=True)
     with ExitStack() as opened:
         sources = {
             ending: opened.enter_context(Path(f"{path}{ending}").open("rb"))
@@ -7252,7 +7586,7 @@ def _keep_as_it_is(path: Path, copy: Path) -> None:
         with suppress(sqlite3.Error):  # no server writes meanwhile
             connection.execute("BEGIN IMMEDIATE")
         for ending, source in sources.items():
-            with new_private_file(Path(f"{copy}{ending}")).open("wb") as target:
+            with growing(Path(f"{copy}{ending}")) as part, part.open("wb") as target:
                 shutil.copyfileobj(source, target)
 
 
@@ -7316,7 +7650,7 @@ def _mended(connection: sqlite3.Connection, mend: Callable[[sqlite3.Connection],
 def _salvaged(path: Path, at: float) -> Salvage | None:
     """What could be saved; None when the file is no database at all."""
     try:
-        return salvage(path, Path(f"{path}.recovered"), at)
+        return salvage(path, free_name(Path(f"{path}.recovered")), at)
     except sqlite3.Error:
         return None
 
@@ -7326,8 +7660,8 @@ def repair(path: Path, at: float) -> Repair:
 
     Raises DatabaseUnusable when there is no such file.
     """
-    open_to_read(path).close()
-    copy = path.parent / "backups" / f"before-repair-{stamp(at)}.db"
+    require_access(path)
+    copy = free_name(path.parent / "backups" / f"before-repair-{stamp(at)}.db")
     _keep_as_it_is(path, copy)
     with closing(_open_to_write(path)) as connection:
         done = []
@@ -7341,7 +7675,7 @@ def repair(path: Path, at: float) -> Repair:
     return Repair(copy, tuple(filter(None, done)), verdict, salvaged)
 
 
-# === 29. rails ================================================================
+# === 30. rails ================================================================
 # The database of a Rails Campfire, as it was written over the years: which tables
 # it must have, and what its times, roles and settings say. It is only read, and
 # nothing in it is run.
@@ -7428,7 +7762,7 @@ def role_in(found: Found) -> Role:
     return {each.value: each for each in Role}.get(found["role"] or 0, Role.MEMBER)
 
 
-# === 30. importing ============================================================
+# === 31. importing ============================================================
 # Moving in from a Rails Campfire: one transaction, everything or nothing. Ids and
 # times stay, so that addresses people kept go on working; text is made safe anew;
 # rows that belong to nothing are left behind, and counted.
@@ -7838,7 +8172,7 @@ def import_all(
     return report
 
 
-# === 31. records ==============================================================
+# === 32. records ==============================================================
 # The small shapes: a record as JSON, where nothing but the record is needed, and
 # what the bot API tells, which speaks its own dialect.
 #
@@ -7986,7 +8320,7 @@ def bot_boost_json(signer: Signer, boosted: Boosted, base_url: str) -> Json:
     }
 
 
-# === 32. shapes ===============================================================
+# === 33. shapes ===============================================================
 # How a record looks on the wire: as JSON for whoever asked, and as the markup
 # that travels to everybody else in Turbo Streams. Both tell the same; the client
 # reads every field of the one back out of the other. Public shapes only: no
@@ -8479,7 +8813,7 @@ class Shapes:
         )
 
 
-# === 33. presence =============================================================
+# === 34. presence =============================================================
 # Who is looking at which room, and who is typing there. It lives in memory and
 # dies with the process; a heartbeat counts for sixty seconds (Gap #5). It decides
 # unread marks and pushes, and is shown to nobody. Rails limit: two tabs count as
@@ -8571,7 +8905,7 @@ class TypingMap:
             del self._started[key]
 
 
-# === 34. sockets ==============================================================
+# === 35. sockets ==============================================================
 # One tab's socket and its subscriptions. What a tab gets between two flushes is
 # one write to its transport; a frame is plain bytes, built once and shared. A
 # reader that lets too much pile up is not waited for.
@@ -8813,7 +9147,7 @@ class Subscription:
             self.caught_to = max(self.caught_to, *message_ids)
 
 
-# === 35. ws ===================================================================
+# === 36. ws ===================================================================
 # Action Cable, spoken exactly, so that the official client works unmodified.
 # Broadcasting is a plain function: a payload is encoded once, a frame is built
 # once per identifier. No broadcast waits for a slow reader: it is cut off, comes
@@ -9277,7 +9611,7 @@ class Cable:
         }
 
 
-# === 36. ops ==================================================================
+# === 37. ops ==================================================================
 # What the operator sees, and what runs beside the requests: one JSON object a
 # line, background jobs that are held and awaited, and the few numbers of /up.
 #
@@ -9475,7 +9809,7 @@ async def is_healthy(db: Database, seconds: float) -> bool:
     return True
 
 
-# === 37. metrics ==============================================================
+# === 38. metrics ==============================================================
 # The numbers an operator draws curves of, in Prometheus' text format 0.0.4. What is
 # counted is counted where it happens; the rest is read off when somebody asks. A
 # route is named by its pattern, never by its path: that would name people's rooms.
@@ -9675,7 +10009,7 @@ def may_read_metrics(config: Config, peer: str, headers: Mapping[str, str]) -> b
     return is_here and not through_a_proxy
 
 
-# === 38. certificates =========================================================
+# === 39. certificates =========================================================
 # Serving https without a proxy. The certificate is chosen anew at every handshake,
 # so that a renewed one takes over at SIGHUP: no restart, no socket lost.
 #
@@ -9721,7 +10055,7 @@ class Certificates:
         LOG.info("tls_reloaded")
 
 
-# === 39. assets ===============================================================
+# === 40. assets ===============================================================
 # The built client, the sounds, the pictures. They lie beside this file, in the
 # clone and in the executable alike. Every build has one digest, and its folder
 # name is that digest, so that a browser may keep what is in it for ever.
@@ -9889,7 +10223,7 @@ def serve_avatar(user: User, etag: str | None) -> web.Response:
     return web.Response(text=avatar_svg(user), headers=headers)
 
 
-# === 40. browsers =============================================================
+# === 41. browsers =============================================================
 # Which browsers the client runs in, by the name they give themselves, and what the
 # others see: a page that needs nothing of what they lack. Whoever is not known is
 # let through, and so are crawlers.
@@ -9993,7 +10327,7 @@ def unsupported_html(bundle: Bundle) -> str:
 """
 
 
-# === 41. devices ==============================================================
+# === 42. devices ==============================================================
 # What devices ask for: a manifest, to put Campfire on the home screen, and a square
 # to scan, to come along from another screen.
 #
@@ -10081,7 +10415,7 @@ def qr_svg(text: str) -> str:
     return drawn.getvalue().decode()
 
 
-# === 42. web ==================================================================
+# === 43. web ==================================================================
 # What a request says and how it is answered: where it comes from, its cookies, its
 # body and the ids in its path. Bodies are read and checked here and nowhere else.
 #
@@ -10428,7 +10762,7 @@ def user_ids_in(
     return [UserId(int(each)) for each in given]
 
 
-# === 43. door =================================================================
+# === 44. door =================================================================
 # Who may come in. Every route names its audience, so that none can be forgotten; the
 # guard asks in one look at the database who is there, in the order: banned address,
 # session, CSRF. What it saw is looked at again by whatever the handler writes.
@@ -10650,7 +10984,7 @@ def bots(method: str, path: str, handler: BotHandler) -> Route:
     return Route(method, path, _guarded(_a_bot, known, members_bytes(path)), "bots")
 
 
-# === 44. pages ================================================================
+# === 45. pages ================================================================
 # What a browser gets when it opens an address: one HTML page for all of them,
 # with everything the screen needs inside, so that the first paint asks nothing
 # more. The same object is the answer of /api/boot when the client moves on.
@@ -11065,7 +11399,7 @@ def error_boot(campfire: Campfire, error: CampfireError) -> Json:
     }
 
 
-# === 45. documents ============================================================
+# === 46. documents ============================================================
 # The one HTML page: a head, an empty root, and the boot object as inert JSON.
 # No inline script and no eval, so that the policy can forbid both.
 #
@@ -11161,7 +11495,7 @@ def page_answer(request: web.Request, page: bytes, status: int = 200) -> web.Res
     )
 
 
-# === 46. people_handlers ======================================================
+# === 47. people_handlers ======================================================
 # Signing in and out, setting up, joining, and the people one can find. Each
 # handler parses, acts, and answers.
 #
@@ -11493,7 +11827,7 @@ async def show_avatar(request: web.Request, viewer: Viewer | None) -> web.Respon
     return serve_avatar(user, request.headers.get("If-None-Match"))
 
 
-# === 47. room_handlers ========================================================
+# === 48. room_handlers ========================================================
 # Rooms, messages, boosts and the socket. A handler changes something through a
 # service, and then tells the world, at once and in one place: `announce` is all
 # that follows a new message.
@@ -11912,7 +12246,7 @@ async def open_cable(request: web.Request) -> web.StreamResponse:
     return socket
 
 
-# === 48. bot_handlers =========================================================
+# === 49. bot_handlers =========================================================
 # The addresses bots talk to, as the Rails Campfire has them: the key is in the
 # path, the body is the message, refusals have no body. And the administration of
 # bots, which only people see.
@@ -12061,7 +12395,7 @@ async def reset_bot_key(request: web.Request, viewer: Viewer) -> web.Response:
     return _bot_answer(request, viewer, bot)
 
 
-# === 49. site_handlers ========================================================
+# === 50. site_handlers ========================================================
 # Pages, the files of the client, and the few addresses that machines ask for.
 #
 # Owns      -
@@ -12211,7 +12545,7 @@ async def show_health(request: web.Request) -> web.Response:
     return web.Response(text=page, status=status, content_type="text/html", charset="utf-8")
 
 
-# === 50. app ==================================================================
+# === 51. app ==================================================================
 # All routes on one page, each with its audience; then the one place that turns
 # what went wrong into an answer.
 #
@@ -12499,7 +12833,7 @@ async def answer_errors(request: web.Request, handler: Guarded) -> web.StreamRes
     return response
 
 
-# === 51. serving ==============================================================
+# === 52. serving ==============================================================
 # How the parts are put together, started, listened to and stopped.
 #
 # Owns      -
@@ -12723,7 +13057,7 @@ async def stop(campfire: Campfire, runner: web.AppRunner) -> None:
     await campfire.db.close()
 
 
-# === 52. commands =============================================================
+# === 53. commands =============================================================
 # What can be done to a Campfire from a shell, whether it runs or not: SQLite makes
 # them wait for one another, and the server keeps nothing in memory that could go
 # stale. Each command opens the file, does one thing, says what it did, and closes.
@@ -12755,8 +13089,8 @@ def _say_json(found: object) -> None:
 @asynccontextmanager
 async def _opened(config: Config, *, may_be_new: bool = False) -> AsyncIterator[Database]:
     """The database, beside a server if there is one; a new one only where that makes sense."""
-    if not may_be_new:
-        open_to_read(config.database).close()
+    if not may_be_new and not recognise(config.database):
+        raise DatabaseUnusable(f"there is no database at {config.database}")
     db = Database(config.database, wall_clock)
     await db.open(is_server=False)
     try:
@@ -12881,12 +13215,25 @@ async def make_backup(config: Config, options: argparse.Namespace) -> None:
     dated = f"campfire-{stamp(time.time())}.db"
     folder = config.database.parent / "backups"
     destination = Path(options.dest) if options.dest else folder / dated
-    if destination.is_dir():
-        destination = destination / dated
+    if destination.is_dir() or destination == folder / dated:
+        destination = free_name(destination / dated if destination.is_dir() else destination)
+    if not recognise(config.database):
+        raise DatabaseUnusable(f"there is no database at {config.database}")
     back_up(config.database, destination)
-    if options.keep:
-        remove_old_backups(folder, options.keep)
     say(str(destination))
+    for left in remove_old_backups(destination, options.keep) if options.keep else ():
+        sys.stderr.write(f"campfire: {whose(left)}: it stays\n")
+
+
+async def restore_backup(config: Config, options: argparse.Namespace) -> None:
+    """Puts a backup in the place of the database, which keeps another name."""
+    try:
+        aside = restore(Path(options.backup), config.database, time.time())
+    except BlockingIOError as error:
+        raise Refused(f"a Campfire is serving {config.database}: stop it first") from error
+    say(f"{options.backup} is restored as {config.database}.")
+    if aside:
+        say(f"What was there is kept as {aside}.")
 
 
 def _verdict_facts(config: Config, verdict: Verdict, repaired: Repair | None) -> dict[str, object]:
@@ -12984,7 +13331,7 @@ async def import_from_rails(config: Config, options: argparse.Namespace) -> None
         say(line)
 
 
-# === 53. cli ==================================================================
+# === 54. cli ==================================================================
 # The words of the command line. Exit codes: 0 success, 1 failure with one line on
 # stderr, 2 wrong usage, 3 the database cannot be used.
 #
@@ -13116,6 +13463,8 @@ class _Words:
         copied.add_argument(
             "--keep", type=_count, metavar="N", help="remove all but N dated copies in backups/"
         )
+        restored = self._command("restore", restore_backup, "put a backup in the database's place")
+        restored.add_argument("backup", metavar="BACKUP", help="a copy that `backup` made")
         checked = self._command("check", check_database, "say whether the database is sound")
         checked.add_argument("--repair", action="store_true", help="mend it, or save what is left")
         checked.add_argument("--json", action="store_true", help="show JSON")
@@ -13159,7 +13508,7 @@ def _run(command: Command, options: argparse.Namespace) -> tuple[int, str]:
     except CampfireError as error:
         return 1, _in_one_line(error)
     except (OSError, Refused) as error:
-        return 1, str(error)
+        return 1, words_of(error)
     except KeyboardInterrupt:
         return 1, "interrupted"
     return 0, ""
@@ -13167,6 +13516,7 @@ def _run(command: Command, options: argparse.Namespace) -> tuple[int, str]:
 
 def main() -> int:
     """Runs the command in `sys.argv`; its exit code."""
+    os.umask(0o077)  # what is written here is nobody else's
     LOG.addHandler(logging.NullHandler())  # until a server logs to stdout, nothing else may speak
     parser = _Words().parser
     options = parser.parse_args()
