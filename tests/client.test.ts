@@ -266,8 +266,8 @@ describe("the store", () => {
 
     expect(hidden.room_gone).toBe(false);
     expect(names(hidden)).not.toContain("Watercooler");
-    expect(after({ type: "room_removed", room_id: 1, deleted: true }).room_gone).toBe(true);
-    expect(after({ type: "room_refused", room_id: 1 }).room_gone).toBe(true);
+    expect(after({ type: "room_removed", room_id: 1, deleted: true }).room_gone).toBe("deleted");
+    expect(after({ type: "room_refused", room_id: 1 }).room_gone).toBe("refused");
     expect(after({ type: "room_refused", room_id: 2 }).room_gone).toBe(false);
   });
 

@@ -211,7 +211,7 @@ def test_whoever_is_second_at_the_first_run_and_whoever_is_known_already_finds_t
     late.goto(transfer)
     expect(late).to_have_url(re.compile("/rooms/1$"))
     third.goto(transfer)
-    expect(third.get_by_role("heading", name=re.compile("That didn.t work"))).to_be_visible()
+    expect(third.get_by_role("heading", name=re.compile("This link was used"))).to_be_visible()
     third.get_by_role("link", name="Sign in").click()
     expect(third).to_have_url(re.compile("/session/new$"))
 

@@ -378,7 +378,7 @@ def test_a_refused_sign_in_shakes_says_why_and_keeps_the_address(
     password.press("Enter")
 
     expect(guest.locator(".panel.shake")).to_be_visible()
-    why = re.compile("That e-mail and password don.t match, or there were too many tries.")
+    why = re.compile("That e-mail and password don.t match.")
     expect(guest.locator("#sign-in-refused")).to_contain_text(why)
     expect(guest.locator(".flash__inner[data-kind=alert]")).to_be_attached()
     expect(password).to_be_focused()

@@ -280,7 +280,7 @@ def test_a_room_that_is_gone_when_one_writes_says_so_in_place_of_the_composer(
 
     say(maya, "Too late")
 
-    expect(maya.get_by_text("This room has been deleted.")).to_be_visible()
+    expect(maya.locator("#composer")).to_contain_text("That room is gone, or closed to you.")
     expect(composer(maya)).to_have_count(0)
     expect(message(maya, "Too late")).to_have_class(re.compile("message--failed"))
     assert len(post) == 1

@@ -37,7 +37,7 @@ import { connect, disconnect } from "./lib/cable";
 import {
   announce,
   apply,
-  flash,
+  failed,
   getState,
   type State,
   subscribe,
@@ -75,6 +75,7 @@ const account = () => import("./screens/account");
 const auth = () => import("./screens/auth");
 const people = () => import("./screens/people");
 const rooms = () => import("./screens/rooms");
+const trouble = () => import("./screens/trouble");
 
 const PAGES: { [Name in PageName]: Page<Name> } = {
   room: { screen: { now: RoomScreen }, title: roomName, body: "sidebar" },
@@ -124,7 +125,10 @@ const PAGES: { [Name in PageName]: Page<Name> } = {
     screen: { later: async () => (await account()).CustomStyles },
     title: named("Custom styles"),
   },
-  error: { screen: { later: async () => (await auth()).ErrorScreen }, title: named("Not found") },
+  error: {
+    screen: { later: async () => (await trouble()).ErrorScreen },
+    title: named("Not found"),
+  },
 };
 
 /** The table's row for a page, with the page's name forgotten: boot data and screen go together. */
@@ -203,7 +207,7 @@ async function go(path: string, how: { replace?: boolean; back?: boolean } = {})
     if (visit !== visits) return;
     const known = error instanceof api.ApiError || error instanceof api.NetworkError;
     if (!known) throw error;
-    flash("alert", error instanceof api.ApiError ? error.message : "That didn't work.");
+    failed(error);
   } finally {
     clearTimeout(waiting);
     if (visit === visits) apply({ type: "loading_changed", loading: false });
@@ -279,7 +283,7 @@ function crashed(error: unknown): void {
   const { csrf_token, ...rest } = firstBoot();
   const data = { message: "Something broke on this page. Reload to carry on." };
   const boot: Boot<"error"> = { ...rest, csrf_token, page: "error", status: 0, data };
-  void auth().then(({ ErrorScreen }) => {
+  void trouble().then(({ ErrorScreen }) => {
     root.unmount();
     root = createRoot(container);
     root.render(<ErrorScreen boot={boot} />);
@@ -338,7 +342,7 @@ function firstBoot(): Boot {
 function refused(error: api.ApiError): void {
   // The document's own request remembers where to come back to after signing in.
   if (error.code === "unauthenticated") location.reload();
-  else if (error.status === 403) flash("alert", error.message);
+  else if (error.status === 403) failed(error);
 }
 
 function keepBadge(): void {

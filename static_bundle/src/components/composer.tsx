@@ -7,8 +7,9 @@ import * as api from "../lib/api";
 import { confirmed, drafts, isTouchOnly } from "../lib/browser";
 import type { RoomSession } from "../lib/cable";
 import type { TimelineMessage } from "../lib/messages";
-import { announce, flash, getState, isReduced, useStore } from "../lib/store";
+import { announce, failed, getState, isReduced, useStore } from "../lib/store";
 import { replyQuote } from "../lib/text";
+import { ROOM_GONE } from "../lib/trouble";
 import { SuggestionList, Suggestions } from "./autocomplete";
 import { Editor, editable } from "./editor";
 import { Button, ComingNotice, Icon, LinkButton, Spinner } from "./ui";
@@ -184,15 +185,15 @@ export function Composer({ writer }: { writer: Writer }) {
         className="composer__context-btn"
         style={{ viewTransitionName: "input-switcher" }}
       />
-      {gone ? <RoomDeleted /> : <Box writer={writer} />}
+      {gone ? <RoomGone why={gone} /> : <Box writer={writer} />}
     </form>
   );
 }
 
-function RoomDeleted() {
+function RoomGone({ why }: { why: "deleted" | "refused" }) {
   return (
     <p className="composer__input composer__input--deleted input shake" role="alert">
-      This room has been deleted.
+      {why === "deleted" ? "This room has been deleted." : ROOM_GONE}
     </p>
   );
 }
@@ -441,7 +442,7 @@ class Editing {
       editor.refine(edit_html);
     } catch (error) {
       if (this.editor !== editor) return;
-      flash("alert", (error as Error).message);
+      failed(error);
       this.cancel();
     }
   }

@@ -10,6 +10,7 @@ import {
   announce,
   apply,
   type Flash,
+  failed,
   fetched,
   flash,
   getState,
@@ -136,7 +137,7 @@ async function moveOn(room: api.Room, now: api.Involvement) {
     await api.setInvolvement(room.id, next);
   } catch (problem) {
     apply({ type: "involvement_changed", room_id: room.id, involvement: now });
-    flash("alert", (problem as Error).message);
+    failed(problem);
   }
 }
 
@@ -372,7 +373,7 @@ export async function attempt(act: () => Promise<unknown>, question?: string): P
     await act();
     return true;
   } catch (problem) {
-    flash("alert", (problem as Error).message);
+    failed(problem);
     return false;
   }
 }
@@ -403,18 +404,19 @@ function LiveRegion({ how }: { how: "polite" | "assertive" }) {
   );
 }
 
-const FLASH_TIME = 3300;
+/** In milliseconds, with the time it takes to appear. */
+const FLASH_TIMES = { notice: 3300, alert: 6300 };
 
 function FlashBubble({ flash: { kind, text, key } }: { flash: Flash }) {
   // The clock takes it away, also where nothing is animated.
   useEffect(() => {
-    const timer = setTimeout(() => apply({ type: "flash_over", key }), FLASH_TIME);
+    const timer = setTimeout(() => apply({ type: "flash_over", key }), FLASH_TIMES[kind]);
     return () => clearTimeout(timer);
-  }, [key]);
+  }, [key, kind]);
   return (
     <div className="flash__inner" data-kind={kind} role={kind === "alert" ? "alert" : "status"}>
       <Icon name={kind === "alert" ? "alert" : "check"} />
-      <span className="for-screen-reader">{text}</span>
+      <span>{text}</span>
     </div>
   );
 }

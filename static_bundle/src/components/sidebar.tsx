@@ -10,7 +10,7 @@ import {
 import type { User } from "../lib/api";
 import * as api from "../lib/api";
 import { DESKTOP, useMedia, visit } from "../lib/browser";
-import { flash, type SidebarRoom, unreadCount, useStore } from "../lib/store";
+import { failed, type SidebarRoom, unreadCount, useStore } from "../lib/store";
 import { directLabel, firstName } from "../lib/text";
 import { type Chosen, PeoplePicker } from "./autocomplete";
 import { Avatar, Button, Icon, LinkButton } from "./ui";
@@ -306,7 +306,7 @@ async function startPing(user_ids: number[]) {
     const { room } = await api.createDirect(user_ids);
     visit(room.path);
   } catch (error) {
-    flash("alert", (error as Error).message);
+    failed(error);
   }
 }
 

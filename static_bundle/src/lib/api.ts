@@ -3,6 +3,7 @@
  * function per endpoint. Every call rejects with an ApiError (the server answered "no") or a
  * NetworkError (no answer), and with nothing else.
  */
+import { ApiError, type ErrorDetail, type Fields, NetworkError } from "./trouble";
 
 // --- People, rooms, messages ------------------------------------------------------------------
 
@@ -254,42 +255,7 @@ export interface Redirect {
 
 // --- Asking -----------------------------------------------------------------------------------
 
-export type Fields = Readonly<Record<string, readonly string[]>>;
-
-interface ErrorDetail {
-  code?: string;
-  message?: string;
-  fields?: Fields;
-  redirect_to?: string;
-}
-
-/** Refusals that are about one field, though they have a code of their own. */
-const REASONS: Record<string, Fields> = { email_taken: { email_address: ["is somebody else’s"] } };
-
-/** The server answered, and the answer is no. `message` is a sentence for people. */
-export class ApiError extends Error {
-  readonly status: number;
-  readonly code: string;
-  readonly fields: Fields;
-  readonly redirectTo: string | null;
-  /** What Retry-After said, in milliseconds. */
-  readonly retryAfter: number | null;
-
-  constructor(status: number, detail: ErrorDetail, retryAfter: number | null = null) {
-    super(detail.message ?? "Something went wrong.");
-    this.name = "ApiError";
-    this.status = status;
-    this.code = detail.code ?? "internal_error";
-    this.fields = detail.fields ?? REASONS[this.code] ?? {};
-    this.redirectTo = detail.redirect_to ?? null;
-    this.retryAfter = retryAfter;
-  }
-}
-
-/** Nobody answered in time: the network, or the server, is away. */
-export class NetworkError extends Error {
-  override readonly name = "NetworkError";
-}
+export { ApiError, type Fields, NetworkError };
 
 export const REQUEST_TIMEOUT = 10_000;
 
@@ -334,7 +300,7 @@ async function send(path: string, { method = "GET", body, timeout }: Call): Prom
     session.version = response.headers.get("X-Version") ?? session.version;
     return response;
   } catch (error) {
-    throw new NetworkError(String(error));
+    throw new NetworkError(error);
   }
 }
 
@@ -370,7 +336,7 @@ async function json<Answer>(path: string, call?: Call): Promise<Answer> {
   try {
     return (await response.json()) as Answer;
   } catch (error) {
-    throw new NetworkError(String(error));
+    throw new NetworkError(error);
   }
 }
 

@@ -19,6 +19,7 @@ import type {
   Sound,
   User,
 } from "./api";
+import { NO_NETWORK, ROOM_GONE, sentenceOf } from "./trouble";
 
 /** A room as the sidebar shows it: what both the JSON and the broadcast markup can tell. */
 export interface SidebarRoom {
@@ -84,8 +85,8 @@ export interface State {
   sidebar: SidebarState | null;
   /** The room on screen, as the server last told it; null on other screens. */
   room: Room | null;
-  /** The room on screen was deleted, or closed to me, while I looked at it. */
-  room_gone: boolean;
+  /** The room on screen was deleted while I looked at it, or it is not known why it is closed. */
+  room_gone: false | "deleted" | "refused";
   /** Bells of every room that any screen has shown. */
   involvements: Readonly<Record<number, Involvement>>;
   /** Off after 5 s without the cable, or a network. True on pages without one. */
@@ -170,7 +171,9 @@ export function reduce(state: State, event: AppEvent): State {
     case "room_removed":
       return removed(state, event.room_id, event.deleted);
     case "room_refused":
-      return state.room?.id === event.room_id ? { ...state, room_gone: true } : state;
+      return state.room?.id === event.room_id
+        ? { ...state, room_gone: state.room_gone || "refused" }
+        : state;
     case "room_unread":
       return inSidebar(state, (sidebar) => unread(sidebar, event, roomOnScreen(state)));
     case "room_read":
@@ -241,10 +244,14 @@ export const announce = (text: string, how: "polite" | "assertive" = "polite"): 
   apply({ type: "announced", text, assertive: how === "assertive" });
 export const flash = (kind: Flash["kind"], text: string): void =>
   apply({ type: "flashed", kind, text });
+/** Says what went wrong; what was said before is over. */
+export const failed = (problem: unknown): void => flash("alert", sentenceOf(problem));
+/** What was said is over: "Saved." does not stand beside an error. */
+export const unflash = (): void => apply({ type: "flash_over", key: state.flashes });
 
 /** What comes later; undefined, and the person is told so, when it cannot be fetched. */
 export const fetched = <T>(later: Promise<T>): Promise<T | undefined> =>
-  later.catch(() => void flash("alert", "That didn't work."));
+  later.catch(() => void flash("alert", NO_NETWORK));
 
 /** Reads out what others write, one sentence at a time; a flood becomes a number. */
 export class Announcer {
@@ -314,10 +321,8 @@ function withBootData(state: State, data: BootExtras): State {
   };
 }
 
-/** The one thing a page is begun with as an alert; the server's own words are not a person's. */
-const ROOM_GONE = "That room is gone, or closed to you.";
-
 function bootFlash(state: State, { flash: words }: Boot): State {
+  // The one thing a page is begun with as an alert; the server's own words are not a person's.
   if (words.alert) return flashed(state, "alert", ROOM_GONE);
   return words.notice ? flashed(state, "notice", words.notice) : state;
 }
@@ -409,7 +414,7 @@ function removed(state: State, room_id: number, deleted: boolean): State {
   const next = inSidebar(state, (sidebar) =>
     find(sidebar, room_id) ? without(sidebar, room_id) : sidebar,
   );
-  return deleted && next.room?.id === room_id ? { ...next, room_gone: true } : next;
+  return deleted && next.room?.id === room_id ? { ...next, room_gone: "deleted" } : next;
 }
 
 function unread(

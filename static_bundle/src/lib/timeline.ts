@@ -17,6 +17,7 @@ import {
 import type { RoomEvent, TimelineMessage, TimelineState } from "./messages";
 import * as list from "./messages";
 import { playCommand } from "./text";
+import { sentenceOf } from "./trouble";
 
 export type { Outgoing, RoomEvent, TimelineMessage, TimelineState } from "./messages";
 
@@ -445,7 +446,7 @@ export class Timeline {
       await act();
     } catch (error) {
       await this.#render(undo, "auto");
-      this.#hooks.alert(error instanceof ApiError ? error.message : "That didn't work.");
+      this.#hooks.alert(sentenceOf(error));
       throw error;
     }
   }

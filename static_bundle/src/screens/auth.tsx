@@ -1,6 +1,6 @@
 /**
- * Coming in: first run, sign in, join, and the link that signs in by itself; what went wrong; and
- * what the forms of all these screens are made of.
+ * Coming in: first run, sign in, join, and the link that signs in by itself; and what the forms of
+ * all these screens are made of.
  */
 import {
   type ComponentProps,
@@ -29,9 +29,11 @@ import {
 } from "../components/ui";
 import type { ScreenProps, User } from "../lib/api";
 import * as api from "../lib/api";
-import { reload, visit } from "../lib/browser";
-import { flash, useStore } from "../lib/store";
+import { visit } from "../lib/browser";
+import { failed, flash, unflash, useStore } from "../lib/store";
+import { sentenceOf } from "../lib/trouble";
 import lanyard from "../pictures/lanyard.svg?raw";
+import { type Trouble, TroubleScreen } from "./trouble";
 
 addPictures(
   import.meta.glob<string>(
@@ -234,9 +236,6 @@ export function SignIn({ boot }: ScreenProps<"sign_in">) {
   );
 }
 
-const REFUSED =
-  "That e-mail and password don’t match, or there were too many tries. Wait a moment and try again.";
-
 interface Attempt {
   busy: boolean;
   refused: string | null;
@@ -262,7 +261,7 @@ function useSignIn() {
     try {
       comeIn(await api.signIn(email, String(form.get("password"))));
     } catch (problem) {
-      const refused = problem instanceof api.ApiError ? REFUSED : (problem as Error).message;
+      const refused = sentenceOf(problem);
       flushSync(() => setState({ busy: false, refused, email, tries: state.tries + 1 }));
       document.querySelector<HTMLInputElement>("input[name=password]")?.focus();
       flash("alert", refused);
@@ -299,7 +298,7 @@ function HelpAndVersion() {
 // --- Signing in by a link ----------------------------------------------------------------------
 
 export function Transfer({ boot }: ScreenProps<"transfer">) {
-  const [failed, setFailed] = useState(false);
+  const [refused, setRefused] = useState<Trouble | null>(null);
   const begun = useRef(false);
 
   // Opening the page is the act itself, and may happen only once.
@@ -309,10 +308,10 @@ export function Transfer({ boot }: ScreenProps<"transfer">) {
     api
       .redeemTransfer(String(boot.params.id))
       .then(comeIn)
-      .catch(() => setFailed(true));
+      .catch((problem) => setRefused(usedUp(problem)));
   }, [boot.params.id]);
 
-  if (failed) return <ErrorScreen boot={{ page: "transfer", status: 422 }} />;
+  if (refused) return <TroubleScreen {...refused} />;
   return (
     <Shell title="Sign in">
       <Panel className="pad">
@@ -324,6 +323,24 @@ export function Transfer({ boot }: ScreenProps<"transfer">) {
   );
 }
 
+/** A link that signs in works once; whoever could not reach the server may still use it. */
+function usedUp(problem: unknown): Trouble {
+  if (problem instanceof api.ApiError && problem.status < 500 && problem.status !== 429)
+    return {
+      icon: "error-failed",
+      words: "This link was used or has expired.",
+      advice: "Ask for a new one.",
+      signIn: true,
+    };
+  return {
+    icon: "error-failed",
+    words: sentenceOf(problem),
+    advice: "",
+    again: true,
+    signIn: true,
+  };
+}
+
 export function Version() {
   const version = useStore((state) => state.version);
   return (
@@ -333,55 +350,11 @@ export function Version() {
   );
 }
 
-// --- What went wrong ---------------------------------------------------------------------------
-
-const CRASHED = 0;
-
-const troubles = {
-  missing: { icon: "error-missing", words: "We can’t find that." },
-  failed: { icon: "error-failed", words: "That didn’t work." },
-  server: { icon: "error-server", words: "Something broke on our side." },
-  crash: { icon: "error-server", words: "Something broke on this page. Reload to carry on." },
-} as const;
-
-function troubleOf(status: number): keyof typeof troubles {
-  if (status === CRASHED) return "crash";
-  if (status === 404) return "missing";
-  return status >= 500 ? "server" : "failed";
-}
-
-/** Not found, refused, broken; and, with the status 0, a crash in this client. */
-export function ErrorScreen({ boot }: { boot: Pick<api.Boot, "page" | "status"> }) {
-  const trouble = troubleOf(boot.status);
-  const { icon, words } = troubles[trouble];
-  const transfer = boot.page === "transfer";
-  return (
-    <Shell>
-      <div className="trouble">
-        <div className="trouble__sign" aria-hidden="true">
-          <Icon name={icon} />
-        </div>
-        <h1 tabIndex={-1}>{words}</h1>
-        <div className="actions txt-large">
-          {transfer ? (
-            <LinkButton href="/session/new" icon="sign-in" label="Sign in" />
-          ) : (
-            <LinkButton href="/" icon="arrow-left" label="Campfire home" />
-          )}
-          {trouble !== "missing" && <Button icon="refresh" label="Reload" onClick={reload} />}
-        </div>
-      </div>
-    </Shell>
-  );
-}
-
 // --- Forms -------------------------------------------------------------------------------------
-
-type Reasons = Readonly<Record<string, readonly string[]>>;
 
 /** One submission at a time; what the server refuses is said under its field, which is focused. */
 export function useSubmit(send: (form: FormData) => Promise<void>) {
-  const [state, setState] = useState<{ busy: boolean; fields: Reasons }>({
+  const [state, setState] = useState<{ busy: boolean; fields: api.Fields }>({
     busy: false,
     fields: {},
   });
@@ -390,13 +363,14 @@ export function useSubmit(send: (form: FormData) => Promise<void>) {
     event.preventDefault();
     if (state.busy) return;
     const form = event.currentTarget;
-    let fields: Reasons = {};
+    let fields: api.Fields = {};
+    unflash();
     setState({ busy: true, fields });
     try {
       await send(new FormData(form));
     } catch (problem) {
       fields = problem instanceof api.ApiError ? problem.fields : {};
-      if (Object.keys(fields).length === 0) flash("alert", (problem as Error).message);
+      if (Object.keys(fields).length === 0) failed(problem);
     }
     flushSync(() => setState({ busy: false, fields }));
     form.querySelector<HTMLElement>("[aria-invalid=true]")?.focus();

@@ -7,7 +7,7 @@ import type { Boost, Room, RoomMembers, ScreenProps, Search, User } from "../lib
 import * as api from "../lib/api";
 import { DESKTOP, isTouchOnly, useMedia, visit } from "../lib/browser";
 import { shown, type TimelineMessage } from "../lib/messages";
-import { announce, flash, useStore } from "../lib/store";
+import { announce, failed, useStore } from "../lib/store";
 import { formatting } from "../lib/text";
 import { Field, ListRow, Panel, Submit, Switch, useSubmit } from "./auth";
 
@@ -364,14 +364,13 @@ function searchHome(change: Change): MessageHome {
   const elsewhere = ({ path }: TimelineMessage) => visit(path);
   const boosts = (id: number, next: (boosts: Boost[]) => Boost[]) =>
     change((all) => all.map((m) => (m.id === id ? { ...m, boosts: next(m.boosts) } : m)));
-  const refused = (error: Error) => flash("alert", error.message);
   return {
     boost({ id }, content) {
-      api.boost(id, content).then(({ boost }) => boosts(id, (all) => [...all, boost]), refused);
+      api.boost(id, content).then(({ boost }) => boosts(id, (all) => [...all, boost]), failed);
     },
     unboost(boost) {
       const without = () => boosts(boost.message_id, (all) => all.filter((b) => b.id !== boost.id));
-      api.unboost(boost.message_id, boost.id).then(without, refused);
+      api.unboost(boost.message_id, boost.id).then(without, failed);
     },
     edit: elsewhere,
     save: elsewhere,

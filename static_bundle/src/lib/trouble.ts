@@ -1,0 +1,75 @@
+/** What can go wrong when the server is asked, and the one sentence that a person reads about it. */
+
+/** Why a field was refused, by its name. */
+export type Fields = Readonly<Record<string, readonly string[]>>;
+
+export interface ErrorDetail {
+  code?: string;
+  message?: string;
+  fields?: Fields;
+  redirect_to?: string;
+}
+
+export const NO_NETWORK = "Campfire can’t be reached. Check your connection and try again.";
+export const ROOM_GONE = "That room is gone, or closed to you.";
+const BROKEN = "Something broke on our side. Try again in a moment.";
+
+/** Refusals that are about one field, though they have a code of their own. */
+const REASONS: Record<string, Fields> = { email_taken: { email_address: ["is somebody else’s"] } };
+
+/** What the server says to programs, said to people. */
+const WORDS: Record<string, string> = {
+  banned_ip: "Campfire does not let you in right now. Try again in a few minutes.",
+  internal_error: BROKEN,
+  invalid_credentials: "That e-mail and password don’t match.",
+  room_not_found: ROOM_GONE,
+};
+
+/** The server answered, and the answer is no. `message` is a sentence for people. */
+export class ApiError extends Error {
+  readonly status: number;
+  readonly code: string;
+  readonly fields: Fields;
+  readonly redirectTo: string | null;
+  /** What Retry-After said, in milliseconds. */
+  readonly retryAfter: number | null;
+
+  constructor(status: number, detail: ErrorDetail, retryAfter: number | null = null) {
+    super(wordsFor(status, detail, retryAfter));
+    this.name = "ApiError";
+    this.status = status;
+    this.code = detail.code ?? "internal_error";
+    this.fields = detail.fields ?? REASONS[this.code] ?? {};
+    this.redirectTo = detail.redirect_to ?? null;
+    this.retryAfter = retryAfter;
+  }
+}
+
+/** Nobody answered in time: the network, or the server, is away. */
+export class NetworkError extends Error {
+  override readonly name = "NetworkError";
+
+  constructor(cause?: unknown) {
+    super(NO_NETWORK, { cause });
+  }
+}
+
+function wordsFor(status: number, { code, message }: ErrorDetail, wait: number | null): string {
+  if (status === 429 && wait) return `Too many tries. Try again in ${minutes(wait)}.`;
+  const words = WORDS[code ?? ""] ?? message;
+  if (words) return words;
+  // Not in our form: a proxy answered, and its own words are for whoever runs it.
+  return status >= 500 ? BROKEN : "That didn’t work. Reload the page and try again.";
+}
+
+function minutes(ms: number): string {
+  const count = Math.ceil(ms / 60_000);
+  return count === 1 ? "a minute" : `${count} minutes`;
+}
+
+/** What a person is told: never the browser's own words, nor those of a mistake in this client. */
+export function sentenceOf(problem: unknown): string {
+  if (problem instanceof ApiError || problem instanceof NetworkError) return problem.message;
+  reportError(problem);
+  return "Something broke on this page. Reload it and try again.";
+}
