@@ -758,6 +758,18 @@ class NewSession:
     token: RawToken
     ip_address: str
     user_agent: str
+    replaces: SessionId | None = None  # what this browser was signed in as before
+
+
+@dataclass(frozen=True, slots=True)
+class Transfer:
+    """What a sign-in link says: for whom, and which session vouches for it until when."""
+
+    user_id: UserId
+    session_id: SessionId
+    nonce: str
+    until: str  # ISO
+    credential: str  # a mark of the password digest it was made under
 
 
 @dataclass(frozen=True, slots=True)
@@ -1062,20 +1074,19 @@ class AuthService(Protocol):
         """Deletes the session, and the person's push subscription with that endpoint."""
         ...
 
-    async def sign_in(
-        self, email: str, password: str, ip: str, user_agent: str
-    ) -> tuple[User, RawToken]:
-        """The person, as `authenticate` finds them, with a session; the try was counted before.
+    async def sign_in(self, email: str, password: str, session: NewSession) -> User:
+        """The person, as `authenticate` finds them, with this session; the try was counted before.
 
         If the password changes while it is being checked, it is the old one that counts for
         nothing. Raises InvalidCredentials.
         """
         ...
 
-    async def transfer(self, transfer_id: str, ip: str, user_agent: str) -> tuple[User, RawToken]:
-        """The active person a sign-in link names, with a session made in the same transaction.
+    async def transfer(self, transfer_id: str, session: NewSession) -> User:
+        """The active person a sign-in link names, with this session.
 
-        It works once, for four hours. Raises InvalidTransfer.
+        It works once, for four hours, while the session it was made in lasts. Raises
+        InvalidTransfer.
         """
         ...
 
@@ -3322,12 +3333,18 @@ class Signer:
             user.id, user.name, user.title, self.avatar_url(user), self.sgid(user.id)
         )
 
-    def transfer_id(self, user: User, credential: str, at: Timestamp) -> tuple[str, Timestamp]:
-        """A sign-in link's id and when it ends. `credential` is what a new password changes."""
+    def transfer_id(
+        self, user: User, session_id: SessionId, credential: str, at: Timestamp
+    ) -> tuple[str, Timestamp]:
+        """A sign-in link's id and when it ends, made in a session.
+
+        `credential` is what a new password changes.
+        """
         until = Timestamp(at + TRANSFER_SECONDS * SECOND)
         text = json.dumps(
             {
                 "id": user.id,
+                "by": session_id,
                 "pur": "user/transfer",
                 "exp": iso(until),
                 "nonce": secrets.token_urlsafe(12),
@@ -3337,13 +3354,14 @@ class Signer:
         )
         return self._signed("signed_id", _base64(text.encode())), until
 
-    def transfer_in(self, transfer_id: str) -> tuple[UserId, str, str, str] | None:
-        """The user id, nonce, end (ISO) and credential mark in a sign-in link's id."""
+    def transfer_in(self, transfer_id: str) -> Transfer | None:
+        """What a sign-in link's id holds; None for one that is not ours, or of before 1.1."""
         encoded = self._verified("signed_id", transfer_id)
-        found = _as_object(encoded) if encoded else {}
-        if found.get("pur") != "user/transfer":
+        inside = _as_object(encoded) if encoded else {}
+        if inside.get("pur") != "user/transfer" or "by" not in inside:
             return None
-        return UserId(int(found["id"])), found["nonce"], found["exp"], found["for"]
+        user_id, session_id = UserId(int(inside["id"])), SessionId(int(inside["by"]))
+        return Transfer(user_id, session_id, inside["nonce"], inside["exp"], inside["for"])
 
     def credential_mark(self, credential: str) -> str:
         """What a sign-in link keeps of the password digest it was made under."""
@@ -5783,9 +5801,13 @@ def check_session(tx: ReadTx, session_id: SessionId) -> None:
         raise RightChanged
 
 
-def fresh_session(ip: str, user_agent: str) -> NewSession:
-    """A session with a token of 256 random bits, not begun yet."""
-    return NewSession(RawToken(secrets.token_urlsafe(32)), ip, user_agent)
+def _fresh_token() -> RawToken:
+    return RawToken(secrets.token_urlsafe(32))  # 256 random bits
+
+
+def fresh_session(ip: str, user_agent: str, replaces: SessionId | None = None) -> NewSession:
+    """A session with a token of its own, not begun yet; it ends the one it replaces."""
+    return NewSession(_fresh_token(), ip, user_agent, replaces)
 
 
 def start_session(
@@ -5810,6 +5832,19 @@ def start_session(
     )
     if not started:
         raise InvalidCredentials
+    run(tx, "DELETE FROM sessions WHERE id = :replaced", replaced=session.replaces)
+
+
+def renew_token(tx: WriteTx, session_id: SessionId) -> RawToken:
+    """Another token for a session; the one it had opens nothing any more."""
+    token = _fresh_token()
+    run(
+        tx,
+        "UPDATE sessions SET token_hash = :token WHERE id = :session_id",
+        token=hashed(token),
+        session_id=session_id,
+    )
+    return token
 
 
 def refresh_session(
@@ -6055,17 +6090,18 @@ def _redeem(
     tx: WriteTx, at: Timestamp, signer: Signer, transfer_id: str, session: NewSession
 ) -> User:
     """Uses a sign-in link up, and starts the session it is for."""
-    inside = signer.transfer_in(transfer_id)
-    if inside is None:
+    transfer = signer.transfer_in(transfer_id)
+    if transfer is None or ended_sessions(tx, (transfer.session_id,)):
         raise InvalidTransfer
-    user_id, nonce, until, mark = inside
+    user_id = transfer.user_id
     user = users_by_id(tx, [user_id]).get(user_id)
+    credential = signer.credential_mark(password_digest_of(tx, user_id))
     is_good = (
         user is not None
         and user.status is Status.ACTIVE
-        and iso(at) < until
-        and not _is_void(tx, user_id, until)
-        and hmac.compare_digest(mark, signer.credential_mark(password_digest_of(tx, user_id)))
+        and iso(at) < transfer.until
+        and not _is_void(tx, user_id, transfer.until)
+        and hmac.compare_digest(transfer.credential, credential)
     )
     fresh = is_good and run(
         tx,
@@ -6073,7 +6109,7 @@ def _redeem(
         INSERT INTO used_transfers (nonce, expires_at) VALUES (:nonce, :until)
         ON CONFLICT DO NOTHING
         """,
-        nonce=nonce,
+        nonce=transfer.nonce,
         until=at + TRANSFER_SECONDS * SECOND,
     )
     if user is None or not fresh:
@@ -6180,13 +6216,10 @@ class Auth:
             raise InvalidCredentials
         return user, digest
 
-    async def sign_in(
-        self, email: str, password: str, ip: str, user_agent: str
-    ) -> tuple[User, RawToken]:
+    async def sign_in(self, email: str, password: str, session: NewSession) -> User:
         user, digest = await self._proved(email, password)
-        session = fresh_session(ip, user_agent)
         await self._db.write(start_session, user.id, digest, session)
-        return user, session.token
+        return user
 
     async def create_administrator(self, name: str, email: str, password: str) -> User:
         """An active administrator, made or promoted. Raises ValidationFailed."""
@@ -6220,10 +6253,8 @@ class Auth:
     async def end_session(self, session: Session, push_endpoint: str | None) -> None:
         await self._db.write(end_session, session, push_endpoint)
 
-    async def transfer(self, transfer_id: str, ip: str, user_agent: str) -> tuple[User, RawToken]:
-        session = fresh_session(ip, user_agent)
-        user = await self._db.write(_redeem, self._signer, transfer_id, session)
-        return user, session.token
+    async def transfer(self, transfer_id: str, session: NewSession) -> User:
+        return await self._db.write(_redeem, self._signer, transfer_id, session)
 
 
 # === 24. people ===============================================================
@@ -6276,14 +6307,16 @@ def _is_bannable_address(address: str) -> bool:
     return ip is not None and not any(ip in network for network in _UNBANNABLE)
 
 
-def profile_of(tx: ReadTx, actor: User, user_id: UserId, signer: Signer, at: Timestamp) -> Profile:
+def profile_of(
+    tx: ReadTx, viewer: Viewer, user_id: UserId, signer: Signer, at: Timestamp
+) -> Profile:
     """Somebody's profile, with a fresh sign-in link for administrators and themselves."""
     user = user_by_id(tx, user_id)
     is_able = user.status is Status.ACTIVE and user.role is not Role.BOT
-    if not is_able or not can_administer(actor, user.id):
+    if not is_able or not can_administer(viewer.user, user.id):
         return Profile(user, None, None)
-    transfer_id, until = signer.transfer_id(user, password_digest_of(tx, user_id), at)
-    return Profile(user, transfer_id, until)
+    credential = password_digest_of(tx, user_id)
+    return Profile(user, *signer.transfer_id(user, viewer.session.id, credential, at))
 
 
 def _is_taken(tx: ReadTx, email: str, user_id: UserId) -> bool:
@@ -6302,14 +6335,16 @@ def _change_profile(
     viewer: Viewer,
     change: Change,
     digest: str | None,
-) -> User:
+) -> tuple[User, RawToken | None]:
+    token = None
     if change.email_address is not None and _is_taken(tx, change.email_address, viewer.id):
         raise EmailTaken
     revise_user(tx, at, viewer.id, change.name, change.email_address, change.bio)
     if digest is not None:
         update_credentials(tx, at, viewer.id, digest)
         end_sessions(tx, viewer.id, but=viewer.session.id)
-    return user_by_id(tx, viewer.id)
+        token = renew_token(tx, viewer.session.id)
+    return user_by_id(tx, viewer.id), token
 
 
 def _active_person(tx: ReadTx, user_id: UserId) -> User:
@@ -6401,12 +6436,16 @@ class People:
     def __init__(self, db: Database, signer: Signer) -> None:
         self._db, self._signer = db, signer
 
-    async def profile(self, actor: User, user_id: UserId, at: Timestamp) -> Profile:
+    async def profile(self, viewer: Viewer, user_id: UserId, at: Timestamp) -> Profile:
         """Anybody's profile, of any status. Raises UserNotFound."""
-        return await self._db.read(profile_of, actor, user_id, self._signer, at)
+        return await self._db.read(profile_of, viewer, user_id, self._signer, at)
 
-    async def change_profile(self, viewer: Viewer, change: Change, digest: str | None) -> User:
-        """The person with what was given changed; a new password ends their other sessions.
+    async def change_profile(
+        self, viewer: Viewer, change: Change, digest: str | None
+    ) -> tuple[User, RawToken | None]:
+        """The person with what was given changed, and the session's new token, if there is one.
+
+        A new password ends the person's other sessions, and what opened this one.
 
         Raises ValidationFailed, EmailTaken.
         """
@@ -11175,7 +11214,7 @@ def _bot_page(look: Look, found: Mapping[str, str]) -> Page | Redirect:
 
 def _person_page(look: Look, found: Mapping[str, str]) -> Page | Redirect:
     viewer, user_id = look.viewer.user, UserId(int(found["user_id"]))
-    profile = profile_of(look.tx, viewer, user_id, look.shapes.signer, look.now)
+    profile = profile_of(look.tx, look.viewer, user_id, look.shapes.signer, look.now)
     shown = look.shapes.profile(profile, viewer, look.base_url)
     return Page("user", shown, {"user_id": user_id})
 
@@ -11183,7 +11222,7 @@ def _person_page(look: Look, found: Mapping[str, str]) -> Page | Redirect:
 def own_profile(look: Look) -> Json:
     """One's own profile."""
     viewer = look.viewer.user
-    profile = profile_of(look.tx, viewer, viewer.id, look.shapes.signer, look.now)
+    profile = profile_of(look.tx, look.viewer, viewer.id, look.shapes.signer, look.now)
     views = views_of(look.tx, memberships_of(look.tx, viewer.id))
     return look.shapes.own_profile(profile, views, viewer, look.base_url)
 
@@ -11507,18 +11546,23 @@ _AUTOCOMPLETE_SIZE: Final = 20
 
 
 def _signed_in_answer(
-    request: web.Request, user: User, redirect_to: str, token: RawToken
+    request: web.Request, user: User, redirect_to: str, session: NewSession
 ) -> web.Response:
     """201 with the person, and the cookie that signs them in from now on."""
-    shapes = request.app[CAMPFIRE].shapes
-    response = answer({"user": shapes.user(user, user), "redirect_to": redirect_to}, 201)
-    set_cookie(request, response, "session_token", token, TWENTY_YEARS)
+    campfire = request.app[CAMPFIRE]
+    if session.replaces is not None:
+        campfire.cable.disconnect_session(session.replaces)
+    shown = campfire.shapes.user(user, user)
+    response = answer({"user": shown, "redirect_to": redirect_to}, 201)
+    set_cookie(request, response, "session_token", session.token, TWENTY_YEARS)
     response.del_cookie("return_to", path="/")
     return response
 
 
-def _session_from(request: web.Request) -> NewSession:
-    return fresh_session(caller_of(request).ip, user_agent_of(request))
+def _session_from(request: web.Request, viewer: Viewer | None) -> NewSession:
+    """A session for this browser; it ends the one that the browser has."""
+    replaced = viewer.session.id if viewer else None
+    return fresh_session(caller_of(request).ip, user_agent_of(request), replaced)
 
 
 def announce_removal(cable: Cable, stone: Tombstone) -> None:
@@ -11529,15 +11573,15 @@ def announce_removal(cable: Cable, stone: Tombstone) -> None:
 
 async def first_run(request: web.Request, viewer: Viewer | None) -> web.Response:
     """Sets Campfire up."""
-    del viewer
-    body, session = json_in(request), _session_from(request)
+    body, session = json_in(request), _session_from(request, viewer)
     user = await request.app[CAMPFIRE].auth.first_run(
         text_in(body, "name").strip(),
         text_in(body, "email_address").strip(),
         text_in(body, "password"),
         session,
     )
-    return _signed_in_answer(request, user, "/", session.token)
+    LOG.info("joined", extra={"fields": {"user_id": user.id, "ip": session.ip_address}})
+    return _signed_in_answer(request, user, "/", session)
 
 
 async def show_session(request: web.Request, viewer: Viewer) -> web.Response:
@@ -11548,18 +11592,21 @@ async def show_session(request: web.Request, viewer: Viewer) -> web.Response:
 
 async def sign_in(request: web.Request, viewer: Viewer | None) -> web.Response:
     """Signs somebody in with address and password."""
-    del viewer
-    auth, ip = request.app[CAMPFIRE].auth, caller_of(request).ip
+    auth, session = request.app[CAMPFIRE].auth, _session_from(request, viewer)
     try:
-        auth.count_try(ip)  # before anything is made of the body
+        auth.count_try(session.ip_address)  # before anything is made of the body
         body = json_in(request)
         email, password = text_in(body, "email_address").strip(), text_in(body, "password")
-        user, token = await auth.sign_in(email, password, ip, user_agent_of(request))
+        user = await auth.sign_in(email, password, session)
     except (InvalidCredentials, RateLimited) as error:
         event = "rate_limited" if isinstance(error, RateLimited) else "sign_in_failed"
-        LOG.warning(event, extra={"fields": {"ip": ip}})
+        LOG.warning(event, extra={"fields": {"ip": session.ip_address}})
         raise
-    return _signed_in_answer(request, user, return_to_in(request), token)
+    LOG.info(
+        "signed_in",
+        extra={"fields": {"user_id": user.id, "ip": session.ip_address, "by": "password"}},
+    )
+    return _signed_in_answer(request, user, return_to_in(request), session)
 
 
 async def sign_out(request: web.Request, viewer: Viewer) -> web.Response:
@@ -11576,11 +11623,12 @@ async def sign_out(request: web.Request, viewer: Viewer) -> web.Response:
 
 async def redeem_transfer(request: web.Request, viewer: Viewer | None) -> web.Response:
     """Signs in whom a sign-in link names."""
-    del viewer
-    user, token = await request.app[CAMPFIRE].auth.transfer(
-        request.match_info["transfer"], caller_of(request).ip, user_agent_of(request)
+    session = _session_from(request, viewer)
+    user = await request.app[CAMPFIRE].auth.transfer(request.match_info["transfer"], session)
+    LOG.info(
+        "signed_in", extra={"fields": {"user_id": user.id, "ip": session.ip_address, "by": "link"}}
     )
-    return _signed_in_answer(request, user, "/", token)
+    return _signed_in_answer(request, user, "/", session)
 
 
 async def show_invitation(request: web.Request, viewer: Viewer | None) -> web.Response:
@@ -11594,7 +11642,7 @@ async def join(request: web.Request, viewer: Viewer | None) -> web.Response:
     """Lets somebody with the invitation link in."""
     if viewer is not None:
         raise AlreadySignedIn
-    body, session = json_in(request), _session_from(request)
+    body, session = json_in(request), _session_from(request, None)
     user = await request.app[CAMPFIRE].auth.join(
         request.match_info["join_code"],
         text_in(body, "name").strip(),
@@ -11602,7 +11650,8 @@ async def join(request: web.Request, viewer: Viewer | None) -> web.Response:
         text_in(body, "password"),
         session,
     )
-    return _signed_in_answer(request, user, "/", session.token)
+    LOG.info("joined", extra={"fields": {"user_id": user.id, "ip": session.ip_address}})
+    return _signed_in_answer(request, user, "/", session)
 
 
 async def list_users(request: web.Request, viewer: Viewer) -> web.Response:
@@ -11719,6 +11768,10 @@ async def save_role(request: web.Request, viewer: Viewer) -> web.Response:
     campfire, body = request.app[CAMPFIRE], json_in(request)
     role = Role.ADMINISTRATOR if body.get("role") == "administrator" else Role.MEMBER
     user = await campfire.people.set_role(UserId(id_in(request, "user_id")), role)
+    LOG.info(
+        "role_changed",
+        extra={"fields": {"user_id": user.id, "role": role.name.lower(), "by": viewer.id}},
+    )
     return answer({"user": campfire.shapes.user(user, viewer.user)})
 
 
@@ -11735,7 +11788,7 @@ async def deactivate_person(request: web.Request, viewer: Viewer) -> web.Respons
 async def show_person(request: web.Request, viewer: Viewer) -> web.Response:
     """Somebody's profile."""
     campfire, user_id = request.app[CAMPFIRE], UserId(id_in(request, "user_id"))
-    profile = await campfire.people.profile(viewer.user, user_id, campfire.db.now())
+    profile = await campfire.people.profile(viewer, user_id, campfire.db.now())
     return answer(campfire.shapes.profile(profile, viewer.user, caller_of(request).base_url))
 
 
@@ -11780,10 +11833,12 @@ async def save_profile(request: web.Request, viewer: Viewer) -> web.Response:
     )
     change = Change(name and name.strip(), email and email.strip(), password, bio and bio.strip())
     digest = await campfire.auth.hash(password) if password and password.strip() else None
-    user = await campfire.people.change_profile(viewer, change, digest)
-    if digest is not None:
+    user, token = await campfire.people.change_profile(viewer, change, digest)
+    response = answer({"user": campfire.shapes.user(user, user)})
+    if token is not None:
         campfire.cable.disconnect_others(viewer.id, viewer.session.id)
-    return answer({"user": campfire.shapes.user(user, user)})
+        set_cookie(request, response, "session_token", token, TWENTY_YEARS)
+    return response
 
 
 async def list_devices(request: web.Request, viewer: Viewer) -> web.Response:

@@ -4,7 +4,7 @@ import re
 from typing import Any
 
 import campfire as program
-from tests.cast import Answer, Person, Server
+from tests.cast import AGENT, Answer, Person, Server
 
 
 async def found(server: Server, sql: str, **values: object) -> list[tuple[Any, ...]]:
@@ -37,9 +37,13 @@ async def set_status(server: Server, user: program.User, status: program.Status)
 
 
 async def transfer_to(server: Server, user: program.User) -> str:
+    """A sign-in link of somebody's, made in a session of theirs."""
     digest = await server.parts.db.read(program.password_digest_of, user.id)
+    token = await server.parts.auth.start_session(user.id, "127.0.0.1", AGENT)
+    viewer = await server.parts.auth.session_for(token)
+    assert viewer is not None
     at = program.Timestamp(server.wall())
-    return server.parts.signer.transfer_id(user, digest, at)[0]
+    return server.parts.signer.transfer_id(user, viewer.session.id, digest, at)[0]
 
 
 async def room_of(person: Person, room_id: int) -> dict[str, Any]:

@@ -198,7 +198,11 @@ LogLines = Callable[[], list[str]]  # and `log_lines`
 
 
 async def start_server(
-    database: Path, client: Path | None = None, ahead: float = 0.0, **settings: str
+    database: Path,
+    client: Path | None = None,
+    ahead: float = 0.0,
+    kind: type[program.Database] = program.Database,
+    **settings: str,
 ) -> Server:
     """The program over this database file, on a free port. Settings as in the environment.
 
@@ -207,7 +211,7 @@ async def start_server(
     wall, steady = WallClock(), SteadyClock()
     wall.ahead = ahead
     config = program.config_from({**SETTINGS, "CAMPFIRE_DB": str(database), **settings})
-    db = program.Database(database, wall)
+    db = kind(database, wall)
     await db.open()
     try:
         known = await program.load_secrets(db, config)

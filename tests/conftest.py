@@ -111,7 +111,7 @@ async def start(template: tuple[Path, Cast], tmp_path: Path) -> AsyncIterator[St
         database = tmp_path / "campfire.db"
         if seeded and not database.exists():
             copy_database(template[0], tmp_path)
-        running.append(await start_server(database, client, ahead, **given))
+        running.append(await start_server(database, client, ahead, program.Database, **given))
         return running[-1]
 
     yield start_one
@@ -193,10 +193,10 @@ def log_lines(caplog: pytest.LogCaptureFixture) -> LogLines:
 class Place:
     """A server of the cast with a loop of its own, for tests that hypothesis drives."""
 
-    def __init__(self, template: Template) -> None:
+    def __init__(self, template: Template, kind: type[program.Database] = program.Database) -> None:
         self.folder, self.cast = Path(tempfile.mkdtemp()), template[1]
         self.runner = asyncio.Runner()
-        self.server = self.do(start_server(copy_database(template[0], self.folder)))
+        self.server = self.do(start_server(copy_database(template[0], self.folder), kind=kind))
         self.parts = self.server.parts
         self.rooms, self.messages = self.parts.rooms, self.parts.messages
         self.auth = self.parts.auth

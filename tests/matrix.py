@@ -61,8 +61,8 @@ class Told:
 class World:
     """One server, everybody in it, and a way back to how it was."""
 
-    def __init__(self, template: Template) -> None:
-        self.place = Place(template)
+    def __init__(self, template: Template, kind: type[program.Database] = program.Database) -> None:
+        self.place = Place(template, kind)
         self.parts, self.cast = self.place.parts, self.place.cast
         self.ids: dict[str, dict[str, int]] = {}
         self.actors = {actor.name: actor for actor in self.place.do(self._gather())}

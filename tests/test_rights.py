@@ -12,7 +12,7 @@ import pytest
 import campfire as program
 from tests import matrix
 from tests.asking import found
-from tests.cast import PATIENCE, Cast, Person, Server
+from tests.cast import PATIENCE, SESAME, Cast, LogLines, Person, Server
 from tests.conftest import Template
 from tests.matrix import Actor, Told, World
 
@@ -220,3 +220,79 @@ async def test_what_a_request_leaves_behind_to_do_goes_on_when_its_right_is_gone
 
     left = await found(server, "SELECT id FROM messages WHERE creator_id = :id", id=cast.jz.id)
     assert left == []
+
+
+# --- Sign-in links, tokens, and signing in again -------------------------------------------------
+
+
+async def _link_of(person: Person) -> str:
+    transfer = (await person.get("/api/users/me/profile")).json["transfer_url"]
+    return str(transfer).rpartition("/")[2]
+
+
+async def test_a_sign_in_link_ends_with_the_session_that_made_it(
+    server: Server, cast: Cast, kevin: Person
+) -> None:
+    kept, lost = await _link_of(kevin), await _link_of(await server.sign_in(cast.kevin))
+    await server.parts.db.write(
+        lambda tx, _: program.run(
+            tx, "DELETE FROM sessions WHERE id = (SELECT max(id) FROM sessions)"
+        )
+    )
+    phone = await server.visitor()
+
+    refused = await phone.put(f"/api/session/transfers/{lost}")
+    allowed = await phone.put(f"/api/session/transfers/{kept}")
+
+    assert (refused.status, refused.code) == (400, "invalid_transfer")
+    assert allowed.status == 201
+
+
+async def test_a_new_password_gives_this_browser_a_new_token_and_the_old_one_opens_nothing(
+    server: Server, kevin: Person
+) -> None:
+    old, thief = kevin.cookie("session_token"), await server.visitor()
+    assert old
+    tab = await kevin.welcomed()
+
+    changed = await kevin.put("/api/users/me/profile", {"password": "a new secret"})
+
+    assert changed.status == 200
+    assert kevin.cookie("session_token") not in (old, None)
+    assert (await kevin.get("/api/session")).status == 200
+    assert await tab.drain() == []  # the same session goes on
+    thief.set_cookie("session_token", old)
+    assert (await thief.get("/api/session")).status == 401
+
+
+async def test_signing_in_over_a_session_ends_the_old_one_and_closes_its_sockets(
+    server: Server, cast: Cast, kevin: Person, log_lines: LogLines
+) -> None:
+    old, elsewhere = kevin.cookie("session_token"), await server.visitor()
+    assert old
+    tab = await kevin.welcomed()
+
+    given = {"email_address": "jz@example.com", "password": SESAME}
+    assert (await kevin.post("/api/session", given)).status == 201
+
+    assert (await tab.goodbye())[0]["reconnect"] is False
+    elsewhere.set_cookie("session_token", old)
+    assert (await elsewhere.get("/api/session")).status == 401
+    assert (await kevin.get("/api/session")).json["user"]["id"] == cast.jz.id
+    (line,) = [line for line in map(json.loads, log_lines()) if line["event"] == "signed_in"]
+    assert (line["user_id"], line["by"]) == (cast.jz.id, "password")
+
+
+async def test_joining_and_another_role_are_events_in_the_log(
+    server: Server, cast: Cast, david: Person, log_lines: LogLines
+) -> None:
+    newcomer = await server.visitor()
+    given = {"name": "Ann", "email_address": "ann@example.com", "password": SESAME}
+    ann = (await newcomer.post(f"/api/join/{cast.join_code}", given)).json["user"]["id"]
+    await david.put(f"/api/account/users/{ann}", {"role": "administrator"})
+
+    lines = [json.loads(line) for line in log_lines()]
+    told = {line["event"]: line for line in lines if line["event"] in ("joined", "role_changed")}
+    assert told["joined"]["user_id"] == ann
+    changed = told["role_changed"]
+    assert (changed["user_id"], changed["role"], changed["by"]) == (ann, "administrator", david.id)
