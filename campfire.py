@@ -11,7 +11,7 @@ you can search for ("# === 10." jumps there).
    5. measures         counting what happens, cheaply
    6. schema           every table; migrations
    7. database_file    whose file it is, and who uses it
-   8. backup           a copy of the file while it is in use; putting one back
+   8. backup           a copy of the file while it is in use
    9. db               one writer, four readers
   10. markup           what people write, made safe
   11. text             plain text, mentions, links, emoji, sounds
@@ -28,36 +28,38 @@ you can search for ("# === 10." jumps there).
   22. sessions         who is signed in, and may still
   23. auth             first run, joining, passwords, sessions, sign-in links
   24. people           profiles, roles, leaving, bans
-  25. bots             bots, their keys, webhooks and answers
-  26. push             Web Push: who is told, encrypted, guarded
-  27. tables           whole tables, whichever they are
-  28. salvage          what can still be read of a damaged file
-  29. checkup          is the file sound; mending it
-  30. rails            the database of a Rails Campfire
-  31. importing        everything from a Rails Campfire
-  32. records          small shapes, and what the bot API tells
-  33. shapes           records as JSON and as Turbo Stream markup
-  34. presence         who looks at which room; who types
-  35. sockets          one tab: frames, joined writes, slow readers
-  36. ws               Action Cable: broadcasts, channels, catch-up
-  37. ops              log lines, background jobs, health
-  38. metrics          the numbers of /metrics
-  39. certificates     https of our own
-  40. assets           the client's files, sounds, avatars
-  41. browsers         which browsers the client runs in
-  42. devices          manifest, squares to scan
-  43. web              callers, bodies, answers
-  44. door             guards: who may come in, and still may
-  45. pages            what each address shows; boot data
-  46. documents        the one HTML page
-  47. people_handlers  sessions, joining, people
-  48. room_handlers    rooms, messages, boosts, the socket; announce
-  49. bot_handlers     the bot API; administration of bots
-  50. site_handlers    pages, files, health
-  51. app              all routes; errors into answers
-  52. serving          the parts put together, started, stopped
-  53. commands         what each command does
-  54. cli              the commands
+  25. outbound         where our own requests may lead
+  26. bots             bots, their keys, webhooks and answers
+  27. push             Web Push: who is told, encrypted, guarded
+  28. keys             the secrets the program keeps
+  29. tables           whole tables, whichever they are
+  30. salvage          what can still be read of a damaged file
+  31. checkup          is the file sound; mending it
+  32. rails            the database of a Rails Campfire
+  33. importing        everything from a Rails Campfire
+  34. records          small shapes, and what the bot API tells
+  35. shapes           records as JSON and as Turbo Stream markup
+  36. presence         who looks at which room; who types
+  37. sockets          one tab: frames, joined writes, slow readers
+  38. ws               Action Cable: broadcasts, channels, catch-up
+  39. ops              log lines, background jobs, health
+  40. metrics          the numbers of /metrics
+  41. certificates     https of our own
+  42. assets           the client's files, sounds, avatars
+  43. browsers         which browsers the client runs in
+  44. devices          manifest, squares to scan
+  45. web              guards, callers, bodies, answers
+  46. door             guards: who may come in, and still may
+  47. pages            what each address shows; boot data
+  48. documents        the one HTML page
+  49. people_handlers  sessions, joining, people
+  50. room_handlers    rooms, messages, boosts, the socket; announce
+  51. bot_handlers     the bot API; administration of bots
+  52. site_handlers    pages, files, health
+  53. app              all routes; errors into answers; start and stop
+  54. serving          the parts put together, started, stopped
+  55. commands         what each command does
+  56. cli              the commands
 
 The road of a request: the guard asks who, the handler parses what, one service method is one
 transaction, and then the handler tells the world. What follows a new message stands in one
@@ -128,6 +130,7 @@ from html import escape, unescape
 from http import HTTPStatus
 from itertools import accumulate, chain, product
 from pathlib import Path
+from types import SimpleNamespace
 from typing import (
     Any,
     ClassVar,
@@ -144,6 +147,7 @@ from typing import (
     cast,
 )
 from urllib.parse import parse_qsl, quote, unquote, urlencode
+from weakref import WeakValueDictionary
 
 import aiosqlite
 import bcrypt
@@ -152,8 +156,10 @@ from aiohttp import (
     BodyPartReader,
     ClientError,
     ClientSession,
+    ClientTimeout,
     DummyCookieJar,
     TCPConnector,
+    TraceConfig,
     WSCloseCode,
     WSMsgType,
     web,
@@ -981,7 +987,7 @@ class Posted:
     room: Room
     room_name: str  # the same for everybody
     members: tuple[UserId, ...]
-    notices: tuple[Notice, ...]  # empty unless fresh
+    present: frozenset[UserId]  # who looked at the room when it was stored
 
 
 @dataclass(frozen=True, slots=True)
@@ -4790,6 +4796,8 @@ def path_of_message(
 # Raises    PushSubscriptionNotFound
 # ==============================================================================
 
+SUBSCRIPTIONS_LIMIT: Final = 20  # a person
+
 
 def subscription_in(found: sqlite3.Row) -> PushSubscription:
     """The subscription in a row of `push_subscriptions`."""
@@ -4837,7 +4845,7 @@ def keep_subscription(
     auth_key: str,
     user_agent: str,
 ) -> PushSubscription:
-    """The subscription, new or known; a known one is only refreshed."""
+    """The subscription, new or known; a known one is only refreshed. The oldest above 20 goes."""
     run(
         tx,
         """
@@ -4853,6 +4861,18 @@ def keep_subscription(
         auth_key=auth_key,
         user_agent=user_agent,
         at=at,
+    )
+    run(
+        tx,
+        """
+        DELETE FROM push_subscriptions
+        WHERE id IN (
+          SELECT id FROM push_subscriptions WHERE user_id = :user_id
+          ORDER BY updated_at DESC, id DESC LIMIT -1 OFFSET :most
+        )
+        """,
+        user_id=user_id,
+        most=SUBSCRIPTIONS_LIMIT,
     )
     known = subscriptions_of(tx, user_id)
     return next(each for each in known if each.updated_at == at)
@@ -5033,7 +5053,7 @@ def store_message(
         room=by.room,
         room_name=name_for_all(tx, by.room),
         members=member_ids(tx, by.room_id),
-        notices=notices_for(tx, by.room_id, message, present) if inserted else (),
+        present=frozenset(present),
     )
 
 
@@ -6484,7 +6504,109 @@ class People:
         return await self._db.read(_banned_authors)
 
 
-# === 25. bots =================================================================
+# === 25. outbound =============================================================
+# Where a request of ours leads. Looking a name up may take half a minute, so it has
+# threads of its own: a slow name delays nobody but whoever waits for it. Where members
+# choose the address it must not lead inside: every answer must be one of the open
+# internet, and that answer is the one connected to.
+#
+# Owns      -
+# Raises    -
+# ==============================================================================
+
+NAMES_AT_ONCE: Final = 32
+_NOT_PUBLIC: Final = tuple(
+    map(
+        ipaddress.ip_network,
+        (
+            "0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "168.63.129.16/32",
+            "169.254.0.0/16", "172.16.0.0/12", "192.0.0.0/24", "192.0.2.0/24", "192.88.99.0/24",
+            "192.168.0.0/16", "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24", "224.0.0.0/4",
+            "240.0.0.0/4", "2001:db8::/32",
+        ),
+    )
+)  # fmt: skip
+# Of IPv6 only what is given out for the open internet (IANA, October 2025), so without mapped and
+# translated addresses, tunnels, local networks, groups, and whatever is thought of next.
+_GIVEN_OUT: Final = tuple(
+    map(
+        ipaddress.ip_network,
+        (
+            "2001:3::/32", "2001:4:112::/48", "2001:200::/23", "2001:400::/23", "2001:600::/23",
+            "2001:800::/22", "2001:c00::/23", "2001:e00::/23", "2001:1200::/23", "2001:1400::/22",
+            "2001:1800::/23", "2001:1a00::/23", "2001:1c00::/22", "2001:2000::/19",
+            "2001:4000::/23", "2001:4200::/23", "2001:4400::/23", "2001:4600::/23",
+            "2001:4800::/23", "2001:4a00::/23", "2001:4c00::/23", "2001:5000::/20",
+            "2001:8000::/19", "2001:a000::/20", "2001:b000::/20", "2003::/18", "2400::/11",
+            "2600::/12", "2610::/23", "2620::/23", "2630::/12", "2800::/12", "2a00::/11",
+            "2c00::/12",
+        ),
+    )
+)  # fmt: skip
+_NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
+
+
+def is_public(address: str) -> bool:
+    """Whether an address is one of the open internet; what does not parse is not."""
+    try:
+        ip = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    if ip in _NAT64:
+        return is_public(str(ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)))
+    is_given_out = isinstance(ip, ipaddress.IPv4Address) or any(
+        ip in network for network in _GIVEN_OUT
+    )
+    return is_given_out and not any(ip in network for network in _NOT_PUBLIC)
+
+
+def leads_inside(url: URL) -> bool:
+    """Whether a URL holds an address instead of a name, and one that is not public.
+
+    The host is the one aiohttp connects to, after it has folded what only looks like digits; for
+    such hosts it asks no resolver.
+    """
+    host = url.raw_host or ""
+    is_address = ":" in host or host.replace(".", "").isdigit()
+    return is_address and not is_public(host)
+
+
+LookUp = Callable[..., Sequence[tuple[Any, ...]]]  # as socket.getaddrinfo
+
+
+class Resolver(AbstractResolver):
+    """Looks names up in threads of their own."""
+
+    def __init__(self, names: ThreadPoolExecutor, look_up: LookUp, *, only_public: bool) -> None:
+        self._names, self._look_up, self._only_public = names, look_up, only_public
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        """What a name leads to. Raises OSError, also for one that leads inside and must not."""
+        found = await asyncio.get_running_loop().run_in_executor(
+            self._names, self._look_up, host, port, family, socket.SOCK_STREAM
+        )
+        addresses = [str(sockaddr[0]) for *_, sockaddr in found]
+        if not addresses or (self._only_public and not all(map(is_public, addresses))):
+            raise OSError(f"{host} is not on the open internet")
+        return [
+            ResolveResult(
+                hostname=host,
+                host=address,
+                port=port,
+                family=each_family,
+                proto=proto,
+                flags=socket.AI_NUMERICHOST,
+            )
+            for address, (each_family, _, proto, *_) in zip(addresses, found, strict=True)
+        ]
+
+    async def close(self) -> None:
+        pass
+
+
+# === 26. bots =================================================================
 # Programs that talk. A bot is a user with a key in its address and perhaps a
 # webhook: where it is mentioned, or in a ping with it, it is called once, has
 # seven seconds, and may answer in words. A bot's answer calls no bot, so two of
@@ -6711,11 +6833,21 @@ class Reply:
         LOG.info("webhook_answer_dropped", extra={"fields": fields})
 
 
+async def _begin_to_count(_: object, call: SimpleNamespace, __: object) -> None:
+    limit: asyncio.Timeout = call.trace_request_ctx
+    limit.reschedule(asyncio.get_running_loop().time() + WEBHOOK_SECONDS)
+
+
+async def _stop_counting(_: object, call: SimpleNamespace, __: object) -> None:
+    limit: asyncio.Timeout = call.trace_request_ctx
+    limit.reschedule(None)
+
+
 class Bots:
     """Bots for administrators, and the calls to their webhooks."""
 
-    def __init__(self, db: Database, version: str) -> None:
-        self._db, self._version = db, version
+    def __init__(self, db: Database, version: str, names: Resolver | None = None) -> None:
+        self._db, self._version, self._names = db, version, names
         self._client: ClientSession | None = None
         self.calls: Counter[str] = Counter()  # by how they ended
 
@@ -6763,10 +6895,14 @@ class Bots:
         return await self._db.read(hooks_for, room, message)
 
     async def call(self, hook: Hook, room: Room, message: PersistedMessage) -> Reply | None:
-        """What a bot answers to a message, at most seven seconds later; None when it cannot."""
+        """What a bot answers to a message; None when it cannot.
+
+        It has seven seconds from the moment in which we begin to connect: what waits before,
+        for a place or for its name, waits for us.
+        """
         try:
-            async with asyncio.timeout(WEBHOOK_SECONDS):
-                answered = await self._post(hook, webhook_payload(hook, room, message))
+            async with asyncio.timeout(None) as limit:
+                answered = await self._post(hook, webhook_payload(hook, room, message), limit)
         except TimeoutError:
             self.calls["timeout"] += 1
             return Reply(hook.bot, 200, "text/plain", _TIMED_OUT)
@@ -6778,13 +6914,31 @@ class Bots:
         self.calls["answered"] += 1
         return answered
 
-    async def _post(self, hook: Hook, payload: Json) -> Reply:
+    def _connected(self) -> ClientSession:
         if self._client is None:
-            agent = {"User-Agent": f"Campfire/{self._version}"}
+            tracing = TraceConfig()
+            tracing.on_connection_create_start.append(_begin_to_count)
+            tracing.on_connection_reuseconn.append(_begin_to_count)
+            tracing.on_dns_resolvehost_start.append(_stop_counting)
+            tracing.on_dns_resolvehost_end.append(_begin_to_count)
             self._client = ClientSession(
-                headers=agent, trust_env=False, cookie_jar=DummyCookieJar()
+                connector=TCPConnector(resolver=self._names, use_dns_cache=False),
+                headers={"User-Agent": f"Campfire/{self._version}"},
+                trust_env=False,
+                cookie_jar=DummyCookieJar(),
+                trace_configs=[tracing],
             )
-        async with self._client.post(hook.url, json=payload, allow_redirects=False) as response:
+        return self._client
+
+    async def _post(self, hook: Hook, payload: Json, limit: asyncio.Timeout) -> Reply:
+        client = self._connected()
+        async with client.post(
+            hook.url,
+            json=payload,
+            allow_redirects=False,
+            timeout=ClientTimeout(),
+            trace_request_ctx=limit,
+        ) as response:
             body = await response.content.read(_REPLY_LIMIT + 1)
             while len(body) <= _REPLY_LIMIT and not response.content.at_eof():
                 body += await response.content.read(_REPLY_LIMIT + 1 - len(body))
@@ -6792,11 +6946,12 @@ class Bots:
             return Reply(hook.bot, response.status, media_type.lower(), body, response.charset)
 
 
-# === 26. push =================================================================
+# === 27. push =================================================================
 # Telling browsers that are not open (Web Push: RFC 8030, 8291, 8292). The address
-# comes from any member, so it must not lead inside: its host is looked up once,
-# every answer must be public, and that answer is the one connected to. One try,
-# ten seconds; a service that says the browser is gone is believed.
+# comes from any member, so it must not lead inside, and what does not answer is
+# nobody else's delay: an endpoint is told one thing at a time, a person eight, and
+# who lets three run out of time rests for an hour. One try, ten seconds; a service
+# that says the browser is gone is believed.
 #
 # Owns      -
 # Raises    PushFailed, PushGone, ValidationFailed
@@ -6805,96 +6960,24 @@ class Bots:
 PUSH_LIMIT: Final = 3_000  # bytes of payload; services refuse more than 4,096 encrypted
 _PUSH_SECONDS: Final = 10
 _PUSHES_AT_ONCE: Final = 50
-_PUSHES_WAITING: Final = 10_000
+_PUSHES_EACH: Final = 8  # at once to the browsers of one person
+_PUSHES_WAITING_EACH: Final = 400  # twenty messages to twenty browsers
+_PEOPLE_WAITING: Final = 10_000
+_TIMEOUTS: Final = 3  # running, after which an endpoint rests
+_REST_SECONDS: Final = 3_600
+_SLOW_ENDPOINTS: Final = 10_000  # remembered
+_PUSH_PORT: Final = 443
 _PUSH_LIFE: Final = 2_419_200  # seconds a push service keeps it for a sleeping device
 _TOKEN_LIFE: Final = 6 * 3600
 _GONE: Final = frozenset((404, 410))
-_NOT_PUBLIC: Final = tuple(
-    map(
-        ipaddress.ip_network,
-        (
-            "0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "168.63.129.16/32",
-            "169.254.0.0/16", "172.16.0.0/12", "192.0.0.0/24", "192.0.2.0/24", "192.88.99.0/24",
-            "192.168.0.0/16", "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24", "224.0.0.0/4",
-            "240.0.0.0/4", "2001:db8::/32",
-        ),
-    )
-)  # fmt: skip
-# Of IPv6 only what is given out for the open internet (IANA, October 2025), so without mapped and
-# translated addresses, tunnels, local networks, groups, and whatever is thought of next.
-_GIVEN_OUT: Final = tuple(
-    map(
-        ipaddress.ip_network,
-        (
-            "2001:3::/32", "2001:4:112::/48", "2001:200::/23", "2001:400::/23", "2001:600::/23",
-            "2001:800::/22", "2001:c00::/23", "2001:e00::/23", "2001:1200::/23", "2001:1400::/22",
-            "2001:1800::/23", "2001:1a00::/23", "2001:1c00::/22", "2001:2000::/19",
-            "2001:4000::/23", "2001:4200::/23", "2001:4400::/23", "2001:4600::/23",
-            "2001:4800::/23", "2001:4a00::/23", "2001:4c00::/23", "2001:5000::/20",
-            "2001:8000::/19", "2001:a000::/20", "2001:b000::/20", "2003::/18", "2400::/11",
-            "2600::/12", "2610::/23", "2620::/23", "2630::/12", "2800::/12", "2a00::/11",
-            "2c00::/12",
-        ),
-    )
-)  # fmt: skip
 _MAILABLE: Final = re.compile(r"[^@\s]+@[\w-]+(\.[\w-]+)+", re.ASCII)  # as py_vapid wants it
 _NOBODY: Final = "campfire@localhost.localdomain"
 _KEY_LIMIT: Final = 4_096
 _TOKENS: Final = 1_000  # push services whose proof is remembered
-_NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
 
 
-def is_public(address: str) -> bool:
-    """Whether an address is one of the open internet; what does not parse is not."""
-    try:
-        ip = ipaddress.ip_address(address)
-    except ValueError:
-        return False
-    if ip in _NAT64:
-        return is_public(str(ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)))
-    is_given_out = isinstance(ip, ipaddress.IPv4Address) or any(
-        ip in network for network in _GIVEN_OUT
-    )
-    return is_given_out and not any(ip in network for network in _NOT_PUBLIC)
-
-
-def leads_inside(url: URL) -> bool:
-    """Whether a URL holds an address instead of a name, and one that is not public.
-
-    The host is the one aiohttp connects to, after it has folded what only looks like digits; for
-    such hosts it asks no resolver.
-    """
-    host = url.raw_host or ""
-    is_address = ":" in host or host.replace(".", "").isdigit()
-    return is_address and not is_public(host)
-
-
-class PublicResolver(AbstractResolver):
-    """Looks a name up, and refuses it when any answer is not public."""
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
-    ) -> list[ResolveResult]:
-        found = await asyncio.get_running_loop().getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, family=family
-        )
-        addresses = [str(each[4][0]) for each in found]
-        if not addresses or not all(map(is_public, addresses)):
-            raise OSError(f"{host} is not on the open internet")
-        return [
-            ResolveResult(
-                hostname=host,
-                host=str(sockaddr[0]),
-                port=port,
-                family=each_family,
-                proto=proto,
-                flags=socket.AI_NUMERICHOST,
-            )
-            for each_family, _, proto, _, sockaddr in found
-        ]
-
-    async def close(self) -> None:
-        pass
+def _may_be_reached(url: URL) -> bool:
+    return url.port == _PUSH_PORT and not leads_inside(url)
 
 
 def checked_endpoint(endpoint: str, *, may_be_private: bool) -> str:
@@ -6905,14 +6988,9 @@ def checked_endpoint(endpoint: str, *, may_be_private: bool) -> str:
         url = URL(endpoint)
     except ValueError as error:
         raise ValidationFailed({"endpoint": ["is invalid"]}) from error
+    is_fit = may_be_private or _may_be_reached(url)
     schemes = ("https", "http") if may_be_private else ("https",)
-    is_outside = may_be_private or not leads_inside(url)
-    if (
-        url.scheme not in schemes
-        or not url.raw_host
-        or not is_outside
-        or len(endpoint) > PUSH_LIMIT
-    ):
+    if url.scheme not in schemes or not url.raw_host or not is_fit or len(endpoint) > PUSH_LIMIT:
         raise ValidationFailed({"endpoint": ["is invalid"]})
     return endpoint
 
@@ -6925,8 +7003,7 @@ def push_payload(title: str, body: str, path: str, badge: int) -> bytes:
         options = {"body": shown, "icon": "/account/logo", "data": data}
         return compact({"title": title, "options": options}).encode()
 
-    whole = made(body)
-    if len(whole) <= PUSH_LIMIT:
+    if len(body) <= PUSH_LIMIT and len(whole := made(body)) <= PUSH_LIMIT:
         return whole
     lengths = range(min(len(body), PUSH_LIMIT))
     fitting = bisect_right(lengths, PUSH_LIMIT, key=lambda size: len(made(body[:size] + "…")))
@@ -6936,7 +7013,7 @@ def push_payload(title: str, body: str, path: str, badge: int) -> bytes:
 def message_payload(posted: Posted, badge: int) -> bytes:
     """The notification of a new message."""
     message, room = posted.message, posted.room
-    author, words = message.creator.name, message.body.text
+    author, words = message.creator.name, message.body.text[: PUSH_LIMIT + 1]
     path = f"/rooms/{room.id}"
     if room.type is RoomType.DIRECT:
         return push_payload(author, words, path, badge)
@@ -6952,15 +7029,19 @@ class Push:
         jobs: BackgroundWork,
         keys: tuple[str, str],
         subject: str | None,
+        names: Resolver,
         *,
         may_be_private: bool,
     ) -> None:
-        self._db, self._jobs = db, jobs
+        self._db, self._jobs, self._names = db, jobs, names
         self.public_key, self._private_key = keys
         self._subject, self._may_be_private = subject, may_be_private
         self._client: ClientSession | None = None
+        self._posted: list[Posted] = []  # what is still to be told
+        self._waiting: dict[UserId, int] = {}  # those who have none are not in it
         self._slots = asyncio.Semaphore(_PUSHES_AT_ONCE)
-        self._waiting = 0
+        self._lanes: WeakValueDictionary[str | UserId, asyncio.Semaphore] = WeakValueDictionary()
+        self._slow: dict[str, tuple[int, float]] = {}  # timeouts running, and until when it rests
         self._tokens: dict[str, tuple[float, str]] = {}
         self.pushes: Counter[str] = Counter()  # by how they ended
 
@@ -6998,27 +7079,71 @@ class Push:
         """
         subscription = await self._db.read(subscription_of, user_id, subscription_id)
         payload = push_payload("Campfire Test", str(uuid.uuid4()), path, 0)
-        await self._deliver(subscription, payload)
+        async with self._turn(subscription):
+            await self._deliver(subscription, payload)
 
     def tell_later(self, posted: Posted) -> None:
         """Tells the browsers of everybody a message is meant for, and who is elsewhere."""
-        for notice in posted.notices:
-            if self._waiting >= _PUSHES_WAITING:
-                self.pushes["dropped"] += 1
-                LOG.warning("push_dropped")
-                return
-            self._waiting += 1
-            payload = message_payload(posted, notice.badge)
-            self._jobs.spawn("push", self._tell(notice.subscription, payload))
+        self._posted.append(posted)
+        if len(self._posted) == 1:
+            self._jobs.spawn("push", self._tell_all())
+
+    async def _tell_all(self) -> None:
+        """Tells of all that was said since the last time."""
+        told, self._posted = self._posted, []
+
+        def work(tx: ReadTx) -> list[tuple[Notice, ...]]:
+            return [notices_for(tx, each.room.id, each.message, each.present) for each in told]
+
+        for posted, notices in zip(told, await self._db.read(work), strict=True):
+            payloads = {
+                badge: message_payload(posted, badge) for badge in {n.badge for n in notices}
+            }
+            for notice in notices:
+                self._tell_one(notice.subscription, payloads[notice.badge])
+
+    def _tell_one(self, subscription: PushSubscription, payload: bytes) -> None:
+        waiting = self._waiting.get(subscription.user_id, 0)
+        if waiting >= _PUSHES_WAITING_EACH or len(self._waiting) >= _PEOPLE_WAITING:
+            self.pushes["dropped"] += 1
+            LOG.warning("push_dropped", extra={"fields": {"user_id": subscription.user_id}})
+            return
+        self._waiting[subscription.user_id] = waiting + 1
+        self._jobs.spawn("push", self._tell(subscription, payload))
 
     async def _tell(self, subscription: PushSubscription, payload: bytes) -> None:
         try:
-            async with self._slots:
-                await self._deliver(subscription, payload)
+            async with self._turn(subscription):
+                if self._is_resting(subscription.endpoint):
+                    self.pushes["resting"] += 1
+                else:
+                    await self._deliver(subscription, payload)
         except CableError as error:
             LOG.info("push_failed", extra={"fields": {"reason": error.code}})
         finally:
-            self._waiting -= 1
+            self._waiting[subscription.user_id] -= 1
+            if not self._waiting[subscription.user_id]:
+                del self._waiting[subscription.user_id]
+
+    @asynccontextmanager
+    async def _turn(self, subscription: PushSubscription) -> AsyncIterator[None]:
+        """One at a time to each endpoint, eight to each person, fifty in all."""
+        lanes = self._lanes
+        endpoint = lanes.setdefault(subscription.endpoint, asyncio.Semaphore(1))
+        person = lanes.setdefault(subscription.user_id, asyncio.Semaphore(_PUSHES_EACH))
+        async with endpoint, person, self._slots:
+            yield
+
+    def _is_resting(self, endpoint: str) -> bool:
+        _, until = self._slow.get(endpoint, (0, 0.0))
+        return asyncio.get_running_loop().time() < until
+
+    def _note_timeout(self, endpoint: str) -> None:
+        running = self._slow.pop(endpoint, (0, 0.0))[0] + 1
+        until = asyncio.get_running_loop().time() + _REST_SECONDS if running >= _TIMEOUTS else 0.0
+        self._slow[endpoint] = (running, until)
+        if len(self._slow) > _SLOW_ENDPOINTS:
+            del self._slow[next(iter(self._slow))]
 
     async def _deliver(self, subscription: PushSubscription, payload: bytes) -> None:
         try:
@@ -7030,8 +7155,11 @@ class Push:
             async with asyncio.timeout(_PUSH_SECONDS):
                 status = await self._send(subscription.endpoint, body)
         except (ClientError, OSError, TimeoutError, ValueError) as error:
+            if isinstance(error, TimeoutError):
+                self._note_timeout(subscription.endpoint)
             self.pushes["failed"] += 1
             raise PushFailed from error
+        self._slow.pop(subscription.endpoint, None)
         if status in _GONE:
             await self._forget_gone(subscription)
             raise PushGone
@@ -7071,7 +7199,7 @@ class Push:
 
     async def _send(self, endpoint: str, body: bytes) -> int:
         url = URL(endpoint)
-        if not self._may_be_private and leads_inside(url):
+        if not self._may_be_private and not _may_be_reached(url):
             raise OSError(f"{url.raw_host} is not on the open internet")
         subject = await self._subject_line()
         token = await asyncio.to_thread(self._token, str(url.origin()), subject)
@@ -7089,8 +7217,7 @@ class Push:
 
     def _connected(self) -> ClientSession:
         if self._client is None:
-            resolver = None if self._may_be_private else PublicResolver()
-            connector = TCPConnector(resolver=resolver, use_dns_cache=False)
+            connector = TCPConnector(resolver=self._names, use_dns_cache=False)
             self._client = ClientSession(
                 connector=connector, trust_env=False, cookie_jar=DummyCookieJar()
             )
@@ -7104,7 +7231,48 @@ class Push:
         return self._subject
 
 
-# === 27. tables ===============================================================
+# === 28. keys =================================================================
+# What the program itself must keep to itself: the root of all signatures, and the
+# pair with which it proves to push services who it is. Given by the operator, or
+# made at the first start and kept in the database.
+#
+# Owns      -
+# Raises    -
+# ==============================================================================
+
+
+def fresh_vapid_keys() -> dict[str, str]:
+    """A pair as Rails prints it (RFC 8292: P-256)."""
+    from cryptography.hazmat.primitives.asymmetric import ec  # noqa: PLC0415 - first start only
+    from cryptography.hazmat.primitives.serialization import (  # noqa: PLC0415 - as above
+        Encoding,
+        PublicFormat,
+    )
+
+    private = ec.generate_private_key(ec.SECP256R1())
+    scalar = private.private_numbers().private_value.to_bytes(32, "big")
+    point = private.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+    return {
+        "vapid_private_key": base64.urlsafe_b64encode(scalar).decode().rstrip("="),
+        "vapid_public_key": base64.urlsafe_b64encode(point).decode().rstrip("="),
+    }
+
+
+async def load_secrets(db: Database, config: Config) -> dict[str, str]:
+    """The secrets: from the environment, else stored, else made now and stored."""
+    names = ("secret_key_base", "vapid_private_key", "vapid_public_key")
+    known = await db.read(stored_secrets, names)
+    if len(known) < len(names):
+        made = {"secret_key_base": secrets.token_hex(64), **fresh_vapid_keys()}
+        known = await db.write(keep_secrets, made)
+    if config.secret_key_base:
+        known["secret_key_base"] = config.secret_key_base
+    if config.vapid_keys:
+        known["vapid_public_key"], known["vapid_private_key"] = config.vapid_keys
+    return known
+
+
+# === 29. tables ===============================================================
 # Whole tables, whichever they are: of a file that is damaged, or of another
 # program. Elsewhere a statement is a literal that SQLite plans in the tests; here
 # the table is known only once the file is open, so these functions, and no
@@ -7241,7 +7409,7 @@ def delete_orphans(connection: sqlite3.Connection) -> Counter[str]:
     return +gone
 
 
-# === 28. salvage ==============================================================
+# === 30. salvage ==============================================================
 # When pages are gone: every row that can still be read goes into a new file. A
 # table is read forwards; where that stops, the next readable key is searched for,
 # so that one bad page costs its own rows and no more. Nobody's words are dropped
@@ -7425,7 +7593,7 @@ def salvage(path: Path, into: Path, at: float) -> Salvage:
     return Salvage(into, {table: count for table, count in saved.items() if count}, tuple(lost))
 
 
-# === 29. checkup ==============================================================
+# === 31. checkup ==============================================================
 # Whether the file is sound, and what can be done when it is not. Looking changes
 # nothing. Mending builds again what follows from the rows (indexes, the words of
 # search) and deletes what points nowhere. When pages are gone, every row that can
@@ -7714,7 +7882,7 @@ def repair(path: Path, at: float) -> Repair:
     return Repair(copy, tuple(filter(None, done)), verdict, salvaged)
 
 
-# === 30. rails ================================================================
+# === 32. rails ================================================================
 # The database of a Rails Campfire, as it was written over the years: which tables
 # it must have, and what its times, roles and settings say. It is only read, and
 # nothing in it is run.
@@ -7801,7 +7969,7 @@ def role_in(found: Found) -> Role:
     return {each.value: each for each in Role}.get(found["role"] or 0, Role.MEMBER)
 
 
-# === 31. importing ============================================================
+# === 33. importing ============================================================
 # Moving in from a Rails Campfire: one transaction, everything or nothing. Ids and
 # times stay, so that addresses people kept go on working; text is made safe anew;
 # rows that belong to nothing are left behind, and counted.
@@ -8211,7 +8379,7 @@ def import_all(
     return report
 
 
-# === 32. records ==============================================================
+# === 34. records ==============================================================
 # The small shapes: a record as JSON, where nothing but the record is needed, and
 # what the bot API tells, which speaks its own dialect.
 #
@@ -8359,7 +8527,7 @@ def bot_boost_json(signer: Signer, boosted: Boosted, base_url: str) -> Json:
     }
 
 
-# === 33. shapes ===============================================================
+# === 35. shapes ===============================================================
 # How a record looks on the wire: as JSON for whoever asked, and as the markup
 # that travels to everybody else in Turbo Streams. Both tell the same; the client
 # reads every field of the one back out of the other. Public shapes only: no
@@ -8852,7 +9020,7 @@ class Shapes:
         )
 
 
-# === 34. presence =============================================================
+# === 36. presence =============================================================
 # Who is looking at which room, and who is typing there. It lives in memory and
 # dies with the process; a heartbeat counts for sixty seconds (Gap #5). It decides
 # unread marks and pushes, and is shown to nobody. Rails limit: two tabs count as
@@ -8944,7 +9112,7 @@ class TypingMap:
             del self._started[key]
 
 
-# === 35. sockets ==============================================================
+# === 37. sockets ==============================================================
 # One tab's socket and its subscriptions. What a tab gets between two flushes is
 # one write to its transport; a frame is plain bytes, built once and shared. A
 # reader that lets too much pile up is not waited for.
@@ -9186,7 +9354,7 @@ class Subscription:
             self.caught_to = max(self.caught_to, *message_ids)
 
 
-# === 36. ws ===================================================================
+# === 38. ws ===================================================================
 # Action Cable, spoken exactly, so that the official client works unmodified.
 # Broadcasting is a plain function: a payload is encoded once, a frame is built
 # once per identifier. No broadcast waits for a slow reader: it is cut off, comes
@@ -9650,7 +9818,7 @@ class Cable:
         }
 
 
-# === 37. ops ==================================================================
+# === 39. ops ==================================================================
 # What the operator sees, and what runs beside the requests: one JSON object a
 # line, background jobs that are held and awaited, and the few numbers of /up.
 #
@@ -9848,7 +10016,7 @@ async def is_healthy(db: Database, seconds: float) -> bool:
     return True
 
 
-# === 38. metrics ==============================================================
+# === 40. metrics ==============================================================
 # The numbers an operator draws curves of, in Prometheus' text format 0.0.4. What is
 # counted is counted where it happens; the rest is read off when somebody asks. A
 # route is named by its pattern, never by its path: that would name people's rooms.
@@ -10048,7 +10216,7 @@ def may_read_metrics(config: Config, peer: str, headers: Mapping[str, str]) -> b
     return is_here and not through_a_proxy
 
 
-# === 39. certificates =========================================================
+# === 41. certificates =========================================================
 # Serving https without a proxy. The certificate is chosen anew at every handshake,
 # so that a renewed one takes over at SIGHUP: no restart, no socket lost.
 #
@@ -10094,7 +10262,7 @@ class Certificates:
         LOG.info("tls_reloaded")
 
 
-# === 40. assets ===============================================================
+# === 42. assets ===============================================================
 # The built client, the sounds, the pictures. They lie beside this file, in the
 # clone and in the executable alike. Every build has one digest, and its folder
 # name is that digest, so that a browser may keep what is in it for ever.
@@ -10262,7 +10430,7 @@ def serve_avatar(user: User, etag: str | None) -> web.Response:
     return web.Response(text=avatar_svg(user), headers=headers)
 
 
-# === 41. browsers =============================================================
+# === 43. browsers =============================================================
 # Which browsers the client runs in, by the name they give themselves, and what the
 # others see: a page that needs nothing of what they lack. Whoever is not known is
 # let through, and so are crawlers.
@@ -10366,7 +10534,7 @@ def unsupported_html(bundle: Bundle) -> str:
 """
 
 
-# === 42. devices ==============================================================
+# === 44. devices ==============================================================
 # What devices ask for: a manifest, to put Campfire on the home screen, and a square
 # to scan, to come along from another screen.
 #
@@ -10454,7 +10622,7 @@ def qr_svg(text: str) -> str:
     return drawn.getvalue().decode()
 
 
-# === 43. web ==================================================================
+# === 45. web ==================================================================
 # What a request says and how it is answered: where it comes from, its cookies, its
 # body and the ids in its path. Bodies are read and checked here and nowhere else.
 #
@@ -10801,7 +10969,7 @@ def user_ids_in(
     return [UserId(int(each)) for each in given]
 
 
-# === 44. door =================================================================
+# === 46. door =================================================================
 # Who may come in. Every route names its audience, so that none can be forgotten; the
 # guard asks in one look at the database who is there, in the order: banned address,
 # session, CSRF. What it saw is looked at again by whatever the handler writes.
@@ -11023,7 +11191,7 @@ def bots(method: str, path: str, handler: BotHandler) -> Route:
     return Route(method, path, _guarded(_a_bot, known, members_bytes(path)), "bots")
 
 
-# === 45. pages ================================================================
+# === 47. pages ================================================================
 # What a browser gets when it opens an address: one HTML page for all of them,
 # with everything the screen needs inside, so that the first paint asks nothing
 # more. The same object is the answer of /api/boot when the client moves on.
@@ -11438,7 +11606,7 @@ def error_boot(campfire: Campfire, error: CampfireError) -> Json:
     }
 
 
-# === 46. documents ============================================================
+# === 48. documents ============================================================
 # The one HTML page: a head, an empty root, and the boot object as inert JSON.
 # No inline script and no eval, so that the policy can forbid both.
 #
@@ -11534,7 +11702,7 @@ def page_answer(request: web.Request, page: bytes, status: int = 200) -> web.Res
     )
 
 
-# === 47. people_handlers ======================================================
+# === 49. people_handlers ======================================================
 # Signing in and out, setting up, joining, and the people one can find. Each
 # handler parses, acts, and answers.
 #
@@ -11882,7 +12050,7 @@ async def show_avatar(request: web.Request, viewer: Viewer | None) -> web.Respon
     return serve_avatar(user, request.headers.get("If-None-Match"))
 
 
-# === 48. room_handlers ========================================================
+# === 50. room_handlers ========================================================
 # Rooms, messages, boosts and the socket. A handler changes something through a
 # service, and then tells the world, at once and in one place: `announce` is all
 # that follows a new message.
@@ -12301,7 +12469,7 @@ async def open_cable(request: web.Request) -> web.StreamResponse:
     return socket
 
 
-# === 49. bot_handlers =========================================================
+# === 51. bot_handlers =========================================================
 # The addresses bots talk to, as the Rails Campfire has them: the key is in the
 # path, the body is the message, refusals have no body. And the administration of
 # bots, which only people see.
@@ -12450,7 +12618,7 @@ async def reset_bot_key(request: web.Request, viewer: Viewer) -> web.Response:
     return _bot_answer(request, viewer, bot)
 
 
-# === 50. site_handlers ========================================================
+# === 52. site_handlers ========================================================
 # Pages, the files of the client, and the few addresses that machines ask for.
 #
 # Owns      -
@@ -12600,7 +12768,7 @@ async def show_health(request: web.Request) -> web.Response:
     return web.Response(text=page, status=status, content_type="text/html", charset="utf-8")
 
 
-# === 51. app ==================================================================
+# === 53. app ==================================================================
 # All routes on one page, each with its audience; then the one place that turns
 # what went wrong into an answer.
 #
@@ -12888,7 +13056,7 @@ async def answer_errors(request: web.Request, handler: Guarded) -> web.StreamRes
     return response
 
 
-# === 52. serving ==============================================================
+# === 54. serving ==============================================================
 # How the parts are put together, started, listened to and stopped.
 #
 # Owns      -
@@ -12897,43 +13065,19 @@ async def answer_errors(request: web.Request, handler: Guarded) -> web.StreamRes
 
 _SHUTDOWN_SECONDS: Final = 10
 _JOB_SECONDS: Final = 7
+_WORKERS: Final = 2  # threads for what would hold the loop up; names and passwords have their own
 SESSION_LOOK_SECONDS: Final = 10
 
 
-def fresh_vapid_keys() -> dict[str, str]:
-    """A pair as Rails prints it (RFC 8292: P-256)."""
-    from cryptography.hazmat.primitives.asymmetric import ec  # noqa: PLC0415 - first start only
-    from cryptography.hazmat.primitives.serialization import (  # noqa: PLC0415 - as above
-        Encoding,
-        PublicFormat,
-    )
-
-    private = ec.generate_private_key(ec.SECP256R1())
-    scalar = private.private_numbers().private_value.to_bytes(32, "big")
-    point = private.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
-    return {
-        "vapid_private_key": base64.urlsafe_b64encode(scalar).decode().rstrip("="),
-        "vapid_public_key": base64.urlsafe_b64encode(point).decode().rstrip("="),
-    }
-
-
-async def load_secrets(db: Database, config: Config) -> dict[str, str]:
-    """The secrets: from the environment, else stored, else made now and stored."""
-    names = ("secret_key_base", "vapid_private_key", "vapid_public_key")
-    known = await db.read(stored_secrets, names)
-    if len(known) < len(names):
-        made = {"secret_key_base": secrets.token_hex(64), **fresh_vapid_keys()}
-        known = await db.write(keep_secrets, made)
-    if config.secret_key_base:
-        known["secret_key_base"] = config.secret_key_base
-    if config.vapid_keys:
-        known["vapid_public_key"], known["vapid_private_key"] = config.vapid_keys
-    return known
-
-
-def assemble(config: Config, db: Database, known: Mapping[str, str]) -> Campfire:
+def assemble(
+    config: Config,
+    db: Database,
+    known: Mapping[str, str],
+    look_up: LookUp = socket.getaddrinfo,
+) -> Campfire:
     """The parts, put together over an open database."""
     signer, jobs = Signer(known["secret_key_base"]), Jobs()
+    names = ThreadPoolExecutor(NAMES_AT_ONCE, "names")
     presence, typing = PresenceMap(time.monotonic), TypingMap(time.monotonic)
     rooms, shapes = Rooms(db), Shapes(signer)
     messages = Messages(db, signer, presence)
@@ -12956,7 +13100,7 @@ def assemble(config: Config, db: Database, known: Mapping[str, str]) -> Campfire
         users=Users(db),
         people=People(db, signer),
         search=Search(db),
-        bots=Bots(db, config.version),
+        bots=Bots(db, config.version, Resolver(names, look_up, only_public=False)),
         rooms=rooms,
         messages=messages,
         cable=cable,
@@ -12970,6 +13114,7 @@ def assemble(config: Config, db: Database, known: Mapping[str, str]) -> Campfire
             jobs,
             (known["vapid_public_key"], known["vapid_private_key"]),
             config.vapid_subject,
+            Resolver(names, look_up, only_public=not config.private_push_endpoints),
             may_be_private=config.private_push_endpoints,
         ),
         started_at=time.monotonic(),
@@ -13082,6 +13227,7 @@ class Site(web.TCPSite):
 async def listen(campfire: Campfire) -> tuple[web.AppRunner, str]:
     """A running server and its address. The port is free to choose when it is 0."""
     config = campfire.config
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_WORKERS, "work"))
     runner = Runner(
         build_app(campfire),
         access_log=None,
@@ -13112,7 +13258,7 @@ async def stop(campfire: Campfire, runner: web.AppRunner) -> None:
     await campfire.db.close()
 
 
-# === 53. commands =============================================================
+# === 55. commands =============================================================
 # What can be done to a Campfire from a shell, whether it runs or not: SQLite makes
 # them wait for one another, and the server keeps nothing in memory that could go
 # stale. Each command opens the file, does one thing, says what it did, and closes.
@@ -13386,7 +13532,7 @@ async def import_from_rails(config: Config, options: argparse.Namespace) -> None
         say(line)
 
 
-# === 54. cli ==================================================================
+# === 56. cli ==================================================================
 # The words of the command line. Exit codes: 0 success, 1 failure with one line on
 # stderr, 2 wrong usage, 3 the database cannot be used.
 #

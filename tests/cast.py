@@ -9,6 +9,7 @@ import asyncio
 import json
 import re
 import shutil
+import socket
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
@@ -202,6 +203,7 @@ async def start_server(
     client: Path | None = None,
     ahead: float = 0.0,
     kind: type[program.Database] = program.Database,
+    look_up: program.LookUp = socket.getaddrinfo,
     **settings: str,
 ) -> Server:
     """The program over this database file, on a free port. Settings as in the environment.
@@ -215,7 +217,7 @@ async def start_server(
     await db.open()
     try:
         known = await program.load_secrets(db, config)
-        parts = _on_clock(program.assemble(config, db, known), steady)
+        parts = _on_clock(program.assemble(config, db, known, look_up), steady)
         if client:
             parts = replace(parts, bundle=program.load_bundle(client))
         runner, address = await program.listen(parts)

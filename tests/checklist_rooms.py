@@ -23,6 +23,7 @@ from tests.services import (
     Browser,
     Service,
     give_webhook,
+    public_resolver,
     subscribe,
 )
 
@@ -481,7 +482,7 @@ async def lib_restricted_http(it: It) -> None:
         with it(f"address classes of §29.5, one by one: {name}"):
             assert [each for each in private.split() if program.is_public(each)] == []
             assert [each for each in public.split() if not program.is_public(each)] == []
-    resolver = program.PublicResolver()
+    resolver = public_resolver()
     inside = pytest.raises(OSError, match="open internet")
     with it("a host resolving to a private address → refused"), inside as refused:
         await resolver.resolve("localhost", 443)

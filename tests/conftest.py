@@ -6,6 +6,7 @@ import logging
 import os
 import re
 import shutil
+import socket
 import tempfile
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import AbstractContextManager
@@ -111,7 +112,11 @@ async def start(template: tuple[Path, Cast], tmp_path: Path) -> AsyncIterator[St
         database = tmp_path / "campfire.db"
         if seeded and not database.exists():
             copy_database(template[0], tmp_path)
-        running.append(await start_server(database, client, ahead, program.Database, **given))
+        running.append(
+            await start_server(
+                database, client, ahead, program.Database, socket.getaddrinfo, **given
+            )
+        )
         return running[-1]
 
     yield start_one

@@ -7,6 +7,7 @@ import json
 import socket
 import time
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import Any
 
@@ -138,29 +139,53 @@ class TurnableLoop(asyncio.SelectorEventLoop):
 
 
 async def hang_for_ten_seconds(server: Server, cast: Cast, service: Service) -> None:
-    loop, browser = asyncio.get_running_loop(), Browser()
+    """Eight at once to a person, one to an endpoint, and after three timeouts an hour's rest."""
+    loop, keys = asyncio.get_running_loop(), Browser().keys
     assert isinstance(loop, TurnableLoop)
-    jz, kevin = await server.sign_in(cast.jz), await server.sign_in(cast.kevin)
-    await kevin.put(f"/api/rooms/{cast.pets.id}/involvement", {"involvement": "everything"})
-    for n in range(53):
-        await subscribe(kevin, f"{service.address}/devices/{n}", browser.keys)
+    jz, kevin, david = [await server.sign_in(each) for each in (cast.jz, cast.kevin, cast.david)]
+    for person, devices in ((kevin, 20), (david, 1)):
+        await person.put(f"/api/rooms/{cast.pets.id}/involvement", {"involvement": "everything"})
+        for n in range(devices):
+            await subscribe(person, f"{service.address}/devices/{person.id}-{n}", keys)
     service.may_answer.clear()
 
     await jz.say(cast.pets, "hello")  # which nothing holds up
-    await service.has(50)
-    await jz.say(cast.designers, "nobody waits")
-    assert len(service.came) == 50
-    loop.ahead += 9.5
-    await jz.say(cast.designers, "and ten seconds are not over")
-    assert len(service.came) == 50
-    loop.ahead += 0.6
-    await service.has(53)
+    await service.has(9)
+    await jz.say(cast.pets, "and once more")
+    for seconds, come in ((9.5, 9), (0.6, 18), (10.1, 26), (10.1, 34)):
+        loop.ahead += seconds
+        await service.has(come)
+        await jz.say(cast.designers, "nobody waits")
+        assert len(service.came) == come
     service.may_answer.set()
     await settle(server)
+    assert server.parts.push.pushes["failed"] == 26
+    assert len(await endpoints(kevin)) == 20
 
-    assert len(await endpoints(kevin)) == 53
-    pushes = server.parts.push.pushes
-    assert (pushes["failed"], pushes["delivered"], pushes["gone"]) == (50, 3, 0)
+
+async def rest_for_an_hour(server: Server, cast: Cast, service: Service) -> None:
+    """Three timeouts running, then an hour in which nobody calls; a good answer forgives."""
+    loop, keys = asyncio.get_running_loop(), Browser().keys
+    assert isinstance(loop, TurnableLoop)
+    jz, kevin = await server.sign_in(cast.jz), await server.sign_in(cast.kevin)
+    await kevin.put(f"/api/rooms/{cast.pets.id}/involvement", {"involvement": "everything"})
+    await subscribe(kevin, f"{service.address}/devices/one", keys)
+
+    for answered in (False, False, True, False, False, False):
+        service.may_answer.set() if answered else service.may_answer.clear()
+        await jz.say(cast.pets, "hello")
+        await service.has(1)
+        loop.ahead += 0 if answered else 10.1
+        await settle(server)
+        assert service.devices == ["one"]
+    service.may_answer.set()
+    for seconds, devices in ((0, []), (3_500, []), (101, ["one"]), (0, ["one"])):
+        loop.ahead += seconds
+        jz = await server.sign_in(cast.jz)  # nobody's connection is kept for so long
+        await jz.say(cast.pets, "are you there?")
+        await settle(server)
+        assert service.devices == devices
+    assert server.parts.push.pushes["resting"] == 2
 
 
 TIMED_OUT = "Failed to respond within 7 seconds"
@@ -223,16 +248,21 @@ async def hang_at_three_stages(server: Server, cast: Cast) -> list[str]:
     return await texts(kevin, cast.pets)
 
 
-class Names(asyncio.SelectorEventLoop):
-    """A loop whose names lead where a test says, the next look-up elsewhere."""
+class Names:
+    """Names that lead where a test says, the next look-up elsewhere."""
 
-    answers: list[list[str]]
-    asked = 0
+    def __init__(self, *answers: list[str]) -> None:
+        self.answers, self.asked = list(answers), 0
 
-    async def getaddrinfo(self, *_: Any, **__: Any) -> Any:  # noqa: ANN401 - asyncio's own
+    def __call__(self, *_: object) -> list[tuple[Any, ...]]:
         self.asked += 1
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (each, 443))
                 for each in self.answers.pop(0)]  # fmt: skip
+
+
+def public_resolver(look_up: program.LookUp = socket.getaddrinfo) -> program.Resolver:
+    """What finds the addresses of push services."""
+    return program.Resolver(ThreadPoolExecutor(1), look_up, only_public=True)
 
 
 def as_url(host: str) -> str:

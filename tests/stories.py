@@ -418,9 +418,12 @@ def wish_and_be_told(
         if person.id != author.id and not (is_present and seconds <= 60)
         if level == "everything" or (level == "mentions" and is_named)
     ]
-    told = [(each.subscription.user_id, each.subscription.endpoint) for each in posted.notices]
+    notices = place.do(
+        place.parts.db.read(program.notices_for, room, posted.message, posted.present)
+    )
+    told = [(each.subscription.user_id, each.subscription.endpoint) for each in notices]
     assert sorted(told) == sorted(expected)
-    for each in posted.notices:
+    for each in notices:
         sql = "SELECT count(*) FROM memberships WHERE user_id = :id AND unread_at IS NOT NULL"
         assert place.rows(sql, id=each.subscription.user_id) == [(each.badge,)]
     for person in people:

@@ -3,7 +3,9 @@
 import asyncio
 import json
 import socket
+from collections.abc import Callable, Coroutine
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import example, settings
@@ -25,10 +27,14 @@ from tests.services import (
     check_vapid,
     endpoints,
     hang_for_ten_seconds,
+    public_resolver,
+    rest_for_an_hour,
     subscribe,
 )
 from tests.stories import LEVELS, wish_and_be_told
 from tests.tables import briefly, cases
+
+Story = Callable[[Server, Cast, Service], Coroutine[Any, Any, None]]
 
 
 @pytest.fixture
@@ -290,15 +296,16 @@ async def test_keys_that_encrypt_nothing_end_the_subscription(
     assert await endpoints(kevin) == ["two"]
 
 
-def test_a_service_that_hangs_holds_fifty_pushes_for_ten_seconds_and_nothing_else(
-    template: Template, tmp_path: Path
+@pytest.mark.parametrize("shows", [hang_for_ten_seconds, rest_for_an_hour])
+def test_a_service_that_hangs_is_nobody_elses_delay_and_soon_left_alone(
+    template: Template, tmp_path: Path, shows: Story
 ) -> None:
     async def story() -> None:
         service, database = Service(), copy_database(template[0], tmp_path)
         await service.listen()
         server = await start_server(database, ALLOW_PRIVATE_PUSH_ENDPOINTS="1")
         try:
-            await hang_for_ten_seconds(server, template[1], service)
+            await shows(server, template[1], service)
         finally:
             await service.close()
             await server.close()
@@ -352,7 +359,7 @@ REFUSED = [
 
 @pytest.mark.parametrize("address", ADMITTED)
 async def test_an_address_of_the_open_internet_is_pushed_to(address: str) -> None:
-    found = await program.PublicResolver().resolve(address, 443, socket.AF_UNSPEC)
+    found = await public_resolver().resolve(address, 443, socket.AF_UNSPEC)
 
     assert not program.leads_inside(URL(as_url(address)))
     assert [each["port"] for each in found] == [443]
@@ -367,7 +374,7 @@ async def test_a_host_inside_or_made_to_look_outside_is_never_reached(host: str)
         is_refused = True  # no such address can be written
     if not is_refused:
         with pytest.raises((OSError, UnicodeError)):
-            await program.PublicResolver().resolve(host, 443, socket.AF_UNSPEC)
+            await public_resolver().resolve(host, 443, socket.AF_UNSPEC)
 
 
 @pytest.mark.parametrize("name", cases("surfguard: real names"))
@@ -421,7 +428,7 @@ async def test_nothing_is_sent_inside_whatever_the_host_is_called(
 async def test_a_name_that_leads_inside_is_refused_and_one_that_leads_nowhere_is_not_found() -> (
     None
 ):
-    resolver = program.PublicResolver()
+    resolver = public_resolver()
 
     with pytest.raises(OSError, match="open internet") as refused:
         await resolver.resolve("localhost", 443)
@@ -434,24 +441,25 @@ async def test_a_name_that_leads_inside_is_refused_and_one_that_leads_nowhere_is
 
 
 def test_one_private_answer_refuses_a_name_and_each_name_is_looked_up_once() -> None:
-    loop, resolver = Names(), program.PublicResolver()
-    loop.answers = [["8.8.8.8", "127.0.0.1"], ["1.1.1.1", "8.8.8.8"], ["127.0.0.1"], []]
-    with asyncio.Runner(loop_factory=lambda: loop) as runner:
+    names = Names(["8.8.8.8", "127.0.0.1"], ["1.1.1.1", "8.8.8.8"], ["127.0.0.1"], [])
+    resolver = public_resolver(names)
+    with asyncio.Runner() as runner:
         with pytest.raises(OSError, match="open internet"):
             runner.run(resolver.resolve("both.example", 443))
         found = runner.run(resolver.resolve("rebinding.example", 443))
     assert [each["host"] for each in found] == ["1.1.1.1", "8.8.8.8"]
     assert all(each["flags"] == socket.AI_NUMERICHOST for each in found)  # never looked up again
-    assert loop.asked == 2
+    assert names.asked == 2
 
 
 async def test_a_message_is_pushed_once_however_often_it_is_sent(
-    kevin: Person, jz: Person, cast: Cast
+    kevin: Person, jz: Person, cast: Cast, service: Service, browser: Browser
 ) -> None:
-    keep = kevin.server.parts.push.keep
-    await keep(jz.id, "https://push.example.com/1", ("k", "a"), "")
+    await subscribe(jz, f"{service.address}/devices/one", browser.keys)
     await jz.put(f"/api/rooms/{cast.designers.id}/involvement", {"involvement": "everything"})
-    draft = program.DraftMessage(cast.designers.id, kevin.id, "once", "hello")
-    create = kevin.server.parts.messages.create_message_with_deduplication
-    posted = [await create(draft) for _ in range(3)]
-    assert [len(each.notices) for each in posted] == [1, 0, 0]
+
+    for _ in range(3):
+        await kevin.say(cast.designers, "hello", "once")
+        await settle(kevin.server)
+
+    assert service.devices == ["one"]
