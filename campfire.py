@@ -9,57 +9,58 @@ you can search for ("# === 10." jumps there).
    3. types            ids, enums, frozen records, a message's three states
    4. contracts        Protocols: what the services promise
    5. measures         counting what happens, cheaply
-   6. schema           every table; migrations
-   7. database_file    whose file it is, and who uses it
-   8. backup           a copy of the file while it is in use
-   9. db               one writer, four readers
-  10. markup           what people write, made safe
-  11. text             plain text, mentions, links, emoji, sounds
-  12. signing          signatures, stream names, cookies, tokens
-  13. users            people and bots
-  14. memberships      who is in which room; sidebar; unread
-  15. search_index     the words of every message
-  16. rooms            open, closed, direct: made, saved, deleted
-  17. history          pages of forty; what a reader missed
-  18. subscriptions    browsers that want to be told
-  19. messages         posted once, edited, deleted, boosted
-  20. search           full text, in the rooms one is in
-  21. accounts         the account: name, invitation, styles
-  22. sessions         who is signed in, and may still
-  23. auth             first run, joining, passwords, sessions, sign-in links
-  24. people           profiles, roles, leaving, bans
-  25. outbound         where our own requests may lead
-  26. bots             bots, their keys, webhooks and answers
-  27. push             Web Push: who is told, encrypted, guarded
-  28. keys             the secrets the program keeps
-  29. tables           whole tables, whichever they are
-  30. salvage          what can still be read of a damaged file
-  31. checkup          is the file sound; mending it
-  32. rails            the database of a Rails Campfire
-  33. importing        everything from a Rails Campfire
-  34. records          small shapes, and what the bot API tells
-  35. shapes           records as JSON and as Turbo Stream markup
-  36. presence         who looks at which room; who types
-  37. sockets          one tab: frames, joined writes, slow readers
-  38. ws               Action Cable: broadcasts, channels, catch-up
-  39. ops              log lines, background jobs, health
-  40. metrics          the numbers of /metrics
-  41. certificates     https of our own
-  42. assets           the client's files, sounds, avatars
-  43. browsers         which browsers the client runs in
-  44. devices          manifest, squares to scan
-  45. web              guards, callers, bodies, answers
-  46. door             guards: who may come in, and still may
-  47. pages            what each address shows; boot data
-  48. documents        the one HTML page
-  49. people_handlers  sessions, joining, people
-  50. room_handlers    rooms, messages, boosts, the socket; announce
-  51. bot_handlers     the bot API; administration of bots
-  52. site_handlers    pages, files, health
-  53. app              all routes; errors into answers; start and stop
-  54. serving          the parts put together, started, stopped
-  55. commands         what each command does
-  56. cli              the commands
+   6. folding          names as people type them
+   7. schema           every table; migrations
+   8. database_file    whose file it is, and who uses it
+   9. backup           a copy of the file while it is in use
+  10. db               one writer, four readers
+  11. markup           what people write, made safe
+  12. text             plain text, mentions, links, emoji, sounds
+  13. signing          signatures, stream names, cookies, tokens
+  14. users            people and bots
+  15. memberships      who is in which room; sidebar; unread
+  16. search_index     the words of every message
+  17. rooms            open, closed, direct: made, saved, deleted
+  18. history          pages of forty; what a reader missed
+  19. subscriptions    browsers that want to be told
+  20. messages         posted once, edited, deleted, boosted
+  21. search           full text, in the rooms one is in
+  22. accounts         the account: name, invitation, styles
+  23. sessions         who is signed in, and may still
+  24. auth             first run, joining, passwords, sessions, sign-in links
+  25. people           profiles, roles, leaving, bans
+  26. outbound         where our own requests may lead
+  27. bots             bots, their keys, webhooks and answers
+  28. push             Web Push: who is told, encrypted, guarded
+  29. keys             the secrets the program keeps
+  30. tables           whole tables, whichever they are
+  31. salvage          what can still be read of a damaged file
+  32. checkup          is the file sound; mending it
+  33. rails            the database of a Rails Campfire
+  34. importing        everything from a Rails Campfire
+  35. records          small shapes, and what the bot API tells
+  36. shapes           records as JSON and as Turbo Stream markup
+  37. presence         who looks at which room; who types
+  38. sockets          one tab: frames, joined writes, slow readers
+  39. ws               Action Cable: broadcasts, channels, catch-up
+  40. ops              log lines, background jobs, health
+  41. metrics          the numbers of /metrics
+  42. certificates     https of our own
+  43. assets           the client's files, sounds, avatars
+  44. browsers         which browsers the client runs in
+  45. devices          manifest, squares to scan
+  46. web              guards, callers, bodies, answers
+  47. door             guards: who may come in, and still may
+  48. pages            what each address shows; boot data
+  49. documents        the one HTML page
+  50. people_handlers  sessions, joining, people
+  51. room_handlers    rooms, messages, boosts, the socket; announce
+  52. bot_handlers     the bot API; administration of bots
+  53. site_handlers    pages, files, health
+  54. app              all routes; errors into answers; start and stop
+  55. serving          the parts put together, started, stopped
+  56. commands         what each command does
+  57. cli              the commands
 
 The road of a request: the guard asks who, the handler parses what, one service method is one
 transaction, and then the handler tells the world. What follows a new message stands in one
@@ -1301,7 +1302,53 @@ class Histogram:
         self.total += value
 
 
-# === 6. schema ================================================================
+# === 6. folding ===============================================================
+# Names as people type them: without case, accents or letters their keyboard may
+# lack. Whoever looks for a person or a room, or sorts them, compares these; the
+# client folds as we do (text.ts), and both are held to the same list of names.
+#
+# Owns      -
+# Raises    -
+# ==============================================================================
+
+_WORD: Final = re.compile(r"\w+")
+_PLAIN_LETTERS: Final = str.maketrans(
+    {"ł": "l", "ø": "o", "đ": "d", "ð": "d", "ħ": "h", "ŧ": "t", "\u0131": "i", "æ": "ae",
+     "œ": "oe", "þ": "th"}
+)  # fmt: skip
+
+
+def folded(name: str) -> str:
+    """The name as it is looked for: case folded (ß is ss), NFKD without marks, plain letters."""
+    if name.isascii():
+        return name.lower()
+    letters = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", name).casefold())
+    bare = "".join(each for each in letters if not unicodedata.category(each).startswith("M"))
+    return bare.translate(_PLAIN_LETTERS)
+
+
+def match_rank(query: str, name: str) -> int | None:
+    """How well a folded name answers a folded query: 0 from its head, 1 from a later word.
+
+    Each letter follows the one before or begins a later word, so that "jw" finds "jonas weber".
+    2 is a name that only holds the query, None one that does not. Bit n of a mask is letter n.
+    """
+    if name.startswith(query):
+        return 0
+    begins = sum(1 << word.start() for word in _WORD.finditer(name))
+    for rank, first in enumerate((begins & -begins, begins & (begins - 1))):
+        ends = here = first
+        for typed in query:
+            here = ends & sum(1 << at for at, letter in enumerate(name) if letter == typed)
+            if not here:
+                break
+            ends = here << 1 | begins & ~((here & -here) * 2 - 1)
+        if here:
+            return rank
+    return 2 if query in name else None
+
+
+# === 7. schema ================================================================
 # Every table, once. What the database can hold as a rule is a constraint here
 # and not an `if` elsewhere. Migrations are numbered functions, run in order.
 #
@@ -1482,6 +1529,19 @@ APPLICATION_ID: Final = int.from_bytes(b"Camp", "big")  # in the header of each 
 _SINCE_1_1: Final = f"""
 PRAGMA application_id = {APPLICATION_ID};
 ALTER TABLE schema_version ADD COLUMN release TEXT;
+
+-- the name as it is looked for
+ALTER TABLE users ADD COLUMN folded TEXT NOT NULL DEFAULT '';
+ALTER TABLE rooms ADD COLUMN folded TEXT NOT NULL DEFAULT '';
+DROP INDEX users_by_status_name;
+CREATE INDEX users_by_status_name ON users (status, folded);
+"""
+
+
+_FOLD_NAMES: Final = """
+-- what an older version wrote, or somebody by hand
+UPDATE users SET folded = fold(name) WHERE folded != fold(name);
+UPDATE rooms SET folded = fold(name) WHERE name IS NOT NULL AND folded != fold(name);
 """
 
 
@@ -1498,6 +1558,12 @@ def _version_1(connection: sqlite3.Connection) -> None:
 
 def _version_2(connection: sqlite3.Connection) -> None:
     _run_all(connection, _SINCE_1_1)
+
+
+def _fold_names(connection: sqlite3.Connection) -> None:
+    """Folds the names that nobody has folded yet."""
+    connection.create_function("fold", 1, folded, deterministic=True)
+    _run_all(connection, _FOLD_NAMES)
 
 
 # Number n is the n-th, beside the release that came with it; each runs once, all in one
@@ -1537,9 +1603,10 @@ def create_schema(connection: sqlite3.Connection, at: int = 0) -> None:
                 """,
                 {"version": number, "at": at, "release": release},
             )
+        _fold_names(connection)
 
 
-# === 7. database_file =========================================================
+# === 8. database_file =========================================================
 # Whose file it is, before anything is done to it. What is not ours is refused and
 # not changed by a byte; so is what somebody serves, or what lies beside the log of
 # another file. No function here may be called while this process has the file open:
@@ -1789,7 +1856,7 @@ def keep_private(path: Path) -> None:
                 LOG.warning("made_private", extra={"fields": fields})
 
 
-# === 8. backup ================================================================
+# === 9. backup ================================================================
 # A copy of the file while it is being written to. SQLite's own backup takes it in
 # one step from one snapshot; it gets its name only once it is whole, checked and
 # on the disk, so that a name never stands for half a copy. Nothing is ever written
@@ -1945,7 +2012,7 @@ def restore(backup: Path, path: Path, at: float) -> Path | None:
     return aside if was_there else None
 
 
-# === 9. db ====================================================================
+# === 10. db ===================================================================
 # One file, one writer. Whatever changes the database is a plain function; what waits
 # together commits together. Readers are four connections that cannot write. What
 # takes no longer than a glance is done on the loop, for the way into a thread and
@@ -2434,7 +2501,7 @@ class Database:
                 job.error = _in_words(job.error)
 
 
-# === 10. markup ===============================================================
+# === 11. markup ===============================================================
 # What people write, made safe once. Only nh3 decides what is HTML; it is repeated
 # until a body no longer changes, so that a browser which parses the body sees the
 # very tree that was checked. Our own code only finds the attachments before nh3.
@@ -2862,7 +2929,7 @@ def canonical_form(source: str, replacement: Callable[[Attachment], str]) -> str
     return _cleaned(_WORDS_ONLY, markup)
 
 
-# === 11. text =================================================================
+# === 12. text =================================================================
 # What a body says: in plain words, on the screen, in the editor, as emoji or as a
 # sound. All of it is read from clean markup, never from what somebody sent.
 #
@@ -3208,7 +3275,7 @@ def sanitize(source: str, users: Mapping[UserId, Mentionable]) -> Body:
     return Body(markup, text, mentions_in(markup), links_in(markup))
 
 
-# === 12. signing ==============================================================
+# === 13. signing ==============================================================
 # What proves that a name, a link or a cookie came from here. A wrong signature,
 # purpose or age reads as "no such thing", never as an error.
 #
@@ -3423,7 +3490,7 @@ def replace_secrets(tx: WriteTx, at: Timestamp, made: Mapping[str, str]) -> None
     keep_secrets(tx, at, made)
 
 
-# === 13. users ================================================================
+# === 14. users ================================================================
 # People and bots: who they are, how they are found, what makes their fields
 # valid. Reading only, but for the three functions that write a person.
 #
@@ -3432,6 +3499,7 @@ def replace_secrets(tx: WriteTx, at: Timestamp, made: Mapping[str, str]) -> None
 # ==============================================================================
 
 _BIO_LIMIT: Final = 200
+_LETTERS_ASKED: Final = 16  # of a query, before its rank is looked at
 _FIELD_LIMIT: Final = 255
 _TOO_LONG: Final = "is too long (maximum is 255 characters)"
 
@@ -3513,7 +3581,7 @@ def active_users(tx: ReadTx) -> tuple[User, ...]:
         SELECT id, name, email_address, bio, role, status, created_at, updated_at
         FROM users
         WHERE status = 0
-        ORDER BY lower(name), id
+        ORDER BY folded, id
         """,
     )
     return tuple(map(user_in, found))
@@ -3522,7 +3590,7 @@ def active_users(tx: ReadTx) -> tuple[User, ...]:
 def matching_users(
     tx: ReadTx, query: str, viewer_id: UserId, room_id: RoomId | None, page: int, size: int
 ) -> tuple[User, ...]:
-    """Active users whose name holds `query`, by name, of one room if given; `size` and one."""
+    """Active users whose name answers `query`, of one room if given, best first; `size` and one."""
     is_inside = room_id is None or row(
         tx,
         "SELECT 1 FROM memberships WHERE room_id = :room_id AND user_id = :viewer_id",
@@ -3531,23 +3599,24 @@ def matching_users(
     )
     if not is_inside:
         raise RoomNotFound
+    wanted = folded(query[:_FIELD_LIMIT])
     found = rows(
         tx,
         """
-        SELECT id, name, email_address, bio, role, status, created_at, updated_at
+        SELECT id, folded
         FROM users
-        WHERE status = 0
-        AND (:query = '' OR instr(lower(name), lower(:query)) > 0)
+        WHERE status = 0 AND folded LIKE :letters ESCAPE '~'
         AND (:room_id IS NULL OR id IN (SELECT user_id FROM memberships WHERE room_id = :room_id))
-        ORDER BY lower(name), id
-        LIMIT :size + 1 OFFSET :skipped
+        ORDER BY folded, id
         """,
-        query=query,
+        letters="".join(f"%~{letter}" for letter in wanted[:_LETTERS_ASKED]) + "%",
         room_id=room_id,
-        size=size,
-        skipped=(page - 1) * size,
     )
-    return tuple(map(user_in, found))
+    ranks = [(match_rank(wanted, each["folded"]), each["id"]) for each in found]
+    best = [user_id for wanted_rank in (0, 1, 2) for rank, user_id in ranks if rank == wanted_rank]
+    ids = best[(page - 1) * size : page * size + 1]
+    known = users_by_id(tx, ids)
+    return tuple(known[user_id] for user_id in ids)
 
 
 def insert_user(tx: WriteTx, at: Timestamp, name: str, email: str, digest: str, role: Role) -> User:
@@ -3555,10 +3624,12 @@ def insert_user(tx: WriteTx, at: Timestamp, name: str, email: str, digest: str, 
     user_id = insert(
         tx,
         """
-        INSERT INTO users (name, email_address, password_digest, role, created_at, updated_at)
-        VALUES (:name, :email, :digest, :role, :at, :at)
+        INSERT INTO users
+          (name, folded, email_address, password_digest, role, created_at, updated_at)
+        VALUES (:name, :folded, :email, :digest, :role, :at, :at)
         """,
         name=name,
+        folded=folded(name),
         email=email,
         digest=digest,
         role=role,
@@ -3572,10 +3643,11 @@ def insert_bot(tx: WriteTx, at: Timestamp, name: str, token: str) -> UserId:
     bot_id = insert(
         tx,
         """
-        INSERT INTO users (name, role, bot_token, created_at, updated_at)
-        VALUES (:name, 2, :token, :at, :at)
+        INSERT INTO users (name, folded, role, bot_token, created_at, updated_at)
+        VALUES (:name, :folded, 2, :token, :at, :at)
         """,
         name=name,
+        folded=folded(name),
         token=token,
         at=at,
     )
@@ -3627,11 +3699,13 @@ def revise_user(
         tx,
         """
         UPDATE users
-        SET name = coalesce(:name, name), email_address = coalesce(:email, email_address),
-          bio = coalesce(:bio, bio), updated_at = :at
+        SET name = coalesce(:name, name), folded = coalesce(:folded, folded),
+          email_address = coalesce(:email, email_address), bio = coalesce(:bio, bio),
+          updated_at = :at
         WHERE id = :user_id
         """,
         name=name,
+        folded=None if name is None else folded(name),
         email=email,
         bio=bio,
         at=at,
@@ -3684,7 +3758,7 @@ def account_users(tx: ReadTx, page: int, size: int, *, with_banned: bool) -> tup
         SELECT id, name, email_address, bio, role, status, created_at, updated_at
         FROM users
         WHERE role != 2 AND (status = 0 OR (status = 2 AND :with_banned))
-        ORDER BY role DESC, lower(name), id
+        ORDER BY role DESC, folded, id
         LIMIT :size + 1 OFFSET :skipped
         """,
         with_banned=with_banned,
@@ -3761,7 +3835,7 @@ class Users:
         return await self._db.read(matching_users, "", UserId(0), None, page, size)
 
 
-# === 14. memberships ==========================================================
+# === 15. memberships ==========================================================
 # Who is where. A membership is found first and the room comes from it, so that
 # looking a room up is the permission to see it.
 #
@@ -3867,7 +3941,7 @@ def memberships_of(tx: ReadTx, user_id: UserId) -> list[Membership]:
         JOIN rooms ON rooms.id = room_id
         WHERE user_id = :user_id
         ORDER BY type = 'direct', CASE WHEN type = 'direct' THEN -rooms.updated_at END,
-          lower(name), rooms.id
+          folded, rooms.id
         """,
         user_id=user_id,
     )
@@ -4150,7 +4224,7 @@ def mark_read(tx: WriteTx, at: Timestamp, user_id: UserId, room_id: RoomId) -> N
     )
 
 
-# === 15. search_index =========================================================
+# === 16. search_index =========================================================
 # The words of every message, for full-text search. An index row is written, moved
 # and deleted by the code that writes its message, in the same transaction: no
 # triggers, so that what a post costs can be read in one place.
@@ -4205,7 +4279,7 @@ def index_message(tx: WriteTx, message_id: MessageId, text: str, *, is_new: bool
     )
 
 
-# === 16. rooms ================================================================
+# === 17. rooms ================================================================
 # Where people talk. An open room holds everybody active, a closed one those it
 # was given, a direct room is the one room of exactly its people, for ever.
 #
@@ -4227,11 +4301,12 @@ def insert_room(
     room_id = insert(
         tx,
         """
-        INSERT INTO rooms (type, name, creator_id, direct_key, created_at, updated_at)
-        VALUES (:type, :name, :creator_id, :direct_key, :at, :at)
+        INSERT INTO rooms (type, name, folded, creator_id, direct_key, created_at, updated_at)
+        VALUES (:type, :name, :folded, :creator_id, :direct_key, :at, :at)
         """,
         type=room_type,
         name=name,
+        folded=folded(name or ""),
         creator_id=creator_id,
         direct_key=direct_key,
         at=at,
@@ -4321,9 +4396,14 @@ def _save(
     room = _shared_room_to_save(tx, actor, room_id)
     run(
         tx,
-        "UPDATE rooms SET type = :type, name = :name, updated_at = :at WHERE id = :room_id",
+        """
+        UPDATE rooms
+        SET type = :type, name = :name, folded = :folded, updated_at = :at
+        WHERE id = :room_id
+        """,
         type=room_type,
         name=_checked_name(name),
+        folded=folded(_checked_name(name)),
         at=at,
         room_id=room_id,
     )
@@ -4425,7 +4505,7 @@ class Rooms:
         await self._db.write(mark_read, user_id, room_id)
 
 
-# === 17. history ==============================================================
+# === 18. history ==============================================================
 # What was said: pages of forty, and what a reader missed. Order is time, then
 # id. Everything that belongs to a page is fetched with it, never one by one.
 #
@@ -4788,7 +4868,7 @@ def path_of_message(
     return f"/rooms/{found['room_id']}/@{message_id}"
 
 
-# === 18. subscriptions ========================================================
+# === 19. subscriptions ========================================================
 # The browsers that asked to be told when something is said: an address at a push
 # service, and two keys to encrypt with.
 #
@@ -4933,7 +5013,7 @@ def notices_for(
     return tuple(Notice(subscription_in(each), each["badge"]) for each in found)
 
 
-# === 19. messages =============================================================
+# === 20. messages =============================================================
 # What people say: once, in order. A draft is made safe, then stored; sending it
 # again changes nothing, because browsers retry and people double-click (Gap #1).
 # What was deleted leaves a tombstone, so that whoever was away can be told
@@ -5334,7 +5414,7 @@ class Messages:
         return await self._db.write(_unboost, actor, message_id, boost_id, room_id)
 
 
-# === 20. search ===============================================================
+# === 21. search ===============================================================
 # Finding what was said, in the rooms one is in. Every word must be there, stemmed
 # and folded; there are no operators. The newest hundred come back, oldest first.
 # Permission is part of the query: a common word in rooms of others costs a
@@ -5603,7 +5683,7 @@ class Search:
         await self._db.write(forget_searches, user_id)
 
 
-# === 21. accounts =============================================================
+# === 22. accounts =============================================================
 # The one account of an installation: its name, its invitation, its looks, and
 # whether everybody may create rooms.
 #
@@ -5714,7 +5794,7 @@ class Accounts:
         await self._db.write(_save_styles, styles)
 
 
-# === 22. sessions =============================================================
+# === 23. sessions =============================================================
 # Who is signed in. A session is a random token of which we keep the SHA-256
 # (Gap #4). The door looks a browser's session up when a request is whole, and each
 # write looks once more, inside its transaction: what is withdrawn is gone at once.
@@ -5936,7 +6016,7 @@ def addresses_of(tx: ReadTx, user_id: UserId) -> tuple[str, ...]:
     return tuple(each["ip_address"] for each in found)
 
 
-# === 23. auth =================================================================
+# === 24. auth =================================================================
 # Who you are. Passwords are bcrypt, hashed in a thread; ten tries to sign in from
 # one address in three minutes. The first run and joining are here too, because
 # both end in a session.
@@ -6277,7 +6357,7 @@ class Auth:
         return await self._db.write(_redeem, self._signer, transfer_id, session)
 
 
-# === 24. people ===============================================================
+# === 25. people ===============================================================
 # What happens to people: their profile, their role, leaving, being banned, being
 # let back in. Messages of somebody who left stay; messages of somebody who was
 # banned go, one by one, in the background.
@@ -6504,7 +6584,7 @@ class People:
         return await self._db.read(_banned_authors)
 
 
-# === 25. outbound =============================================================
+# === 26. outbound =============================================================
 # Where a request of ours leads. Looking a name up may take half a minute, so it has
 # threads of its own: a slow name delays nobody but whoever waits for it. Where members
 # choose the address it must not lead inside: every answer must be one of the open
@@ -6606,7 +6686,7 @@ class Resolver(AbstractResolver):
         pass
 
 
-# === 26. bots =================================================================
+# === 27. bots =================================================================
 # Programs that talk. A bot is a user with a key in its address and perhaps a
 # webhook: where it is mentioned, or in a ping with it, it is called once, has
 # seven seconds, and may answer in words. A bot's answer calls no bot, so two of
@@ -6946,7 +7026,7 @@ class Bots:
             return Reply(hook.bot, response.status, media_type.lower(), body, response.charset)
 
 
-# === 27. push =================================================================
+# === 28. push =================================================================
 # Telling browsers that are not open (Web Push: RFC 8030, 8291, 8292). The address
 # comes from any member, so it must not lead inside, and what does not answer is
 # nobody else's delay: an endpoint is told one thing at a time, a person eight, and
@@ -7231,7 +7311,7 @@ class Push:
         return self._subject
 
 
-# === 28. keys =================================================================
+# === 29. keys =================================================================
 # What the program itself must keep to itself: the root of all signatures, and the
 # pair with which it proves to push services who it is. Given by the operator, or
 # made at the first start and kept in the database.
@@ -7272,7 +7352,7 @@ async def load_secrets(db: Database, config: Config) -> dict[str, str]:
     return known
 
 
-# === 29. tables ===============================================================
+# === 30. tables ===============================================================
 # Whole tables, whichever they are: of a file that is damaged, or of another
 # program. Elsewhere a statement is a literal that SQLite plans in the tests; here
 # the table is known only once the file is open, so these functions, and no
@@ -7409,7 +7489,7 @@ def delete_orphans(connection: sqlite3.Connection) -> Counter[str]:
     return +gone
 
 
-# === 30. salvage ==============================================================
+# === 31. salvage ==============================================================
 # When pages are gone: every row that can still be read goes into a new file. A
 # table is read forwards; where that stops, the next readable key is searched for,
 # so that one bad page costs its own rows and no more. Nobody's words are dropped
@@ -7593,7 +7673,7 @@ def salvage(path: Path, into: Path, at: float) -> Salvage:
     return Salvage(into, {table: count for table, count in saved.items() if count}, tuple(lost))
 
 
-# === 31. checkup ==============================================================
+# === 32. checkup ==============================================================
 # Whether the file is sound, and what can be done when it is not. Looking changes
 # nothing. Mending builds again what follows from the rows (indexes, the words of
 # search) and deletes what points nowhere. When pages are gone, every row that can
@@ -7882,7 +7962,7 @@ def repair(path: Path, at: float) -> Repair:
     return Repair(copy, tuple(filter(None, done)), verdict, salvaged)
 
 
-# === 32. rails ================================================================
+# === 33. rails ================================================================
 # The database of a Rails Campfire, as it was written over the years: which tables
 # it must have, and what its times, roles and settings say. It is only read, and
 # nothing in it is run.
@@ -7969,7 +8049,7 @@ def role_in(found: Found) -> Role:
     return {each.value: each for each in Role}.get(found["role"] or 0, Role.MEMBER)
 
 
-# === 33. importing ============================================================
+# === 34. importing ============================================================
 # Moving in from a Rails Campfire: one transaction, everything or nothing. Ids and
 # times stay, so that addresses people kept go on working; text is made safe anew;
 # rows that belong to nothing are left behind, and counted.
@@ -8379,7 +8459,7 @@ def import_all(
     return report
 
 
-# === 34. records ==============================================================
+# === 35. records ==============================================================
 # The small shapes: a record as JSON, where nothing but the record is needed, and
 # what the bot API tells, which speaks its own dialect.
 #
@@ -8527,7 +8607,7 @@ def bot_boost_json(signer: Signer, boosted: Boosted, base_url: str) -> Json:
     }
 
 
-# === 35. shapes ===============================================================
+# === 36. shapes ===============================================================
 # How a record looks on the wire: as JSON for whoever asked, and as the markup
 # that travels to everybody else in Turbo Streams. Both tell the same; the client
 # reads every field of the one back out of the other. Public shapes only: no
@@ -8646,7 +8726,7 @@ class Shapes:
         link = f"{base_url}/session/transfers/{profile.transfer_id}"
         shared: list[Written] = []
         directs: list[Written] = []
-        for view in sorted(views, key=lambda view: display_name(view).lower()):
+        for view in sorted(views, key=lambda view: folded(display_name(view))):
             shape = joined({"room": self.room(view, viewer), **self.involvement(view)})
             (directs if view.room.type is RoomType.DIRECT else shared).append(shape)
         return {
@@ -8683,13 +8763,15 @@ class Shapes:
         }
 
     def suggestion(self, user: User) -> Json:
-        """A person as the autocompletion offers them."""
+        """A person as the autocompletion offers them; `about` tells apart two of one name."""
+        since = datetime.fromtimestamp(user.created_at / 1_000_000, UTC)
         return {
             "name": user.name,
             "name_html": escape(user.name),
             "value": user.id,
             "avatar_url": self.signer.avatar_url(user),
             "sgid": self.signer.sgid(user.id),
+            "about": user.bio or f"{user.role.name.capitalize()} since {since:%-d %B %Y}",
         }
 
     def account(self, account: Account, base_url: str, *, can_create_rooms: bool) -> Json:
@@ -9020,7 +9102,7 @@ class Shapes:
         )
 
 
-# === 36. presence =============================================================
+# === 37. presence =============================================================
 # Who is looking at which room, and who is typing there. It lives in memory and
 # dies with the process; a heartbeat counts for sixty seconds (Gap #5). It decides
 # unread marks and pushes, and is shown to nobody. Rails limit: two tabs count as
@@ -9112,7 +9194,7 @@ class TypingMap:
             del self._started[key]
 
 
-# === 37. sockets ==============================================================
+# === 38. sockets ==============================================================
 # One tab's socket and its subscriptions. What a tab gets between two flushes is
 # one write to its transport; a frame is plain bytes, built once and shared. A
 # reader that lets too much pile up is not waited for.
@@ -9354,7 +9436,7 @@ class Subscription:
             self.caught_to = max(self.caught_to, *message_ids)
 
 
-# === 38. ws ===================================================================
+# === 39. ws ===================================================================
 # Action Cable, spoken exactly, so that the official client works unmodified.
 # Broadcasting is a plain function: a payload is encoded once, a frame is built
 # once per identifier. No broadcast waits for a slow reader: it is cut off, comes
@@ -9818,7 +9900,7 @@ class Cable:
         }
 
 
-# === 39. ops ==================================================================
+# === 40. ops ==================================================================
 # What the operator sees, and what runs beside the requests: one JSON object a
 # line, background jobs that are held and awaited, and the few numbers of /up.
 #
@@ -10016,7 +10098,7 @@ async def is_healthy(db: Database, seconds: float) -> bool:
     return True
 
 
-# === 40. metrics ==============================================================
+# === 41. metrics ==============================================================
 # The numbers an operator draws curves of, in Prometheus' text format 0.0.4. What is
 # counted is counted where it happens; the rest is read off when somebody asks. A
 # route is named by its pattern, never by its path: that would name people's rooms.
@@ -10216,7 +10298,7 @@ def may_read_metrics(config: Config, peer: str, headers: Mapping[str, str]) -> b
     return is_here and not through_a_proxy
 
 
-# === 41. certificates =========================================================
+# === 42. certificates =========================================================
 # Serving https without a proxy. The certificate is chosen anew at every handshake,
 # so that a renewed one takes over at SIGHUP: no restart, no socket lost.
 #
@@ -10262,7 +10344,7 @@ class Certificates:
         LOG.info("tls_reloaded")
 
 
-# === 42. assets ===============================================================
+# === 43. assets ===============================================================
 # The built client, the sounds, the pictures. They lie beside this file, in the
 # clone and in the executable alike. Every build has one digest, and its folder
 # name is that digest, so that a browser may keep what is in it for ever.
@@ -10430,7 +10512,7 @@ def serve_avatar(user: User, etag: str | None) -> web.Response:
     return web.Response(text=avatar_svg(user), headers=headers)
 
 
-# === 43. browsers =============================================================
+# === 44. browsers =============================================================
 # Which browsers the client runs in, by the name they give themselves, and what the
 # others see: a page that needs nothing of what they lack. Whoever is not known is
 # let through, and so are crawlers.
@@ -10534,7 +10616,7 @@ def unsupported_html(bundle: Bundle) -> str:
 """
 
 
-# === 44. devices ==============================================================
+# === 45. devices ==============================================================
 # What devices ask for: a manifest, to put Campfire on the home screen, and a square
 # to scan, to come along from another screen.
 #
@@ -10622,7 +10704,7 @@ def qr_svg(text: str) -> str:
     return drawn.getvalue().decode()
 
 
-# === 45. web ==================================================================
+# === 46. web ==================================================================
 # What a request says and how it is answered: where it comes from, its cookies, its
 # body and the ids in its path. Bodies are read and checked here and nowhere else.
 #
@@ -10969,7 +11051,7 @@ def user_ids_in(
     return [UserId(int(each)) for each in given]
 
 
-# === 46. door =================================================================
+# === 47. door =================================================================
 # Who may come in. Every route names its audience, so that none can be forgotten; the
 # guard asks in one look at the database who is there, in the order: banned address,
 # session, CSRF. What it saw is looked at again by whatever the handler writes.
@@ -11191,7 +11273,7 @@ def bots(method: str, path: str, handler: BotHandler) -> Route:
     return Route(method, path, _guarded(_a_bot, known, members_bytes(path)), "bots")
 
 
-# === 47. pages ================================================================
+# === 48. pages ================================================================
 # What a browser gets when it opens an address: one HTML page for all of them,
 # with everything the screen needs inside, so that the first paint asks nothing
 # more. The same object is the answer of /api/boot when the client moves on.
@@ -11606,7 +11688,7 @@ def error_boot(campfire: Campfire, error: CampfireError) -> Json:
     }
 
 
-# === 48. documents ============================================================
+# === 49. documents ============================================================
 # The one HTML page: a head, an empty root, and the boot object as inert JSON.
 # No inline script and no eval, so that the policy can forbid both.
 #
@@ -11702,7 +11784,7 @@ def page_answer(request: web.Request, page: bytes, status: int = 200) -> web.Res
     )
 
 
-# === 49. people_handlers ======================================================
+# === 50. people_handlers ======================================================
 # Signing in and out, setting up, joining, and the people one can find. Each
 # handler parses, acts, and answers.
 #
@@ -12050,7 +12132,7 @@ async def show_avatar(request: web.Request, viewer: Viewer | None) -> web.Respon
     return serve_avatar(user, request.headers.get("If-None-Match"))
 
 
-# === 50. room_handlers ========================================================
+# === 51. room_handlers ========================================================
 # Rooms, messages, boosts and the socket. A handler changes something through a
 # service, and then tells the world, at once and in one place: `announce` is all
 # that follows a new message.
@@ -12469,7 +12551,7 @@ async def open_cable(request: web.Request) -> web.StreamResponse:
     return socket
 
 
-# === 51. bot_handlers =========================================================
+# === 52. bot_handlers =========================================================
 # The addresses bots talk to, as the Rails Campfire has them: the key is in the
 # path, the body is the message, refusals have no body. And the administration of
 # bots, which only people see.
@@ -12618,7 +12700,7 @@ async def reset_bot_key(request: web.Request, viewer: Viewer) -> web.Response:
     return _bot_answer(request, viewer, bot)
 
 
-# === 52. site_handlers ========================================================
+# === 53. site_handlers ========================================================
 # Pages, the files of the client, and the few addresses that machines ask for.
 #
 # Owns      -
@@ -12768,7 +12850,7 @@ async def show_health(request: web.Request) -> web.Response:
     return web.Response(text=page, status=status, content_type="text/html", charset="utf-8")
 
 
-# === 53. app ==================================================================
+# === 54. app ==================================================================
 # All routes on one page, each with its audience; then the one place that turns
 # what went wrong into an answer.
 #
@@ -13056,7 +13138,7 @@ async def answer_errors(request: web.Request, handler: Guarded) -> web.StreamRes
     return response
 
 
-# === 54. serving ==============================================================
+# === 55. serving ==============================================================
 # How the parts are put together, started, listened to and stopped.
 #
 # Owns      -
@@ -13258,7 +13340,7 @@ async def stop(campfire: Campfire, runner: web.AppRunner) -> None:
     await campfire.db.close()
 
 
-# === 55. commands =============================================================
+# === 56. commands =============================================================
 # What can be done to a Campfire from a shell, whether it runs or not: SQLite makes
 # them wait for one another, and the server keeps nothing in memory that could go
 # stale. Each command opens the file, does one thing, says what it did, and closes.
@@ -13532,7 +13614,7 @@ async def import_from_rails(config: Config, options: argparse.Namespace) -> None
         say(line)
 
 
-# === 56. cli ==================================================================
+# === 57. cli ==================================================================
 # The words of the command line. Exit codes: 0 success, 1 failure with one line on
 # stderr, 2 wrong usage, 3 the database cannot be used.
 #

@@ -434,7 +434,7 @@ async def test_names_are_completed_for_all_or_for_one_room(jz: Person, cast: Cas
     dana = found["users"][0]
     assert (dana["name_html"], dana["value"]) == ("Dana &lt;b&gt;", 6)
     assert dana["sgid"] == jz.server.parts.signer.sgid(program.UserId(6))
-    assert set(dana) == {"name", "name_html", "value", "avatar_url", "sgid"}
+    assert set(dana) == {"name", "name_html", "value", "avatar_url", "sgid", "about"}
     assert await names(f"query=da&room_id={cast.designers.id}") == ["David"]
     assert await names("query=") == ["Bender Bot", "Dana <b>", "David", "Jason", "JZ", "Kevin"]
     assert [await names(query) for query in ("query=%25", "query=_", "query=%00")] == [[], [], []]
