@@ -161,7 +161,6 @@ from aiohttp import (
     DummyCookieJar,
     TCPConnector,
     TraceConfig,
-    WSCloseCode,
     WSMsgType,
     web,
 )
@@ -495,6 +494,11 @@ class OriginRefused(CableError):
 
 class CableFull(CableError):
     status, code, says = 503, "ws_capacity", "Campfire is full, please try again."
+
+
+class TooManyTabs(CableError):
+    status, code = 503, "too_many_tabs"
+    says = "You have Campfire open fifty times already. Close some of the windows and try again."
 
 
 class PushFailed(CableError):
@@ -1284,6 +1288,22 @@ class BackgroundWork(Protocol):
 
 SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 SIZES: Final = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)
+
+
+class Seldom:
+    """True when asked for the first time, and then not again for so many seconds."""
+
+    __slots__ = ("_seconds", "_until")
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds, self._until = seconds, -math.inf
+
+    def __call__(self) -> bool:
+        now = time.monotonic()
+        if now < self._until:
+            return False
+        self._until = now + self._seconds
+        return True
 
 
 class Histogram:
@@ -9200,7 +9220,7 @@ class TypingMap:
 # reader that lets too much pile up is not waited for.
 #
 # Owns      -
-# Raises    -
+# Raises    CableFull, TooManyTabs
 # ==============================================================================
 
 _WAITING_BYTES: Final = 4 * 1024 * 1024
@@ -9209,7 +9229,27 @@ STALLED_SECONDS: Final = 7
 _EXTENDED_16: Final = 126  # from here on the length takes two bytes more
 _EXTENDED_64: Final = 65_536  # and from here on eight
 _MASKED: Final = 0x80
+SOCKETS_EACH: Final = 50  # of one person
+FRAMES_EACH_SECOND: Final = 50
+FRAMES_AT_ONCE: Final = 500  # a client's, for whoever comes back and subscribes to everything
+FAULTS_LIMIT: Final = 100  # frames nobody understands
+CLOSE_1008: Final = b"\x88\x02" + (1008).to_bytes(2, "big")
 _UNMASKED_CLOSE: Final = b"\x88\x02" + (1002).to_bytes(2, "big")
+
+
+def json_object(text: str) -> dict[str, Any]:
+    """The object in a text, or an empty one."""
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def room_id_in(params: Mapping[str, object]) -> RoomId | None:
+    given = params.get("room_id")
+    text = str(given) if isinstance(given, (int, str)) and not isinstance(given, bool) else ""
+    return RoomId(int(text)) if re.fullmatch(r"[0-9]{1,18}", text) else None
 
 
 class ConnectionState(IntEnum):
@@ -9249,31 +9289,58 @@ def frame_end(data: bytes, start: int) -> int | None:
     return payload + 4 + size
 
 
+class Pace:
+    """How many frames a client may send: fifty a second, five hundred at once."""
+
+    __slots__ = ("_left", "_seen_at")
+
+    def __init__(self) -> None:
+        self._left, self._seen_at = float(FRAMES_AT_ONCE), time.monotonic()
+
+    def holds(self, frames: int = 1) -> bool:
+        """Whether so many more are not too many."""
+        now = time.monotonic()
+        regained = (now - self._seen_at) * FRAMES_EACH_SECOND
+        self._left, self._seen_at = min(self._left + regained, FRAMES_AT_ONCE) - frames, now
+        return self._left >= 0
+
+
 class FrameGuard(asyncio.Protocol):
     """Stands between a socket's transport and aiohttp, and sees what that does not tell us.
 
     A client's frame without a mask, which a server answers by closing (RFC 6455, 5.1) and aiohttp
-    would take; and whether all that was written has left.
+    would take; whether all that was written has left; and how fast frames come: reading so many
+    that others wait ends the socket before they are read.
     """
 
-    __slots__ = ("_ahead", "_emptied", "_guarded", "_head", "_is_empty", "_transport")
+    __slots__ = (
+        "_ahead", "_emptied", "_flooded", "_guarded", "_head", "_is_empty", "_pace", "_transport",
+        "is_deaf",
+    )  # fmt: skip
 
-    def __init__(self, transport: asyncio.Transport) -> None:
+    def __init__(self, transport: asyncio.Transport, flooded: Callable[[], None]) -> None:
         self._transport, self._guarded = transport, cast(asyncio.Protocol, transport.get_protocol())
+        self._flooded, self.is_deaf = flooded, False
         self._head = b""  # what has come of a frame whose length has not
         self._ahead = 0  # how far the next frame's beginning is away
+        self._pace = Pace()
         self._is_empty = True
         self._emptied: asyncio.Event | None = None  # only while somebody waits for it
         transport.set_write_buffer_limits(high=1, low=0)  # pause and resume tell of any waiting
 
     def data_received(self, data: bytes) -> None:
-        come, at = self._head + data, self._ahead
+        if self.is_deaf:  # unread, it would take our goodbye with it
+            return
+        come, at, frames = self._head + data, self._ahead, 0
         try:
-            while (end := frame_end(come, at)) is not None:
-                at = end
+            while frames <= FRAMES_AT_ONCE and (end := frame_end(come, at)) is not None:
+                at, frames = end, frames + 1
         except ValueError:
             self._transport.write(_UNMASKED_CLOSE)
             self._transport.close()
+            return
+        if not self._pace.holds(frames):
+            self._flooded()
             return
         self._head, self._ahead = come[at:], max(at - len(come), 0)
         self._guarded.data_received(data)
@@ -9306,12 +9373,38 @@ class FrameGuard(asyncio.Protocol):
             await self._emptied.wait()
 
 
+class Places:
+    """How many sockets there may be, of everybody and of one person."""
+
+    def __init__(self, most: int) -> None:
+        self._most, self._all = most, 0
+        self._held: dict[UserId, int] = {}  # who has none is not in it
+        self._may_complain = Seldom(60)
+
+    @contextmanager
+    def taken(self, user_id: UserId) -> Iterator[None]:
+        """A place for one socket, given back in every case. Raises CableFull, TooManyTabs."""
+        held = self._held.get(user_id, 0)
+        if self._all >= self._most or held >= SOCKETS_EACH:
+            refusal: CableError = CableFull() if self._all >= self._most else TooManyTabs()
+            if self._may_complain():
+                LOG.warning(refusal.code, extra={"fields": {"user_id": user_id}})
+            raise refusal
+        self._all, self._held[user_id] = self._all + 1, held + 1
+        try:
+            yield
+        finally:
+            self._all, self._held[user_id] = self._all - 1, self._held[user_id] - 1
+            if not self._held[user_id]:
+                del self._held[user_id]
+
+
 class Connection:
     """One tab's socket."""
 
     __slots__ = (
-        "_dirty", "_frames", "_pending", "_stalled_at", "id", "name", "session_id", "socket",
-        "state", "subscriptions", "transport", "user_id",
+        "_dirty", "_frames", "_pending", "_stalled_at", "faults", "id", "may_complain", "name",
+        "session_id", "socket", "state", "subscriptions", "transport", "user_id",
     )  # fmt: skip
 
     def __init__(
@@ -9322,6 +9415,7 @@ class Connection:
         self.user_id, self.session_id, self.name = UserId(0), SessionId(0), ""
         self.subscriptions: dict[str, Subscription] = {}
         self.state = ConnectionState.CONNECTED
+        self.faults, self.may_complain = 0, Seldom(60)
         self._dirty = dirty
         self._pending: list[bytes] = []
         self._frames = 0  # written since the socket was last empty
@@ -9443,13 +9537,15 @@ class Subscription:
 # back and catches up, part by part, as fast as it reads (Gap #2).
 #
 # Owns      -
-# Raises    CableFull
+# Raises    CableFull, TooManyTabs
 # ==============================================================================
 
 FRAME_LIMIT: Final = 65_536
 PING_SECONDS: Final = 3
 _IDENTIFIER_LIMIT: Final = 4_096
 _SUBSCRIPTIONS_LIMIT: Final = 64
+_FRAMES_IN_A_ROW: Final = 50  # of one socket, before others have their turn
+_GOODBYE_SECONDS: Final = 0.9
 _REST: Final = 0.004  # seconds between flushes at most, so that many sockets get more at once
 _PORTION: Final = 262_144  # characters, which a slow reader takes in less than STALLED_SECONDS
 _CLOSE_1013: Final = b"\x88\x02\x03\xf5"
@@ -9465,21 +9561,6 @@ _CHANNELS: Final = {
     "RoomMessagesChannel": "",
     "Turbo::StreamsChannel": "",
 }
-
-
-def _json_object(text: str) -> dict[str, Any]:
-    """The object in a text, or an empty one."""
-    try:
-        found = json.loads(text)
-    except (ValueError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def _room_id_in(params: Mapping[str, object]) -> RoomId | None:
-    given = params.get("room_id")
-    text = str(given) if isinstance(given, (int, str)) and not isinstance(given, bool) else ""
-    return RoomId(int(text)) if re.fullmatch(r"[0-9]{1,18}", text) else None
 
 
 def _is_count(value: object, limit: int) -> TypeGuard[int]:
@@ -9499,8 +9580,9 @@ def _portions(elements: Iterable[str]) -> Iterator[str]:
 
 
 def _ignore(connection: Connection) -> None:
-    """Malformed input gets no answer and closes nothing; it is one log line."""
-    LOG.info("cable_ignored", extra={"fields": {"user_id": connection.user_id}})
+    """What makes no sense gets no answer; it is one log line a socket and minute."""
+    if connection.may_complain():
+        LOG.info("cable_ignored", extra={"fields": {"user_id": connection.user_id}})
 
 
 class Cable:
@@ -9520,8 +9602,7 @@ class Cable:
     ) -> None:
         self._rooms, self._messages, self._shapes, self._signer = rooms, messages, shapes, signer
         self.presence, self.typing, self._jobs = presence, typing, jobs
-        self._max_sockets = max_sockets
-        self._sockets = 0
+        self._places = Places(max_sockets)
         self._is_stopping = False
         self._streams: dict[str, dict[Subscription, None]] = {}
         self._dirty: list[Connection] = []
@@ -9633,53 +9714,89 @@ class Cable:
 
     # Sockets.
 
-    @contextmanager
-    def admitted(self) -> Iterator[None]:
-        """A place for one socket, given back in every case. Raises CableFull."""
-        if self._sockets >= self._max_sockets or self._is_stopping:
-            raise CableFull
-        self._sockets += 1
-        try:
-            yield
-        finally:
-            self._sockets -= 1
-
     async def serve(
         self,
         socket: web.WebSocketResponse,
-        transport: asyncio.Transport,
+        shake_hands: Callable[[], Awaitable[asyncio.Transport]],
         who: Callable[[], Awaitable[Viewer | None]],
         request_id: str,
     ) -> None:
-        """Lives as long as an admitted socket does. `who` reads the session anew."""
-        transport.set_protocol(FrameGuard(transport))
-        connection = Connection(socket, transport, self._dirty)
-        try:
-            viewer = await self._authenticated(who)
+        """Lives as long as the socket does. `who` reads the session anew.
+
+        Only who is signed in takes a place. Raises CableFull, TooManyTabs.
+        """
+        viewer = await self._authenticated(who)
+        if viewer and self._is_stopping:
+            raise CableFull
+        with self._places.taken(viewer.id) if viewer else nullcontext():
+            closings, transport = self._closings, await shake_hands()
+            if viewer and closings != self._closings:
+                viewer = await self._authenticated(who)
             if viewer is None or self._is_stopping:
-                await self._turn_away(socket)
-                return
+                await self._turn_away(socket, transport)
+            else:
+                await self._listen(socket, transport, viewer, request_id)
+
+    async def _listen(
+        self,
+        socket: web.WebSocketResponse,
+        transport: asyncio.Transport,
+        viewer: Viewer,
+        request_id: str,
+    ) -> None:
+        connection, pace = Connection(socket, transport, self._dirty), Pace()
+        guard = FrameGuard(transport, partial(self._drain, connection, "cable_flooded"))
+        transport.set_protocol(guard)
+        try:
             self._welcome(connection, viewer)
+            number = 0
             async for message in socket:
                 if connection.state is ConnectionState.CLOSED:
+                    break
+                if not pace.holds():  # they came with the handshake, before the guard did
+                    self._drain(connection, "cable_flooded")
                     break
                 if message.type is WSMsgType.TEXT:
                     obeyed = self._heed(connection, message.data)
                     await self._jobs.attempt("cable", obeyed, request_id=request_id)
                 else:
-                    _ignore(connection)
-        except StorageError:  # the database cannot say who this is; the client comes back
-            await socket.close(code=WSCloseCode.TRY_AGAIN_LATER)
+                    self._fault(connection)
+                if (number := number + 1) % _FRAMES_IN_A_ROW == 0:
+                    await asyncio.sleep(0)  # others wait
+            if guard.is_deaf:  # whoever leaves at once takes the goodbye along
+                await asyncio.sleep(_GOODBYE_SECONDS)
         finally:
             self._detach(connection)
 
-    async def _turn_away(self, socket: web.WebSocketResponse) -> None:
+    def _drain(self, connection: Connection, event: str) -> None:
+        """Ends a socket that sends more than it may, and lets the rest of it run off."""
+        if connection.state is ConnectionState.CLOSED:
+            return
+        LOG.warning(event, extra={"fields": {"user_id": connection.user_id}})
+        self._detach(connection)
+        transport = connection.transport
+        cast(FrameGuard, transport.get_protocol()).is_deaf = True
+        transport.write(CLOSE_1008)
+        transport.resume_reading()
+        asyncio.get_running_loop().call_later(_GOODBYE_SECONDS, transport.abort)
+
+    def _fault(self, connection: Connection) -> None:
+        """Ignores a frame that is none of the protocol's; too many end the socket."""
+        _ignore(connection)
+        connection.faults += 1
+        if connection.faults >= FAULTS_LIMIT:
+            self._drain(connection, "cable_senseless")
+
+    async def _turn_away(self, socket: web.WebSocketResponse, transport: asyncio.Transport) -> None:
         """Closes a socket that got no welcome: nobody is signed in, or the server stops."""
         LOG.info("ws_unauthorized")
         reason = "server_restart" if self._is_stopping else "unauthorized"
         goodbye = {"type": "disconnect", "reason": reason, "reconnect": self._is_stopping}
-        await socket.send_str(compact(goodbye))
-        await socket.close(code=1000)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_GOODBYE_SECONDS):
+                await socket.send_str(compact(goodbye))
+                await socket.close(code=1000)
+        transport.abort()
 
     async def _authenticated(self, who: Callable[[], Awaitable[Viewer | None]]) -> Viewer | None:
         """The session's person; read again if anybody was signed out while we were reading."""
@@ -9714,7 +9831,7 @@ class Cable:
             self.disconnect_session(connection.session_id)
 
     async def _obey(self, connection: Connection, text: str) -> None:
-        match _json_object(text):
+        match json_object(text):
             case {"command": "subscribe", "identifier": str(identifier)}:
                 await self._subscribe(connection, identifier)
             case {"command": "unsubscribe", "identifier": str(identifier)}:
@@ -9725,15 +9842,17 @@ class Cable:
             case {"command": "message", "identifier": str(identifier), "data": str(data)} if (
                 identifier in connection.subscriptions
             ):
-                await self._act(connection.subscriptions[identifier], _json_object(data))
+                await self._act(connection.subscriptions[identifier], json_object(data))
+            case {"command": "message", "identifier": str(), "data": str()}:
+                _ignore(connection)  # it ended while this was on its way
             case _:
-                _ignore(connection)
+                self._fault(connection)
         self._flush_soon()
 
     # Channels.
 
     async def _subscribe(self, connection: Connection, identifier: str) -> None:
-        params = _json_object(identifier)
+        params = json_object(identifier)
         is_known = isinstance(params.get("channel"), str) and params["channel"] in _CHANNELS
         is_short = len(identifier.encode("utf-8", "replace")) <= _IDENTIFIER_LIMIT
         if identifier in connection.subscriptions or not is_known or not is_short:
@@ -9775,7 +9894,7 @@ class Cable:
                 room_id = RoomId(int(found[1])) if found else None
                 return await self._room_stream(user_id, room_id, "room_{}:messages")
             case channel:
-                return await self._room_stream(user_id, _room_id_in(params), _CHANNELS[channel])
+                return await self._room_stream(user_id, room_id_in(params), _CHANNELS[channel])
 
     async def _room_stream(
         self, user_id: UserId, room_id: RoomId | None, stream: str
@@ -9954,15 +10073,13 @@ class _OutOfFiles:
     )
 
     def __init__(self) -> None:
-        self._quiet_until = 0.0
+        self._may_speak = Seldom(_QUIET_SECONDS)
 
     def __call__(self, record: logging.LogRecord) -> bool:
         if not record.getMessage().startswith(self._SIGNS):
             return True
-        now = time.monotonic()
-        if now < self._quiet_until:
+        if not self._may_speak():
             return False
-        self._quiet_until = now + _QUIET_SECONDS
         record.msg, record.exc_info = "out_of_files", None
         return True
 
@@ -12544,10 +12661,11 @@ async def open_cable(request: web.Request) -> web.StreamResponse:
     async def who() -> Viewer | None:
         return (await campfire.auth.arrive(ip, cookie)).viewer if cookie else None
 
-    with campfire.cable.admitted():
+    async def shake_hands() -> asyncio.Transport:
         await socket.prepare(request)
-        transport = cast(asyncio.Transport, request.transport)
-        await campfire.cable.serve(socket, transport, who, request[REQUEST_ID])
+        return cast(asyncio.Transport, request.transport)
+
+    await campfire.cable.serve(socket, shake_hands, who, request[REQUEST_ID])
     return socket
 
 
@@ -12998,6 +13116,8 @@ def _error_headers(error: CampfireError) -> dict[str, str]:
             return {"Retry-After": str(error.retry_after)}
         case DatabaseBusy():
             return {"Retry-After": "1"}
+        case CableFull() | TooManyTabs():
+            return {"Retry-After": "10"}
         case MethodNotAllowed():
             return {"Allow": error.allow}
         case _:

@@ -254,6 +254,7 @@ def test_a_good_subscribe_gets_one_answer_and_nothing_else_gets_any(
             if command.get("command") == "unsubscribe":
                 known -= {str(command.get("identifier"))}
         assert [each for each in await tab.drain() if "type" in each] == []
+        await tab.socket.close()
 
     place.do(send_all())
 
