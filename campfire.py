@@ -13,54 +13,59 @@ you can search for ("# === 10." jumps there).
    7. schema           every table; migrations
    8. database_file    whose file it is, and who uses it
    9. backup           a copy of the file while it is in use
-  10. db               one writer, four readers
-  11. markup           what people write, made safe
-  12. text             plain text, mentions, links, emoji, sounds
-  13. signing          signatures, stream names, cookies, tokens
-  14. users            people and bots
-  15. memberships      who is in which room; sidebar; unread
-  16. search_index     the words of every message
-  17. rooms            open, closed, direct: made, saved, deleted
-  18. history          pages of forty; what a reader missed
-  19. subscriptions    browsers that want to be told
-  20. messages         posted once, edited, deleted, boosted
-  21. search           full text, in the rooms one is in
-  22. accounts         the account: name, invitation, styles
-  23. sessions         who is signed in, and may still
-  24. auth             first run, joining, passwords, sessions, sign-in links
-  25. people           profiles, roles, leaving, bans
-  26. outbound         where our own requests may lead
-  27. bots             bots, their keys, webhooks and answers
-  28. push             Web Push: who is told, encrypted, guarded
-  29. keys             the secrets the program keeps
-  30. tables           whole tables, whichever they are
-  31. salvage          what can still be read of a damaged file
-  32. checkup          is the file sound; mending it
-  33. rails            the database of a Rails Campfire
-  34. importing        everything from a Rails Campfire
-  35. records          small shapes, and what the bot API tells
-  36. shapes           records as JSON and as Turbo Stream markup
-  37. presence         who looks at which room; who types
-  38. sockets          one tab: frames, joined writes, slow readers
-  39. ws               Action Cable: broadcasts, channels, catch-up
-  40. ops              log lines, background jobs, health
-  41. metrics          the numbers of /metrics
-  42. certificates     https of our own
-  43. assets           the client's files, sounds, avatars
-  44. browsers         which browsers the client runs in
-  45. devices          manifest, squares to scan
-  46. web              guards, callers, bodies, answers
-  47. door             guards: who may come in, and still may
-  48. pages            what each address shows; boot data
-  49. documents        the one HTML page
-  50. people_handlers  sessions, joining, people
-  51. room_handlers    rooms, messages, boosts, the socket; announce
-  52. bot_handlers     the bot API; administration of bots
-  53. site_handlers    pages, files, health
-  54. app              all routes; errors into answers; start and stop
-  55. serving          the parts put together, started, stopped
-  56. commands         what each command does
-  57. cli              the commands
+  10. statements       how a statement is asked
+  11. db               one writer, four readers
+  12. markup           what people write, made safe
+  13. text             plain text, mentions, links, emoji, sounds
+  14. signing          signatures, stream names, cookies, tokens
+  15. users            people and bots
+  16. memberships      who is in which room; sidebar; unread
+  17. search_index     the words of every message
+  18. rooms            open, closed, direct: made, saved, deleted
+  19. history          pages of forty; what a reader missed
+  20. subscriptions    browsers that want to be told
+  21. messages         posted once, edited, deleted, boosted
+  22. search           full text, in the rooms one is in
+  23. accounts         the account: name, invitation, styles
+  24. sessions         who is signed in, and may still
+  25. auth             first run, joining, passwords, sessions, sign-in links
+  26. people           profiles, roles, leaving, bans
+  27. outbound         where our own requests may lead
+  28. bots             bots, their keys, webhooks and answers
+  29. push             Web Push: who is told, encrypted, guarded
+  30. keys             the secrets the program keeps
+  31. tables           whole tables, whichever they are
+  32. salvage          what can still be read of a damaged file
+  33. checkup          is the file sound; mending it
+  34. rails            the database of a Rails Campfire
+  35. importing        everything from a Rails Campfire
+  36. records          small shapes, and what the bot API tells
+  37. shown            messages made into JSON once
+  38. shapes           records as JSON and as Turbo Stream markup
+  39. answers          what a search found; what happened meanwhile
+  40. presence         who looks at which room; who types
+  41. sockets          one tab: frames, joined writes, slow readers
+  42. catching_up      what a reader missed, part by part
+  43. ws               Action Cable: broadcasts, channels, catch-up
+  44. ops              log lines, background jobs, health
+  45. metrics          the numbers of /metrics
+  46. certificates     https of our own
+  47. compression      fewer bytes on the way
+  48. assets           the client's files, sounds, avatars
+  49. browsers         which browsers the client runs in
+  50. devices          manifest, squares to scan
+  51. web              guards, callers, bodies, answers
+  52. door             guards: who may come in, and still may
+  53. pages            what each address shows; boot data
+  54. documents        the one HTML page
+  55. people_handlers  sessions, joining, people
+  56. room_handlers    rooms, messages, boosts, the socket; announce
+  57. bot_handlers     the bot API; administration of bots
+  58. site_handlers    pages, files, health
+  59. app              all routes; errors into answers; start and stop
+  60. serving          the parts put together, started, stopped
+  61. commands         what each command does
+  62. cli              the commands
 
 The road of a request: the guard asks who, the handler parses what, one service method is one
 transaction, and then the handler tells the world. What follows a new message stands in one
@@ -97,6 +102,7 @@ import ssl
 import string
 import sys
 import tempfile
+import threading
 import time
 import unicodedata
 import uuid
@@ -126,10 +132,10 @@ from contextvars import Context, ContextVar
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import IntEnum, StrEnum
-from functools import lru_cache, partial
+from functools import cached_property, lru_cache, partial
 from html import escape, unescape
 from http import HTTPStatus
-from itertools import accumulate, chain, product
+from itertools import accumulate, chain, groupby, islice, product, starmap, takewhile
 from pathlib import Path
 from types import SimpleNamespace
 from typing import (
@@ -181,6 +187,8 @@ LOG: Final = logging.getLogger("campfire")
 
 PAGE_SIZE: Final = 40
 BODY_LIMIT: Final = 65_536  # bytes, of the source and of its canonical form
+MOST_SHOWN: Final = 2_000_000  # bytes of messages in one answer
+DEFLATE_LEVEL: Final = 1
 RESTRICTION: Final = "restrict_room_creation_to_administrators"  # the one setting of an account
 SECOND: Final = 1_000_000  # stored times are microseconds
 TWENTY_YEARS: Final = 20 * 365 * 24 * 3600
@@ -658,11 +666,40 @@ def written_list(items: Iterable[Written]) -> Written:
 K = TypeVar("K")
 
 
+class Weighs:
+    """What takes notable room in a Memory."""
+
+    __slots__ = ()
+
+    @property
+    def weight(self) -> int:
+        """In bytes, about."""
+        return 1
+
+
+class Packed(bytes, Weighs):
+    """What is sent again and again: deflated once, as blocks that may stand in any gzip stream."""
+
+    @cached_property
+    def deflated(self) -> bytes:
+        """RFC 1951, closed by a full flush: nothing before or after is referred to."""
+        deflating = zlib.compressobj(DEFLATE_LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS)
+        return deflating.compress(self) + deflating.flush(zlib.Z_FULL_FLUSH)
+
+    @property
+    def weight(self) -> int:
+        return len(self)
+
+
 class Memory(Generic[K, T]):
-    """The last few thousand things made, for any thread to find; the oldest half is forgotten."""
+    """The last things made, for any thread to find, as far as they weigh no more than `size`.
+
+    The older half is forgotten at once.
+    """
 
     def __init__(self, size: int) -> None:
         self._size = size // 2
+        self._weight = 0  # of the young ones
         self._young: dict[K, T] = {}
         self._old: dict[K, T] = {}
 
@@ -675,8 +712,10 @@ class Memory(Generic[K, T]):
 
     def keep(self, key: K, made: T) -> None:
         """Remembers, in place of what was there."""
-        if len(self._young) >= self._size:
-            self._old, self._young = self._young, {}
+        weight = made.weight if isinstance(made, Weighs) else 1
+        if self._weight + weight > self._size:
+            self._old, self._young, self._weight = self._young, {}, 0
+        self._weight += weight
         self._young[key] = made
 
 
@@ -1011,10 +1050,10 @@ class Boosted:
 
 @dataclass(frozen=True, slots=True)
 class CatchUp:
-    """What a reader missed in one room, from one snapshot."""
+    """What a reader missed in one room, from one snapshot: the messages as an excerpt has them."""
 
-    missed: tuple[PersistedMessage, ...]
-    changed: tuple[PersistedMessage, ...]
+    missed: Sequence[sqlite3.Row]
+    changed: Sequence[sqlite3.Row]
     removed: tuple[Tombstone, ...]
     is_too_much: bool
     room_name: str
@@ -1210,9 +1249,13 @@ class MessageService(Protocol):
     ) -> CatchUp:
         """What changed since, from one snapshot (Gap #2).
 
-        More than 300 of a kind, or older than 7 days: `is_too_much`, and nothing else.
-        Raises RoomNotFound.
+        More than 300 of a kind, more than 2 MB, or older than 7 days: `is_too_much`, and nothing
+        else. Raises RoomNotFound.
         """
+        ...
+
+    async def some(self, ids: Iterable[MessageId]) -> tuple[PersistedMessage, ...]:
+        """Those of these messages that are still there, oldest first."""
         ...
 
     async def boost(
@@ -1544,6 +1587,18 @@ SEARCH_INDEX: Final = (
 )
 
 
+_SPACELESS: Final = re.compile(  # Thai, Lao, Burmese, Khmer, kana, Han, Hangul
+    "([\u0e00-\u0eff\u1000-\u109f\u1100-\u11ff\u1780-\u17ff\u3005-\u3007\u3040-\u30ff"
+    "\u3130-\u318f\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\ua960-\ua97f\uac00-\ud7ff"
+    "\uf900-\ufaff\uff66-\uffdc\U00020000-\U0003ffff])"
+)
+
+
+def searchable(text: str) -> str:
+    """A text as the index takes it: characters of scripts without spaces stand one by one."""
+    return text if text.isascii() else _SPACELESS.sub(r" \1 ", text)
+
+
 APPLICATION_ID: Final = int.from_bytes(b"Camp", "big")  # in the header of each of our files
 
 _SINCE_1_1: Final = f"""
@@ -1576,8 +1631,22 @@ def _version_1(connection: sqlite3.Connection) -> None:
     connection.execute(SEARCH_INDEX)
 
 
+def _index_one_by_one(connection: sqlite3.Connection) -> None:
+    """Indexes anew the messages that have scripts without spaces."""
+    for message_id, text in connection.execute("SELECT id, body_text FROM messages"):
+        if (words := searchable(text)) != text:
+            connection.execute(
+                "DELETE FROM message_search_index WHERE rowid = :id", {"id": message_id}
+            )
+            connection.execute(
+                "INSERT INTO message_search_index (rowid, body) VALUES (:id, :words)",
+                {"id": message_id, "words": words},
+            )
+
+
 def _version_2(connection: sqlite3.Connection) -> None:
     _run_all(connection, _SINCE_1_1)
+    _index_one_by_one(connection)
 
 
 def _fold_names(connection: sqlite3.Connection) -> None:
@@ -2032,60 +2101,13 @@ def restore(backup: Path, path: Path, at: float) -> Path | None:
     return aside if was_there else None
 
 
-# === 10. db ===================================================================
-# One file, one writer. Whatever changes the database is a plain function; what waits
-# together commits together. Readers are four connections that cannot write. What
-# takes no longer than a glance is done on the loop, for the way into a thread and
-# back takes longer than most statements; every COMMIT, and whatever takes longer
-# or has to wait, travels into a connection's own thread. SQLite before 3.51.3 may
-# lose pages when one connection commits while another checkpoints, so the writer
-# alone does both, and a lock file keeps a second server away (Gap #3).
-#
-# A function given to `read` or `write` may run twice: once here until it took more than
-# a glance, and then from its beginning in a thread. What it returns and what it changes
-# must come from its arguments and the database alone. And before a function of `write`
-# runs, the right of whoever asks for it is looked at again, in the same transaction.
+# === 10. statements ===========================================================
+# How a statement is asked: its parameters by name, its rows as SQLite has them; and
+# what SQLite means when it refuses.
 #
 # Owns      -
-# Raises    DatabaseBusy, DatabaseFailed, DatabaseUnusable, RightChanged
+# Raises    -
 # ==============================================================================
-
-GROUP_SIZE: Final = 64  # jobs that share one COMMIT
-_QUEUE_SIZE: Final = 10_000
-_READERS: Final = 3  # and the connection for glances
-_GLANCE: Final = 0.005  # seconds that the loop may spend on one
-_GLANCE_STEPS: Final = 1_000  # of SQLite between two looks at the clock
-_BUSY_MS: Final = 5_000
-_SETTLED_AFTER: Final = 60 * SECOND  # no commit takes a minute
-_OLDEST_SQLITE: Final = (3, 38, 0)
-
-
-Right = Callable[[ReadTx], None]
-
-
-class RightChanged(Exception):
-    """What a request was allowed to write for is no longer so; its guard asks anew."""
-
-
-def _is_ours(tx: ReadTx) -> None:
-    """The right of jobs, commands and the start, which nobody can withdraw."""
-    del tx
-
-
-_RIGHT: Final = ContextVar[Right]("right", default=_is_ours)
-
-
-@contextmanager
-def writing_by(right: Right) -> Iterator[None]:
-    """Within, `write` does nothing unless `right` holds; it raises RightChanged if it does not.
-
-    What is spawned within has a right of its own: that of the program.
-    """
-    before = _RIGHT.set(right)
-    try:
-        yield
-    finally:
-        _RIGHT.reset(before)
 
 
 def row(tx: ReadTx, sql: str, **values: object) -> sqlite3.Row | None:
@@ -2121,6 +2143,83 @@ def as_list(values: Iterable[object]) -> str:
     """A list as SQL takes it: `IN (SELECT value FROM json_each(:ids))`."""
     listed_values = list(values)
     return compact(listed_values) if listed_values else "[]"
+
+
+def is_interrupted(error: BaseException | None) -> bool:
+    """Whether a statement took more than a glance, whatever was made of its error since."""
+    while error is not None:
+        if isinstance(error, sqlite3.OperationalError) and (
+            error.sqlite_errorcode == sqlite3.SQLITE_INTERRUPT
+        ):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def is_busy(error: Exception) -> bool:
+    """Whether somebody else held the file for longer than we wait."""
+    return (
+        isinstance(error, sqlite3.OperationalError)
+        and error.sqlite_errorcode == sqlite3.SQLITE_BUSY
+    )
+
+
+# === 11. db ===================================================================
+# One file, one writer. Whatever changes the database is a plain function; what waits
+# together commits together. Readers are five connections that cannot write. What
+# takes no longer than a glance is done on the loop, for the way into a thread and
+# back takes longer than most statements; every COMMIT, and whatever takes longer
+# or has to wait, travels into a connection's own thread. SQLite before 3.51.3 may
+# lose pages when one connection commits while another checkpoints, so the writer
+# alone does both, and a lock file keeps a second server away (Gap #3).
+#
+# A function given to `read` or `write` may run twice: once here until it took more than
+# a glance, and then from its beginning in a thread. What it returns and what it changes
+# must come from its arguments and the database alone. And before a function of `write`
+# runs, the right of whoever asks for it is looked at again, in the same transaction.
+#
+# Owns      -
+# Raises    DatabaseBusy, DatabaseFailed, DatabaseUnusable, RightChanged
+# ==============================================================================
+
+GROUP_SIZE: Final = 64  # jobs that share one COMMIT
+_QUEUE_SIZE: Final = 10_000
+_READERS: Final = 4  # and the connection for glances
+_READ_SECONDS: Final = 2.0  # that a reader may spend on one question
+_AGAIN: Final = 0.02  # seconds until a statement that was told to end is told again
+_GLANCE: Final = 0.005  # seconds that the loop may spend on one
+_GLANCE_STEPS: Final = 1_000  # of SQLite between two looks at the clock
+_BUSY_MS: Final = 5_000
+_SETTLED_AFTER: Final = 60 * SECOND  # no commit takes a minute
+_OLDEST_SQLITE: Final = (3, 38, 0)
+
+
+Right = Callable[[ReadTx], None]
+
+
+class RightChanged(Exception):
+    """What a request was allowed to write for is no longer so; its guard asks anew."""
+
+
+def _is_ours(tx: ReadTx) -> None:
+    """The right of jobs, commands and the start, which nobody can withdraw."""
+    del tx
+
+
+_RIGHT: Final = ContextVar[Right]("right", default=_is_ours)
+
+
+@contextmanager
+def writing_by(right: Right) -> Iterator[None]:
+    """Within, `write` does nothing unless `right` holds; it raises RightChanged if it does not.
+
+    What is spawned within has a right of its own: that of the program.
+    """
+    before = _RIGHT.set(right)
+    try:
+        yield
+    finally:
+        _RIGHT.reset(before)
 
 
 @contextmanager
@@ -2220,8 +2319,14 @@ class _Link:
         return back
 
 
-def _connect(path: Path, *, for_writing: bool, checkpoints: bool) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+def _connect(
+    path: Path,
+    kind: type[sqlite3.Connection] = sqlite3.Connection,
+    *,
+    for_writing: bool,
+    checkpoints: bool,
+) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, factory=kind)
     connection.row_factory = sqlite3.Row
     try:
         connection.execute(f"PRAGMA busy_timeout = {_BUSY_MS}")
@@ -2239,6 +2344,20 @@ def _connect(path: Path, *, for_writing: bool, checkpoints: bool) -> sqlite3.Con
     return connection
 
 
+class _Glance(sqlite3.Connection):
+    """The connection that the loop itself reads through."""
+
+
+class _TakesLong(Exception):
+    """A glance finds that what follows is no matter of a glance."""
+
+
+def leave_the_loop(tx: ReadTx) -> None:
+    """Nothing in a thread; on the loop the reading begins again in a thread of its own."""
+    if isinstance(tx, _Glance):
+        raise _TakesLong
+
+
 @dataclass(slots=True)
 class _Limit:
     """Until when a connection's statements may run, on the performance counter."""
@@ -2252,31 +2371,14 @@ def _watch_the_clock(connection: sqlite3.Connection, limit: _Limit) -> None:
     connection.set_progress_handler(lambda: time.perf_counter() > limit.until, _GLANCE_STEPS)
 
 
-def is_interrupted(error: BaseException | None) -> bool:
-    """Whether a statement took more than a glance, whatever was made of its error since."""
-    while error is not None:
-        if isinstance(error, sqlite3.OperationalError) and (
-            error.sqlite_errorcode == sqlite3.SQLITE_INTERRUPT
-        ):
-            return True
-        error = error.__cause__ or error.__context__
-    return False
-
-
-def is_busy(error: Exception) -> bool:
-    """Whether somebody else held the file for longer than we wait."""
-    return (
-        isinstance(error, sqlite3.OperationalError)
-        and error.sqlite_errorcode == sqlite3.SQLITE_BUSY
-    )
-
-
 def _read(connection: sqlite3.Connection, work: Callable[[ReadTx], T]) -> T:
     connection.execute("BEGIN")  # one snapshot for all its statements
     try:
         return work(ReadTx(connection))
     finally:
-        connection.execute("COMMIT")
+        while connection.in_transaction:
+            with suppress(sqlite3.OperationalError):  # whoever ends the question may hit this
+                connection.execute("COMMIT")
 
 
 def _in_words(error: sqlite3.Error) -> StorageError:
@@ -2325,7 +2427,7 @@ class Database:
                 self._readers.append(reader)
                 await reader.open()
                 self._idle.put_nowait(reader)
-            self._glance = _connect(self.path, for_writing=False, checkpoints=False)
+            self._glance = _connect(self.path, _Glance, for_writing=False, checkpoints=False)
             _watch_the_clock(self._glance, self._read_limit)
         except (OSError, sqlite3.Error) as error:
             await self.close()
@@ -2398,13 +2500,43 @@ class Database:
         except sqlite3.Error as error:
             if not is_interrupted(error) and not is_busy(error):
                 raise _in_words(error) from error
+        except _TakesLong:
+            pass
+        return await self.read_aside(lambda tx: work(tx, *args, **named))
+
+    async def read_aside(self, work: Callable[[ReadTx], T], seconds: float = _READ_SECONDS, /) -> T:
+        """As `read`, all of it in a reader's thread, and in so many seconds at most.
+
+        When nobody waits for it any more, it ends. Raises DatabaseBusy when it takes too long.
+        """
+        if self._glance is None:
+            raise DatabaseBusy
         reader = await self._idle.get()
+        travel = reader.hop(_read, work)
+        end = asyncio.get_running_loop().call_later(seconds, self._end, reader, travel)
+        travel.add_done_callback(partial(self._lend_again, reader, end))
         try:
-            return await reader.hop(_read, lambda tx: work(tx, *args, **named))
+            return await asyncio.shield(travel)
+        except asyncio.CancelledError:
+            self._end(reader, travel)
+            raise
         except sqlite3.Error as error:
+            if is_interrupted(error):
+                raise DatabaseBusy from error
             raise _in_words(error) from error
-        finally:
-            self._idle.put_nowait(reader)
+
+    def _lend_again(
+        self, reader: _Link, end: asyncio.TimerHandle, travel: asyncio.Future[Any]
+    ) -> None:
+        end.cancel()
+        travel.exception()  # known to whoever still waited
+        self._idle.put_nowait(reader)
+
+    def _end(self, reader: _Link, travel: asyncio.Future[T]) -> None:
+        """Ends what a reader does, between two of its statements too; then it is lent again."""
+        if not travel.done():
+            reader.raw.interrupt()
+            asyncio.get_running_loop().call_later(_AGAIN, self._end, reader, travel)
 
     def _glanced(self, connection: sqlite3.Connection, work: Callable[[ReadTx], T]) -> T:
         connection.execute("BEGIN")
@@ -2521,7 +2653,7 @@ class Database:
                 job.error = _in_words(job.error)
 
 
-# === 11. markup ===============================================================
+# === 12. markup ===============================================================
 # What people write, made safe once. Only nh3 decides what is HTML; it is repeated
 # until a body no longer changes, so that a browser which parses the body sees the
 # very tree that was checked. Our own code only finds the attachments before nh3.
@@ -2949,7 +3081,7 @@ def canonical_form(source: str, replacement: Callable[[Attachment], str]) -> str
     return _cleaned(_WORDS_ONLY, markup)
 
 
-# === 12. text =================================================================
+# === 13. text =================================================================
 # What a body says: in plain words, on the screen, in the editor, as emoji or as a
 # sound. All of it is read from clean markup, never from what somebody sent.
 #
@@ -2957,7 +3089,8 @@ def canonical_form(source: str, replacement: Callable[[Attachment], str]) -> str
 # Raises    -
 # ==============================================================================
 
-MOST_LINKS = 5
+MOST_LINKS = 5  # that a message tells of
+_MOST_MADE = 100  # links that are made from text
 _MENTION_TYPE = "application/vnd.campfire.mention"
 _PREVIEW_TYPE = "application/vnd.actiontext.opengraph-embed"
 _MISSING = "☒"
@@ -3161,17 +3294,18 @@ def _escaped(text: str) -> str:
     return escape(text, quote=False).replace("\xa0", "&nbsp;")
 
 
-def _auto_linked(words: str) -> str:
-    if not _MAY_LINK.search(words):
-        return words
+def _auto_linked(words: str, most: int) -> tuple[str, int]:
+    """The words with links made from so many of their addresses, and how many that were."""
+    if not most or not _MAY_LINK.search(words):
+        return words, 0
     text = unescape(words)
     pieces: list[str] = []
     at = 0
-    for start, end, href in _addresses(text):
+    for start, end, href in islice(_addresses(text), most):
         link = f'<a href="{escape(href)}"{_NEW_TAB}>{_escaped(text[start:end])}</a>'
         pieces += _escaped(text[at:start]), link
         at = end
-    return "".join(pieces) + _escaped(text[at:])
+    return "".join(pieces) + _escaped(text[at:]), len(pieces) // 2
 
 
 def _steps(markup: str) -> Iterator[tuple[str, bool, re.Match[str] | None]]:
@@ -3189,24 +3323,35 @@ def _target(tag: re.Match[str] | None) -> str:
     return attributes_of(tag).get("href", "") if tag and tag["name"] == "a" else ""
 
 
-def links_in(markup: str) -> tuple[str, ...]:
-    """The web pages a body links to, written as links or not: each once, the first five."""
-    found: list[str] = []
-    if not _MAY_LINK.search(markup):
-        return ()
+def _hrefs(markup: str) -> Iterator[str]:
     for words, in_link, tag in _steps(markup):
         if not in_link and _MAY_LINK.search(words):
-            found += (href for *_, href in _addresses(unescape(words)))
-        found.append(_target(tag))
-    return tuple(dict.fromkeys(filter(_WEB.match, found)))[:MOST_LINKS]
+            yield from (href for *_, href in _addresses(unescape(words)))
+        yield _target(tag)
+
+
+def links_in(markup: str) -> tuple[str, ...]:
+    """The web pages a body links to, written as links or not: each once, the first five."""
+    if not _MAY_LINK.search(markup):
+        return ()
+    links: dict[str, None] = {}
+    for href in _hrefs(markup):
+        if _WEB.match(href):
+            links[href] = None
+            if len(links) == MOST_LINKS:
+                break
+    return tuple(links)
 
 
 def _linked(markup: str) -> str:
     if not _MAY_LINK.search(markup):
         return markup
     pieces: list[str] = []
+    most = _MOST_MADE
     for words, in_link, tag in _steps(markup):
-        pieces.append(words if in_link else _auto_linked(words))
+        linked, made = (words, 0) if in_link else _auto_linked(words, most)
+        pieces.append(linked)
+        most -= made
         if tag:
             leaves = _HAS_HOST.match(UNSEEN.sub("", _target(tag)))
             pieces.append(f"{tag[0][:-1]}{_NEW_TAB}>" if leaves else tag[0])
@@ -3242,10 +3387,22 @@ def with_mentions(markup: str, users: Mapping[UserId, Mentionable]) -> str:
 def presented(body: Body, users: Mapping[UserId, Mentionable]) -> str:
     """The body as a room shows it: a sound, or its text with people and links.
 
-    Links come before mentions, so that a name is never taken for an address.
+    Links come before mentions, so that a name is never taken for an address. What would grow to
+    more than twice what a message may have keeps its links as they were written, and names people
+    in words.
     """
-    sound = sound_in(body.text)
-    return _sound_markup(sound) if sound else with_mentions(_linked(body.html), users)
+    if sound := sound_in(body.text):
+        return _sound_markup(sound)
+    for markup in (_linked(body.html), body.html):
+        shown = with_mentions(markup, users)
+        if len(shown.encode()) <= 2 * BODY_LIMIT:
+            return shown
+    return attachments_replaced(
+        body.html,
+        lambda each: (
+            f"@{escape(user.name)}" if (user := _mentioned(each.user_id, users)) else _MISSING
+        ),
+    )
 
 
 def editable(markup: str, users: Mapping[UserId, Mentionable]) -> str:
@@ -3295,7 +3452,7 @@ def sanitize(source: str, users: Mapping[UserId, Mentionable]) -> Body:
     return Body(markup, text, mentions_in(markup), links_in(markup))
 
 
-# === 13. signing ==============================================================
+# === 14. signing ==============================================================
 # What proves that a name, a link or a cookie came from here. A wrong signature,
 # purpose or age reads as "no such thing", never as an error.
 #
@@ -3324,6 +3481,10 @@ def hashed(raw_token: RawToken) -> HashedToken:
 
 def _base64(data: bytes) -> str:
     return base64.urlsafe_b64encode(data).decode().rstrip("=")
+
+
+def _xor(data: bytes, mask: bytes) -> bytes:
+    return bytes(a ^ b for a, b in zip(data, mask, strict=False))
 
 
 def from_base64(text: str) -> bytes:
@@ -3362,7 +3523,7 @@ class Signer:
     def __init__(self, secret_key_base: str) -> None:
         self._root = secret_key_base.encode()
         self._keys: dict[str, bytes] = {}  # one for each purpose
-        self._csrf: Memory[str, str] = Memory(4_000)
+        self._csrf: Memory[str, bytes] = Memory(4_000)
         self._avatars: dict[UserId, str] = {}
         self._sgids: dict[UserId, str] = {}
         self._streams: dict[str, str] = {}
@@ -3460,13 +3621,32 @@ class Signer:
         """What a sign-in link keeps of the password digest it was made under."""
         return self._mac("transfer", credential)[:16]
 
+    def _csrf_secret(self, nonce: str) -> bytes:
+        secret = self._csrf.find(nonce)
+        if secret is None:
+            secret = bytes.fromhex(self._mac("csrf", nonce))
+            self._csrf.keep(nonce, secret)
+        return secret
+
     def csrf_token(self, nonce: str) -> str:
-        """The token that goes with a `_campfire_csrf` cookie."""
-        token = self._csrf.find(nonce)
-        if token is None:
-            token = _base64(bytes.fromhex(self._mac("csrf", nonce)))
-            self._csrf.keep(nonce, token)
-        return token
+        """The token that goes with a `_campfire_csrf` cookie, masked anew each time.
+
+        Compression cannot tell it from noise, whatever stands beside it (BREACH).
+        """
+        secret = self._csrf_secret(nonce)
+        mask = secrets.token_bytes(len(secret))
+        return _base64(mask + _xor(secret, mask))
+
+    def is_csrf_token(self, nonce: str, given: str) -> bool:
+        """Whether a token goes with the cookie, however it is masked."""
+        try:
+            token = from_base64(given)
+        except ValueError:
+            return False
+        secret = self._csrf_secret(nonce)
+        size = len(secret)
+        unmasked = _xor(token[size:], token[:size])
+        return len(token) == 2 * size and hmac.compare_digest(unmasked, secret)
 
     def cookie(self, value: Mapping[str, object], seconds: int, now: float) -> str:
         """A value for a cookie of ours, good for `seconds`."""
@@ -3510,7 +3690,7 @@ def replace_secrets(tx: WriteTx, at: Timestamp, made: Mapping[str, str]) -> None
     keep_secrets(tx, at, made)
 
 
-# === 14. users ================================================================
+# === 15. users ================================================================
 # People and bots: who they are, how they are found, what makes their fields
 # valid. Reading only, but for the three functions that write a person.
 #
@@ -3855,7 +4035,7 @@ class Users:
         return await self._db.read(matching_users, "", UserId(0), None, page, size)
 
 
-# === 15. memberships ==========================================================
+# === 16. memberships ==========================================================
 # Who is where. A membership is found first and the room comes from it, so that
 # looking a room up is the permission to see it.
 #
@@ -4244,7 +4424,7 @@ def mark_read(tx: WriteTx, at: Timestamp, user_id: UserId, room_id: RoomId) -> N
     )
 
 
-# === 16. search_index =========================================================
+# === 17. search_index =========================================================
 # The words of every message, for full-text search. An index row is written, moved
 # and deleted by the code that writes its message, in the same transaction: no
 # triggers, so that what a post costs can be read in one place.
@@ -4252,6 +4432,30 @@ def mark_read(tx: WriteTx, at: Timestamp, user_id: UserId, room_id: RoomId) -> N
 # Owns      message_search_index
 # Raises    -
 # ==============================================================================
+
+
+STEMS: Final = "CREATE VIRTUAL TABLE stems USING fts5vocab(message_search_index, instance)"
+_ONE_AT_A_TIME: Final = threading.Lock()
+
+
+@lru_cache(maxsize=1)
+def _empty_index() -> sqlite3.Connection:
+    connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+    connection.execute(SEARCH_INDEX)
+    connection.execute(STEMS)
+    return connection
+
+
+@lru_cache(maxsize=8_192)
+def stem_of(word: str) -> str:
+    """What the index makes of a word; nothing of one that it does not keep."""
+    with _ONE_AT_A_TIME:
+        connection = _empty_index()
+        connection.execute("BEGIN")
+        connection.execute("INSERT INTO message_search_index (body) VALUES (:word)", {"word": word})
+        stem = connection.execute("SELECT term FROM stems LIMIT 1").fetchone()
+        connection.execute("ROLLBACK")
+    return str(stem[0]) if stem else ""
 
 
 def forget_message(tx: WriteTx, message_id: MessageId) -> None:
@@ -4282,8 +4486,12 @@ def rebuild_index(connection: sqlite3.Connection) -> int:
     """Makes the index anew from what the messages say, however damaged it was; their number."""
     connection.execute("DROP TABLE IF EXISTS message_search_index")
     connection.execute(SEARCH_INDEX)
-    return connection.execute(
-        "INSERT INTO message_search_index (rowid, body) SELECT id, body_text FROM messages"
+    return connection.executemany(
+        "INSERT INTO message_search_index (rowid, body) VALUES (:id, :words)",
+        (
+            {"id": message_id, "words": searchable(text)}
+            for message_id, text in connection.execute("SELECT id, body_text FROM messages")
+        ),
     ).rowcount
 
 
@@ -4293,13 +4501,13 @@ def index_message(tx: WriteTx, message_id: MessageId, text: str, *, is_new: bool
         forget_message(tx, message_id)
     run(
         tx,
-        "INSERT INTO message_search_index (rowid, body) VALUES (:id, :text)",
+        "INSERT INTO message_search_index (rowid, body) VALUES (:id, :words)",
         id=message_id,
-        text=text,
+        words=searchable(text),
     )
 
 
-# === 17. rooms ================================================================
+# === 18. rooms ================================================================
 # Where people talk. An open room holds everybody active, a closed one those it
 # was given, a direct room is the one room of exactly its people, for ever.
 #
@@ -4525,7 +4733,7 @@ class Rooms:
         await self._db.write(mark_read, user_id, room_id)
 
 
-# === 18. history ==============================================================
+# === 19. history ==============================================================
 # What was said: pages of forty, and what a reader missed. Order is time, then
 # id. Everything that belongs to a page is fetched with it, never one by one.
 #
@@ -4536,6 +4744,7 @@ class Rooms:
 CATCH_UP_LIMIT: Final = 300
 TOMBSTONE_LIFE: Final = 7 * 24 * 3600 * SECOND
 _NEWEST: Final = (2**62, 2**62)  # later than every message
+_GLANCE_BYTES: Final = 65_536  # of bodies, which take the loop a few milliseconds to show
 
 
 def boosts_of(tx: ReadTx, message_ids: str) -> dict[MessageId, tuple[Boost, ...]]:
@@ -4589,6 +4798,8 @@ def messages_in(
     boosts: Mapping[MessageId, tuple[Boost, ...]] | None = None,
 ) -> tuple[PersistedMessage, ...]:
     """The messages in rows of `messages`, in their order, with all that belongs to them."""
+    if sum(len(each["body_html"]) for each in found) > _GLANCE_BYTES:
+        leave_the_loop(tx)
     ids = as_list(each["id"] for each in found)
     boosts = boosts_of(tx, ids) if boosts is None else boosts
     named = {each["id"]: users_named_in(each["body_html"]) for each in found}
@@ -4648,6 +4859,21 @@ def messages_by_id(tx: ReadTx, ids: Iterable[MessageId]) -> tuple[PersistedMessa
         ids=wanted,
     )
     return messages_in(tx, found) if found else ()
+
+
+def messages_without_bodies(tx: ReadTx, ids: Iterable[int]) -> dict[int, PersistedMessage]:
+    """Messages of which nothing is shown but what stands around them, by id."""
+    found = rows(
+        tx,
+        """
+        SELECT id, room_id, creator_id, client_message_id, '' AS body_html, '' AS body_text,
+          created_at, updated_at
+        FROM messages
+        WHERE id IN (SELECT value FROM json_each(:ids))
+        """,
+        ids=as_list(ids),
+    )
+    return {message.id: message for message in messages_in(tx, found)} if found else {}
 
 
 def page_before(
@@ -4764,8 +4990,7 @@ def _newer(tx: ReadTx, room_id: RoomId, last_seen: MessageId) -> list[sqlite3.Ro
     return rows(
         tx,
         """
-        SELECT id, room_id, creator_id, client_message_id, body_html, body_text,
-          created_at, updated_at
+        SELECT id, created_at, updated_at, creator_id, length(body_html) AS size
         FROM messages
         WHERE room_id = :room_id AND id > :last_seen
         AND created_at >= :slack + coalesce(
@@ -4784,8 +5009,7 @@ def _changed(tx: ReadTx, room_id: RoomId, last_seen: MessageId, since: int) -> l
     return rows(
         tx,
         """
-        SELECT id, room_id, creator_id, client_message_id, body_html, body_text,
-          created_at, updated_at
+        SELECT id, created_at, updated_at, creator_id, length(body_html) AS size
         FROM messages
         WHERE room_id = :room_id AND updated_at >= :since AND id <= :last_seen
         ORDER BY updated_at
@@ -4828,11 +5052,12 @@ def catch_up_of(
     changed = _changed(tx, room_id, last_seen, since)
     removed = _removed(tx, room_id, last_seen, since)
     most = max(len(missed), len(changed), len(removed))
-    if most > CATCH_UP_LIMIT or since < at - TOMBSTONE_LIFE:
+    is_large = sum(each["size"] for each in chain(missed, changed)) > MOST_SHOWN
+    if most > CATCH_UP_LIMIT or is_large or since < at - TOMBSTONE_LIFE:
         return CatchUp((), (), (), is_too_much=True, room_name="", at=at)
     return CatchUp(
-        messages_in(tx, missed),
-        messages_in(tx, changed),
+        missed,
+        changed,
         tuple(removed),
         is_too_much=False,
         room_name=name_for_all(tx, room),
@@ -4859,8 +5084,8 @@ def news_of(tx: ReadTx, user_id: UserId, room_id: RoomId, since_ms: int, at: Tim
         size=PAGE_SIZE,
     )
     return CatchUp(
-        messages_by_id(tx, (each["id"] for each in created)),
-        messages_by_id(tx, (each["id"] for each in changed)),
+        created,
+        sorted(changed, key=lambda each: (each["created_at"], each["id"])),
         tuple(_removed(tx, room_id, MessageId(_NEWEST[0]), since)),
         is_too_much=False,
         room_name=name_for_all(tx, room),
@@ -4888,7 +5113,7 @@ def path_of_message(
     return f"/rooms/{found['room_id']}/@{message_id}"
 
 
-# === 19. subscriptions ========================================================
+# === 20. subscriptions ========================================================
 # The browsers that asked to be told when something is said: an address at a push
 # service, and two keys to encrypt with.
 #
@@ -5033,7 +5258,7 @@ def notices_for(
     return tuple(Notice(subscription_in(each), each["badge"]) for each in found)
 
 
-# === 20. messages =============================================================
+# === 21. messages =============================================================
 # What people say: once, in order. A draft is made safe, then stored; sending it
 # again changes nothing, because browsers retry and people double-click (Gap #1).
 # What was deleted leaves a tombstone, so that whoever was away can be told
@@ -5391,14 +5616,8 @@ class Messages:
         at = self._db.settled_at()
         return await self._db.read(catch_up_of, user_id, room_id, last_seen, since_ms, at)
 
-    async def news(
-        self, user_id: UserId, room_id: RoomId, since_ms: int, last_seen: MessageId | None
-    ) -> CatchUp:
-        """What changed since a moment; with `last_seen` as `get_messages_since`."""
-        if last_seen is not None:
-            return await self.get_messages_since(user_id, room_id, last_seen, since_ms)
-        at = self._db.settled_at()
-        return await self._db.read(news_of, user_id, room_id, since_ms, at)
+    async def some(self, ids: Iterable[MessageId]) -> tuple[PersistedMessage, ...]:
+        return await self._db.read(messages_by_id, ids)
 
     async def by_id(self, actor: User, room_id: RoomId, message_id: MessageId) -> PersistedMessage:
         """A message of a room the actor is in. Raises RoomNotFound, MessageNotFound."""
@@ -5434,7 +5653,7 @@ class Messages:
         return await self._db.write(_unboost, actor, message_id, boost_id, room_id)
 
 
-# === 21. search ===============================================================
+# === 22. search ===============================================================
 # Finding what was said, in the rooms one is in. Every word must be there, stemmed
 # and folded; there are no operators. The newest hundred come back, oldest first.
 # Permission is part of the query: a common word in rooms of others costs a
@@ -5447,20 +5666,64 @@ class Messages:
 SEARCH_LIMIT: Final = 100
 _RECENT: Final = 10
 _QUERY_LIMIT: Final = 1_000  # characters; who asks for more asks for its first words
+_WORDS_LIMIT: Final = 32  # different words of a query that count, and parts of one word
 _PROBE: Final = 2_000  # newest matches looked at before going room by room
 _FEW_MESSAGES: Final = 200  # up to here one's own rooms are cheaper than the probe
 _SOME_MESSAGES: Final = 5_000  # and up to here than the index
-MARK_START: Final = "\x02"  # no body holds control characters
-MARK_END: Final = "\x03"
+LARGE_HIT: Final = 4_096  # bytes of a body above which a search shows an excerpt of it
+_EXCERPT: Final = 300  # characters, of which a third stands before the first mark
+_MOST_MARKS: Final = 50
+_MOST_DOUBTS: Final = 50  # words of a text that begin as one sought, and are none
+_QUICK: Final = 0.1  # seconds after which a search is no ordinary one
 
 
 @dataclass(frozen=True, slots=True)
+class Sought:
+    """A query as FTS5 takes it, and how to see in a text what FTS5 found there."""
+
+    match: str  # every word quoted, so that none is an operator; empty without words
+    beginning: str  # the same with a beginning of the last word; empty where that finds no more
+    looks_alike: re.Pattern[str]  # in a folded text
+    stems: frozenset[str]
+    last: re.Pattern[str] | None  # what begins with the last word
+
+
+Marks = tuple[tuple[int, int], ...]
+
+
+@dataclass(slots=True)
 class SearchHit:
-    """A found message as an excerpt has it, where it was said, and its text with marks."""
+    """A found message as an excerpt has it, and where it was said."""
 
     found: sqlite3.Row
     room_name: str
-    highlighted: str  # plain text; marks are control characters
+    words: Sought
+
+    @property
+    def is_large(self) -> bool:
+        """Whether its body alone is too large to be shown whole."""
+        return int(self.found["size"]) > LARGE_HIT
+
+    def whole(self) -> tuple[str, Marks]:
+        """What it says, and where that is to be marked."""
+        return self.found["body_text"], _marks_in(self.found["body_text"], self.words)
+
+    def excerpt(self) -> tuple[str, Marks]:
+        """What stands around its first mark, and the marks in that."""
+        text, marks = self.whole()
+        start = max((marks[0][0] if marks else 0) - _EXCERPT // 3, 0)
+        start = text.find(" ", start, start + _EXCERPT // 3) + 1 or start if start else 0
+        end = start + _EXCERPT
+        inside = ((at - start, to - start) for at, to in marks if start <= at and to <= end)
+        return text[start:end], tuple(inside)
+
+
+@dataclass(frozen=True, slots=True)
+class SearchHits:
+    """The newest hits of a search, oldest first, and whether there are more before them."""
+
+    hits: tuple[SearchHit, ...] = ()
+    has_before: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -5475,7 +5738,7 @@ def cleaned_query(text: str) -> str:
     kept = "".join(
         each if unicodedata.category(each)[0] in "LM" or unicodedata.category(each) in ("Nd", "Pc")
         else " "
-        for each in text
+        for each in text[: 4 * _QUERY_LIMIT]
     )  # fmt: skip
     words = " ".join(kept.split())
     if len(words) > _QUERY_LIMIT:  # half a word would find nothing
@@ -5483,10 +5746,72 @@ def cleaned_query(text: str) -> str:
     return words
 
 
-def _match(query: str) -> str:
-    """The words as FTS5 takes them: quoted, so that none is an operator."""
-    words = [word for word in query.split() if any(each.isalnum() for each in word)]
-    return " ".join(f'"{word}"' for word in words)
+@lru_cache(maxsize=4_096)
+def _folded_character(character: str) -> str:
+    return unicodedata.normalize("NFD", character)[0].lower()[0]
+
+
+def _folded(text: str) -> str:
+    """A text without capitals and accents, each character in its place."""
+    return text.lower() if text.isascii() else "".join(map(_folded_character, text))
+
+
+def _phrase(word: str) -> str:
+    parts = re.split(r"[\s_]+", searchable(word).strip())
+    return " ".join([part for part in parts if part][:_WORDS_LIMIT])
+
+
+def _in_a_row(phrase: str) -> str:
+    """How the parts of a phrase stand in a folded text."""
+    return r"[\W_]*".join(map(re.escape, phrase.split()))
+
+
+def _like(word: str, stem: str) -> str:
+    """Words of this one's stem agree but for its end: happy and happi, filing and file."""
+    same = sum(takewhile(bool, map(str.__eq__, word, stem)))
+    ending = r"(?:[^\W_]|[\u0300-\u036f])*" if word[1:] else r"(?![^\W_])"
+    return re.escape(word[: max(same - 1, len("ed"))]) + ending
+
+
+@lru_cache(maxsize=256)
+def sought(query: str) -> Sought:
+    """What a cleaned query seeks."""
+    words = dict.fromkeys(_phrase(word) for word in query.split()[:_QUERY_LIMIT])
+    phrases = [word for word in words if any(map(str.isalnum, word))][:_WORDS_LIMIT]
+    single = [_folded(each) for each in phrases if " " not in each and each == searchable(each)]
+    stems = {each: stem_of(each) for each in single}
+    last = _folded(phrases[-1]) if phrases else ""
+    # The index stems beginnings too; one that stays in the word's own beginning finds enough.
+    cut = (last[:size] for size in range(len(last) if last in stems else 0, 1, -1))
+    start = next(
+        (each for each in cut if len(stem_of(each)) > 1 and last.startswith(stem_of(each))), ""
+    )
+    rest = [_folded(each) for each in phrases if _folded(each) not in stems]
+    return Sought(
+        match=" ".join(f'"{each}"' for each in phrases),
+        beginning=" ".join(f'"{each}"' for each in (*phrases[:-1], start)) + " *" if start else "",
+        looks_alike=re.compile(
+            rf"(?P<whole>{'|'.join(map(_in_a_row, rest)) or '(?!)'})"
+            rf"|(?<![^\W_])(?:{'|'.join(starmap(_like, stems.items())) or '(?!)'})"
+        ),
+        stems=frozenset(stems.values()),
+        last=re.compile(rf"(?<![^\W_]){re.escape(last)}") if start else None,
+    )
+
+
+def _marks_in(text: str, words: Sought) -> tuple[tuple[int, int], ...]:
+    """Where a text holds what is sought, as far as that is worth showing."""
+    marks: list[tuple[int, int]] = []
+    doubts = 0
+    for alike in words.looks_alike.finditer(_folded(text)):
+        is_begun = words.last is not None and words.last.match(alike[0])
+        if alike["whole"] or is_begun or stem_of(alike[0]) in words.stems:
+            marks.append(alike.span())
+        else:
+            doubts += 1
+        if len(marks) == _MOST_MARKS or doubts == _MOST_DOUBTS:
+            break
+    return tuple(marks)
 
 
 def _probe(tx: ReadTx, user_id: UserId, match: str) -> list[sqlite3.Row]:
@@ -5495,9 +5820,9 @@ def _probe(tx: ReadTx, user_id: UserId, match: str) -> list[sqlite3.Row]:
         tx,
         """
         SELECT messages.id, messages.room_id, messages.created_at, messages.updated_at,
-          creator_id, marked
+          creator_id, body_text, length(body_html) AS size
         FROM (
-          SELECT rowid, highlight(message_search_index, 0, :start, :end) AS marked
+          SELECT rowid
           FROM message_search_index
           WHERE message_search_index MATCH :match
           ORDER BY rowid DESC
@@ -5506,14 +5831,12 @@ def _probe(tx: ReadTx, user_id: UserId, match: str) -> list[sqlite3.Row]:
         CROSS JOIN messages ON messages.id = found.rowid
         CROSS JOIN memberships
           ON memberships.room_id = messages.room_id AND memberships.user_id = :user_id
-        LIMIT :limit
+        LIMIT :limit + 1
         """,
         match=match,
         user_id=user_id,
         probe=_PROBE,
         limit=SEARCH_LIMIT,
-        start=MARK_START,
-        end=MARK_END,
     )
 
 
@@ -5554,10 +5877,10 @@ def _through_rooms(tx: ReadTx, user_id: UserId, match: str) -> list[sqlite3.Row]
     return rows(
         tx,
         """
-        SELECT own.id, room_id, created_at, updated_at, creator_id,
-          highlight(message_search_index, 0, :start, :end) AS marked
+        SELECT own.id, room_id, created_at, updated_at, creator_id, body_text, size
         FROM (
-          SELECT messages.id, messages.room_id, messages.created_at, messages.updated_at, creator_id
+          SELECT messages.id, messages.room_id, messages.created_at, messages.updated_at,
+            creator_id, body_text, length(body_html) AS size
           FROM memberships
           CROSS JOIN messages ON messages.room_id = memberships.room_id
           WHERE user_id = :user_id
@@ -5566,13 +5889,11 @@ def _through_rooms(tx: ReadTx, user_id: UserId, match: str) -> list[sqlite3.Row]
         ) AS own
         CROSS JOIN message_search_index
           ON message_search_index.rowid = own.id AND message_search_index MATCH :match
-        LIMIT :limit
+        LIMIT :limit + 1
         """,
         match=match,
         user_id=user_id,
         limit=SEARCH_LIMIT,
-        start=MARK_START,
-        end=MARK_END,
     )
 
 
@@ -5581,46 +5902,65 @@ def _through_index(tx: ReadTx, user_id: UserId, match: str) -> list[sqlite3.Row]
         tx,
         """
         SELECT messages.id, messages.room_id, messages.created_at, messages.updated_at, creator_id,
-          highlight(message_search_index, 0, :start, :end) AS marked
+          body_text, length(body_html) AS size
         FROM message_search_index
         CROSS JOIN messages ON messages.id = message_search_index.rowid
         CROSS JOIN memberships
           ON memberships.room_id = messages.room_id AND memberships.user_id = :user_id
         WHERE message_search_index MATCH :match
         ORDER BY message_search_index.rowid DESC
-        LIMIT :limit
+        LIMIT :limit + 1
         """,
         match=match,
         user_id=user_id,
         limit=SEARCH_LIMIT,
-        start=MARK_START,
-        end=MARK_END,
     )
 
 
-def matches_for(tx: ReadTx, user_id: UserId, query: str) -> list[sqlite3.Row]:
-    """The newest hundred matches of a cleaned query that somebody may see, newest first."""
-    match = _match(query)
-    if not match:
-        return []
-    if _has_at_most(tx, user_id, _FEW_MESSAGES):
+def _matches_of(
+    tx: ReadTx, user_id: UserId, match: str, *, by_room: bool = True
+) -> list[sqlite3.Row]:
+    """The newest hundred and one matches that somebody may see, newest first.
+
+    Going by rooms asks the index again for each message; a prefix costs too much for that.
+    """
+    if by_room and _has_at_most(tx, user_id, _FEW_MESSAGES):
         return _through_rooms(tx, user_id, match)
     found = _probe(tx, user_id, match)
     if len(found) >= SEARCH_LIMIT or not _goes_beyond_the_probe(tx, match):
         return found
-    if _has_at_most(tx, user_id, _SOME_MESSAGES):
+    if by_room and _has_at_most(tx, user_id, _SOME_MESSAGES):
         return _through_rooms(tx, user_id, match)
     return _through_index(tx, user_id, match)
 
 
-def hits_for(tx: ReadTx, user_id: UserId, query: str) -> tuple[SearchHit, ...]:
+def matches_for(tx: ReadTx, user_id: UserId, query: str) -> list[sqlite3.Row]:
+    """The newest matches of a cleaned query that somebody may see, newest first: 101 at most.
+
+    What begins with its last word is found too, where the words themselves leave room for it: a
+    prefix costs SQLite all that begins with it, in everybody's rooms.
+    """
+    words = sought(query)
+    found = _matches_of(tx, user_id, words.match) if words.match else []
+    if words.beginning and len(found) < SEARCH_LIMIT:
+        more = {each["id"]: each for each in found}
+        for each in _matches_of(tx, user_id, words.beginning, by_room=False):
+            if words.last is not None and words.last.search(_folded(each["body_text"])):
+                more.setdefault(each["id"], each)
+        found = [more[each] for each in sorted(more, reverse=True)]
+    return found[: SEARCH_LIMIT + 1]
+
+
+def hits_for(tx: ReadTx, user_id: UserId, query: str) -> SearchHits:
     """What a cleaned query finds in somebody's rooms: the newest hundred, oldest first."""
-    found = matches_for(tx, user_id, query)
-    found.sort(key=lambda each: (each["created_at"], each["id"]))
+    matches = matches_for(tx, user_id, query)
+    found = sorted(matches[:SEARCH_LIMIT], key=lambda each: (each["created_at"], each["id"]))
     rooms = {each["room_id"] for each in found}
     own = [each for each in memberships_of(tx, user_id) if each.room_id in rooms] if rooms else []
     names = {view.room.id: display_name(view) for view in views_of(tx, own)} if own else {}
-    return tuple(SearchHit(each, names[each["room_id"]], each["marked"]) for each in found)
+    words = sought(query)
+    hits = tuple(SearchHit(each, names[each["room_id"]], words) for each in found)
+    return SearchHits(hits, has_before=len(matches) > SEARCH_LIMIT)
 
 
 def recent_searches(tx: ReadTx, user_id: UserId) -> tuple[RecentSearch, ...]:
@@ -5677,23 +6017,38 @@ def forget_searches(tx: WriteTx, at: Timestamp, user_id: UserId) -> None:
 
 
 class Search:
-    """SearchService over FTS5: one method, one transaction."""
+    """Searches, one at a time per person, and what is remembered of them.
+
+    Whose last search took long waits with the others like them: no crowd of those delays an
+    ordinary one for longer than it takes to see that they are none.
+    """
 
     def __init__(self, db: Database) -> None:
         self._db = db
+        self._turns: defaultdict[UserId, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._slow: set[UserId] = set()
+        self._quick_ones, self._slow_ones = asyncio.Semaphore(2), asyncio.Semaphore(1)
 
-    async def search_messages(
-        self, user_id: UserId, query: str
-    ) -> tuple[tuple[SearchHit, ...], tuple[RecentSearch, ...]]:
-        """What a query finds, and the searches before."""
-        return await self._db.read(
-            lambda tx: (hits_for(tx, user_id, cleaned_query(query)), recent_searches(tx, user_id))
-        )
+    async def in_turn(self, user_id: UserId, work: Callable[[ReadTx], T]) -> T:
+        """What `work` finds, looking aside. Raises DatabaseBusy when it takes too long."""
+        async with self._turns[user_id]:
+            if user_id not in self._slow:
+                try:
+                    async with self._quick_ones:
+                        return await self._db.read_aside(work, _QUICK)
+                except DatabaseBusy:
+                    self._slow.add(user_id)
+            async with self._slow_ones:
+                began = time.perf_counter()
+                found = await self._db.read_aside(work)
+                if time.perf_counter() - began < _QUICK:
+                    self._slow.discard(user_id)
+                return found
 
     async def record(self, user_id: UserId, text: str) -> str:
         """The cleaned query, remembered. Raises ValidationFailed when nothing is left of it."""
         query = cleaned_query(text)
-        if not _match(query):
+        if not sought(query).match:
             raise ValidationFailed({"q": ["can't be blank"]})
         await self._db.write(_record, user_id, query)
         return query
@@ -5703,7 +6058,7 @@ class Search:
         await self._db.write(forget_searches, user_id)
 
 
-# === 22. accounts =============================================================
+# === 23. accounts =============================================================
 # The one account of an installation: its name, its invitation, its looks, and
 # whether everybody may create rooms.
 #
@@ -5814,7 +6169,7 @@ class Accounts:
         await self._db.write(_save_styles, styles)
 
 
-# === 23. sessions =============================================================
+# === 24. sessions =============================================================
 # Who is signed in. A session is a random token of which we keep the SHA-256
 # (Gap #4). The door looks a browser's session up when a request is whole, and each
 # write looks once more, inside its transaction: what is withdrawn is gone at once.
@@ -6036,7 +6391,7 @@ def addresses_of(tx: ReadTx, user_id: UserId) -> tuple[str, ...]:
     return tuple(each["ip_address"] for each in found)
 
 
-# === 24. auth =================================================================
+# === 25. auth =================================================================
 # Who you are. Passwords are bcrypt, hashed in a thread; ten tries to sign in from
 # one address in three minutes. The first run and joining are here too, because
 # both end in a session.
@@ -6377,7 +6732,7 @@ class Auth:
         return await self._db.write(_redeem, self._signer, transfer_id, session)
 
 
-# === 25. people ===============================================================
+# === 26. people ===============================================================
 # What happens to people: their profile, their role, leaving, being banned, being
 # let back in. Messages of somebody who left stay; messages of somebody who was
 # banned go, one by one, in the background.
@@ -6604,7 +6959,7 @@ class People:
         return await self._db.read(_banned_authors)
 
 
-# === 26. outbound =============================================================
+# === 27. outbound =============================================================
 # Where a request of ours leads. Looking a name up may take half a minute, so it has
 # threads of its own: a slow name delays nobody but whoever waits for it. Where members
 # choose the address it must not lead inside: every answer must be one of the open
@@ -6706,7 +7061,7 @@ class Resolver(AbstractResolver):
         pass
 
 
-# === 27. bots =================================================================
+# === 28. bots =================================================================
 # Programs that talk. A bot is a user with a key in its address and perhaps a
 # webhook: where it is mentioned, or in a ping with it, it is called once, has
 # seven seconds, and may answer in words. A bot's answer calls no bot, so two of
@@ -7046,7 +7401,7 @@ class Bots:
             return Reply(hook.bot, response.status, media_type.lower(), body, response.charset)
 
 
-# === 28. push =================================================================
+# === 29. push =================================================================
 # Telling browsers that are not open (Web Push: RFC 8030, 8291, 8292). The address
 # comes from any member, so it must not lead inside, and what does not answer is
 # nobody else's delay: an endpoint is told one thing at a time, a person eight, and
@@ -7331,7 +7686,7 @@ class Push:
         return self._subject
 
 
-# === 29. keys =================================================================
+# === 30. keys =================================================================
 # What the program itself must keep to itself: the root of all signatures, and the
 # pair with which it proves to push services who it is. Given by the operator, or
 # made at the first start and kept in the database.
@@ -7372,7 +7727,7 @@ async def load_secrets(db: Database, config: Config) -> dict[str, str]:
     return known
 
 
-# === 30. tables ===============================================================
+# === 31. tables ===============================================================
 # Whole tables, whichever they are: of a file that is damaged, or of another
 # program. Elsewhere a statement is a literal that SQLite plans in the tests; here
 # the table is known only once the file is open, so these functions, and no
@@ -7509,7 +7864,7 @@ def delete_orphans(connection: sqlite3.Connection) -> Counter[str]:
     return +gone
 
 
-# === 31. salvage ==============================================================
+# === 32. salvage ==============================================================
 # When pages are gone: every row that can still be read goes into a new file. A
 # table is read forwards; where that stops, the next readable key is searched for,
 # so that one bad page costs its own rows and no more. Nobody's words are dropped
@@ -7693,7 +8048,7 @@ def salvage(path: Path, into: Path, at: float) -> Salvage:
     return Salvage(into, {table: count for table, count in saved.items() if count}, tuple(lost))
 
 
-# === 32. checkup ==============================================================
+# === 33. checkup ==============================================================
 # Whether the file is sound, and what can be done when it is not. Looking changes
 # nothing. Mending builds again what follows from the rows (indexes, the words of
 # search) and deletes what points nowhere. When pages are gone, every row that can
@@ -7982,7 +8337,7 @@ def repair(path: Path, at: float) -> Repair:
     return Repair(copy, tuple(filter(None, done)), verdict, salvaged)
 
 
-# === 33. rails ================================================================
+# === 34. rails ================================================================
 # The database of a Rails Campfire, as it was written over the years: which tables
 # it must have, and what its times, roles and settings say. It is only read, and
 # nothing in it is run.
@@ -8069,7 +8424,7 @@ def role_in(found: Found) -> Role:
     return {each.value: each for each in Role}.get(found["role"] or 0, Role.MEMBER)
 
 
-# === 34. importing ============================================================
+# === 35. importing ============================================================
 # Moving in from a Rails Campfire: one transaction, everything or nothing. Ids and
 # times stay, so that addresses people kept go on working; text is made safe anew;
 # rows that belong to nothing are left behind, and counted.
@@ -8479,7 +8834,7 @@ def import_all(
     return report
 
 
-# === 35. records ==============================================================
+# === 36. records ==============================================================
 # The small shapes: a record as JSON, where nothing but the record is needed, and
 # what the bot API tells, which speaks its own dialect.
 #
@@ -8533,7 +8888,7 @@ def sound_json(sound: Sound) -> Json:
 @lru_cache(maxsize=1)
 def all_sounds() -> Written:
     """What `/play` knows, by name."""
-    return written([sound_json(SOUNDS[name]) for name in sorted(SOUNDS)])
+    return Written(Packed(bytes(written([sound_json(SOUNDS[name]) for name in sorted(SOUNDS)]))))
 
 
 def _first_words_initials(name: str) -> str:
@@ -8627,7 +8982,78 @@ def bot_boost_json(signer: Signer, boosted: Boosted, base_url: str) -> Json:
     }
 
 
-# === 36. shapes ===============================================================
+# === 37. shown ================================================================
+# A stored message as JSON, made once for as long as nothing in it changes; and pages
+# of such messages, as long as a page may be.
+#
+# Owns      -
+# Raises    -
+# ==============================================================================
+
+
+@dataclass(frozen=True, slots=True)
+class Shown(Weighs):
+    """A stored message as JSON, under everything it was made of."""
+
+    updated_at: Timestamp
+    base_url: str
+    people: frozenset[tuple[UserId, Timestamp]]  # everybody it shows, as they were
+    creator_id: UserId
+    json: bytes  # all but who may edit it
+    is_large: bool  # too large to be shown whole by a search
+
+    @property
+    def weight(self) -> int:
+        return len(self.json) + 500
+
+
+@dataclass(frozen=True, slots=True)
+class ShownPage(Weighs):
+    """A page as one of its readers saw it. Whatever happens in a room moves its moment."""
+
+    room_updated_at: Timestamp
+    people: frozenset[tuple[UserId, Timestamp]]
+    json: Written
+    mark: str  # by which a browser knows it again
+
+    @property
+    def weight(self) -> int:
+        return sum(map(len, self.json.pieces)) + 500
+
+
+@dataclass(frozen=True, slots=True)
+class Marked:
+    """What a search shows of a message: the text of an excerpt, and the text with its marks."""
+
+    updated_at: Timestamp
+    text: str
+    json: bytes
+
+
+REMEMBERED: Final = 16_000_000  # bytes of messages, and of pages
+_EDITABLE: Final = b'"can_edit":true}'
+_FIXED: Final = b'"can_edit":false}'
+
+
+def ending_for(viewer: User, creator_id: UserId) -> bytes:
+    """The end of a message's JSON: whether the viewer may edit it."""
+    return _EDITABLE if can_administer(viewer, creator_id) else _FIXED
+
+
+def fitting_around(sizes: Sequence[int], anchor: int) -> tuple[int, int]:
+    """From where to where a page holds what an answer may, around the message at its anchor."""
+    start, end = anchor, anchor + 1
+    left = MOST_SHOWN - sum(sizes[start:end])
+    while start > 0 or end < len(sizes):
+        goes_back = start > 0 and (end >= len(sizes) or anchor - start < end - anchor)
+        left -= sizes[start - 1] if goes_back else sizes[end]
+        if left < 0:
+            break
+        start, end = (start - 1, end) if goes_back else (start, end + 1)
+    return max(start, 0), end
+
+
+# === 38. shapes ===============================================================
 # How a record looks on the wire: as JSON for whoever asked, and as the markup
 # that travels to everybody else in Turbo Streams. Both tell the same; the client
 # reads every field of the one back out of the other. Public shapes only: no
@@ -8636,38 +9062,6 @@ def bot_boost_json(signer: Signer, boosted: Boosted, base_url: str) -> Json:
 # Owns      -
 # Raises    -
 # ==============================================================================
-
-
-def _found_in(hit: SearchHit) -> bytes:
-    """What a search adds to a message, before who may edit it."""
-    marked = escape(hit.highlighted).replace(MARK_START, "<mark>").replace(MARK_END, "</mark>")
-    shape = {"room_name": hit.room_name, "highlight_html": marked}
-    return bytes(written(shape))[1:-1] + b","
-
-
-@dataclass(frozen=True, slots=True)
-class _Shown:
-    """A stored message as JSON, under everything it was made of."""
-
-    updated_at: Timestamp
-    base_url: str
-    people: frozenset[tuple[UserId, Timestamp]]  # everybody it shows, as they were
-    creator_id: UserId
-    json: bytes  # all but who may edit it
-
-
-@dataclass(frozen=True, slots=True)
-class _ShownPage:
-    """A page as one of its readers saw it. Whatever happens in a room moves its moment."""
-
-    room_updated_at: Timestamp
-    people: frozenset[tuple[UserId, Timestamp]]
-    json: Written
-    mark: str  # by which a browser knows it again
-
-
-_EDITABLE: Final = b'"can_edit":true}'
-_FIXED: Final = b'"can_edit":false}'
 
 
 @lru_cache(maxsize=256)
@@ -8687,10 +9081,12 @@ class Shapes:
     def __init__(self, signer: Signer) -> None:
         self.signer = signer
         self.renderings = 0  # markup made so far: one a broadcast, however many listen
-        self._messages: Memory[MessageId, _Shown] = Memory(4_000)
+        self._messages: Memory[MessageId, Shown] = Memory(REMEMBERED)
         self._people: Memory[UserId, tuple[User, Json, Written]] = Memory(4_000)
         self._rooms: Memory[RoomId, tuple[Room, bytes]] = Memory(1_000)
-        self._pages: Memory[tuple[object, ...], _ShownPage] = Memory(256)
+        self.marked: Memory[tuple[MessageId, str, bool], Marked] = Memory(4_000)
+        self._packed: Memory[tuple[str, UserId], Packed] = Memory(REMEMBERED)
+        self._pages: Memory[tuple[object, ...], ShownPage] = Memory(REMEMBERED)
 
     def _person(self, user: User) -> tuple[User, Json, Written]:
         """The public shape of somebody as they are now, in both forms."""
@@ -8756,30 +9152,6 @@ class Shapes:
             "transfer_url": link,
             "transfer_expires_at": profile.transfer_until and iso(profile.transfer_until),
             "transfer_qr_path": qr_path(link),
-        }
-
-    def search(
-        self,
-        tx: ReadTx,
-        found: tuple[Sequence[SearchHit], Sequence[RecentSearch]],
-        query: str,
-        viewer: User,
-        base_url: str,
-    ) -> Json:
-        """What a search found, oldest first, with the searches before."""
-        hits, recent = found
-        shown, _ = self._shown(tx, [hit.found for hit in hits], base_url)
-        messages = [self._seen(each, viewer) for each in shown]
-        return {
-            "query": query or None,
-            "messages": written_list(
-                Written(*message.pieces[:-1], _found_in(hit), message.pieces[-1])
-                for hit, message in zip(hits, messages, strict=True)
-            ),
-            "recent_searches": [
-                {"id": each.id, "query": each.query, "updated_at": iso(each.updated_at)}
-                for each in recent
-            ],
         }
 
     def suggestion(self, user: User) -> Json:
@@ -8850,7 +9222,7 @@ class Shapes:
 
     def sidebar(self, sidebar: Sidebar, viewer: User) -> Written:
         """What stands beside every room."""
-        return joined(
+        parts = joined(
             {
                 "directs": written_list(self.room(view, viewer) for view in sidebar.directs),
                 "shared": written_list(self.room(view, viewer) for view in sidebar.shared),
@@ -8859,6 +9231,16 @@ class Shapes:
                 "total_unread": sidebar.total_unread,
             }
         )
+        return self.packed(("sidebar", viewer.id), parts)
+
+    def packed(self, key: tuple[str, UserId], parts: Written) -> Written:
+        """What somebody sees again and again: as long as it stays the same, it is deflated once."""
+        shown = bytes(parts)
+        known = self._packed.find(key)
+        if known != shown:
+            known = Packed(shown)
+            self._packed.keep(key, known)
+        return Written(known)
 
     def members(self, members: RoomMembers, viewer: User) -> Json:
         """Who is in a room and who could be."""
@@ -8912,24 +9294,26 @@ class Shapes:
             "url": base_url + message.path,
         }
 
-    def _made(self, message: PersistedMessage, base_url: str) -> _Shown:
+    def _made(self, message: PersistedMessage, base_url: str) -> Shown:
         """The message as JSON, made once for as long as nobody in it changes."""
         people = {message.creator, *message.named, *(each.booster for each in message.boosts)}
-        shown = _Shown(
+        shape = self.public_message(message, base_url)
+        shown = Shown(
             message.updated_at,
             base_url,
             frozenset((user.id, user.updated_at) for user in people),
             message.creator.id,
-            bytes(written(self.public_message(message, base_url)))[:-1] + b",",
+            bytes(written(shape))[:-1] + b",",
+            len(str(shape["body_html"]).encode()) > LARGE_HIT,
         )
         self._messages.keep(message.id, shown)
         return shown
 
-    def _shown(
+    def shown(
         self, tx: ReadTx, found: Sequence[sqlite3.Row], base_url: str
-    ) -> tuple[list[_Shown], set[tuple[UserId, Timestamp]]]:
+    ) -> tuple[list[Shown], set[tuple[UserId, Timestamp]]]:
         """The messages of an excerpt, and the people in them as they are now."""
-        known: dict[MessageId, _Shown] = {}
+        known: dict[MessageId, Shown] = {}
         people: set[tuple[UserId, Timestamp]] = set()
         for each in found:
             shown = self._messages.find(each["id"])
@@ -8947,12 +9331,12 @@ class Shapes:
 
     def message(self, message: PersistedMessage, viewer: User, base_url: str) -> Written:
         """A message as the one who asks sees it."""
-        return self._seen(self._made(message, base_url), viewer)
+        return self.seen(self._made(message, base_url), viewer)
 
     @staticmethod
-    def _seen(shown: _Shown, viewer: User) -> Written:
-        can_edit = can_administer(viewer, shown.creator_id)
-        return Written(shown.json, _EDITABLE if can_edit else _FIXED)
+    def seen(shown: Shown, viewer: User) -> Written:
+        """A message made before, as one of its readers sees it."""
+        return Written(shown.json, ending_for(viewer, shown.creator_id))
 
     def page(
         self,
@@ -8974,24 +9358,35 @@ class Shapes:
             or known.room_updated_at != room.updated_at
             or known.people != standing(tx, known.people)
         ):
-            known = self._made_page(tx, room, page_of(tx, room.id, *place), viewer, base_url)
+            known = self._made_page(tx, room, place, viewer, base_url)
             self._pages.keep(key, known)
         return known.json, known.mark
 
     def _made_page(
-        self, tx: ReadTx, room: Room, page: Excerpt, viewer: User, base_url: str
-    ) -> _ShownPage:
-        shown, people = self._shown(tx, page.found, base_url)
+        self,
+        tx: ReadTx,
+        room: Room,
+        place: tuple[MessageId | None, ...],
+        viewer: User,
+        base_url: str,
+    ) -> ShownPage:
+        page = page_of(tx, room.id, *place)
+        shown, people = self.shown(tx, page.found, base_url)
+        is_after = place[0] is None and place[1] is not None
+        ids = [each["id"] for each in page.found]
+        anchor = ids.index(page.highlighted_id) if page.highlighted_id in ids else len(ids) - 1
+        start, end = fitting_around([len(each.json) for each in shown], 0 if is_after else anchor)
         parts = {
-            "messages": written_list(self._seen(each, viewer) for each in shown),
-            "has_before": page.has_before,
-            "has_after": page.has_after,
+            "messages": written_list(self.seen(each, viewer) for each in shown[start:end]),
+            "has_before": page.has_before or start > 0,
+            "has_after": page.has_after or end < len(ids),
             "highlighted_id": page.highlighted_id,
         }
-        facts = [sorted(people), [[each["id"], each["updated_at"]] for each in page.found]]
-        digest = hashlib.sha256(compact(facts).encode()).hexdigest()[:24]
+        moments = [[each["id"], each["updated_at"]] for each in page.found[start:end]]
+        digest = hashlib.sha256(compact([sorted(people), moments]).encode()).hexdigest()[:24]
         mark = f'W/"{digest}"' if shown else ""
-        return _ShownPage(room.updated_at, frozenset(people), joined(parts), mark)
+        json_of_all = Written(Packed(bytes(joined(parts))))
+        return ShownPage(room.updated_at, frozenset(people), json_of_all, mark)
 
     def _avatar(self, user: User, figure: str, label: str = "") -> str:
         named = f' aria-label="{escape(label)}"' if label else ""
@@ -9122,7 +9517,102 @@ class Shapes:
         )
 
 
-# === 37. presence =============================================================
+# === 39. answers ==============================================================
+# What is asked for in numbers: what a search found, and what happened meanwhile. The
+# newest come first until the answer is full; what is cut off is said.
+#
+# Owns      -
+# Raises    -
+# ==============================================================================
+
+
+@lru_cache(maxsize=1_024)
+def _room_named(name: str) -> bytes:
+    return bytes(written({"room_name": name}))[1:-1] + b","
+
+
+def _with_marks(text: str, marks: Marks) -> str:
+    """A text as HTML."""
+    pieces: list[str] = []
+    at = 0
+    for start, end in marks:
+        pieces += escape(text[at:start]), "<mark>", escape(text[start:end]), "</mark>"
+        at = end
+    return "".join(pieces) + escape(text[at:])
+
+
+def _marked(shapes: Shapes, hit: SearchHit, *, is_excerpt: bool) -> Marked:
+    """What a search shows of a message, remembered for whoever seeks the same."""
+    key = (hit.found["id"], hit.words.match, is_excerpt)
+    known = shapes.marked.find(key)
+    if known is None or known.updated_at != hit.found["updated_at"]:
+        text, marks = hit.excerpt() if is_excerpt else hit.whole()
+        shape = bytes(written({"highlight_html": _with_marks(text, marks)}))[1:-1] + b","
+        known = Marked(hit.found["updated_at"], text if is_excerpt else "", shape)
+        shapes.marked.keep(key, known)
+    return known
+
+
+def search_json(
+    shapes: Shapes, tx: ReadTx, found: SearchHits, query: str, viewer: User, base_url: str
+) -> Json:
+    """What a search found, oldest first, as far as it is no more than an answer holds."""
+    small = [hit.found for hit in found.hits if not hit.is_large]
+    messages, _ = shapes.shown(tx, small, base_url)
+    shown = {
+        each["id"]: message
+        for each, message in zip(small, messages, strict=True)
+        if not message.is_large
+    }
+    ids = [hit.found["id"] for hit in found.hits]
+    cut = messages_without_bodies(tx, [each for each in ids if each not in shown])
+    answered: list[Written] = []
+    left = MOST_SHOWN
+    for message_id, hit in zip(reversed(ids), reversed(found.hits), strict=True):
+        whole = shown.get(message_id)
+        marked = _marked(shapes, hit, is_excerpt=whole is None)
+        json_of_it = whole.json if whole else _excerpt(shapes, cut[message_id], marked, base_url)
+        left -= len(json_of_it) + len(marked.json)
+        if left < 0:
+            break
+        ending = ending_for(viewer, hit.found["creator_id"])
+        answered.append(Written(json_of_it, _room_named(hit.room_name), marked.json, ending))
+    return {
+        "query": query or None,
+        "messages": shapes.packed(("search", viewer.id), written_list(reversed(answered))),
+        "has_before": found.has_before or len(answered) < len(ids),
+    }
+
+
+def _excerpt(shapes: Shapes, message: PersistedMessage, marked: Marked, base_url: str) -> bytes:
+    """A message that says no more than was cut out for a search, before who may edit it."""
+    text = {"body_html": escape(marked.text), "plain_text": marked.text, "excerpt": True}
+    return bytes(written(shapes.public_message(message, base_url) | text))[:-1] + b","
+
+
+def news_json(shapes: Shapes, tx: ReadTx, news: CatchUp, viewer: User, base_url: str) -> Json:
+    """What happened in a room since a moment; what is too much for an answer is a reset."""
+    shown: list[Shown] = []
+    found, is_too_much = [*news.missed, *news.changed], news.is_too_much
+    while len(shown) < len(found) and not is_too_much:
+        shown += shapes.shown(tx, found[len(shown) : len(shown) + PAGE_SIZE], base_url)[0]
+        is_too_much = sum(len(each.json) for each in shown) > MOST_SHOWN
+    shown = [] if is_too_much else shown
+    messages, updated = shown[: len(news.missed)], shown[len(news.missed) :]
+    removed = () if is_too_much else news.removed
+    return {
+        "messages": written_list(shapes.seen(each, viewer) for each in messages),
+        "updated": written_list(shapes.seen(each, viewer) for each in updated),
+        "removed": [
+            {"id": stone.message_id, "client_message_id": stone.client_message_id}
+            for stone in removed
+        ],
+        "reset": is_too_much,
+        "server_time_ms": milliseconds(news.at),
+    }
+
+
+# === 40. presence =============================================================
 # Who is looking at which room, and who is typing there. It lives in memory and
 # dies with the process; a heartbeat counts for sixty seconds (Gap #5). It decides
 # unread marks and pushes, and is shown to nobody. Rails limit: two tabs count as
@@ -9214,7 +9704,7 @@ class TypingMap:
             del self._started[key]
 
 
-# === 38. sockets ==============================================================
+# === 41. sockets ==============================================================
 # One tab's socket and its subscriptions. What a tab gets between two flushes is
 # one write to its transport; a frame is plain bytes, built once and shared. A
 # reader that lets too much pile up is not waited for.
@@ -9530,7 +10020,96 @@ class Subscription:
             self.caught_to = max(self.caught_to, *message_ids)
 
 
-# === 39. ws ===================================================================
+# === 42. catching_up ==========================================================
+# What a reader missed, told part by part: a part is read, made into markup and sent
+# before the next is looked at, so that no reader's past is in memory as a whole, and
+# a few parts are made at once, however many come back together (Gap #2).
+#
+# Owns      -
+# Raises    -
+# ==============================================================================
+
+_PORTION: Final = 262_144  # characters, which a slow reader takes in less than STALLED_SECONDS
+_PART: Final = 65_536  # characters of bodies that a catch-up holds in memory at once
+_CATCH_UPS: Final = 4  # parts that are made at once
+
+
+def _parts(found: Sequence[sqlite3.Row]) -> Iterator[list[MessageId]]:
+    """The messages of an excerpt, a page of them at a time, or less where they are large."""
+    part: list[MessageId] = []
+    size = 0
+    for each in found:
+        part.append(MessageId(each["id"]))
+        size += each["size"]
+        if len(part) == PAGE_SIZE or size > _PART:
+            yield part
+            part, size = [], 0
+    yield from [part] if part else ()
+
+
+def _portions(elements: Iterable[str]) -> Iterator[str]:
+    """Elements joined, not many more characters than fit a portion."""
+    portion: list[str] = []
+    for element in elements:
+        portion.append(element)
+        if sum(map(len, portion)) > _PORTION:
+            yield "".join(portion)
+            portion.clear()
+    if portion:
+        yield "".join(portion)
+
+
+class CatchUps:
+    """Makes the payloads of catch-ups."""
+
+    def __init__(self, messages: MessageService, shapes: Shapes) -> None:
+        self._messages, self._shapes = messages, shapes
+        self._at_once = asyncio.Semaphore(_CATCH_UPS)
+
+    async def payloads(
+        self, room_id: RoomId, fresh: Sequence[sqlite3.Row], newest: MessageId, news: CatchUp
+    ) -> AsyncIterator[str | Json]:
+        """What was missed, what changed, what is gone, in this order; or that it is too much."""
+        left, is_too_much = MOST_SHOWN, news.is_too_much
+        parts = [("append", part) for part in _parts(fresh)]
+        parts += [("replace", part) for part in _parts(news.changed)]
+        for action, part in parts:
+            async with self._at_once:
+                messages = {each.id: each for each in await self._messages.some(part)}
+                still_there = [messages[each] for each in part if each in messages]
+                made = await asyncio.to_thread(
+                    self._markup, room_id, action, still_there, news.room_name
+                )
+            left -= sum(map(len, made))
+            if left < 0:
+                is_too_much = True
+                break
+            for payload in made:
+                yield payload
+        for stone in () if is_too_much else news.removed:
+            yield turbo("remove", f"message_{stone.client_message_id}")
+        if is_too_much:
+            yield '<turbo-stream action="refresh"></turbo-stream>'
+        yield {
+            "action": "caught_up",
+            "last_seen_message_id": newest,
+            "server_time_ms": milliseconds(news.at),
+            "reset": is_too_much,
+        }
+
+    def _markup(
+        self, room_id: RoomId, action: str, messages: Sequence[PersistedMessage], room_name: str
+    ) -> list[str]:
+        element = partial(self._shapes.message_element, room_name=room_name)
+        if action == "append":
+            portions = _portions(map(element, messages))
+            return [turbo(action, f"messages_room_{room_id}", portion) for portion in portions]
+        return [
+            turbo(action, f"message_{each.client_message_id}", element(each)) for each in messages
+        ]
+
+
+# === 43. ws ===================================================================
 # Action Cable, spoken exactly, so that the official client works unmodified.
 # Broadcasting is a plain function: a payload is encoded once, a frame is built
 # once per identifier. No broadcast waits for a slow reader: it is cut off, comes
@@ -9547,7 +10126,6 @@ _SUBSCRIPTIONS_LIMIT: Final = 64
 _FRAMES_IN_A_ROW: Final = 50  # of one socket, before others have their turn
 _GOODBYE_SECONDS: Final = 0.9
 _REST: Final = 0.004  # seconds between flushes at most, so that many sockets get more at once
-_PORTION: Final = 262_144  # characters, which a slow reader takes in less than STALLED_SECONDS
 _CLOSE_1013: Final = b"\x88\x02\x03\xf5"
 _NO_DIGITS: Final = str.maketrans("", "", string.digits)
 _MESSAGES_STREAM: Final = re.compile(r"room_([0-9]{1,18}):messages")
@@ -9565,18 +10143,6 @@ _CHANNELS: Final = {
 
 def _is_count(value: object, limit: int) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < limit
-
-
-def _portions(elements: Iterable[str]) -> Iterator[str]:
-    """Elements joined, at most a page of them, and not many more characters than fit a portion."""
-    portion: list[str] = []
-    for element in elements:
-        portion.append(element)
-        if len(portion) == PAGE_SIZE or sum(map(len, portion)) > _PORTION:
-            yield "".join(portion)
-            portion.clear()
-    if portion:
-        yield "".join(portion)
 
 
 def _ignore(connection: Connection) -> None:
@@ -9603,6 +10169,7 @@ class Cable:
         self._rooms, self._messages, self._shapes, self._signer = rooms, messages, shapes, signer
         self.presence, self.typing, self._jobs = presence, typing, jobs
         self._places = Places(max_sockets)
+        self._catch_ups = CatchUps(messages, shapes)
         self._is_stopping = False
         self._streams: dict[str, dict[Subscription, None]] = {}
         self._dirty: list[Connection] = []
@@ -9965,61 +10532,38 @@ class Cable:
             return
         subscription.hold()
         try:
-            missed = await self._messages.get_messages_since(
+            news = await self._messages.get_messages_since(
                 subscription.connection.user_id,
                 subscription.room_id,
                 MessageId(last_seen),
                 since,
             )
-            fresh = [each for each in missed.missed if not subscription.has_brought(each.id)]
-            newest = max((MessageId(last_seen), subscription.live_to, *(m.id for m in fresh)))
-            frames = await asyncio.to_thread(
-                lambda: [
-                    subscription.frame(compact(payload).encode())
-                    for payload in self._caught_up(subscription.room_id, fresh, newest, missed)
-                ]
-            )
-            subscription.note_caught([each.id for each in fresh])
-            await self._pour(subscription.connection, frames)
+            await self._bring(subscription, MessageId(last_seen), news)
         except RoomNotFound:
             self._end(subscription)
         finally:
             subscription.release()
 
-    async def _pour(self, connection: Connection, frames: Iterable[bytes]) -> None:
-        """Sends what may be more than a reader may leave waiting: each when the last has left."""
-        for frame in frames:
-            connection.send(frame)
-            if not connection.flush(time.monotonic()):
-                self._cut_off(connection)
-            await connection.emptied()
+    async def _bring(self, subscription: Subscription, last_seen: MessageId, news: CatchUp) -> None:
+        """Sends what was missed, part by part, so that no more than a part is ever in memory."""
+        fresh = [each for each in news.missed if not subscription.has_brought(each["id"])]
+        ids = [MessageId(each["id"]) for each in fresh]
+        newest = max((last_seen, subscription.live_to, *ids))
+        subscription.note_caught(ids)
+        room_id = subscription.room_id
+        async for payload in self._catch_ups.payloads(room_id, fresh, newest, news):
+            await self._pour(subscription, payload)
 
-    def _caught_up(
-        self,
-        room_id: RoomId,
-        fresh: Sequence[PersistedMessage],
-        newest: MessageId,
-        news: CatchUp,
-    ) -> Iterator[str | Json]:
-        """The payloads of a catch-up, in their order (Gap #2)."""
-        element = partial(self._shapes.message_element, room_name=news.room_name)
-        for markup in _portions(map(element, fresh)):
-            yield turbo("append", f"messages_room_{room_id}", markup)
-        for message in news.changed:
-            yield turbo("replace", f"message_{message.client_message_id}", element(message))
-        for stone in news.removed:
-            yield turbo("remove", f"message_{stone.client_message_id}")
-        if news.is_too_much:
-            yield '<turbo-stream action="refresh"></turbo-stream>'
-        yield {
-            "action": "caught_up",
-            "last_seen_message_id": newest,
-            "server_time_ms": milliseconds(news.at),
-            "reset": news.is_too_much,
-        }
+    async def _pour(self, subscription: Subscription, payload: str | Json) -> None:
+        """Sends what may be more than a reader may leave waiting; returns when it has left."""
+        connection = subscription.connection
+        connection.send(subscription.frame(compact(payload).encode()))
+        if not connection.flush(time.monotonic()):
+            self._cut_off(connection)
+        await connection.emptied()
 
 
-# === 40. ops ==================================================================
+# === 44. ops ==================================================================
 # What the operator sees, and what runs beside the requests: one JSON object a
 # line, background jobs that are held and awaited, and the few numbers of /up.
 #
@@ -10215,7 +10759,7 @@ async def is_healthy(db: Database, seconds: float) -> bool:
     return True
 
 
-# === 41. metrics ==============================================================
+# === 45. metrics ==============================================================
 # The numbers an operator draws curves of, in Prometheus' text format 0.0.4. What is
 # counted is counted where it happens; the rest is read off when somebody asks. A
 # route is named by its pattern, never by its path: that would name people's rooms.
@@ -10415,7 +10959,7 @@ def may_read_metrics(config: Config, peer: str, headers: Mapping[str, str]) -> b
     return is_here and not through_a_proxy
 
 
-# === 42. certificates =========================================================
+# === 46. certificates =========================================================
 # Serving https without a proxy. The certificate is chosen anew at every handshake,
 # so that a renewed one takes over at SIGHUP: no restart, no socket lost.
 #
@@ -10461,7 +11005,76 @@ class Certificates:
         LOG.info("tls_reloaded")
 
 
-# === 43. assets ===============================================================
+# === 47. compression ==========================================================
+# Fewer bytes on the way. gzip is what every browser takes, and its quickest level
+# costs less than sending what it saves. What is sent again and again is deflated
+# once; the stream around it begins anew at its edges, which costs a few bytes.
+#
+# Owns      -
+# Raises    -
+# ==============================================================================
+
+_PIECES: Final = web.ResponseKey("pieces", tuple[bytes, ...])
+_WORTH_IT: Final = 1_024  # bytes, below which a packet is a packet
+_LONG: Final = 262_144  # bytes, above which compressing leaves the loop
+_PADDING: Final = 64  # bytes at most
+_DYNAMIC: Final = ("text/html", "application/json")
+
+
+@lru_cache(maxsize=512)
+def accepted(header: str) -> frozenset[str]:
+    """The codings that a browser takes, by its Accept-Encoding (RFC 9110, 12.5.3)."""
+    parts = (part.partition(";") for part in header.lower().split(","))
+    return frozenset(
+        name.strip() for name, _, weight in parts if not re.fullmatch(r"\s*q=0(\.0*)?\s*", weight)
+    )
+
+
+def piecewise(written_already: Written, status: int, headers: Mapping[str, str]) -> web.Response:
+    """An answer that remembers of which pieces it is."""
+    response = web.Response(body=bytes(written_already), status=status, headers=headers)
+    response[_PIECES] = written_already.pieces
+    return response
+
+
+def gzipped(pieces: Iterable[bytes]) -> bytes:
+    """The pieces as one gzip stream (RFC 1952).
+
+    Its length tells nothing exactly: the name of the file in its head is as long as chance wants,
+    and so nobody learns a secret by what compresses well beside it (BREACH).
+    """
+    name = b"-" * secrets.randbelow(_PADDING + 1)
+    made = [b"\x1f\x8b\x08\x08\0\0\0\0\x04\xff" + name + b"\0"]  # deflate, FNAME, fastest
+    deflating = zlib.compressobj(DEFLATE_LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS)
+    check = size = 0
+    for is_packed, some in groupby(pieces, lambda piece: isinstance(piece, Packed)):
+        parts = tuple(some)
+        data = b"".join(parts)
+        check, size = zlib.crc32(data, check), size + len(data)
+        if is_packed:
+            made.append(deflating.flush(zlib.Z_FULL_FLUSH))
+            made += (cast(Packed, part).deflated for part in parts)
+        else:
+            made.append(deflating.compress(data))
+    made.append(deflating.flush())
+    return b"".join((*made, check.to_bytes(4, "little"), size.to_bytes(4, "little")))
+
+
+async def compress(request: web.Request, response: web.Response) -> None:
+    """Sends what is made for this request as gzip, if that is accepted and worth it."""
+    body, headers = response.body, response.headers
+    is_dynamic = headers.get("Content-Type", "").startswith(_DYNAMIC) and "Vary" not in headers
+    if not isinstance(body, bytes) or len(body) < _WORTH_IT or not is_dynamic:
+        return
+    headers["Vary"] = "Accept-Encoding"
+    if "gzip" in accepted(request.headers.get("Accept-Encoding", "")):
+        pieces = response.get(_PIECES) or (body,)
+        is_long = len(body) > _LONG
+        response.body = await asyncio.to_thread(gzipped, pieces) if is_long else gzipped(pieces)
+        headers["Content-Encoding"] = "gzip"
+
+
+# === 48. assets ===============================================================
 # The built client, the sounds, the pictures. They lie beside this file, in the
 # clone and in the executable alike. Every build has one digest, and its folder
 # name is that digest, so that a browser may keep what is in it for ever.
@@ -10501,16 +11114,20 @@ _ROBOT: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Asset:
-    """One file of the client, as bytes; `zipped` is the same, gzipped, if that is how it lies."""
+    """One file of the client, as bytes: as it is, or gzipped, and perhaps smaller still."""
 
     media_type: str
     plain: bytes | None
     zipped: bytes | None
+    brotli: bytes | None
 
     def for_browser(self, accepts: str) -> tuple[bytes, str | None]:
         """The bytes and their Content-Encoding for a browser that accepts so much."""
-        if self.zipped is not None and ("gzip" in accepts or self.plain is None):
-            if "gzip" in accepts:
+        codings = accepted(accepts)
+        if self.brotli is not None and "br" in codings:
+            return self.brotli, "br"
+        if self.zipped is not None:
+            if "gzip" in codings:
                 return self.zipped, "gzip"
             return gzip.decompress(self.zipped), None
         return self.plain or b"", None
@@ -10537,11 +11154,15 @@ def load_bundle(folder: Path = _HERE / "static_bundle" / "dist") -> Bundle:
             name = path.relative_to(folder).as_posix()
             data = path.read_bytes()
             digest.update(name.encode() + data)
-            is_zipped = name.endswith(".gz")
-            name = name.removesuffix(".gz")
+            coding = path.suffix if path.suffix in (".gz", ".br") else ""
+            name = name.removesuffix(coding)
             media_type = _MEDIA_TYPES.get(Path(name).suffix, "application/octet-stream")
-            files[name] = (
-                Asset(media_type, None, data) if is_zipped else Asset(media_type, data, None)
+            known = files.get(name, Asset(media_type, None, None, None))
+            files[name] = Asset(
+                media_type,
+                known.plain if coding else data,
+                data if coding == ".gz" else known.zipped,
+                data if coding == ".br" else known.brotli,
             )
     return Bundle(digest.hexdigest()[:16], files)
 
@@ -10629,7 +11250,7 @@ def serve_avatar(user: User, etag: str | None) -> web.Response:
     return web.Response(text=avatar_svg(user), headers=headers)
 
 
-# === 44. browsers =============================================================
+# === 49. browsers =============================================================
 # Which browsers the client runs in, by the name they give themselves, and what the
 # others see: a page that needs nothing of what they lack. Whoever is not known is
 # let through, and so are crawlers.
@@ -10733,7 +11354,7 @@ def unsupported_html(bundle: Bundle) -> str:
 """
 
 
-# === 45. devices ==============================================================
+# === 50. devices ==============================================================
 # What devices ask for: a manifest, to put Campfire on the home screen, and a square
 # to scan, to come along from another screen.
 #
@@ -10821,7 +11442,7 @@ def qr_svg(text: str) -> str:
     return drawn.getvalue().decode()
 
 
-# === 46. web ==================================================================
+# === 51. web ==================================================================
 # What a request says and how it is answered: where it comes from, its cookies, its
 # body and the ids in its path. Bodies are read and checked here and nowhere else.
 #
@@ -10970,11 +11591,10 @@ def csrf_nonce_of(request: web.Request) -> str | None:
 
 def check_csrf(request: web.Request) -> None:
     nonce, origin = csrf_nonce_of(request), request.headers.get("Origin")
-    expected = request.app[CAMPFIRE].signer.csrf_token(nonce) if nonce else ""
-    given = request.headers.get("X-CSRF-Token", "").encode("utf-8", "replace")
+    given = request.headers.get("X-CSRF-Token", "")
     is_good = (
         nonce is not None
-        and hmac.compare_digest(expected.encode(), given)
+        and request.app[CAMPFIRE].signer.is_csrf_token(nonce, given)
         and request.headers.get("Sec-Fetch-Site", "same-origin") == "same-origin"
         and (origin is None or is_allowed_origin(origin, request))
     )
@@ -11061,10 +11681,10 @@ def answer(
     headers: Mapping[str, str] | None = None,
 ) -> web.Response:
     """JSON that nobody keeps."""
-    return web.Response(
-        body=bytes(data if isinstance(data, Written) else joined(data)),
-        status=status,
-        headers={**_JSON_HEADERS, **(headers or {})},
+    return piecewise(
+        data if isinstance(data, Written) else joined(data),
+        status,
+        {**_JSON_HEADERS, **(headers or {})},
     )
 
 
@@ -11168,7 +11788,7 @@ def user_ids_in(
     return [UserId(int(each)) for each in given]
 
 
-# === 47. door =================================================================
+# === 52. door =================================================================
 # Who may come in. Every route names its audience, so that none can be forgotten; the
 # guard asks in one look at the database who is there, in the order: banned address,
 # session, CSRF. What it saw is looked at again by whatever the handler writes.
@@ -11258,8 +11878,25 @@ class Look:
         return self.shapes.sidebar(sidebar_of(self.tx, self.viewer.user), self.viewer.user)
 
 
-async def look_in(request: web.Request, work: Callable[[Look], T]) -> T:
-    """What `work` finds, in the look that also tells who asks. Raises what it raises."""
+_STILL_THERE: Final = 0.1  # seconds between two looks whether somebody waits for a search
+
+
+async def _while_wanted(request: web.Request, work: Coroutine[object, object, T]) -> T:
+    """What the work brings; it ends when the browser is gone."""
+    task = asyncio.ensure_future(work)
+    while not (await asyncio.wait((task,), timeout=_STILL_THERE))[0]:
+        if request.transport is None or request.transport.is_closing():
+            task.cancel()
+    if task.cancelled():
+        raise DatabaseBusy
+    return task.result()
+
+
+async def look_in(request: web.Request, work: Callable[[Look], T], *, searches: bool = False) -> T:
+    """What `work` finds, in the look that also tells who asks. Raises what it raises.
+
+    A look that searches waits for its turn, and for no more than its asker does.
+    """
     campfire, caller = request.app[CAMPFIRE], caller_of(request)
     at, now = campfire.db.settled_at(), campfire.db.now()
     tokens, bot_key = _keys_in(request)
@@ -11274,7 +11911,12 @@ async def look_in(request: web.Request, work: Callable[[Look], T]) -> T:
         except CampfireError as error:  # the log still says who asked
             return viewer, error
 
-    viewer, found = await campfire.db.read(see)
+    searcher = await campfire.db.read(viewer_by_tokens, tokens) if searches else None
+    if searcher is None:
+        viewer, found = await campfire.db.read(see)
+    else:
+        turn = campfire.search.in_turn(searcher.id, see)
+        viewer, found = await _while_wanted(request, turn)
     _note_viewer(request, viewer)
     if isinstance(found, CampfireError):
         raise found
@@ -11357,11 +11999,13 @@ def signed_in(method: str, path: str, handler: Handler) -> Route:
     return Route(method, path, _guarded(_a_person, handler, members_bytes(path)), "signed_in")
 
 
-def on_sight(method: str, path: str, show: Callable[[Look], web.Response]) -> Route:
+def on_sight(
+    method: str, path: str, show: Callable[[Look], web.Response], *, searches: bool = False
+) -> Route:
     """A route that one look answers from beginning to end, for people who are signed in."""
 
     async def guarded(request: web.Request) -> web.StreamResponse:
-        return await look_in(request, show)
+        return await look_in(request, show, searches=searches)
 
     return Route(method, path, guarded, "signed_in")
 
@@ -11390,7 +12034,7 @@ def bots(method: str, path: str, handler: BotHandler) -> Route:
     return Route(method, path, _guarded(_a_bot, known, members_bytes(path)), "bots")
 
 
-# === 48. pages ================================================================
+# === 53. pages ================================================================
 # What a browser gets when it opens an address: one HTML page for all of them,
 # with everything the screen needs inside, so that the first paint asks nothing
 # more. The same object is the answer of /api/boot when the client moves on.
@@ -11606,10 +12250,16 @@ def _devices_page(look: Look, _: Mapping[str, str]) -> Page | Redirect:
 def search_data(look: Look, text: str) -> Json:
     """What a search finds, and where to go back to."""
     viewer, query = look.viewer.user, cleaned_query(text)
-    found = hits_for(look.tx, viewer.id, query), recent_searches(look.tx, viewer.id)
-    shown = look.shapes.search(look.tx, found, query, viewer, look.base_url)
-    back = last_room_of(look.tx, viewer.id, look.last_room)
-    return {**shown, "return_to_room_id": back}
+    found = hits_for(look.tx, viewer.id, query)
+    recent = [
+        {"id": each.id, "query": each.query, "updated_at": iso(each.updated_at)}
+        for each in recent_searches(look.tx, viewer.id)
+    ]
+    return {
+        **search_json(look.shapes, look.tx, found, query, viewer, look.base_url),
+        "recent_searches": recent,
+        "return_to_room_id": last_room_of(look.tx, viewer.id, look.last_room),
+    }
 
 
 def _search_page(look: Look, found: Mapping[str, str]) -> Page | Redirect:
@@ -11756,7 +12406,7 @@ async def open_address(request: web.Request, address: str) -> Opened:
         title = found.title or (account.name if account else None)
         return Opened(replace(found, title=title), _boot_json(look, found, account), None, styles)
 
-    return await look_in(request, opened)
+    return await look_in(request, opened, searches=path == "/searches" and "q" in query)
 
 
 def dress(
@@ -11805,7 +12455,7 @@ def error_boot(campfire: Campfire, error: CampfireError) -> Json:
     }
 
 
-# === 49. documents ============================================================
+# === 54. documents ============================================================
 # The one HTML page: a head, an empty root, and the boot object as inert JSON.
 # No inline script and no eval, so that the policy can forbid both.
 #
@@ -11828,7 +12478,7 @@ def _preloads(bundle: Bundle) -> str:
     return f'<link rel="modulepreload" href="{bundle.url(name)}">' if known else ""
 
 
-def index_html(boot: Json, title: str, bundle: Bundle, custom_styles: str) -> bytes:
+def index_html(boot: Json, title: str, bundle: Bundle, custom_styles: str) -> Written:
     """The one page, with everything its screen needs inside."""
     person, params = boot["current_user"], boot["params"]
     metas = [
@@ -11868,8 +12518,7 @@ def index_html(boot: Json, title: str, bundle: Bundle, custom_styles: str) -> by
 <body>
 <div id="root"></div>
 <script type="application/json" id="boot">"""
-    pieces = (head.encode(), *joined(boot).pieces, b"</script>\n</body>\n</html>\n")
-    return b"".join(pieces)
+    return Written(head.encode(), *joined(boot).pieces, b"</script>\n</body>\n</html>\n")
 
 
 def _policy(host: str) -> str:
@@ -11888,12 +12537,12 @@ def html_answer(request: web.Request, page: Page, boot: Json, custom_styles: str
     return page_answer(request, index_html(boot, title, bundle, custom_styles), page.status)
 
 
-def page_answer(request: web.Request, page: bytes, status: int = 200) -> web.Response:
+def page_answer(request: web.Request, page: Written, status: int = 200) -> web.Response:
     """A page of HTML, under the policy."""
-    return web.Response(
-        body=page,
-        status=status,
-        headers={
+    return piecewise(
+        page,
+        status,
+        {
             "Content-Type": "text/html; charset=utf-8",
             "Cache-Control": "private, no-cache",
             "Content-Security-Policy": _policy(caller_of(request).host),
@@ -11901,7 +12550,7 @@ def page_answer(request: web.Request, page: bytes, status: int = 200) -> web.Res
     )
 
 
-# === 50. people_handlers ======================================================
+# === 55. people_handlers ======================================================
 # Signing in and out, setting up, joining, and the people one can find. Each
 # handler parses, acts, and answers.
 #
@@ -12249,7 +12898,7 @@ async def show_avatar(request: web.Request, viewer: Viewer | None) -> web.Respon
     return serve_avatar(user, request.headers.get("If-None-Match"))
 
 
-# === 51. room_handlers ========================================================
+# === 56. room_handlers ========================================================
 # Rooms, messages, boosts and the socket. A handler changes something through a
 # service, and then tells the world, at once and in one place: `announce` is all
 # that follows a new message.
@@ -12459,30 +13108,20 @@ def show_sidebar(look: Look) -> web.Response:
     return answer(look.sidebar())
 
 
-async def refresh_room(request: web.Request, viewer: Viewer) -> web.Response:
+def refresh_room(look: Look) -> web.Response:
     """What changed in a room since a moment, over HTTP."""
-    campfire, room_id = request.app[CAMPFIRE], RoomId(id_in(request, "room_id"))
-    since = number_in(request.query, "since")
+    query, viewer = look.request.query, look.viewer.user
+    room_id, since = RoomId(id_in(look.request, "room_id")), number_in(query, "since")
     if since is None or since >= 10**15:
-        await campfire.rooms.membership(viewer.id, room_id)
+        membership_of(look.tx, viewer.id, room_id)
         raise BadRequest
-    seen = number_in(request.query, "last_seen_message_id")
-    last_seen = MessageId(seen) if seen is not None else None
-    news = await campfire.messages.news(viewer.id, room_id, since, last_seen)
-    base_url = caller_of(request).base_url
-    shape = partial(campfire.shapes.message, viewer=viewer.user, base_url=base_url)
-    return answer(
-        {
-            "messages": written_list(map(shape, news.missed)),
-            "updated": written_list(map(shape, news.changed)),
-            "removed": [
-                {"id": stone.message_id, "client_message_id": stone.client_message_id}
-                for stone in news.removed
-            ],
-            "reset": news.is_too_much,
-            "server_time_ms": milliseconds(news.at),
-        }
-    )
+    last_seen = number_in(query, "last_seen_message_id")
+    if last_seen is None:
+        news = news_of(look.tx, viewer.id, room_id, since, look.at)
+    else:
+        seen = MessageId(last_seen)
+        news = catch_up_of(look.tx, viewer.id, room_id, seen, since, look.at)
+    return answer(news_json(look.shapes, look.tx, news, viewer, look.base_url))
 
 
 def list_messages(look: Look) -> web.Response:
@@ -12669,7 +13308,7 @@ async def open_cable(request: web.Request) -> web.StreamResponse:
     return socket
 
 
-# === 52. bot_handlers =========================================================
+# === 57. bot_handlers =========================================================
 # The addresses bots talk to, as the Rails Campfire has them: the key is in the
 # path, the body is the message, refusals have no body. And the administration of
 # bots, which only people see.
@@ -12818,7 +13457,7 @@ async def reset_bot_key(request: web.Request, viewer: Viewer) -> web.Response:
     return _bot_answer(request, viewer, bot)
 
 
-# === 53. site_handlers ========================================================
+# === 58. site_handlers ========================================================
 # Pages, the files of the client, and the few addresses that machines ask for.
 #
 # Owns      -
@@ -12838,7 +13477,7 @@ async def show_page(request: web.Request) -> web.Response:
         return response
     campfire = request.app[CAMPFIRE]
     if not is_supported(user_agent_of(request)):
-        return page_answer(request, unsupported_html(campfire.bundle).encode())
+        return page_answer(request, Written(unsupported_html(campfire.bundle).encode()))
     boot: Json = {**found.boot, "csrf_token": campfire.signer.csrf_token(nonce)}
     response = html_answer(request, found.page, boot, found.custom_styles)
     dress(request, response, nonce, None)
@@ -12968,7 +13607,7 @@ async def show_health(request: web.Request) -> web.Response:
     return web.Response(text=page, status=status, content_type="text/html", charset="utf-8")
 
 
-# === 54. app ==================================================================
+# === 59. app ==================================================================
 # All routes on one page, each with its audience; then the one place that turns
 # what went wrong into an answer.
 #
@@ -13029,7 +13668,7 @@ ROUTES: Final = (
     signed_in("GET", "/api/rooms/{room_id}/members", show_members),
     signed_in("GET", "/api/rooms/{room_id}/involvement", show_involvement),
     signed_in("PUT", "/api/rooms/{room_id}/involvement", save_involvement),
-    signed_in("GET", "/api/rooms/{room_id}/refresh", refresh_room),
+    on_sight("GET", "/api/rooms/{room_id}/refresh", refresh_room),
     signed_in("GET", "/api/rooms/{room_id}/messages/{message_id}", show_message),
     signed_in("PUT", "/api/rooms/{room_id}/messages/{message_id}", update_message),
     signed_in("DELETE", "/api/rooms/{room_id}/messages/{message_id}", delete_message),
@@ -13037,7 +13676,7 @@ ROUTES: Final = (
     signed_in("GET", "/api/messages/{message_id}/boosts", list_boosts),
     signed_in("POST", "/api/messages/{message_id}/boosts", create_boost),
     signed_in("DELETE", "/api/messages/{message_id}/boosts/{boost_id}", delete_boost),
-    on_sight("GET", "/api/searches", find_messages),
+    on_sight("GET", "/api/searches", find_messages, searches=True),
     signed_in("POST", "/api/searches", record_search),
     signed_in("DELETE", "/api/searches/clear", clear_searches),
     signed_in("GET", "/api/sounds", list_sounds),
@@ -13250,6 +13889,8 @@ async def answer_errors(request: web.Request, handler: Guarded) -> web.StreamRes
         response = error_answer(request, CampfireError())
     if not response.prepared:
         _dress_answer(request, response)
+    if isinstance(response, web.Response):
+        await compress(request, response)
     _log_answer(request, response.status, started)
     campfire.metrics.count_request(
         request.method, _pattern_of(request), response.status, time.perf_counter() - started
@@ -13258,7 +13899,7 @@ async def answer_errors(request: web.Request, handler: Guarded) -> web.StreamRes
     return response
 
 
-# === 55. serving ==============================================================
+# === 60. serving ==============================================================
 # How the parts are put together, started, listened to and stopped.
 #
 # Owns      -
@@ -13460,7 +14101,7 @@ async def stop(campfire: Campfire, runner: web.AppRunner) -> None:
     await campfire.db.close()
 
 
-# === 56. commands =============================================================
+# === 61. commands =============================================================
 # What can be done to a Campfire from a shell, whether it runs or not: SQLite makes
 # them wait for one another, and the server keeps nothing in memory that could go
 # stale. Each command opens the file, does one thing, says what it did, and closes.
@@ -13734,7 +14375,7 @@ async def import_from_rails(config: Config, options: argparse.Namespace) -> None
         say(line)
 
 
-# === 57. cli ==================================================================
+# === 62. cli ==================================================================
 # The words of the command line. Exit codes: 0 success, 1 failure with one line on
 # stderr, 2 wrong usage, 3 the database cannot be used.
 #

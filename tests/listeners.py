@@ -32,7 +32,7 @@ async def fill(person: Person, room: Room, after: Mapping[str, Any]) -> None:
           (room_id, creator_id, client_message_id, body_html, body_text, created_at, updated_at)
         VALUES (:room, :by, 'long-' || :at, :text, :text, :at, :at)
     """
-    long, start = {"room": room.id, "by": person.id, "text": "word " * 3_000}, after["timestamp"]
+    long, start = {"room": room.id, "by": person.id, "text": "word " * 400}, after["timestamp"]
     many = [{**long, "at": start * 1000 + n} for n in range(1_000, 1_300)]
     await person.server.parts.db.write(lambda tx, _: tx.executemany(insert, many).rowcount)
 

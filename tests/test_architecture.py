@@ -79,6 +79,8 @@ MAY_SCAN = {
     "_stand_in_for_people": "a salvage looks at everything, once",
     "_stand_in_for_rooms": "a salvage looks at everything, once",
     "rebuild_index": "it is made of all messages",
+    "_index_one_by_one": "a migration looks at everything, once",
+    "stem_of": "an index in memory holds one word",
     "_invitation_id": "takes the first entry of an index and stops",
     "grant_open_rooms": "whoever joins gets every open room, so it reads them all",
     "sweep_tombstones": "once an hour, over what was deleted in seven days",
@@ -235,6 +237,7 @@ def test_a_table_is_written_by_the_one_section_that_owns_it() -> None:
         (section_of(node), found[1])
         for node, sql in SQL.items()
         if (found := re.match(r"\s*(?:INSERT INTO|UPDATE|DELETE FROM) (\w+)", sql))
+        and section_of(node) != "schema"  # a migration rewrites what is there
     }
 
     assert len({table for _, table in owned}) == len(owned)
@@ -334,6 +337,7 @@ class AnyValue(dict[str, object]):
 def schema() -> Iterator[sqlite3.Connection]:
     connection = sqlite3.connect(":memory:", isolation_level=None)
     campfire.create_schema(connection)
+    connection.execute(campfire.STEMS)  # which stands beside an index in memory alone
     yield connection
     connection.close()
 

@@ -1,0 +1,123 @@
+"""Fewer bytes on the way: gzip, brotli twins, and nothing to learn from lengths."""
+
+import gzip
+import re
+import zlib
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import campfire as program
+from tests.cast import Answer, Cast, Person, Server
+
+BROWSER = {"Accept-Encoding": "gzip, deflate, br, zstd"}
+
+
+async def packed(person: Person, path: str) -> tuple[Answer, bytes]:
+    """An answer and its bytes, before and after they are made whole again."""
+    url = f"{person.server.address}{path}"
+    async with person.http.get(url, headers=BROWSER, auto_decompress=False) as response:
+        body = await response.read()
+        assert response.headers["Content-Length"] == str(len(body))
+        whole = Answer(response.status, response.headers, body, response.cookies)
+        is_packed = response.headers.get("Content-Encoding") == "gzip"
+        return whole, gzip.decompress(body) if is_packed else body
+
+
+async def test_what_is_made_for_a_request_is_compressed_when_it_is_worth_it(
+    kevin: Person, cast: Cast
+) -> None:
+    for n in range(60):
+        await kevin.say(cast.designers, f"message {n} of some length, as people write them")
+    for path, share in ((f"/rooms/{cast.designers.id}", 0.25), ("/api/searches?q=message", 0.15)):
+        await kevin.get(path)  # which is noted as the last room
+        answer, whole = await packed(kevin, path)
+        plain = await kevin.get(path)
+
+        assert (answer.headers["Content-Encoding"], answer.headers["Vary"]) == (
+            "gzip", "Accept-Encoding"
+        )  # fmt: skip
+        assert (plain.headers.get("Content-Encoding"), plain.headers["Vary"]) == (
+            None, "Accept-Encoding"
+        )  # fmt: skip
+        assert len(answer.body) < share * len(whole)
+        masked = re.compile(
+            rb'(csrf-token" content="|"(?:csrf_token|server_time_ms|loaded_at_ms)":)"?[\w-]+'
+        )
+        assert masked.sub(b"", whole) == masked.sub(b"", plain.body)
+    small, _ = await packed(kevin, f"/api/rooms/{cast.designers.id}/involvement")
+    assert "Content-Encoding" not in small.headers
+
+
+@pytest.mark.parametrize(
+    ("header", "taken"),
+    [
+        ("gzip", "gzip"), ("br, GZIP;q=0.5", "gzip"), ("gzip;q=0", ""), ("gzip; q=0.000", ""),
+        ("", ""), ("identity", ""), ("deflate, br", ""), ("gzip;q=1.0, *;q=0", "gzip"),
+    ],
+)  # fmt: skip
+def test_a_browser_gets_only_the_coding_it_takes(header: str, taken: str) -> None:
+    assert program.accepted(header) & {"gzip"} == set(taken.split())
+
+
+async def test_the_token_is_masked_anew_and_the_length_says_nothing(
+    kevin: Person, cast: Cast
+) -> None:
+    path = f"/rooms/{cast.designers.id}"
+    pages = [await packed(kevin, path) for _ in range(12)]
+
+    tokens = [re.search(rb'"csrf_token":"([\w-]+)"', whole) for _, whole in pages]
+    assert len({found[1] for found in tokens if found}) == 12
+    assert len({len(answer.body) for answer, _ in pages}) > 4
+    assert len({len(whole) for _, whole in pages}) == 1
+
+
+async def test_every_masked_token_is_taken_and_no_other(kevin: Person, cast: Cast) -> None:
+    path = f"/api/rooms/{cast.designers.id}/messages"
+    first = (await kevin.boot("/session/new"))["csrf_token"]
+    second = (await kevin.boot("/session/new"))["csrf_token"]
+    other = await kevin.server.visitor()
+    foreign = (await other.boot("/session/new"))["csrf_token"]
+    wrong = [
+        first[:-2] + ("AA" if first[-2:] != "AA" else "BB"),
+        foreign,
+        "",
+        "x",
+        first + first,
+        "é",
+    ]
+
+    async def status(token: str) -> int:
+        headers = {"X-CSRF-Token": token}
+        return (await kevin.request("POST", path, json={"body": "hi"}, headers=headers)).status
+
+    assert [await status(token) for token in (first, second)] == [201, 201]
+    assert {await status(token) for token in wrong} == {422}
+
+
+@given(st.lists(st.tuples(st.booleans(), st.binary(max_size=400)), max_size=8))
+def test_pieces_that_were_deflated_before_fit_into_every_stream(
+    pieces: Sequence[tuple[bool, bytes]],
+) -> None:
+    made = [program.Packed(data) if is_packed else data for is_packed, data in pieces]
+
+    stream = program.gzipped(made)
+
+    assert gzip.decompress(stream) == b"".join(data for _, data in pieces)
+    assert zlib.decompress(stream, 31) == b"".join(data for _, data in pieces)
+
+
+async def test_what_stays_the_same_is_deflated_once(
+    server: Server, kevin: Person, cast: Cast
+) -> None:
+    path = f"/rooms/{cast.designers.id}"
+    await packed(kevin, path)
+    shapes, key = server.parts.shapes, ("sidebar", kevin.id)
+    before = shapes._packed.find(key)  # noqa: SLF001 - nobody outside can tell
+    await packed(kevin, path)
+    assert shapes._packed.find(key) is before  # noqa: SLF001 - as above
+    await kevin.put(f"/api/rooms/{cast.designers.id}/involvement", {"involvement": "nothing"})
+    await packed(kevin, path)
+    assert shapes._packed.find(key) is not before  # noqa: SLF001 - as above
