@@ -1,46 +1,54 @@
 #!/usr/bin/env bash
 # Builds Campfire.
 #
-#   ./build_zipapp.sh                 packs campfire.pyz; needs Python 3.11 or newer with pip
+#   ./build_zipapp.sh                 packs campfire.pyz for the Python and the machine it runs on
+#   ./build_zipapp.sh TARGET...       packs it for others, such as 3.14:Linux-aarch64-musl
+#   ./build_zipapp.sh release         packs it for every Python on Linux x86-64 and aarch64, glibc
 #   ./build_zipapp.sh client          builds static_bundle/dist from its src; needs Node 20, npm
 #   ./build_zipapp.sh client --check  builds it elsewhere; fails when the committed one differs
 #   ./build_zipapp.sh lock            resolves pyproject.toml into the hash-pinned lock files
 #
-# Everything it makes on the way lies in .build/, which may be deleted at any time.
+# It needs CPython 3.11 or newer with pip; PYTHON names another than python3, PYZ another file than
+# campfire.pyz. Everything made on the way lies in .build/, which may be deleted at any time.
 set -euo pipefail
-shopt -s inherit_errexit
+shopt -s inherit_errexit 2>/dev/null || true # macOS brings a bash that is too old to know it
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
-# One file serves these Pythons: the compiled modules of each carry its version in their names
-# (x.cpython-312-x86_64-linux-gnu.so), so those of all three can lie side by side.
-readonly PYTHONS=(3.11 3.12 3.13)
-
-# glibc 2.28 is the oldest that all the wheels run on. pip takes these names literally, so every
-# older one that a wheel may carry is spelled out.
-readonly PLATFORMS=(
-  manylinux_2_28_x86_64 manylinux_2_27_x86_64 manylinux_2_24_x86_64 manylinux_2_17_x86_64
-  manylinux2014_x86_64 manylinux_2_12_x86_64 manylinux2010_x86_64 manylinux_2_5_x86_64
-  manylinux1_x86_64
+# The lock file holds the wheels of each of these Pythons for each of these machines. For Intel
+# Macs cryptography makes none any more.
+readonly PYTHONS=(3.11 3.12 3.13 3.14 3.15)
+readonly MACHINES=(
+  Linux-x86_64-glibc Linux-aarch64-glibc Linux-x86_64-musl Linux-aarch64-musl macOS-arm64
 )
+readonly RELEASED=(Linux-x86_64-glibc Linux-aarch64-glibc)
 
 # http-ece is published as source only; it is pure Python and builds to the same everywhere.
 readonly FROM_SOURCE=http-ece
 
 readonly PYTHON=${PYTHON:-python3}
+readonly PYZ=${PYZ:-campfire.pyz}
 
-# What is half made lies here, and is gone in the end, however it ends.
+# What is half made lies here, and is gone in the end.
 readonly WORK=.build/work.$$
 trap 'rm -rf "$WORK"' EXIT
 
 main() {
   mkdir -p "$WORK"
+  local target
   case "$*" in
-    "") pack ;;
-    client) build_client ;;
-    "client --check") check_client ;;
+    "")
+      target=$(this_target)
+      pack "$target"
+      ;;
+    release) pack $(targets "${RELEASED[@]}") ;;
+    3.*) pack "$@" ;;
+    client | "client --check")
+      need_python
+      "$PYTHON" static_bundle/build.py ${2:-}
+      ;;
     lock) lock ;;
     *)
-      sed -n '2,9s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2
+      sed -n '2,12s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2
       exit 2
       ;;
   esac
@@ -53,33 +61,69 @@ die() {
   exit 1
 }
 
+# === Whom it is for ==============================================================================
+
+targets() {
+  local machine python
+  for machine in "$@"; do
+    for python in "${PYTHONS[@]}"; do printf '%s:%s\n' "$python" "$machine"; done
+  done
+}
+
+this_target() {
+  need_python
+  entry_module >"$WORK/entry.py"
+  PYTHONPATH=$WORK "$PYTHON" -c 'import entry; print(entry.this_target())'
+}
+
+# The names by which pip knows a machine. It takes them literally, so every older one that a wheel
+# may carry is spelled out: glibc 2.28 and macOS 11 are the oldest that all the wheels run on.
+platforms() {
+  local processor kinds kind
+  processor=$(cut -d- -f2 <<<"$1")
+  case $1 in
+    *-glibc)
+      kinds="manylinux_2_28 manylinux_2_27 manylinux_2_24 manylinux_2_17 manylinux2014
+        manylinux_2_12 manylinux2010 manylinux_2_5 manylinux1"
+      ;;
+    *-musl) kinds="musllinux_1_2 musllinux_1_1" ;;
+    macOS-*)
+      kinds="macosx_11_0"
+      printf 'macosx_%s_universal2\n' 11_0 10_15 10_14 10_13 10_12 10_9
+      ;;
+  esac
+  for kind in $kinds; do printf '%s_%s\n' "$kind" "$processor"; done
+}
+
 # === campfire.pyz ================================================================================
 
 pack() {
   need_python
   [ -f static_bundle/dist/manifest.json ] \
     || die "static_bundle/dist is missing; ./build_zipapp.sh client builds it."
-  local packages tools
+  local folder packages=() target tools
   tools=$PWD/$(fetch_tools)
-  packages=$(fetch_packages "$tools")
-  SOURCE_DATE_EPOCH=$(last_change)
+  for target in "$@"; do
+    folder=$(fetch_packages "$tools" "$target")
+    packages+=("$target=$folder")
+  done
+  # The newest commit dates every file inside; outside of git, one fixed day does.
+  SOURCE_DATE_EPOCH=$(git log -1 --format=%ct 2>/dev/null || echo 1767225600)
   export SOURCE_DATE_EPOCH
 
   local work=$WORK/pack
-  mkdir -p "$work/site"
-  cp -R "$packages/." "$work/site/"
+  mkdir -p "$work/site/static_bundle" "$work/site/sounds"
+  lay_out "$work/site" "${packages[@]}" >"$work/holds.json"
   cp campfire.py LICENSE THIRD_PARTY "$work/site/"
-  mkdir "$work/site/static_bundle"
   cp -R static_bundle/dist "$work/site/static_bundle/dist"
-  mkdir "$work/site/sounds"
   cp sounds/*.mp3 "$work/site/sounds/"
 
   PYTHONPATH=$tools "$PYTHON" -m shiv --reproducible --uncompressed --entry-point campfire:main \
     --site-packages "$work/site" --output-file "$work/shiv.pyz"
   entry_module >"$work/__main__.py"
-  finish "$work/shiv.pyz" "$work/__main__.py" "$work/campfire.pyz"
-  mv -f "$work/campfire.pyz" campfire.pyz
-  say "campfire.pyz: $(wc -c <campfire.pyz) bytes, sha256 $(sha256sum campfire.pyz | cut -d' ' -f1)"
+  finish "$work/shiv.pyz" "$work/__main__.py" "$work/holds.json" "$work/campfire.pyz"
+  mv -f "$work/campfire.pyz" "$PYZ"
+  say "$PYZ: $(wc -c <"$PYZ") bytes, sha256 $(digest "$PYZ"), for $*"
 }
 
 need_python() {
@@ -95,15 +139,14 @@ pip_install() {
     --require-hashes --no-deps --only-binary=:all: "$@" >&2
 }
 
-# The newest commit dates every file inside; outside of git, one fixed day does.
-last_change() { git log -1 --format=%ct 2>/dev/null || echo 1767225600; }
+# SHA-256; macOS has no sha256sum.
+digest() {
+  cat "$@" | "$PYTHON" -c \
+    'import hashlib, sys; print(hashlib.sha256(sys.stdin.buffer.read()).hexdigest())'
+}
 
 # A folder for what the given files and this script decide, named after their digest.
-folder_for() {
-  local name=$1
-  shift
-  printf '.build/%s-%s' "$name" "$(cat "$@" build_zipapp.sh | sha256sum | cut -c1-16)"
-}
+folder_for() { printf '.build/%s-%.16s' "$1" "$(digest "${@:2}" build_zipapp.sh)"; }
 
 fetch_tools() {
   local folder
@@ -111,27 +154,23 @@ fetch_tools() {
   if [ ! -d "$folder" ]; then
     say "Fetching shiv"
     pip_install --target "$WORK/tools" -r requirements-build.lock
-    mv -T "$WORK/tools" "$folder"
+    mv "$WORK/tools" "$folder"
   fi
   printf '%s' "$folder"
 }
 
-# The packages for the first Python, and over them the compiled modules for the others.
 fetch_packages() {
-  local tools=$1 folder version
-  folder=$(folder_for packages requirements.lock requirements-build.lock)
+  local tools=$1 python=${2%%:*} machine=${2#*:} folder options
+  folder=$(folder_for "$python-$machine" requirements.lock requirements-build.lock)
   if [ ! -d "$folder" ]; then
-    for version in "${PYTHONS[@]}"; do
-      say "Fetching the packages for Python $version"
-      PYTHONPATH=$tools pip_install --no-compile --no-binary="$FROM_SOURCE" --use-pep517 \
-        --no-build-isolation --implementation cp --python-version "$version" \
-        "${PLATFORMS[@]/#/--platform=}" --target "$WORK/$version" -r requirements.lock
-    done
-    for version in "${PYTHONS[@]:1}"; do
-      (cd "$WORK/$version" && find . -name '*.so' -exec cp --parents {} "../${PYTHONS[0]}/" \;)
-    done
-    slim "$WORK/${PYTHONS[0]}"
-    mv -T "$WORK/${PYTHONS[0]}" "$folder"
+    say "Fetching the packages for Python $python on $machine"
+    options=$(platforms "$machine" | sed 's/^/--platform=/')
+    PYTHONPATH=$tools pip_install --no-compile --no-binary="$FROM_SOURCE" --use-pep517 \
+      --no-build-isolation --implementation cp --python-version "$python" $options \
+      --target "$WORK/packages" -r requirements.lock \
+      || die "there are no wheels for Python $python on $machine in requirements.lock."
+    slim "$WORK/packages"
+    mv "$WORK/packages" "$folder"
   fi
   printf '%s' "$folder"
 }
@@ -149,6 +188,36 @@ slim() {
   find "$1" -type d -empty -delete
 }
 
+# Lays the packages of all targets into one folder, and says as JSON who needs what: what is the
+# same for all in its place, everything else below .only, by the group of targets that share it.
+lay_out() {
+  "$PYTHON" - "$@" <<'PYTHON'
+import collections
+import hashlib
+import json
+import pathlib
+import shutil
+import sys
+
+site, folders = pathlib.Path(sys.argv[1]), dict(each.split("=", 1) for each in sys.argv[2:])
+users, sources = collections.defaultdict(list), {}
+for target, folder in folders.items():
+    for path in sorted(path for path in pathlib.Path(folder).rglob("*") if path.is_file()):
+        file = path.relative_to(folder), hashlib.sha256(path.read_bytes()).digest()
+        users[file].append(target)
+        sources[file] = path
+groups = sorted({tuple(targets) for targets in users.values()} - {tuple(folders)})
+for file, targets in users.items():
+    is_common = len(targets) == len(folders)
+    below = "" if is_common else f".only/{groups.index(tuple(targets))}"
+    place = site / below / file[0]
+    place.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(sources[file], place)
+of = {target: [str(n) for n, group in enumerate(groups) if target in group] for target in folders}
+print(json.dumps(of))
+PYTHON
+}
+
 # Puts our entry module in place of shiv's, and makes order, times and modes the same everywhere.
 finish() {
   "$PYTHON" - "$@" <<'PYTHON'
@@ -157,14 +226,19 @@ import pathlib
 import sys
 import zipfile
 
-packed, entry, result = map(pathlib.Path, sys.argv[1:])
+packed, entry, holds, result = map(pathlib.Path, sys.argv[1:])
 with zipfile.ZipFile(packed) as archive:
     build = json.loads(archive.read("environment.json"))["build_id"]
     stamp = archive.getinfo("environment.json").date_time
-    contents = {name: archive.read(name) for name in archive.namelist()}
-contents["__main__.py"] = entry.read_bytes().replace(b"@BUILD@", build.encode())
+    names = [name for name in archive.namelist() if not name.startswith("_bootstrap/")]
+    contents = {name: archive.read(name) for name in names}
+main = entry.read_text().replace("@BUILD@", build)
+contents["__main__.py"] = main.replace('{"@": "HOLDS"}', holds.read_text().strip()).encode()
 with result.open("wb") as file:
+    # Python reads the second line only when the end of the file, where a zip has its contents, is
+    # not there: then there is no such encoding, and the name of it is all that can be said.
     file.write(b"#!/usr/bin/env python3\n")
+    file.write(b"# coding: this-file-is-incomplete--copy-or-download-it-again\n")
     with zipfile.ZipFile(file, "w") as archive:
         for name, content in sorted(contents.items()):
             info = zipfile.ZipInfo(name, stamp)
@@ -177,40 +251,58 @@ result.chmod(0o755)
 PYTHON
 }
 
-# The first thing Python runs inside campfire.pyz. shiv packs and unpacks; this decides whether it
-# can, says in one line why not, and keeps the warm start short by importing shiv only to unpack.
-# It must compile under any Python 3, or an old one could not be told that it is too old.
+# The first thing Python runs inside campfire.pyz: decides whether it can run here, says in one line
+# why not, and unpacks. It must compile under any Python 3, or an old one could not be told that it
+# is too old.
 entry_module() {
   cat <<'PYTHON'
 import os
+import re
 import sys
+import time
 
 BUILD = "@BUILD@"
-PYTHON = "cpython-%d%d" % sys.version_info[:2]
-NEEDED_TO_UNPACK = 60 * 1024 * 1024
+HOLDS = {"@": "HOLDS"}
+MARK = "complete"
 ADVICE = "set SHIV_ROOT to a folder of this user."
-
+CACHE = re.compile(r"\.?(.+)_[0-9a-f]{64}_(cpython-[0-9]+[-\w]*?)(\.tmp|_lock)?")
 
 def refuse(reason):
     sys.stderr.write("campfire.pyz: " + reason + "\n")
     raise SystemExit(78)
 
-
-def check_machine():
-    here = "%d.%d" % sys.version_info[:2]
-    if not (3, 11) <= sys.version_info[:2] <= (3, 13):
-        refuse("needs Python 3.11, 3.12 or 3.13; this is Python " + here + ".")
-    if sys.implementation.name != "cpython" or "t" in sys.abiflags:
-        refuse("needs the ordinary CPython; this is " + sys.version.replace("\n", " ") + ".")
-    if sys.platform != "linux" or os.uname().machine != "x86_64" or sys.maxsize < 2**32:
-        refuse("runs on x86-64 Linux; this is %s on %s." % (sys.platform, os.uname().machine))
+def this_machine():
+    if sys.platform not in ("linux", "darwin"):
+        return sys.platform
+    processor = os.uname().machine + ("" if sys.maxsize > 2**32 else "-32-bit")
+    if sys.platform == "darwin":
+        return "macOS-" + processor
     try:
         version = os.confstr("CS_GNU_LIBC_VERSION").split()[1]
     except (AttributeError, OSError, ValueError):
-        refuse("needs glibc 2.28 or newer, which this system does not use.")
+        return "Linux-" + processor + "-musl"
     if tuple(map(int, version.split("."))) < (2, 28):
         refuse("needs glibc 2.28 or newer; this is " + version + ".")
+    return "Linux-" + processor + "-glibc"
 
+def this_target():
+    if sys.implementation.name != "cpython" or "t" in sys.abiflags:
+        refuse("needs the ordinary CPython; this is " + sys.version.replace("\n", " ") + ".")
+    return "%d.%d:%s" % (sys.version_info[0], sys.version_info[1], this_machine())
+
+def check_target(target):
+    if target in HOLDS:
+        return
+    python, machine = target.split(":")
+    pythons = sorted(set(each.split(":")[0] for each in HOLDS))
+    machines = sorted(set(each.split(":")[1] for each in HOLDS))
+    ways = ["start it with python" + pythons[-1]] if machine in machines else []
+    if sys.version_info >= (3, 11):
+        ways.append("pack one here with ./build_zipapp.sh")
+    refuse("packed for CPython %s on %s; this is CPython %s on %s: %s." % (
+        ", ".join(pythons), " and ".join(machines), python, machine,
+        " or ".join(ways or ["install CPython 3.11 or newer, and pack one with ./build_zipapp.sh"])
+    ))
 
 def cache_root():
     chosen = os.environ.get("SHIV_ROOT")
@@ -221,107 +313,169 @@ def cache_root():
         refuse("there is no home directory to unpack into; " + ADVICE)
     return os.path.abspath(root)
 
-
-def check_root(root):
-    """The cache holds code that will be run: only this user may be able to put something there."""
+def check_owned(folder):
+    """Here lies code that will be run: only this user may be able to put something there."""
     try:
-        os.makedirs(root, 0o700, exist_ok=True)
-        owner, mode = os.stat(root).st_uid, os.stat(root).st_mode
-        noexec = os.statvfs(root).f_flag & os.ST_NOEXEC
+        os.makedirs(folder, 0o700, exist_ok=True)
+        found = os.stat(folder)
+        noexec = os.statvfs(folder).f_flag & getattr(os, "ST_NOEXEC", 0)
     except OSError as error:
-        refuse("cannot unpack into %s (%s); %s" % (root, error.strerror, ADVICE))
-    if owner != os.geteuid() or mode & 0o002:
-        refuse("others may put programs into %s; %s" % (root, ADVICE))
+        refuse("cannot unpack into %s (%s); %s" % (folder, error.strerror, ADVICE))
+    if found.st_uid != os.geteuid() or found.st_mode & 0o022:
+        refuse("others may put programs into %s; chmod go-w it if it is yours, or %s"
+               % (folder, ADVICE))
     if noexec:
-        refuse("%s is mounted noexec; set SHIV_ROOT to where programs may run from." % root)
+        refuse("%s is mounted noexec; set SHIV_ROOT to where programs may run from." % folder)
 
+def size_of(path):
+    try:
+        return os.stat(path).st_size
+    except OSError:
+        return -1
 
-def unpack(archive, folder):
+def unpacked(folder):
+    """The size of each file as it was unpacked; nothing unless that came to its end."""
+    try:
+        with open(os.path.join(folder, MARK), encoding="utf-8") as mark:
+            *lines, end = mark.read().split("\n")
+            sizes = dict((name, int(size)) for size, name in (each.split(" ", 1) for each in lines))
+            return sizes if end == "end" else {}
+    except (OSError, ValueError):
+        return {}
+
+def is_whole(folder):
+    """Whether all that was unpacked is still there: a power cut leaves files empty."""
+    sizes = unpacked(folder)
+    return bool(sizes) and all(
+        size_of(os.path.join(folder, name)) == size for name, size in sizes.items())
+
+def write_file(path, source):
+    """Puts it in its place when it is there: a process may be running from the one before."""
+    import shutil
+
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path + ".new", "wb") as file:
+        shutil.copyfileobj(source, file)
+    os.replace(path + ".new", path)
+
+def wanted_from(archive, target):
+    """What concerns this Python and machine: where it goes, and what it is in the archive."""
+    for info in archive.infolist():
+        top, _, name = info.filename.partition("/")
+        if name.startswith(".only/"):
+            _, group, name = name.split("/", 2)
+            name = name if group in HOLDS[target] else ""
+        if top == "site-packages" and name:
+            yield "site-packages/" + name, info
+
+def write_missing(archive, folder, target):
+    """Writes what is not there or has not its size; without its mark nothing is trusted."""
+    import io
+
+    sizes, wanted = unpacked(folder), dict(wanted_from(archive, target))
+    missing = [name for name, info in wanted.items()
+               if not sizes or size_of(os.path.join(folder, name)) != info.file_size]
+    room = sum(wanted[name].file_size for name in missing) // 2**20 + 16
+    space = os.statvfs(folder)
+    if space.f_bavail * space.f_frsize < room * 2**20:
+        refuse("needs %d MB of free space in %s to unpack." % (room, os.path.dirname(folder)))
+    for name in missing:
+        with archive.open(wanted[name]) as source:
+            write_file(os.path.join(folder, name), source)
+    os.sync()  # only what has reached the disk is marked
+    lines = ["%d %s" % (info.file_size, name) for name, info in wanted.items()]
+    write_file(os.path.join(folder, MARK), io.BytesIO("\n".join(lines + ["end"]).encode()))
+    os.sync()
+
+def unpack(archive, folder, target):
     root = os.path.dirname(folder)
-    space = os.statvfs(root)
     if not os.access(root, os.W_OK):
         refuse("cannot write to %s; %s" % (root, ADVICE))
-    if space.f_bavail * space.f_frsize < NEEDED_TO_UNPACK:
-        refuse("needs 60 MB of free space in %s to unpack." % root)
-    import pathlib
     import shutil
     import zipfile
     import zlib
 
-    from _bootstrap import extract_site_packages
-    from _bootstrap.filelock import FileLock
-
-    class Ours(zipfile.ZipFile):
-        def infolist(self):  # modules compiled for other Pythons would only double it
-            names = ((info, info.filename) for info in super().infolist())
-            return [info for info, name in names if ".cpython-" not in name or PYTHON in name]
-
     try:
-        with Ours(archive) as contents:
-            extract_site_packages(contents, pathlib.Path(folder))
-    except (OSError, zipfile.BadZipFile, zlib.error) as error:
-        try:
-            with FileLock(os.path.join(root, "." + os.path.basename(folder) + "_lock")):
-                shutil.rmtree(folder + ".tmp", ignore_errors=True)
-        except OSError:  # so full that the lock has no room; then nothing was unpacked
-            pass
-        refuse("cannot unpack into %s (%s)." % (root, getattr(error, "strerror", None) or error))
+        os.makedirs(folder, exist_ok=True)
+        with zipfile.ZipFile(archive) as packed:
+            write_missing(packed, folder, target)
+    except (EOFError, zipfile.BadZipFile, zlib.error) as error:
+        refuse("this file is damaged (%s): copy or download it again." % error)
+    except OSError as error:
+        refuse("cannot unpack into %s (%s)." % (root, error.strerror))
+    finally:
+        if not unpacked(folder):
+            shutil.rmtree(folder, ignore_errors=True)
 
+def locked(path, how):
+    """The open file or folder with its lock; none where the file system has no locks."""
+    import fcntl
 
-def hold(archive, folder):
-    """Unpack unless somebody has, and keep a shared lock on the folder while this process lives."""
+    opened = os.open(path, os.O_RDONLY)
+    try:
+        fcntl.flock(opened, how)
+    except OSError:
+        os.close(opened)
+        return None
+    return opened
+
+def hold(archive, folder, target):
+    """Unpacks what is missing, and keeps a shared lock on the folder while this process lives."""
     import fcntl
 
     while True:
-        if not os.path.isdir(folder):
-            unpack(archive, folder)
+        if not is_whole(folder):
+            turn = locked(os.path.dirname(folder), fcntl.LOCK_EX)
+            if not is_whole(folder):
+                unpack(archive, folder, target)
+            if turn is not None:
+                os.close(turn)
         try:
-            held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        except FileNotFoundError:
+            held = locked(folder, fcntl.LOCK_SH)
+            if held is None or os.path.samestat(os.fstat(held), os.stat(folder)):
+                return
+        except FileNotFoundError:  # just swept
             continue
-        try:
-            fcntl.flock(held, fcntl.LOCK_SH)
-        except OSError:  # no locks on this file system: then nobody can remove it either
-            return
-        if os.path.isdir(folder) and os.path.samestat(os.fstat(held), os.stat(folder)):
-            return
-        os.close(held)
 
-
-def forget_other_builds(folder):
-    """Remove what other builds unpacked and no process holds; each upgrade would leave 30 MB."""
+def sweep(folder):
+    """Removes what this build replaces, 30 MB each, and what nobody has used for a month."""
     import fcntl
+    import shutil
 
-    root, ours = os.path.split(folder)
-    stem = ours[: ours.rindex(BUILD)]
-    for name in os.listdir(root):
-        another_build = len(name) == len(ours) and name.endswith(PYTHON) and name.startswith(stem)
-        if name == ours or not another_build:
+    root, name = os.path.split(folder)
+    ours = CACHE.fullmatch(name)
+    turn = locked(root, fcntl.LOCK_EX | fcntl.LOCK_NB)  # or somebody is unpacking
+    for other in os.listdir(root) if turn is not None else ():
+        found, path = CACHE.fullmatch(other), os.path.join(root, other)
+        if not found or other == name:
             continue
-        other = os.path.join(root, name)
-        try:
-            held = os.open(other, os.O_RDONLY | os.O_DIRECTORY)
-        except OSError:
-            continue
-        try:
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            import shutil
-
-            shutil.rmtree(other, ignore_errors=True)
-        except OSError:
-            pass
-        finally:
-            os.close(held)
-
+        mark = os.path.join(path, MARK)
+        used = os.stat(mark if os.path.exists(mark) else path).st_mtime
+        replaced = found.group(1, 3) == ours.group(1, 3) and ours[2].startswith(found[2])
+        if replaced or time.time() - used > 30 * 24 * 60 * 60:
+            held = locked(path, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if held is not None:
+                shutil.rmtree(path) if os.path.isdir(path) else os.unlink(path)
+                os.close(held)
+    if turn is not None:
+        os.close(turn)
 
 def start():
-    check_machine()
-    archive = os.path.realpath(sys.argv[0])
-    root = cache_root()
-    check_root(root)
-    folder = os.path.join(root, "%s_%s_%s" % (os.path.basename(archive), BUILD, PYTHON))
-    hold(archive, folder)
-    forget_other_builds(folder)
+    os.umask(0o077)  # what is written from here on is this user's alone
+    target = this_target()
+    check_target(target)
+    archive, root = os.path.realpath(sys.argv[0]), cache_root()
+    check_owned(root)
+    tag = "cpython-" + target.replace(".", "").replace(":", "-")
+    folder = os.path.join(root, "%s_%s_%s" % (os.path.basename(archive), BUILD, tag))
+    hold(archive, folder, target)
+    check_owned(folder)
+    check_owned(os.path.join(folder, "site-packages"))
+    try:
+        os.utime(os.path.join(folder, MARK))  # when it was used last
+        sweep(folder)
+    except OSError:  # no way to tidy up is no reason not to start
+        pass
     os.environ["CAMPFIRE_PYZ"] = archive
     sys.path[0] = os.path.join(folder, "site-packages")
     sys.dont_write_bytecode = False  # the cache is ours; without it each start takes a second more
@@ -329,163 +483,18 @@ def start():
 
     return main()
 
-
-sys.exit(start())
-PYTHON
-}
-
-# === The client ==================================================================================
-
-build_client() {
-  need_node
-  local work=$PWD/$WORK/client
-  bundle "$work"
-  rm -rf static_bundle/dist
-  cp -R "$work/dist" static_bundle/dist
-  say "static_bundle/dist: $(du -sk static_bundle/dist | cut -f1) KB"
-}
-
-# Compared after decompression: the same bundle gives other gzip bytes under another zlib.
-check_client() {
-  need_node
-  local work=$PWD/$WORK/client
-  bundle "$work"
-  "$PYTHON" - "$work/dist" static_bundle/dist <<'PYTHON'
-import gzip
-import pathlib
-import sys
-
-
-def contents(folder):
-    files = (path for path in pathlib.Path(folder).rglob("*") if path.is_file())
-    return {path.relative_to(folder).as_posix(): plain(path) for path in files}
-
-
-def plain(path):
-    return gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-
-
-fresh, committed = contents(sys.argv[1]), contents(sys.argv[2])
-different = sorted(name for name in {*fresh, *committed} if fresh.get(name) != committed.get(name))
-if different:
-    sys.exit(f"static_bundle/dist is not what static_bundle/src builds: {', '.join(different)}")
-PYTHON
-  say "static_bundle/dist is what static_bundle/src builds."
-}
-
-need_node() {
-  node -e 'process.exit(process.versions.node.split(".")[0] >= 20 ? 0 : 1)' 2>/dev/null \
-    || die "needs Node 20 or newer."
-  command -v npm >/dev/null || die "needs npm."
-  need_python
-}
-
-# Leaves the finished build in FOLDER/dist.
-bundle() {
-  (
-    cd static_bundle
-    npm ci --ignore-scripts --no-audit --no-fund
-    npm run build -- --outDir "$1/dist" --emptyOutDir
-  ) >&2
-  "$PYTHON" - "$1/dist" <<'PYTHON'
-import gzip
-import hashlib
-import json
-import pathlib
-import sys
-
-TEXT = {".css", ".html", ".js", ".json", ".svg", ".txt", ".webmanifest"}
-
-
-def source_digest(root):
-    """SHA-256 over every file that decides the build: the sources, the lock file, the settings."""
-    files = (path for path in root.rglob("*") if path.is_file())
-    names = sorted(path.relative_to(root).as_posix() for path in files)
-    made = {"dist", "dist-plain", "node_modules"}
-    lines = (
-        f"{hashlib.sha256((root / name).read_bytes()).hexdigest()}  {name}\n"
-        for name in names
-        if name.split("/")[0] not in made
-    )
-    return hashlib.sha256("".join(lines).encode()).hexdigest()
-
-
-dist = pathlib.Path(sys.argv[1])
-built = {}
-for path in sorted(path for path in dist.rglob("*") if path.is_file()):
-    data, name = path.read_bytes(), path.relative_to(dist).as_posix()
-    built[name] = hashlib.sha256(data).hexdigest()
-    if path.suffix in TEXT:
-        path.with_name(path.name + ".gz").write_bytes(gzip.compress(data, 9, mtime=0))
-        path.unlink()
-manifest = {"source": source_digest(pathlib.Path("static_bundle")), "files": built}
-(dist / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
+if __name__ == "__main__":
+    sys.exit(start())
 PYTHON
 }
 
 # === The lock files ==============================================================================
 
-# Versions are decided once, for the Python at hand; their files are looked up for all three.
 lock() {
   need_python
-  "$PYTHON" - "$FROM_SOURCE" "${PYTHONS[*]}" "${PLATFORMS[*]}" <<'PYTHON'
-import collections
-import json
-import pathlib
-import re
-import subprocess
-import sys
-import tempfile
-import tomllib
-
-FROM_SOURCE, PYTHONS, PLATFORMS = sys.argv[1], sys.argv[2].split(), sys.argv[3].split()
-
-
-def resolved(*wishes):
-    """What pip would install: (name, version, SHA-256) of each file."""
-    with tempfile.TemporaryDirectory() as folder:
-        report = pathlib.Path(folder, "report.json")
-        command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "-qq", "install"]
-        options = ["--dry-run", "--ignore-installed", "--report", str(report), "--target", folder]
-        subprocess.run([*command, *options, *wishes], check=True)
-        for item in json.loads(report.read_text())["install"]:
-            name = re.sub(r"[-_.]+", "-", item["metadata"]["name"]).lower()
-            hashes = item["download_info"]["archive_info"]["hashes"]
-            yield name, item["metadata"]["version"], hashes["sha256"]
-
-
-def pinned(wishes):
-    pins = [f"{name}=={version}" for name, version, _ in resolved(*wishes)]
-    wheels = ["--only-binary=:all:", f"--no-binary={FROM_SOURCE}"]
-    platforms = [f"--platform={name}" for name in PLATFORMS]
-    hashes = collections.defaultdict(set)
-    for version in PYTHONS:
-        places = ["--implementation=cp", f"--python-version={version}", *platforms]
-        for name, release, digest in resolved("--no-deps", *wheels, *places, *pins):
-            hashes[f"{name}=={release}"].add(digest)
-    return hashes
-
-
-def write(name, hashes, *first):
-    lines = ["# Written by ./build_zipapp.sh lock from pyproject.toml. Do not edit.", *first]
-    for pin, digests in sorted(hashes.items()):
-        hashes_of_pin = (f"--hash=sha256:{digest}" for digest in sorted(digests))
-        lines.append(" \\\n    ".join([pin, *hashes_of_pin]))
-    pathlib.Path(name).write_text("\n".join(lines) + "\n")
-
-
-project = tomllib.loads(pathlib.Path("pyproject.toml").read_text())
-groups = project["dependency-groups"]
-runtime = pinned(project["project"]["dependencies"])
-build = pinned(groups["build"])
-build = {pin: found for pin, found in build.items() if not pin.startswith("pip==")}
-dev = pinned([*groups["dev"], *runtime, *build])
-write("requirements.lock", runtime)
-write("requirements-build.lock", build)
-others = {pin: found for pin, found in dev.items() if pin not in runtime and pin not in build}
-others = {pin: found for pin, found in others.items() if not pin.startswith("pip==")}
-write("requirements-dev.lock", others, "-r requirements.lock", "-r requirements-build.lock")
-PYTHON
+  local machine
+  for machine in "${MACHINES[@]}"; do platforms "$machine" >"$WORK/$machine"; done
+  "$PYTHON" .ci/lock.py "$WORK" "$FROM_SOURCE" $(targets "${MACHINES[@]}")
 }
 
 main "$@"

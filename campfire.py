@@ -10631,7 +10631,10 @@ class _OutOfFiles:
 def raise_file_limit() -> None:
     """Lets the process hold as many sockets as the system allows it."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    if sys.platform == "darwin":  # which tells of no limit, and takes OPEN_MAX at most
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(most, 10_240), most))
+    else:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 @lru_cache(maxsize=256)

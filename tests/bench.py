@@ -11,7 +11,6 @@ sessions, CSRF, membership checks, sanitizing, full text, unread marks, synchron
 
 import argparse
 import http.client
-import re
 import shutil
 import sqlite3
 import statistics
@@ -20,7 +19,6 @@ import sys
 import tempfile
 import threading
 import time
-import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
@@ -308,17 +306,8 @@ def memory(bench: Bench) -> Iterator[Row]:
 def size(bench: Bench) -> Iterator[Row]:
     del bench
     whole = PYZ.stat().st_size / MEGABYTE
-    with zipfile.ZipFile(PYZ) as archive:
-        others = sum(
-            info.compress_size
-            for info in archive.infolist()
-            if re.search(r"\.cpython-31[23]-", info.filename)
-        )
-    one = whole - others / MEGABYTE
-    yield Row("P10", "size of the pyz for Python 3.11 alone", f"{one:.1f} MB", "", "", "≤ 16 MB",
-              one <= 16)  # fmt: skip
-    yield Row("P10", "size of the pyz for 3.11 to 3.13", f"{whole:.1f} MB", "", "", "≤ 24 MB",
-              whole <= 24)  # fmt: skip
+    yield Row("P10", "size of the pyz for one Python", f"{whole:.1f} MB", "", "", "≤ 16 MB",
+              whole <= 16)  # fmt: skip
 
 
 WORKLOADS: dict[str, Callable[[Bench], Iterator[Row]]] = {

@@ -24,8 +24,8 @@ from campfire import SOUNDS, SoundImage
 
 ROOT = Path(__file__).resolve().parent.parent
 PYZ = ROOT / "campfire.pyz"
-TAG = f"cpython-{sys.version_info[0]}{sys.version_info[1]}"
-LARGEST = 24 * 1024 * 1024
+TAG = f"cpython-{sys.version_info[0]}{sys.version_info[1]}-Linux-{os.uname().machine}-glibc"
+LARGEST = 16 * 1024 * 1024
 CANNOT_START = 78
 # Runs the executable as if Python or the machine were another one.
 ELSEWHERE = """
@@ -60,14 +60,9 @@ def unpacked(cache: Path) -> list[Path]:
 
 
 def is_whole(folder: Path) -> bool:
-    """Whether every file of the executable that concerns this Python lies in the folder."""
+    """Whether every file of the executable, which is for one Python, lies in the folder."""
     with zipfile.ZipFile(PYZ) as archive:
-        wanted = [
-            info
-            for info in archive.infolist()
-            if info.filename.startswith("site-packages/")
-            and (".cpython-" not in info.filename or TAG in info.filename)
-        ]
+        wanted = [i for i in archive.infolist() if i.filename.startswith("site-packages/")]
         return all((folder / info.filename).stat().st_size == info.file_size for info in wanted)
 
 

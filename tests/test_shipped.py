@@ -87,15 +87,6 @@ def test_the_executable_holds_the_server_the_built_client_and_the_sounds_of_this
             assert archive.read(inside) == path.read_bytes(), inside
 
 
-def test_every_compiled_module_is_there_for_all_three_pythons() -> None:
-    with zipfile.ZipFile(PYZ) as archive:
-        names = [name for name in archive.namelist() if name.endswith(".so")]
-    tagged = [re.sub(r"\.cpython-\d+-", ".cpython-*-", name) for name in names]
-
-    assert {tagged.count(name) for name in tagged if "*" in name} == {3}
-    assert {name for name in tagged if "*" not in name and ".abi3." not in name} == set()
-
-
 # --- How it starts -------------------------------------------------------------------------------
 
 
@@ -137,10 +128,10 @@ def test_a_start_that_was_killed_while_it_unpacked_leaves_nothing_that_is_used(
 ) -> None:
     environment = {**os.environ, "SHIV_ROOT": str(tmp_path)}
     with subprocess.Popen([sys.executable, PYZ, "--version"], env=environment) as start:
-        while not list(tmp_path.glob("*.tmp/site-packages/*")):
+        while not list(tmp_path.glob("*/site-packages/*")):
             assert start.poll() is None
         start.send_signal(signal.SIGKILL)
-    assert not [folder for folder in unpacked(tmp_path) if folder.suffix != ".tmp"]
+    assert not list(tmp_path.glob("*/complete"))
 
     assert run(cache=tmp_path).returncode == 0
     (folder,) = unpacked(tmp_path)
@@ -222,7 +213,7 @@ def test_a_damaged_executable_is_told_in_one_line(tmp_path: Path) -> None:
 
     outcome = run(sys.executable, damaged, cache=tmp_path / "cache")
 
-    assert_refused(outcome, "cannot unpack into")
+    assert_refused(outcome, "this file is damaged .*: copy or download it again")
     assert unpacked(tmp_path / "cache") == []
 
 
