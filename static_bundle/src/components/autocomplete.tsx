@@ -2,13 +2,12 @@
  * Suggesting people: for a mention while writing, and for a new ping. `Suggestions` decides when to
  * ask, what to show and which keys it takes; it knows neither Trix nor inputs, only words.
  */
-import { type KeyboardEvent, useEffect, useRef, useState, useSyncExternalStore } from "react";
+import { useEffect, useSyncExternalStore } from "react";
 import { createPortal } from "react-dom";
 import type { Suggestion } from "../lib/api";
 import * as api from "../lib/api";
-import { announce, useStore } from "../lib/store";
-import { rankPeople } from "../lib/text";
-import { Button } from "./ui";
+import { announce } from "../lib/store";
+import { folded, rankPeople } from "../lib/text";
 
 const DEBOUNCE = 300;
 const CLICK_DELAY = 100;
@@ -18,6 +17,7 @@ const ROWS_WANTED = 3;
 const LIST_HEIGHT = 160;
 const MARGIN = 8;
 const MOST = 20;
+const ANSWER_WAIT = 300;
 export const LANDMARK = "main, aside";
 
 // --- Words ------------------------------------------------------------------------------------
@@ -36,9 +36,14 @@ const BOUNDARY = /[\s\uFFFC]/u;
 const TRAILING = /\p{P}+$/u;
 const TERMINATOR = /^[.,;:!?)\]}]$/;
 
-export function mentionAt(text: string, caret: number): Word | null {
+/** `names` are those suggested last: while one goes on like that, a space is a part of the word. */
+export function mentionAt(text: string, caret: number, names: readonly string[] = []): Word | null {
   let start = caret;
   while (start > 0 && !BOUNDARY.test(text.charAt(start - 1))) start -= 1;
+  const at = text.lastIndexOf("@", caret - 1);
+  const typed = folded(text.slice(at + 1, caret));
+  const begins = at === 0 || BOUNDARY.test(text.charAt(at - 1));
+  if (at >= 0 && begins && names.some((name) => name.startsWith(typed))) start = at;
   let end = caret;
   while (end < text.length && !BOUNDARY.test(text.charAt(end))) end += 1;
   const word = text.slice(start, end);
@@ -49,15 +54,10 @@ export function mentionAt(text: string, caret: number): Word | null {
   return terminator && !query ? null : { start, end, query, terminator };
 }
 
-/** Asks with the first letter, because initials are not a substring; then ranks the answer here. */
+/** As the server ranks them, but for whom it finds inside a word only. */
 export async function findPeople(query: string, roomId?: number): Promise<Suggestion[]> {
   const wanted = query.trim();
-  const letter = Array.from(wanted)[0] ?? "";
-  const first = await api.suggestions(letter, roomId);
-  if (first.next_page === null || wanted === letter) return rankPeople(wanted, first.users);
-  const exact = await api.suggestions(wanted, roomId);
-  const all = new Map([...first.users, ...exact.users].map((person) => [person.value, person]));
-  return rankPeople(wanted, [...all.values()]);
+  return rankPeople(wanted, (await api.suggestions(wanted, roomId)).users);
 }
 
 // --- The suggestions --------------------------------------------------------------------------
@@ -74,6 +74,8 @@ export interface Source {
   find(): Question | null;
   ask(query: string): Promise<readonly Suggestion[]>;
   choose(person: Suggestion, ending: string): void;
+  /** Enter, after all: it waited for an answer, and nobody was found. */
+  enter?(): void;
 }
 
 interface Shown {
@@ -84,6 +86,16 @@ interface Shown {
   blinking: boolean;
 }
 
+interface Press {
+  key: string;
+  shiftKey: boolean;
+  ctrlKey: boolean;
+  metaKey: boolean;
+  altKey: boolean;
+  preventDefault(): void;
+}
+
+const NOBODY = "Nobody found";
 const NO_SOURCE: Source = { find: () => null, ask: async () => [], choose: () => undefined };
 const CLOSED: Shown = { people: [], selected: 0, at: null, landmark: null, blinking: false };
 let lists = 0;
@@ -96,6 +108,8 @@ export class Suggestions {
   private timer = 0;
   private asked = 0;
   private canceled = false;
+  /** The answer under way. */
+  private looking: Promise<void> | null = null;
   /** Who was clicked, and will be taken in a moment, or as soon as the list closes. */
   private clicked: number | null = null;
 
@@ -113,7 +127,12 @@ export class Suggestions {
   readonly snapshot = (): Shown => this.shown;
 
   get isOpen(): boolean {
-    return this.shown.at !== null;
+    return this.shown.people.length > 0;
+  }
+
+  /** The names on the list, folded. */
+  get names(): string[] {
+    return this.shown.people.map(({ name }) => folded(name));
   }
 
   get activeId(): string | null {
@@ -124,20 +143,21 @@ export class Suggestions {
   /** The text changed: look at it once it has rested. */
   changed(): void {
     clearTimeout(this.timer);
+    this.timer = 0;
     if (this.source.find()) this.timer = window.setTimeout(() => void this.look(), DEBOUNCE);
     else if (!this.shown.blinking) this.left();
   }
 
   /** The caret moved without a change. */
   moved(): void {
-    if (this.isOpen && !this.shown.blinking && !this.source.find()) this.left();
+    if (this.shown.at && !this.shown.blinking && !this.source.find()) this.left();
   }
 
   close(): void {
     clearTimeout(this.timer);
     this.asked += 1;
     if (this.clicked !== null) this.commit(this.clicked);
-    else if (this.isOpen) this.show(CLOSED);
+    else if (this.shown.at) this.show(CLOSED);
   }
 
   select(index: number): void {
@@ -145,8 +165,10 @@ export class Suggestions {
   }
 
   /** True when the key was meant for the list; the caller then lets nobody else have it. */
-  takes(event: { key: string; shiftKey: boolean; preventDefault(): void }): boolean {
-    const taken = this.isOpen ? this.takesOpen(event) : this.revives(event);
+  takes(event: Press): boolean {
+    const taken = this.isOpen
+      ? this.takesOpen(event)
+      : this.closes(event) || this.revives(event) || this.waits(event);
     if (taken) event.preventDefault();
     return taken;
   }
@@ -167,15 +189,18 @@ export class Suggestions {
     setTimeout(() => this.clicked === null || this.close(), CLICK_DELAY);
   }
 
-  private takesOpen({ key, shiftKey }: { key: string; shiftKey: boolean }): boolean {
+  private takesOpen(event: Press): boolean {
+    const { key, shiftKey } = event;
     const { selected } = this.shown;
     if (key === "ArrowDown" || key === "ArrowUp") {
       this.select(selected + (key === "ArrowDown" ? 1 : -1));
-    } else if (key === "Enter" || key === " " || (key === "Tab" && !shiftKey)) {
+    } else if (key === "Enter" || (key === "Tab" && !shiftKey)) {
       this.commit(selected);
-    } else if (key === "Escape") {
-      this.canceled = true;
-      this.close();
+    } else if (key === " ") {
+      if (this.othersGoOn()) return false;
+      this.commit(selected);
+    } else if (this.closes(event)) {
+      return true;
     } else if (TERMINATOR.test(key) && this.source.find()?.query) {
       this.commit(selected, key);
     } else {
@@ -184,8 +209,40 @@ export class Suggestions {
     return true;
   }
 
+  /** Whether what is typed may yet become another name than the one selected. */
+  private othersGoOn(): boolean {
+    const typed = ` ${folded(this.source.find()?.query ?? "")}`;
+    return this.names.some((name, at) => at !== this.shown.selected && ` ${name}`.includes(typed));
+  }
+
+  private closes({ key }: Press): boolean {
+    if (key !== "Escape" || !this.shown.at) return false;
+    this.canceled = true;
+    this.close();
+    return true;
+  }
+
+  /** Enter right after typing takes the first of the answer under way, if it comes soon. */
+  private waits({ key, shiftKey, ctrlKey, metaKey, altKey }: Press): boolean {
+    const query = this.source.find()?.query;
+    const plain = key === "Enter" && !(shiftKey || ctrlKey || metaKey || altKey);
+    if (!plain || !query || !(this.timer || this.looking) || this.canceled) return false;
+    clearTimeout(this.timer);
+    if (this.timer) void this.look();
+    const enough = new Promise<void>((resolve) => setTimeout(resolve, ANSWER_WAIT));
+    void Promise.race([this.looking, enough]).then(() => {
+      const still = this.source.find()?.query === query;
+      if (still && this.isOpen) this.commit(0);
+      else if (still) {
+        this.close();
+        this.source.enter?.();
+      }
+    });
+    return true;
+  }
+
   /** Tab after Escape brings the list back while the caret is still in the word. */
-  private revives({ key, shiftKey }: { key: string; shiftKey: boolean }): boolean {
+  private revives({ key, shiftKey }: Press): boolean {
     if (!this.canceled || key !== "Tab" || shiftKey || !this.source.find()) return false;
     this.canceled = false;
     void this.look();
@@ -197,7 +254,16 @@ export class Suggestions {
     this.close();
   }
 
-  private async look(): Promise<void> {
+  private look(): Promise<void> {
+    this.timer = 0;
+    const looking = this.find().finally(() => {
+      if (this.looking === looking) this.looking = null;
+    });
+    this.looking = looking;
+    return looking;
+  }
+
+  private async find(): Promise<void> {
     const question = this.source.find();
     if (!question) return this.left();
     if (this.canceled) return;
@@ -210,9 +276,9 @@ export class Suggestions {
       const people = (await this.source.ask(question.query)).slice(0, MOST);
       if (mine !== this.asked) return;
       const { at, landmark } = question;
-      const found = people.length > 0;
-      this.show(found ? { people, selected: 0, at, landmark, blinking: false } : CLOSED);
-      if (found) announce(people.length === 1 ? "1 person" : `${people.length} people`);
+      this.show({ people, selected: 0, at, landmark, blinking: false });
+      if (people.length === 0) announce(NOBODY);
+      else announce(people.length === 1 ? "1 person" : `${people.length} people`);
     } catch {
       // Nobody answered: writing goes on without suggestions.
       if (mine === this.asked) this.close();
@@ -272,6 +338,16 @@ export function SuggestionList({ suggestions }: { suggestions: Suggestions }) {
     };
   }, [suggestions]);
   if (!at) return null;
+  if (people.length === 0) {
+    return createPortal(
+      <p className="autocomplete__list autocomplete__item shadow" ref={(box) => hang(box, at, 1)}>
+        {NOBODY}
+      </p>,
+      landmark ?? document.body,
+    );
+  }
+  const namesakes = (name: string) =>
+    people.filter((other) => folded(other.name) === folded(name)).length > 1;
   return createPortal(
     <div
       className="autocomplete__list shadow"
@@ -279,14 +355,13 @@ export function SuggestionList({ suggestions }: { suggestions: Suggestions }) {
       role="listbox"
       aria-label="People"
       data-blinking={blinking || undefined}
-      ref={(list) => {
-        if (list) place(list, at, people.length);
-      }}
+      ref={(list) => hang(list, at, people.length)}
     >
       {people.map((person, index) => (
         <SuggestionRow
           key={person.value}
           person={person}
+          about={namesakes(person.name) ? person.about : ""}
           id={optionId(suggestions.listId, person)}
           selected={index === selected}
           onPick={() => suggestions.commitLater(index)}
@@ -299,11 +374,12 @@ export function SuggestionList({ suggestions }: { suggestions: Suggestions }) {
 
 function SuggestionRow(props: {
   person: Suggestion;
+  about: string;
   id: string;
   selected: boolean;
   onPick: () => void;
 }) {
-  const { person, id, selected, onPick } = props;
+  const { person, about, id, selected, onPick } = props;
   return (
     <div
       className="autocomplete__item"
@@ -324,10 +400,17 @@ function SuggestionRow(props: {
         <span className="avatar">
           <img src={person.avatar_url} width="48" height="48" alt="" />
         </span>
-        <span>{person.name}</span>
+        <span>
+          {person.name}
+          {about && <small className="autocomplete__about">{about}</small>}
+        </span>
       </span>
     </div>
   );
+}
+
+function hang(list: HTMLElement | null, at: DOMRect, rows: number) {
+  if (list) place(list, at, rows);
 }
 
 /** Below the caret, unless fewer than three rows fit there and three fit above. */
@@ -344,114 +427,4 @@ function place(list: HTMLElement, at: DOMRect, rows: number) {
   const left = Math.max(MARGIN, Math.min(at.left, widest));
   const top = above ? at.top - origin.height : at.bottom;
   list.style.translate = `${left - origin.left}px ${top - origin.top}px`;
-}
-
-// --- Choosing people for a ping ---------------------------------------------------------------
-
-export type Chosen = Pick<Suggestion, "name" | "value" | "avatar_url">;
-
-interface PickerProps {
-  chosen: readonly Chosen[];
-  onChange: (chosen: readonly Chosen[]) => void;
-  onCancel: () => void;
-}
-
-/** The field of a new ping: pills of the people chosen, and an input that suggests more. */
-export function PeoplePicker({ chosen, onChange, onCancel }: PickerProps) {
-  const me = useStore((state) => state.me);
-  const [suggestions] = useState(() => new Suggestions());
-  const input = useRef<HTMLInputElement>(null);
-  const source: Source = {
-    find: () => (input.current ? questionIn(input.current) : null),
-    async ask(query) {
-      const taken = new Set([me?.id, ...chosen.map(({ value }) => value)]);
-      return (await findPeople(query)).filter(({ value }) => !taken.has(value));
-    },
-    choose(person) {
-      onChange([...chosen, person]);
-      if (input.current) input.current.value = "";
-    },
-  };
-  return (
-    <div className="autocomplete__container input input--actor">
-      <PersonPills chosen={chosen} onRemove={(person) => onChange(without(chosen, person))} />
-      <PingInput
-        input={input}
-        suggestions={suggestions}
-        source={source}
-        onKeyDown={(event) => {
-          if (suggestions.takes(event)) event.stopPropagation();
-          else if (event.key === "Escape") onCancel();
-          else if (event.key === "Backspace" && event.currentTarget.value === "") {
-            onChange(chosen.slice(0, -1));
-          }
-        }}
-      />
-      <SuggestionList suggestions={suggestions} />
-    </div>
-  );
-}
-
-function PingInput(props: {
-  input: React.RefObject<HTMLInputElement | null>;
-  suggestions: Suggestions;
-  source: Source;
-  onKeyDown: (event: KeyboardEvent<HTMLInputElement>) => void;
-}) {
-  const { input, suggestions, source, onKeyDown } = props;
-  // Joins the list, which lives outside React, to the field and to who is chosen by now.
-  useEffect(() => {
-    suggestions.source = source;
-    return input.current ? tellReaders(input.current, suggestions) : undefined;
-  });
-  return (
-    <input
-      ref={input}
-      className="autocomplete__input input input--transparent"
-      type="text"
-      role="combobox"
-      aria-label="Who do you want to ping?"
-      aria-autocomplete="list"
-      aria-expanded="false"
-      autoComplete="off"
-      autoCorrect="off"
-      spellCheck="false"
-      // biome-ignore lint/a11y/noAutofocus: the person just asked for this field.
-      autoFocus
-      onChange={() => suggestions.changed()}
-      onBlur={() => suggestions.close()}
-      onKeyDown={onKeyDown}
-    />
-  );
-}
-
-function PersonPills(props: { chosen: readonly Chosen[]; onRemove: (person: Chosen) => void }) {
-  if (props.chosen.length === 0) return null;
-  return (
-    <ul className="autocomplete__pills" aria-label="People to ping">
-      {props.chosen.map((person) => (
-        <li className="autocomplete__pill" key={person.value}>
-          <span className="avatar">
-            <img src={person.avatar_url} width="48" height="48" alt="" />
-          </span>
-          <span className="overflow-ellipsis">{person.name}</span>
-          <Button
-            icon="remove-circle"
-            label={`Remove ${person.name}`}
-            className="btn--plain"
-            onClick={() => props.onRemove(person)}
-          />
-        </li>
-      ))}
-    </ul>
-  );
-}
-
-const without = (chosen: readonly Chosen[], person: Chosen) =>
-  chosen.filter(({ value }) => value !== person.value);
-
-function questionIn(field: HTMLInputElement): Question | null {
-  const query = field.value.trim();
-  const landmark = field.closest(LANDMARK);
-  return query ? { query, terminator: "", at: field.getBoundingClientRect(), landmark } : null;
 }

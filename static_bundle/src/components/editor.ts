@@ -24,6 +24,7 @@ interface TrixEditor {
   getSelectedRange(): [number, number];
   insertAttachment(attachment: object): void;
   insertHTML(html: string): void;
+  insertLineBreak(): void;
   insertString(text: string): void;
   loadHTML(html: string): void;
   loadJSON(snapshot: { document: object[] }): void;
@@ -124,6 +125,7 @@ export class Editor {
       find: () => this.question(),
       ask: (query) => findPeople(query, options.room_id),
       choose: (person, ending) => this.insertMention(person, ending),
+      enter: () => this.enter(),
     };
     this.plain = plainBox(options);
     this.plainStart = this.plainText;
@@ -221,7 +223,7 @@ export class Editor {
   private word(): Word | null {
     if (!this.trix || document.activeElement !== this.box) return null;
     const [start, end] = this.trix.editor.getSelectedRange();
-    return start === end ? mentionAt(this.text, start) : null;
+    return start === end ? mentionAt(this.text, start, this.suggestions.names) : null;
   }
 
   private question(): Question | null {
@@ -242,6 +244,13 @@ export class Editor {
     const attributes = { sgid: person.sgid, contentType: MENTION, content };
     editor.insertAttachment(new loaded.Attachment(attributes));
     editor.insertString(ending);
+  }
+
+  /** The Enter that was held back: sends, or begins a line. */
+  private enter(): void {
+    const key = new KeyboardEvent("keydown", { key: "Enter", cancelable: true });
+    this.events.onKey(key);
+    if (!key.defaultPrevented) this.trix?.editor.insertLineBreak();
   }
 
   // --- Taking over from the plain box ---

@@ -12,7 +12,7 @@ import * as api from "../lib/api";
 import { DESKTOP, useMedia, visit } from "../lib/browser";
 import { failed, type SidebarRoom, unreadCount, useStore } from "../lib/store";
 import { directLabel, firstName } from "../lib/text";
-import { type Chosen, PeoplePicker } from "./autocomplete";
+import { type Chosen, PeoplePicker } from "./picker";
 import { Avatar, Button, Icon, LinkButton } from "./ui";
 
 const SWIPE = 60;

@@ -186,6 +186,8 @@ export interface Suggestion {
   value: number;
   avatar_url: string;
   sgid: string;
+  /** What tells two of one name apart. */
+  about: string;
 }
 
 // --- Boot data --------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ import type {
   Sound,
   User,
 } from "./api";
+import { byName } from "./text";
 import { NO_NETWORK, ROOM_GONE, sentenceOf } from "./trouble";
 
 /** A room as the sidebar shows it: what both the JSON and the broadcast markup can tell. */
@@ -276,9 +277,6 @@ export class Announcer {
 
 // --- How each event changes the state ---------------------------------------------------------
 
-/** Rooms by name as people sort names: case and accents aside. */
-export const byName = new Intl.Collator(undefined, { sensitivity: "base", numeric: true });
-
 function boot(state: State, boot: Boot, path: string): State {
   const room = "room" in boot.data && boot.page === "room" ? (boot.data.room as Room) : null;
   const next: State = {
@@ -376,7 +374,7 @@ function sidebarFrom(sidebar: Sidebar, onScreen: number | null): SidebarState {
 
 const byActivity = (a: SidebarRoom, b: SidebarRoom) => b.updated_at_ms - a.updated_at_ms;
 const byDisplayName = (a: SidebarRoom, b: SidebarRoom) =>
-  byName.compare(a.display_name, b.display_name) || a.id - b.id;
+  byName(a.display_name, b.display_name) || a.id - b.id;
 
 function inSidebar(state: State, change: (sidebar: SidebarState) => SidebarState): State {
   if (!state.sidebar) return state;

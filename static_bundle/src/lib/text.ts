@@ -121,8 +121,32 @@ function crc32(ascii: string): number {
 
 // --- Finding people by what was typed ----------------------------------------------------------
 
-const names = new Intl.Collator(undefined, { sensitivity: "base", numeric: true });
-const bare = (text: string): string => text.normalize("NFD").replace(/\p{M}/gu, "").toLowerCase();
+const PLAIN: Record<string, string> = {
+  ł: "l",
+  ø: "o",
+  đ: "d",
+  ð: "d",
+  ħ: "h",
+  ŧ: "t",
+  ı: "i",
+  æ: "ae",
+  œ: "oe",
+  þ: "th",
+  ß: "ss",
+  ς: "σ",
+};
+
+/** A name as it is looked for, folded as the server does: no case, no marks, plain letters. */
+export const folded = (name: string): string =>
+  name
+    .normalize("NFKD")
+    .toLowerCase()
+    .replace(/[\p{M}łøđðħŧıæœþßς]/gu, (letter) => PLAIN[letter] ?? "");
+
+const { compare } = new Intl.Collator(undefined, { numeric: true });
+
+/** Names in their order: as they are looked for, and "Room 2" before "Room 10". */
+export const byName = (a: string, b: string): number => compare(folded(a), folded(b));
 
 /** People matching `query`: from the head of the name first, then from a later word, then by name. */
 export function rankPeople<Person extends { name: string }>(
@@ -132,7 +156,7 @@ export function rankPeople<Person extends { name: string }>(
   return people
     .map((person) => ({ person, rank: matchRank(query, person.name) }))
     .filter(({ rank }) => rank !== null)
-    .sort((a, b) => Number(a.rank) - Number(b.rank) || names.compare(a.person.name, b.person.name))
+    .sort((a, b) => Number(a.rank) - Number(b.rank) || byName(a.person.name, b.person.name))
     .map(({ person }) => person);
 }
 
@@ -141,22 +165,22 @@ export function rankPeople<Person extends { name: string }>(
  * follows the one before directly or begins a later word, so "jw" finds "Jonas Weber".
  */
 export function matchRank(query: string, name: string): 0 | 1 | null {
-  const letters = [...bare(query.trim())];
-  const text = [...bare(name)];
-  const starts = text.flatMap((letter, at) =>
-    isWordLetter(letter) && !isWordLetter(text[at - 1]) ? [at] : [],
-  );
-  const follows = (typed: number, at: number): boolean => {
-    if (text[at] !== letters[typed]) return false;
-    if (typed === letters.length - 1) return true;
-    return [at + 1, ...starts.filter((start) => start > at + 1)].some((next) =>
-      follows(typed + 1, next),
-    );
-  };
-  if (letters.length === 0) return 0;
-  const from = starts.find((start) => follows(0, start));
-  if (from === undefined) return null;
-  return from === starts[0] ? 0 : 1;
+  const letters = [...folded(query.trim())];
+  const text = [...folded(name)];
+  if (text.join("").startsWith(letters.join(""))) return 0;
+  const starts = text.map((letter, at) => isWordLetter(letter) && !isWordLetter(text[at - 1]));
+  // One letter after the other, at all places at once: no name can make this go back.
+  const matches = (may: (at: number) => boolean | undefined) =>
+    letters.every((typed) => {
+      const here = new Set<number>();
+      for (const [at, letter] of text.entries()) if (letter === typed && may(at)) here.add(at);
+      const [first = text.length] = here;
+      may = (at) => here.has(at - 1) || (starts[at] && at > first);
+      return here.size > 0;
+    });
+  const head = starts.indexOf(true);
+  if (matches((at) => at === head)) return 0;
+  return matches((at) => starts[at]) ? 1 : null;
 }
 
 function isWordLetter(letter: string | undefined): boolean {

@@ -14,7 +14,8 @@ import help from "../help.json";
 import type { Membership, Person, PushSubscriptionInfo, Room, ScreenProps, User } from "../lib/api";
 import * as api from "../lib/api";
 import { platform, signOut, visit } from "../lib/browser";
-import { apply, byName, flash, isAdministrator, useStore } from "../lib/store";
+import { apply, flash, isAdministrator, useStore } from "../lib/store";
+import { byName } from "../lib/text";
 import { Field, ListRow, Panel, Submit, useSubmit } from "./auth";
 
 // --- Someone -----------------------------------------------------------------------------------
@@ -350,7 +351,7 @@ function Memberships({ label, memberships }: MembershipsProps) {
   return (
     <ul aria-label={label}>
       {rooms
-        .sort((a, b) => byName.compare(a.display_name, b.display_name))
+        .sort((a, b) => byName(a.display_name, b.display_name))
         .map((room) => (
           <MembershipRow key={room.id} room={room} />
         ))}
