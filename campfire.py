@@ -14,58 +14,59 @@ you can search for ("# === 10." jumps there).
    8. database_file    whose file it is, and who uses it
    9. backup           a copy of the file while it is in use
   10. statements       how a statement is asked
-  11. db               one writer, four readers
-  12. markup           what people write, made safe
-  13. text             plain text, mentions, links, emoji, sounds
-  14. signing          signatures, stream names, cookies, tokens
-  15. users            people and bots
-  16. memberships      who is in which room; sidebar; unread
-  17. search_index     the words of every message
-  18. rooms            open, closed, direct: made, saved, deleted
-  19. history          pages of forty; what a reader missed
-  20. subscriptions    browsers that want to be told
-  21. messages         posted once, edited, deleted, boosted
-  22. search           full text, in the rooms one is in
-  23. accounts         the account: name, invitation, styles
-  24. sessions         who is signed in, and may still
-  25. auth             first run, joining, passwords, sessions, sign-in links
-  26. people           profiles, roles, leaving, bans
-  27. outbound         where our own requests may lead
-  28. bots             bots, their keys, webhooks and answers
-  29. push             Web Push: who is told, encrypted, guarded
-  30. keys             the secrets the program keeps
-  31. tables           whole tables, whichever they are
-  32. salvage          what can still be read of a damaged file
-  33. checkup          is the file sound; mending it
-  34. rails            the database of a Rails Campfire
-  35. importing        everything from a Rails Campfire
-  36. records          small shapes, and what the bot API tells
-  37. shown            messages made into JSON once
-  38. shapes           records as JSON and as Turbo Stream markup
-  39. answers          what a search found; what happened meanwhile
-  40. presence         who looks at which room; who types
-  41. sockets          one tab: frames, joined writes, slow readers
-  42. catching_up      what a reader missed, part by part
-  43. ws               Action Cable: broadcasts, channels, catch-up
-  44. ops              log lines, background jobs, health
-  45. metrics          the numbers of /metrics
-  46. certificates     https of our own
-  47. compression      fewer bytes on the way
-  48. assets           the client's files, sounds, avatars
-  49. browsers         which browsers the client runs in
-  50. devices          manifest, squares to scan
-  51. web              guards, callers, bodies, answers
-  52. door             guards: who may come in, and still may
-  53. pages            what each address shows; boot data
-  54. documents        the one HTML page
-  55. people_handlers  sessions, joining, people
-  56. room_handlers    rooms, messages, boosts, the socket; announce
-  57. bot_handlers     the bot API; administration of bots
-  58. site_handlers    pages, files, health
-  59. app              all routes; errors into answers; start and stop
-  60. serving          the parts put together, started, stopped
-  61. commands         what each command does
-  62. cli              the commands
+  11. connections      a connection and its thread
+  12. db               one writer, four readers
+  13. markup           what people write, made safe
+  14. text             plain text, mentions, links, emoji, sounds
+  15. signing          signatures, stream names, cookies, tokens
+  16. users            people and bots
+  17. memberships      who is in which room; sidebar; unread
+  18. search_index     the words of every message
+  19. rooms            open, closed, direct: made, saved, deleted
+  20. history          pages of forty; what a reader missed
+  21. subscriptions    browsers that want to be told
+  22. messages         posted once, edited, deleted, boosted
+  23. search           full text, in the rooms one is in
+  24. accounts         the account: name, invitation, styles
+  25. sessions         who is signed in, and may still
+  26. auth             first run, joining, passwords, sessions, sign-in links
+  27. people           profiles, roles, leaving, bans
+  28. outbound         where our own requests may lead
+  29. bots             bots, their keys, webhooks and answers
+  30. push             Web Push: who is told, encrypted, guarded
+  31. keys             the secrets the program keeps
+  32. tables           whole tables, whichever they are
+  33. salvage          what can still be read of a damaged file
+  34. checkup          is the file sound; mending it
+  35. rails            the database of a Rails Campfire
+  36. importing        everything from a Rails Campfire
+  37. records          small shapes, and what the bot API tells
+  38. shown            messages made into JSON once
+  39. shapes           records as JSON and as Turbo Stream markup
+  40. answers          what a search found; what happened meanwhile
+  41. presence         who looks at which room; who types
+  42. sockets          one tab: frames, joined writes, slow readers
+  43. catching_up      what a reader missed, part by part
+  44. ws               Action Cable: broadcasts, channels, catch-up
+  45. ops              log lines, background jobs, health
+  46. metrics          the numbers of /metrics
+  47. certificates     https of our own
+  48. compression      fewer bytes on the way
+  49. assets           the client's files, sounds, avatars
+  50. browsers         which browsers the client runs in
+  51. devices          manifest, squares to scan
+  52. web              guards, callers, bodies, answers
+  53. door             guards: who may come in, and still may
+  54. pages            what each address shows; boot data
+  55. documents        the one HTML page
+  56. people_handlers  sessions, joining, people
+  57. room_handlers    rooms, messages, boosts, the socket; announce
+  58. bot_handlers     the bot API; administration of bots
+  59. site_handlers    pages, files, health
+  60. app              all routes; errors into answers; start and stop
+  61. serving          the parts put together, started, stopped
+  62. commands         what each command does
+  63. cli              the commands
 
 The road of a request: the guard asks who, the handler parses what, one service method is one
 transaction, and then the handler tells the world. What follows a new message stands in one
@@ -569,6 +570,16 @@ class FeatureDisabled(RequestError):
 
 class DatabaseBusy(StorageError):
     status, code = 503, "database_busy"
+
+
+class DatabaseFull(StorageError):
+    status, code = 503, "database_full"
+    says = "The server's disk is full. Nothing was lost; try again when there is room."
+
+
+class DatabaseReadonly(StorageError):
+    status, code = 503, "database_readonly"
+    says = "The server may not write to its own files. Nothing was lost; tell whoever runs it."
 
 
 class DatabaseFailed(StorageError):
@@ -2109,6 +2120,9 @@ def restore(backup: Path, path: Path, at: float) -> Path | None:
 # Raises    -
 # ==============================================================================
 
+_BUSY: Final = frozenset((sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_INTERRUPT))
+_UNCLEAR: Final = frozenset((sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN))
+
 
 def row(tx: ReadTx, sql: str, **values: object) -> sqlite3.Row | None:
     """The first row, or None."""
@@ -2164,7 +2178,134 @@ def is_busy(error: Exception) -> bool:
     )
 
 
-# === 11. db ===================================================================
+def in_words(error: sqlite3.Error, path: Path) -> StorageError:
+    """A person's error for SQLite's; the technical words go to the log, once."""
+    LOG.error("database_error", extra={"fields": {"problem": str(error)}})
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the rest only makes it more precise
+    if code in _UNCLEAR:
+        return _disk_in_words(path)
+    if code == sqlite3.SQLITE_FULL:
+        return DatabaseFull()
+    if code == sqlite3.SQLITE_READONLY:
+        return DatabaseReadonly()
+    return DatabaseBusy() if code in _BUSY else DatabaseFailed()
+
+
+def _disk_in_words(path: Path) -> StorageError:
+    with suppress(OSError):
+        if not os.statvfs(path.parent).f_bavail:
+            return DatabaseFull()
+        if not os.access(path, os.W_OK):
+            return DatabaseReadonly()
+    return DatabaseFailed()
+
+
+class Undone(Exception):
+    """A write that only tried whether it can."""
+
+
+def try_to_write(tx: WriteTx, at: Timestamp) -> None:
+    """Writes more than stays in memory, to see whether it can, and takes it back.
+
+    Raises Undone when it can.
+    """
+    del at
+    tx.execute("PRAGMA cache_size = 8")  # pages, so that it reaches the disk before its end
+    try:
+        tx.execute("CREATE TABLE write_probe AS SELECT zeroblob(131072) AS room")
+    finally:
+        tx.execute("PRAGMA cache_size = -2000")  # SQLite's default
+    raise Undone
+
+
+# === 11. connections ==========================================================
+# One connection to the file and the thread that carries functions to it, for as
+# long as both last. How a connection of ours is opened stands here and nowhere else.
+#
+# Owns      -
+# Raises    -
+# ==============================================================================
+
+BUSY_MS: Final = 5_000  # that a statement waits while somebody else holds the file
+
+
+class Link:
+    """An aiosqlite connection through which whole functions travel."""
+
+    def __init__(self, open_it: Callable[[], sqlite3.Connection]) -> None:
+        self._raw: sqlite3.Connection | None = None
+        self._refused: sqlite3.Error | None = None
+        self._open_it = open_it
+        self._async = aiosqlite.Connection(self._connect, iter_chunk_size=64)
+
+    def _connect(self) -> sqlite3.Connection:
+        try:
+            self._raw = self._open_it()
+        except sqlite3.Error as error:
+            # aiosqlite waits for its thread only when it closes what it has opened.
+            self._refused, self._raw = error, sqlite3.connect(":memory:", check_same_thread=False)
+        return self._raw
+
+    @property
+    def raw(self) -> sqlite3.Connection:
+        """The connection itself, for the loop to use while no function travels."""
+        return cast(sqlite3.Connection, self._raw)
+
+    async def open(self) -> None:
+        await self._async
+        if self._refused is not None:
+            await self.close()
+            raise self._refused
+
+    async def close(self) -> None:
+        await self._async.close()
+        self._raw = None
+
+    def hop(
+        self,
+        work: Callable[Concatenate[sqlite3.Connection, P], T],
+        *args: P.args,
+        **named: P.kwargs,
+    ) -> asyncio.Future[T]:
+        """One trip into the connection's thread, where `work` runs from end to end.
+
+        aiosqlite's public methods make one trip a statement; a transaction of ours is one
+        function. This line alone knows the private name, and a test watches over it.
+        """
+        if self._raw is None:  # closed: nobody would ever carry it out
+            raise ValueError("this connection is closed")
+        travel = partial(work, self._raw, *args, **named)
+        back: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._async._tx.put_nowait((back, travel))  # noqa: SLF001 - see above
+        return back
+
+
+def open_file(
+    path: Path,
+    kind: type[sqlite3.Connection] = sqlite3.Connection,
+    *,
+    for_writing: bool,
+    checkpoints: bool,
+) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, factory=kind)
+    connection.row_factory = sqlite3.Row
+    try:
+        connection.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
+        connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute("PRAGMA temp_store = MEMORY")
+        connection.execute(f"PRAGMA wal_autocheckpoint = {1000 if checkpoints else 0}")
+        if for_writing:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
+        else:
+            connection.execute("PRAGMA query_only = ON")
+    except sqlite3.Error:
+        connection.close()
+        raise
+    return connection
+
+
+# === 12. db ===================================================================
 # One file, one writer. Whatever changes the database is a plain function; what waits
 # together commits together. Readers are five connections that cannot write. What
 # takes no longer than a glance is done on the loop, for the way into a thread and
@@ -2189,7 +2330,6 @@ _READ_SECONDS: Final = 2.0  # that a reader may spend on one question
 _AGAIN: Final = 0.02  # seconds until a statement that was told to end is told again
 _GLANCE: Final = 0.005  # seconds that the loop may spend on one
 _GLANCE_STEPS: Final = 1_000  # of SQLite between two looks at the clock
-_BUSY_MS: Final = 5_000
 _SETTLED_AFTER: Final = 60 * SECOND  # no commit takes a minute
 _OLDEST_SQLITE: Final = (3, 38, 0)
 
@@ -2243,6 +2383,7 @@ class _Job:
 
     work: Callable[..., object]
     done: asyncio.Future[Any]
+    until: float  # on the performance counter: how long it may wait for a foreign lock
     result: object = None
     error: Exception | None = None
 
@@ -2259,6 +2400,10 @@ class _Job:
             return self.error
         return sqlite3.OperationalError("transaction lost")
 
+    def may_wait(self) -> bool:
+        """Whether somebody else holds the file, and may for a while yet."""
+        return isinstance(self.error, DatabaseBusy) and time.perf_counter() < self.until
+
     def deliver(self) -> None:
         if self.done.done():  # its request is gone; what it did stands
             return
@@ -2266,82 +2411,6 @@ class _Job:
             self.done.set_result(self.result)
         else:
             self.done.set_exception(self.error)
-
-
-class _Link:
-    """An aiosqlite connection through which whole functions travel."""
-
-    def __init__(self, open_it: Callable[[], sqlite3.Connection]) -> None:
-        self._raw: sqlite3.Connection | None = None
-        self._refused: sqlite3.Error | None = None
-        self._open_it = open_it
-        self._async = aiosqlite.Connection(self._connect, iter_chunk_size=64)
-
-    def _connect(self) -> sqlite3.Connection:
-        try:
-            self._raw = self._open_it()
-        except sqlite3.Error as error:
-            # aiosqlite waits for its thread only when it closes what it has opened.
-            self._refused, self._raw = error, sqlite3.connect(":memory:", check_same_thread=False)
-        return self._raw
-
-    @property
-    def raw(self) -> sqlite3.Connection:
-        """The connection itself, for the loop to use while no function travels."""
-        return cast(sqlite3.Connection, self._raw)
-
-    async def open(self) -> None:
-        await self._async
-        if self._refused is not None:
-            await self.close()
-            raise self._refused
-
-    async def close(self) -> None:
-        await self._async.close()
-        self._raw = None
-
-    def hop(
-        self,
-        work: Callable[Concatenate[sqlite3.Connection, P], T],
-        *args: P.args,
-        **named: P.kwargs,
-    ) -> asyncio.Future[T]:
-        """One trip into the connection's thread, where `work` runs from end to end.
-
-        aiosqlite's public methods make one trip a statement; a transaction of ours is one
-        function. This line alone knows the private name, and a test watches over it.
-        """
-        if self._raw is None:  # closed: nobody would ever carry it out
-            raise ValueError("this connection is closed")
-        travel = partial(work, self._raw, *args, **named)
-        back: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._async._tx.put_nowait((back, travel))  # noqa: SLF001 - see above
-        return back
-
-
-def _connect(
-    path: Path,
-    kind: type[sqlite3.Connection] = sqlite3.Connection,
-    *,
-    for_writing: bool,
-    checkpoints: bool,
-) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, factory=kind)
-    connection.row_factory = sqlite3.Row
-    try:
-        connection.execute(f"PRAGMA busy_timeout = {_BUSY_MS}")
-        connection.execute("PRAGMA foreign_keys = ON")
-        connection.execute("PRAGMA temp_store = MEMORY")
-        connection.execute(f"PRAGMA wal_autocheckpoint = {1000 if checkpoints else 0}")
-        if for_writing:
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = FULL")
-        else:
-            connection.execute("PRAGMA query_only = ON")
-    except sqlite3.Error:
-        connection.close()
-        raise
-    return connection
 
 
 class _Glance(sqlite3.Connection):
@@ -2381,13 +2450,6 @@ def _read(connection: sqlite3.Connection, work: Callable[[ReadTx], T]) -> T:
                 connection.execute("COMMIT")
 
 
-def _in_words(error: sqlite3.Error) -> StorageError:
-    """A person's error for SQLite's; the technical words go to the log, once."""
-    LOG.error("database_error", extra={"fields": {"problem": str(error)}})
-    busy = isinstance(error, sqlite3.OperationalError) and re.search("lock|busy|full", str(error))
-    return DatabaseBusy() if busy else DatabaseFailed()
-
-
 class Database:
     """The file: `read` and `write` take functions, and run each in one transaction."""
 
@@ -2397,14 +2459,17 @@ class Database:
         self._last: int = 0
         self._committed: int = 0
         self._lock: list[int] = []
-        self._writer: _Link | None = None
-        self._readers: list[_Link] = []
-        self._idle: asyncio.LifoQueue[_Link] = asyncio.LifoQueue()
+        self._writer: Link | None = None
+        self._readers: list[Link] = []
+        self._idle: asyncio.LifoQueue[Link] = asyncio.LifoQueue()
         self._glance: sqlite3.Connection | None = None
         # Two, for a write in the writer's thread must not end with a glance of the loop's.
         self._read_limit, self._write_limit = _Limit(), _Limit()
         self._queue: asyncio.Queue[_Job | None] = asyncio.Queue(_QUEUE_SIZE)
         self._loop: asyncio.Task[None] | None = None
+        self._group: list[_Job] = []  # at work
+        self.is_broken = False
+        self.on_broken: Callable[[], None] = lambda: None  # when there is no writer any more
         self.groups = 0  # commits so far, and jobs in them: their ratio is the gain
         self.jobs = 0
         self.write_seconds, self.group_sizes = Histogram(SECONDS), Histogram(SIZES)
@@ -2416,18 +2481,18 @@ class Database:
             raise DatabaseUnusable(f"SQLite {sqlite3.sqlite_version} is too old: 3.38 is needed")
         try:
             self._claim(is_server=is_server)
-            self._writer = _Link(
-                partial(_connect, self.path, for_writing=True, checkpoints=is_server)
+            self._writer = Link(
+                partial(open_file, self.path, for_writing=True, checkpoints=is_server)
             )
             await self._writer.open()
             await self._writer.hop(self._prepare)
             _watch_the_clock(self._writer.raw, self._write_limit)
             for _ in range(_READERS):
-                reader = _Link(partial(_connect, self.path, for_writing=False, checkpoints=False))
+                reader = Link(partial(open_file, self.path, for_writing=False, checkpoints=False))
                 self._readers.append(reader)
                 await reader.open()
                 self._idle.put_nowait(reader)
-            self._glance = _connect(self.path, _Glance, for_writing=False, checkpoints=False)
+            self._glance = open_file(self.path, _Glance, for_writing=False, checkpoints=False)
             _watch_the_clock(self._glance, self._read_limit)
         except (OSError, sqlite3.Error) as error:
             await self.close()
@@ -2440,6 +2505,7 @@ class Database:
             await self.close()
             raise
         self._loop = asyncio.create_task(self._write_forever())
+        self._loop.add_done_callback(self._on_end)
 
     def _claim(self, *, is_server: bool) -> None:
         """Makes sure that the file is ours to use, before anything is done to it."""
@@ -2465,8 +2531,9 @@ class Database:
     async def close(self) -> None:
         """Every queued write done, the log folded into the file, every thread ended."""
         if self._loop is not None:
-            await self._queue.put(None)
-            await self._loop
+            if not self.is_broken:
+                await self._queue.put(None)
+            await asyncio.wait([self._loop])
             self._loop = None
         while self._readers:
             await self._readers.pop().close()
@@ -2499,7 +2566,7 @@ class Database:
             return self._glanced(self._glance, lambda tx: work(tx, *args, **named))
         except sqlite3.Error as error:
             if not is_interrupted(error) and not is_busy(error):
-                raise _in_words(error) from error
+                raise in_words(error, self.path) from error
         except _TakesLong:
             pass
         return await self.read_aside(lambda tx: work(tx, *args, **named))
@@ -2523,16 +2590,16 @@ class Database:
         except sqlite3.Error as error:
             if is_interrupted(error):
                 raise DatabaseBusy from error
-            raise _in_words(error) from error
+            raise in_words(error, self.path) from error
 
     def _lend_again(
-        self, reader: _Link, end: asyncio.TimerHandle, travel: asyncio.Future[Any]
+        self, reader: Link, end: asyncio.TimerHandle, travel: asyncio.Future[Any]
     ) -> None:
         end.cancel()
         travel.exception()  # known to whoever still waited
         self._idle.put_nowait(reader)
 
-    def _end(self, reader: _Link, travel: asyncio.Future[T]) -> None:
+    def _end(self, reader: Link, travel: asyncio.Future[T]) -> None:
         """Ends what a reader does, between two of its statements too; then it is lent again."""
         if not travel.done():
             reader.raw.interrupt()
@@ -2565,8 +2632,9 @@ class Database:
             right(tx)
             return work(tx, at, *args, **named)
 
-        job = _Job(rightful, asyncio.get_running_loop().create_future())
-        if self._loop is None:  # closed: nobody would ever answer
+        until = time.perf_counter() + BUSY_MS / 1000
+        job = _Job(rightful, asyncio.get_running_loop().create_future(), until)
+        if self._loop is None or self._loop.done():  # closed: nobody would ever answer
             raise DatabaseBusy
         try:
             self._queue.put_nowait(job)
@@ -2589,24 +2657,47 @@ class Database:
 
     async def _write_forever(self) -> None:
         stopping = False
-        while not stopping:
-            taken = [await self._queue.get()]
+        while not stopping or self._group:
+            taken: list[_Job | None] = [*self._group]
+            if not taken:
+                taken.append(await self._queue.get())
             while len(taken) < GROUP_SIZE and not self._queue.empty():
                 taken.append(self._queue.get_nowait())
-            stopping = None in taken
-            group = [job for job in taken if job is not None]
+            stopping = stopping or None in taken
+            group = self._group = [job for job in taken if job is not None]
             if group and self._writer is not None:
                 began = time.perf_counter()
                 began_here = self._began(self._writer.raw, group)
                 await self._writer.hop(self._commit, group, began=began_here)
-                self.committed_at = time.perf_counter()
-                self.write_seconds.observe(self.committed_at - began)
-                self.group_sizes.observe(len(group))
-                self._committed = self._last
-                self.groups += 1
-                self.jobs += len(group)
+                self._count(group, began)
+            self._group = []
             for job in group:
-                job.deliver()
+                if job.may_wait():
+                    self._group.append(job)
+                else:
+                    job.deliver()
+
+    def _count(self, group: list[_Job], began: float) -> None:
+        self.committed_at = time.perf_counter()
+        self.write_seconds.observe(self.committed_at - began)
+        self.group_sizes.observe(len(group))
+        self._committed = self._last
+        self.groups += 1
+        self.jobs += len(group)
+
+    def _on_end(self, writing: asyncio.Task[None]) -> None:
+        """When the writer ended by anything but `close`, nobody waits for it for ever."""
+        error = None if writing.cancelled() else writing.exception()
+        if error is None and not writing.cancelled():
+            return
+        LOG.critical("writer_ended", exc_info=error)
+        while not self._queue.empty():
+            self._group += filter(None, (self._queue.get_nowait(),))
+        for job in self._group:
+            job.error = DatabaseFailed()
+            job.deliver()
+        self.is_broken = True
+        self.on_broken()
 
     def _began(self, connection: sqlite3.Connection, group: list[_Job]) -> bool:
         """Whether the group was carried out here and now, all but its COMMIT.
@@ -2637,23 +2728,24 @@ class Database:
     def _commit(self, connection: sqlite3.Connection, group: list[_Job], *, began: bool) -> None:
         try:
             if not began:
-                connection.execute(f"PRAGMA busy_timeout = {_BUSY_MS}")
+                left = max(group[0].until - time.perf_counter(), 0)
+                connection.execute(f"PRAGMA busy_timeout = {math.ceil(left * 1000)}")
                 self._carry_out(connection, group, math.inf)
             connection.execute("COMMIT")
         except sqlite3.Error as error:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
-            refusal = _in_words(error)
+            refusal = in_words(error, self.path)
             for job in group:
                 job.error = refusal
         if not began:
             connection.execute("PRAGMA busy_timeout = 0")
         for job in group:
             if isinstance(job.error, sqlite3.Error):
-                job.error = _in_words(job.error)
+                job.error = in_words(job.error, self.path)
 
 
-# === 12. markup ===============================================================
+# === 13. markup ===============================================================
 # What people write, made safe once. Only nh3 decides what is HTML; it is repeated
 # until a body no longer changes, so that a browser which parses the body sees the
 # very tree that was checked. Our own code only finds the attachments before nh3.
@@ -3081,7 +3173,7 @@ def canonical_form(source: str, replacement: Callable[[Attachment], str]) -> str
     return _cleaned(_WORDS_ONLY, markup)
 
 
-# === 13. text =================================================================
+# === 14. text =================================================================
 # What a body says: in plain words, on the screen, in the editor, as emoji or as a
 # sound. All of it is read from clean markup, never from what somebody sent.
 #
@@ -3452,7 +3544,7 @@ def sanitize(source: str, users: Mapping[UserId, Mentionable]) -> Body:
     return Body(markup, text, mentions_in(markup), links_in(markup))
 
 
-# === 14. signing ==============================================================
+# === 15. signing ==============================================================
 # What proves that a name, a link or a cookie came from here. A wrong signature,
 # purpose or age reads as "no such thing", never as an error.
 #
@@ -3690,7 +3782,7 @@ def replace_secrets(tx: WriteTx, at: Timestamp, made: Mapping[str, str]) -> None
     keep_secrets(tx, at, made)
 
 
-# === 15. users ================================================================
+# === 16. users ================================================================
 # People and bots: who they are, how they are found, what makes their fields
 # valid. Reading only, but for the three functions that write a person.
 #
@@ -4035,7 +4127,7 @@ class Users:
         return await self._db.read(matching_users, "", UserId(0), None, page, size)
 
 
-# === 16. memberships ==========================================================
+# === 17. memberships ==========================================================
 # Who is where. A membership is found first and the room comes from it, so that
 # looking a room up is the permission to see it.
 #
@@ -4424,7 +4516,7 @@ def mark_read(tx: WriteTx, at: Timestamp, user_id: UserId, room_id: RoomId) -> N
     )
 
 
-# === 17. search_index =========================================================
+# === 18. search_index =========================================================
 # The words of every message, for full-text search. An index row is written, moved
 # and deleted by the code that writes its message, in the same transaction: no
 # triggers, so that what a post costs can be read in one place.
@@ -4507,7 +4599,7 @@ def index_message(tx: WriteTx, message_id: MessageId, text: str, *, is_new: bool
     )
 
 
-# === 18. rooms ================================================================
+# === 19. rooms ================================================================
 # Where people talk. An open room holds everybody active, a closed one those it
 # was given, a direct room is the one room of exactly its people, for ever.
 #
@@ -4733,7 +4825,7 @@ class Rooms:
         await self._db.write(mark_read, user_id, room_id)
 
 
-# === 19. history ==============================================================
+# === 20. history ==============================================================
 # What was said: pages of forty, and what a reader missed. Order is time, then
 # id. Everything that belongs to a page is fetched with it, never one by one.
 #
@@ -5113,7 +5205,7 @@ def path_of_message(
     return f"/rooms/{found['room_id']}/@{message_id}"
 
 
-# === 20. subscriptions ========================================================
+# === 21. subscriptions ========================================================
 # The browsers that asked to be told when something is said: an address at a push
 # service, and two keys to encrypt with.
 #
@@ -5258,7 +5350,7 @@ def notices_for(
     return tuple(Notice(subscription_in(each), each["badge"]) for each in found)
 
 
-# === 21. messages =============================================================
+# === 22. messages =============================================================
 # What people say: once, in order. A draft is made safe, then stored; sending it
 # again changes nothing, because browsers retry and people double-click (Gap #1).
 # What was deleted leaves a tombstone, so that whoever was away can be told
@@ -5653,7 +5745,7 @@ class Messages:
         return await self._db.write(_unboost, actor, message_id, boost_id, room_id)
 
 
-# === 22. search ===============================================================
+# === 23. search ===============================================================
 # Finding what was said, in the rooms one is in. Every word must be there, stemmed
 # and folded; there are no operators. The newest hundred come back, oldest first.
 # Permission is part of the query: a common word in rooms of others costs a
@@ -6058,7 +6150,7 @@ class Search:
         await self._db.write(forget_searches, user_id)
 
 
-# === 23. accounts =============================================================
+# === 24. accounts =============================================================
 # The one account of an installation: its name, its invitation, its looks, and
 # whether everybody may create rooms.
 #
@@ -6169,7 +6261,7 @@ class Accounts:
         await self._db.write(_save_styles, styles)
 
 
-# === 24. sessions =============================================================
+# === 25. sessions =============================================================
 # Who is signed in. A session is a random token of which we keep the SHA-256
 # (Gap #4). The door looks a browser's session up when a request is whole, and each
 # write looks once more, inside its transaction: what is withdrawn is gone at once.
@@ -6391,7 +6483,7 @@ def addresses_of(tx: ReadTx, user_id: UserId) -> tuple[str, ...]:
     return tuple(each["ip_address"] for each in found)
 
 
-# === 25. auth =================================================================
+# === 26. auth =================================================================
 # Who you are. Passwords are bcrypt, hashed in a thread; ten tries to sign in from
 # one address in three minutes. The first run and joining are here too, because
 # both end in a session.
@@ -6732,7 +6824,7 @@ class Auth:
         return await self._db.write(_redeem, self._signer, transfer_id, session)
 
 
-# === 26. people ===============================================================
+# === 27. people ===============================================================
 # What happens to people: their profile, their role, leaving, being banned, being
 # let back in. Messages of somebody who left stay; messages of somebody who was
 # banned go, one by one, in the background.
@@ -6959,7 +7051,7 @@ class People:
         return await self._db.read(_banned_authors)
 
 
-# === 27. outbound =============================================================
+# === 28. outbound =============================================================
 # Where a request of ours leads. Looking a name up may take half a minute, so it has
 # threads of its own: a slow name delays nobody but whoever waits for it. Where members
 # choose the address it must not lead inside: every answer must be one of the open
@@ -7061,7 +7153,7 @@ class Resolver(AbstractResolver):
         pass
 
 
-# === 28. bots =================================================================
+# === 29. bots =================================================================
 # Programs that talk. A bot is a user with a key in its address and perhaps a
 # webhook: where it is mentioned, or in a ping with it, it is called once, has
 # seven seconds, and may answer in words. A bot's answer calls no bot, so two of
@@ -7401,7 +7493,7 @@ class Bots:
             return Reply(hook.bot, response.status, media_type.lower(), body, response.charset)
 
 
-# === 29. push =================================================================
+# === 30. push =================================================================
 # Telling browsers that are not open (Web Push: RFC 8030, 8291, 8292). The address
 # comes from any member, so it must not lead inside, and what does not answer is
 # nobody else's delay: an endpoint is told one thing at a time, a person eight, and
@@ -7686,7 +7778,7 @@ class Push:
         return self._subject
 
 
-# === 30. keys =================================================================
+# === 31. keys =================================================================
 # What the program itself must keep to itself: the root of all signatures, and the
 # pair with which it proves to push services who it is. Given by the operator, or
 # made at the first start and kept in the database.
@@ -7727,7 +7819,7 @@ async def load_secrets(db: Database, config: Config) -> dict[str, str]:
     return known
 
 
-# === 31. tables ===============================================================
+# === 32. tables ===============================================================
 # Whole tables, whichever they are: of a file that is damaged, or of another
 # program. Elsewhere a statement is a literal that SQLite plans in the tests; here
 # the table is known only once the file is open, so these functions, and no
@@ -7864,7 +7956,7 @@ def delete_orphans(connection: sqlite3.Connection) -> Counter[str]:
     return +gone
 
 
-# === 32. salvage ==============================================================
+# === 33. salvage ==============================================================
 # When pages are gone: every row that can still be read goes into a new file. A
 # table is read forwards; where that stops, the next readable key is searched for,
 # so that one bad page costs its own rows and no more. Nobody's words are dropped
@@ -8048,7 +8140,7 @@ def salvage(path: Path, into: Path, at: float) -> Salvage:
     return Salvage(into, {table: count for table, count in saved.items() if count}, tuple(lost))
 
 
-# === 33. checkup ==============================================================
+# === 34. checkup ==============================================================
 # Whether the file is sound, and what can be done when it is not. Looking changes
 # nothing. Mending builds again what follows from the rows (indexes, the words of
 # search) and deletes what points nowhere. When pages are gone, every row that can
@@ -8337,7 +8429,7 @@ def repair(path: Path, at: float) -> Repair:
     return Repair(copy, tuple(filter(None, done)), verdict, salvaged)
 
 
-# === 34. rails ================================================================
+# === 35. rails ================================================================
 # The database of a Rails Campfire, as it was written over the years: which tables
 # it must have, and what its times, roles and settings say. It is only read, and
 # nothing in it is run.
@@ -8424,7 +8516,7 @@ def role_in(found: Found) -> Role:
     return {each.value: each for each in Role}.get(found["role"] or 0, Role.MEMBER)
 
 
-# === 35. importing ============================================================
+# === 36. importing ============================================================
 # Moving in from a Rails Campfire: one transaction, everything or nothing. Ids and
 # times stay, so that addresses people kept go on working; text is made safe anew;
 # rows that belong to nothing are left behind, and counted.
@@ -8834,7 +8926,7 @@ def import_all(
     return report
 
 
-# === 36. records ==============================================================
+# === 37. records ==============================================================
 # The small shapes: a record as JSON, where nothing but the record is needed, and
 # what the bot API tells, which speaks its own dialect.
 #
@@ -8982,7 +9074,7 @@ def bot_boost_json(signer: Signer, boosted: Boosted, base_url: str) -> Json:
     }
 
 
-# === 37. shown ================================================================
+# === 38. shown ================================================================
 # A stored message as JSON, made once for as long as nothing in it changes; and pages
 # of such messages, as long as a page may be.
 #
@@ -9053,7 +9145,7 @@ def fitting_around(sizes: Sequence[int], anchor: int) -> tuple[int, int]:
     return max(start, 0), end
 
 
-# === 38. shapes ===============================================================
+# === 39. shapes ===============================================================
 # How a record looks on the wire: as JSON for whoever asked, and as the markup
 # that travels to everybody else in Turbo Streams. Both tell the same; the client
 # reads every field of the one back out of the other. Public shapes only: no
@@ -9517,7 +9609,7 @@ class Shapes:
         )
 
 
-# === 39. answers ==============================================================
+# === 40. answers ==============================================================
 # What is asked for in numbers: what a search found, and what happened meanwhile. The
 # newest come first until the answer is full; what is cut off is said.
 #
@@ -9612,7 +9704,7 @@ def news_json(shapes: Shapes, tx: ReadTx, news: CatchUp, viewer: User, base_url:
     }
 
 
-# === 40. presence =============================================================
+# === 41. presence =============================================================
 # Who is looking at which room, and who is typing there. It lives in memory and
 # dies with the process; a heartbeat counts for sixty seconds (Gap #5). It decides
 # unread marks and pushes, and is shown to nobody. Rails limit: two tabs count as
@@ -9704,7 +9796,7 @@ class TypingMap:
             del self._started[key]
 
 
-# === 41. sockets ==============================================================
+# === 42. sockets ==============================================================
 # One tab's socket and its subscriptions. What a tab gets between two flushes is
 # one write to its transport; a frame is plain bytes, built once and shared. A
 # reader that lets too much pile up is not waited for.
@@ -10020,7 +10112,7 @@ class Subscription:
             self.caught_to = max(self.caught_to, *message_ids)
 
 
-# === 42. catching_up ==========================================================
+# === 43. catching_up ==========================================================
 # What a reader missed, told part by part: a part is read, made into markup and sent
 # before the next is looked at, so that no reader's past is in memory as a whole, and
 # a few parts are made at once, however many come back together (Gap #2).
@@ -10109,7 +10201,7 @@ class CatchUps:
         ]
 
 
-# === 43. ws ===================================================================
+# === 44. ws ===================================================================
 # Action Cable, spoken exactly, so that the official client works unmodified.
 # Broadcasting is a plain function: a payload is encoded once, a frame is built
 # once per identifier. No broadcast waits for a slow reader: it is cut off, comes
@@ -10563,7 +10655,7 @@ class Cable:
         await connection.emptied()
 
 
-# === 44. ops ==================================================================
+# === 45. ops ==================================================================
 # What the operator sees, and what runs beside the requests: one JSON object a
 # line, background jobs that are held and awaited, and the few numbers of /up.
 #
@@ -10751,18 +10843,37 @@ def _commits(tx: WriteTx, at: Timestamp) -> None:
     del tx, at
 
 
-async def is_healthy(db: Database, seconds: float) -> bool:
-    """Whether a reader and the writer both answer in time."""
-    try:
-        async with asyncio.timeout(seconds):
-            await db.read(_answers)
-            await db.write(_commits)
-    except (StorageError, TimeoutError):
-        return False
-    return True
+_WORDS: Final = {DatabaseFull: "full", DatabaseReadonly: "readonly", DatabaseBusy: "busy"}
+_HEALTH_SECONDS: Final = 2
+_PROBE_SECONDS: Final = 10
 
 
-# === 45. metrics ==============================================================
+class Health:
+    """Whether the database answers and takes what is written."""
+
+    def __init__(self, db: Database) -> None:
+        self._db, self._may_probe, self._could_write = db, Seldom(_PROBE_SECONDS), "ok"
+
+    async def database(self) -> str:
+        """`ok`, `full`, `readonly`, `busy` or `down`, after two seconds at most."""
+        probes = self._may_probe()
+        try:
+            async with asyncio.timeout(_HEALTH_SECONDS):
+                await self._db.read(_answers)
+                await self._db.write(try_to_write if probes else _commits)
+        except Undone:
+            self._could_write = "ok"
+        except TimeoutError:
+            return "busy"
+        except StorageError as error:
+            found = _WORDS.get(type(error), "down")
+            if probes:
+                self._could_write = found
+            return found
+        return self._could_write
+
+
+# === 46. metrics ==============================================================
 # The numbers an operator draws curves of, in Prometheus' text format 0.0.4. What is
 # counted is counted where it happens; the rest is read off when somebody asks. A
 # route is named by its pattern, never by its path: that would name people's rooms.
@@ -10962,7 +11073,7 @@ def may_read_metrics(config: Config, peer: str, headers: Mapping[str, str]) -> b
     return is_here and not through_a_proxy
 
 
-# === 46. certificates =========================================================
+# === 47. certificates =========================================================
 # Serving https without a proxy. The certificate is chosen anew at every handshake,
 # so that a renewed one takes over at SIGHUP: no restart, no socket lost.
 #
@@ -11008,7 +11119,7 @@ class Certificates:
         LOG.info("tls_reloaded")
 
 
-# === 47. compression ==========================================================
+# === 48. compression ==========================================================
 # Fewer bytes on the way. gzip is what every browser takes, and its quickest level
 # costs less than sending what it saves. What is sent again and again is deflated
 # once; the stream around it begins anew at its edges, which costs a few bytes.
@@ -11077,7 +11188,7 @@ async def compress(request: web.Request, response: web.Response) -> None:
         headers["Content-Encoding"] = "gzip"
 
 
-# === 48. assets ===============================================================
+# === 49. assets ===============================================================
 # The built client, the sounds, the pictures. They lie beside this file, in the
 # clone and in the executable alike. Every build has one digest, and its folder
 # name is that digest, so that a browser may keep what is in it for ever.
@@ -11253,7 +11364,7 @@ def serve_avatar(user: User, etag: str | None) -> web.Response:
     return web.Response(text=avatar_svg(user), headers=headers)
 
 
-# === 49. browsers =============================================================
+# === 50. browsers =============================================================
 # Which browsers the client runs in, by the name they give themselves, and what the
 # others see: a page that needs nothing of what they lack. Whoever is not known is
 # let through, and so are crawlers.
@@ -11357,7 +11468,7 @@ def unsupported_html(bundle: Bundle) -> str:
 """
 
 
-# === 50. devices ==============================================================
+# === 51. devices ==============================================================
 # What devices ask for: a manifest, to put Campfire on the home screen, and a square
 # to scan, to come along from another screen.
 #
@@ -11445,7 +11556,7 @@ def qr_svg(text: str) -> str:
     return drawn.getvalue().decode()
 
 
-# === 51. web ==================================================================
+# === 52. web ==================================================================
 # What a request says and how it is answered: where it comes from, its cookies, its
 # body and the ids in its path. Bodies are read and checked here and nowhere else.
 #
@@ -11480,6 +11591,7 @@ class Campfire:
     push: Push
     metrics: Metrics
     certificates: Certificates
+    health: Health
     started_at: float  # on the monotonic clock
 
 
@@ -11791,7 +11903,7 @@ def user_ids_in(
     return [UserId(int(each)) for each in given]
 
 
-# === 52. door =================================================================
+# === 53. door =================================================================
 # Who may come in. Every route names its audience, so that none can be forgotten; the
 # guard asks in one look at the database who is there, in the order: banned address,
 # session, CSRF. What it saw is looked at again by whatever the handler writes.
@@ -12037,7 +12149,7 @@ def bots(method: str, path: str, handler: BotHandler) -> Route:
     return Route(method, path, _guarded(_a_bot, known, members_bytes(path)), "bots")
 
 
-# === 53. pages ================================================================
+# === 54. pages ================================================================
 # What a browser gets when it opens an address: one HTML page for all of them,
 # with everything the screen needs inside, so that the first paint asks nothing
 # more. The same object is the answer of /api/boot when the client moves on.
@@ -12458,7 +12570,7 @@ def error_boot(campfire: Campfire, error: CampfireError) -> Json:
     }
 
 
-# === 54. documents ============================================================
+# === 55. documents ============================================================
 # The one HTML page: a head, an empty root, and the boot object as inert JSON.
 # No inline script and no eval, so that the policy can forbid both.
 #
@@ -12553,7 +12665,7 @@ def page_answer(request: web.Request, page: Written, status: int = 200) -> web.R
     )
 
 
-# === 55. people_handlers ======================================================
+# === 56. people_handlers ======================================================
 # Signing in and out, setting up, joining, and the people one can find. Each
 # handler parses, acts, and answers.
 #
@@ -12901,7 +13013,7 @@ async def show_avatar(request: web.Request, viewer: Viewer | None) -> web.Respon
     return serve_avatar(user, request.headers.get("If-None-Match"))
 
 
-# === 56. room_handlers ========================================================
+# === 57. room_handlers ========================================================
 # Rooms, messages, boosts and the socket. A handler changes something through a
 # service, and then tells the world, at once and in one place: `announce` is all
 # that follows a new message.
@@ -13311,7 +13423,7 @@ async def open_cable(request: web.Request) -> web.StreamResponse:
     return socket
 
 
-# === 57. bot_handlers =========================================================
+# === 58. bot_handlers =========================================================
 # The addresses bots talk to, as the Rails Campfire has them: the key is in the
 # path, the body is the message, refusals have no body. And the administration of
 # bots, which only people see.
@@ -13460,14 +13572,12 @@ async def reset_bot_key(request: web.Request, viewer: Viewer) -> web.Response:
     return _bot_answer(request, viewer, bot)
 
 
-# === 58. site_handlers ========================================================
+# === 59. site_handlers ========================================================
 # Pages, the files of the client, and the few addresses that machines ask for.
 #
 # Owns      -
 # Raises    NotFound
 # ==============================================================================
-
-_HEALTH_SECONDS: Final = 2
 
 
 async def show_page(request: web.Request) -> web.Response:
@@ -13590,10 +13700,11 @@ async def show_robots(request: web.Request, viewer: Viewer | None) -> web.Respon
 
 
 async def show_health(request: web.Request) -> web.Response:
-    """Whether a reader and the writer answer within two seconds."""
+    """Whether a reader and the writer answer within two seconds, and the disk takes more."""
     campfire = request.app[CAMPFIRE]
-    is_up = await is_healthy(campfire.db, _HEALTH_SECONDS)
-    status, word = (200, "up") if is_up else (500, "down")
+    database = await campfire.health.database()
+    is_up = database == "ok"
+    status, word = (200, "up") if is_up else (503, "down")
     wants_json = request.path.endswith(".json") or "json" in request.headers.get("Accept", "")
     if wants_json:
         facts = {
@@ -13602,7 +13713,7 @@ async def show_health(request: web.Request) -> web.Response:
             "version": campfire.config.version,
             "uptime_seconds": int(time.monotonic() - campfire.started_at),
             "websocket_connections": len(campfire.cable.connections),
-            "database": "ok" if is_up else "down",
+            "database": database,
         }
         return answer(facts, status)
     colour = "green" if is_up else "red"
@@ -13610,7 +13721,7 @@ async def show_health(request: web.Request) -> web.Response:
     return web.Response(text=page, status=status, content_type="text/html", charset="utf-8")
 
 
-# === 59. app ==================================================================
+# === 60. app ==================================================================
 # All routes on one page, each with its audience; then the one place that turns
 # what went wrong into an answer.
 #
@@ -13758,6 +13869,8 @@ def _error_headers(error: CampfireError) -> dict[str, str]:
             return {"Retry-After": str(error.retry_after)}
         case DatabaseBusy():
             return {"Retry-After": "1"}
+        case DatabaseFull() | DatabaseReadonly():
+            return {"Retry-After": "60"}
         case CableFull() | TooManyTabs():
             return {"Retry-After": "10"}
         case MethodNotAllowed():
@@ -13902,7 +14015,7 @@ async def answer_errors(request: web.Request, handler: Guarded) -> web.StreamRes
     return response
 
 
-# === 60. serving ==============================================================
+# === 61. serving ==============================================================
 # How the parts are put together, started, listened to and stopped.
 #
 # Owns      -
@@ -13916,10 +14029,7 @@ SESSION_LOOK_SECONDS: Final = 10
 
 
 def assemble(
-    config: Config,
-    db: Database,
-    known: Mapping[str, str],
-    look_up: LookUp = socket.getaddrinfo,
+    config: Config, db: Database, known: Mapping[str, str], look_up: LookUp = socket.getaddrinfo
 ) -> Campfire:
     """The parts, put together over an open database."""
     signer, jobs = Signer(known["secret_key_base"]), Jobs()
@@ -13955,6 +14065,7 @@ def assemble(
         bundle=load_bundle(),
         metrics=Metrics(),
         certificates=Certificates(config.tls_files),
+        health=Health(db),
         push=Push(
             db,
             jobs,
@@ -14104,7 +14215,7 @@ async def stop(campfire: Campfire, runner: web.AppRunner) -> None:
     await campfire.db.close()
 
 
-# === 61. commands =============================================================
+# === 62. commands =============================================================
 # What can be done to a Campfire from a shell, whether it runs or not: SQLite makes
 # them wait for one another, and the server keeps nothing in memory that could go
 # stale. Each command opens the file, does one thing, says what it did, and closes.
@@ -14378,7 +14489,7 @@ async def import_from_rails(config: Config, options: argparse.Namespace) -> None
         say(line)
 
 
-# === 62. cli ==================================================================
+# === 63. cli ==================================================================
 # The words of the command line. Exit codes: 0 success, 1 failure with one line on
 # stderr, 2 wrong usage, 3 the database cannot be used.
 #
@@ -14411,6 +14522,7 @@ async def _serve(config: Config, _: argparse.Namespace) -> None:
     raise_file_limit()
     told = _told_to_stop()
     db = Database(config.database, wall_clock)
+    db.on_broken = told.set
     await db.open()
     try:
         campfire = assemble(config, db, await load_secrets(db, config))
@@ -14424,6 +14536,8 @@ async def _serve(config: Config, _: argparse.Namespace) -> None:
         say(f"Listening on {address}")
         await told.wait()
         await stop(campfire, runner)
+        if db.is_broken:
+            raise DatabaseUnusable("the writer of the database ended; the log says why")
     finally:
         await db.close()
 
@@ -14550,7 +14664,7 @@ def _run(command: Command, options: argparse.Namespace) -> tuple[int, str]:
         asyncio.run(command(config_from(settings), options))
     except ConfigError as error:
         return _USAGE, str(error)
-    except (DatabaseUnusable, DatabaseFailed) as error:
+    except (DatabaseUnusable, DatabaseFailed, DatabaseFull, DatabaseReadonly) as error:
         return _UNUSABLE, _in_one_line(error)
     except CampfireError as error:
         return 1, _in_one_line(error)
