@@ -126,7 +126,6 @@ from contextlib import (
     asynccontextmanager,
     closing,
     contextmanager,
-    nullcontext,
     suppress,
 )
 from contextvars import Context, ContextVar
@@ -13730,6 +13729,9 @@ async def show_health(request: web.Request) -> web.Response:
 # ==============================================================================
 
 _ERROR_CODES: Final = {404: NotFound, 413: PayloadTooLarge, 400: BadRequest}
+_MUCH_BYTES: Final = 1_048_576  # of an answer in memory: who takes nothing of it
+_UNTAKEN_SECONDS: Final = 30  # for so long is cut off
+_UNSENT_BYTES: Final = 16_384  # the system holds of it, besides what is on its way
 
 ROUTES: Final = (
     *(Route("GET", path, show_page, "public") for path in PAGE_PATHS),
@@ -13960,9 +13962,43 @@ def _pattern_of(request: web.Request) -> str:
     return resource.canonical if resource else "unmatched"
 
 
+_NO_LINGER: Final = (1).to_bytes(4, sys.byteorder) + bytes(4)  # `struct linger`: on, 0 seconds
+
+
+def _cut(transport: asyncio.Transport) -> None:
+    """Hangs up. What the system still holds for whoever takes nothing goes at once, too."""
+    if (connection := transport.get_extra_info("socket")) is not None:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
+    transport.abort()
+
+
 def _cut_if_stuck(transport: asyncio.Transport) -> None:
     if transport.get_write_buffer_size():
-        transport.abort()
+        _cut(transport)
+
+
+async def _send(request: web.Request, response: web.StreamResponse) -> None:
+    with suppress(ConnectionError):  # the browser is gone, which is no fault
+        await response.prepare(request)
+        await response.write_eof()  # waits until all but the last 64 KB are taken
+
+
+async def _while_taken(
+    transport: asyncio.Transport, sending: Coroutine[object, object, None]
+) -> None:
+    """Sends much. Raises TimeoutError when nothing of it was taken for so long."""
+    if (connection := transport.get_extra_info("socket")) is not None:  # else it takes megabytes
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT_BYTES)
+    task, left = asyncio.create_task(sending), math.inf
+    try:
+        await asyncio.wait((task,), timeout=0)
+        while not task.done():
+            before, left = left, transport.get_write_buffer_size()
+            if left >= before:
+                raise TimeoutError
+            await asyncio.wait((task,), timeout=_UNTAKEN_SECONDS)
+    finally:
+        task.cancel()
 
 
 async def send_in_time(request: web.Request, response: web.StreamResponse) -> None:
@@ -13970,16 +14006,14 @@ async def send_in_time(request: web.Request, response: web.StreamResponse) -> No
     transport = request.transport
     if transport is None or isinstance(response, web.WebSocketResponse):
         return
-    seconds = request.app[CAMPFIRE].config.write_timeout
-    # What is in memory goes to the transport as a whole; only a file waits for its reader.
-    is_whole = isinstance(response, web.Response)
+    seconds, sending = request.app[CAMPFIRE].config.write_timeout, _send(request, response)
+    if isinstance(response, web.Response) and (response.content_length or 0) > _MUCH_BYTES:
+        sending = _while_taken(transport, sending)
     try:
-        async with nullcontext() if is_whole else asyncio.timeout(seconds):
-            with suppress(ConnectionError):  # the browser is gone, which is no fault
-                await response.prepare(request)
-                await response.write_eof()
+        async with asyncio.timeout(seconds):
+            await sending
     except TimeoutError:
-        transport.abort()
+        _cut(transport)
     if transport.get_write_buffer_size():  # the end of it is on its way
         asyncio.get_running_loop().call_later(seconds, _cut_if_stuck, transport)
 

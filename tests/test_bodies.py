@@ -3,19 +3,24 @@
 import asyncio
 import io
 import json
+import select
+import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
+import campfire as program
 from tests.asking import KEY
 from tests.cast import (
     PATIENCE,
     SESAME,
     Answer,
+    Cast,
     LogLines,
     Person,
     Server,
+    Start,
     copy_database,
     start_server,
 )
@@ -131,6 +136,78 @@ def test_a_body_has_one_minute_to_come(template: Template, tmp_path: Path) -> No
 
     with asyncio.Runner(loop_factory=TurnableLoop) as runner:
         assert runner.run(story()) == ["HTTP/1.1 100 Continue", "", "HTTP/1.1 400 Bad Request"]
+
+
+# Answers nobody takes.
+
+
+async def fill_with_two_megabytes(person: Person, room: program.Room) -> None:
+    for n in range(30):
+        assert (await person.say(room, "x" * 60_000, f"big-{n}"))["id"]
+
+
+async def deaf(person: Person, room: program.Room) -> socket.socket:
+    """A connection that has asked for a page of the room and takes nothing of it."""
+    host, _, port = person.server.host.partition(":")
+    connection = socket.socket()
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+    connection.settimeout(PATIENCE)
+    connection.connect((host, int(port)))
+    cookie = f"Cookie: session_token={person.cookie('session_token')}"
+    path = f"/api/rooms/{room.id}/messages"
+    connection.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n{cookie}\r\n\r\n".encode())
+    await asyncio.to_thread(connection.recv, 1)
+    return connection
+
+
+async def is_cut(connection: socket.socket, seconds: float) -> bool:
+    """Whether the server hangs up within so many seconds, though much is still to be read."""
+    poll = select.poll()
+    poll.register(connection, 0)  # for nothing but the end
+    return bool(await asyncio.to_thread(poll.poll, seconds * 1_000))
+
+
+async def test_an_answer_in_memory_that_nobody_takes_is_cut_off_in_time(
+    start: Start, cast: Cast
+) -> None:
+    server = await start(HTTP_WRITE_TIMEOUT="1")
+    kevin = await server.sign_in(cast.kevin)
+    await fill_with_two_megabytes(kevin, cast.designers)
+
+    with await deaf(kevin, cast.designers) as connection:
+        assert await is_cut(connection, PATIENCE)
+
+
+async def take_slowly_then_nothing(server: Server, cast: Cast) -> None:
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, TurnableLoop)
+    kevin = await server.sign_in(cast.kevin)
+    await fill_with_two_megabytes(kevin, cast.designers)
+    with await deaf(kevin, cast.designers) as connection:
+        for _ in range(3):  # longer than 30 seconds, but something is taken every time
+            for _ in range(20):
+                await asyncio.to_thread(connection.recv, 16_384)
+            loop.ahead += 29
+            await kevin.get("/up")
+        assert not await is_cut(connection, 0)
+        for seconds in (31, 31):  # one look that may still find less, and one that cannot
+            loop.ahead += seconds
+            await kevin.get("/up")
+        assert await is_cut(connection, PATIENCE)
+
+
+def test_a_large_answer_of_which_nothing_is_taken_for_half_a_minute_is_cut_off(
+    template: Template, tmp_path: Path
+) -> None:
+    async def story() -> None:
+        server = await start_server(copy_database(template[0], tmp_path))
+        try:
+            await take_slowly_then_nothing(server, template[1])
+        finally:
+            await server.close()
+
+    with asyncio.Runner(loop_factory=TurnableLoop) as runner:
+        runner.run(story())
 
 
 BROKEN = [
