@@ -126,6 +126,7 @@ from contextlib import (
     asynccontextmanager,
     closing,
     contextmanager,
+    nullcontext,
     suppress,
 )
 from contextvars import Context, ContextVar
@@ -170,7 +171,7 @@ from aiohttp import (
     WSMsgType,
     web,
 )
-from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.abc import AbstractResolver, AbstractStreamWriter, ResolveResult
 from aiohttp.http_exceptions import HttpProcessingError
 from yarl import URL
 
@@ -406,6 +407,20 @@ class RateLimited(AuthError):
 class InvalidCsrfToken(AuthError):
     status, code = 422, "invalid_csrf_token"
     says = "This page is out of date. Reload it and try again."
+
+
+class ForeignOrigin(InvalidCsrfToken):
+    """The browser asks for another host than the one it reaches us as, or a page of others asks."""
+
+    def __init__(self, reached: str, asked: str) -> None:
+        super().__init__()
+        self.hosts = reached, asked
+
+    def details(self) -> dict[str, object]:
+        reached, asked = self.hosts
+        proxy = "The proxy must pass the Host header."
+        says = f"Campfire is reached as {reached} but the browser asks for {asked}. {proxy}"
+        return {"message": says}
 
 
 class InvalidTransfer(AuthError):
@@ -7190,9 +7205,8 @@ class Hook:
 
 def bot_key_parts(bot_key: str) -> tuple[UserId, str] | None:
     """The id and token in a bot key, `<id>-<token>`; None when it cannot be one."""
-    parts = bot_key.strip().split("-")
-    is_key = len(parts) > 1 and re.fullmatch("[0-9]{1,18}", parts[0]) and parts[1]
-    return (UserId(int(parts[0])), parts[1]) if is_key else None
+    found = re.fullmatch("([0-9]{1,18})-([^-]+)", bot_key)
+    return (UserId(int(found[1])), found[2]) if found else None
 
 
 def bot_by_key(tx: ReadTx, bot_key: str) -> User | None:
@@ -10665,28 +10679,34 @@ class Cable:
 _SECRET_WORDS: Final = re.compile(
     "passw|email|secret|token|_key|crypt|salt|certificate|otp|ssn|cvv|cvc|endpoint|body"
 )
-_SECRET_PATHS: Final = re.compile(
-    # whatever stands where a bot's key should, half a key too
-    r"(?<=/rooms/)[0-9]+/(?!(?:messages|members|involvement|refresh|attachments)(?:[/?&]|$)|@)"
-    r"[^?&]+?(?=/messages|[?&]|$)"
-    r"|(?<=/join/)[^/?&]+|(?<=/session/transfers/)[^/?&]+"
-    r"|(?<=/users/)[^/?&]+(?=/avatar)|(?<=/qr_code/)[^/?&]+"
-)
 _QUIET_SECONDS: Final = 60
-_SECRET_VALUES: Final = re.compile(r"(?<=[?&])(bot_key|q|query|email_address)=[^&]*")
+# What the log shows of an address: parts of a path and of a query that are known to be no secret.
+_SHOWN_PARTS: Final = re.compile(r"\w+_id|type|name|path")
+_SHOWN_QUERY: Final = re.compile(
+    r"(\w+_id|after|around|before|edit|page|since|size|v)=[A-Za-z0-9]{1,20}"
+)
+_NAMED_QUERY: Final = re.compile(r"(bot_key|email_address|path|q|query)(?==)")
 
 
-@lru_cache(maxsize=1024)
-def masked_path(path: str) -> str:
-    """A path and query as logs may show them: no key, code, token or search."""
-    shown = unquote(unquote(path))  # a client's own navigation has a path inside a query
-    shown = _SECRET_PATHS.sub(lambda found: _masked(found[0]), shown)
-    return _SECRET_VALUES.sub(r"\1=[FILTERED]", shown).encode("utf-8", "replace").decode()
+def shown_path(pattern: str, parts: Mapping[str, str]) -> str:
+    """The path of a route as logs may show it: no key, code or token."""
+
+    def part(found: re.Match[str]) -> str:
+        return parts[found[1]] if _SHOWN_PARTS.fullmatch(found[1]) else "[FILTERED]"
+
+    return re.sub(r"\{(\w+)[^{}]*\}", part, pattern)
 
 
-def _masked(part: str) -> str:
-    room, mark, _ = part.partition("/")
-    return f"{room}/[FILTERED]" if mark else "[FILTERED]"
+def shown_query(query: str) -> str:
+    """A query, as it was sent, as logs may show it, with its question mark."""
+    if not query:
+        return ""
+    shown = []
+    for part in query.split("&"):
+        name = _NAMED_QUERY.match(part)
+        hidden = f"{name[1]}=[FILTERED]" if name else "[FILTERED]"
+        shown.append(part if _SHOWN_QUERY.fullmatch(part) else hidden)
+    return f"?{'&'.join(shown)}"
 
 
 def _without_headers(record: logging.LogRecord) -> bool:
@@ -10734,6 +10754,14 @@ def _is_secret(name: str) -> bool:
 
 
 _LINE: Final = json.JSONEncoder(ensure_ascii=False, default=str)
+# What moves a terminal's cursor, ends a line or turns its direction, and halves of characters.
+_UNPRINTABLE: Final = re.compile(
+    "[\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff]"
+)
+
+
+def _as_escape(found: re.Match[str]) -> str:
+    return f"\\u{ord(found[0]):04x}"
 
 
 class JsonLines(logging.Formatter):
@@ -10750,7 +10778,7 @@ class JsonLines(logging.Formatter):
             line[name] = "[FILTERED]" if _is_secret(name) else value
         if record.exc_info:
             line["trace"] = self.formatException(record.exc_info)
-        return _LINE.encode(line)
+        return _UNPRINTABLE.sub(_as_escape, _LINE.encode(line))
 
 
 class _Lines(logging.StreamHandler[TextIO]):
@@ -11315,10 +11343,17 @@ def sound_file(name: str) -> Path | None:
     return path if re.fullmatch(r"[A-Za-z0-9_]{1,40}", name) and path.is_file() else None
 
 
+class _File(web.FileResponse):
+    """A file that is sent once: aiohttp would begin it again after our middleware has sent it."""
+
+    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
+        return None if self.prepared else await super().prepare(request)
+
+
 def serve_sound(path: Path) -> web.StreamResponse:
     """A sound, with byte ranges: browsers refuse to play without."""
     headers = {"Content-Type": "audio/mpeg", "Cache-Control": _MONTH}
-    return web.FileResponse(path, headers=headers)
+    return _File(path, headers=headers)
 
 
 def serve_logo(bundle: Bundle, *, small: bool, etag: str | None) -> web.Response:
@@ -11619,10 +11654,11 @@ CALLER: Final = web.RequestKey("caller", Caller)
 
 _HOST: Final = re.compile(r"[A-Za-z0-9.:\[\]_-]{0,255}")
 _NONCE: Final = re.compile(r"[A-Za-z0-9_-]{1,128}")
-_FORWARDING: Final = ("X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host")
+FORWARDED_PROTO: Final = "X-Forwarded-Proto"
+_FORWARDING: Final = ("X-Forwarded-For", FORWARDED_PROTO, "X-Forwarded-Host")
 
 
-def _is_trusted(address: str, config: Config) -> bool:
+def is_trusted(address: str, config: Config) -> bool:
     ip = parsed_address(address)
     return ip is not None and any(ip in network for network in config.trusted_proxies)
 
@@ -11631,7 +11667,7 @@ def _client_ip(peer: str, forwarded: str, config: Config) -> str:
     """The first address from the right that is not a proxy of ours."""
     hops = [hop.strip() for hop in forwarded.split(",") if hop.strip()]
     for hop in reversed(hops):
-        if not _is_trusted(hop, config):
+        if not is_trusted(hop, config):
             return str(parsed_address(hop) or peer)
     return str(parsed_address(hops[0]) or peer) if hops else peer
 
@@ -11652,10 +11688,10 @@ def caller_of(request: web.Request) -> Caller:
     config, peer = request.app[CAMPFIRE].config, _peer(request.remote or "")
     scheme, host = request.scheme, request.host
     ip = peer
-    if any(name in request.headers for name in _FORWARDING) and _is_trusted(peer, config):
+    if any(name in request.headers for name in _FORWARDING) and is_trusted(peer, config):
         hops = ",".join(request.headers.getall("X-Forwarded-For", ()))  # each proxy may add a line
         ip = _client_ip(peer, hops, config)
-        scheme = request.headers.get("X-Forwarded-Proto", scheme).split(",")[0].strip()
+        scheme = request.headers.get(FORWARDED_PROTO, scheme).split(",")[0].strip()
         host = request.headers.get("X-Forwarded-Host", host).split(",")[0].strip()
     is_name = _HOST.fullmatch(host)
     host = host if is_name else ""
@@ -11697,6 +11733,14 @@ def is_allowed_origin(origin: str, request: web.Request) -> bool:
     return host in {own, domain} or origin.lower().rstrip("/") in config.allowed_origins
 
 
+def log_foreign(event: str, request: web.Request) -> None:
+    """Says that a page was refused, and which hosts were compared: they differ behind a proxy
+    that does not pass on what it was asked for."""
+    caller, origin = caller_of(request), request.headers.get("Origin")
+    fields = {"ip": caller.ip, "origin": origin, "host": caller.host}
+    LOG.warning(event, extra={"fields": fields})
+
+
 def csrf_nonce_of(request: web.Request) -> str | None:
     """The value of the browser's CSRF cookie, if it has one."""
     nonce = cookies_of(request).get("_campfire_csrf", "")
@@ -11706,15 +11750,18 @@ def csrf_nonce_of(request: web.Request) -> str | None:
 def check_csrf(request: web.Request) -> None:
     nonce, origin = csrf_nonce_of(request), request.headers.get("Origin")
     given = request.headers.get("X-CSRF-Token", "")
-    is_good = (
+    is_ours = (
         nonce is not None
         and request.app[CAMPFIRE].signer.is_csrf_token(nonce, given)
         and request.headers.get("Sec-Fetch-Site", "same-origin") == "same-origin"
-        and (origin is None or is_allowed_origin(origin, request))
     )
-    if not is_good:
-        LOG.warning("csrf_rejected", extra={"fields": {"ip": caller_of(request).ip}})
+    if not is_ours:
+        log_foreign("csrf_rejected", request)
         raise InvalidCsrfToken
+    if origin is not None and not is_allowed_origin(origin, request):
+        log_foreign("csrf_rejected", request)
+        asked = _origin_host(origin)
+        raise ForeignOrigin(caller_of(request).host, asked) if asked else InvalidCsrfToken
 
 
 COOKIES: Final = web.RequestKey("cookies", Mapping[str, str])
@@ -12745,7 +12792,7 @@ async def sign_out(request: web.Request, viewer: Viewer) -> web.Response:
     endpoint = optional_text_in(body, "push_subscription_endpoint")
     await campfire.auth.end_session(viewer.session, endpoint)
     campfire.cable.disconnect_session(viewer.session.id)
-    response = answer({"redirect_to": "/"})
+    response = answer({"redirect_to": "/"}, headers={"Clear-Site-Data": '"cache"'})
     response.del_cookie("session_token", path="/")
     response.del_cookie("_campfire_csrf", path="/")
     return response
@@ -13407,7 +13454,7 @@ async def open_cable(request: web.Request) -> web.StreamResponse:
     if request.method != "GET" or not socket.can_prepare(request).ok:
         raise OriginRefused
     if not is_allowed_origin(request.headers.get("Origin", ""), request):
-        LOG.warning("ws_origin_rejected", extra={"fields": {"ip": caller_of(request).ip}})
+        log_foreign("ws_origin_rejected", request)
         raise OriginRefused
     cookie, ip = cookies_of(request).get("session_token", ""), caller_of(request).ip
 
@@ -13668,9 +13715,18 @@ async def show_manifest(request: web.Request, viewer: Viewer | None) -> web.Resp
 
 
 async def show_qr_code(request: web.Request, viewer: Viewer | None) -> web.Response:
-    """A link as a square to scan, from a link to come along to another device."""
+    """A link as a square to scan: one to sign in with that we signed, or the invitation."""
     del viewer
-    drawing = await asyncio.to_thread(qr_svg, qr_text_in(request.match_info["text"]))
+    campfire, text = request.app[CAMPFIRE], qr_text_in(request.match_info["text"])
+    base = f"{caller_of(request).base_url}/"
+    match text.removeprefix(base).split("/") if text.startswith(base) else ():
+        case ["join", join_code]:
+            await campfire.auth.invitation(join_code)
+        case ["session", "transfers", transfer_id] if campfire.signer.transfer_in(transfer_id):
+            pass
+        case _:
+            raise NotFound
+    drawing = await asyncio.to_thread(qr_svg, text)
     headers = {"Cache-Control": "public, max-age=31536000"}
     return web.Response(text=drawing, content_type="image/svg+xml", headers=headers)
 
@@ -13729,6 +13785,8 @@ async def show_health(request: web.Request) -> web.Response:
 # ==============================================================================
 
 _ERROR_CODES: Final = {404: NotFound, 413: PayloadTooLarge, 400: BadRequest}
+_LOOP_SECONDS: Final = 5  # in which no browser asks for one address more often
+_LOOP_TURNS: Final = 3  # than so, unless it is sent there
 _MUCH_BYTES: Final = 1_048_576  # of an answer in memory: who takes nothing of it
 _UNTAKEN_SECONDS: Final = 30  # for so long is cut off
 _UNSENT_BYTES: Final = 16_384  # the system holds of it, besides what is on its way
@@ -13837,8 +13895,10 @@ SECURITY_HEADERS: Final = {
     "X-XSS-Protection": "0",
     "X-Permitted-Cross-Domain-Policies": "none",
     "Referrer-Policy": "strict-origin-when-cross-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
     "Server": "Campfire",
 }
+_PICTURE_POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'; sandbox"
 
 
 def _with_ids(path: str) -> str:
@@ -13898,11 +13958,40 @@ def error_answer(request: web.Request, error: CampfireError) -> web.Response:
     return response
 
 
+class HttpsLoops:
+    """Proxies that take https and do not say so: who is sent to https comes back as before."""
+
+    def __init__(self, monotonic: Callable[[], float]) -> None:
+        self._monotonic, self._since = monotonic, 0.0
+        self._sent: Counter[tuple[str, str]] = Counter()  # in the last seconds, by peer and address
+        self._silent: set[str] = set()  # the peers that were seen to be such proxies
+
+    def is_one(self, peer: str, address: str) -> bool:
+        """Whether sending this peer's request to https was tried, and leads here again."""
+        if peer in self._silent:
+            return True
+        if (now := self._monotonic()) - self._since > _LOOP_SECONDS:
+            self._since, self._sent = now, Counter()
+        self._sent[peer, address] += 1
+        if self._sent[peer, address] <= _LOOP_TURNS:
+            return False
+        self._silent.add(peer)
+        LOG.warning("proxy_hides_https", extra={"fields": {"peer": peer, "needs": FORWARDED_PROTO}})
+        return True
+
+
+HTTPS_LOOPS: Final = web.AppKey("https_loops", HttpsLoops)
+
+
 def _https_address(request: web.Request) -> str | None:
-    """Where a plain request belongs when https is forced."""
+    """Where a plain request belongs when https is forced, unless that leads nowhere else."""
     config, caller = request.app[CAMPFIRE].config, caller_of(request)
     is_exempt = request.path in ("/up", "/up.json", "/metrics")
     if not config.force_ssl or caller.scheme == "https" or is_exempt:
+        return None
+    peer = request.remote or ""
+    may_hide = FORWARDED_PROTO not in request.headers and is_trusted(peer, config)
+    if may_hide and request.app[HTTPS_LOOPS].is_one(peer, request.path_qs):
         return None
     return f"https://{config.domain or caller.host}{request.path_qs}"
 
@@ -13913,9 +14002,20 @@ def _dress_answer(request: web.Request, response: web.StreamResponse) -> None:
     response.headers["X-Version"] = config.version
     response.headers["X-Rev"] = config.revision
     response.headers["X-Request-Id"] = request[REQUEST_ID]
+    if response.content_type == "image/svg+xml":  # opened by itself, it is a page of ours
+        response.headers["Content-Security-Policy"] = _PICTURE_POLICY
     if is_secure(request):
         hsts = "max-age=63072000; includeSubDomains"
         response.headers["Strict-Transport-Security"] = hsts
+
+
+def _shown_address(request: web.Request) -> str:
+    """The address as logs may show it; of one that leads nowhere, nothing."""
+    resource = request.match_info.route.resource
+    if resource is None:
+        return "unmatched"
+    shown = shown_path(resource.canonical, request.match_info)
+    return shown + shown_query(request.rel_url.raw_query_string)
 
 
 def _log_answer(request: web.Request, status: int, started: float) -> None:
@@ -13924,7 +14024,7 @@ def _log_answer(request: web.Request, status: int, started: float) -> None:
     fields = {
         "request_id": request[REQUEST_ID],
         "method": request.method,
-        "path": masked_path(request.path_qs),
+        "path": _shown_address(request),
         "status": status,
         "ms": round((time.perf_counter() - started) * 1000, 1),
         "ip": caller_of(request).ip,
@@ -13946,15 +14046,28 @@ def _request_id(request: web.Request) -> str:
     return f"{drawn[:8]}-{drawn[8:12]}-4{drawn[13:16]}-a{drawn[17:20]}-{drawn[20:]}"
 
 
-async def _unrouted_answer(request: web.Request, error: CampfireError) -> web.StreamResponse:
-    """An address that leads nowhere: to a browser, a whole page that says so."""
-    is_page = request.method in ("GET", "HEAD") and not request.path.startswith(("/api/", "/cable"))
-    if not is_page or not isinstance(error, NotFound):
-        return error_answer(request, error)
+_HEADER_END: Final = re.compile(r"[\r\n]")
+
+
+async def _answered(request: web.Request, handler: Guarded) -> web.StreamResponse:
+    """What this address answers; a browser gets a whole page at one that leads nowhere."""
+    if _HEADER_END.search(request.path):  # it would begin a header in an answer that repeats it
+        raise NotFound
+    if address := _https_address(request):
+        headers = {"Location": address, "Cache-Control": "no-store"}
+        return web.Response(status=301, headers=headers)
     try:
+        return await handler(request)
+    except web.HTTPException as problem:
+        error = _router_error(problem)
+    except ConnectionError as problem:
+        if request.transport is not None and not request.transport.is_closing():
+            raise
+        raise BadRequest from problem  # whoever asked has left, which is no fault of ours
+    is_page = request.method in ("GET", "HEAD") and not request.path.startswith(("/api/", "/cable"))
+    if is_page and isinstance(error, NotFound):
         return await show_page(request)
-    except CampfireError as refusal:
-        return error_answer(request, refusal)
+    raise error
 
 
 def _pattern_of(request: web.Request) -> str:
@@ -14025,16 +14138,11 @@ async def answer_errors(request: web.Request, handler: Guarded) -> web.StreamRes
     request[REQUEST_ID] = _request_id(request)
     response: web.StreamResponse
     try:
-        if address := _https_address(request):
-            response = web.Response(status=301, headers={"Location": address})
-        else:
-            response = await handler(request)
+        response = await _answered(request, handler)
     except CampfireError as error:
         response = error_answer(request, error)
-    except web.HTTPException as error:
-        response = await _unrouted_answer(request, _router_error(error))
     except Exception:
-        fields = {"request_id": request[REQUEST_ID], "path": masked_path(request.path)}
+        fields = {"request_id": request[REQUEST_ID], "path": _shown_address(request)}
         LOG.exception("request_failed", extra={"fields": fields})
         response = error_answer(request, CampfireError())
     if not response.prepared:
@@ -14153,6 +14261,7 @@ def build_app(campfire: Campfire) -> web.Application:
     """The application that serves this Campfire."""
     app = web.Application(middlewares=[answer_errors])
     app[CAMPFIRE] = campfire
+    app[HTTPS_LOOPS] = HttpsLoops(time.monotonic)
     add_routes(app)
     return app
 

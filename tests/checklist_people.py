@@ -429,8 +429,9 @@ async def controllers_accounts_bots(it: It, david: Person) -> None:
 
 
 @PEOPLE.of("controllers/qr_code")
-async def controllers_qr_code(it: It, visitor: Person) -> None:
+async def controllers_qr_code(it: It, david: Person, visitor: Person) -> None:
     with it("SVG, public, max-age one year"):
-        drawing = await visitor.get("/qr_code/aHR0cHM6Ly9leGFtcGxlLmNvbQ")
+        profile = await david.get("/api/users/me/profile")
+        drawing = await visitor.get(profile.json["transfer_qr_path"])
         assert drawing.headers["Content-Type"].startswith("image/svg+xml")
         assert drawing.headers["Cache-Control"] == "public, max-age=31536000"

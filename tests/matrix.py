@@ -20,6 +20,7 @@ import campfire as program
 from tests.asking import stored
 from tests.cast import AGENT, PATIENCE, SESAME
 from tests.conftest import Place, Template
+from tests.operators import qr_path
 
 TOLD: dict[str, Any] = json.loads((Path(__file__).parent / "matrix.json").read_text())
 ACTORS: list[str] = TOLD["actors"]
@@ -180,11 +181,13 @@ class World:
     def path(self, route: str, room: str, **other: object) -> str:
         """The address of a route: about this room, or about what `other` says."""
         pattern, signer = route.split(" ")[1], self.parts.signer
+        invitation = f"{self.place.server.address}/join/{self.cast.join_code}"
         given: Mapping[str, object] = {
             **self.ids["closed"], **self.ids.get(room, {}), "user_id": self.cast.kevin.id,
             "bot_id": self.cast.bender.id, "subscription_id": 1, "type": f"{room or 'open'}s",
             "transfer": "x", "join_code": self.cast.join_code, "path": "logo-192.png",
-            "avatar_token": signer.avatar_token(self.cast.kevin.id), "name": "tada", "text": "eA",
+            "avatar_token": signer.avatar_token(self.cast.kevin.id), "name": "tada",
+            "text": qr_path(invitation.encode()).rpartition("/")[2],
             "bot_key": "BOT", **other,
         }  # fmt: skip
         path = re.sub(r"\{(\w+)[^{}]*\}", lambda found: str(given[found[1]]), pattern)

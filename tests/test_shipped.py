@@ -463,10 +463,13 @@ async def test_the_manifest_has_the_name_of_the_account(david: Person) -> None:
         assert struct.unpack(">II", picture.body[16:24]) == (1080, 2400)
 
 
-async def test_a_qr_code_is_a_black_on_white_drawing_kept_for_a_year(visitor: Person) -> None:
-    address = "https://chat.example.com/join/AbCd-EfGh-IjKl?x=é".encode()
+async def test_a_qr_code_is_a_black_on_white_drawing_kept_for_a_year(
+    david: Person, visitor: Person
+) -> None:
+    profile = (await david.get("/api/users/me/profile")).json
+    invitation = (await david.get("/api/account")).json["account"]["join_url"]
 
-    answer = await visitor.get(qr_path(address))
+    answer = await visitor.get(profile["transfer_qr_path"])
 
     assert answer.headers["Content-Type"].startswith("image/svg+xml")
     assert answer.headers["Cache-Control"] == "public, max-age=31536000"
@@ -474,9 +477,20 @@ async def test_a_qr_code_is_a_black_on_white_drawing_kept_for_a_year(visitor: Pe
     assert drawing.tag == "{http://www.w3.org/2000/svg}svg"
     assert drawing.get("viewBox")
     assert {"#fff", "#000"} <= set(re.findall(r"#[0f]{3}", answer.text))
-    assert (await visitor.get(qr_path(address).rstrip("="))).body == answer.body
-    assert (await visitor.get(qr_path(b"other"))).body != answer.body
-    assert (await visitor.get(qr_path(b"x" * 1_000))).status == 200
+    path = qr_path(invitation.encode())
+    other = await visitor.get(path)
+    assert (other.status, other.body == answer.body) == (200, False)
+    assert (await visitor.get(path.rstrip("="))).body == other.body
+
+
+@pytest.mark.parametrize("text", cases("texts that are no addresses of ours"))
+async def test_a_qr_code_is_drawn_for_addresses_of_ours_alone(
+    visitor: Person, cast: Cast, text: str
+) -> None:
+    base = visitor.server.address
+    given = text.replace("BASE", base).replace("CODE", cast.join_code)
+
+    assert (await visitor.get(qr_path(given.encode()))).status == 404
 
 
 @pytest.mark.parametrize("path", cases("addresses of no QR code"))

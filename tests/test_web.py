@@ -25,6 +25,7 @@ SAFETY = {
     "X-XSS-Protection": "0",
     "X-Permitted-Cross-Domain-Policies": "none",
     "Referrer-Policy": "strict-origin-when-cross-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
     "X-Version": program.VERSION,
     "X-Rev": "",
 }
