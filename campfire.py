@@ -14532,6 +14532,9 @@ async def stop(campfire: Campfire, runner: web.AppRunner) -> None:
 # ==============================================================================
 
 
+_ASKING_SECONDS: Final = 10  # as long as the write probe of /up may take
+
+
 class Refused(Exception):
     """A command that cannot be done: one line, exit code 1."""
 
@@ -14781,6 +14784,24 @@ async def show_secrets(config: Config, _: argparse.Namespace) -> None:
         say(line)
 
 
+async def check_health(config: Config, _: argparse.Namespace) -> None:
+    """Asks the server with these settings how it is; says nothing when it is well."""
+    ip = parsed_address(config.host)
+    host = "localhost" if ip and ip.is_unspecified else config.host
+    scheme = "https" if config.tls_files else "http"
+    url = URL.build(scheme=scheme, host=host, port=config.port, path="/up")
+    try:
+        async with (
+            ClientSession(timeout=ClientTimeout(total=_ASKING_SECONDS)) as session,
+            session.get(url, ssl=False, allow_redirects=False) as up,  # whatever it is named
+        ):
+            status, said = up.status, await up.text()
+    except (ClientError, OSError) as error:
+        raise Refused(f"no Campfire answers at {url}") from error
+    if status != HTTPStatus.OK:
+        raise Refused(f"{url} answers {status}: {said.strip()[:200]}")
+
+
 async def import_from_rails(config: Config, options: argparse.Namespace) -> None:
     """Takes over everything from the database of a Rails Campfire, and reports."""
     source = Path(options.rails_db)
@@ -14945,6 +14966,8 @@ class _Words:
         fresh = self._command("vapid", make_vapid, "make a pair of keys for Web Push")
         fresh.add_argument("--store", action="store_true", help="and use it from now on")
         self._command("secrets", show_secrets, "show the secrets in use")
+        asked = self._command("healthcheck", check_health, "ask the running server how it is")
+        asked.add_argument("--port", metavar="PORT", help="where it listens")
 
 
 def _count(text: str) -> int:
