@@ -11,7 +11,8 @@ import { announce, failed, getState, isReduced, useStore } from "../lib/store";
 import { replyQuote } from "../lib/text";
 import { ROOM_GONE } from "../lib/trouble";
 import { SuggestionList, Suggestions } from "./autocomplete";
-import { Editor, editable } from "./editor";
+import { Editor } from "./editor";
+import { editable } from "./paste";
 import { Button, ComingNotice, Icon, LinkButton, Spinner } from "./ui";
 
 const FILES_LATER = "File sharing available in v2.0";

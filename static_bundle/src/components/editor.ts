@@ -2,8 +2,8 @@
  * Trix, wrapped once. It owns everything inside its host element; React never looks in there. Until
  * its chunk has come a plain editable box of the same look stands in and hands its text over.
  */
-import type { Message, Suggestion } from "../lib/api";
-import { escapeHtml, plainText } from "../lib/text";
+import type { Suggestion } from "../lib/api";
+import { escapeHtml, keepsBlanks, plainText } from "../lib/text";
 import {
   findPeople,
   LANDMARK,
@@ -13,6 +13,7 @@ import {
   tellReaders,
   type Word,
 } from "./autocomplete";
+import { LONE_URL, OURS, pastedHtml, withoutBlankEnd } from "./paste";
 
 // --- What we use of Trix ----------------------------------------------------------------------
 
@@ -147,7 +148,7 @@ export class Editor {
   }
 
   get html(): string {
-    if (this.trix) return settled(this.trix).value;
+    if (this.trix) return withoutBlankEnd(settled(this.trix).value);
     const text = this.plainText;
     return text === this.plainStart ? this.options.html : textToHtml(text);
   }
@@ -174,7 +175,7 @@ export class Editor {
 
   /** Replaces everything; cannot be undone. */
   load(html: string): void {
-    if (html) this.trix?.editor.loadHTML(html);
+    if (html && this.trix) exactly(this.trix, html, ({ editor }) => editor.loadHTML(html));
     // No text need not be parsed, and this is what everybody waits for who has just sent some.
     else this.trix?.editor.loadJSON({ document: [] });
     if (this.trix) return;
@@ -276,8 +277,7 @@ export class Editor {
     const { toolbar, input, box } = trixElements(label, html);
     // Trix looks for both by id the moment it is connected, so it comes last.
     this.host.replaceChildren(input, toolbar);
-    if (side === "above") toolbar.after(box);
-    else toolbar.before(box);
+    exactly(box, html, () => (side === "above" ? toolbar.after(box) : toolbar.before(box)));
     this.trix = box;
     this.toolbar = toolbar;
     this.box = box;
@@ -342,6 +342,10 @@ export class Editor {
     } else if (LONE_URL.test(text) && !data.types.includes("text/html")) {
       stop(event);
       this.pasteLink(this.trix.editor, text);
+    } else if (data.types.includes("text/html") && !data.types.includes(OURS)) {
+      stop(event);
+      this.trix.editor.recordUndoEntry("Paste");
+      this.trix.editor.insertHTML(pastedHtml(data.getData("text/html")));
     }
   };
 
@@ -360,12 +364,19 @@ function settled(box: TrixElement): TrixElement {
   return box;
 }
 
+/** Trix reads blanks as they are, where they are what the person wrote. */
+function exactly(box: TrixElement, html: string, read: (box: TrixElement) => void) {
+  box.classList.toggle(EXACT, keepsBlanks(html));
+  read(box);
+  box.classList.remove(EXACT);
+}
+
+const EXACT = "trix-content--exact";
+
 interface TrixAttachment {
   getContentType(): string | undefined;
   remove(): void;
 }
-
-const LONE_URL = /^https?:\/\/[^\s<>"]+$/i;
 
 function stop(event: Event) {
   event.preventDefault();
@@ -423,24 +434,6 @@ function textToHtml(text: string): string {
 function mentionHtml({ value, avatar_url, name_html }: Suggestion): string {
   const picture = `<img src="${escapeHtml(avatar_url)}" class="avatar" width="48" height="48" alt="">`;
   return `<span class="mention" data-user-id="${value}">${picture} ${name_html}</span>`;
-}
-
-/** The message as the editor wants it, good enough until the server's own version comes. */
-export function editable({ body_html, plain_text, sound }: Message): string {
-  if (sound) return `<div>${escapeHtml(plain_text)}</div>`;
-  const template = document.createElement("template");
-  template.innerHTML = body_html;
-  for (const mention of template.content.querySelectorAll("action-text-attachment")) {
-    const attachment = {
-      sgid: mention.getAttribute("sgid"),
-      contentType: mention.getAttribute("content-type"),
-      content: mention.innerHTML,
-    };
-    const figure = document.createElement("figure");
-    figure.dataset.trixAttachment = JSON.stringify(attachment);
-    mention.replaceWith(figure);
-  }
-  return template.innerHTML;
 }
 
 // --- The toolbar ------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ import type { Boost, Sound } from "../lib/api";
 import { painted, player } from "../lib/browser";
 import type { TimelineMessage } from "../lib/messages";
 import { apply, getState, useStore } from "../lib/store";
-import { type Formatting, fileName, highlightCode, safeHtml } from "../lib/text";
+import { type Formatting, fileName, highlightCode, keepsBlanks, safeHtml } from "../lib/text";
 import { EditForm, type EditHome } from "./composer";
 import { Avatar, Button, Icon, Spinner, Time } from "./ui";
 
@@ -210,7 +210,7 @@ function Content({ message, html, active }: ContentProps) {
 export function MessageBody({ html, active }: { html: string; active: boolean }) {
   return (
     <div
-      className="trix-content"
+      className={keepsBlanks(html) ? "trix-content trix-content--exact" : "trix-content"}
       ref={(body) => {
         if (body) dress(body, active);
       }}

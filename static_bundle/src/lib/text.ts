@@ -278,6 +278,10 @@ function isOurs(address: string): boolean {
   }
 }
 
+/** Whether the blanks in it are words: nobody broke its lines but where they end. */
+export const keepsBlanks = (html: string): boolean =>
+  !/\n/.test(html.replace(/<pre[\s\S]*?<\/pre>/g, ""));
+
 /** `html` parsed where nothing in it loads or runs. */
 function inert(html: string): DocumentFragment {
   const template = document.createElement("template");
