@@ -244,7 +244,7 @@ with result.open("wb") as file:
             info = zipfile.ZipInfo(name, stamp)
             info.create_system, info.external_attr = 3, 0o100644 << 16
             # Deflating what is compressed already only costs the first start time.
-            is_small = name.endswith((".mp3", ".gz"))
+            is_small = name.endswith((".mp3", ".gz", ".br"))
             method = zipfile.ZIP_STORED if is_small else zipfile.ZIP_DEFLATED
             archive.writestr(info, content, method, 6)
 result.chmod(0o755)

@@ -36,38 +36,37 @@ you can search for ("# === 10." jumps there).
   30. push             Web Push: who is told, encrypted, guarded
   31. keys             the secrets the program keeps
   32. tables           whole tables, whichever they are
-  33. wrecks           a file that cannot be opened, made readable
-  34. salvage          what can still be read of a damaged file
-  35. checkup          is the file sound; mending it
-  36. rails            the database of a Rails Campfire
-  37. importing        everything from a Rails Campfire
-  38. records          small shapes, and what the bot API tells
-  39. shown            messages made into JSON once
-  40. shapes           records as JSON and as Turbo Stream markup
-  41. answers          what a search found; what happened meanwhile
-  42. presence         who looks at which room; who types
-  43. sockets          one tab: frames, joined writes, slow readers
-  44. catching_up      what a reader missed, part by part
-  45. ws               Action Cable: broadcasts, channels, catch-up
-  46. ops              log lines, background jobs, health
-  47. metrics          the numbers of /metrics
-  48. certificates     https of our own
-  49. compression      fewer bytes on the way
-  50. assets           the client's files, sounds, avatars
-  51. browsers         which browsers the client runs in
-  52. devices          manifest, squares to scan
-  53. web              guards, callers, bodies, answers
-  54. door             guards: who may come in, and still may
-  55. pages            what each address shows; boot data
-  56. documents        the one HTML page
-  57. people_handlers  sessions, joining, people
-  58. room_handlers    rooms, messages, boosts, the socket; announce
-  59. bot_handlers     the bot API; administration of bots
-  60. site_handlers    pages, files, health
-  61. app              all routes; errors into answers; start and stop
-  62. serving          the parts put together, started, stopped
-  63. commands         what each command does
-  64. cli              the commands
+  33. salvage          what can still be read of a damaged file
+  34. checkup          is the file sound; mending it
+  35. rails            the database of a Rails Campfire
+  36. importing        everything from a Rails Campfire
+  37. records          small shapes, and what the bot API tells
+  38. shown            messages made into JSON once
+  39. shapes           records as JSON and as Turbo Stream markup
+  40. answers          what a search found; what happened meanwhile
+  41. presence         who looks at which room; who types
+  42. sockets          one tab: frames, joined writes, slow readers
+  43. catching_up      what a reader missed, part by part
+  44. ws               Action Cable: broadcasts, channels, catch-up
+  45. ops              log lines, background jobs, health
+  46. metrics          the numbers of /metrics
+  47. certificates     https of our own
+  48. compression      fewer bytes on the way
+  49. assets           the client's files, sounds, avatars
+  50. browsers         which browsers the client runs in
+  51. devices          manifest, squares to scan
+  52. web              guards, callers, bodies, answers
+  53. door             guards: who may come in, and still may
+  54. pages            what each address shows; boot data
+  55. documents        the one HTML page
+  56. people_handlers  sessions, joining, people
+  57. room_handlers    rooms, messages, boosts, the socket; announce
+  58. bot_handlers     the bot API; administration of bots
+  59. site_handlers    pages, files, health
+  60. app              all routes; errors into answers; start and stop
+  61. serving          the parts put together, started, stopped
+  62. commands         what each command does
+  63. cli              the commands
 
 The road of a request: the guard asks who, the handler parses what, one service method is one
 transaction, and then the handler tells the world. What follows a new message stands in one
@@ -510,6 +509,10 @@ class BoostBlank(MessageError):
 
 class BoostTooLong(MessageError):
     status, code, says = 422, "boost_too_long", "A boost has at most 16 characters."
+
+
+class TooManyBoosts(MessageError):
+    status, code, says = 422, "too_many_boosts", "You have boosted this message 20 times already."
 
 
 class OriginRefused(CableError):
@@ -1289,7 +1292,7 @@ class MessageService(Protocol):
     ) -> Boosted:
         """A new boost, of a message of this room if one is given.
 
-        Raises RoomNotFound, MessageNotFound, BoostBlank, BoostTooLong.
+        Raises RoomNotFound, MessageNotFound, BoostBlank, BoostTooLong, TooManyBoosts.
         """
         ...
 
@@ -1636,6 +1639,7 @@ ALTER TABLE users ADD COLUMN folded TEXT NOT NULL DEFAULT '';
 ALTER TABLE rooms ADD COLUMN folded TEXT NOT NULL DEFAULT '';
 DROP INDEX users_by_status_name;
 CREATE INDEX users_by_status_name ON users (status, folded);
+CREATE INDEX users_bots ON users (status, folded) WHERE role = 2;
 """
 
 
@@ -4668,7 +4672,8 @@ def _checked_name(name: str) -> str:
 
 
 def _active_ids(tx: ReadTx) -> list[UserId]:
-    return [user.id for user in active_users(tx)]
+    found = one(tx, "SELECT json_group_array(id) AS ids FROM users WHERE status = 0")
+    return [UserId(each) for each in json.loads(found["ids"])]
 
 
 def _checked_ids(user_ids: Sequence[UserId] | None) -> Sequence[UserId]:
@@ -4695,15 +4700,20 @@ def _create(
     return RoomChange(view, room, (), member_ids(tx, room.id), ())
 
 
+MOST_IN_A_PING: Final = 50  # people
+
+
 def _find_or_create_direct(
     tx: WriteTx, at: Timestamp, actor: User, user_ids: Sequence[UserId] | None
 ) -> tuple[RoomChange, bool]:
     people = sorted(users_by_id(tx, {*_checked_ids(user_ids), actor.id}))
+    if len(people) > MOST_IN_A_PING:
+        raise ValidationFailed({"user_ids": [f"can be at most {MOST_IN_A_PING} people with you"]})
     key = ",".join(map(str, people))
     found = row(tx, "SELECT id FROM rooms WHERE direct_key = :key", key=key)
     if found is not None:
         view = view_of(tx, actor.id, RoomId(found["id"]))
-        return RoomChange(view, view.room, tuple(people), (), ()), False
+        return RoomChange(view, view.room, (), (actor.id,), ()), False
     room = insert_room(tx, at, RoomType.DIRECT, actor.id, direct_key=key)
     grant(tx, at, room, people)
     view = view_of(tx, actor.id, room.id)
@@ -5373,11 +5383,12 @@ def notices_for(
 #
 # Owns      messages, mentions, boosts, message_tombstones
 # Raises    MessageNotFound, BodyBlank, BodyTooLong, InvalidClientMessageId, Forbidden,
-#           BoostNotFound, BoostBlank, BoostTooLong
+#           BoostNotFound, BoostBlank, BoostTooLong, TooManyBoosts
 # ==============================================================================
 
 _LARGE_BODY: Final = 8_192  # bytes above which sanitizing leaves the event loop
 _BOOST_LIMIT: Final = 16  # code points
+_MOST_BOOSTS: Final = 20  # of one person for one message
 
 
 def checked_client_message_id(given: str | None) -> str:
@@ -5583,6 +5594,20 @@ def _touch_message(tx: WriteTx, at: Timestamp, message_id: MessageId, room_id: R
     touch_room(tx, at, room_id)
 
 
+def _boosts_by(tx: ReadTx, message_id: MessageId, user_id: UserId) -> int:
+    boosted = one(
+        tx,
+        """
+        SELECT count(*) AS times
+        FROM boosts
+        WHERE message_id = :message_id AND booster_id = :user_id
+        """,
+        message_id=message_id,
+        user_id=user_id,
+    )
+    return int(boosted["times"])
+
+
 def _boost(
     tx: WriteTx,
     at: Timestamp,
@@ -5596,6 +5621,8 @@ def _boost(
         raise BoostBlank
     if len(content) > _BOOST_LIMIT:
         raise BoostTooLong
+    if _boosts_by(tx, message_id, actor.id) >= _MOST_BOOSTS:
+        raise TooManyBoosts
     boost_id = insert(
         tx,
         """
@@ -7287,7 +7314,16 @@ def bot_by_id(tx: ReadTx, bot_id: UserId) -> Bot:
 
 def active_bots(tx: ReadTx) -> tuple[Bot, ...]:
     """All active bots, by name."""
-    return tuple(_bot(tx, user) for user in active_users(tx) if user.role is Role.BOT)
+    found = rows(
+        tx,
+        """
+        SELECT id, name, email_address, bio, role, status, created_at, updated_at
+        FROM users
+        WHERE role = 2 AND status = 0
+        ORDER BY folded, id
+        """,
+    )
+    return tuple(_bot(tx, user_in(each)) for each in found)
 
 
 def _checked_url(url: str) -> str:
@@ -7943,14 +7979,6 @@ def cut_out(connection: sqlite3.Connection, indexes: Iterable[str]) -> None:
     connection.execute("PRAGMA writable_schema = RESET")
 
 
-def list_tables(connection: sqlite3.Connection, beginnings: Iterable[tuple[object, ...]]) -> None:
-    """Says anew which tables there are, and on which page each begins."""
-    connection.execute("PRAGMA writable_schema = ON")
-    connection.executemany(
-        _statement("INSERT", "INTO sqlite_schema VALUES (?, ?, ?, ?, ?)"), list(beginnings)
-    )
-
-
 def _references(connection: sqlite3.Connection) -> Iterator[tuple[str, str, str]]:
     """Child table, its column, and the table whose ids are in it."""
     for table in tables_of(connection):
@@ -7978,151 +8006,7 @@ def delete_orphans(connection: sqlite3.Connection) -> Counter[str]:
     return +gone
 
 
-# === 33. wrecks ===============================================================
-# A file that SQLite will not even open, made readable on a copy: cut short, without
-# its header, or without its whole first page. The header is written anew; the rows
-# that say which table begins on which page are looked for on every page there is.
-# The format is https://sqlite.org/fileformat.html; its sections are named below.
-#
-# Owns      -
-# Raises    -
-# ==============================================================================
-
-_PAGE: Final = 4_096  # bytes, of every file that Campfire makes
-_LEAF: Final = 13  # the kind of page that rows of a table are on (1.6)
-_MORE: Final = 0x80  # the bit of a byte that is not the last of its number (1.6)
-_WIDTHS: Final = (0, 1, 2, 3, 4, 6, 8, 8)  # bytes, of NULL and of numbers (2.1)
-_TEXT: Final = 12  # from here on a column is bytes or text (2.1)
-
-
-def _number_at(data: bytes, at: int) -> tuple[int, int]:
-    """A number of up to nine bytes, and where what follows it begins (1.6)."""
-    value = 0
-    for position in range(at, at + 8):
-        value = value << 7 | data[position] % _MORE
-        if data[position] < _MORE:
-            return value, position + 1
-    return value << 8 | data[at + 8], at + 9
-
-
-def _column_at(data: bytes, at: int, kind: int) -> tuple[object, int]:
-    """A value of a row, and where the next begins (2.1); numbers, texts and NULL are enough."""
-    if kind >= _TEXT:
-        end = at + (kind - _TEXT) // 2
-        return data[at:end].decode("utf-8", "replace"), end
-    if kind >= len(_WIDTHS):  # the numbers 0 and 1
-        return kind - len(_WIDTHS), at
-    end = at + _WIDTHS[kind]
-    return (int.from_bytes(data[at:end], "big", signed=True) if kind else None), end
-
-
-def _row_at(page: bytes, at: int) -> list[object]:
-    """The columns of a row that lies on its page as a whole. Raises IndexError."""
-    size, at = _number_at(page, at)
-    _, at = _number_at(page, at)
-    if at + size > len(page):
-        raise IndexError(at)
-    kinds, body = [], at
-    head, at = _number_at(page, at)
-    while at < body + head:
-        kind, at = _number_at(page, at)
-        kinds.append(kind)
-    columns = []
-    for kind in kinds:
-        value, at = _column_at(page, at, kind)
-        columns.append(value)
-    return columns
-
-
-def _rows_on(page: bytes) -> Iterator[list[object]]:
-    if page[:1] != bytes((_LEAF,)):
-        return
-    count = int.from_bytes(page[3:5], "big")
-    for n in range(min(count, len(page) // 4)):
-        with suppress(IndexError):
-            yield _row_at(page, int.from_bytes(page[8 + 2 * n : 10 + 2 * n], "big"))
-
-
-def _pages_of(path: Path) -> Iterator[bytes]:
-    with path.open("rb") as opened:
-        while page := opened.read(_PAGE):
-            yield page
-
-
-def _beginnings(path: Path) -> dict[str, tuple[object, ...]]:
-    """What each table is called, on which page it begins, and how it was made (2.6)."""
-    found: dict[str, tuple[object, ...]] = {}
-    for columns in chain.from_iterable(map(_rows_on, _pages_of(path))):
-        match columns:
-            case ["table" | "index", str(name), str(), int(), None | str()]:
-                is_ours = columns[0] == "table" or columns[4] is None
-                if is_ours and not name.startswith("message_search_index"):
-                    found[name] = tuple(columns)
-            case _:
-                pass
-    return found
-
-
-def _header(pages: int, kept: bytes, *, has_log: bool) -> bytes:
-    """The first hundred bytes (1.3), with what can be kept of those that were there."""
-    mode = bytes((2, 2) if has_log else (1, 1))
-    counter = kept[24:28]
-    head = b"SQLite format 3\0" + _PAGE.to_bytes(2, "big") + mode + bytes((0, 64, 32, 32))
-    head += counter + pages.to_bytes(4, "big") + bytes(8)  # no page is free
-    head += kept[40:44] + (4).to_bytes(4, "big") + bytes(8) + (1).to_bytes(4, "big")
-    return head + bytes(8) + kept[68:72] + bytes(20) + counter + kept[96:100]
-
-
-def _give_beginning(copy: Path, *, has_log: bool) -> None:
-    """Makes the file whole pages, and says in its header how many there are."""
-    size = copy.stat().st_size
-    pages = max(-(-size // _PAGE), 1)
-    os.truncate(copy, pages * _PAGE)
-    with copy.open("r+b") as opened:
-        kept = opened.read(100)
-        opened.seek(0)
-        opened.write(_header(pages, kept, has_log=has_log))
-
-
-def _opens(copy: Path) -> bool:
-    try:
-        with closing(sqlite3.connect(copy, isolation_level=None)) as connection:
-            return "messages" in tables_of(connection)
-    except sqlite3.Error:
-        return False
-
-
-def _give_tables(copy: Path) -> None:
-    """Puts an empty list of tables on the first page, and what was found of them into it."""
-    beginnings = _beginnings(copy)
-    with copy.open("r+b") as opened:
-        opened.seek(100)
-        opened.write(bytes((_LEAF, 0, 0, 0, 0)) + _PAGE.to_bytes(2, "big") + bytes(_PAGE - 107))
-    with closing(sqlite3.connect(copy, isolation_level=None)) as connection:
-        list_tables(connection, beginnings.values())
-
-
-@contextmanager
-def made_readable(path: Path) -> Iterator[Path]:
-    """A copy of a damaged file that SQLite can open, as much of it as there is; then it goes.
-
-    Raises sqlite3.DatabaseError when it never was a Campfire's.
-    """
-    with tempfile.TemporaryDirectory(prefix=".campfire-", dir=path.resolve().parent) as folder:
-        copy, log = Path(folder) / "wreck.db", beside(path, "-wal")
-        shutil.copyfile(path, copy)
-        if has_log := log.exists():
-            shutil.copyfile(log, f"{copy}-wal")
-        if not _opens(copy):
-            _give_beginning(copy, has_log=has_log)
-        if not _opens(copy):
-            _give_tables(copy)
-        if not _opens(copy):
-            raise sqlite3.DatabaseError("no page says where the messages are")
-        yield copy
-
-
-# === 34. salvage ==============================================================
+# === 33. salvage ==============================================================
 # When pages are gone: every row that can still be read goes into a new file. A
 # table is read forwards; where that stops, the next readable key is searched for,
 # so that one bad page costs its own rows and no more. Nobody's words are dropped
@@ -8296,8 +8180,7 @@ def salvage(path: Path, into: Path, at: float) -> Salvage:
     moment = int(at * SECOND)
     with (
         growing(into) as part,
-        made_readable(path) as copy,
-        closing(_opened_leniently(copy)) as source,
+        closing(_opened_leniently(path)) as source,
         closing(sqlite3.connect(part, isolation_level=None)) as target,
     ):
         create_schema(target, moment)
@@ -8307,7 +8190,7 @@ def salvage(path: Path, into: Path, at: float) -> Salvage:
     return Salvage(into, {table: count for table, count in saved.items() if count}, tuple(lost))
 
 
-# === 35. checkup ==============================================================
+# === 34. checkup ==============================================================
 # Whether the file is sound, and what can be done when it is not. Looking changes
 # nothing. Mending builds again what follows from the rows (indexes, the words of
 # search) and deletes what points nowhere. When pages are gone, every row that can
@@ -8471,11 +8354,9 @@ def _index_problems(path: Path) -> list[str]:
 def look_at(path: Path) -> Verdict:
     """What is wrong with a database, in use or not. Raises DatabaseUnusable, DatabaseBusy."""
     require_access(path)
-    try:
+    with suppress(DatabaseUnreadable):  # what is wrong with it is looked at
         if not recognise(path):
             raise DatabaseUnusable(f"there is no database at {path}")
-    except DatabaseUnreadable as error:
-        return Verdict((f"file: {error}",), ())
     notes = []
     if sqlite3.sqlite_version_info < _SAFE_SQLITE:
         notes.append(
@@ -8502,7 +8383,8 @@ def _keep_as_it_is(path: Path, copy: Path) -> None:
     with ExitStack() as opened:
         sources = {
             ending: opened.enter_context(Path(f"{path}{ending}").open("rb"))
-            for ending in ("", *(["-wal"] if left_a_log(path) else []))
+            for ending in ("", "-wal")
+            if Path(f"{path}{ending}").exists()
         }
         connection = opened.enter_context(closing(_open_to_write(path)))
         with suppress(sqlite3.Error):  # no server writes meanwhile
@@ -8569,17 +8451,6 @@ def _mended(connection: sqlite3.Connection, mend: Callable[[sqlite3.Connection],
     return done
 
 
-def _all_mended(path: Path) -> list[str]:
-    """What was done, in place: nothing of it takes a row away that belongs to something."""
-    with closing(_open_to_write(path)) as connection:
-        done = []
-        if lost := _lost_indexes(connection):
-            done.append(_mended(connection, partial(_replace_indexes, lost=lost)))
-            with suppress(sqlite3.Error):  # what the old ones left is nobody's
-                connection.execute("VACUUM")
-        return done + [_mended(connection, mend) for mend in _MENDINGS]
-
-
 def _salvaged(path: Path, at: float) -> Salvage | None:
     """What could be saved; None when the file is no database at all."""
     try:
@@ -8593,20 +8464,22 @@ def repair(path: Path, at: float) -> Repair:
 
     Raises DatabaseUnusable when there is no such file.
     """
-    is_beyond_mending = False
-    try:
-        recognise(path)
-    except DatabaseUnreadable:
-        is_beyond_mending = True
+    require_access(path)
     copy = free_name(path.parent / "backups" / f"before-repair-{stamp(at)}.db")
     _keep_as_it_is(path, copy)
-    done = [] if is_beyond_mending else _all_mended(path)
+    with closing(_open_to_write(path)) as connection:
+        done = []
+        if lost := _lost_indexes(connection):
+            done.append(_mended(connection, partial(_replace_indexes, lost=lost)))
+            with suppress(sqlite3.Error):  # what the old ones left is nobody's
+                connection.execute("VACUUM")
+        done += [_mended(connection, mend) for mend in _MENDINGS]
     verdict = look_at(path)
     salvaged = _salvaged(path, at) if verdict.problems else None
     return Repair(copy, tuple(filter(None, done)), verdict, salvaged)
 
 
-# === 36. rails ================================================================
+# === 35. rails ================================================================
 # The database of a Rails Campfire, as it was written over the years: which tables
 # it must have, and what its times, roles and settings say. It is only read, and
 # nothing in it is run.
@@ -8693,7 +8566,7 @@ def role_in(found: Found) -> Role:
     return {each.value: each for each in Role}.get(found["role"] or 0, Role.MEMBER)
 
 
-# === 37. importing ============================================================
+# === 36. importing ============================================================
 # Moving in from a Rails Campfire: one transaction, everything or nothing. Ids and
 # times stay, so that addresses people kept go on working; text is made safe anew;
 # rows that belong to nothing are left behind, and counted.
@@ -9103,7 +8976,7 @@ def import_all(
     return report
 
 
-# === 38. records ==============================================================
+# === 37. records ==============================================================
 # The small shapes: a record as JSON, where nothing but the record is needed, and
 # what the bot API tells, which speaks its own dialect.
 #
@@ -9251,7 +9124,7 @@ def bot_boost_json(signer: Signer, boosted: Boosted, base_url: str) -> Json:
     }
 
 
-# === 39. shown ================================================================
+# === 38. shown ================================================================
 # A stored message as JSON, made once for as long as nothing in it changes; and pages
 # of such messages, as long as a page may be.
 #
@@ -9322,7 +9195,7 @@ def fitting_around(sizes: Sequence[int], anchor: int) -> tuple[int, int]:
     return max(start, 0), end
 
 
-# === 40. shapes ===============================================================
+# === 39. shapes ===============================================================
 # How a record looks on the wire: as JSON for whoever asked, and as the markup
 # that travels to everybody else in Turbo Streams. Both tell the same; the client
 # reads every field of the one back out of the other. Public shapes only: no
@@ -9767,26 +9640,32 @@ class Shapes:
             f' data-sorted-list-name="{name}"><span class="overflow-ellipsis">{name}</span></a>'
         )
 
-    def direct_room_element(self, viewer_id: UserId, room: Room, people: Sequence[User]) -> str:
-        """A ping in one member's sidebar; it differs per member."""
-        self.renderings += 1
-        others = [user for user in people if user.id != viewer_id] or list(people)
-        avatars = "".join(
-            f'<img src="{escape(self.signer.avatar_url(user))}" class="avatar" width="48"'
+    def direct_room_elements(self, room: Room, people: Sequence[User]) -> dict[UserId, str]:
+        """A ping in each member's sidebar: it differs, but what it shows of people does not."""
+        self.renderings += len(people)
+        shapes = {user.id: escape(compact(self.user(user))) for user in people}
+        pictures = {
+            user.id: f'<img src="{escape(self.signer.avatar_url(user))}" class="avatar" width="48"'
             ' height="48" alt="" aria-hidden="true">'
-            for user in others[:4]
-        )
-        return (
-            f'<a id="list_room_{room.id}" href="/rooms/{room.id}" class="direct"'
-            f' data-room-id="{room.id}" data-room-type="direct"'
-            f' data-sorted-list-number="{milliseconds(room.updated_at)}"'
-            f' data-members="{escape(compact(self.users(others)))}">'
-            f'<span class="avatar__group">{avatars}</span>'
-            f'<span class="direct__author">{escape(direct_label(viewer_id, people))}</span></a>'
-        )
+            for user in people
+        }
+
+        def element(viewer: User) -> str:
+            others = [user.id for user in people if user is not viewer] or [viewer.id]
+            first_pictures = [pictures[user_id] for user_id in others[:4]]
+            return (
+                f'<a id="list_room_{room.id}" href="/rooms/{room.id}" class="direct"'
+                f' data-room-id="{room.id}" data-room-type="direct"'
+                f' data-sorted-list-number="{milliseconds(room.updated_at)}"'
+                f' data-members="[{",".join(map(shapes.__getitem__, others))}]">'
+                f'<span class="avatar__group">{"".join(first_pictures)}</span>'
+                f'<span class="direct__author">{escape(direct_label(viewer.id, people))}</span></a>'
+            )
+
+        return {viewer.id: element(viewer) for viewer in people}
 
 
-# === 41. answers ==============================================================
+# === 40. answers ==============================================================
 # What is asked for in numbers: what a search found, and what happened meanwhile. The
 # newest come first until the answer is full; what is cut off is said.
 #
@@ -9881,7 +9760,7 @@ def news_json(shapes: Shapes, tx: ReadTx, news: CatchUp, viewer: User, base_url:
     }
 
 
-# === 42. presence =============================================================
+# === 41. presence =============================================================
 # Who is looking at which room, and who is typing there. It lives in memory and
 # dies with the process; a heartbeat counts for sixty seconds (Gap #5). It decides
 # unread marks and pushes, and is shown to nobody. Rails limit: two tabs count as
@@ -9973,7 +9852,7 @@ class TypingMap:
             del self._started[key]
 
 
-# === 43. sockets ==============================================================
+# === 42. sockets ==============================================================
 # One tab's socket and its subscriptions. What a tab gets between two flushes is
 # one write to its transport; a frame is plain bytes, built once and shared. A
 # reader that lets too much pile up is not waited for.
@@ -10157,6 +10036,11 @@ class Places:
             if not self._held[user_id]:
                 del self._held[user_id]
 
+    def held_among(self, user_ids: Iterable[UserId]) -> list[UserId]:
+        """Those of the people who have a place now."""
+        asked = set(user_ids)
+        return [user_id for user_id in self._held if user_id in asked]
+
 
 class Connection:
     """One tab's socket."""
@@ -10289,7 +10173,7 @@ class Subscription:
             self.caught_to = max(self.caught_to, *message_ids)
 
 
-# === 44. catching_up ==========================================================
+# === 43. catching_up ==========================================================
 # What a reader missed, told part by part: a part is read, made into markup and sent
 # before the next is looked at, so that no reader's past is in memory as a whole, and
 # a few parts are made at once, however many come back together (Gap #2).
@@ -10378,7 +10262,7 @@ class CatchUps:
         ]
 
 
-# === 45. ws ===================================================================
+# === 44. ws ===================================================================
 # Action Cable, spoken exactly, so that the official client works unmodified.
 # Broadcasting is a plain function: a payload is encoded once, a frame is built
 # once per identifier. No broadcast waits for a slow reader: it is cut off, comes
@@ -10479,6 +10363,17 @@ class Cable:
             self.frames += reached
             self._flush_soon()
         return reached
+
+    def broadcast_to(
+        self, user_ids: Sequence[UserId], stream: str, payload: str | Mapping[str, object]
+    ) -> int:
+        """The same payload on the stream of each of these people; who is not here costs nothing."""
+        here = self._places.held_among(user_ids)
+        absent = len(user_ids) - len(here)
+        self.broadcasts += absent
+        self.broadcasts_by[stream.replace("{}", "")] += absent
+        streams = [stream.format(user_id) for user_id in here]
+        return self.broadcast_each(streams, payload) if streams else 0
 
     def disconnect_user(self, user_id: UserId, *, reconnect: bool) -> None:
         self._disconnect(lambda each: each.user_id == user_id, "remote", reconnect=reconnect)
@@ -10832,7 +10727,7 @@ class Cable:
         await connection.emptied()
 
 
-# === 46. ops ==================================================================
+# === 45. ops ==================================================================
 # What the operator sees, and what runs beside the requests: one JSON object a
 # line, background jobs that are held and awaited, and the few numbers of /up.
 #
@@ -11064,7 +10959,7 @@ class Health:
         return self._could_write
 
 
-# === 47. metrics ==============================================================
+# === 46. metrics ==============================================================
 # The numbers an operator draws curves of, in Prometheus' text format 0.0.4. What is
 # counted is counted where it happens; the rest is read off when somebody asks. A
 # route is named by its pattern, never by its path: that would name people's rooms.
@@ -11264,7 +11159,7 @@ def may_read_metrics(config: Config, peer: str, headers: Mapping[str, str]) -> b
     return is_here and not through_a_proxy
 
 
-# === 48. certificates =========================================================
+# === 47. certificates =========================================================
 # Serving https without a proxy. The certificate is chosen anew at every handshake,
 # so that a renewed one takes over at SIGHUP: no restart, no socket lost.
 #
@@ -11310,7 +11205,7 @@ class Certificates:
         LOG.info("tls_reloaded")
 
 
-# === 49. compression ==========================================================
+# === 48. compression ==========================================================
 # Fewer bytes on the way. gzip is what every browser takes, and its quickest level
 # costs less than sending what it saves. What is sent again and again is deflated
 # once; the stream around it begins anew at its edges, which costs a few bytes.
@@ -11379,7 +11274,7 @@ async def compress(request: web.Request, response: web.Response) -> None:
         headers["Content-Encoding"] = "gzip"
 
 
-# === 50. assets ===============================================================
+# === 49. assets ===============================================================
 # The built client, the sounds, the pictures. They lie beside this file, in the
 # clone and in the executable alike. Every build has one digest, and its folder
 # name is that digest, so that a browser may keep what is in it for ever.
@@ -11562,7 +11457,7 @@ def serve_avatar(user: User, etag: str | None) -> web.Response:
     return web.Response(text=avatar_svg(user), headers=headers)
 
 
-# === 51. browsers =============================================================
+# === 50. browsers =============================================================
 # Which browsers the client runs in, by the name they give themselves, and what the
 # others see: a page that needs nothing of what they lack. Whoever is not known is
 # let through, and so are crawlers.
@@ -11666,7 +11561,7 @@ def unsupported_html(bundle: Bundle) -> str:
 """
 
 
-# === 52. devices ==============================================================
+# === 51. devices ==============================================================
 # What devices ask for: a manifest, to put Campfire on the home screen, and a square
 # to scan, to come along from another screen.
 #
@@ -11754,7 +11649,7 @@ def qr_svg(text: str) -> str:
     return drawn.getvalue().decode()
 
 
-# === 53. web ==================================================================
+# === 52. web ==================================================================
 # What a request says and how it is answered: where it comes from, its cookies, its
 # body and the ids in its path. Bodies are read and checked here and nowhere else.
 #
@@ -12113,7 +12008,7 @@ def user_ids_in(
     return [UserId(int(each)) for each in given]
 
 
-# === 54. door =================================================================
+# === 53. door =================================================================
 # Who may come in. Every route names its audience, so that none can be forgotten; the
 # guard asks in one look at the database who is there, in the order: banned address,
 # session, CSRF. What it saw is looked at again by whatever the handler writes.
@@ -12359,7 +12254,7 @@ def bots(method: str, path: str, handler: BotHandler) -> Route:
     return Route(method, path, _guarded(_a_bot, known, members_bytes(path)), "bots")
 
 
-# === 55. pages ================================================================
+# === 54. pages ================================================================
 # What a browser gets when it opens an address: one HTML page for all of them,
 # with everything the screen needs inside, so that the first paint asks nothing
 # more. The same object is the answer of /api/boot when the client moves on.
@@ -12370,6 +12265,7 @@ def bots(method: str, path: str, handler: BotHandler) -> Route:
 
 _ROOM_IS_GONE: Final = "Room not found or inaccessible"
 _RETURN_SECONDS: Final = 3600
+_TYPED: Final = 1_000  # characters of a search that its screen shows again
 _FLASH_SECONDS: Final = 60
 
 
@@ -12588,9 +12484,10 @@ def search_data(look: Look, text: str) -> Json:
 
 
 def _search_page(look: Look, found: Mapping[str, str]) -> Page | Redirect:
-    data = search_data(look, found.get("q", ""))
-    back = data["return_to_room_id"]
-    return Page("searches", {"search": joined(data), "return_to_room_id": back})
+    typed = found.get("q", "")
+    data = search_data(look, typed)
+    parts: Json = {"search": joined(data), "return_to_room_id": data["return_to_room_id"]}
+    return Page("searches", parts, {"q": typed[:_TYPED] or None})
 
 
 def _sidebar_page(look: Look, _: Mapping[str, str]) -> Page | Redirect:
@@ -12780,7 +12677,7 @@ def error_boot(campfire: Campfire, error: CampfireError) -> Json:
     }
 
 
-# === 56. documents ============================================================
+# === 55. documents ============================================================
 # The one HTML page: a head, an empty root, and the boot object as inert JSON.
 # No inline script and no eval, so that the policy can forbid both.
 #
@@ -12875,7 +12772,7 @@ def page_answer(request: web.Request, page: Written, status: int = 200) -> web.R
     )
 
 
-# === 57. people_handlers ======================================================
+# === 56. people_handlers ======================================================
 # Signing in and out, setting up, joining, and the people one can find. Each
 # handler parses, acts, and answers.
 #
@@ -13223,7 +13120,7 @@ async def show_avatar(request: web.Request, viewer: Viewer | None) -> web.Respon
     return serve_avatar(user, request.headers.get("If-None-Match"))
 
 
-# === 58. room_handlers ========================================================
+# === 57. room_handlers ========================================================
 # Rooms, messages, boosts and the socket. A handler changes something through a
 # service, and then tells the world, at once and in one place: `announce` is all
 # that follows a new message.
@@ -13240,8 +13137,7 @@ def announce(campfire: Campfire, posted: Posted, *, calls_bots: bool = True) -> 
     element = campfire.shapes.message_element(message, posted.room_name)
     frame = turbo("append", f"messages_room_{room_id}", element)
     cable.broadcast(f"room_{room_id}:messages", frame, appends=message.id)
-    unreads = [f"user_{user_id}_unreads" for user_id in posted.members]
-    cable.broadcast_each(unreads, {"roomId": room_id})
+    cable.broadcast_to(posted.members, "user_{}_unreads", {"roomId": room_id})
     cable.stopped_typing(room_id, message.creator.id, message.creator.name)
     campfire.metrics.count_message(campfire.db.committed_at)
     campfire.push.tell_later(posted)
@@ -13270,24 +13166,20 @@ async def _call_bot(campfire: Campfire, hook: Hook, posted: Posted) -> None:
         announce(campfire, answered, calls_bots=False)
 
 
-def _room_element(campfire: Campfire, change: RoomChange, user_id: UserId) -> str:
-    if change.view is not None and change.room.type is RoomType.DIRECT:
-        return campfire.shapes.direct_room_element(user_id, change.room, change.view.people)
-    return campfire.shapes.shared_room_element(change.room)
-
-
 def _announce_new_room(campfire: Campfire, change: RoomChange) -> None:
     """A room appears: an open one to everybody, the others to their members."""
-    if change.room.type is RoomType.OPEN:
-        element = campfire.shapes.shared_room_element(change.room)
-        campfire.cable.broadcast("rooms", turbo("prepend", "shared_rooms", element))
+    cable, shapes, room = campfire.cable, campfire.shapes, change.room
+    if room.type is RoomType.DIRECT and change.view is not None:
+        elements = shapes.direct_room_elements(room, change.view.people)
+        for user_id in change.granted:
+            prepended = turbo("prepend", "direct_rooms", elements[user_id])
+            cable.broadcast(f"user_{user_id}:rooms", prepended)
         return
-    is_direct = change.room.type is RoomType.DIRECT
-    element = "" if is_direct else campfire.shapes.shared_room_element(change.room)
-    for user_id in {*change.kept, *change.granted}:
-        markup = _room_element(campfire, change, user_id) if is_direct else element
-        target = "direct_rooms" if is_direct else "shared_rooms"
-        campfire.cable.broadcast(f"user_{user_id}:rooms", turbo("prepend", target, markup))
+    prepended = turbo("prepend", "shared_rooms", shapes.shared_room_element(room))
+    if room.type is RoomType.OPEN:
+        cable.broadcast("rooms", prepended)
+    else:
+        cable.broadcast_to(change.granted, "user_{}:rooms", prepended)
 
 
 def _announce_saved_room(campfire: Campfire, change: RoomChange) -> None:
@@ -13633,7 +13525,7 @@ async def open_cable(request: web.Request) -> web.StreamResponse:
     return socket
 
 
-# === 59. bot_handlers =========================================================
+# === 58. bot_handlers =========================================================
 # The addresses bots talk to, as the Rails Campfire has them: the key is in the
 # path, the body is the message, refusals have no body. And the administration of
 # bots, which only people see.
@@ -13782,7 +13674,7 @@ async def reset_bot_key(request: web.Request, viewer: Viewer) -> web.Response:
     return _bot_answer(request, viewer, bot)
 
 
-# === 60. site_handlers ========================================================
+# === 59. site_handlers ========================================================
 # Pages, the files of the client, and the few addresses that machines ask for.
 #
 # Owns      -
@@ -13940,7 +13832,7 @@ async def show_health(request: web.Request) -> web.Response:
     return web.Response(text=page, status=status, content_type="text/html", charset="utf-8")
 
 
-# === 61. app ==================================================================
+# === 60. app ==================================================================
 # All routes on one page, each with its audience; then the one place that turns
 # what went wrong into an answer.
 #
@@ -14321,7 +14213,7 @@ async def answer_errors(request: web.Request, handler: Guarded) -> web.StreamRes
     return response
 
 
-# === 62. serving ==============================================================
+# === 61. serving ==============================================================
 # How the parts are put together, started, listened to and stopped.
 #
 # Owns      -
@@ -14522,7 +14414,7 @@ async def stop(campfire: Campfire, runner: web.AppRunner) -> None:
     await campfire.db.close()
 
 
-# === 63. commands =============================================================
+# === 62. commands =============================================================
 # What can be done to a Campfire from a shell, whether it runs or not: SQLite makes
 # them wait for one another, and the server keeps nothing in memory that could go
 # stale. Each command opens the file, does one thing, says what it did, and closes.
@@ -14728,7 +14620,6 @@ def _verdict_lines(config: Config, verdict: Verdict, repaired: Repair | None) ->
     yield from verdict.problems
     if repaired and (saved := repaired.salvage):
         yield f"{sum(saved.saved.values())} rows are saved in {saved.path}"
-        yield from (f"saved: {count} rows of {table}" for table, count in saved.saved.items())
         yield from (f"lost: {line}" for line in saved.lost)
         if not saved.lost:
             yield "lost: nothing"
@@ -14753,10 +14644,10 @@ async def check_database(config: Config, options: argparse.Namespace) -> None:
         return
     if repaired and repaired.salvage:
         raise DatabaseUnusable(
-            f"{config.database} is damaged. Stop the server and `restore`"
-            f" {repaired.salvage.path}, or a backup"
+            f"{config.database} is damaged. Stop the server, put {repaired.salvage.path} or a"
+            " backup in its place, and remove its -wal and -shm files"
         )
-    remedy = "`restore` a backup" if repaired else "mend it with `check --repair`"
+    remedy = "restore a backup" if repaired else "mend it with `check --repair`"
     raise DatabaseUnusable(f"{config.database} is damaged: {remedy}")
 
 
@@ -14818,7 +14709,7 @@ async def import_from_rails(config: Config, options: argparse.Namespace) -> None
         say(line)
 
 
-# === 64. cli ==================================================================
+# === 63. cli ==================================================================
 # The words of the command line. Exit codes: 0 success, 1 failure with one line on
 # stderr, 2 wrong usage, 3 the database cannot be used.
 #

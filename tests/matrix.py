@@ -34,6 +34,7 @@ ROWS = [
 ]
 SUBSCRIPTIONS = [(channel, target) for channel, rows in CHANNELS.items() for target in rows]
 ABSENT = "987654321"
+NEW_EACH_TIME = re.compile(r'(?<=csrf-token" content=")[^"]+|(?<="csrf_token":")[^"]+')
 BANNED = "52.0.0.7"
 # Who sees that there is something, and is told that it is not theirs to change.
 INSIDERS = {"inside", "creator", "author", "administrator inside", "bot inside"}
@@ -214,6 +215,7 @@ class World:
             method, url, headers=headers, data=data, allow_redirects=False
         ) as response:
             text = (await response.read()).decode("latin-1")
+            text = NEW_EACH_TIME.sub("", text)
             return Told(response.status, response.headers.get("Location", ""), text)
 
     def heard(self) -> tuple[int, int]:

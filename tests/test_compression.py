@@ -2,16 +2,19 @@
 
 import gzip
 import re
+import subprocess
 import zlib
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 import campfire as program
-from tests.cast import Answer, Cast, Person, Server
+from tests.cast import Answer, Cast, Person, Server, Start
 
+ROOT = Path(__file__).resolve().parent.parent
 BROWSER = {"Accept-Encoding": "gzip, deflate, br, zstd"}
 
 
@@ -121,3 +124,46 @@ async def test_what_stays_the_same_is_deflated_once(
     await kevin.put(f"/api/rooms/{cast.designers.id}/involvement", {"involvement": "nothing"})
     await packed(kevin, path)
     assert shapes._packed.find(key) is not before  # noqa: SLF001 - as above
+
+
+async def test_a_file_with_a_brotli_twin_is_sent_smaller_to_who_takes_it(
+    start: Start, tmp_path: Path
+) -> None:
+    (tmp_path / "dist").mkdir()
+    (tmp_path / "dist" / "app.js.gz").write_bytes(gzip.compress(b"say()"))
+    (tmp_path / "dist" / "app.js.br").write_bytes(b"as small as can be")
+    visitor = await (await start(client=tmp_path / "dist")).visitor()
+    got = []
+    for header in ("gzip, deflate, br", "gzip, br;q=0", ""):
+        url, headers = f"{visitor.server.address}/assets/app.js", {"Accept-Encoding": header}
+        async with visitor.http.get(url, headers=headers, auto_decompress=False) as response:
+            got.append((response.headers.get("Content-Encoding"), await response.read()))
+
+    assert got[0] == ("br", b"as small as can be")
+    assert (got[1][0], gzip.decompress(got[1][1])) == ("gzip", b"say()")
+    assert got[2] == (None, b"say()")
+
+
+def test_brotli_twins_say_what_their_neighbours_say() -> None:
+    dist = ROOT / "static_bundle" / "dist"
+    script = """
+        const { brotliDecompressSync, gunzipSync } = require("node:zlib")
+        const read = require("node:fs").readFileSync
+        for (const path of process.argv.slice(1))
+          if (!brotliDecompressSync(read(path)).equals(gunzipSync(read(path.replace(/br$/, "gz")))))
+            throw Error(path)
+    """
+    twins = sorted(map(str, dist.rglob("*.br")))
+
+    subprocess.run(["node", "-e", script, *twins], check=True)
+    names = {Path(twin).name for twin in twins}
+    assert {"app.js.br", "app.css.br", "trix.js.br", "service_worker.js.br"} <= names
+    large = {path for path in dist.rglob("*.gz") if len(gzip.decompress(path.read_bytes())) > 1024}
+    assert {str(path.with_suffix(".br")) for path in large} == set(twins)
+    first = ("app.js", "app.css", "shell.js", "rolldown-runtime.js", "screens.js", "trix.js")
+    saved = [
+        (dist / f"{name}.gz").stat().st_size - (dist / f"{name}.br").stat().st_size
+        for name in first
+        if (dist / f"{name}.br").exists()
+    ]
+    assert sum(saved) > 20_000

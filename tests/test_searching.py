@@ -201,6 +201,8 @@ async def test_signs_alone_find_nothing_and_record_nothing(kevin: Person, cast: 
 
     assert (answer["query"], answer["messages"], answer["has_before"]) == (None, [], False)
     assert (await kevin.post("/api/searches", {"q": "++"})).code == "validation_failed"
+    page = (await kevin.get("/searches?q=%2B%2B")).boot
+    assert (page["params"], page["data"]["search"]["query"]) == ({"q": "++"}, None)
 
 
 async def test_an_older_database_is_indexed_anew_where_words_have_no_spaces(
