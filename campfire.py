@@ -109,7 +109,7 @@ import unicodedata
 import uuid
 import zlib
 from bisect import bisect_left, bisect_right
-from collections import Counter, defaultdict
+from collections import Counter, defaultdict, deque
 from collections.abc import (
     AsyncIterator,
     Awaitable,
@@ -138,6 +138,7 @@ from html import escape, unescape
 from http import HTTPStatus
 from itertools import accumulate, chain, groupby, islice, product, starmap, takewhile
 from pathlib import Path
+from threading import Event, Thread
 from types import SimpleNamespace
 from typing import (
     Any,
@@ -149,7 +150,6 @@ from typing import (
     NewType,
     ParamSpec,
     Protocol,
-    TextIO,
     TypeGuard,
     TypeVar,
     cast,
@@ -226,6 +226,7 @@ class Config:
     trusted_proxies: tuple[Network, ...]
     allowed_origins: frozenset[str]
     log_level: int
+    log_file: Path | None
     idle_timeout: int  # seconds, as the two below
     read_timeout: int
     write_timeout: int
@@ -301,6 +302,7 @@ def config_from(settings: Mapping[str, str]) -> Config:
             if origin.strip()
         ),
         log_level=_LOG_LEVELS[level],
+        log_file=Path(given["LOG_FILE"]) if "LOG_FILE" in given else None,
         idle_timeout=_number(given, "HTTP_IDLE_TIMEOUT", 60, 1, 86_400),
         read_timeout=_number(given, "HTTP_READ_TIMEOUT", 300, 1, 86_400),
         write_timeout=_number(given, "HTTP_WRITE_TIMEOUT", 300, 1, 86_400),
@@ -10739,6 +10741,8 @@ _SECRET_WORDS: Final = re.compile(
     "passw|email|secret|token|_key|crypt|salt|certificate|otp|ssn|cvv|cvc|endpoint|body"
 )
 _QUIET_SECONDS: Final = 60
+LINES_WAITING: Final = 10_000
+_GATHERING_SECONDS: Final = 0.05
 # What the log shows of an address: parts of a path and of a query that are known to be no secret.
 _SHOWN_PARTS: Final = re.compile(r"\w+_id|type|name|path")
 _SHOWN_QUERY: Final = re.compile(
@@ -10840,37 +10844,114 @@ class JsonLines(logging.Formatter):
         return _UNPRINTABLE.sub(_as_escape, _LINE.encode(line))
 
 
-class _Lines(logging.StreamHandler[TextIO]):
-    """Standard output, to which the lines of one turn of the loop go together."""
+class Lines:
+    """Lines on their way to standard output or a file, in a thread of their own.
 
-    _waits = False
+    Whoever does not read them, or has no room for them, stops nobody: what is too much is dropped
+    and counted.
+    """
 
-    def flush(self) -> None:
+    def __init__(self, path: Path | None) -> None:
+        self._path, self._fd = path, -1
+        if path is None and sys.stdout is not None:
+            self._fd = sys.stdout.fileno()
+        elif path is not None:
+            self.reopen()
+        self._waiting: deque[str] = deque()
+        self._dropped = 0
+        self._is_due = self._is_torn = False
+        self._news, self._is_idle = Event(), Event()
+        Thread(target=self._write_forever, name="log", daemon=True).start()
+
+    def put(self, line: str) -> None:
+        """Sends a line off; those of a twentieth of a second go together."""
+        if len(self._waiting) >= LINES_WAITING:
+            self._dropped += 1
+            return
+        self._waiting.append(line)
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:  # a thread, or before the start and after the end
-            super().flush()
+            self._wake()
             return
-        if not self._waits:
-            self._waits = True
-            loop.call_soon(self._flush_now)
+        if not self._is_due:
+            self._is_due = True
+            loop.call_later(_GATHERING_SECONDS, self._wake)
 
-    def _flush_now(self) -> None:
-        self._waits = False
-        super().flush()
+    def _wake(self) -> None:
+        self._is_due = False
+        self._is_idle.clear()
+        self._news.set()
+
+    def _write_forever(self) -> None:
+        while self._news.wait():
+            self._news.clear()
+            while self._waiting:
+                self._write([self._waiting.popleft() for _ in range(len(self._waiting))])
+            if not self._news.is_set():
+                self._is_idle.set()
+
+    def _write(self, lines: list[str]) -> None:
+        dropped, self._dropped = self._dropped, 0
+        if dropped:
+            said = logging.makeLogRecord({"msg": "log_lines_dropped", "levelname": "WARNING"})
+            said.fields = {"lines": dropped}
+            lines.append(JsonLines().format(said))
+        whole = left = "".join(f"{line}\n" for line in lines).encode()
+        try:
+            if self._is_torn:
+                os.write(self._fd, b"\n")
+            while left:
+                left = left[os.write(self._fd, left) :]
+            self._is_torn = False
+        except OSError:  # nobody reads on, or there is no room
+            self._is_torn = len(left) < len(whole)
+            self._dropped += dropped + len(lines) - bool(dropped)
+
+    def reopen(self) -> None:
+        """Goes on in a new file, after the old one was moved away. Raises OSError."""
+        if self._path is None:
+            return
+        fresh = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        if self._fd < 0:
+            self._fd = fresh
+        else:
+            os.dup2(fresh, self._fd, inheritable=False)
+            os.close(fresh)
+
+    def finish(self) -> None:
+        """Writes what waits, if that takes no longer than a second."""
+        self._wake()
+        self._is_idle.wait(1)
 
 
-def log_to_stdout(level: int) -> None:
-    """Sends our log, and what libraries warn of, to standard output."""
-    handler = _Lines(sys.stdout)
-    handler.setFormatter(JsonLines())
+class _Logging(logging.Handler):
+    """Makes lines of records."""
+
+    def __init__(self, lines: Lines) -> None:
+        super().__init__()
+        self.setFormatter(JsonLines())
+        self._lines = lines
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._lines.put(self.format(record))
+
+
+def log_to(lines: Lines, level: int) -> None:
+    """Sends our log, and what libraries warn of, there."""
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False  # unused
     root = logging.getLogger()
-    root.handlers[:] = [handler]
+    root.handlers[:] = [_Logging(lines)]
     root.setLevel(logging.WARNING)
     logging.getLogger("aiohttp.server").addFilter(_without_headers)
     logging.getLogger("asyncio").addFilter(_OutOfFiles())
     LOG.setLevel(level)
+
+
+def toggle_debugging(level: int) -> None:
+    """From the operator's level to all there is to say, and back."""
+    LOG.setLevel(level if LOG.level == logging.DEBUG else logging.DEBUG)
+    LOG.warning("log_level", extra={"fields": {"now": logging.getLevelName(LOG.level).lower()}})
 
 
 class Jobs:
@@ -14736,7 +14817,16 @@ Command = Callable[[Config, argparse.Namespace], Coroutine[Any, Any, None]]
 
 
 async def _serve(config: Config, _: argparse.Namespace) -> None:
-    log_to_stdout(config.log_level)
+    out = Lines(None)
+    lines = _log_of(config, out)
+    try:
+        await _serve_until_told(config, out, lines)
+    finally:
+        for each in (lines, out):
+            each.finish()
+
+
+async def _serve_until_told(config: Config, out: Lines, lines: Lines) -> None:
     for name, reason in ignored_settings(os.environ).items():
         LOG.warning("setting_ignored", extra={"fields": {"setting": name, "reason": reason}})
     raise_file_limit()
@@ -14746,20 +14836,43 @@ async def _serve(config: Config, _: argparse.Namespace) -> None:
     await db.open()
     try:
         campfire = assemble(config, db, await load_secrets(db, config))
-        loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGHUP, campfire.certificates.reload)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, _renew, campfire, lines)
         runner, address = await listen(campfire)
         start_sweepers(campfire)
         await resume_bans(campfire)
         LOG.info("started", extra={"fields": {"sqlite": sqlite3.sqlite_version}})
         gc.freeze()  # what lives as long as the program needs no looking at
-        say(f"Listening on {address}")
+        out.put(f"Listening on {address}")
         await told.wait()
+        LOG.info("stopping")
         await stop(campfire, runner)
+        LOG.info("stopped")
         if db.is_broken:
             raise DatabaseUnusable("the writer of the database ended; the log says why")
     finally:
         await db.close()
+
+
+def _log_of(config: Config, out: Lines) -> Lines:
+    """Where the log goes from now on. Raises ConfigError."""
+    try:
+        lines = Lines(config.log_file) if config.log_file else out
+    except OSError as error:
+        raise ConfigError(f"LOG_FILE {config.log_file} cannot be written: {error}") from error
+    log_to(lines, config.log_level)
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGUSR1, bool)  # other programs reopen their logs at it
+    loop.add_signal_handler(signal.SIGUSR2, toggle_debugging, config.log_level)
+    return lines
+
+
+def _renew(campfire: Campfire, lines: Lines) -> None:
+    """What SIGHUP asks for: certificates and the log's file are opened anew."""
+    campfire.certificates.reload()
+    try:
+        lines.reopen()
+    except OSError as error:
+        LOG.warning("log_not_reopened", extra={"fields": {"problem": str(error)}})
 
 
 def _told_to_stop() -> asyncio.Event:

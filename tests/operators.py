@@ -328,4 +328,6 @@ def run_out_of_files(database: Path, files: int, sockets: int) -> list[str]:
     process.terminate()
     rest, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0
-    return said + [json.loads(each)["event"] for each in rest.splitlines()]
+    *meanwhile, stopping, stopped = [json.loads(each)["event"] for each in rest.splitlines()]
+    assert (stopping, stopped) == ("stopping", "stopped")
+    return said + meanwhile
