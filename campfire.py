@@ -10048,8 +10048,9 @@ class Connection:
     """One tab's socket."""
 
     __slots__ = (
-        "_dirty", "_frames", "_pending", "_stalled_at", "faults", "id", "may_complain", "name",
-        "session_id", "socket", "state", "subscriptions", "transport", "user_id",
+        "_dirty", "_frames", "_gone", "_pending", "_stalled_at", "_written", "faults", "id",
+        "may_complain", "name", "session_id", "socket", "state", "subscriptions", "transport",
+        "user_id",
     )  # fmt: skip
 
     def __init__(
@@ -10064,6 +10065,7 @@ class Connection:
         self._dirty = dirty
         self._pending: list[bytes] = []
         self._frames = 0  # written since the socket was last empty
+        self._written = self._gone = 0  # bytes, and how many of them had left when we last looked
         self._stalled_at: float | None = None
 
     def move_to(self, state: ConnectionState) -> None:
@@ -10087,22 +10089,32 @@ class Connection:
         if not data or self.transport.is_closing():
             return True
         if self.transport.get_write_buffer_size() == 0:
-            self._frames, self._stalled_at = 0, None
+            self._frames = 0
+        self._look(now)
         self.transport.write(data)
-        waiting = self.transport.get_write_buffer_size()
+        self._written += len(data)
+        waiting = self._look(now)
         if waiting:
             self._frames += count
-            self._stalled_at = self._stalled_at or now
         return waiting <= _WAITING_BYTES and self._frames <= _WAITING_FRAMES
+
+    def _look(self, now: float) -> int:
+        """How much waits to leave; since when nothing has left is noted."""
+        waiting = self.transport.get_write_buffer_size()
+        if waiting == 0:
+            self._stalled_at = None
+        elif self._stalled_at is None or self._written - waiting > self._gone:
+            self._stalled_at = now
+        self._gone = self._written - waiting
+        return waiting
 
     async def emptied(self) -> None:
         """Returns when all that was written has left, or the socket is gone."""
         await cast(FrameGuard, self.transport.get_protocol()).emptied()
 
     def is_stalled(self, now: float) -> bool:
-        """Whether one write has been waiting for more than seven seconds."""
-        if self.transport.get_write_buffer_size() == 0:
-            self._stalled_at = None
+        """Whether something waits, and nothing has left for more than seven seconds."""
+        self._look(now)
         return self._stalled_at is not None and now - self._stalled_at > STALLED_SECONDS
 
 
