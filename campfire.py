@@ -9666,6 +9666,10 @@ class Shapes:
 
         return {viewer.id: element(viewer) for viewer in people}
 
+    def person_element(self, user: User) -> str:
+        """Somebody as everybody sees them, for the client alone: nothing of it is drawn."""
+        return f'<i id="person_{user.id}" data-person="{escape(compact(self.user(user)))}"></i>'
+
 
 # === 40. answers ==============================================================
 # What is asked for in numbers: what a search found, and what happened meanwhile. The
@@ -12793,6 +12797,32 @@ def _preloads(bundle: Bundle) -> str:
     return f'<link rel="modulepreload" href="{bundle.url(name)}">' if known else ""
 
 
+_BODIES: Final = {  # the classes that the client gives the body, before it comes
+    **dict.fromkeys(("room", "welcome", "sidebar", "direct_new"), "sidebar"),
+    **dict.fromkeys(("first_run", "join"), "signup"),
+    "searches": "sidebar searches",
+}
+
+
+def _frame(boot: Json, title: str) -> str:
+    """What stands there until the client does, or if it never comes: its place, and words."""
+    words = (
+        "<noscript><p>Campfire runs in your browser and needs JavaScript. Allow it for this page,"
+        " and load it again.</p></noscript>"
+        '<p class="frame__late">Campfire is taking long to arrive. If nothing happens, <a href="">'
+        "load it again</a>.</p>"
+    )
+    if boot["page"] != "room":
+        return f'<main class="main-content frame">{words}</main>'
+    return (
+        '<nav class="topbar"><span class="btn btn--reversed btn--faux room-title">'
+        f'<h1 class="overflow-ellipsis">{escape(title)}</h1></span></nav>'
+        f'<main class="main-content frame" aria-busy="true">{words}<footer class="footer">'
+        '<div class="composer"><div class="composer__input input input--actor"></div></div>'
+        '</footer></main><aside class="sidebar"></aside>'
+    )
+
+
 def index_html(boot: Json, title: str, bundle: Bundle, custom_styles: str) -> Written:
     """The one page, with everything its screen needs inside."""
     person, params = boot["current_user"], boot["params"]
@@ -12830,8 +12860,8 @@ def index_html(boot: Json, title: str, bundle: Bundle, custom_styles: str) -> Wr
 <script type="module" src="{bundle.url("app.js")}"></script>
 {custom}
 </head>
-<body>
-<div id="root"></div>
+<body class="{_BODIES.get(str(boot["page"]), "")}">
+<div id="root" data-root>{_frame(boot, title)}</div>
 <script type="application/json" id="boot">"""
     return Written(head.encode(), *joined(boot).pieces, b"</script>\n</body>\n</html>\n")
 
@@ -12900,6 +12930,23 @@ def announce_removal(cable: Cable, stone: Tombstone) -> None:
     """A message disappears wherever it is shown."""
     frame = turbo("remove", f"message_{stone.client_message_id}")
     cable.broadcast(f"room_{stone.room_id}:messages", frame)
+
+
+def announce_newcomer(campfire: Campfire, user: User) -> None:
+    """Somebody joined: they can be pinged and mentioned from every open page."""
+    element = campfire.shapes.person_element(user)
+    campfire.cable.broadcast("rooms", turbo("append", "people", element))
+
+
+def announce_person(campfire: Campfire, user: User) -> None:
+    """Somebody has another name or standing, wherever people are shown."""
+    element = campfire.shapes.person_element(user)
+    campfire.cable.broadcast("rooms", turbo("replace", f"person_{user.id}", element))
+
+
+def announce_departure(cable: Cable, user_id: UserId) -> None:
+    """Somebody has left."""
+    cable.broadcast("rooms", turbo("remove", f"person_{user_id}"))
 
 
 async def first_run(request: web.Request, viewer: Viewer | None) -> web.Response:
@@ -12973,8 +13020,9 @@ async def join(request: web.Request, viewer: Viewer | None) -> web.Response:
     """Lets somebody with the invitation link in."""
     if viewer is not None:
         raise AlreadySignedIn
-    body, session = json_in(request), _session_from(request, None)
-    user = await request.app[CAMPFIRE].auth.join(
+    campfire, body = request.app[CAMPFIRE], json_in(request)
+    session = _session_from(request, None)
+    user = await campfire.auth.join(
         request.match_info["join_code"],
         text_in(body, "name").strip(),
         text_in(body, "email_address").strip(),
@@ -12982,6 +13030,7 @@ async def join(request: web.Request, viewer: Viewer | None) -> web.Response:
         session,
     )
     LOG.info("joined", extra={"fields": {"user_id": user.id, "ip": session.ip_address}})
+    announce_newcomer(campfire, user)
     return _signed_in_answer(request, user, "/", session)
 
 
@@ -13111,6 +13160,7 @@ async def deactivate_person(request: web.Request, viewer: Viewer) -> web.Respons
     campfire, user_id = request.app[CAMPFIRE], UserId(id_in(request, "user_id"))
     await campfire.people.deactivate(user_id)
     campfire.cable.disconnect_user(user_id, reconnect=False)
+    announce_departure(campfire.cable, user_id)
     fields = {"user_id": user_id, "by": viewer.id}
     LOG.warning("user_deactivated", extra={"fields": fields})
     return nothing()
@@ -13128,6 +13178,7 @@ async def ban_person(request: web.Request, viewer: Viewer) -> web.Response:
     campfire, user_id = request.app[CAMPFIRE], UserId(id_in(request, "user_id"))
     user = await campfire.people.ban(viewer.user, user_id)
     campfire.cable.disconnect_user(user_id, reconnect=False)
+    announce_person(campfire, user)
     LOG.warning("user_banned", extra={"fields": {"user_id": user_id, "by": viewer.id}})
     remove_banned_content_later(campfire, user_id)
     return answer({"user": campfire.shapes.user(user, viewer.user)})
@@ -13147,6 +13198,7 @@ async def unban_person(request: web.Request, viewer: Viewer) -> web.Response:
     """Lets somebody back in; their messages do not come back."""
     campfire = request.app[CAMPFIRE]
     user = await campfire.people.unban(UserId(id_in(request, "user_id")))
+    announce_person(campfire, user)
     return answer({"user": campfire.shapes.user(user, viewer.user)})
 
 
@@ -13169,6 +13221,8 @@ async def save_profile(request: web.Request, viewer: Viewer) -> web.Response:
     if token is not None:
         campfire.cable.disconnect_others(viewer.id, viewer.session.id)
         set_cookie(request, response, "session_token", token, TWENTY_YEARS)
+    if (user.name, user.bio) != (viewer.user.name, viewer.user.bio):
+        announce_person(campfire, user)
     return response
 
 
@@ -13735,9 +13789,11 @@ def _bot_answer(request: web.Request, viewer: Viewer, bot: Bot, status: int = 20
 
 async def create_bot(request: web.Request, viewer: Viewer) -> web.Response:
     """A new bot."""
-    body = json_in(request)
+    campfire, body = request.app[CAMPFIRE], json_in(request)
     name, url = text_in(body, "name").strip(), text_in(body, "webhook_url").strip()
-    return _bot_answer(request, viewer, await request.app[CAMPFIRE].bots.create(name, url), 201)
+    bot = await campfire.bots.create(name, url)
+    announce_newcomer(campfire, bot.user)
+    return _bot_answer(request, viewer, bot, 201)
 
 
 async def show_bot(request: web.Request, viewer: Viewer) -> web.Response:
@@ -13748,16 +13804,20 @@ async def show_bot(request: web.Request, viewer: Viewer) -> web.Response:
 
 async def save_bot(request: web.Request, viewer: Viewer) -> web.Response:
     """Changes a bot's name and webhook; an address not given ends the webhook, as in Rails."""
-    body, bot_id = json_in(request), UserId(id_in(request, "bot_id"))
+    campfire, body = request.app[CAMPFIRE], json_in(request)
     name, url = optional_text_in(body, "name"), text_in(body, "webhook_url").strip()
-    bot = await request.app[CAMPFIRE].bots.save(bot_id, name if name is None else name.strip(), url)
+    bot_id = UserId(id_in(request, "bot_id"))
+    bot = await campfire.bots.save(bot_id, name if name is None else name.strip(), url)
+    announce_person(campfire, bot.user)
     return _bot_answer(request, viewer, bot)
 
 
 async def delete_bot(request: web.Request, viewer: Viewer) -> web.Response:
     """Deactivates a bot."""
     del viewer
-    await request.app[CAMPFIRE].bots.delete(UserId(id_in(request, "bot_id")))
+    campfire, bot_id = request.app[CAMPFIRE], UserId(id_in(request, "bot_id"))
+    await campfire.bots.delete(bot_id)
+    announce_departure(campfire.cable, bot_id)
     return nothing()
 
 

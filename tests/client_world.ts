@@ -241,7 +241,6 @@ export class World implements TimelineServer, TimelineHooks {
   readonly posts: { id: string; body: string; at: number }[] = [];
   readonly told: string[] = [];
   readonly arrivals: string[] = [];
-  drafts = "";
   all: Message[];
   refusals = 0;
   /** What becomes of the next posts; then they are stored. */
@@ -308,9 +307,6 @@ export class World implements TimelineServer, TimelineHooks {
   alert = (text: string) => void this.told.push(`alert: ${text}`);
   refused = () => {
     this.refusals += 1;
-  };
-  unsent = (html: string) => {
-    this.drafts += html;
   };
 
   get ids(): string[] {

@@ -109,6 +109,7 @@ def shown(
     studio.play(state.scene, changes=state.changes, fresh=state.fresh)
     options = {**state.options, **more, "notifications": state.notifications}
     page = look(state.path, size=size, user=None if state.fresh else state.user, **options)
+    expect(page.locator(".frame")).to_have_count(0)  # the client has taken its place
     expect(page.locator("h1").first).to_be_attached()
     if page.locator(".composer__editor").count():
         expect(page.locator("trix-editor")).to_be_attached()

@@ -89,7 +89,7 @@ def test_rooms_are_sorted_as_they_come_and_pings_by_activity(house: House, sit: 
     expect(pings.first).to_have_attribute("href", quiet)
     house.post("Jonas", loud, "Psst")
     expect(pings.first).to_have_accessible_name("Jonas Weber, unread")
-    column = maya.locator(".sidebar__container")
+    column = maya.locator(".rooms")
     rooms.last.scroll_into_view_if_needed()
     place = column.evaluate("column => column.scrollTop")
     rooms.last.click()

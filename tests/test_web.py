@@ -293,7 +293,7 @@ async def test_nothing_people_wrote_is_markup_in_a_page(david: Person, cast: Cas
     assert "\u2028" not in page.text.split('id="boot">')[1]
     assert len(re.findall("<script", page.text)) == 2
     for part in (
-        '<div id="root"></div>', 'name="csrf-param" content="authenticity_token"',
+        '<div id="root" data-root>', 'name="csrf-param" content="authenticity_token"',
         'name="action-cable-url" content="/cable"', 'name="vapid-public-key"', 'name="viewport"',
         f'name="current-user-id" content="{david.id}"', 'name="current-user-name"', "#000000",
         f'name="current-room-id" content="{cast.hq.id}"', 'name="color-scheme"',

@@ -29,7 +29,7 @@ import "./styles/utilities.css";
 import { type ComponentType, startTransition, useInsertionEffect } from "react";
 import { flushSync } from "react-dom";
 import { createRoot } from "react-dom/client";
-import { Regions } from "./components/shell";
+import { Regions, registerHelp } from "./components/shell";
 import type { Boot, PageName, ScreenProps } from "./lib/api";
 import * as api from "./lib/api";
 import * as device from "./lib/browser";
@@ -45,6 +45,7 @@ import {
   useStore,
 } from "./lib/store";
 import { sanitizing } from "./lib/text";
+import { insisted } from "./lib/trouble";
 import { RoomScreen, WelcomeScreen } from "./screens/room";
 
 // --- Pages ------------------------------------------------------------------------------------
@@ -175,10 +176,11 @@ const PAGE_PATHS =
   /^\/(?:$|first_run|session|join|rooms|messages|searches|account\/(?!logo)|users\/(?![^/]+\/avatar))/;
 
 const container = document.getElementById("root") ?? document.body;
-container.dataset.root = "";
 let root = createRoot(container, { onUncaughtError: crashed });
 /** How many pages were shown; a slower answer to an earlier click is dropped. */
 let visits = 0;
+/** The last page's fading into this one. */
+let fading: ViewTransition | undefined;
 
 async function go(path: string, how: { replace?: boolean; back?: boolean } = {}): Promise<void> {
   if (![getState().version, ""].includes(api.serverVersion())) {
@@ -186,6 +188,7 @@ async function go(path: string, how: { replace?: boolean; back?: boolean } = {})
     location.assign(path);
     return;
   }
+  fading?.skipTransition();
   visits += 1;
   const visit = visits;
   const waiting = setTimeout(
@@ -233,17 +236,21 @@ async function filled(boot: Boot): Promise<Boot> {
 }
 
 function remember(path: string, replace: boolean): void {
-  if (replace) history.replaceState(null, "", path);
-  else history.pushState(null, "", path);
+  const { depth = 0, menu } = history.state ?? {};
+  // Where the open sidebar of a phone has an entry of its own, the page takes its place.
+  if (replace || menu) history.replaceState({ depth }, "", path);
+  else history.pushState({ depth: depth + 1 }, "", path);
 }
 
 async function show(screen: Screen<PageName>, boot: Boot, path: string): Promise<void> {
   const update = () => render(screen, boot, path);
-  if (document.startViewTransition && !device.reducedMotion() && !document.hidden) {
-    const transition = document.startViewTransition(update);
+  // From room to room nothing fades: what is said there is wanted now.
+  const stays = boot.page === "room" && getState().room;
+  if (document.startViewTransition && !(stays || device.reducedMotion() || document.hidden)) {
+    fading = document.startViewTransition(update);
     // Skipped, when the next navigation comes too soon: only the animation is lost.
-    transition.ready.catch(() => undefined);
-    await transition.updateCallbackDone;
+    fading.ready.catch(() => undefined);
+    await fading.updateCallbackDone;
   } else update();
   settle(boot);
 }
@@ -314,7 +321,6 @@ function followLinks(): void {
     const path = location.pathname + location.search;
     // Following a link inside the page is history too.
     if (path === getState().route.path) return;
-    device.wentBack();
     void go(path, { back: true });
   });
 }
@@ -368,9 +374,11 @@ async function start(): Promise<void> {
   api.setToken(boot.csrf_token);
   api.onRefusal(refused);
   device.registerRouter((to, how) => void go(to, how));
+  registerHelp(people);
   device.install.listen();
   addEventListener("pageshow", reviveFully);
   keepBadge();
+  device.keepFocus();
   followLinks();
   prefetchRooms();
   const [whole] = await Promise.all([filled(boot), sanitizing]);
@@ -378,7 +386,7 @@ async function start(): Promise<void> {
   await new Promise((done) => setTimeout(done));
   render(await screenFor(whole.page), whole, path, startTransition);
   device.startServiceWorker();
-  setTimeout(() => void rooms().catch(() => undefined), SCREENS_AFTER);
+  setTimeout(() => void insisted(rooms), SCREENS_AFTER);
 }
 
 void start();

@@ -24,6 +24,10 @@ a { background: CanvasText; border-radius: 2em; color: Canvas; font-weight: 600;
 <img src="/account/logo?size=small" alt="" width="96" height="96">
 <h1>You're offline. Campfire comes back when your connection does.</h1>
 <a href="">Try again</a>
+<script>
+setInterval(() => fetch("/webmanifest.json", { cache: "no-store" })
+  .then((answer) => answer.ok && location.reload(), () => undefined), 5000)
+</script>
 </body>
 </html>`;
 

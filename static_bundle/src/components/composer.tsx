@@ -1,23 +1,34 @@
 /**
  * Where messages are written, and written again: the box with its buttons, the line above it that
- * tells of typing and of a lost connection, what becomes of dropped files, and editing in place.
+ * tells of typing and of a lost connection, and editing in place.
  */
 import { useEffect, useRef, useState, useSyncExternalStore } from "react";
 import * as api from "../lib/api";
-import { confirmed, drafts, isTouchOnly } from "../lib/browser";
+import { confirmed, isTouchOnly } from "../lib/browser";
 import type { RoomSession } from "../lib/cable";
 import type { TimelineMessage } from "../lib/messages";
-import { announce, failed, getState, isReduced, useStore } from "../lib/store";
+import { drafts } from "../lib/outbox";
+import { announce, failed, flash, getState, isReduced, useStore } from "../lib/store";
 import { replyQuote } from "../lib/text";
 import { ROOM_GONE } from "../lib/trouble";
 import { SuggestionList, Suggestions } from "./autocomplete";
 import { Editor } from "./editor";
 import { editable } from "./paste";
+import { FILES_LATER } from "./shell";
 import { Button, ComingNotice, Icon, LinkButton, Spinner } from "./ui";
 
-const FILES_LATER = "File sharing available in v2.0";
 const DRAFT_DELAY = 500;
 const TYPING_SAID_EVERY = 10_000;
+/** In bytes: the server takes no message that is longer. */
+const LONGEST = 65_536;
+
+/** What is to be said of words that are too long to be sent; nothing of others. */
+function excess(html: string): string {
+  // No letter takes more than three bytes: most texts need not be counted.
+  const bytes = html.length * 3 > LONGEST ? new TextEncoder().encode(html).length : 0;
+  if (bytes <= LONGEST) return "";
+  return `Too long to send: ${Math.ceil(bytes / 1024)} KB, and a message has room for ${LONGEST / 1024}.`;
+}
 
 // --- The writer: what the composer does, apart from how it looks -------------------------------
 
@@ -26,13 +37,15 @@ interface Writing {
   rich: boolean;
   /** The notice about files is open. */
   notice: boolean;
+  /** Why what is written cannot be sent as it is. */
+  excess: string;
 }
 
 export class Writer {
   readonly suggestions = new Suggestions();
-  private writing: Writing = { rich: false, notice: false };
+  private writing: Writing = { rich: false, notice: false, excess: "" };
   private editor: Editor | null = null;
-  private readonly session: RoomSession;
+  readonly session: RoomSession;
   private readonly room_id: number;
   private readonly editLast: () => void;
   private readonly listeners = new Set<() => void>();
@@ -62,7 +75,7 @@ export class Writer {
       {
         onChange: () => this.changed(),
         onKey: (event) => this.key(event),
-        onFiles: () => this.refuseFiles(),
+        onFiles: this.refuseFiles,
       },
     );
     this.editor = editor;
@@ -84,12 +97,18 @@ export class Writer {
       return;
     }
     const { html } = editor;
+    this.saveDraft();
+    if (this.writing.excess) {
+      editor.shake();
+      announce(this.writing.excess, "assertive");
+      return;
+    }
     this.setRich(false);
     this.session.typing.stop();
     this.session.timeline.send(html);
     editor.load("");
     clearTimeout(this.draftTimer);
-    drafts.drop(this.room_id);
+    drafts.save(this.room_id, "");
     editor.focus();
   };
 
@@ -105,14 +124,22 @@ export class Writer {
     this.editor?.prepend(replyQuote(message), "Format reply");
   }
 
+  /** Takes words that were not sent before whatever is already written. */
+  takeBack(html: string): void {
+    const { editor } = this;
+    editor?.load(html + (editor.isEmpty ? "" : editor.html));
+    editor?.focusEnd();
+    this.saveDraft();
+  }
+
   showNotice(notice: boolean): void {
     this.set({ notice });
   }
 
-  refuseFiles(): void {
+  readonly refuseFiles = (): void => {
     this.showNotice(true);
     announce(FILES_LATER);
-  }
+  };
 
   private setRich(rich: boolean): void {
     this.editor?.showToolbar(rich);
@@ -131,8 +158,9 @@ export class Writer {
     const { editor } = this;
     clearTimeout(this.draftTimer);
     if (!editor) return;
-    if (editor.isEmpty) drafts.drop(this.room_id);
-    else drafts.save(this.room_id, editor.html);
+    const html = editor.isEmpty ? "" : editor.html;
+    drafts.save(this.room_id, html);
+    if (excess(html) !== this.writing.excess) this.set({ excess: excess(html) });
   };
 
   private key(event: KeyboardEvent): void {
@@ -267,23 +295,25 @@ function connectionWords({ network }: Connection): string {
     : "You're offline. Your draft is safe here";
 }
 
-/** Who is typing; or, before that, that the connection is lost. */
-export function StatusLine({ typing }: { typing: RoomSession["typing"] }) {
+/** Who is typing; or, before that, that the connection is lost, or that too much is written. */
+export function StatusLine({ writer }: { writer: Writer }) {
+  const { typing } = writer.session;
+  const { excess } = useSyncExternalStore(writer.subscribe, writer.snapshot);
   const names = useSyncExternalStore(typing.subscribe, typing.names);
   const connected = useStore((state) => state.connected);
   const network = useStore((state) => state.network);
-  const away = !connected;
-  const words = away ? connectionWords({ connected, network }) : names.join(", ");
-  const state = away ? " typing-indicator--status" : "";
+  const status = connected ? excess : connectionWords({ connected, network });
+  const words = status || names.join(", ");
+  const state = status ? " typing-indicator--status" : "";
   return (
     <div className={`typing-indicator${words ? " typing-indicator--active" : ""}${state}`}>
-      <Spinner label="" />
+      {words !== excess && <Spinner label="" />}
       <span className="typing-indicator__author" aria-hidden="true">
         {words}
       </span>
       <TypingSaid names={names} />
       <span className="for-screen-reader" role="status">
-        {away ? words : ""}
+        {status}
       </span>
     </div>
   );
@@ -301,66 +331,6 @@ function TypingSaid({ names }: { names: readonly string[] }) {
     announce(`${who} is typing`);
   }, [who]);
   return null;
-}
-
-// --- Dropping files ---------------------------------------------------------------------------
-
-/** Covers the room while files are dragged over it; nothing is ever uploaded. */
-export function DropOverlay({ writer }: { writer: Writer }) {
-  const [over, setOver] = useState(false);
-  // Drags come from outside the page and are only to be heard on the window.
-  useEffect(() => followDrags(setOver, () => writer.refuseFiles()), [writer]);
-  if (!over) return null;
-  return (
-    <div className="dropzone" aria-hidden="true">
-      <Icon name="attachment" size="3rem" />
-      <strong className="txt-large">{FILES_LATER}</strong>
-      <span>Nothing is uploaded if you let go here.</span>
-    </div>
-  );
-}
-
-function followDrags(show: (over: boolean) => void, onFiles: () => void): () => void {
-  let depth = 0;
-  const away = () => {
-    depth = 0;
-    show(false);
-  };
-  const hears = {
-    dragenter: () => {
-      depth += 1;
-      show(true);
-    },
-    dragover: (event: DragEvent) => {
-      if (event.dataTransfer) event.dataTransfer.dropEffect = "copy";
-    },
-    dragleave: () => {
-      depth -= 1;
-      if (depth <= 0) away();
-    },
-    drop: () => {
-      away();
-      onFiles();
-    },
-  };
-  const heard = (event: DragEvent) => {
-    if (!event.dataTransfer?.types.includes("Files")) return;
-    event.preventDefault();
-    event.stopPropagation();
-    hears[event.type as keyof typeof hears](event);
-  };
-  const escaped = (event: KeyboardEvent) => {
-    if (event.key === "Escape") away();
-  };
-  const kinds = Object.keys(hears) as (keyof typeof hears)[];
-  for (const kind of kinds) window.addEventListener(kind, heard, true);
-  window.addEventListener("blur", away);
-  window.addEventListener("keydown", escaped);
-  return () => {
-    for (const kind of kinds) window.removeEventListener(kind, heard, true);
-    window.removeEventListener("blur", away);
-    window.removeEventListener("keydown", escaped);
-  };
 }
 
 // --- Editing ----------------------------------------------------------------------------------
@@ -413,6 +383,12 @@ class Editing {
     if (editor.isEmpty) {
       editor.shake();
       announce("A message can't be empty. Delete it instead?", "assertive");
+      return;
+    }
+    const words = excess(editor.html);
+    if (words) {
+      editor.shake();
+      flash("alert", words);
       return;
     }
     this.home.save(this.message, editor.html);

@@ -4,6 +4,7 @@
  */
 import type { Suggestion } from "../lib/api";
 import { escapeHtml, keepsBlanks, plainText } from "../lib/text";
+import { insisted } from "../lib/trouble";
 import {
   findPeople,
   LANDMARK,
@@ -56,26 +57,20 @@ let loaded: TrixModule | null = null;
 /** A chunk of its own: asked for when the first editor is there, and never waited for. */
 export function loadTrix(): Promise<TrixModule> {
   // @ts-expect-error Trix ships no types.
-  loading ??= import("trix").then(
-    async (module) => {
-      const trix = module.default as unknown as TrixModule;
-      trix.config.blockAttributes.cite = { tagName: "cite", inheritable: false };
-      Object.assign(trix.config.lang, {
-        strike: "Strike",
-        outdent: "Less indent",
-        indent: "More indent",
-        urlPlaceholder: "Web address",
-        url: "Web address",
-      });
-      await customElements.whenDefined("trix-editor");
-      loaded = trix;
-      return trix;
-    },
-    (error: unknown) => {
-      loading = null;
-      throw error;
-    },
-  );
+  loading ??= insisted(() => import("trix")).then(async (module) => {
+    const trix = module.default as unknown as TrixModule;
+    trix.config.blockAttributes.cite = { tagName: "cite", inheritable: false };
+    Object.assign(trix.config.lang, {
+      strike: "Strike",
+      outdent: "Less indent",
+      indent: "More indent",
+      urlPlaceholder: "Web address",
+      url: "Web address",
+    });
+    await customElements.whenDefined("trix-editor");
+    loaded = trix;
+    return trix;
+  });
   return loading;
 }
 
@@ -195,10 +190,7 @@ export class Editor {
   prepend(html: string, undoName: string): void {
     const editor = this.trix?.editor;
     if (!editor) {
-      loadTrix().then(
-        () => this.gone || this.prepend(html, undoName),
-        () => undefined,
-      );
+      void loadTrix().then(() => this.gone || this.prepend(html, undoName));
       return;
     }
     editor.recordUndoEntry(undoName);
@@ -264,10 +256,7 @@ export class Editor {
     this.host.replaceChildren(this.plain);
     this.plain.addEventListener("input", () => this.events.onChange());
     // Without Trix the plain box stays; every message can still be written and sent.
-    loadTrix().then(
-      () => this.gone || this.mount(),
-      () => undefined,
-    );
+    void loadTrix().then(() => this.gone || this.mount());
   }
 
   private mount(): void {

@@ -3,9 +3,11 @@
  * by its `MessageHome`, which is the room, or the search screen.
  */
 import {
+  type ComponentProps,
   type MouseEvent,
   memo,
   type ReactNode,
+  type RefObject,
   useRef,
   useState,
   useSyncExternalStore,
@@ -17,7 +19,7 @@ import type { TimelineMessage } from "../lib/messages";
 import { apply, getState, useStore } from "../lib/store";
 import { type Formatting, fileName, highlightCode, keepsBlanks, safeHtml } from "../lib/text";
 import { EditForm, type EditHome } from "./composer";
-import { Avatar, Button, Icon, Spinner, Time } from "./ui";
+import { Avatar, Button, Icon, Spinner, Time, useDismissal } from "./ui";
 
 const BOOST_LENGTH = 16;
 
@@ -27,6 +29,8 @@ export interface MessageHome extends EditHome {
   edit(message: TimelineMessage): void;
   reply(message: TimelineMessage): void;
   retry(message: TimelineMessage): void;
+  /** Back into the editor. */
+  takeBack(message: TimelineMessage): void;
   discard(message: TimelineMessage): void;
 }
 
@@ -309,16 +313,9 @@ function LinkCard({ address }: { address: string }) {
 
 // --- Not sent ---------------------------------------------------------------------------------
 
-function Retry({
-  message,
-  home,
-  tab,
-}: {
-  message: TimelineMessage;
-  home: MessageHome;
-  tab: number;
-}) {
+function Retry({ message, home, tab }: Pick<BoostsProps, "message" | "home" | "tab">) {
   const { outgoing } = message;
+  const gone = useStore((state) => state.room_gone);
   if (outgoing?.state !== "failed") return null;
   return (
     <div className="message__retry txt-small">
@@ -326,6 +323,11 @@ function Retry({
       <Button icon="refresh" tabIndex={tab} onClick={() => home.retry(message)}>
         Try again
       </Button>
+      {!gone && (
+        <Button icon="pencil" tabIndex={tab} onClick={() => home.takeBack(message)}>
+          Edit
+        </Button>
+      )}
       <Button tabIndex={tab} onClick={() => home.discard(message)}>
         Discard
       </Button>
@@ -429,17 +431,30 @@ function OwnBoost(props: { boost: Boost; tab: number; onDelete: () => void }) {
         <Avatar user={booster} className="boost__avatar" />
         <BoostContent boost={boost} />
       </button>
-      {expanded && (
-        <Button
-          icon="minus"
-          label="Delete this boost"
-          className="btn--negative boost__delete"
-          autoFocus
-          tabIndex={tab}
-          onClick={remove}
-        />
-      )}
+      {expanded && <Minus pill={pill} tabIndex={tab} onClick={remove} onClose={setExpanded} />}
     </div>
+  );
+}
+
+interface MinusProps extends ComponentProps<typeof Button> {
+  pill: RefObject<HTMLElement | null>;
+  onClose: (expanded: false) => void;
+}
+
+function Minus({ pill, onClose, ...rest }: MinusProps) {
+  useDismissal(pill, pill, () => {
+    onClose(false);
+    if (pill.current?.contains(document.activeElement))
+      pill.current.querySelector("button")?.focus();
+  });
+  return (
+    <Button
+      icon="minus"
+      label="Delete this boost"
+      className="btn--negative boost__delete"
+      autoFocus
+      {...rest}
+    />
   );
 }
 

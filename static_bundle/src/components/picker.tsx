@@ -39,7 +39,13 @@ export function PeoplePicker({ chosen, onChange, onCancel }: PickerProps) {
   };
   return (
     <div className="autocomplete__container input input--actor">
-      <PersonPills chosen={chosen} onRemove={(person) => onChange(without(chosen, person))} />
+      <PersonPills
+        chosen={chosen}
+        onRemove={(person) => {
+          onChange(without(chosen, person));
+          input.current?.focus();
+        }}
+      />
       <PingInput
         input={input}
         suggestions={suggestions}

@@ -1,9 +1,8 @@
 /**
- * What stands around every screen: the page skeleton and its top bars, the bell with its help, and
- * the regions that outlive navigation (flash, viewer, live regions).
+ * What stands around every screen: the page skeleton and its top bars, the bell, what covers a room
+ * while files are dragged, and the regions that outlive navigation (flash, viewer, live regions).
  */
-import { type ReactNode, useEffect, useState, useSyncExternalStore } from "react";
-import type help from "../help.json";
+import { type ComponentType, type ReactNode, useEffect, useState } from "react";
 import * as api from "../lib/api";
 import * as device from "../lib/browser";
 import {
@@ -159,6 +158,7 @@ export function Involvement({ room }: { room: api.Room }) {
 function Bell({ room }: { room: api.Room }) {
   const now = useStore((state) => state.involvements[room.id]) ?? room.involvement;
   const { push, ask, closeHelp } = usePush();
+  const { Help } = push;
   const enabled = push.state === "enabled";
   const looking = push.state === "finding" ? "bell-loading" : "bell-alert";
   const label = enabled ? bellNames[now] : "Notification settings for this room";
@@ -171,16 +171,24 @@ function Bell({ room }: { room: api.Room }) {
         title={label}
         onClick={() => (enabled ? moveOn(room, now) : ask())}
       />
-      {push.help && <NotificationsHelp help={push.help} onClose={closeHelp} />}
+      {Help && <Help onClose={closeHelp} />}
     </>
   );
+}
+
+type Help = { NotificationsHelp: ComponentType<{ onClose: () => void }> };
+let loadHelp: () => Promise<Help>;
+
+/** main.tsx knows where the help is, so that nothing here needs to. */
+export function registerHelp(load: typeof loadHelp): void {
+  loadHelp = load;
 }
 
 function usePush() {
   const [push, setPush] = useState(() => ({
     state: (device.knownPushEnabled() ? "enabled" : "finding") as device.PushState | "finding",
     pulsing: !device.firstVisitSeen(),
-    help: null as Help | null,
+    Help: null as Help["NotificationsHelp"] | null,
   }));
 
   // What the browser allows is known only to the browser.
@@ -201,122 +209,73 @@ function usePush() {
   }
 
   async function showHelp() {
-    const help = await fetched(import("../help.json"));
-    if (help) setPush((old) => ({ ...old, help: help.default }));
+    const help = await fetched(loadHelp());
+    if (help) setPush((old) => ({ ...old, Help: help.NotificationsHelp }));
   }
 
-  return { push, ask, closeHelp: () => setPush((old) => ({ ...old, help: null })) };
+  return { push, ask, closeHelp: () => setPush((old) => ({ ...old, Help: null })) };
 }
 
-// --- Help with notifications and installing ----------------------------------------------------
+// --- Dropping files ---------------------------------------------------------------------------
 
-type Help = typeof help;
-type Steps = Readonly<Record<string, readonly string[]>>;
+export const FILES_LATER = "File sharing available in v2.0";
 
-function NotificationsHelp({ help, onClose }: { help: Help; onClose: () => void }) {
-  const { system, browser } = device.platform();
-  const inBrowser = system === "ios" ? null : stepsFor(help.browser, browser, system);
-  const inSystem = stepsFor(help.system, system, system);
-  const desktop = system !== "android" && system !== "ios" && browser !== "safari";
+/** Covers the room while files are dragged over it; nothing is ever uploaded. */
+export function DropOverlay({ onFiles }: { onFiles: () => void }) {
+  const [over, setOver] = useState(false);
+  // Drags come from outside the page and are only to be heard on the window.
+  useEffect(() => followDrags(setOver, onFiles), [onFiles]);
+  if (!over) return null;
   return (
-    <Dialog className="dialog notifications-help" aria-labelledby="help-title" onClose={onClose}>
-      <div className="txt-align-center">
-        <span className="btn btn--faux btn--icon">
-          <Icon name="bell-alert" />
-        </span>
-        <h1 id="help-title">Notifications are blocked</h1>
-      </div>
-      <Button icon="remove" label="Close" className="dialog__close" onClick={onClose} />
-      <div ref={openIfAlone}>
-        {inBrowser && (
-          <Disclosure icon="web" title={`In ${help.browsers[browser]}`}>
-            <StepList steps={inBrowser} />
-            {desktop && <StepList steps={inSystem.map(named(help.browsers[browser]))} />}
-          </Disclosure>
-        )}
-        {device.isStandalone() && (
-          <Disclosure icon="gear" title={`In ${help.systems[system]}`}>
-            <StepList steps={inSystem.map(named("Campfire"))} />
-          </Disclosure>
-        )}
-        <InstallBox steps={help.install} />
-      </div>
-    </Dialog>
+    <div className="dropzone" aria-hidden="true">
+      <Icon name="attachment" size="3rem" />
+      <strong className="txt-large">{FILES_LATER}</strong>
+      <span>Nothing is uploaded if you let go here.</span>
+    </div>
   );
 }
 
-function openIfAlone(boxes: HTMLElement | null) {
-  const [only, ...others] = boxes?.querySelectorAll("details") ?? [];
-  if (only && others.length === 0) only.open = true;
-}
-
-const named = (app: string) => (step: string) => step.replace("APP", app);
-
-function stepsFor(all: Steps, name: string, system: string): readonly string[] {
-  return all[`${name}-${system}`] ?? all[name] ?? all.other ?? [];
-}
-
-/** How to install the app here; nothing where it is installed already, or cannot be. */
-export function InstallBox({ steps: all }: { steps: Steps }) {
-  const offered = useSyncExternalStore(device.install.subscribe, device.install.available);
-  const { system, browser } = device.platform();
-  const steps = all[system] ?? all[`${browser}-${system}`] ?? all[browser];
-  if (device.isStandalone() || !steps || (steps.length === 0 && !offered)) return null;
-  return (
-    <Disclosure icon="download" title="Install Campfire">
-      <StepList steps={steps} />
-      {offered && (
-        <p className="txt-align-center">
-          <Button className="btn--reversed" onClick={() => device.install.prompt()}>
-            Install now
-          </Button>
-        </p>
-      )}
-    </Disclosure>
-  );
-}
-
-type DisclosureProps = { icon: IconName; title: string; children: ReactNode };
-
-function Disclosure({ icon, title, children }: DisclosureProps) {
-  return (
-    <details className="disclosure">
-      <summary>
-        <Icon name={icon} />
-        <span>{title}</span>
-        <Icon name="disclosure" />
-      </summary>
-      <div className="disclosure__body">{children}</div>
-    </details>
-  );
-}
-
-/** `*Settings*` is a control with that name, `{gear}` one that shows only that icon. */
-function StepList({ steps }: { steps: readonly string[] }) {
-  if (steps.length === 0) return null;
-  const List = steps.length > 1 ? "ol" : "ul";
-  return (
-    <List>
-      {steps.map((step) => (
-        <li key={step}>
-          {step
-            .split("*")
-            .map((part, index) => (index % 2 ? <Control key={part} name={part} /> : part))}
-        </li>
-      ))}
-    </List>
-  );
-}
-
-function Control({ name }: { name: string }) {
-  const icon = /^\{(.+)\}$/.exec(name)?.[1] as IconName | undefined;
-  if (!icon) return <kbd>{name}</kbd>;
-  return (
-    <kbd>
-      <Icon name={icon} size={18} />
-      <span className="for-screen-reader">{icon}</span>
-    </kbd>
-  );
+function followDrags(show: (over: boolean) => void, onFiles: () => void): () => void {
+  let depth = 0;
+  const away = () => {
+    depth = 0;
+    show(false);
+  };
+  const hears = {
+    dragenter: () => {
+      depth += 1;
+      show(true);
+    },
+    dragover: (event: DragEvent) => {
+      if (event.dataTransfer) event.dataTransfer.dropEffect = "copy";
+    },
+    dragleave: () => {
+      depth -= 1;
+      if (depth <= 0) away();
+    },
+    drop: () => {
+      away();
+      onFiles();
+    },
+  };
+  const heard = (event: DragEvent) => {
+    if (!event.dataTransfer?.types.includes("Files")) return;
+    event.preventDefault();
+    event.stopPropagation();
+    hears[event.type as keyof typeof hears](event);
+  };
+  const escaped = (event: KeyboardEvent) => {
+    if (event.key === "Escape") away();
+  };
+  const kinds = Object.keys(hears) as (keyof typeof hears)[];
+  for (const kind of kinds) window.addEventListener(kind, heard, true);
+  window.addEventListener("blur", away);
+  window.addEventListener("keydown", escaped);
+  return () => {
+    for (const kind of kinds) window.removeEventListener(kind, heard, true);
+    window.removeEventListener("blur", away);
+    window.removeEventListener("keydown", escaped);
+  };
 }
 
 // --- Links to share, forms ---------------------------------------------------------------------

@@ -55,10 +55,19 @@ function SidebarFrame({ open, onClose, children }: FrameProps) {
     const behind = document.querySelectorAll<HTMLElement>("#nav, #main-content, .skip-navigation");
     for (const part of behind) part.inert = true;
     frame.current?.querySelector<HTMLElement>(".direct, .room")?.focus();
+    // An entry of its own, so that Back closes it first.
+    history.pushState({ depth: (history.state?.depth ?? 0) + 1, menu: "open" }, "");
     return () => {
+      if (history.state?.menu === "open") history.back();
+      frame.current?.querySelector<HTMLElement>(".sidebar__toggle")?.focus();
       for (const part of behind) part.inert = false;
     };
   }, [open]);
+  // The browser's own Back is told to the window alone.
+  useEffect(() => {
+    addEventListener("popstate", onClose);
+    return () => removeEventListener("popstate", onClose);
+  }, [onClose]);
   return (
     <aside
       id="sidebar"
@@ -67,12 +76,13 @@ function SidebarFrame({ open, onClose, children }: FrameProps) {
       ref={frame}
       {...swipeRight(onClose)}
       onClickCapture={(event) => {
-        if ((event.target as Element).closest("a")) onClose();
+        if (!(event.target as Element).closest("a")) return;
+        // The page that is chosen takes over the entry.
+        if (open) history.replaceState({ ...history.state, menu: "left" }, "");
+        onClose();
       }}
       onKeyDown={(event) => {
-        if (event.key !== "Escape" || !open) return;
-        onClose();
-        frame.current?.querySelector<HTMLElement>(".sidebar__toggle")?.focus();
+        if (event.key === "Escape" && open) onClose();
       }}
     >
       {children}
@@ -140,13 +150,7 @@ function Lists({ inert }: { inert: boolean }) {
   const [pinging, setPinging] = useHere<boolean | null>(null);
 
   return (
-    <nav
-      className="sidebar__container"
-      aria-label="Rooms and pings"
-      inert={inert}
-      ref={roomsPlace.restore}
-      onScroll={roomsPlace.note}
-    >
+    <nav className="sidebar__container" aria-label="Rooms and pings" inert={inert}>
       {(pinging ?? asked) ? (
         <NewPing onCancel={() => setPinging(false)} />
       ) : (
@@ -238,24 +242,24 @@ function Placeholder({ user }: { user: User }) {
 function Rooms() {
   const sidebar = useStore((state) => state.sidebar);
   return (
-    <ul className="rooms" aria-label="Rooms">
-      {sidebar?.shared.map((room) => (
-        <li key={room.id}>
-          <SharedRoom room={room} />
-        </li>
-      ))}
+    <>
+      <ul className="rooms" aria-label="Rooms" ref={roomsPlace.restore} onScroll={roomsPlace.note}>
+        {sidebar?.shared.map((room) => (
+          <li key={room.id}>
+            <SharedRoom room={room} />
+          </li>
+        ))}
+      </ul>
       {sidebar?.can_create_rooms && (
-        <li className="rooms__new">
-          <LinkButton
-            href="/rooms/opens/new"
-            icon="add"
-            label="New room"
-            className="rooms__new-btn"
-            style={{ viewTransitionName: "new-room" }}
-          />
-        </li>
+        <LinkButton
+          href="/rooms/opens/new"
+          icon="add"
+          label="New room"
+          className="rooms__new-btn"
+          style={{ viewTransitionName: "new-room" }}
+        />
       )}
-    </ul>
+    </>
   );
 }
 

@@ -251,7 +251,7 @@ function useFit(popover: RefObject<HTMLElement | null>) {
 }
 
 /** Escape, a press elsewhere and the focus moving elsewhere close it. */
-function useDismissal(
+export function useDismissal(
   popover: RefObject<HTMLElement | null>,
   anchor: RefObject<HTMLElement | null>,
   close: () => void,

@@ -8,7 +8,6 @@ import type { Timeline } from "./timeline";
 
 type Visit = (path: string, how?: { replace?: boolean }) => void;
 let router: Visit = (path) => location.assign(path);
-let depth = 0;
 
 export function registerRouter(visit: Visit): void {
   router = visit;
@@ -16,19 +15,13 @@ export function registerRouter(visit: Visit): void {
 
 /** Goes to a page of ours without loading the document. */
 export function visit(path: string, how: { replace?: boolean } = {}): void {
-  if (!how.replace) depth += 1;
   router(path, how);
 }
 
-/** The previous page of ours, or `fallback` when this visit began here. */
+/** The previous page of ours, or `fallback` when there is none: each entry knows how many. */
 export function goBack(fallback: string): void {
-  if (depth > 0) history.back();
+  if (history.state?.depth) history.back();
   else visit(fallback);
-}
-
-/** The router tells of the browser's own Back. */
-export function wentBack(): void {
-  depth = Math.max(0, depth - 1);
 }
 
 export function reload(): void {
@@ -128,7 +121,7 @@ function base64Url(bytes: Uint8Array): string {
   return btoa(binary).replace(/\+/g, "-").replace(/\//g, "_").replace(/=+$/, "");
 }
 
-// --- Cookies and drafts ---------------------------------------------------------------------------
+// --- Cookies ------------------------------------------------------------------------------------------
 
 const TWENTY_YEARS = 20 * 365 * 24 * 60 * 60;
 
@@ -143,43 +136,6 @@ export function setCookie(name: string, value: string): void {
   // biome-ignore lint/suspicious/noDocumentCookie: see above
   document.cookie = `${name}=${encodeURIComponent(value)}; Path=/; Max-Age=${TWENTY_YEARS}; SameSite=Lax${secure}`;
 }
-
-const DRAFT_LIFE = 7 * 24 * 60 * 60 * 1000;
-
-function readDraft(key: string): string {
-  try {
-    const { html, at } = JSON.parse(sessionStorage.getItem(key) ?? "{}");
-    return typeof html === "string" && Date.now() - at < DRAFT_LIFE ? html : "";
-  } catch {
-    return "";
-  }
-}
-
-function writeDraft(key: string, html: string): void {
-  try {
-    if (html === "") sessionStorage.removeItem(key);
-    else sessionStorage.setItem(key, JSON.stringify({ html, at: Date.now() }));
-  } catch {
-    // Full, or forbidden: the text is still in the editor, which is all a draft can promise.
-  }
-}
-
-/** Half-written messages, one per room, for this tab only. */
-export const drafts = {
-  /** What to start the editor with: messages that were never sent, then what was being written. */
-  load(room_id: number): string {
-    const html = readDraft(`unsent:${room_id}`) + readDraft(`draft:${room_id}`);
-    writeDraft(`unsent:${room_id}`, "");
-    drafts.save(room_id, html);
-    return html;
-  },
-  save: (room_id: number, html: string): void => writeDraft(`draft:${room_id}`, html),
-  drop: (room_id: number): void => writeDraft(`draft:${room_id}`, ""),
-  /** Kept apart, so that the editor's own saving on the way out cannot overwrite it. */
-  unsent(room_id: number, html: string): void {
-    writeDraft(`unsent:${room_id}`, readDraft(`unsent:${room_id}`) + html);
-  },
-};
 
 // --- Push notifications ----------------------------------------------------------------------------
 
@@ -343,7 +299,7 @@ export async function bootFor(path: string, live: boolean): ReturnType<typeof ap
   const kept = ahead.get(path);
   ahead.delete(path);
   if (!kept || Date.now() - kept.at >= PREFETCH_KEPT) return api.boot(path);
-  const boot = await kept.answer;
+  const boot = await kept.answer.catch(() => api.boot(path));
   if ("redirect_to" in boot || !live) return boot;
   const { sidebar: _, ...data } = boot.data as api.PageData["room"];
   return { ...boot, data: data as api.PageData["room"] };
@@ -388,6 +344,30 @@ export const player = {
     else player.play(sound, key);
   },
 };
+
+// --- The focus ---------------------------------------------------------------------------------------
+
+const COMPOSER = "#composer [role=textbox]";
+
+/** When what has the focus is taken away, what it stood in gets it, and never the whole page. */
+export function keepFocus(): void {
+  let focused: Element | null = null;
+  let around: HTMLElement[] = [];
+  addEventListener("focusin", ({ target }) => {
+    focused = target as Element;
+    around = [];
+    for (let place = focused.parentElement; place; place = place.parentElement)
+      if (place.matches("[tabindex]:not(main)")) around.push(place);
+  });
+  new MutationObserver(() => {
+    if (document.activeElement !== document.body || focused?.isConnected !== false) return;
+    focused = null;
+    const others = [...(isTouchOnly() ? [] : [COMPOSER]), "h1"].map((place) =>
+      document.querySelector<HTMLElement>(place),
+    );
+    [...around, ...others].find((place) => place?.isConnected)?.focus({ preventScroll: true });
+  }).observe(document.body, { childList: true, subtree: true });
+}
 
 // --- The message list ------------------------------------------------------------------------------
 

@@ -1,110 +1,20 @@
 /**
- * The live connection: one Action Cable consumer for the page, the Turbo Streams it brings turned
- * into typed events, and what this client tells in return (presence, typing, what it has seen).
+ * The live connection: one Action Cable consumer for the page, what it brings for the lists and for
+ * the room on the screen, and the way back when it is lost.
  */
 import { type Consumer, createConsumer, type Subscription } from "@rails/actioncable";
-import type { Room, RoomPage, RoomType, Sidebar, User } from "./api";
+import type { Message, Room, RoomPage, Sidebar } from "./api";
 import * as api from "./api";
-import { drafts, player } from "./browser";
+import { player, visit } from "./browser";
 import type { CaughtUp, RoomEvent, TimelineMessage } from "./messages";
-import { Announcer, announce, apply, flash, getState, type SidebarRoom } from "./store";
-import { boostOf, elements, json, messageOf, presentationOf, sentence } from "./text";
+import { Presence, Typing } from "./presence";
+import { announce, apply, flash, getState } from "./store";
+import { parseStreams, type StreamEvent } from "./streams";
 import { Timeline } from "./timeline";
 
 export const OFFLINE_AFTER = 5000;
-export const EARLY_REOPEN = [500, 2500] as const;
-export const PRESENCE_EVERY = 50_000;
-export const VISIBILITY_DELAY = 5000;
-export const STALE_AFTER = 60_000;
-export const TYPING_EVERY = 1000;
-export const TYPING_LIFE = 5000;
-
-// --- Turbo Streams ------------------------------------------------------------------------------
-
-/** What a stream tells: about a room's messages, or about the lists in the sidebar. */
-export type StreamEvent =
-  | RoomEvent
-  | { type: "room_listed"; room: SidebarRoom }
-  | { type: "room_renamed"; room: SidebarRoom }
-  | { type: "room_delisted"; room_id: number };
-
-/** The events in some Turbo Stream HTML, which is parsed where nothing in it loads or runs. */
-export function parseStreams(html: string): StreamEvent[] {
-  const template = document.createElement("template");
-  template.innerHTML = html;
-  return [...template.content.querySelectorAll("turbo-stream")].flatMap((stream) => {
-    const event = streamEvent(
-      stream.getAttribute("action") ?? "",
-      stream.getAttribute("target") ?? "",
-      stream.querySelector("template")?.content ?? document.createDocumentFragment(),
-    );
-    return event ? [event] : [];
-  });
-}
-
-function streamEvent(
-  action: string,
-  target: string,
-  content: DocumentFragment,
-): StreamEvent | null {
-  const [, kind = "", id = ""] = STREAM_TARGET.exec(target) ?? [];
-  switch (`${action} ${kind}`) {
-    case "append messages_room_":
-      return { type: "messages_appended", messages: elements(content, ".message").map(messageOf) };
-    case "replace presentation_message_":
-      return presentationEvent(id, content);
-    case "replace message_": {
-      const [element] = elements(content, ".message");
-      return element ? { type: "message_replaced", message: messageOf(element) } : null;
-    }
-    case "remove message_":
-      return { type: "message_removed", client_message_id: id };
-    case "append boosts_message_": {
-      const [element] = elements(content, ".boost");
-      return element
-        ? { type: "boost_added", client_message_id: id, boost: boostOf(element) }
-        : null;
-    }
-    case "remove boost_":
-      return { type: "boost_removed", boost_id: Number(id) };
-    case "prepend shared_rooms":
-    case "prepend direct_rooms":
-      return roomEvent("room_listed", content);
-    case "replace list_room_":
-      return roomEvent("room_renamed", content);
-    case "remove list_room_":
-      return { type: "room_delisted", room_id: Number(id) };
-    default:
-      return null;
-  }
-}
-
-const STREAM_TARGET =
-  /^(messages_room_|presentation_message_|boosts_message_|message_|boost_|list_room_|shared_rooms|direct_rooms)(.*)$/;
-
-function presentationEvent(id: string, content: DocumentFragment): RoomEvent | null {
-  const [element] = elements(content, ".message__presentation");
-  if (!element) return null;
-  const presentation = presentationOf(element);
-  return { type: "presentation_replaced", client_message_id: id, presentation };
-}
-
-function roomEvent(type: "room_listed" | "room_renamed", content: ParentNode): StreamEvent | null {
-  const [element] = elements(content, "[data-room-id]");
-  if (!element) return null;
-  const data = element.dataset;
-  const members = data.members ? json<User[]>(data.members) : null;
-  const room: SidebarRoom = {
-    id: Number(data.roomId),
-    type: data.roomType as RoomType,
-    display_name: members ? sentence(members.map(({ name }) => name)) : (data.sortedListName ?? ""),
-    path: element.getAttribute("href") ?? "",
-    unread: element.classList.contains("unread"),
-    updated_at_ms: Number(data.sortedListNumber ?? 0),
-    members,
-  };
-  return { type, room };
-}
+/** Before each try to come back, in milliseconds; the last one for all that follow. */
+export const REOPEN_AFTER = [500, 1000, 2000, 3000, 5000] as const;
 
 // --- The connection -----------------------------------------------------------------------------
 
@@ -195,27 +105,41 @@ function joinLists(signed_stream_name: string, everybodys: boolean): Subscriptio
     {
       received(html: string) {
         for (const event of parseStreams(html)) {
+          if (event.type === "person_changed" || event.type === "person_left") apply(event);
           if (event.type === "room_listed" || event.type === "room_renamed") apply(event);
           // What leaves everybody's list is deleted; what leaves mine may only be hidden.
           if (event.type === "room_delisted")
             apply({ type: "room_removed", room_id: event.room_id, deleted: everybodys });
         }
+        heal();
       },
     },
   );
 }
 
 export function refreshSidebar(): void {
-  const loaded = (sidebar: Sidebar) => apply({ type: "sidebar_loaded", sidebar });
+  const loaded = (sidebar: Sidebar) => {
+    apply({ type: "sidebar_loaded", sidebar });
+    heal();
+  };
   api.sidebar().then(loaded, () => undefined);
+}
+
+/** The room on screen was closed to me, and is listed again: it is opened anew. */
+function heal(): void {
+  const { room, room_gone, sidebar, route } = getState();
+  const listed = [...(sidebar?.directs ?? []), ...(sidebar?.shared ?? [])];
+  if (room_gone && listed.some(({ id }) => id === room?.id)) visit(route.path, { replace: true });
 }
 
 /** Says online and offline, and is quicker to reconnect than the library's own monitor. */
 class Heartbeat implements Callbacks {
   readonly #random: () => number;
   #offline: ReturnType<typeof setTimeout> | undefined;
-  #early: ReturnType<typeof setTimeout> | undefined;
-  #goOnline = () => this.#reopen();
+  #next: ReturnType<typeof setTimeout> | undefined;
+  #reopen = () => {
+    if (document.visibilityState === "visible" && !connection().isActive()) connection().reopen();
+  };
   #networkChanged = () => {
     apply({ type: "network_changed", network: navigator.onLine });
     // What the browser believes is wrong at times: a connection that lives through it counts more.
@@ -227,14 +151,16 @@ class Heartbeat implements Callbacks {
     this.#random = random;
     this.#expectConnection();
     this.#networkChanged();
-    addEventListener("online", this.#goOnline);
+    this.#comeBack();
+    addEventListener("visibilitychange", this.#reopen);
+    addEventListener("online", this.#reopen);
     addEventListener("online", this.#networkChanged);
     addEventListener("offline", this.#networkChanged);
   }
 
   connected(): void {
     clearTimeout(this.#offline);
-    clearTimeout(this.#early);
+    clearTimeout(this.#next);
     apply({ type: "connection_changed", connected: true });
   }
 
@@ -245,10 +171,18 @@ class Heartbeat implements Callbacks {
       refreshSidebar();
       return;
     }
-    const [soonest, latest] = EARLY_REOPEN;
-    clearTimeout(this.#early);
-    // At random, because after a restart everybody comes back at once.
-    this.#early = setTimeout(() => this.#reopen(), soonest + this.#random() * (latest - soonest));
+    this.#comeBack();
+  }
+
+  /** Tries until it is back. A little sooner at random: after a restart everybody comes at once. */
+  #comeBack(tries = 0): void {
+    clearTimeout(this.#next);
+    const wait = REOPEN_AFTER[Math.min(tries, 4)] ?? 0;
+    const again = () => {
+      this.#reopen();
+      this.#comeBack(tries + 1);
+    };
+    this.#next = setTimeout(again, wait * (1 - this.#random() / 5));
   }
 
   /** `then` on every connection but the first, when the page itself is the news. */
@@ -262,8 +196,9 @@ class Heartbeat implements Callbacks {
 
   stop(): void {
     clearTimeout(this.#offline);
-    clearTimeout(this.#early);
-    removeEventListener("online", this.#goOnline);
+    clearTimeout(this.#next);
+    removeEventListener("visibilitychange", this.#reopen);
+    removeEventListener("online", this.#reopen);
     removeEventListener("online", this.#networkChanged);
     removeEventListener("offline", this.#networkChanged);
   }
@@ -275,126 +210,28 @@ class Heartbeat implements Callbacks {
       OFFLINE_AFTER,
     );
   }
-
-  #reopen(): void {
-    if (!connection().isActive()) connection().reopen();
-  }
 }
 
 // --- A room -------------------------------------------------------------------------------------
 
-/** Who is typing here, and telling others that I am. */
-export class Typing {
-  readonly #names = new Map<number, { name: string; at: number }>();
-  readonly #listeners = new Set<() => void>();
-  #shown: readonly string[] = [];
-  #told = Number.NEGATIVE_INFINITY;
-  #tick: ReturnType<typeof setInterval> | undefined;
-  subscription: Pick<Subscription, "perform"> | null = null;
+/** Reads out what others write, one sentence at a time; a flood becomes a number. */
+export class Announcer {
+  #waiting: string[] = [];
+  #timer: ReturnType<typeof setTimeout> | undefined;
 
-  subscribe = (listener: () => void): (() => void) => {
-    this.#listeners.add(listener);
-    return () => this.#listeners.delete(listener);
-  };
-
-  /** Sorted; the same array until it changes. */
-  names = (): readonly string[] => this.#shown;
-
-  /** Call it on every change of the editor. */
-  changed(hasText: boolean): void {
-    if (!hasText) {
-      this.stop();
-    } else if (Date.now() - this.#told >= TYPING_EVERY) {
-      this.#told = Date.now();
-      this.subscription?.perform("start");
+  tell(messages: readonly Message[], me_id: number): void {
+    for (const { creator, plain_text, mentionee_ids } of messages) {
+      const sentence = `${creator.name}: ${plain_text}`;
+      if (mentionee_ids.includes(me_id)) announce(sentence);
+      else this.#waiting.push(sentence.slice(0, 120));
     }
-  }
-
-  stop(): void {
-    if (this.#told === Number.NEGATIVE_INFINITY) return;
-    this.#told = Number.NEGATIVE_INFINITY;
-    this.subscription?.perform("stop");
-  }
-
-  receive(action: "start" | "stop", user: Pick<User, "id" | "name">): void {
-    if (user.id === getState().me?.id) return;
-    if (action === "start") this.#names.set(user.id, { name: user.name, at: Date.now() });
-    else this.#names.delete(user.id);
-    this.#show();
-  }
-
-  #purge(): void {
-    for (const [id, { at }] of this.#names) {
-      if (Date.now() - at > TYPING_LIFE) this.#names.delete(id);
-    }
-    this.#show();
-  }
-
-  #show(): void {
-    clearInterval(this.#tick);
-    if (this.#names.size > 0) this.#tick = setInterval(() => this.#purge(), 1000);
-    const names = [...this.#names.values()].map(({ name }) => name).sort();
-    if (names.join("\n") === this.#shown.join("\n")) return;
-    this.#shown = names;
-    for (const tell of this.#listeners) tell();
-  }
-
-  forget(): void {
-    this.#names.clear();
-    this.#show();
-  }
-}
-
-/** Present while the page can be seen; brief glances elsewhere are not told. */
-class Presence implements Callbacks {
-  readonly #comeBack: () => void;
-  subscription: Pick<Subscription, "perform"> | null = null;
-  #visible = document.visibilityState === "visible";
-  #hiddenAt = 0;
-  #refresh: ReturnType<typeof setInterval> | undefined;
-  #check: ReturnType<typeof setTimeout> | undefined;
-
-  /** `comeBack` is called when the page is looked at again after a minute or more. */
-  constructor(comeBack: () => void) {
-    this.#comeBack = comeBack;
-    document.addEventListener("visibilitychange", this.#looked);
-  }
-
-  connected(): void {
-    this.#start();
-  }
-
-  disconnected(): void {
-    clearInterval(this.#refresh);
-  }
-
-  stop(): void {
-    document.removeEventListener("visibilitychange", this.#looked);
-    clearTimeout(this.#check);
-    clearInterval(this.#refresh);
-  }
-
-  #looked = (): void => {
-    const visible = document.visibilityState === "visible";
-    if (!visible) this.#hiddenAt = Date.now();
-    else if (this.#hiddenAt > 0 && Date.now() - this.#hiddenAt > STALE_AFTER) this.#comeBack();
-    clearTimeout(this.#check);
-    this.#check = setTimeout(() => this.#settle(), VISIBILITY_DELAY);
-  };
-
-  #settle(): void {
-    const visible = document.visibilityState === "visible";
-    if (visible === this.#visible) return;
-    this.#visible = visible;
-    this.subscription?.perform(visible ? "present" : "absent");
-    if (visible) this.#start();
-    else clearInterval(this.#refresh);
-  }
-
-  #start(): void {
-    clearInterval(this.#refresh);
-    if (!this.#visible) return;
-    this.#refresh = setInterval(() => this.subscription?.perform("refresh"), PRESENCE_EVERY);
+    if (this.#waiting.length === 0) return;
+    this.#timer ??= setTimeout(() => {
+      const [only = ""] = this.#waiting;
+      announce(this.#waiting.length === 1 ? only : `${this.#waiting.length} new messages`);
+      this.#waiting = [];
+      this.#timer = undefined;
+    }, 1000);
   }
 }
 
@@ -420,7 +257,6 @@ export class RoomSession {
         say: announce,
         alert: (text) => flash("alert", text),
         refused: () => apply({ type: "room_refused", room_id }),
-        unsent: (html) => drafts.unsent(room_id, html),
       },
     });
   }
@@ -446,17 +282,15 @@ export class RoomSession {
     presence.subscription = seat;
     this.typing.subscription = typing;
     const retry = () => this.timeline.retryNow();
-    const unload = () => this.timeline.close({ unloading: true });
+    retry();
     addEventListener("online", retry);
-    addEventListener("pagehide", unload);
     return () => {
       removeEventListener("online", retry);
-      removeEventListener("pagehide", unload);
       presence.stop();
       this.typing.stop();
       this.typing.forget();
       for (const subscription of [messages, seat, typing]) subscription.unsubscribe();
-      this.timeline.close({ unloading: false });
+      this.timeline.close();
     };
   }
 
@@ -480,8 +314,7 @@ export class RoomSession {
   }
 
   #receive(event: StreamEvent): void {
-    if (event.type === "room_listed" || event.type === "room_renamed") return;
-    if (event.type !== "room_delisted") this.timeline.receive(event);
+    if (!/^(room|person)_/.test(event.type)) this.timeline.receive(event as RoomEvent);
   }
 
   #catchUp(subscription: Subscription): void {

@@ -1,17 +1,10 @@
 /**
- * Messages as values: what one is on the screen, the steps that make one list of them from another,
- * and the outbox, which keeps what I wrote until the server has it.
+ * Messages as values: what one is on the screen, and the steps that make one list of them from
+ * another.
  */
+
+import type { Boost, Message, MessagePage, RoomPage, Sound, User } from "./api";
 import * as api from "./api";
-import {
-  ApiError,
-  type Boost,
-  type Message,
-  type MessagePage,
-  type RoomPage,
-  type Sound,
-  type User,
-} from "./api";
 import {
   editorToPresentation,
   escapeHtml,
@@ -31,9 +24,6 @@ export const NEAR_END = 100;
 const LEAST_PX = 56;
 /** How many of so many messages are left when as many as the window can hold are rendered. */
 export const left = (count: number) => Math.max(0, count - Math.ceil(innerHeight / LEAST_PX));
-export const RETRIES = [1000, 2000, 4000, 8000, 16_000] as const;
-/** How long a message waits for the one before it. */
-export const PATIENCE = 10_000;
 
 /** What became of a message I wrote; null once the server has it. */
 export interface Outgoing {
@@ -127,8 +117,6 @@ export interface TimelineHooks {
   alert(text: string): void;
   /** The room is gone, or closed to me. */
   refused(): void;
-  /** Could not be sent, and nobody is looking any more. */
-  unsent(html: string): void;
 }
 
 // --- From one list to the next ------------------------------------------------------------------
@@ -215,6 +203,29 @@ export function unboosted(message: TimelineMessage, id: number): TimelineMessage
   return { ...message, boosts: message.boosts.filter((boost) => boost.id !== id) };
 }
 
+/** What the news of one message makes of them all. */
+export function happened(
+  state: TimelineState,
+  event: Exclude<RoomEvent, { type: "messages_appended" }>,
+): TimelineState {
+  switch (event.type) {
+    case "message_replaced":
+      return changed(state, event.message.client_message_id, (m) => merged(m, event.message));
+    case "presentation_replaced":
+      return changed(state, event.client_message_id, (m) => merged(m, event.presentation));
+    case "message_removed":
+      return without(state, event.client_message_id);
+    case "boost_added":
+      return changed(state, event.client_message_id, (m) => boosted(m, event.boost));
+    case "boost_removed": {
+      const holder = state.messages.find((m) => m.boosts.some(({ id }) => id === event.boost_id));
+      return changed(state, holder?.client_message_id, (m) => unboosted(m, event.boost_id));
+    }
+    default:
+      return event satisfies never;
+  }
+}
+
 /** What the editor's HTML will look like as a message, until the server says how it does. */
 export function presented(html: string, sound: Sound | null): Wording {
   const text = plainText(html);
@@ -230,10 +241,17 @@ export function presented(html: string, sound: Sound | null): Wording {
   };
 }
 
+interface Outlook {
+  me: User;
+  room_id: number;
+  at: number;
+  state: Outgoing["state"];
+}
+
 export function pendingMessage(
   client_message_id: string,
   wording: Wording,
-  { me, room_id, at }: { me: User; room_id: number; at: number },
+  { me, room_id, at, state }: Outlook,
 ): TimelineMessage {
   const time = new Date(at).toISOString();
   return {
@@ -249,7 +267,7 @@ export function pendingMessage(
     sort_value: at,
     boosts: [],
     path: `/rooms/${room_id}`,
-    outgoing: { state: "pending", attempt: 0, reason: null },
+    outgoing: { state, attempt: 0, reason: null },
     live: false,
     highlighted: false,
   };
@@ -345,156 +363,4 @@ export class Inbox {
     const messages = this.#waiting.splice(0);
     if (messages.length > 0) this.#open(messages);
   }
-}
-
-// --- Sending --------------------------------------------------------------------------------------
-
-interface Letter {
-  message: TimelineMessage;
-  /** As it was written, for the draft; and as it is sent. */
-  html: string;
-  body: string;
-  state: "waiting" | "posting" | "retrying" | "failed";
-  attempt: number;
-  since: number;
-  timer?: ReturnType<typeof setTimeout> | undefined;
-}
-
-interface OutboxNews {
-  confirmed(message: Message): void;
-  changed(id: string, outgoing: Outgoing): void;
-}
-
-/** Messages on their way, in order: each waits for the one before it, but not for ever. */
-export class Outbox {
-  readonly #server: TimelineServer;
-  readonly #hooks: TimelineHooks;
-  readonly #now: () => number;
-  readonly #news: OutboxNews;
-  #letters: Letter[] = [];
-  #closed = false;
-
-  constructor(server: TimelineServer, hooks: TimelineHooks, now: () => number, news: OutboxNews) {
-    this.#server = server;
-    this.#hooks = hooks;
-    this.#now = now;
-    this.#news = news;
-  }
-
-  messages(): TimelineMessage[] {
-    return this.#letters.map(({ message }) => message);
-  }
-
-  add(message: TimelineMessage, html: string, body: string): void {
-    this.#letters.push({ message, html, body, state: "waiting", attempt: 0, since: this.#now() });
-    this.#pump();
-  }
-
-  /** True when `message` is one of mine that the server was not known to have. */
-  settle({ client_message_id }: Message): boolean {
-    return this.#take(client_message_id) !== undefined;
-  }
-
-  retryNow(): void {
-    for (const letter of [...this.#letters]) {
-      if (letter.state === "retrying") void this.#post(letter);
-    }
-  }
-
-  /** The message as it waits again, now the last one. */
-  retry(id: string): TimelineMessage | undefined {
-    const letter = this.#take(id);
-    if (!letter) return undefined;
-    const again: Letter = { ...letter, state: "waiting", attempt: 0, since: this.#now() };
-    this.#letters.push(again);
-    this.#mark(again, "pending");
-    this.#pump();
-    return again.message;
-  }
-
-  discard(id: string): void {
-    this.#take(id);
-  }
-
-  close(unloading: boolean): void {
-    this.#closed = true;
-    const onTheirWay = (letter: Letter) =>
-      !unloading && (letter.state === "posting" || letter.state === "waiting");
-    for (const letter of [...this.#letters]) {
-      if (!onTheirWay(letter)) this.#giveBack(letter);
-    }
-  }
-
-  #giveBack(letter: Letter): void {
-    this.#take(letter.message.client_message_id);
-    this.#hooks.unsent(letter.html);
-  }
-
-  #take(id: string): Letter | undefined {
-    const letter = this.#letters.find(({ message }) => message.client_message_id === id);
-    if (!letter) return undefined;
-    clearTimeout(letter.timer);
-    this.#letters = this.#letters.filter((other) => other !== letter);
-    this.#pump();
-    return letter;
-  }
-
-  #pump(): void {
-    let blocked = false;
-    for (const letter of [...this.#letters]) {
-      const waited = this.#now() - letter.since;
-      if (letter.state === "waiting" && (!blocked || waited >= PATIENCE)) void this.#post(letter);
-      else if (letter.state === "waiting" && !letter.timer) {
-        letter.timer = setTimeout(() => this.#pump(), PATIENCE - waited);
-      }
-      if (letter.state !== "failed") blocked = true;
-    }
-  }
-
-  async #post(letter: Letter): Promise<void> {
-    clearTimeout(letter.timer);
-    letter.state = "posting";
-    const id = letter.message.client_message_id;
-    try {
-      const { message } = await this.#server.create(id, letter.body);
-      if (this.#take(id)) this.#news.confirmed(message);
-    } catch (error) {
-      if (this.#letters.includes(letter)) this.#failed(letter, error);
-    }
-  }
-
-  #failed(letter: Letter, error: unknown): void {
-    if (this.#closed) {
-      this.#giveBack(letter);
-      return;
-    }
-    const wait = RETRIES[letter.attempt];
-    if (wait !== undefined && mayRetry(error)) {
-      letter.attempt += 1;
-      letter.state = "retrying";
-      const asked = error instanceof ApiError ? (error.retryAfter ?? 0) : 0;
-      letter.timer = setTimeout(() => void this.#post(letter), Math.max(wait, asked));
-      this.#mark(letter, "retrying");
-      if (letter.attempt === 1) this.#hooks.say("Not sent yet, trying again", "polite");
-      return;
-    }
-    letter.state = "failed";
-    const refused = error instanceof ApiError && !mayRetry(error);
-    this.#mark(letter, "failed", refused ? error.message : null);
-    this.#hooks.say("Your message was not sent", "assertive");
-    if (refused && (error.status === 403 || error.status === 404)) this.#hooks.refused();
-    this.#pump();
-  }
-
-  #mark(letter: Letter, state: Outgoing["state"], reason: string | null = null): void {
-    const outgoing = { state, attempt: letter.attempt, reason };
-    letter.message = { ...letter.message, outgoing };
-    this.#news.changed(letter.message.client_message_id, outgoing);
-  }
-}
-
-/** Nobody answered, or not for a reason that lies in the message. */
-function mayRetry(error: unknown): boolean {
-  if (!(error instanceof ApiError)) return true;
-  return error.status >= 500 || [408, 425, 429].includes(error.status);
 }

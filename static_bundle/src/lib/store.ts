@@ -10,7 +10,6 @@ import type {
   Boot,
   Features,
   Involvement,
-  Message,
   PageName,
   Params,
   Room,
@@ -19,8 +18,11 @@ import type {
   Sound,
   User,
 } from "./api";
-import { byName } from "./text";
+import { byName, sentence } from "./text";
 import { NO_NETWORK, ROOM_GONE, sentenceOf } from "./trouble";
+
+/** How many people the strip of pings shows, in pings or to be pinged. */
+const PEOPLE = 20;
 
 /** A room as the sidebar shows it: what both the JSON and the broadcast markup can tell. */
 export interface SidebarRoom {
@@ -88,6 +90,8 @@ export interface State {
   room: Room | null;
   /** The room on screen was deleted while I looked at it, or it is not known why it is closed. */
   room_gone: false | "deleted" | "refused";
+  /** The names of those who joined while I looked; the last few. */
+  joined: readonly string[];
   /** Bells of every room that any screen has shown. */
   involvements: Readonly<Record<number, Involvement>>;
   /** Off after 5 s without the cable, or a network. True on pages without one. */
@@ -108,6 +112,8 @@ export interface State {
 export type AppEvent =
   | { type: "room_listed"; room: SidebarRoom }
   | { type: "room_renamed"; room: SidebarRoom }
+  | { type: "person_changed"; user: User; joined: boolean }
+  | { type: "person_left"; user_id: number }
   | { type: "room_removed"; room_id: number; deleted: boolean }
   | { type: "room_refused"; room_id: number }
   | { type: "room_unread"; room_id: number; at_ms: number }
@@ -142,6 +148,7 @@ export const START: State = {
   sidebar: null,
   room: null,
   room_gone: false,
+  joined: [],
   involvements: {},
   connected: true,
   network: true,
@@ -169,6 +176,13 @@ export function reduce(state: State, event: AppEvent): State {
       return inSidebar(state, (sidebar) => listed(sidebar, event.room));
     case "room_renamed":
       return renamed(state, event.room);
+    case "person_changed":
+      return withPerson(state, event.user, event.joined);
+    case "person_left":
+      return inSidebar(state, (sidebar) => ({
+        ...sidebar,
+        placeholders: sidebar.placeholders.filter(({ id }) => id !== event.user_id),
+      }));
     case "room_removed":
       return removed(state, event.room_id, event.deleted);
     case "room_refused":
@@ -253,27 +267,6 @@ export const unflash = (): void => apply({ type: "flash_over", key: state.flashe
 /** What comes later; undefined, and the person is told so, when it cannot be fetched. */
 export const fetched = <T>(later: Promise<T>): Promise<T | undefined> =>
   later.catch(() => void flash("alert", NO_NETWORK));
-
-/** Reads out what others write, one sentence at a time; a flood becomes a number. */
-export class Announcer {
-  #waiting: string[] = [];
-  #timer: ReturnType<typeof setTimeout> | undefined;
-
-  tell(messages: readonly Message[], me_id: number): void {
-    for (const { creator, plain_text, mentionee_ids } of messages) {
-      const sentence = `${creator.name}: ${plain_text}`;
-      if (mentionee_ids.includes(me_id)) announce(sentence);
-      else this.#waiting.push(sentence.slice(0, 120));
-    }
-    if (this.#waiting.length === 0) return;
-    this.#timer ??= setTimeout(() => {
-      const [only = ""] = this.#waiting;
-      announce(this.#waiting.length === 1 ? only : `${this.#waiting.length} new messages`);
-      this.#waiting = [];
-      this.#timer = undefined;
-    }, 1000);
-  }
-}
 
 // --- How each event changes the state ---------------------------------------------------------
 
@@ -405,6 +398,41 @@ function renamed(state: State, room: SidebarRoom): State {
   if (next.room?.id !== room.id) return next;
   const { display_name, type } = room;
   return { ...next, room: { ...next.room, name: display_name, display_name, type } };
+}
+
+function withPerson(state: State, user: User, joined: boolean): State {
+  const own = user.id === state.me?.id;
+  const next = inSidebar(state, (sidebar) => ({
+    ...sidebar,
+    directs: sidebar.directs.map((room) => peopled(room, user)),
+    placeholders: placeholders(sidebar, user, own),
+  }));
+  return {
+    ...next,
+    room: next.room && peopled(next.room, user),
+    me: own ? { ...state.me, ...user } : state.me,
+    joined: joined && !own ? [...state.joined, user.name].slice(-3) : state.joined,
+  };
+}
+
+/** A ping is called what its people are called. */
+function peopled<Ping extends Pick<SidebarRoom, "members" | "display_name">>(
+  room: Ping,
+  user: User,
+): Ping {
+  if (!room.members?.some(({ id }) => id === user.id)) return room;
+  const members = room.members.map((member) => (member.id === user.id ? user : member));
+  return { ...room, members, display_name: sentence(members.map(({ name }) => name)) };
+}
+
+/** People to ping who are in no ping yet: the newest come last. */
+function placeholders({ directs, placeholders: people }: SidebarState, user: User, own: boolean) {
+  const others = people.filter(({ id }) => id !== user.id);
+  const pinged = new Set(directs.flatMap(({ members }) => members ?? []).map(({ id }) => id));
+  if (own || user.status !== "active" || pinged.has(user.id)) return others;
+  if (others.length < people.length)
+    return people.map((person) => (person.id === user.id ? user : person));
+  return people.length + pinged.size < PEOPLE ? [...people, user] : people;
 }
 
 /** Only a deletion takes the room on screen away; one removed from my own list may be hidden. */

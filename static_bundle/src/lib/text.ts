@@ -1,5 +1,6 @@
 /** Words, names, times and markup: pure functions from what the server says to what people read. */
 import type { Boost, Message, Sound, User } from "./api";
+import { insisted } from "./trouble";
 
 // --- How a message looks, from itself and the one before it -------------------------------------
 
@@ -484,7 +485,7 @@ export async function highlightCode(element: HTMLElement): Promise<void> {
   const blocks = [...element.querySelectorAll<HTMLElement>("pre:not([data-highlighted])")];
   const plain = blocks.filter((block) => block.childElementCount === 0);
   if (plain.length === 0) return;
-  highlighter ??= loadHighlighter();
+  highlighter ??= insisted(loadHighlighter);
   const hljs = await highlighter;
   for (const block of plain) if (!block.dataset.highlighted) hljs.highlightElement(block);
 }

@@ -16,6 +16,7 @@ import {
 } from "./api";
 import type { RoomEvent, TimelineMessage, TimelineState } from "./messages";
 import * as list from "./messages";
+import { Letters, Outbox } from "./outbox";
 import { playCommand } from "./text";
 import { sentenceOf } from "./trouble";
 
@@ -39,7 +40,7 @@ export class Timeline {
   readonly #server: list.TimelineServer;
   readonly #now: () => number;
   readonly #uuid: () => string;
-  readonly #outbox: list.Outbox;
+  readonly #outbox: Outbox;
   readonly #listeners = new Set<() => void>();
   readonly #inbox = new list.Inbox((messages) => this.#arrived(messages));
   readonly #asks = new Map<"before" | "after" | "latest", Promise<void>>();
@@ -72,10 +73,14 @@ export class Timeline {
     this.#skew = page.loaded_at_ms - now();
     this.#loadedAt = page.loaded_at_ms;
     this.#serverTime = page.loaded_at_ms;
-    this.#outbox = new list.Outbox(this.#server, hooks, now, {
-      confirmed: (message) => this.#confirm(message),
-      changed: (id, outgoing) => this.#outgoing(id, outgoing),
-    });
+    const kept = new Letters(page.room.id, me.id);
+    const news = {
+      confirmed: (message: Message) => this.#confirm(message),
+      changed: (id: string, outgoing: list.Outgoing) => this.#outgoing(id, outgoing),
+    };
+    this.#outbox = new Outbox(this.#server, hooks, now, news, kept);
+    for (const { id, html, at, fresh } of kept.load())
+      this.#outbox.add(...this.#letter(id, html, at + this.#skew, fresh ? "pending" : "failed"));
     this.#state = list.folded(this.#opened(page.messages));
     this.#first = this.#state.messages[0]?.client_message_id;
   }
@@ -267,6 +272,7 @@ export class Timeline {
   #arrived(messages: Message[]): void {
     const live = this.#catching === null;
     const confirmed = new Set(this.#note(messages));
+    if (confirmed.size > 0) this.#pointToEnd();
     void this.#makeRoom(messages.length);
     const here: string[] = [];
     void this.#render((state, near) => {
@@ -296,31 +302,10 @@ export class Timeline {
 
   /** What the news makes of the messages. */
   #happened(state: TimelineState, event: RoomEvent): TimelineState {
-    switch (event.type) {
-      case "messages_appended":
-        return event.messages.reduce((next, message) => this.#upsert(next, message, false), state);
-      case "message_replaced":
-        return list.changed(state, event.message.client_message_id, (m) =>
-          list.merged(m, event.message),
-        );
-      case "presentation_replaced":
-        return list.changed(state, event.client_message_id, (m) =>
-          list.merged(m, event.presentation),
-        );
-      case "message_removed":
-        this.#removed.add(event.client_message_id);
-        return list.without(state, event.client_message_id);
-      case "boost_added":
-        return list.changed(state, event.client_message_id, (m) => list.boosted(m, event.boost));
-      case "boost_removed": {
-        const holder = state.messages.find((m) => m.boosts.some(({ id }) => id === event.boost_id));
-        return list.changed(state, holder?.client_message_id, (m) =>
-          list.unboosted(m, event.boost_id),
-        );
-      }
-      default:
-        return event satisfies never;
-    }
+    if (event.type === "messages_appended")
+      return event.messages.reduce((next, message) => this.#upsert(next, message, false), state);
+    if (event.type === "message_removed") this.#removed.add(event.client_message_id);
+    return list.happened(state, event);
   }
 
   #upsert(state: TimelineState, message: Message, live: boolean): TimelineState {
@@ -344,16 +329,28 @@ export class Timeline {
 
   /** Shows a message at once and sends it until the server has it, or has refused it. */
   async send(html: string): Promise<void> {
-    if (!this.#state.up_to_date) await this.#loadLatest("end");
-    const sound = playCommand(html, this.#sounds);
-    const from = { me: this.#me, room_id: this.room_id, at: this.#serverNow() };
-    const message = list.pendingMessage(this.#uuid(), list.presented(html, sound), from);
-    void this.#render(
-      (state) => list.trimTop({ ...state, messages: [...state.messages, message], jump: false }),
-      "end",
-    );
-    this.#outbox.add(message, html, sound ? `/play ${sound.name}` : html);
+    const letter = this.#letter(this.#uuid(), html, this.#serverNow());
+    const [message] = letter;
+    this.#outbox.send(...letter);
+    if (this.#state.up_to_date) {
+      void this.#render(
+        (state) => list.trimTop({ ...state, messages: [...state.messages, message], jump: false }),
+        "end",
+      );
+    } else {
+      // Between old messages it has no place: it comes with the newest page.
+      await this.#loadLatest("end");
+      this.#pointToEnd();
+    }
     await this.#makeRoom(1);
+  }
+
+  /** A message, what was written, and what is sent of it. */
+  #letter(id: string, html: string, at: number, state: list.Outgoing["state"] = "pending") {
+    const sound = playCommand(html, this.#sounds);
+    const from = { me: this.#me, room_id: this.room_id, at, state };
+    const message = list.pendingMessage(id, list.presented(html, sound), from);
+    return [message, html, sound ? `/play ${sound.name}` : html] as const;
   }
 
   /** A time as the server would say it, never before the newest message's. */
@@ -372,15 +369,13 @@ export class Timeline {
     this.#outbox.retryNow();
   }
 
-  discard(id: string): void {
-    this.#outbox.discard(id);
+  /** What was written, which is the caller's from now on. */
+  discard(id: string): string | undefined {
     void this.#render((state) => list.without(state, id), "auto");
+    return this.#outbox.discard(id);
   }
 
-  /** The view is going away: what could not be sent becomes a draft. */
-  close({ unloading }: { unloading: boolean }): void {
-    this.#outbox.close(unloading);
-  }
+  readonly close = (): void => this.#outbox.close();
 
   /** My newest message on screen, for the up arrow. */
   lastOwn(): TimelineMessage | undefined {
@@ -453,14 +448,23 @@ export class Timeline {
 
   #confirm(message: Message): void {
     this.#note([message]);
+    if (this.#asks.size > 0)
+      this.#meanwhile.push({ type: "messages_appended", messages: [message] });
     const id = message.client_message_id;
     void this.#render((state) => this.#upsert(state, message, false), "auto").then(() =>
       this.#tell([id]),
     );
+    this.#pointToEnd();
   }
 
   #outgoing(id: string, outgoing: list.Outgoing): void {
     void this.#change(id, (m) => (m.id ? m : { ...m, outgoing }));
+    this.#pointToEnd();
+  }
+
+  /** News of what I wrote, where it has no place among the messages on screen. */
+  #pointToEnd(): void {
+    if (!this.#state.up_to_date) this.#set({ ...this.#state, jump: true });
   }
 
   #change(id: string, change: (message: TimelineMessage) => TimelineMessage): Promise<void> {

@@ -73,3 +73,10 @@ export function sentenceOf(problem: unknown): string {
   reportError(problem);
   return "Something broke on this page. Reload it and try again.";
 }
+
+/** What comes later, asked for until it is there, ever more rarely. */
+export const insisted = <T>(load: () => Promise<T>, wait = 2000): Promise<T> =>
+  load().catch(async () => {
+    await new Promise((done) => setTimeout(done, wait));
+    return insisted(load, wait * 2);
+  });

@@ -76,12 +76,16 @@ export function FirstRun(_props: ScreenProps<"first_run">) {
   );
 }
 
+/** The address with which somebody tried to join who is in already. */
+let known = "";
+
 export function Join({ boot }: ScreenProps<"join">) {
   async function signUp(person: Newcomer) {
     try {
       comeIn(await api.join(boot.data.join_code, person));
     } catch (problem) {
       if (!(problem instanceof api.ApiError) || !problem.redirectTo) throw problem;
+      known = person.email_address;
       visit(problem.redirectTo);
     }
   }
@@ -214,11 +218,16 @@ export function SignIn({ boot }: ScreenProps<"sign_in">) {
               label="Enter your email address"
               defaultValue={state.email ?? email}
               readOnly={state.busy}
+              autoFocus={!email}
             />
+            {email !== "" && email === known && (
+              <p role="status">That address is known here already: sign in with it.</p>
+            )}
             <PasswordField
               label="Enter your password"
               autoComplete="current-password"
               readOnly={state.busy}
+              autoFocus={email !== ""}
               reasons={state.refused ? [] : undefined}
               aria-describedby={state.refused ? "sign-in-refused" : undefined}
             />

@@ -1,22 +1,17 @@
 /** People as others and they themselves see them, and their push devices. */
 import { type ReactNode, useState } from "react";
-import {
-  attempt,
-  InstallBox,
-  Involvement,
-  LinkField,
-  PanelBar,
-  ShareTrio,
-  Shell,
-} from "../components/shell";
+import { attempt, Involvement, LinkField, PanelBar, ShareTrio, Shell } from "../components/shell";
 import { Avatar, Button, ComingSoon, Icon, LinkButton, Translate } from "../components/ui";
-import help from "../help.json";
 import type { Membership, Person, PushSubscriptionInfo, Room, ScreenProps, User } from "../lib/api";
 import * as api from "../lib/api";
-import { platform, signOut, visit } from "../lib/browser";
+import { signOut, visit } from "../lib/browser";
 import { apply, flash, isAdministrator, useStore } from "../lib/store";
 import { byName } from "../lib/text";
 import { Field, ListRow, Panel, Submit, useSubmit } from "./auth";
+import { deviceName, InstallBox } from "./help";
+
+/** Comes with these screens: a chunk of its own would take more than it brings. */
+export { NotificationsHelp } from "./help";
 
 // --- Someone -----------------------------------------------------------------------------------
 
@@ -218,7 +213,7 @@ export function OwnProfile({ boot }: ScreenProps<"profile">) {
   return (
     <Shell nav={<OwnBar />} title="My settings">
       <Panel style={{ viewTransitionName: `avatar-${user.id}` }}>
-        <InstallBox steps={help.install} />
+        <InstallBox />
         <ProfileForm user={user} />
         <div className="shade shade--rooms">
           <Memberships label="Rooms" memberships={shared_memberships} />
@@ -426,10 +421,4 @@ function Device({ device, onRemove }: { device: PushSubscriptionInfo; onRemove: 
       />
     </li>
   );
-}
-
-function deviceName(agent: string): string {
-  const { browser, system } = platform(agent);
-  const version = /(?:Edg|Firefox|FxiOS|Chrome|CriOS|Version)\/(\d+)/.exec(agent)?.[1] ?? "";
-  return `${help.browsers[browser]} ${version} on ${help.systems[system]}`.replace("  ", " ");
 }

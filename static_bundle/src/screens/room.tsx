@@ -11,9 +11,9 @@ import {
   useSyncExternalStore,
 } from "react";
 import { flushSync } from "react-dom";
-import { Composer, DropOverlay, StatusLine, Writer } from "../components/composer";
+import { Composer, StatusLine, Writer } from "../components/composer";
 import { type ActionsProps, Message, type MessageHome } from "../components/message";
-import { LinkField, RoomBar, ShareTrio, Shell } from "../components/shell";
+import { DropOverlay, LinkField, RoomBar, ShareTrio, Shell } from "../components/shell";
 import { Sidebar } from "../components/sidebar";
 import { Button, Icon, Popover, Spinner, Translate } from "../components/ui";
 import type { Account, Boost, Room, RoomPage, ScreenProps } from "../lib/api";
@@ -21,7 +21,7 @@ import { copyText, isTouchOnly, mountList } from "../lib/browser";
 import { RoomSession } from "../lib/cable";
 import type { TimelineMessage } from "../lib/messages";
 import { announce, isAdministrator, useStore } from "../lib/store";
-import { formatting } from "../lib/text";
+import { firstName, formatting, sentence } from "../lib/text";
 
 const COPIED_FOR = 1000;
 
@@ -104,8 +104,19 @@ class RoomView implements MessageHome {
 
   stopEditing({ client_message_id: id }: TimelineMessage): void {
     flushSync(() => this.set({ editing: null }));
+    this.refocus(id);
+  }
+
+  /** To where one goes on writing; under a finger, which would bring up the keyboard, to a message. */
+  refocus(id: string | undefined): void {
     if (isTouchOnly()) document.getElementById(`message_${id}`)?.focus({ preventScroll: true });
     else this.writer.focus();
+  }
+
+  async jump(): Promise<void> {
+    const { timeline } = this.session;
+    await timeline.jumpToNewest();
+    this.refocus(timeline.state().messages.at(-1)?.client_message_id);
   }
 
   reply(message: TimelineMessage): void {
@@ -114,6 +125,11 @@ class RoomView implements MessageHome {
 
   retry({ client_message_id: id }: TimelineMessage): void {
     this.session.timeline.retry(id);
+    this.refocus(id);
+  }
+
+  takeBack({ client_message_id: id }: TimelineMessage): void {
+    this.writer.takeBack(this.session.timeline.discard(id) ?? "");
   }
 
   discard({ client_message_id: id }: TimelineMessage): void {
@@ -127,9 +143,15 @@ class RoomView implements MessageHome {
   }
 
   private readonly key = (event: globalThis.KeyboardEvent): void => {
-    if (event.key !== "ArrowUp" || event.target !== document.body) return;
-    event.preventDefault();
-    this.editLast();
+    const { key, target, ctrlKey, metaKey, altKey } = event;
+    const onPage = target === document.body;
+    if (key === "ArrowUp" && onPage) {
+      event.preventDefault();
+      this.editLast();
+    }
+    // What is typed at a message, or at nothing, is meant for everybody: the composer takes it.
+    const types = key.length === 1 && key !== " " && !(ctrlKey || metaKey || altKey);
+    if ((onPage || (target as Element).matches(".message")) && types) this.writer.focus();
   };
 
   private set(change: Partial<Looking>): void {
@@ -154,7 +176,7 @@ export function RoomScreen({ boot: { data } }: ScreenProps<"room">) {
       nav={<RoomBar key={key} room={room} />}
       footer={
         <Fragment key={key}>
-          <StatusLine typing={view.session.typing} />
+          <StatusLine writer={view.writer} />
           <Composer writer={view.writer} />
         </Fragment>
       }
@@ -188,10 +210,10 @@ function MessageArea({ view, room }: { view: RoomView; room: Room }) {
           icon="arrow-down"
           label="Jump to newest message"
           className="btn--pulsing message-area__return-to-latest"
-          onClick={() => void timeline.jumpToNewest()}
+          onClick={() => void view.jump()}
         />
       )}
-      <DropOverlay writer={view.writer} />
+      <DropOverlay onFiles={view.writer.refuseFiles} />
     </div>
   );
 }
@@ -427,6 +449,7 @@ function move(event: KeyboardEvent<HTMLElement>, close: (refocus?: boolean) => v
 
 function WelcomeCard() {
   const account = useStore((state) => state.account) as Account;
+  const joined = useStore((state) => state.joined);
   return (
     <article id="system_welcome" className="welcome" aria-labelledby="welcome_title">
       <span className="account-logo">
@@ -441,6 +464,11 @@ function WelcomeCard() {
         title="Join us on Campfire"
         text="Follow this link and start chatting."
       />
+      {joined.length > 0 && (
+        <p className="txt-small" role="status">
+          {sentence(joined.map(firstName))} joined
+        </p>
+      )}
     </article>
   );
 }

@@ -378,6 +378,7 @@ function searchHome(change: Change): MessageHome {
     stopEditing: elsewhere,
     reply: elsewhere,
     retry: elsewhere,
+    takeBack: elsewhere,
     discard: elsewhere,
   };
 }

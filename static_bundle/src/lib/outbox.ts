@@ -1,0 +1,256 @@
+/**
+ * What I wrote and nobody has yet: drafts, and letters on their way to the server. The tab keeps
+ * both, so that a reload neither loses nor doubles one.
+ */
+import { ApiError, type Message } from "./api";
+import type { Outgoing, TimelineHooks, TimelineMessage, TimelineServer } from "./messages";
+
+export const RETRIES = [1000, 2000, 4000, 8000, 16_000] as const;
+/** How long a message waits for the one before it. */
+export const PATIENCE = 10_000;
+const KEPT_FOR = 7 * 24 * 60 * 60 * 1000;
+/** A letter older than this is not sent by itself: nobody expects it any more. */
+const FRESH = 5 * 60 * 1000;
+
+// --- What the tab keeps -------------------------------------------------------------------------
+
+interface Kept {
+  html: string;
+  at: number;
+  /** Who wrote it: a letter is never sent in another's name. */
+  by?: number;
+}
+
+function read(key: string): Kept | null {
+  try {
+    const kept = JSON.parse(sessionStorage.getItem(key) ?? "{}");
+    return typeof kept.html === "string" && Date.now() - kept.at < KEPT_FOR ? kept : null;
+  } catch {
+    return null;
+  }
+}
+
+function write(key: string, html: string, by?: number): void {
+  try {
+    if (html === "") sessionStorage.removeItem(key);
+    else sessionStorage.setItem(key, JSON.stringify({ html, at: Date.now(), by }));
+  } catch {
+    // Full, or forbidden: the text is still on the screen, which is all a draft can promise.
+  }
+}
+
+const words = (key: string) => read(key)?.html ?? "";
+
+/** Half-written messages, one per room, for this tab only. */
+export const drafts = {
+  /** What to start the editor with: what was taken back, then what was being written. */
+  load(room_id: number): string {
+    const html = words(`unsent:${room_id}`) + words(`draft:${room_id}`);
+    write(`unsent:${room_id}`, "");
+    drafts.save(room_id, html);
+    return html;
+  },
+  save: (room_id: number, html: string): void => write(`draft:${room_id}`, html),
+  /** Kept apart, so that the editor's own saving on the way out cannot overwrite it. */
+  unsent(room_id: number, html: string): void {
+    write(`unsent:${room_id}`, words(`unsent:${room_id}`) + html);
+  },
+};
+
+/** One person's letters to one room, each under the id the server will know it by. */
+export class Letters {
+  readonly #prefix: string;
+  readonly #by: number;
+
+  constructor(room_id: number, by: number) {
+    this.#prefix = `letter:${room_id}:`;
+    this.#by = by;
+  }
+
+  /** In the order they were written. */
+  load(): (Kept & { id: string; fresh: boolean })[] {
+    return Object.keys(sessionStorage)
+      .filter((key) => key.startsWith(this.#prefix))
+      .flatMap((key) => {
+        const kept = read(key);
+        if (kept?.by !== this.#by) return [];
+        const id = key.slice(this.#prefix.length);
+        return [{ ...kept, id, fresh: Date.now() - kept.at < FRESH }];
+      })
+      .sort((a, b) => a.at - b.at);
+  }
+
+  keep(id: string, html: string): void {
+    write(this.#prefix + id, html, this.#by);
+  }
+}
+
+// --- Sending ------------------------------------------------------------------------------------
+
+interface Letter {
+  message: TimelineMessage;
+  /** As it was written, for the editor; and as it is sent. */
+  html: string;
+  body: string;
+  state: "waiting" | "posting" | "retrying" | "failed";
+  attempt: number;
+  since: number;
+  timer?: ReturnType<typeof setTimeout> | undefined;
+}
+
+interface OutboxNews {
+  confirmed(message: Message): void;
+  changed(id: string, outgoing: Outgoing): void;
+}
+
+/** Messages on their way, in order: each waits for the one before it, but not for ever. */
+export class Outbox {
+  readonly #server: TimelineServer;
+  readonly #hooks: TimelineHooks;
+  readonly #now: () => number;
+  readonly #news: OutboxNews;
+  readonly #kept: Letters;
+  #letters: Letter[] = [];
+  #closed = false;
+
+  constructor(
+    server: TimelineServer,
+    hooks: TimelineHooks,
+    now: () => number,
+    news: OutboxNews,
+    kept: Letters,
+  ) {
+    this.#server = server;
+    this.#hooks = hooks;
+    this.#now = now;
+    this.#news = news;
+    this.#kept = kept;
+  }
+
+  messages(): TimelineMessage[] {
+    return this.#letters.map(({ message }) => message);
+  }
+
+  /** Takes a letter, which `post` sends. One that failed waits for its writer. */
+  add(message: TimelineMessage, html: string, body: string): void {
+    const state = message.outgoing?.state === "failed" ? "failed" : "waiting";
+    this.#letters.push({ message, html, body, state, attempt: 0, since: this.#now() });
+  }
+
+  /** Keeps a new letter before anything else happens to it, and sends it. */
+  send(message: TimelineMessage, html: string, body: string): void {
+    this.#kept.keep(message.client_message_id, html);
+    this.add(message, html, body);
+    this.#pump();
+  }
+
+  /** True when `message` is one of mine that the server was not known to have. */
+  settle({ client_message_id }: Message): boolean {
+    return this.discard(client_message_id) !== undefined;
+  }
+
+  retryNow(): void {
+    for (const letter of [...this.#letters]) {
+      if (letter.state === "retrying") void this.#post(letter);
+    }
+    this.#pump();
+  }
+
+  /** The message as it waits again, now the last one. */
+  retry(id: string): TimelineMessage | undefined {
+    const letter = this.#take(id);
+    if (!letter) return undefined;
+    const again: Letter = { ...letter, state: "waiting", attempt: 0, since: this.#now() };
+    this.#letters.push(again);
+    this.#mark(again, "pending");
+    this.#pump();
+    return again.message;
+  }
+
+  /** What was written, which is the caller's from now on. */
+  discard(id: string): string | undefined {
+    const letter = this.#take(id);
+    if (letter) this.#kept.keep(id, "");
+    return letter?.html;
+  }
+
+  /** Nobody is looking any more: what is under way goes on, the rest waits in the tab. */
+  close(): void {
+    this.#closed = true;
+    for (const { timer } of this.#letters) clearTimeout(timer);
+  }
+
+  #take(id: string): Letter | undefined {
+    const letter = this.#letters.find(({ message }) => message.client_message_id === id);
+    if (!letter) return undefined;
+    clearTimeout(letter.timer);
+    this.#letters = this.#letters.filter((other) => other !== letter);
+    this.#pump();
+    return letter;
+  }
+
+  #pump(): void {
+    let blocked = false;
+    for (const letter of [...this.#letters]) {
+      const waited = this.#now() - letter.since;
+      if (letter.state === "waiting" && (!blocked || waited >= PATIENCE)) void this.#post(letter);
+      else if (letter.state === "waiting" && !letter.timer) {
+        letter.timer = setTimeout(() => this.#pump(), PATIENCE - waited);
+      }
+      if (letter.state !== "failed") blocked = true;
+    }
+  }
+
+  async #post(letter: Letter): Promise<void> {
+    clearTimeout(letter.timer);
+    letter.state = "posting";
+    const id = letter.message.client_message_id;
+    try {
+      const { message } = await this.#server.create(id, letter.body);
+      if (this.discard(id) !== undefined) this.#news.confirmed(message);
+    } catch (error) {
+      if (this.#letters.includes(letter)) this.#failed(letter, error);
+    }
+  }
+
+  #failed(letter: Letter, error: unknown): void {
+    const { client_message_id: id, room_id } = letter.message;
+    if (error instanceof ApiError && error.status === 401) {
+      // Whoever signs in next decides what becomes of it.
+      drafts.unsent(room_id, this.discard(id) ?? "");
+      return;
+    }
+    if (this.#closed) {
+      this.#take(id);
+      return;
+    }
+    const wait = RETRIES[letter.attempt];
+    if (wait !== undefined && mayRetry(error)) {
+      letter.attempt += 1;
+      letter.state = "retrying";
+      const asked = error instanceof ApiError ? (error.retryAfter ?? 0) : 0;
+      letter.timer = setTimeout(() => void this.#post(letter), Math.max(wait, asked));
+      this.#mark(letter, "retrying");
+      if (letter.attempt === 1) this.#hooks.say("Not sent yet, trying again", "polite");
+      return;
+    }
+    letter.state = "failed";
+    const refused = error instanceof ApiError && !mayRetry(error);
+    this.#mark(letter, "failed", refused ? error.message : null);
+    this.#hooks.say("Your message was not sent", "assertive");
+    if (refused && (error.status === 403 || error.status === 404)) this.#hooks.refused();
+    this.#pump();
+  }
+
+  #mark(letter: Letter, state: Outgoing["state"], reason: string | null = null): void {
+    const outgoing = { state, attempt: letter.attempt, reason };
+    letter.message = { ...letter.message, outgoing };
+    this.#news.changed(letter.message.client_message_id, outgoing);
+  }
+}
+
+/** Nobody answered, or not for a reason that lies in the message. */
+function mayRetry(error: unknown): boolean {
+  if (!(error instanceof ApiError)) return true;
+  return error.status >= 500 || [408, 425, 429].includes(error.status);
+}

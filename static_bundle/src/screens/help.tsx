@@ -1,0 +1,121 @@
+/** Help with notifications and with installing the app: fetched when somebody needs it. */
+import { type ReactNode, useSyncExternalStore } from "react";
+import { Button, Dialog, Icon, type IconName } from "../components/ui";
+import help from "../help.json";
+import * as device from "../lib/browser";
+
+type Steps = Readonly<Record<string, readonly string[]>>;
+
+export function NotificationsHelp({ onClose }: { onClose: () => void }) {
+  const { system, browser } = device.platform();
+  const inBrowser = system === "ios" ? null : stepsFor(help.browser, browser, system);
+  const inSystem = stepsFor(help.system, system, system);
+  const desktop = system !== "android" && system !== "ios" && browser !== "safari";
+  return (
+    <Dialog className="dialog notifications-help" aria-labelledby="help-title" onClose={onClose}>
+      <div className="txt-align-center">
+        <span className="btn btn--faux btn--icon">
+          <Icon name="bell-alert" />
+        </span>
+        <h1 id="help-title">Notifications are blocked</h1>
+      </div>
+      <Button icon="remove" label="Close" className="dialog__close" onClick={onClose} />
+      <div ref={openIfAlone}>
+        {inBrowser && (
+          <Disclosure icon="web" title={`In ${help.browsers[browser]}`}>
+            <StepList steps={inBrowser} />
+            {desktop && <StepList steps={inSystem.map(named(help.browsers[browser]))} />}
+          </Disclosure>
+        )}
+        {device.isStandalone() && (
+          <Disclosure icon="gear" title={`In ${help.systems[system]}`}>
+            <StepList steps={inSystem.map(named("Campfire"))} />
+          </Disclosure>
+        )}
+        <InstallBox />
+      </div>
+    </Dialog>
+  );
+}
+
+function openIfAlone(boxes: HTMLElement | null) {
+  const [only, ...others] = boxes?.querySelectorAll("details") ?? [];
+  if (only && others.length === 0) only.open = true;
+}
+
+const named = (app: string) => (step: string) => step.replace("APP", app);
+
+function stepsFor(all: Steps, name: string, system: string): readonly string[] {
+  return all[`${name}-${system}`] ?? all[name] ?? all.other ?? [];
+}
+
+/** How to install the app here; nothing where it is installed already, or cannot be. */
+export function InstallBox() {
+  const all: Steps = help.install;
+  const offered = useSyncExternalStore(device.install.subscribe, device.install.available);
+  const { system, browser } = device.platform();
+  const steps = all[system] ?? all[`${browser}-${system}`] ?? all[browser];
+  if (device.isStandalone() || !steps || (steps.length === 0 && !offered)) return null;
+  return (
+    <Disclosure icon="download" title="Install Campfire">
+      <StepList steps={steps} />
+      {offered && (
+        <p className="txt-align-center">
+          <Button className="btn--reversed" onClick={() => device.install.prompt()}>
+            Install now
+          </Button>
+        </p>
+      )}
+    </Disclosure>
+  );
+}
+
+type DisclosureProps = { icon: IconName; title: string; children: ReactNode };
+
+function Disclosure({ icon, title, children }: DisclosureProps) {
+  return (
+    <details className="disclosure">
+      <summary>
+        <Icon name={icon} />
+        <span>{title}</span>
+        <Icon name="disclosure" />
+      </summary>
+      <div className="disclosure__body">{children}</div>
+    </details>
+  );
+}
+
+/** `*Settings*` is a control with that name, `{gear}` one that shows only that icon. */
+function StepList({ steps }: { steps: readonly string[] }) {
+  if (steps.length === 0) return null;
+  const List = steps.length > 1 ? "ol" : "ul";
+  return (
+    <List>
+      {steps.map((step) => (
+        <li key={step}>
+          {step
+            .split("*")
+            .map((part, index) => (index % 2 ? <Control key={part} name={part} /> : part))}
+        </li>
+      ))}
+    </List>
+  );
+}
+
+function Control({ name }: { name: string }) {
+  const icon = /^\{(.+)\}$/.exec(name)?.[1] as IconName | undefined;
+  if (!icon) return <kbd>{name}</kbd>;
+  return (
+    <kbd>
+      <Icon name={icon} size={18} />
+      <span className="for-screen-reader">{icon}</span>
+    </kbd>
+  );
+}
+
+/** What a person calls the browser that says this of itself. */
+export function deviceName(agent: string): string {
+  const { browser, system } = device.platform(agent);
+  const version = /(?:Edg|Firefox|FxiOS|Chrome|CriOS|Version)\/(\d+)/.exec(agent)?.[1] ?? "";
+  return `${help.browsers[browser]} ${version} on ${help.systems[system]}`.replace("  ", " ");
+}
