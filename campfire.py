@@ -166,6 +166,10 @@ from aiohttp import (
     ClientSession,
     ClientTimeout,
     DummyCookieJar,
+    HttpVersion,
+    HttpVersion10,
+    HttpVersion11,
+    StreamReader,
     TCPConnector,
     TraceConfig,
     WSMsgType,
@@ -173,6 +177,7 @@ from aiohttp import (
 )
 from aiohttp.abc import AbstractResolver, AbstractStreamWriter, ResolveResult
 from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.http_parser import RawRequestMessage
 from yarl import URL
 
 # === 1. config ================================================================
@@ -201,6 +206,8 @@ _PRIVATE_PROXIES: Final = (
     "127.0.0.0/8,::1/128,10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,169.254.0.0/16,fc00::/7,fe80::/10"
 )
 _LOG_LEVELS: Final = {"debug": 10, "info": 20, "warn": 30, "error": 40}
+SHORT_SECRET: Final = 32  # characters: a shorter one may be guessed
+_OWN_NAMES: Final = frozenset(("CAMPFIRE_DB", "CAMPFIRE_PYZ", "CAMPFIRE_ADMIN_PASSWORD"))
 _OFF: Final = frozenset(("", "0", "f", "false", "n", "no", "off"))
 
 
@@ -270,6 +277,43 @@ def _pair(settings: Mapping[str, str], first: str, second: str) -> tuple[str, st
     raise ConfigError(f"{first} and {second} go together: set both or neither")
 
 
+def _is_on(settings: Mapping[str, str], name: str) -> bool:
+    """Whether a switch is set, to anything but a word that says no."""
+    return settings.get(name, "").strip().lower() not in _OFF
+
+
+def _domain(text: str | None) -> str | None:
+    """A host name, with a port perhaps; an address is understood as the name in it."""
+    name = re.sub(r"\Ahttps?://|/\Z", "", (text or "").strip().lower())
+    if name and not re.fullmatch(r"[a-z0-9.-]+(:[0-9]{1,5})?", name):
+        raise ConfigError(f"TLS_DOMAIN must be a host name like chat.example.com, not {text!r}")
+    return name or None
+
+
+def _origins(text: str) -> frozenset[str]:
+    origins = frozenset(part.strip().rstrip("/").lower() for part in text.split(",")) - {""}
+    for origin in sorted(origins):
+        if not re.fullmatch(r"https?://[^/@?#\s]+", origin):
+            example = "https://chat.example.com"
+            raise ConfigError(f"ALLOWED_ORIGINS must be addresses like {example}, not {origin!r}")
+    return origins
+
+
+def _vapid_keys(settings: Mapping[str, str]) -> tuple[str, str] | None:
+    """The public and the private key, each a point or a number of P-256 in URL-safe base64."""
+    names = "VAPID_PUBLIC_KEY", "VAPID_PRIVATE_KEY"
+    keys = _pair(settings, *names)
+    for name, text, size in zip(names, keys or (), (65, 32), strict=False):
+        try:
+            key = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+        except ValueError:
+            key = b""
+        if len(key) != size:
+            told = f"{name} must be {size} bytes in URL-safe base64"
+            raise ConfigError(f"{told}; `campfire.pyz vapid` prints a pair")
+    return keys
+
+
 def default_database() -> Path:
     """`campfire.db` beside the executable, or beside this file when run from source."""
     return Path(os.environ.get("CAMPFIRE_PYZ") or __file__).resolve().parent / "campfire.db"
@@ -281,26 +325,23 @@ def config_from(settings: Mapping[str, str]) -> Config:
     level = (given.get("LOG_LEVEL") or given.get("RAILS_LOG_LEVEL") or "info").lower()
     if level not in _LOG_LEVELS:
         raise ConfigError(f"LOG_LEVEL must be debug, info, warn or error, not {level!r}")
-    domain = given.get("TLS_DOMAIN") or given.get("SSL_DOMAIN")
+    domain = _domain(given.get("TLS_DOMAIN") or given.get("SSL_DOMAIN"))
+    disable_ssl = _is_on(given, "DISABLE_SSL")
     tls = _pair(given, "TLS_CERT_FILE", "TLS_KEY_FILE")
     return Config(
         database=Path(given["CAMPFIRE_DB"]) if "CAMPFIRE_DB" in given else default_database(),
         host=given.get("HOST", "0.0.0.0"),  # noqa: S104 - a chat server is there to be reached
         port=_number(given, "PORT", 3000, 0, 65_535),
         domain=domain,
-        disable_ssl="DISABLE_SSL" in given,
-        force_ssl="DISABLE_SSL" not in given and ("FORCE_SSL" in given or domain is not None),
+        disable_ssl=disable_ssl,
+        force_ssl=not disable_ssl and (_is_on(given, "FORCE_SSL") or domain is not None),
         tls_files=(Path(tls[0]), Path(tls[1])) if tls else None,
         secret_key_base=given.get("SECRET_KEY_BASE"),
-        vapid_keys=_pair(given, "VAPID_PUBLIC_KEY", "VAPID_PRIVATE_KEY"),
+        vapid_keys=_vapid_keys(given),
         vapid_subject=given.get("VAPID_SUBJECT"),
-        private_push_endpoints="ALLOW_PRIVATE_PUSH_ENDPOINTS" in given,
+        private_push_endpoints=_is_on(given, "ALLOW_PRIVATE_PUSH_ENDPOINTS"),
         trusted_proxies=_networks(given.get("TRUSTED_PROXIES", _PRIVATE_PROXIES)),
-        allowed_origins=frozenset(
-            origin.strip().rstrip("/").lower()
-            for origin in given.get("ALLOWED_ORIGINS", "").split(",")
-            if origin.strip()
-        ),
+        allowed_origins=_origins(given.get("ALLOWED_ORIGINS", "")),
         log_level=_LOG_LEVELS[level],
         log_file=Path(given["LOG_FILE"]) if "LOG_FILE" in given else None,
         idle_timeout=_number(given, "HTTP_IDLE_TIMEOUT", 60, 1, 86_400),
@@ -318,8 +359,11 @@ def ignored_settings(settings: Mapping[str, str]) -> dict[str, str]:
     """What the operator set and cannot have, each with its reason."""
     ignored = {"SENTRY_DSN": "not supported"} if settings.get("SENTRY_DSN") else {}
     for name in ("FILES_ENABLED", "AVATARS_ENABLED", "OPENGRAPH_ENABLED"):
-        if settings.get(name, "").strip().lower() not in _OFF:
+        if _is_on(settings, name):
             ignored[name] = "coming in v2.0"
+    for name in settings:
+        if name.startswith("CAMPFIRE_") and name not in _OWN_NAMES:
+            ignored[name] = "there is no such setting"
     return ignored
 
 
@@ -1642,6 +1686,9 @@ ALTER TABLE rooms ADD COLUMN folded TEXT NOT NULL DEFAULT '';
 DROP INDEX users_by_status_name;
 CREATE INDEX users_by_status_name ON users (status, folded);
 CREATE INDEX users_bots ON users (status, folded) WHERE role = 2;
+
+-- whether a ban would cover an administrator
+CREATE INDEX sessions_by_address ON sessions (ip_address);
 """
 
 
@@ -6355,8 +6402,22 @@ def viewer_by_token(tx: ReadTx, token: HashedToken) -> Viewer | None:
 
 
 def is_banned_address(tx: ReadTx, ip: str) -> bool:
-    """Whether from this address one may only look."""
-    return row(tx, "SELECT 1 FROM bans WHERE ip_address = :ip LIMIT 1", ip=ip) is not None
+    """Whether from this address one may only look; never where an administrator's session is."""
+    found = one(
+        tx,
+        """
+        SELECT
+          EXISTS (SELECT 1 FROM bans WHERE ip_address = :ip)
+          AND NOT EXISTS (
+            SELECT 1
+            FROM sessions
+            JOIN users ON users.id = user_id AND status = 0 AND role = 1
+            WHERE ip_address = :ip
+          )
+        """,
+        ip=ip,
+    )
+    return bool(found[0])
 
 
 def viewer_by_tokens(tx: ReadTx, tokens: Iterable[HashedToken]) -> Viewer | None:
@@ -6369,23 +6430,26 @@ def viewer_by_tokens(tx: ReadTx, tokens: Iterable[HashedToken]) -> Viewer | None
 
 def arrival(tx: ReadTx, ip: str, tokens: Sequence[HashedToken]) -> Arrival:
     """Whether the address is banned, and whom the first good token signs in."""
-    return Arrival(is_banned_address(tx, ip), viewer_by_tokens(tx, tokens))
+    viewer = viewer_by_tokens(tx, tokens)
+    is_free = viewer is not None and viewer.user.is_administrator  # who unbans from anywhere
+    return Arrival(not is_free and is_banned_address(tx, ip), viewer)
 
 
 def check_right(tx: ReadTx, ip: str, viewer: Viewer | None) -> None:
     """Whether the door would see the same person still. Raises RightChanged."""
-    found = one(
+    found = row(
         tx,
         """
-        SELECT
-          EXISTS (SELECT 1 FROM bans WHERE ip_address = :ip) AS is_banned,
-          (SELECT role FROM sessions JOIN users ON users.id = user_id AND status = 0
-           WHERE sessions.id = :session_id) AS role
+        SELECT role
+        FROM sessions
+        JOIN users ON users.id = user_id AND status = 0
+        WHERE sessions.id = :session_id
         """,
-        ip=ip,
         session_id=viewer.session.id if viewer else None,
     )
-    if found["is_banned"] or found["role"] != (viewer.user.role if viewer else None):
+    role = found["role"] if found else None
+    is_banned = role != Role.ADMINISTRATOR and is_banned_address(tx, ip)
+    if is_banned or role != (viewer.user.role if viewer else None):
         raise RightChanged
 
 
@@ -6514,13 +6578,18 @@ def lift_bans(tx: WriteTx, user_id: UserId) -> None:
 
 
 def addresses_of(tx: ReadTx, user_id: UserId) -> tuple[str, ...]:
-    """The addresses somebody's sessions were used from."""
+    """The addresses somebody's sessions were used from, and no administrator's."""
     found = rows(
         tx,
         """
         SELECT DISTINCT ip_address
         FROM sessions
-        WHERE user_id = :user_id AND ip_address != ''
+        WHERE user_id = :user_id AND ip_address != '' AND NOT EXISTS (
+          SELECT 1
+          FROM sessions AS others
+          JOIN users ON users.id = others.user_id AND status = 0 AND role = 1
+          WHERE others.ip_address = sessions.ip_address
+        )
         """,
         user_id=user_id,
     )
@@ -7865,6 +7934,9 @@ async def load_secrets(db: Database, config: Config) -> dict[str, str]:
         made = {"secret_key_base": secrets.token_hex(64), **fresh_vapid_keys()}
         known = await db.write(keep_secrets, made)
     if config.secret_key_base:
+        if len(config.secret_key_base) < SHORT_SECRET:
+            needs = f"SECRET_KEY_BASE of {SHORT_SECRET} characters or more"
+            LOG.warning("weak_setting", extra={"fields": {"needs": needs}})
         known["secret_key_base"] = config.secret_key_base
     if config.vapid_keys:
         known["vapid_public_key"], known["vapid_private_key"] = config.vapid_keys
@@ -11240,20 +11312,25 @@ def metrics_text(metrics: Metrics, gauges: Gauges) -> str:
     return "\n".join(lines) + "\n"
 
 
+# What a proxy may say of whom it asks for: X-Forwarded-…, CF-Connecting-IP, True-Client-IP, Via …
+_FORWARDED: Final = re.compile(
+    "(x-)?forwarded.*|via|.*(real|client|connecting|original|remote)-.*|.*-ip", re.IGNORECASE
+)
+_LOOPBACK_HOST: Final = re.compile(
+    r"(localhost|127(\.[0-9]{1,3}){3}|\[::1\])(:[0-9]+)?", re.IGNORECASE
+)
+
+
 def may_read_metrics(config: Config, peer: str, headers: Mapping[str, str]) -> bool:
     """Whether this request may see the numbers: by the token, else straight from this machine."""
     if config.metrics_token:
         expected = f"Bearer {config.metrics_token}".encode()
         given = headers.get("Authorization", "").encode("utf-8", "replace")
         return hmac.compare_digest(expected, given)
-    through_a_proxy = any(
-        name in headers for name in ("X-Forwarded-For", "Forwarded", "X-Real-IP", "Via")
-    )
-    try:
-        is_here = ipaddress.ip_address(peer).is_loopback
-    except ValueError:
-        return False
-    return is_here and not through_a_proxy
+    ip = parsed_address(peer)
+    is_here = ip is not None and ip.is_loopback
+    is_asked_here = _LOOPBACK_HOST.fullmatch(headers.get("Host", "")) is not None
+    return is_here and is_asked_here and not any(map(_FORWARDED.fullmatch, headers))
 
 
 # === 47. certificates =========================================================
@@ -14114,11 +14191,25 @@ def _with_ids(path: str) -> str:
     return re.sub(r"\{(\w+_id)\}", r"{\1:[0-9]{1,18}}", path)
 
 
+async def _show_without_slash(request: web.Request) -> web.Response:
+    path, query = request.rel_url.raw_path.rstrip("/"), request.rel_url.raw_query_string
+    return web.Response(status=301, headers={"Location": f"{path}?{query}" if query else path})
+
+
+def _with_slash(route: Route) -> Route:
+    handler = _show_without_slash if route.method == "GET" else route.handler
+    return replace(route, path=f"{route.path}/", handler=handler)
+
+
 def add_routes(app: web.Application) -> None:
-    """All routes; PATCH is as good as PUT, and `.json` after an API path is ignored."""
-    for route in ROUTES:
+    """All routes; PATCH is as good as PUT, and `.json` after an API path is ignored.
+
+    A slash at the end leads to the address without it, or to the same handler.
+    """
+    for route in (*ROUTES, *(_with_slash(route) for route in ROUTES if route.path != "/")):
         paths = [_with_ids(route.path)]
-        if route.path.startswith("/api/") or route.audience == "bots":
+        is_api = route.path.startswith("/api/") or route.audience == "bots"
+        if is_api and not route.path.endswith("/"):
             paths.insert(0, paths[0] + ".json")
         methods = ("PUT", "PATCH") if route.method == "PUT" else (route.method,)
         for path, method in product(paths, methods):
@@ -14374,6 +14465,7 @@ async def answer_errors(request: web.Request, handler: Guarded) -> web.StreamRes
 # ==============================================================================
 
 _SHUTDOWN_SECONDS: Final = 10
+_HEARD_BYTES: Final = 8_192
 _JOB_SECONDS: Final = 7
 _WORKERS: Final = 2  # threads for what would hold the loop up; names and passwords have their own
 SESSION_LOOK_SECONDS: Final = 10
@@ -14481,7 +14573,16 @@ class Reader(web.RequestHandler):
     aiohttp's own tell strangers which aiohttp and which Python they have before them.
     """
 
-    __slots__ = ()
+    __slots__ = ("_heard",)
+
+    def data_received(self, data: bytes) -> None:
+        """Keeps the beginning of what came last, which may be no request."""
+        self._heard = data[:_HEARD_BYTES]
+        super().data_received(data)
+
+    def spoken_version(self) -> HttpVersion:
+        """The version of HTTP in which whoever is there asked, as far as that can be read."""
+        return HttpVersion10 if b"HTTP/1.0" in self._heard else HttpVersion11
 
     def handle_error(
         self,
@@ -14516,7 +14617,19 @@ class Runner(web.AppRunner):
 
     async def _make_server(self) -> web.Server:
         made = await super()._make_server()
-        return _Readers(made.request_handler, request_factory=made.request_factory, **self._kwargs)
+
+        def heard(
+            message: RawRequestMessage,
+            payload: StreamReader,
+            reader: web.RequestHandler,
+            writer: AbstractStreamWriter,
+            task: asyncio.Task[None],
+        ) -> web.BaseRequest:
+            if message.method == "UNKNOWN" and isinstance(reader, Reader):  # it is no request
+                message = message._replace(version=reader.spoken_version())
+            return made.request_factory(message, payload, reader, writer, task)
+
+        return _Readers(made.request_handler, request_factory=heard, **self._kwargs)
 
 
 class Site(web.TCPSite):

@@ -10,7 +10,7 @@ import pytest
 
 import campfire as program
 from tests.asking import KEY, found
-from tests.cast import PATIENCE, SESAME, LogLines, Person, Server, Start
+from tests.cast import PATIENCE, SESAME, Cast, LogLines, Person, Server, Start
 from tests.operators import heard_until_the_end, number, numbers
 from tests.tables import cases
 
@@ -217,3 +217,90 @@ async def test_a_sound_is_sent_once_and_leaves_its_connection_open(
 
     assert heard.count(b"HTTP/1.1 200 OK") == 3
     assert {json.loads(line)["level"] for line in log_lines()} == {"info"}
+
+
+# Slashes, and what is no request at all.
+
+
+async def test_a_slash_at_the_end_of_an_address_changes_nothing(kevin: Person, cast: Cast) -> None:
+    for path in (
+        "/rooms/4",
+        "/session/new",
+        "/api/rooms",
+        "/up",
+        "/sounds/tada.mp3",
+        "/users/me/profile",
+    ):
+        moved = await kevin.get(f"{path}/?a=b")
+        assert (moved.status, moved.location) == (301, f"{path}?a=b"), path
+        assert (await kevin.request("HEAD", f"{path}/")).location == path
+    said = await kevin.post(f"/api/rooms/{cast.designers.id}/messages/", {"body": "slashed"})
+    assert said.status == 201
+    bell = f"/api/rooms/{cast.hq.id}/involvement/"
+    assert (await kevin.send("PATCH", bell, {"involvement": "nothing"})).status == 200
+    assert (await kevin.request("POST", f"/rooms/3/{KEY}/messages/", data=b"beep")).status == 201
+    assert (await kevin.delete(f"/api/rooms/{cast.designers.id}/")).status == 403
+    for nowhere in ("/nowhere/", "/rooms/4//", "/api/nowhere/", "/.//evil.example/"):
+        assert (await kevin.get(nowhere)).status == 404, nowhere
+
+
+NO_REQUESTS = [
+    (b"GET / HTTP/1.1\r\nbad header\r\n\r\n", b"HTTP/1.1 400 "),
+    (b"GET / HTTP/1.0\r\nbad header\r\n\r\n", b"HTTP/1.0 400 "),
+    (b"GET /a b c HTTP/1.1\r\nHost: x\r\n\r\n", b"HTTP/1.1 400 "),
+    (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", b"HTTP/1.1 400 "),
+    (b"nonsense\r\n\r\n", b"HTTP/1.1 400 "),
+]
+
+
+@pytest.mark.parametrize(("sent", "heard"), NO_REQUESTS)
+async def test_what_is_no_request_is_refused_in_its_own_version(
+    server: Server, sent: bytes, heard: bytes
+) -> None:
+    refusal = await heard_until_the_end(port_of(server), sent)
+
+    assert refusal.startswith(heard)
+    assert b"\r\nConnection: close\r\n" in refusal or heard.startswith(b"HTTP/1.0")
+
+
+# Bans and numbers behind proxies.
+
+
+async def come_from(server: Server, user: program.User, ip: str) -> None:
+    where = "UPDATE sessions SET ip_address = :ip WHERE user_id = :id"
+    given = {"ip": ip, "id": user.id}
+    await server.parts.db.write(lambda tx, _: tx.execute(where, given).rowcount)
+
+
+async def test_no_ban_covers_an_address_that_an_administrator_uses(
+    start: Start, cast: Cast
+) -> None:
+    server = await start(TRUSTED_PROXIES="127.0.0.1/32")
+    david, jason, *_ = [
+        await server.sign_in(user) for user in (cast.david, cast.jason, cast.kevin, cast.jz)
+    ]
+    office, home = ({"X-Forwarded-For": f"203.0.113.{n}"} for n in (1, 2))
+    for user, n in ((cast.david, 1), (cast.jz, 1), (cast.kevin, 2), (cast.jason, 3)):
+        await come_from(server, user, f"203.0.113.{n}")
+
+    banned = [
+        (await david.post(f"/api/users/{each.id}/ban", None, office)).status
+        for each in (cast.jz, cast.kevin)
+    ]
+
+    assert banned == [200, 200]
+    assert await found(server, "SELECT DISTINCT ip_address FROM bans") == [("203.0.113.2",)]
+    visitor = await server.visitor()
+    wrong = {"email_address": "a@b", "password": "x"}
+    statuses = [(await visitor.post("/api/session", wrong, at)).status for at in (office, home)]
+    assert statuses == [401, 429]
+    # Jason comes to the banned address, and may undo it from there; nobody else may write.
+    assert (await jason.delete(f"/api/users/{cast.kevin.id}/ban", None, home)).status == 200
+    assert await found(server, "SELECT * FROM bans WHERE ip_address = '203.0.113.2'") == []
+
+
+@pytest.mark.parametrize(("headers", "status"), cases("headers of a look at the numbers"))
+async def test_numbers_without_a_token_are_for_this_machine_asked_by_its_own_name(
+    visitor: Person, headers: dict[str, str], status: int
+) -> None:
+    assert (await visitor.get("/metrics", headers)).status == status
