@@ -36,37 +36,38 @@ you can search for ("# === 10." jumps there).
   30. push             Web Push: who is told, encrypted, guarded
   31. keys             the secrets the program keeps
   32. tables           whole tables, whichever they are
-  33. salvage          what can still be read of a damaged file
-  34. checkup          is the file sound; mending it
-  35. rails            the database of a Rails Campfire
-  36. importing        everything from a Rails Campfire
-  37. records          small shapes, and what the bot API tells
-  38. shown            messages made into JSON once
-  39. shapes           records as JSON and as Turbo Stream markup
-  40. answers          what a search found; what happened meanwhile
-  41. presence         who looks at which room; who types
-  42. sockets          one tab: frames, joined writes, slow readers
-  43. catching_up      what a reader missed, part by part
-  44. ws               Action Cable: broadcasts, channels, catch-up
-  45. ops              log lines, background jobs, health
-  46. metrics          the numbers of /metrics
-  47. certificates     https of our own
-  48. compression      fewer bytes on the way
-  49. assets           the client's files, sounds, avatars
-  50. browsers         which browsers the client runs in
-  51. devices          manifest, squares to scan
-  52. web              guards, callers, bodies, answers
-  53. door             guards: who may come in, and still may
-  54. pages            what each address shows; boot data
-  55. documents        the one HTML page
-  56. people_handlers  sessions, joining, people
-  57. room_handlers    rooms, messages, boosts, the socket; announce
-  58. bot_handlers     the bot API; administration of bots
-  59. site_handlers    pages, files, health
-  60. app              all routes; errors into answers; start and stop
-  61. serving          the parts put together, started, stopped
-  62. commands         what each command does
-  63. cli              the commands
+  33. wrecks           a file that cannot be opened, made readable
+  34. salvage          what can still be read of a damaged file
+  35. checkup          is the file sound; mending it
+  36. rails            the database of a Rails Campfire
+  37. importing        everything from a Rails Campfire
+  38. records          small shapes, and what the bot API tells
+  39. shown            messages made into JSON once
+  40. shapes           records as JSON and as Turbo Stream markup
+  41. answers          what a search found; what happened meanwhile
+  42. presence         who looks at which room; who types
+  43. sockets          one tab: frames, joined writes, slow readers
+  44. catching_up      what a reader missed, part by part
+  45. ws               Action Cable: broadcasts, channels, catch-up
+  46. ops              log lines, background jobs, health
+  47. metrics          the numbers of /metrics
+  48. certificates     https of our own
+  49. compression      fewer bytes on the way
+  50. assets           the client's files, sounds, avatars
+  51. browsers         which browsers the client runs in
+  52. devices          manifest, squares to scan
+  53. web              guards, callers, bodies, answers
+  54. door             guards: who may come in, and still may
+  55. pages            what each address shows; boot data
+  56. documents        the one HTML page
+  57. people_handlers  sessions, joining, people
+  58. room_handlers    rooms, messages, boosts, the socket; announce
+  59. bot_handlers     the bot API; administration of bots
+  60. site_handlers    pages, files, health
+  61. app              all routes; errors into answers; start and stop
+  62. serving          the parts put together, started, stopped
+  63. commands         what each command does
+  64. cli              the commands
 
 The road of a request: the guard asks who, the handler parses what, one service method is one
 transaction, and then the handler tells the world. What follows a new message stands in one
@@ -8053,6 +8054,14 @@ def cut_out(connection: sqlite3.Connection, indexes: Iterable[str]) -> None:
     connection.execute("PRAGMA writable_schema = RESET")
 
 
+def list_tables(connection: sqlite3.Connection, beginnings: Iterable[tuple[object, ...]]) -> None:
+    """Says anew which tables there are, and on which page each begins."""
+    connection.execute("PRAGMA writable_schema = ON")
+    connection.executemany(
+        _statement("INSERT", "INTO sqlite_schema VALUES (?, ?, ?, ?, ?)"), list(beginnings)
+    )
+
+
 def _references(connection: sqlite3.Connection) -> Iterator[tuple[str, str, str]]:
     """Child table, its column, and the table whose ids are in it."""
     for table in tables_of(connection):
@@ -8080,7 +8089,151 @@ def delete_orphans(connection: sqlite3.Connection) -> Counter[str]:
     return +gone
 
 
-# === 33. salvage ==============================================================
+# === 33. wrecks ===============================================================
+# A file that SQLite will not even open, made readable on a copy: cut short, without
+# its header, or without its whole first page. The header is written anew; the rows
+# that say which table begins on which page are looked for on every page there is.
+# The format is https://sqlite.org/fileformat.html; its sections are named below.
+#
+# Owns      -
+# Raises    -
+# ==============================================================================
+
+_PAGE: Final = 4_096  # bytes, of every file that Campfire makes
+_LEAF: Final = 13  # the kind of page that rows of a table are on (1.6)
+_MORE: Final = 0x80  # the bit of a byte that is not the last of its number (1.6)
+_WIDTHS: Final = (0, 1, 2, 3, 4, 6, 8, 8)  # bytes, of NULL and of numbers (2.1)
+_TEXT: Final = 12  # from here on a column is bytes or text (2.1)
+
+
+def _number_at(data: bytes, at: int) -> tuple[int, int]:
+    """A number of up to nine bytes, and where what follows it begins (1.6)."""
+    value = 0
+    for position in range(at, at + 8):
+        value = value << 7 | data[position] % _MORE
+        if data[position] < _MORE:
+            return value, position + 1
+    return value << 8 | data[at + 8], at + 9
+
+
+def _column_at(data: bytes, at: int, kind: int) -> tuple[object, int]:
+    """A value of a row, and where the next begins (2.1); numbers, texts and NULL are enough."""
+    if kind >= _TEXT:
+        end = at + (kind - _TEXT) // 2
+        return data[at:end].decode("utf-8", "replace"), end
+    if kind >= len(_WIDTHS):  # the numbers 0 and 1
+        return kind - len(_WIDTHS), at
+    end = at + _WIDTHS[kind]
+    return (int.from_bytes(data[at:end], "big", signed=True) if kind else None), end
+
+
+def _row_at(page: bytes, at: int) -> list[object]:
+    """The columns of a row that lies on its page as a whole. Raises IndexError."""
+    size, at = _number_at(page, at)
+    _, at = _number_at(page, at)
+    if at + size > len(page):
+        raise IndexError(at)
+    kinds, body = [], at
+    head, at = _number_at(page, at)
+    while at < body + head:
+        kind, at = _number_at(page, at)
+        kinds.append(kind)
+    columns = []
+    for kind in kinds:
+        value, at = _column_at(page, at, kind)
+        columns.append(value)
+    return columns
+
+
+def _rows_on(page: bytes) -> Iterator[list[object]]:
+    if page[:1] != bytes((_LEAF,)):
+        return
+    count = int.from_bytes(page[3:5], "big")
+    for n in range(min(count, len(page) // 4)):
+        with suppress(IndexError):
+            yield _row_at(page, int.from_bytes(page[8 + 2 * n : 10 + 2 * n], "big"))
+
+
+def _pages_of(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as opened:
+        while page := opened.read(_PAGE):
+            yield page
+
+
+def _beginnings(path: Path) -> dict[str, tuple[object, ...]]:
+    """What each table is called, on which page it begins, and how it was made (2.6)."""
+    found: dict[str, tuple[object, ...]] = {}
+    for columns in chain.from_iterable(map(_rows_on, _pages_of(path))):
+        match columns:
+            case ["table" | "index", str(name), str(), int(), None | str()]:
+                is_ours = columns[0] == "table" or columns[4] is None
+                if is_ours and not name.startswith("message_search_index"):
+                    found[name] = tuple(columns)
+            case _:
+                pass
+    return found
+
+
+def _header(pages: int, kept: bytes, *, has_log: bool) -> bytes:
+    """The first hundred bytes (1.3), with what can be kept of those that were there."""
+    mode = bytes((2, 2) if has_log else (1, 1))
+    counter = kept[24:28]
+    head = b"SQLite format 3\0" + _PAGE.to_bytes(2, "big") + mode + bytes((0, 64, 32, 32))
+    head += counter + pages.to_bytes(4, "big") + bytes(8)  # no page is free
+    head += kept[40:44] + (4).to_bytes(4, "big") + bytes(8) + (1).to_bytes(4, "big")
+    return head + bytes(8) + kept[68:72] + bytes(20) + counter + kept[96:100]
+
+
+def _give_beginning(copy: Path, *, has_log: bool) -> None:
+    """Makes the file whole pages, and says in its header how many there are."""
+    size = copy.stat().st_size
+    pages = max(-(-size // _PAGE), 1)
+    os.truncate(copy, pages * _PAGE)
+    with copy.open("r+b") as opened:
+        kept = opened.read(100)
+        opened.seek(0)
+        opened.write(_header(pages, kept, has_log=has_log))
+
+
+def _opens(copy: Path) -> bool:
+    try:
+        with closing(sqlite3.connect(copy, isolation_level=None)) as connection:
+            return "messages" in tables_of(connection)
+    except sqlite3.Error:
+        return False
+
+
+def _give_tables(copy: Path) -> None:
+    """Puts an empty list of tables on the first page, and what was found of them into it."""
+    beginnings = _beginnings(copy)
+    with copy.open("r+b") as opened:
+        opened.seek(100)
+        opened.write(bytes((_LEAF, 0, 0, 0, 0)) + _PAGE.to_bytes(2, "big") + bytes(_PAGE - 107))
+    with closing(sqlite3.connect(copy, isolation_level=None)) as connection:
+        list_tables(connection, beginnings.values())
+
+
+@contextmanager
+def made_readable(path: Path) -> Iterator[Path]:
+    """A copy of a damaged file that SQLite can open, as much of it as there is; then it goes.
+
+    Raises sqlite3.DatabaseError when it never was a Campfire's.
+    """
+    with tempfile.TemporaryDirectory(prefix=".campfire-", dir=path.resolve().parent) as folder:
+        copy, log = Path(folder) / "wreck.db", beside(path, "-wal")
+        shutil.copyfile(path, copy)
+        if has_log := log.exists():
+            shutil.copyfile(log, f"{copy}-wal")
+        if not _opens(copy):
+            _give_beginning(copy, has_log=has_log)
+        if not _opens(copy):
+            _give_tables(copy)
+        if not _opens(copy):
+            raise sqlite3.DatabaseError("no page says where the messages are")
+        yield copy
+
+
+# === 34. salvage ==============================================================
 # When pages are gone: every row that can still be read goes into a new file. A
 # table is read forwards; where that stops, the next readable key is searched for,
 # so that one bad page costs its own rows and no more. Nobody's words are dropped
@@ -8254,7 +8407,8 @@ def salvage(path: Path, into: Path, at: float) -> Salvage:
     moment = int(at * SECOND)
     with (
         growing(into) as part,
-        closing(_opened_leniently(path)) as source,
+        made_readable(path) as copy,
+        closing(_opened_leniently(copy)) as source,
         closing(sqlite3.connect(part, isolation_level=None)) as target,
     ):
         create_schema(target, moment)
@@ -8264,7 +8418,7 @@ def salvage(path: Path, into: Path, at: float) -> Salvage:
     return Salvage(into, {table: count for table, count in saved.items() if count}, tuple(lost))
 
 
-# === 34. checkup ==============================================================
+# === 35. checkup ==============================================================
 # Whether the file is sound, and what can be done when it is not. Looking changes
 # nothing. Mending builds again what follows from the rows (indexes, the words of
 # search) and deletes what points nowhere. When pages are gone, every row that can
@@ -8428,9 +8582,11 @@ def _index_problems(path: Path) -> list[str]:
 def look_at(path: Path) -> Verdict:
     """What is wrong with a database, in use or not. Raises DatabaseUnusable, DatabaseBusy."""
     require_access(path)
-    with suppress(DatabaseUnreadable):  # what is wrong with it is looked at
+    try:
         if not recognise(path):
             raise DatabaseUnusable(f"there is no database at {path}")
+    except DatabaseUnreadable as error:
+        return Verdict((f"file: {error}",), ())
     notes = []
     if sqlite3.sqlite_version_info < _SAFE_SQLITE:
         notes.append(
@@ -8457,8 +8613,7 @@ def _keep_as_it_is(path: Path, copy: Path) -> None:
     with ExitStack() as opened:
         sources = {
             ending: opened.enter_context(Path(f"{path}{ending}").open("rb"))
-            for ending in ("", "-wal")
-            if Path(f"{path}{ending}").exists()
+            for ending in ("", *(["-wal"] if left_a_log(path) else []))
         }
         connection = opened.enter_context(closing(_open_to_write(path)))
         with suppress(sqlite3.Error):  # no server writes meanwhile
@@ -8525,6 +8680,17 @@ def _mended(connection: sqlite3.Connection, mend: Callable[[sqlite3.Connection],
     return done
 
 
+def _all_mended(path: Path) -> list[str]:
+    """What was done, in place: nothing of it takes a row away that belongs to something."""
+    with closing(_open_to_write(path)) as connection:
+        done = []
+        if lost := _lost_indexes(connection):
+            done.append(_mended(connection, partial(_replace_indexes, lost=lost)))
+            with suppress(sqlite3.Error):  # what the old ones left is nobody's
+                connection.execute("VACUUM")
+        return done + [_mended(connection, mend) for mend in _MENDINGS]
+
+
 def _salvaged(path: Path, at: float) -> Salvage | None:
     """What could be saved; None when the file is no database at all."""
     try:
@@ -8538,22 +8704,20 @@ def repair(path: Path, at: float) -> Repair:
 
     Raises DatabaseUnusable when there is no such file.
     """
-    require_access(path)
+    is_beyond_mending = False
+    try:
+        recognise(path)
+    except DatabaseUnreadable:
+        is_beyond_mending = True
     copy = free_name(path.parent / "backups" / f"before-repair-{stamp(at)}.db")
     _keep_as_it_is(path, copy)
-    with closing(_open_to_write(path)) as connection:
-        done = []
-        if lost := _lost_indexes(connection):
-            done.append(_mended(connection, partial(_replace_indexes, lost=lost)))
-            with suppress(sqlite3.Error):  # what the old ones left is nobody's
-                connection.execute("VACUUM")
-        done += [_mended(connection, mend) for mend in _MENDINGS]
+    done = [] if is_beyond_mending else _all_mended(path)
     verdict = look_at(path)
     salvaged = _salvaged(path, at) if verdict.problems else None
     return Repair(copy, tuple(filter(None, done)), verdict, salvaged)
 
 
-# === 35. rails ================================================================
+# === 36. rails ================================================================
 # The database of a Rails Campfire, as it was written over the years: which tables
 # it must have, and what its times, roles and settings say. It is only read, and
 # nothing in it is run.
@@ -8640,7 +8804,7 @@ def role_in(found: Found) -> Role:
     return {each.value: each for each in Role}.get(found["role"] or 0, Role.MEMBER)
 
 
-# === 36. importing ============================================================
+# === 37. importing ============================================================
 # Moving in from a Rails Campfire: one transaction, everything or nothing. Ids and
 # times stay, so that addresses people kept go on working; text is made safe anew;
 # rows that belong to nothing are left behind, and counted.
@@ -9050,7 +9214,7 @@ def import_all(
     return report
 
 
-# === 37. records ==============================================================
+# === 38. records ==============================================================
 # The small shapes: a record as JSON, where nothing but the record is needed, and
 # what the bot API tells, which speaks its own dialect.
 #
@@ -9198,7 +9362,7 @@ def bot_boost_json(signer: Signer, boosted: Boosted, base_url: str) -> Json:
     }
 
 
-# === 38. shown ================================================================
+# === 39. shown ================================================================
 # A stored message as JSON, made once for as long as nothing in it changes; and pages
 # of such messages, as long as a page may be.
 #
@@ -9269,7 +9433,7 @@ def fitting_around(sizes: Sequence[int], anchor: int) -> tuple[int, int]:
     return max(start, 0), end
 
 
-# === 39. shapes ===============================================================
+# === 40. shapes ===============================================================
 # How a record looks on the wire: as JSON for whoever asked, and as the markup
 # that travels to everybody else in Turbo Streams. Both tell the same; the client
 # reads every field of the one back out of the other. Public shapes only: no
@@ -9743,7 +9907,7 @@ class Shapes:
         return f'<i id="person_{user.id}" data-person="{escape(compact(self.user(user)))}"></i>'
 
 
-# === 40. answers ==============================================================
+# === 41. answers ==============================================================
 # What is asked for in numbers: what a search found, and what happened meanwhile. The
 # newest come first until the answer is full; what is cut off is said.
 #
@@ -9838,7 +10002,7 @@ def news_json(shapes: Shapes, tx: ReadTx, news: CatchUp, viewer: User, base_url:
     }
 
 
-# === 41. presence =============================================================
+# === 42. presence =============================================================
 # Who is looking at which room, and who is typing there. It lives in memory and
 # dies with the process; a heartbeat counts for sixty seconds (Gap #5). It decides
 # unread marks and pushes, and is shown to nobody. Rails limit: two tabs count as
@@ -9930,7 +10094,7 @@ class TypingMap:
             del self._started[key]
 
 
-# === 42. sockets ==============================================================
+# === 43. sockets ==============================================================
 # One tab's socket and its subscriptions. What a tab gets between two flushes is
 # one write to its transport; a frame is plain bytes, built once and shared. A
 # reader that lets too much pile up is not waited for.
@@ -10263,7 +10427,7 @@ class Subscription:
             self.caught_to = max(self.caught_to, *message_ids)
 
 
-# === 43. catching_up ==========================================================
+# === 44. catching_up ==========================================================
 # What a reader missed, told part by part: a part is read, made into markup and sent
 # before the next is looked at, so that no reader's past is in memory as a whole, and
 # a few parts are made at once, however many come back together (Gap #2).
@@ -10352,7 +10516,7 @@ class CatchUps:
         ]
 
 
-# === 44. ws ===================================================================
+# === 45. ws ===================================================================
 # Action Cable, spoken exactly, so that the official client works unmodified.
 # Broadcasting is a plain function: a payload is encoded once, a frame is built
 # once per identifier. No broadcast waits for a slow reader: it is cut off, comes
@@ -10817,7 +10981,7 @@ class Cable:
         await connection.emptied()
 
 
-# === 45. ops ==================================================================
+# === 46. ops ==================================================================
 # What the operator sees, and what runs beside the requests: one JSON object a
 # line, background jobs that are held and awaited, and the few numbers of /up.
 #
@@ -11128,7 +11292,7 @@ class Health:
         return self._could_write
 
 
-# === 46. metrics ==============================================================
+# === 47. metrics ==============================================================
 # The numbers an operator draws curves of, in Prometheus' text format 0.0.4. What is
 # counted is counted where it happens; the rest is read off when somebody asks. A
 # route is named by its pattern, never by its path: that would name people's rooms.
@@ -11333,7 +11497,7 @@ def may_read_metrics(config: Config, peer: str, headers: Mapping[str, str]) -> b
     return is_here and is_asked_here and not any(map(_FORWARDED.fullmatch, headers))
 
 
-# === 47. certificates =========================================================
+# === 48. certificates =========================================================
 # Serving https without a proxy. The certificate is chosen anew at every handshake,
 # so that a renewed one takes over at SIGHUP: no restart, no socket lost.
 #
@@ -11379,7 +11543,7 @@ class Certificates:
         LOG.info("tls_reloaded")
 
 
-# === 48. compression ==========================================================
+# === 49. compression ==========================================================
 # Fewer bytes on the way. gzip is what every browser takes, and its quickest level
 # costs less than sending what it saves. What is sent again and again is deflated
 # once; the stream around it begins anew at its edges, which costs a few bytes.
@@ -11448,7 +11612,7 @@ async def compress(request: web.Request, response: web.Response) -> None:
         headers["Content-Encoding"] = "gzip"
 
 
-# === 49. assets ===============================================================
+# === 50. assets ===============================================================
 # The built client, the sounds, the pictures. They lie beside this file, in the
 # clone and in the executable alike. Every build has one digest, and its folder
 # name is that digest, so that a browser may keep what is in it for ever.
@@ -11631,7 +11795,7 @@ def serve_avatar(user: User, etag: str | None) -> web.Response:
     return web.Response(text=avatar_svg(user), headers=headers)
 
 
-# === 50. browsers =============================================================
+# === 51. browsers =============================================================
 # Which browsers the client runs in, by the name they give themselves, and what the
 # others see: a page that needs nothing of what they lack. Whoever is not known is
 # let through, and so are crawlers.
@@ -11735,7 +11899,7 @@ def unsupported_html(bundle: Bundle) -> str:
 """
 
 
-# === 51. devices ==============================================================
+# === 52. devices ==============================================================
 # What devices ask for: a manifest, to put Campfire on the home screen, and a square
 # to scan, to come along from another screen.
 #
@@ -11823,7 +11987,7 @@ def qr_svg(text: str) -> str:
     return drawn.getvalue().decode()
 
 
-# === 52. web ==================================================================
+# === 53. web ==================================================================
 # What a request says and how it is answered: where it comes from, its cookies, its
 # body and the ids in its path. Bodies are read and checked here and nowhere else.
 #
@@ -12182,7 +12346,7 @@ def user_ids_in(
     return [UserId(int(each)) for each in given]
 
 
-# === 53. door =================================================================
+# === 54. door =================================================================
 # Who may come in. Every route names its audience, so that none can be forgotten; the
 # guard asks in one look at the database who is there, in the order: banned address,
 # session, CSRF. What it saw is looked at again by whatever the handler writes.
@@ -12428,7 +12592,7 @@ def bots(method: str, path: str, handler: BotHandler) -> Route:
     return Route(method, path, _guarded(_a_bot, known, members_bytes(path)), "bots")
 
 
-# === 54. pages ================================================================
+# === 55. pages ================================================================
 # What a browser gets when it opens an address: one HTML page for all of them,
 # with everything the screen needs inside, so that the first paint asks nothing
 # more. The same object is the answer of /api/boot when the client moves on.
@@ -12851,7 +13015,7 @@ def error_boot(campfire: Campfire, error: CampfireError) -> Json:
     }
 
 
-# === 55. documents ============================================================
+# === 56. documents ============================================================
 # The one HTML page: a head, an empty root, and the boot object as inert JSON.
 # No inline script and no eval, so that the policy can forbid both.
 #
@@ -12972,7 +13136,7 @@ def page_answer(request: web.Request, page: Written, status: int = 200) -> web.R
     )
 
 
-# === 56. people_handlers ======================================================
+# === 57. people_handlers ======================================================
 # Signing in and out, setting up, joining, and the people one can find. Each
 # handler parses, acts, and answers.
 #
@@ -13344,7 +13508,7 @@ async def show_avatar(request: web.Request, viewer: Viewer | None) -> web.Respon
     return serve_avatar(user, request.headers.get("If-None-Match"))
 
 
-# === 57. room_handlers ========================================================
+# === 58. room_handlers ========================================================
 # Rooms, messages, boosts and the socket. A handler changes something through a
 # service, and then tells the world, at once and in one place: `announce` is all
 # that follows a new message.
@@ -13749,7 +13913,7 @@ async def open_cable(request: web.Request) -> web.StreamResponse:
     return socket
 
 
-# === 58. bot_handlers =========================================================
+# === 59. bot_handlers =========================================================
 # The addresses bots talk to, as the Rails Campfire has them: the key is in the
 # path, the body is the message, refusals have no body. And the administration of
 # bots, which only people see.
@@ -13904,7 +14068,7 @@ async def reset_bot_key(request: web.Request, viewer: Viewer) -> web.Response:
     return _bot_answer(request, viewer, bot)
 
 
-# === 59. site_handlers ========================================================
+# === 60. site_handlers ========================================================
 # Pages, the files of the client, and the few addresses that machines ask for.
 #
 # Owns      -
@@ -14062,7 +14226,7 @@ async def show_health(request: web.Request) -> web.Response:
     return web.Response(text=page, status=status, content_type="text/html", charset="utf-8")
 
 
-# === 60. app ==================================================================
+# === 61. app ==================================================================
 # All routes on one page, each with its audience; then the one place that turns
 # what went wrong into an answer.
 #
@@ -14457,7 +14621,7 @@ async def answer_errors(request: web.Request, handler: Guarded) -> web.StreamRes
     return response
 
 
-# === 61. serving ==============================================================
+# === 62. serving ==============================================================
 # How the parts are put together, started, listened to and stopped.
 #
 # Owns      -
@@ -14680,7 +14844,7 @@ async def stop(campfire: Campfire, runner: web.AppRunner) -> None:
     await campfire.db.close()
 
 
-# === 62. commands =============================================================
+# === 63. commands =============================================================
 # What can be done to a Campfire from a shell, whether it runs or not: SQLite makes
 # them wait for one another, and the server keeps nothing in memory that could go
 # stale. Each command opens the file, does one thing, says what it did, and closes.
@@ -14886,6 +15050,7 @@ def _verdict_lines(config: Config, verdict: Verdict, repaired: Repair | None) ->
     yield from verdict.problems
     if repaired and (saved := repaired.salvage):
         yield f"{sum(saved.saved.values())} rows are saved in {saved.path}"
+        yield from (f"saved: {count} rows of {table}" for table, count in saved.saved.items())
         yield from (f"lost: {line}" for line in saved.lost)
         if not saved.lost:
             yield "lost: nothing"
@@ -14910,10 +15075,10 @@ async def check_database(config: Config, options: argparse.Namespace) -> None:
         return
     if repaired and repaired.salvage:
         raise DatabaseUnusable(
-            f"{config.database} is damaged. Stop the server, put {repaired.salvage.path} or a"
-            " backup in its place, and remove its -wal and -shm files"
+            f"{config.database} is damaged. Stop the server and `restore`"
+            f" {repaired.salvage.path}, or a backup"
         )
-    remedy = "restore a backup" if repaired else "mend it with `check --repair`"
+    remedy = "`restore` a backup" if repaired else "mend it with `check --repair`"
     raise DatabaseUnusable(f"{config.database} is damaged: {remedy}")
 
 
@@ -14975,7 +15140,7 @@ async def import_from_rails(config: Config, options: argparse.Namespace) -> None
         say(line)
 
 
-# === 63. cli ==================================================================
+# === 64. cli ==================================================================
 # The words of the command line. Exit codes: 0 success, 1 failure with one line on
 # stderr, 2 wrong usage, 3 the database cannot be used.
 #

@@ -230,8 +230,12 @@ def test_nobody_else_can_read_what_is_written_under_any_umask(tmp_path: Path, um
     run("backup")
     run("backup", str(folder / "elsewhere" / "copy.db"))
 
-    assert {path.suffix for path in folder.rglob("*.*")} == {".db"}
-    assert len(list(folder.rglob("*.db"))) == 3
+    with database.open("r+b") as opened:
+        opened.truncate(database.stat().st_size - 4_096)
+    run("check", "--repair")
+
+    assert {path.suffix for path in folder.rglob("*.*")} == {".db", ".recovered"}
+    assert len(list(folder.rglob("*.db"))) == 4
     assert modes_in(folder) == {"600", "700"}
 
 
