@@ -2486,14 +2486,14 @@ class _Glance(sqlite3.Connection):
     """The connection that the loop itself reads through."""
 
 
-class _TakesLong(Exception):
+class TakesLong(Exception):
     """A glance finds that what follows is no matter of a glance."""
 
 
 def leave_the_loop(tx: ReadTx) -> None:
     """Nothing in a thread; on the loop the reading begins again in a thread of its own."""
     if isinstance(tx, _Glance):
-        raise _TakesLong
+        raise TakesLong
 
 
 @dataclass(slots=True)
@@ -2629,16 +2629,21 @@ class Database:
         It is tried here and now, for the way into a thread and back takes longer than to find
         what a request needs. What goes beyond a glance is given up, and a reader begins again.
         """
+        try:
+            return self.at_a_glance(lambda tx: work(tx, *args, **named))
+        except TakesLong:
+            return await self.read_aside(lambda tx: work(tx, *args, **named))
+
+    def at_a_glance(self, work: Callable[[ReadTx], T]) -> T:
+        """What `work` finds here and now. Raises TakesLong, or as `read`."""
         if self._glance is None:  # closed: nobody would ever answer
             raise DatabaseBusy
         try:
-            return self._glanced(self._glance, lambda tx: work(tx, *args, **named))
+            return self._glanced(self._glance, work)
         except sqlite3.Error as error:
-            if not is_interrupted(error) and not is_busy(error):
-                raise in_words(error, self.path) from error
-        except _TakesLong:
-            pass
-        return await self.read_aside(lambda tx: work(tx, *args, **named))
+            if is_interrupted(error) or is_busy(error):
+                raise TakesLong from error
+            raise in_words(error, self.path) from error
 
     async def read_aside(self, work: Callable[[ReadTx], T], seconds: float = _READ_SECONDS, /) -> T:
         """As `read`, all of it in a reader's thread, and in so many seconds at most.
@@ -3488,7 +3493,8 @@ def _hrefs(markup: str) -> Iterator[str]:
     for words, in_link, tag in _steps(markup):
         if not in_link and _MAY_LINK.search(words):
             yield from (href for *_, href in _addresses(unescape(words)))
-        yield _target(tag)
+        if target := _target(tag):
+            yield target
 
 
 def links_in(markup: str) -> tuple[str, ...]:
@@ -3496,7 +3502,7 @@ def links_in(markup: str) -> tuple[str, ...]:
     if not _MAY_LINK.search(markup):
         return ()
     links: dict[str, None] = {}
-    for href in _hrefs(markup):
+    for href in islice(_hrefs(markup), _MOST_MADE):
         if _WEB.match(href):
             links[href] = None
             if len(links) == MOST_LINKS:
@@ -4911,7 +4917,7 @@ class Rooms:
 CATCH_UP_LIMIT: Final = 300
 TOMBSTONE_LIFE: Final = 7 * 24 * 3600 * SECOND
 _NEWEST: Final = (2**62, 2**62)  # later than every message
-_GLANCE_BYTES: Final = 65_536  # of bodies, which take the loop a few milliseconds to show
+GLANCE_BYTES: Final = 65_536  # of bodies, which take the loop a few milliseconds to show
 
 
 def boosts_of(tx: ReadTx, message_ids: str) -> dict[MessageId, tuple[Boost, ...]]:
@@ -4965,7 +4971,7 @@ def messages_in(
     boosts: Mapping[MessageId, tuple[Boost, ...]] | None = None,
 ) -> tuple[PersistedMessage, ...]:
     """The messages in rows of `messages`, in their order, with all that belongs to them."""
-    if sum(len(each["body_html"]) for each in found) > _GLANCE_BYTES:
+    if sum(len(each["body_html"]) for each in found) > GLANCE_BYTES:
         leave_the_loop(tx)
     ids = as_list(each["id"] for each in found)
     boosts = boosts_of(tx, ids) if boosts is None else boosts
@@ -6125,8 +6131,11 @@ def matches_for(tx: ReadTx, user_id: UserId, query: str) -> list[sqlite3.Row]:
     prefix costs SQLite all that begins with it, in everybody's rooms.
     """
     words = sought(query)
+    if " " in words.match:  # several lists are gone through in one step, however long they are
+        leave_the_loop(tx)
     found = _matches_of(tx, user_id, words.match) if words.match else []
     if words.beginning and len(found) < SEARCH_LIMIT:
+        leave_the_loop(tx)  # and so is all that begins alike
         more = {each["id"]: each for each in found}
         for each in _matches_of(tx, user_id, words.beginning, by_room=False):
             if words.last is not None and words.last.search(_folded(each["body_text"])):
@@ -6139,6 +6148,8 @@ def hits_for(tx: ReadTx, user_id: UserId, query: str) -> SearchHits:
     """What a cleaned query finds in somebody's rooms: the newest hundred, oldest first."""
     matches = matches_for(tx, user_id, query)
     found = sorted(matches[:SEARCH_LIMIT], key=lambda each: (each["created_at"], each["id"]))
+    if sum(each["size"] for each in found) > GLANCE_BYTES:
+        leave_the_loop(tx)
     rooms = {each["room_id"] for each in found}
     own = [each for each in memberships_of(tx, user_id) if each.room_id in rooms] if rooms else []
     names = {view.room.id: display_name(view) for view in views_of(tx, own)} if own else {}
@@ -6214,7 +6225,7 @@ class Search:
         self._quick_ones, self._slow_ones = asyncio.Semaphore(2), asyncio.Semaphore(1)
 
     async def in_turn(self, user_id: UserId, work: Callable[[ReadTx], T]) -> T:
-        """What `work` finds, looking aside. Raises DatabaseBusy when it takes too long."""
+        """What `work` finds, aside. Raises DatabaseBusy when it takes too long."""
         async with self._turns[user_id]:
             if user_id not in self._slow:
                 try:
@@ -12469,12 +12480,15 @@ async def look_in(request: web.Request, work: Callable[[Look], T], *, searches: 
         except CampfireError as error:  # the log still says who asked
             return viewer, error
 
-    searcher = await campfire.db.read(viewer_by_tokens, tokens) if searches else None
-    if searcher is None:
-        viewer, found = await campfire.db.read(see)
-    else:
-        turn = campfire.search.in_turn(searcher.id, see)
-        viewer, found = await _while_wanted(request, turn)
+    try:
+        viewer, found = campfire.db.at_a_glance(see)
+    except TakesLong:
+        searcher = await campfire.db.read(viewer_by_tokens, tokens) if searches else None
+        if searcher is None:
+            viewer, found = await campfire.db.read_aside(see)
+        else:
+            turn = campfire.search.in_turn(searcher.id, see)
+            viewer, found = await _while_wanted(request, turn)
     _note_viewer(request, viewer)
     if isinstance(found, CampfireError):
         raise found
