@@ -483,3 +483,8 @@ def test_the_committed_client_is_as_small_as_promised(names: tuple[str, ...], bu
     size = sum((CLIENT / "dist" / name).stat().st_size for name in names)
     sys.stdout.write(f"{' + '.join(names)}: {size:,} of {budget:,} bytes\n")
     assert size <= budget
+
+
+def test_the_entry_of_the_client_comes_in_one_piece() -> None:
+    entry = gzip.decompress((CLIENT / "dist" / "app.js.gz").read_bytes()).decode()
+    assert set(re.findall(r"from\s*.\./([\w-]+)\.js", entry)) <= {"rolldown-runtime"}

@@ -76,7 +76,6 @@ const account = () => import("./screens/account");
 const auth = () => import("./screens/auth");
 const people = () => import("./screens/people");
 const rooms = () => import("./screens/rooms");
-const trouble = () => import("./screens/trouble");
 
 const PAGES: { [Name in PageName]: Page<Name> } = {
   room: { screen: { now: RoomScreen }, title: roomName, body: "sidebar" },
@@ -127,7 +126,7 @@ const PAGES: { [Name in PageName]: Page<Name> } = {
     title: named("Custom styles"),
   },
   error: {
-    screen: { later: async () => (await trouble()).ErrorScreen },
+    screen: { later: async () => (await auth()).ErrorScreen },
     title: named("Not found"),
   },
 };
@@ -290,7 +289,7 @@ function crashed(error: unknown): void {
   const { csrf_token, ...rest } = firstBoot();
   const data = { message: "Something broke on this page. Reload to carry on." };
   const boot: Boot<"error"> = { ...rest, csrf_token, page: "error", status: 0, data };
-  void trouble().then(({ ErrorScreen }) => {
+  void auth().then(({ ErrorScreen }) => {
     root.unmount();
     root = createRoot(container);
     root.render(<ErrorScreen boot={boot} />);

@@ -35,6 +35,9 @@ import { sentenceOf } from "../lib/trouble";
 import lanyard from "../pictures/lanyard.svg?raw";
 import { type Trouble, TroubleScreen } from "./trouble";
 
+/** Comes with these screens: an entry of its own would part the client in two. */
+export { ErrorScreen } from "./trouble";
+
 addPictures(
   import.meta.glob<string>(
     [
