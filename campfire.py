@@ -78,6 +78,7 @@ import argparse
 import asyncio
 import base64
 import encodings.aliases
+import errno
 import fcntl
 import gc
 import getpass
@@ -140,7 +141,7 @@ from http import HTTPStatus
 from itertools import accumulate, chain, groupby, islice, product, starmap, takewhile
 from pathlib import Path
 from threading import Event, Thread
-from types import SimpleNamespace
+from types import SimpleNamespace, TracebackType
 from typing import (
     Any,
     ClassVar,
@@ -212,6 +213,9 @@ _OWN_NAMES: Final = frozenset(("CAMPFIRE_DB", "CAMPFIRE_PYZ", "CAMPFIRE_ADMIN_PA
 _OFF: Final = frozenset(("", "0", "f", "false", "n", "no", "off"))
 
 
+EVERYWHERE: Final = "::"  # every address of the machine, of both families where it has them
+
+
 class ConfigError(Exception):
     """A setting that cannot be used: one line, and the start stops."""
 
@@ -223,6 +227,7 @@ class Config:
     database: Path
     host: str
     port: int
+    plain_port: int | None  # where what comes without TLS is sent to https
     domain: str | None
     disable_ssl: bool
     force_ssl: bool
@@ -331,8 +336,9 @@ def config_from(settings: Mapping[str, str]) -> Config:
     tls = _pair(given, "TLS_CERT_FILE", "TLS_KEY_FILE")
     return Config(
         database=Path(given["CAMPFIRE_DB"]) if "CAMPFIRE_DB" in given else default_database(),
-        host=given.get("HOST", "0.0.0.0"),  # noqa: S104 - a chat server is there to be reached
+        host=given.get("HOST", EVERYWHERE),
         port=_number(given, "PORT", 3000, 0, 65_535),
+        plain_port=(_number(given, "HTTP_PORT", 0, 0, 65_535) or None) if tls else None,
         domain=domain,
         disable_ssl=disable_ssl,
         force_ssl=not disable_ssl and (_is_on(given, "FORCE_SSL") or domain is not None),
@@ -11527,6 +11533,13 @@ def _context_of(certificate: Path, key: Path) -> ssl.SSLContext:
     return context
 
 
+def _end_of(certificate: Path) -> datetime:
+    """When a certificate ends; the first in its file is the server's own."""
+    from cryptography import x509  # noqa: PLC0415 - only who serves https himself needs it
+
+    return x509.load_pem_x509_certificate(certificate.read_bytes()).not_valid_after_utc
+
+
 class Certificates:
     """The certificate files, as last read. Raises ConfigError when they are no pair."""
 
@@ -11535,8 +11548,15 @@ class Certificates:
         self.context: ssl.SSLContext | None = None  # the one that listens
         if files:
             self.context = _context_of(*files)
-            self._newest = self.context
+            self._newest, self._end = self.context, _end_of(files[0])
             self.context.sni_callback = self._choose
+            self.warn_if_expired()
+
+    def warn_if_expired(self) -> None:
+        """One line when browsers refuse the certificate that is shown."""
+        if self._files and self._end < datetime.now(UTC):
+            fields = {"file": str(self._files[0]), "ended": self._end.isoformat()}
+            LOG.warning("certificate_expired", extra={"fields": fields})
 
     def _choose(self, handshake: ssl.SSLObject, name: str | None, context: ssl.SSLContext) -> None:
         del name, context  # called for browsers that name no host, too
@@ -11547,11 +11567,12 @@ class Certificates:
         if not self._files:
             return
         try:
-            self._newest = _context_of(*self._files)
+            self._newest, self._end = _context_of(*self._files), _end_of(self._files[0])
         except ConfigError as error:
             LOG.warning("tls_reload_failed", extra={"fields": {"problem": str(error)}})
             return
         LOG.info("tls_reloaded")
+        self.warn_if_expired()
 
 
 # === 49. compression ==========================================================
@@ -14461,11 +14482,19 @@ class HttpsLoops:
 HTTPS_LOOPS: Final = web.AppKey("https_loops", HttpsLoops)
 
 
+_HTTPS_PORT: Final = 443
+
+
 def _https_address(request: web.Request) -> str | None:
     """Where a plain request belongs when https is forced, unless that leads nowhere else."""
     config, caller = request.app[CAMPFIRE].config, caller_of(request)
     is_exempt = request.path in ("/up", "/up.json", "/metrics")
-    if not config.force_ssl or caller.scheme == "https" or is_exempt:
+    if is_exempt or caller.scheme == "https":
+        return None
+    if config.plain_port is not None and request.scheme != "https":  # it came to HTTP_PORT
+        port = "" if config.port == _HTTPS_PORT else f":{config.port}"
+        return f"https://{config.domain or URL(f'//{caller.host}').host}{port}{request.path_qs}"
+    if not config.force_ssl:
         return None
     peer = request.remote or ""
     may_hide = FORWARDED_PROTO not in request.headers and is_trusted(peer, config)
@@ -14709,6 +14738,10 @@ async def _sweep_database(campfire: Campfire) -> None:
     await campfire.db.write(sweep_transfers)
 
 
+async def _look_at_certificate(campfire: Campfire) -> None:
+    campfire.certificates.warn_if_expired()
+
+
 async def _beat(campfire: Campfire) -> None:
     campfire.cable.beat()
 
@@ -14728,6 +14761,7 @@ def start_sweepers(campfire: Campfire) -> None:
     )
     campfire.jobs.every(SWEEP_SECONDS, "every_sweep", partial(_sweep_memory, campfire))
     campfire.jobs.every(3600, "every_hour", partial(_sweep_database, campfire))
+    campfire.jobs.every(86_400, "every_day", partial(_look_at_certificate, campfire))
 
 
 async def resume_bans(campfire: Campfire) -> None:
@@ -14810,7 +14844,31 @@ class Runner(web.AppRunner):
         return _Readers(made.request_handler, request_factory=heard, **self._kwargs)
 
 
-class Site(web.TCPSite):
+def listening_on(host: str, port: int) -> list[socket.socket]:
+    """Sockets that listen there, all on one port, one for each address of the host.
+
+    Two families have two sockets, so that an IPv4 address looks like one. Raises OSError.
+    """
+    made: list[socket.socket] = []
+    refused: OSError | None = None
+    for name in ("0.0.0.0", "::") if host == EVERYWHERE else (host,):  # noqa: S104 - who serves is reached
+        try:
+            for family, _, _, _, place in socket.getaddrinfo(name, port, type=socket.SOCK_STREAM):
+                at = (place[0], made[0].getsockname()[1] if made else port, *place[2:])
+                made.append(socket.create_server(at, family=family, backlog=_BACKLOG))
+        except OSError as error:
+            refused = error
+            if error.errno not in _NO_SUCH_ADDRESS or host != EVERYWHERE:
+                break
+    if refused and (refused.errno not in _NO_SUCH_ADDRESS or not made):
+        for each in made:
+            each.close()
+        why = (refused.strerror or "it failed").partition(" (while")[0].lower()
+        raise OSError(f"cannot listen on {host} port {port}: {why}") from refused
+    return made
+
+
+class Site(web.SockSite):
     """Where the server listens."""
 
     async def stop(self) -> None:
@@ -14822,6 +14880,10 @@ class Site(web.TCPSite):
         for _ in range(3):  # turns, from being let in to waiting for a request
             await asyncio.sleep(0)
         await super().stop()
+
+
+_BACKLOG: Final = 1_024
+_NO_SUCH_ADDRESS: Final = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 
 
 async def listen(campfire: Campfire) -> tuple[web.AppRunner, str]:
@@ -14839,8 +14901,11 @@ async def listen(campfire: Campfire) -> tuple[web.AppRunner, str]:
     )
     await runner.setup()
     context = campfire.certificates.context
-    site = Site(runner, config.host, config.port, ssl_context=context, backlog=1024)
-    await site.start()
+    sites = [(each, context) for each in listening_on(config.host, config.port)]
+    if config.plain_port is not None:
+        sites += [(each, None) for each in listening_on(config.host, config.plain_port)]
+    for listening, tls in sites:
+        await Site(runner, listening, ssl_context=tls, backlog=_BACKLOG).start()
     port = runner.addresses[0][1]
     host = f"[{config.host}]" if ":" in config.host else config.host
     return runner, f"{'https' if context else 'http'}://{host}:{port}"
@@ -14909,12 +14974,21 @@ async def _auth_over(db: Database, config: Config) -> Auth:
     return Auth(db, Signer(known["secret_key_base"]), limiter, config.bcrypt_cost)
 
 
+def _first_line_typed() -> str:
+    try:
+        typed = sys.stdin.readline().rstrip("\r\n")
+        typed.encode()
+    except (AttributeError, UnicodeError) as error:  # it is closed, or no text
+        raise Refused("no password can be read from standard input") from error
+    return typed
+
+
 def _password_for(options: argparse.Namespace, environment: str | None = None) -> str:
     """The password from the flag, standard input, the environment, or two equal answers."""
     if options.password is not None:
         return str(options.password)
     if options.password_stdin:
-        return sys.stdin.readline().rstrip("\r\n")
+        return _first_line_typed()
     if environment:
         return environment
     if not sys.stdin.isatty():
@@ -15162,20 +15236,24 @@ async def import_from_rails(config: Config, options: argparse.Namespace) -> None
 # Raises    -
 # ==============================================================================
 
-_FLAGS: Final = {
-    "db": "CAMPFIRE_DB",
-    "host": "HOST",
-    "port": "PORT",
-    "domain": "TLS_DOMAIN",
-    "disable_ssl": "DISABLE_SSL",
-    "force_ssl": "FORCE_SSL",
-    "tls_cert": "TLS_CERT_FILE",
-    "tls_key": "TLS_KEY_FILE",
-    "trusted_proxies": "TRUSTED_PROXIES",
-    "log_level": "LOG_LEVEL",
+# Each flag of `serve`: its setting, what it takes, and what it does.
+_SERVE: Final = {
+    "host": ("HOST", "ADDRESS", "where to listen; default: every address, IPv4 and IPv6"),
+    "port": ("PORT", "PORT", "default: 3000; 0 picks a free one and shows it"),
+    "domain": ("TLS_DOMAIN", "NAME", "the public host name, for links and the origin check"),
+    "disable-ssl": ("DISABLE_SSL", "", "never redirect to https, nor ask browsers to"),
+    "force-ssl": ("FORCE_SSL", "", "redirect http to https; the default with a domain"),
+    "tls-cert": ("TLS_CERT_FILE", "FILE", "serve https with this certificate"),
+    "tls-key": ("TLS_KEY_FILE", "FILE", "the key of the certificate"),
+    "trusted-proxies": ("TRUSTED_PROXIES", "CIDRS", "whose X-Forwarded-* headers are believed"),
+    "log-level": ("LOG_LEVEL", "LEVEL", "debug, info, warn or error; default: info"),
 }
+_FLAGS: Final = {"db": "CAMPFIRE_DB", **{flag: setting for flag, (setting, *_) in _SERVE.items()}}
 _USAGE: Final = 2
 _UNUSABLE: Final = 3
+_DATABASE_ERRORS: Final = (
+    DatabaseUnusable, DatabaseFailed, DatabaseFull, DatabaseReadonly, sqlite3.Error
+)  # fmt: skip
 
 Command = Callable[[Config, argparse.Namespace], Coroutine[Any, Any, None]]
 
@@ -15284,22 +15362,21 @@ class _Words:
 
     def _add_server(self) -> None:
         serve = self._command("serve", _serve, "listen for browsers")
-        for flag in (
-            "host", "port", "domain", "tls-cert", "tls-key", "trusted-proxies", "log-level"
-        ):  # fmt: skip
-            serve.add_argument(f"--{flag}", metavar=flag.replace("-", "_").upper())
-        serve.add_argument("--disable-ssl", action="store_const", const="1")
-        serve.add_argument("--force-ssl", action="store_const", const="1")
+        for flag, (_, takes, says) in _SERVE.items():
+            if takes:
+                serve.add_argument(f"--{flag}", metavar=takes, help=says)
+            else:
+                serve.add_argument(f"--{flag}", action="store_const", const="1", help=says)
 
     def _add_people(self) -> None:
         admin = self._command("create-admin", create_admin, "create or promote an administrator")
-        admin.add_argument("--name", required=True)
+        admin.add_argument("--name", required=True, help="what people call them")
         reset = self._command("reset-password", reset_password, "give somebody a new password")
         for parser in (admin, reset):
-            parser.add_argument("--email", required=True)
+            parser.add_argument("--email", required=True, help="the address they sign in with")
             given = parser.add_mutually_exclusive_group()
-            given.add_argument("--password")
-            given.add_argument("--password-stdin", action="store_true")
+            given.add_argument("--password", help="the new password; without it you are asked")
+            given.add_argument("--password-stdin", action="store_true", help="read it from there")
 
     def _add_bots(self) -> None:
         parser = self._commands.add_parser("bot", help="bots and their keys", allow_abbrev=False)
@@ -15349,21 +15426,49 @@ def _version_line() -> str:
     return f"campfire {os.environ.get('APP_VERSION') or VERSION} ({revision})"
 
 
-def _in_one_line(error: CampfireError) -> str:
+def _in_one_line(error: CampfireError | sqlite3.Error) -> str:
     if isinstance(error, ValidationFailed):
         return "; ".join(f"{name} {' and '.join(says)}" for name, says in error.fields.items())
+    if isinstance(error, sqlite3.Error):
+        return f"the database cannot be used ({error})"
     return str(error) or error.says
+
+
+def _end(number: int, frame: object) -> None:
+    """Ends at SIGTERM; process 1 of a container would not, without a handler."""
+    del frame
+    raise SystemExit(128 + number)
+
+
+def _own_up(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Says in one line that we failed, where Python would show a trace."""
+    while trace and trace.tb_next:
+        trace = trace.tb_next
+    place = trace and f"{Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}"
+    is_theirs = issubclass(kind, KeyboardInterrupt)
+    bug = f"this is a bug, please report it ({kind.__name__}: {error}, {place})"
+    _complain("interrupted" if is_theirs else bug)
+
+
+def _thread_failed(failed: threading.ExceptHookArgs) -> None:
+    """A thread that outlives the loop it works for, at an interruption, is no news."""
+    LOG.error("thread_failed", extra={"fields": {"problem": str(failed.exc_value)}})
+
+
+def _complain(line: str) -> None:
+    sys.stderr.write(f"campfire: {' '.join(line.split())}\n")
 
 
 def _run(command: Command, options: argparse.Namespace) -> tuple[int, str]:
     """The exit code of a command, and its one line when that is not 0."""
-    given = {name: getattr(options, flag, None) for flag, name in _FLAGS.items()}
+    flags = {flag.replace("-", "_"): name for flag, name in _FLAGS.items()}
+    given = {name: getattr(options, flag, None) for flag, name in flags.items()}
     settings = {**os.environ, **{name: value for name, value in given.items() if value}}
     try:
         asyncio.run(command(config_from(settings), options))
     except ConfigError as error:
         return _USAGE, str(error)
-    except (DatabaseUnusable, DatabaseFailed, DatabaseFull, DatabaseReadonly) as error:
+    except _DATABASE_ERRORS as error:
         return _UNUSABLE, _in_one_line(error)
     except CampfireError as error:
         return 1, _in_one_line(error)
@@ -15377,6 +15482,8 @@ def _run(command: Command, options: argparse.Namespace) -> tuple[int, str]:
 def main() -> int:
     """Runs the command in `sys.argv`; its exit code."""
     os.umask(0o077)  # what is written here is nobody else's
+    sys.excepthook, threading.excepthook = _own_up, _thread_failed
+    signal.signal(signal.SIGTERM, _end)
     LOG.addHandler(logging.NullHandler())  # until a server logs to stdout, nothing else may speak
     parser = _Words().parser
     options = parser.parse_args()
@@ -15385,7 +15492,7 @@ def main() -> int:
         return _USAGE
     code, line = _run(options.run, options)
     if code:
-        sys.stderr.write(f"campfire: {' '.join(line.split())}\n")
+        _complain(line)
     return code
 
 

@@ -381,18 +381,18 @@ class Child:
 
 
 @asynccontextmanager
-async def child_server(database: Path) -> AsyncIterator[Child]:
+async def child_server(database: Path, **settings: str) -> AsyncIterator[Child]:
     """Serves this database until it is told, or killed, or no longer needed."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, ROOT / "campfire.py", "serve", "--db", database,
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-        env={**os.environ, **SETTINGS, "LOG_LEVEL": "error"},
+        env={**os.environ, **SETTINGS, "LOG_LEVEL": "error", **settings},
     )  # fmt: skip
     assert process.stdout is not None
     try:
         async with asyncio.timeout(40):
             line = (await process.stdout.readline()).decode()
-        found = re.fullmatch(r"Listening on (http://127\.0\.0\.1:[0-9]+)\n", line)
+        found = re.fullmatch(r"Listening on (https?://\S+:[0-9]+)\n", line)
         yield Child(process, found[1] if found else line)
     finally:
         if process.returncode is None:

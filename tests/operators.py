@@ -139,8 +139,8 @@ def number(samples: Samples, name: str, **labels: str) -> float:
 # --- Certificates and time limits ----------------------------------------------------------------
 
 
-def certify(folder: Path, name: str) -> bytes:
-    """A fresh certificate in `cert.pem` with its key in `key.pem`; its encoding."""
+def certify(folder: Path, name: str, ended: timedelta = timedelta(days=-1)) -> bytes:
+    """A certificate that ended so long ago in `cert.pem`, its key in `key.pem`; its encoding."""
     key, subject = (
         ec.generate_private_key(ec.SECP256R1()),
         x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]),
@@ -148,8 +148,8 @@ def certify(folder: Path, name: str) -> bytes:
     now = datetime.now(UTC)
     made = (
         x509.CertificateBuilder(subject, subject, key.public_key(), x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
+        .not_valid_before(now - timedelta(days=9))
+        .not_valid_after(now - ended)
         .sign(key, hashes.SHA256())
     )
     (folder / "cert.pem").write_bytes(made.public_bytes(serialization.Encoding.PEM))
