@@ -5934,12 +5934,11 @@ def cleaned_query(text: str) -> str:
     kept = "".join(
         each if unicodedata.category(each)[0] in "LM" or unicodedata.category(each) in ("Nd", "Pc")
         else " "
-        for each in text[: 4 * _QUERY_LIMIT]
+        for each in text[: _QUERY_LIMIT + 1]
     )  # fmt: skip
-    words = " ".join(kept.split())
-    if len(words) > _QUERY_LIMIT:  # half a word would find nothing
-        words = words[: _QUERY_LIMIT + 1].rpartition(" ")[0] or words[:_QUERY_LIMIT]
-    return words
+    if len(kept) > _QUERY_LIMIT:  # half a word would find nothing
+        kept = kept.rpartition(" ")[0] or kept[:_QUERY_LIMIT]
+    return " ".join(kept.split())
 
 
 @lru_cache(maxsize=4_096)

@@ -138,6 +138,19 @@ def test_a_body_has_one_minute_to_come(template: Template, tmp_path: Path) -> No
         assert runner.run(story()) == ["HTTP/1.1 100 Continue", "", "HTTP/1.1 400 Bad Request"]
 
 
+# Words to search for.
+
+
+def test_of_a_long_search_only_the_first_thousand_characters_are_looked_at() -> None:
+    query = program.cleaned_query
+
+    assert query("word " * 300_000) == " ".join(["word"] * 200)
+    assert query("!" * 1_000 + "late") == ""
+    assert query("x" * 5_000) == "x" * 1_000
+    assert query("a" * 998 + " whole") == "a" * 998  # half a word would find nothing
+    assert query("a" * 994 + " whole") == "a" * 994 + " whole"
+
+
 # Answers nobody takes.
 
 
