@@ -303,6 +303,7 @@ function DeleteRoom({ room, children }: { room: Room; children: ReactNode }) {
 
 export function SearchScreen({ boot }: ScreenProps<"searches">) {
   const { search } = boot.data;
+  const typed = String(boot.params.q ?? search.query ?? "");
   const desktop = useMedia(DESKTOP);
   const recents = <RecentSearches search={search} />;
   return (
@@ -319,25 +320,25 @@ export function SearchScreen({ boot }: ScreenProps<"searches">) {
           {!desktop && recents}
         </>
       }
-      footer={<SearchForm query={search.query ?? ""} back={search.return_to_room_id} />}
+      footer={<SearchForm query={typed} back={search.return_to_room_id} />}
       sidebar={
         <aside id="sidebar" className="sidebar" aria-label="Recent searches">
           {desktop && recents}
         </aside>
       }
     >
-      <Results search={search} />
+      <Results search={search} typed={typed} />
     </Shell>
   );
 }
 
 const toEnd = (list: HTMLElement | null) => list?.scrollTo({ top: list.scrollHeight });
 
-function Results({ search }: { search: Search }) {
+function Results({ search, typed }: { search: Search; typed: string }) {
   const me = useStore((state) => state.me);
   const [messages, setMessages] = useState(() => search.messages.map((hit) => shown(hit)));
   const [home] = useState(() => searchHome(setMessages));
-  if (messages.length === 0) return <NothingFound query={search.query} />;
+  if (messages.length === 0) return <NothingFound query={search.query} typed={typed} />;
   return (
     <div className="message-area">
       <div className="messages searches__results" role="feed" aria-label="Results" ref={toEnd}>
@@ -383,12 +384,13 @@ function searchHome(change: Change): MessageHome {
   };
 }
 
-function NothingFound({ query }: { query: string | null }) {
+function NothingFound({ query, typed }: { query: string | null; typed: string }) {
+  const said = query === null ? typed && `Nothing to search for in “${typed}”` : "";
   return (
     <div className="message-area message-area--empty">
       <Icon name="search" />
-      <p className="for-screen-reader" role="status">
-        {query !== null && `Nothing found for “${query}”.`}
+      <p className={said ? undefined : "for-screen-reader"} role="status">
+        {said || (query !== null && `Nothing found for “${query}”.`)}
       </p>
     </div>
   );
@@ -420,7 +422,13 @@ function RecentSearches({ search }: { search: Search }) {
 
 function SearchForm({ query, back }: { query: string; back: number | null }) {
   const { busy, submit } = useSubmit(async (form) => {
-    const { redirect_to } = await api.recordSearch(String(form.get("q")));
+    const typed = String(form.get("q"));
+    const nowhere = { redirect_to: `/searches?q=${encodeURIComponent(typed)}` };
+    // Signs alone are nothing to remember; their page says so, and shows them again.
+    const { redirect_to } = await api.recordSearch(typed).catch((error) => {
+      if (error.code === "validation_failed") return nowhere;
+      throw error;
+    });
     visit(redirect_to);
   });
 
