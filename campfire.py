@@ -29,45 +29,46 @@ you can search for ("# === 10." jumps there).
   23. search           full text, in the rooms one is in
   24. accounts         the account: name, invitation, styles
   25. sessions         who is signed in, and may still
-  26. auth             first run, joining, passwords, sessions, sign-in links
-  27. people           profiles, roles, leaving, bans
-  28. outbound         where our own requests may lead
-  29. bots             bots, their keys, webhooks and answers
-  30. push             Web Push: who is told, encrypted, guarded
-  31. keys             the secrets the program keeps
-  32. tables           whole tables, whichever they are
-  33. wrecks           a file that cannot be opened, made readable
-  34. salvage          what can still be read of a damaged file
-  35. checkup          is the file sound; mending it
-  36. rails            the database of a Rails Campfire
-  37. importing        everything from a Rails Campfire
-  38. records          small shapes, and what the bot API tells
-  39. shown            messages made into JSON once
-  40. shapes           records as JSON and as Turbo Stream markup
-  41. answers          what a search found; what happened meanwhile
-  42. presence         who looks at which room; who types
-  43. sockets          one tab: frames, joined writes, slow readers
-  44. catching_up      what a reader missed, part by part
-  45. ws               Action Cable: broadcasts, channels, catch-up
-  46. ops              log lines, background jobs, health
-  47. metrics          the numbers of /metrics
-  48. certificates     https of our own
-  49. compression      fewer bytes on the way
-  50. assets           the client's files, sounds, avatars
-  51. browsers         which browsers the client runs in
-  52. devices          manifest, squares to scan
-  53. web              guards, callers, bodies, answers
-  54. door             guards: who may come in, and still may
-  55. pages            what each address shows; boot data
-  56. documents        the one HTML page
-  57. people_handlers  sessions, joining, people
-  58. room_handlers    rooms, messages, boosts, the socket; announce
-  59. bot_handlers     the bot API; administration of bots
-  60. site_handlers    pages, files, health
-  61. app              all routes; errors into answers; start and stop
-  62. serving          the parts put together, started, stopped
-  63. commands         what each command does
-  64. cli              the commands
+  26. passwords        bcrypt, and how often one may try
+  27. auth             first run, joining, passwords, sessions, sign-in links
+  28. people           profiles, roles, leaving, bans
+  29. outbound         where our own requests may lead
+  30. bots             bots, their keys, webhooks and answers
+  31. push             Web Push: who is told, encrypted, guarded
+  32. keys             the secrets the program keeps
+  33. tables           whole tables, whichever they are
+  34. wrecks           a file that cannot be opened, made readable
+  35. salvage          what can still be read of a damaged file
+  36. checkup          is the file sound; mending it
+  37. rails            the database of a Rails Campfire
+  38. importing        everything from a Rails Campfire
+  39. records          small shapes, and what the bot API tells
+  40. shown            messages made into JSON once
+  41. shapes           records as JSON and as Turbo Stream markup
+  42. answers          what a search found; what happened meanwhile
+  43. presence         who looks at which room; who types
+  44. sockets          one tab: frames, joined writes, slow readers
+  45. catching_up      what a reader missed, part by part
+  46. ws               Action Cable: broadcasts, channels, catch-up
+  47. ops              log lines, background jobs, health
+  48. metrics          the numbers of /metrics
+  49. certificates     https of our own
+  50. compression      fewer bytes on the way
+  51. assets           the client's files, sounds, avatars
+  52. browsers         which browsers the client runs in
+  53. devices          manifest, squares to scan
+  54. web              guards, callers, bodies, answers
+  55. door             guards: who may come in, and still may
+  56. pages            what each address shows; boot data
+  57. documents        the one HTML page
+  58. people_handlers  sessions, joining, people
+  59. room_handlers    rooms, messages, boosts, the socket; announce
+  60. bot_handlers     the bot API; administration of bots
+  61. site_handlers    pages, files, health
+  62. app              all routes; errors into answers; start and stop
+  63. serving          the parts put together, started, stopped
+  64. commands         what each command does
+  65. cli              the commands
 
 The road of a request: the guard asks who, the handler parses what, one service method is one
 transaction, and then the handler tells the world. What follows a new message stands in one
@@ -396,7 +397,7 @@ class CampfireError(Exception):
 
     status: ClassVar[int] = 500
     code: ClassVar[str] = "internal_error"
-    says: ClassVar[str] = "Something went wrong."
+    says: str = "Something went wrong."
 
     def details(self) -> dict[str, object]:
         """What the error object holds besides code and message."""
@@ -450,11 +451,19 @@ class BannedAddress(AuthError):
 
 
 class RateLimited(AuthError):
-    status, code, says = 429, "rate_limited", "Too many requests or unauthorized."
+    status, code = 429, "rate_limited"
 
     def __init__(self, retry_after: int) -> None:
         super().__init__()
         self.retry_after = retry_after  # seconds
+        minutes = -(-retry_after // 60)
+        when = "in a minute" if minutes == 1 else f"in {minutes} minutes"
+        self.says = f"Too many tries. Try again {when}."
+
+
+class TooManyPasswords(AuthError):
+    status, code = 503, "busy"
+    says = "Too many people are signing in right now. Try again in a moment."
 
 
 class InvalidCsrfToken(AuthError):
@@ -1472,6 +1481,11 @@ def folded(name: str) -> str:
     return bare.translate(_PLAIN_LETTERS)
 
 
+def caseless(email: str | None) -> str | None:
+    """An address of e-mail as it is looked for: case alone does not tell two people apart."""
+    return email and email.casefold()
+
+
 def match_rank(query: str, name: str) -> int | None:
     """How well a folded name answers a folded query: 0 from its head, 1 from a later word.
 
@@ -1683,8 +1697,7 @@ def searchable(text: str) -> str:
 
 APPLICATION_ID: Final = int.from_bytes(b"Camp", "big")  # in the header of each of our files
 
-_SINCE_1_1: Final = f"""
-PRAGMA application_id = {APPLICATION_ID};
+_SINCE_1_1: Final = """
 ALTER TABLE schema_version ADD COLUMN release TEXT;
 
 -- the name as it is looked for
@@ -1696,6 +1709,22 @@ CREATE INDEX users_bots ON users (status, folded) WHERE role = 2;
 
 -- whether a ban would cover an administrator
 CREATE INDEX sessions_by_address ON sessions (ip_address);
+-- from where somebody signed in, for 30 days
+CREATE TABLE sign_ins (
+  user_id INTEGER NOT NULL REFERENCES users(id) ON DELETE CASCADE,
+  ip_address TEXT NOT NULL,
+  at INTEGER NOT NULL,
+  PRIMARY KEY (user_id, ip_address)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX sign_ins_by_time ON sign_ins (at);
+INSERT INTO sign_ins (user_id, ip_address, at)
+  SELECT user_id, ip_address, max(last_active_at)
+  FROM sessions
+  WHERE ip_address != ''
+  GROUP BY user_id, ip_address;
+CREATE INDEX users_by_cost ON users (substr(password_digest, 5, 2));
+ALTER TABLE users ADD COLUMN email_folded TEXT;
+CREATE INDEX users_by_email ON users (email_folded);
 """
 
 
@@ -1703,6 +1732,8 @@ _FOLD_NAMES: Final = """
 -- what an older version wrote, or somebody by hand
 UPDATE users SET folded = fold(name) WHERE folded != fold(name);
 UPDATE rooms SET folded = fold(name) WHERE name IS NOT NULL AND folded != fold(name);
+UPDATE users SET email_folded = caseless(email_address)
+WHERE email_folded IS NOT caseless(email_address);
 """
 
 
@@ -1731,13 +1762,15 @@ def _index_one_by_one(connection: sqlite3.Connection) -> None:
 
 
 def _version_2(connection: sqlite3.Connection) -> None:
+    connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
     _run_all(connection, _SINCE_1_1)
     _index_one_by_one(connection)
 
 
 def _fold_names(connection: sqlite3.Connection) -> None:
-    """Folds the names that nobody has folded yet."""
+    """Folds the names and addresses that nobody has folded yet."""
     connection.create_function("fold", 1, folded, deterministic=True)
+    connection.create_function("caseless", 1, caseless, deterministic=True)
     _run_all(connection, _FOLD_NAMES)
 
 
@@ -3874,6 +3907,7 @@ def replace_secrets(tx: WriteTx, at: Timestamp, made: Mapping[str, str]) -> None
 _BIO_LIMIT: Final = 200
 _LETTERS_ASKED: Final = 16  # of a query, before its rank is looked at
 _FIELD_LIMIT: Final = 255
+_PASSWORD_BYTES: Final = (8, 72)  # bcrypt counts no more; old passwords may be shorter or longer
 _TOO_LONG: Final = "is too long (maximum is 255 characters)"
 
 
@@ -3998,12 +4032,13 @@ def insert_user(tx: WriteTx, at: Timestamp, name: str, email: str, digest: str, 
         tx,
         """
         INSERT INTO users
-          (name, folded, email_address, password_digest, role, created_at, updated_at)
-        VALUES (:name, :folded, :email, :digest, :role, :at, :at)
+          (name, folded, email_address, email_folded, password_digest, role, created_at, updated_at)
+        VALUES (:name, :folded, :email, :email_folded, :digest, :role, :at, :at)
         """,
         name=name,
         folded=folded(name),
         email=email,
+        email_folded=caseless(email),
         digest=digest,
         role=role,
         at=at,
@@ -4073,13 +4108,15 @@ def revise_user(
         """
         UPDATE users
         SET name = coalesce(:name, name), folded = coalesce(:folded, folded),
-          email_address = coalesce(:email, email_address), bio = coalesce(:bio, bio),
+          email_address = coalesce(:email, email_address),
+          email_folded = coalesce(:email_folded, email_folded), bio = coalesce(:bio, bio),
           updated_at = :at
         WHERE id = :user_id
         """,
         name=name,
         folded=None if name is None else folded(name),
         email=email,
+        email_folded=caseless(email),
         bio=bio,
         at=at,
         user_id=user_id,
@@ -4114,10 +4151,11 @@ def retire_user(tx: WriteTx, at: Timestamp, user_id: UserId, email: str | None) 
         tx,
         """
         UPDATE users
-        SET status = 1, email_address = :email, updated_at = :at
+        SET status = 1, email_address = :email, email_folded = :email_folded, updated_at = :at
         WHERE id = :user_id
         """,
         email=email,
+        email_folded=caseless(email),
         at=at,
         user_id=user_id,
     )
@@ -4155,6 +4193,13 @@ def _problem_with_email(email: str) -> str | None:
     return None if re.fullmatch(r"[^@\s]+@[^@\s]+", email) else "is invalid"
 
 
+def _problem_with_password(password: str) -> str | None:
+    if not password.strip():
+        return "can't be blank"
+    is_right = _PASSWORD_BYTES[0] <= len(password.encode()) <= _PASSWORD_BYTES[1]
+    return None if is_right else "needs 8 to 72 bytes (é takes two, an emoji four)"
+
+
 def check_fields(
     *,
     name: str | None = None,
@@ -4166,7 +4211,7 @@ def check_fields(
     problems = {
         "name": None if name is None else _problem_with_name(name),
         "email_address": None if email_address is None else _problem_with_email(email_address),
-        "password": "can't be blank" if password is not None and not password.strip() else None,
+        "password": None if password is None else _problem_with_password(password),
         "bio": f"is too long (maximum is {_BIO_LIMIT} characters)"
         if bio is not None and len(bio) > _BIO_LIMIT
         else None,
@@ -6374,11 +6419,20 @@ class Accounts:
 # (Gap #4). The door looks a browser's session up when a request is whole, and each
 # write looks once more, inside its transaction: what is withdrawn is gone at once.
 #
-# Owns      sessions, bans
+# Owns      sessions, sign_ins, bans
 # Raises    InvalidCredentials, RightChanged
 # ==============================================================================
 
 SESSION_REFRESH: Final = 3600 * SECOND
+_KNOWN_FOR: Final = 30 * 24 * 3600 * SECOND
+
+
+def household(address: str) -> str:
+    """What counts as one address: of IPv6, the /64 in which everybody picks their own."""
+    ip = parsed_address(address)
+    if not isinstance(ip, ipaddress.IPv6Address):
+        return address
+    return str(ipaddress.ip_network(f"{address.partition('%')[0]}/64", strict=False))
 
 
 @dataclass(frozen=True, slots=True)
@@ -6525,6 +6579,32 @@ def start_session(
     if not started:
         raise InvalidCredentials
     run(tx, "DELETE FROM sessions WHERE id = :replaced", replaced=session.replaces)
+    run(
+        tx,
+        """
+        INSERT INTO sign_ins (user_id, ip_address, at) VALUES (:user_id, :ip, :at)
+        ON CONFLICT (user_id, ip_address) DO UPDATE SET at = :at
+        """,
+        user_id=user_id,
+        ip=household(session.ip_address),
+        at=at,
+    )
+
+
+def has_signed_in_from(tx: ReadTx, user_id: UserId, ip: str) -> bool:
+    """Whether somebody signed in from an address, or one beside it, in the last 30 days."""
+    found = row(
+        tx,
+        "SELECT 1 FROM sign_ins WHERE user_id = :user_id AND ip_address = :ip",
+        user_id=user_id,
+        ip=household(ip),
+    )
+    return found is not None
+
+
+def sweep_sign_ins(tx: WriteTx, at: Timestamp) -> int:
+    """Forgets from where nobody has signed in for 30 days; the number of addresses."""
+    return run(tx, "DELETE FROM sign_ins WHERE at < :before", before=at - _KNOWN_FOR)
 
 
 def renew_token(tx: WriteTx, session_id: SessionId) -> RawToken:
@@ -6613,20 +6693,22 @@ def addresses_of(tx: ReadTx, user_id: UserId) -> tuple[str, ...]:
     return tuple(each["ip_address"] for each in found)
 
 
-# === 26. auth =================================================================
-# Who you are. Passwords are bcrypt, hashed in a thread; ten tries to sign in from
-# one address in three minutes. The first run and joining are here too, because
-# both end in a session.
+# === 26. passwords ============================================================
+# Passwords, and how much work with them one person or one stranger may cost the
+# others. bcrypt takes a quarter of a second of a processor: two at once, in threads of
+# their own, twenty more may wait, and tries are counted.
 #
-# Owns      used_transfers
-# Raises    AlreadySetUp, InvalidCredentials, RateLimited, InvalidTransfer, InvalidJoinCode,
-#           EmailTakenAtJoin, ValidationFailed
+# Owns      -
+# Raises    RateLimited, TooManyPasswords
 # ==============================================================================
 
 SIGN_IN_TRIES: Final = 10
 SIGN_IN_WINDOW: Final = 180  # seconds
-_ADDRESSES: Final = 50_000  # remembered by the limiter
+_JOINS, _JOIN_WINDOW = 100, 3600  # a whole office comes on the first day
+_GUESSES, _GUESS_WINDOW = 50, 3600
+_REMEMBERED: Final = 50_000  # by each limiter
 _HASHERS: Final = 2  # bcrypt at once: more would starve the loop of processors
+_WAITING: Final = 20
 _BCRYPT_BYTES: Final = 72
 
 
@@ -6644,32 +6726,109 @@ def password_matches(password: str, digest: str) -> bool:
         return False
 
 
-def _household(address: str) -> str:
-    """What counts as one address: of IPv6, the /64 in which everybody picks their own."""
-    if ":" not in address:
-        return address
-    return str(ipaddress.ip_network(f"{address.partition('%')[0]}/64", strict=False))
+def nobodys_digest(cost: int) -> str:
+    """A digest that costs as much as anybody's and matches nothing."""
+    return f"$2a${cost:02d}${'.' * 53}"
+
+
+def cost_of(digest: str) -> int:
+    """What a digest costs to check, as an exponent of two; 0 for what is none."""
+    mark = re.match(r"\$2[aby]\$(\d\d)\$", digest)
+    return int(mark[1]) if mark else 0
+
+
+def _matches_at_cost(password: str, digest: str, cost: int) -> bool:
+    """Whether it matches, after as much time as a digest of this cost takes.
+
+    Each step of the cost doubles the work, so c and then c, c + 1, … up to cost - 1 make 2^cost.
+    """
+    matches = password_matches(password, digest)
+    for missing in range(max(cost_of(digest), 4), cost):
+        password_matches(password, nobodys_digest(missing))
+    return matches
+
+
+class Hasher:
+    """bcrypt, away from the loop. Raises TooManyPasswords when twenty wait already."""
+
+    def __init__(self, cost: int) -> None:
+        self.cost = cost
+        self._threads = ThreadPoolExecutor(_HASHERS, "hash")
+        self._places = threading.BoundedSemaphore(_HASHERS + _WAITING)
+
+    async def digest(self, password: str) -> str:
+        """A new digest."""
+        return await self._away(hash_password, password, self.cost)
+
+    async def matches(self, password: str, digest: str, cost: int) -> bool:
+        """Whether the digest was made of this password, after the time that `cost` takes."""
+        return await self._away(_matches_at_cost, password, digest, cost)
+
+    def _away(self, work: Callable[P, T], *args: P.args, **named: P.kwargs) -> asyncio.Future[T]:
+        if not self._places.acquire(blocking=False):
+            raise TooManyPasswords
+        hashing = self._threads.submit(work, *args, **named)
+        hashing.add_done_callback(lambda _: self._places.release())  # also of who has gone away
+        return asyncio.wrap_future(hashing)
 
 
 class TryLimiter:
-    """Tries to sign in per address, in fixed windows that start with the first try."""
+    """Tries per address or person, in fixed windows that start with the first try."""
 
-    def __init__(self, monotonic: Callable[[], float]) -> None:
-        self._monotonic = monotonic
+    def __init__(
+        self,
+        monotonic: Callable[[], float],
+        tries: int = SIGN_IN_TRIES,
+        seconds: int = SIGN_IN_WINDOW,
+    ) -> None:
+        self._monotonic, self._tries, self._seconds = monotonic, tries, seconds
         self._windows: dict[str, tuple[float, int]] = {}
 
-    def count(self, address: str) -> None:
-        """Notes a try, good or bad. Raises RateLimited for the 11th and later of a window."""
-        now, address = self._monotonic(), _household(address)
-        started, tries = self._windows.get(address, (now, 0))
-        if now - started >= SIGN_IN_WINDOW:
+    def count(self, key: str) -> None:
+        """Notes a try, good or bad. Raises RateLimited for one too many."""
+        if wait := self.note(key):
+            raise RateLimited(wait)
+
+    def note(self, key: str) -> int:
+        """Notes a try; 0, or for one too many the seconds until the window ends."""
+        now, key = self._monotonic(), household(key)
+        started, tries = self._windows.get(key, (now, 0))
+        if now - started >= self._seconds:
             started, tries = now, 0
-        self._windows.pop(address, None)
-        self._windows[address] = (started, tries + 1)
-        if len(self._windows) > _ADDRESSES:
+        self._windows.pop(key, None)
+        self._windows[key] = (started, tries + 1)
+        if len(self._windows) > _REMEMBERED:
             del self._windows[next(iter(self._windows))]
-        if tries >= SIGN_IN_TRIES:
-            raise RateLimited(retry_after=max(1, math.ceil(started + SIGN_IN_WINDOW - now)))
+        return 0 if tries < self._tries else max(1, math.ceil(started + self._seconds - now))
+
+    def take_back(self, key: str) -> None:
+        """Forgets a try that should not count."""
+        key = household(key)
+        if key in self._windows:
+            started, tries = self._windows[key]
+            self._windows[key] = (started, tries - 1)
+
+
+class Limits:
+    """What is counted: sign-ins and joins by address, new passwords by person, and guesses.
+
+    Guesses are failed tries for one address of e-mail, from wherever they come.
+    """
+
+    def __init__(self, monotonic: Callable[[], float]) -> None:
+        self.sign_ins, self.new_passwords = TryLimiter(monotonic), TryLimiter(monotonic)
+        self.joins = TryLimiter(monotonic, _JOINS, _JOIN_WINDOW)
+        self.guesses = TryLimiter(monotonic, _GUESSES, _GUESS_WINDOW)
+
+
+# === 27. auth =================================================================
+# Who you are: the first run, joining, signing in with a password or a link. All of
+# them end in a session.
+#
+# Owns      used_transfers
+# Raises    AlreadySetUp, InvalidCredentials, RateLimited, InvalidTransfer, InvalidJoinCode,
+#           EmailTakenAtJoin, ValidationFailed
+# ==============================================================================
 
 
 def first_administrator(tx: ReadTx) -> User | None:
@@ -6687,23 +6846,52 @@ def first_administrator(tx: ReadTx) -> User | None:
     return user_in(found) if found else None
 
 
-def credentials_of(tx: ReadTx, email: str) -> tuple[User, str] | None:
-    """The active person with this address, and their password digest; bots have none."""
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What somebody who signs in is measured by."""
+
+    user: User | None  # active and no bot
+    digest: str
+    cost: int  # the highest of all digests: nobody's address is told by the time it takes
+    is_known_here: bool  # whether this person signed in from this address lately
+
+
+def _evidence(tx: ReadTx, email: str, ip: str) -> Evidence:
     found = row(
         tx,
         """
         SELECT id, name, email_address, bio, role, status, created_at, updated_at, password_digest
         FROM users
-        WHERE email_address = :email AND status = 0 AND role != 2
+        WHERE email_folded = :folded AND status = 0 AND role != 2
+        ORDER BY email_address = :email DESC, id  -- of twins in an old database, the exact one
+        LIMIT 1
         """,
         email=email,
+        folded=caseless(email),
     )
-    return (user_in(found), found["password_digest"] or "") if found else None
+    highest = one(tx, "SELECT max(substr(password_digest, 5, 2)) AS cost FROM users")["cost"]
+    cost = int(highest) if (highest or "").isdigit() else 0
+    if found is None:
+        return Evidence(None, "", cost, is_known_here=False)
+    user, is_known = user_in(found), has_signed_in_from(tx, UserId(found["id"]), ip)
+    return Evidence(user, found["password_digest"] or "", cost, is_known_here=is_known)
 
 
-def _address_is_taken(tx: ReadTx, email: str) -> bool:
-    taken = row(tx, "SELECT 1 FROM users WHERE email_address = :email", email=email)
-    return taken is not None
+def _owner_of(tx: ReadTx, email: str) -> UserId | None:
+    """Whose address of e-mail this is, whatever they have become; of twins, the exact one's."""
+    owner = row(
+        tx,
+        """
+        SELECT id
+        FROM users
+        WHERE email_folded = :folded
+        ORDER BY email_address = :email DESC, id
+        LIMIT 1
+        """,
+        email=email,
+        folded=caseless(email),
+    )
+    return UserId(owner["id"]) if owner else None
 
 
 def account_behind(tx: ReadTx, join_code: str) -> Account:
@@ -6735,6 +6923,27 @@ def set_up(
     return user
 
 
+def _open_for(tx: ReadTx, join_code: str, email: str) -> None:
+    """Whether this code lets somebody with this address in. Raises InvalidJoinCode, EmailTaken…"""
+    account_behind(tx, join_code)
+    if _owner_of(tx, email) is not None:
+        raise EmailTakenAtJoin(f"/session/new?email_address={quote(email, safe='')}")
+
+
+def _start_renewed_session(
+    tx: WriteTx,
+    at: Timestamp,
+    user_id: UserId,
+    digest: str,
+    renewed: str | None,
+    session: NewSession,
+) -> None:
+    """A session, and the password kept at the cost of today."""
+    start_session(tx, at, user_id, digest, session)
+    if renewed is not None:
+        update_credentials(tx, at, user_id, renewed)
+
+
 def _join(
     tx: WriteTx,
     at: Timestamp,
@@ -6744,9 +6953,7 @@ def _join(
     digest: str,
     session: NewSession | None,
 ) -> User:
-    account_behind(tx, join_code)
-    if _address_is_taken(tx, email):
-        raise EmailTakenAtJoin(f"/session/new?email_address={quote(email, safe='')}")
+    _open_for(tx, join_code, email)
     user = insert_user(tx, at, name, email, digest, Role.MEMBER)
     grant_open_rooms(tx, at, user.id)
     if session is not None:
@@ -6824,11 +7031,10 @@ def make_administrator(tx: WriteTx, at: Timestamp, name: str, email: str, digest
     """An active administrator with this password: the first one, a known one, or a new one."""
     if not is_set_up(tx):
         return set_up(tx, at, name, email, digest)
-    known = row(tx, "SELECT id FROM users WHERE email_address = :email", email=email)
-    if known is None:
+    user_id = _owner_of(tx, email)
+    if user_id is None:
         user_id = insert_user(tx, at, name, email, digest, Role.ADMINISTRATOR).id
     else:
-        user_id = UserId(known["id"])
         promote(tx, at, user_id)
         lift_bans(tx, user_id)
         end_sessions(tx, user_id)
@@ -6838,10 +7044,9 @@ def make_administrator(tx: WriteTx, at: Timestamp, name: str, email: str, digest
 
 
 def _set_password(tx: WriteTx, at: Timestamp, email: str, digest: str) -> User:
-    known = row(tx, "SELECT id FROM users WHERE email_address = :email AND role != 2", email=email)
-    if known is None:
+    user_id = _owner_of(tx, email)
+    if user_id is None:
         raise UserNotFound
-    user_id = UserId(known["id"])
     update_credentials(tx, at, user_id, digest)
     end_sessions(tx, user_id)
     return user_by_id(tx, user_id)
@@ -6856,19 +7061,14 @@ def tokens_in(cookie: str) -> list[HashedToken]:
 class Auth:
     """AuthService over SQLite and bcrypt."""
 
-    def __init__(self, db: Database, signer: Signer, limiter: TryLimiter, cost: int) -> None:
-        self._db, self._signer, self._limiter, self._cost = db, signer, limiter, cost
-        self._hashing = ThreadPoolExecutor(_HASHERS, "hash")  # its own: DNS may stall the other
-        self._nobody = f"$2a${cost:02d}${'.' * 53}"  # costs as much as anybody's, matches none
+    def __init__(self, db: Database, signer: Signer, limits: Limits, cost: int) -> None:
+        self._db, self._signer, self._limits = db, signer, limits
+        self._hasher = Hasher(cost)
 
-    async def hash(self, password: str) -> str:
-        """A new digest, made in a thread."""
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._hashing, hash_password, password, self._cost)
-
-    async def _matches(self, password: str, digest: str) -> bool:
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._hashing, password_matches, password, digest)
+    async def new_digest(self, user_id: UserId, password: str) -> str:
+        """A digest for somebody's new password. Raises RateLimited, for the 11th in 3 minutes."""
+        self._limits.new_passwords.count(f"person {user_id}")
+        return await self._hasher.digest(password)
 
     async def first_run(
         self, name: str, email: str, password: str, session: NewSession | None = None
@@ -6876,7 +7076,9 @@ class Auth:
         check_fields(name=name, email_address=email, password=password)
         if await self._db.read(is_set_up):
             raise AlreadySetUp
-        return await self._db.write(set_up, name, email, await self.hash(password), session)
+        return await self._db.write(
+            set_up, name, email, await self._hasher.digest(password), session
+        )
 
     async def join(
         self,
@@ -6888,7 +7090,10 @@ class Auth:
     ) -> User:
         await self.invitation(join_code)
         check_fields(name=name, email_address=email, password=password)
-        digest = await self.hash(password)
+        await self._db.read(_open_for, join_code, email)
+        if session is not None:
+            self._limits.joins.count(session.ip_address)
+        digest = await self._hasher.digest(password)
         return await self._db.write(_join, join_code, name, email, digest, session)
 
     async def invitation(self, join_code: str) -> Account:
@@ -6897,31 +7102,44 @@ class Auth:
 
     async def authenticate(self, email: str, password: str, ip: str) -> User:
         self.count_try(ip)
-        user, _ = await self._proved(email, password)
+        user, _ = await self._proved(email, password, ip)
         return user
 
     def count_try(self, ip: str) -> None:
-        self._limiter.count(ip)
+        self._limits.sign_ins.count(ip)
 
-    async def _proved(self, email: str, password: str) -> tuple[User, str]:
-        """Who this is, and the digest that the password was checked against."""
-        found = await self._db.read(credentials_of, email)
-        user, digest = found or (None, "")
-        if not await self._matches(password, digest or self._nobody) or not password.strip():
+    async def _proved(self, email: str, password: str, ip: str) -> tuple[User, str]:
+        """Who this is, and the digest that the password was checked against.
+
+        After fifty failed tries an hour for one address of e-mail, only who has signed in from
+        here before may try: guessing from many addresses ends there.
+        """
+        evidence = await self._db.read(_evidence, email, ip)
+        guesses, account = self._limits.guesses, email.casefold()
+        wait = guesses.note(account)
+        if wait and not evidence.is_known_here:
+            raise RateLimited(wait)
+        cost = evidence.cost or self._hasher.cost
+        digest = evidence.digest or nobodys_digest(cost)
+        is_right = await self._hasher.matches(password, digest, cost) and password.strip()
+        if not is_right or evidence.user is None:
             raise InvalidCredentials
-        if user is None or not digest:
-            raise InvalidCredentials
-        return user, digest
+        guesses.take_back(account)
+        return evidence.user, digest
 
     async def sign_in(self, email: str, password: str, session: NewSession) -> User:
-        user, digest = await self._proved(email, password)
-        await self._db.write(start_session, user.id, digest, session)
+        user, digest = await self._proved(email, password, session.ip_address)
+        is_current = cost_of(digest) == self._hasher.cost
+        renewed = None if is_current else await self._hasher.digest(password)
+        await self._db.write(_start_renewed_session, user.id, digest, renewed, session)
         return user
 
     async def create_administrator(self, name: str, email: str, password: str) -> User:
         """An active administrator, made or promoted. Raises ValidationFailed."""
         check_fields(name=name, email_address=email, password=password)
-        return await self._db.write(make_administrator, name, email, await self.hash(password))
+        return await self._db.write(
+            make_administrator, name, email, await self._hasher.digest(password)
+        )
 
     async def reset_password(self, email: str, password: str) -> User:
         """The person with a new password, and all their sessions ended.
@@ -6929,7 +7147,7 @@ class Auth:
         Raises UserNotFound, ValidationFailed.
         """
         check_fields(password=password)
-        return await self._db.write(_set_password, email, await self.hash(password))
+        return await self._db.write(_set_password, email, await self._hasher.digest(password))
 
     async def start_session(self, user_id: UserId, ip: str, user_agent: str) -> RawToken:
         session = fresh_session(ip, user_agent)
@@ -6954,7 +7172,7 @@ class Auth:
         return await self._db.write(_redeem, self._signer, transfer_id, session)
 
 
-# === 27. people ===============================================================
+# === 28. people ===============================================================
 # What happens to people: their profile, their role, leaving, being banned, being
 # let back in. Messages of somebody who left stay; messages of somebody who was
 # banned go, one by one, in the background.
@@ -7019,11 +7237,16 @@ def profile_of(
 def _is_taken(tx: ReadTx, email: str, user_id: UserId) -> bool:
     found = row(
         tx,
-        "SELECT 1 FROM users WHERE email_address = :email AND id != :user_id",
-        email=email,
+        "SELECT 1 FROM users WHERE email_folded = :folded AND id != :user_id",
+        folded=caseless(email),
         user_id=user_id,
     )
     return found is not None
+
+
+def _check_address(tx: ReadTx, change: Change, user_id: UserId) -> None:
+    if change.email_address is not None and _is_taken(tx, change.email_address, user_id):
+        raise EmailTaken
 
 
 def _change_profile(
@@ -7034,8 +7257,7 @@ def _change_profile(
     digest: str | None,
 ) -> tuple[User, RawToken | None]:
     token = None
-    if change.email_address is not None and _is_taken(tx, change.email_address, viewer.id):
-        raise EmailTaken
+    _check_address(tx, change, viewer.id)
     revise_user(tx, at, viewer.id, change.name, change.email_address, change.bio)
     if digest is not None:
         update_credentials(tx, at, viewer.id, digest)
@@ -7130,23 +7352,30 @@ def _banned_authors(tx: ReadTx) -> tuple[UserId, ...]:
 class People:
     """What administrators do to people, and people to themselves."""
 
-    def __init__(self, db: Database, signer: Signer) -> None:
-        self._db, self._signer = db, signer
+    def __init__(self, db: Database, signer: Signer, auth: Auth) -> None:
+        self._db, self._signer, self._auth = db, signer, auth
 
     async def profile(self, viewer: Viewer, user_id: UserId, at: Timestamp) -> Profile:
         """Anybody's profile, of any status. Raises UserNotFound."""
         return await self._db.read(profile_of, viewer, user_id, self._signer, at)
 
-    async def change_profile(
-        self, viewer: Viewer, change: Change, digest: str | None
-    ) -> tuple[User, RawToken | None]:
+    async def change_profile(self, viewer: Viewer, change: Change) -> tuple[User, RawToken | None]:
         """The person with what was given changed, and the session's new token, if there is one.
 
-        A new password ends the person's other sessions, and what opened this one.
-
-        Raises ValidationFailed, EmailTaken.
+        A new password ends the person's other sessions, and what opened this one; a blank one
+        changes nothing. Raises ValidationFailed, EmailTaken, RateLimited.
         """
-        check_fields(name=change.name, email_address=change.email_address, bio=change.bio)
+        password = change.password if (change.password or "").strip() else None
+        check_fields(
+            name=change.name,
+            email_address=change.email_address,
+            password=password,
+            bio=change.bio,
+        )
+        digest = None
+        if password is not None:
+            await self._db.read(_check_address, change, viewer.id)
+            digest = await self._auth.new_digest(viewer.id, password)
         return await self._db.write(_change_profile, viewer, change, digest)
 
     async def page(self, actor: User, page: int, size: int) -> tuple[User, ...]:
@@ -7181,7 +7410,7 @@ class People:
         return await self._db.read(_banned_authors)
 
 
-# === 28. outbound =============================================================
+# === 29. outbound =============================================================
 # Where a request of ours leads. Looking a name up may take half a minute, so it has
 # threads of its own: a slow name delays nobody but whoever waits for it. Where members
 # choose the address it must not lead inside: every answer must be one of the open
@@ -7283,7 +7512,7 @@ class Resolver(AbstractResolver):
         pass
 
 
-# === 29. bots =================================================================
+# === 30. bots =================================================================
 # Programs that talk. A bot is a user with a key in its address and perhaps a
 # webhook: where it is mentioned, or in a ping with it, it is called once, has
 # seven seconds, and may answer in words. A bot's answer calls no bot, so two of
@@ -7631,7 +7860,7 @@ class Bots:
             return Reply(hook.bot, response.status, media_type.lower(), body, response.charset)
 
 
-# === 30. push =================================================================
+# === 31. push =================================================================
 # Telling browsers that are not open (Web Push: RFC 8030, 8291, 8292). The address
 # comes from any member, so it must not lead inside, and what does not answer is
 # nobody else's delay: an endpoint is told one thing at a time, a person eight, and
@@ -7916,7 +8145,7 @@ class Push:
         return self._subject
 
 
-# === 31. keys =================================================================
+# === 32. keys =================================================================
 # What the program itself must keep to itself: the root of all signatures, and the
 # pair with which it proves to push services who it is. Given by the operator, or
 # made at the first start and kept in the database.
@@ -7960,7 +8189,7 @@ async def load_secrets(db: Database, config: Config) -> dict[str, str]:
     return known
 
 
-# === 32. tables ===============================================================
+# === 33. tables ===============================================================
 # Whole tables, whichever they are: of a file that is damaged, or of another
 # program. Elsewhere a statement is a literal that SQLite plans in the tests; here
 # the table is known only once the file is open, so these functions, and no
@@ -8105,7 +8334,7 @@ def delete_orphans(connection: sqlite3.Connection) -> Counter[str]:
     return +gone
 
 
-# === 33. wrecks ===============================================================
+# === 34. wrecks ===============================================================
 # A file that SQLite will not even open, made readable on a copy: cut short, without
 # its header, or without its whole first page. The header is written anew; the rows
 # that say which table begins on which page are looked for on every page there is.
@@ -8249,7 +8478,7 @@ def made_readable(path: Path) -> Iterator[Path]:
         yield copy
 
 
-# === 34. salvage ==============================================================
+# === 35. salvage ==============================================================
 # When pages are gone: every row that can still be read goes into a new file. A
 # table is read forwards; where that stops, the next readable key is searched for,
 # so that one bad page costs its own rows and no more. Nobody's words are dropped
@@ -8434,7 +8663,7 @@ def salvage(path: Path, into: Path, at: float) -> Salvage:
     return Salvage(into, {table: count for table, count in saved.items() if count}, tuple(lost))
 
 
-# === 35. checkup ==============================================================
+# === 36. checkup ==============================================================
 # Whether the file is sound, and what can be done when it is not. Looking changes
 # nothing. Mending builds again what follows from the rows (indexes, the words of
 # search) and deletes what points nowhere. When pages are gone, every row that can
@@ -8733,7 +8962,7 @@ def repair(path: Path, at: float) -> Repair:
     return Repair(copy, tuple(filter(None, done)), verdict, salvaged)
 
 
-# === 36. rails ================================================================
+# === 37. rails ================================================================
 # The database of a Rails Campfire, as it was written over the years: which tables
 # it must have, and what its times, roles and settings say. It is only read, and
 # nothing in it is run.
@@ -8820,7 +9049,7 @@ def role_in(found: Found) -> Role:
     return {each.value: each for each in Role}.get(found["role"] or 0, Role.MEMBER)
 
 
-# === 37. importing ============================================================
+# === 38. importing ============================================================
 # Moving in from a Rails Campfire: one transaction, everything or nothing. Ids and
 # times stay, so that addresses people kept go on working; text is made safe anew;
 # rows that belong to nothing are left behind, and counted.
@@ -9230,7 +9459,7 @@ def import_all(
     return report
 
 
-# === 38. records ==============================================================
+# === 39. records ==============================================================
 # The small shapes: a record as JSON, where nothing but the record is needed, and
 # what the bot API tells, which speaks its own dialect.
 #
@@ -9378,7 +9607,7 @@ def bot_boost_json(signer: Signer, boosted: Boosted, base_url: str) -> Json:
     }
 
 
-# === 39. shown ================================================================
+# === 40. shown ================================================================
 # A stored message as JSON, made once for as long as nothing in it changes; and pages
 # of such messages, as long as a page may be.
 #
@@ -9449,7 +9678,7 @@ def fitting_around(sizes: Sequence[int], anchor: int) -> tuple[int, int]:
     return max(start, 0), end
 
 
-# === 40. shapes ===============================================================
+# === 41. shapes ===============================================================
 # How a record looks on the wire: as JSON for whoever asked, and as the markup
 # that travels to everybody else in Turbo Streams. Both tell the same; the client
 # reads every field of the one back out of the other. Public shapes only: no
@@ -9923,7 +10152,7 @@ class Shapes:
         return f'<i id="person_{user.id}" data-person="{escape(compact(self.user(user)))}"></i>'
 
 
-# === 41. answers ==============================================================
+# === 42. answers ==============================================================
 # What is asked for in numbers: what a search found, and what happened meanwhile. The
 # newest come first until the answer is full; what is cut off is said.
 #
@@ -10018,7 +10247,7 @@ def news_json(shapes: Shapes, tx: ReadTx, news: CatchUp, viewer: User, base_url:
     }
 
 
-# === 42. presence =============================================================
+# === 43. presence =============================================================
 # Who is looking at which room, and who is typing there. It lives in memory and
 # dies with the process; a heartbeat counts for sixty seconds (Gap #5). It decides
 # unread marks and pushes, and is shown to nobody. Rails limit: two tabs count as
@@ -10110,7 +10339,7 @@ class TypingMap:
             del self._started[key]
 
 
-# === 43. sockets ==============================================================
+# === 44. sockets ==============================================================
 # One tab's socket and its subscriptions. What a tab gets between two flushes is
 # one write to its transport; a frame is plain bytes, built once and shared. A
 # reader that lets too much pile up is not waited for.
@@ -10443,7 +10672,7 @@ class Subscription:
             self.caught_to = max(self.caught_to, *message_ids)
 
 
-# === 44. catching_up ==========================================================
+# === 45. catching_up ==========================================================
 # What a reader missed, told part by part: a part is read, made into markup and sent
 # before the next is looked at, so that no reader's past is in memory as a whole, and
 # a few parts are made at once, however many come back together (Gap #2).
@@ -10532,7 +10761,7 @@ class CatchUps:
         ]
 
 
-# === 45. ws ===================================================================
+# === 46. ws ===================================================================
 # Action Cable, spoken exactly, so that the official client works unmodified.
 # Broadcasting is a plain function: a payload is encoded once, a frame is built
 # once per identifier. No broadcast waits for a slow reader: it is cut off, comes
@@ -10997,7 +11226,7 @@ class Cable:
         await connection.emptied()
 
 
-# === 46. ops ==================================================================
+# === 47. ops ==================================================================
 # What the operator sees, and what runs beside the requests: one JSON object a
 # line, background jobs that are held and awaited, and the few numbers of /up.
 #
@@ -11308,7 +11537,7 @@ class Health:
         return self._could_write
 
 
-# === 47. metrics ==============================================================
+# === 48. metrics ==============================================================
 # The numbers an operator draws curves of, in Prometheus' text format 0.0.4. What is
 # counted is counted where it happens; the rest is read off when somebody asks. A
 # route is named by its pattern, never by its path: that would name people's rooms.
@@ -11513,7 +11742,7 @@ def may_read_metrics(config: Config, peer: str, headers: Mapping[str, str]) -> b
     return is_here and is_asked_here and not any(map(_FORWARDED.fullmatch, headers))
 
 
-# === 48. certificates =========================================================
+# === 49. certificates =========================================================
 # Serving https without a proxy. The certificate is chosen anew at every handshake,
 # so that a renewed one takes over at SIGHUP: no restart, no socket lost.
 #
@@ -11574,7 +11803,7 @@ class Certificates:
         self.warn_if_expired()
 
 
-# === 49. compression ==========================================================
+# === 50. compression ==========================================================
 # Fewer bytes on the way. gzip is what every browser takes, and its quickest level
 # costs less than sending what it saves. What is sent again and again is deflated
 # once; the stream around it begins anew at its edges, which costs a few bytes.
@@ -11643,7 +11872,7 @@ async def compress(request: web.Request, response: web.Response) -> None:
         headers["Content-Encoding"] = "gzip"
 
 
-# === 50. assets ===============================================================
+# === 51. assets ===============================================================
 # The built client, the sounds, the pictures. They lie beside this file, in the
 # clone and in the executable alike. Every build has one digest, and its folder
 # name is that digest, so that a browser may keep what is in it for ever.
@@ -11826,7 +12055,7 @@ def serve_avatar(user: User, etag: str | None) -> web.Response:
     return web.Response(text=avatar_svg(user), headers=headers)
 
 
-# === 51. browsers =============================================================
+# === 52. browsers =============================================================
 # Which browsers the client runs in, by the name they give themselves, and what the
 # others see: a page that needs nothing of what they lack. Whoever is not known is
 # let through, and so are crawlers.
@@ -11930,7 +12159,7 @@ def unsupported_html(bundle: Bundle) -> str:
 """
 
 
-# === 52. devices ==============================================================
+# === 53. devices ==============================================================
 # What devices ask for: a manifest, to put Campfire on the home screen, and a square
 # to scan, to come along from another screen.
 #
@@ -12018,7 +12247,7 @@ def qr_svg(text: str) -> str:
     return drawn.getvalue().decode()
 
 
-# === 53. web ==================================================================
+# === 54. web ==================================================================
 # What a request says and how it is answered: where it comes from, its cookies, its
 # body and the ids in its path. Bodies are read and checked here and nowhere else.
 #
@@ -12087,6 +12316,7 @@ _FORWARDING: Final = ("X-Forwarded-For", FORWARDED_PROTO, "X-Forwarded-Host")
 
 
 def is_trusted(address: str, config: Config) -> bool:
+    """Whether what this address says of others' addresses is believed."""
     ip = parsed_address(address)
     return ip is not None and any(ip in network for network in config.trusted_proxies)
 
@@ -12377,7 +12607,7 @@ def user_ids_in(
     return [UserId(int(each)) for each in given]
 
 
-# === 54. door =================================================================
+# === 55. door =================================================================
 # Who may come in. Every route names its audience, so that none can be forgotten; the
 # guard asks in one look at the database who is there, in the order: banned address,
 # session, CSRF. What it saw is looked at again by whatever the handler writes.
@@ -12626,7 +12856,7 @@ def bots(method: str, path: str, handler: BotHandler) -> Route:
     return Route(method, path, _guarded(_a_bot, known, members_bytes(path)), "bots")
 
 
-# === 55. pages ================================================================
+# === 56. pages ================================================================
 # What a browser gets when it opens an address: one HTML page for all of them,
 # with everything the screen needs inside, so that the first paint asks nothing
 # more. The same object is the answer of /api/boot when the client moves on.
@@ -13049,7 +13279,7 @@ def error_boot(campfire: Campfire, error: CampfireError) -> Json:
     }
 
 
-# === 56. documents ============================================================
+# === 57. documents ============================================================
 # The one HTML page: a head, an empty root, and the boot object as inert JSON.
 # No inline script and no eval, so that the policy can forbid both.
 #
@@ -13170,7 +13400,7 @@ def page_answer(request: web.Request, page: Written, status: int = 200) -> web.R
     )
 
 
-# === 57. people_handlers ======================================================
+# === 58. people_handlers ======================================================
 # Signing in and out, setting up, joining, and the people one can find. Each
 # handler parses, acts, and answers.
 #
@@ -13243,6 +13473,11 @@ async def show_session(request: web.Request, viewer: Viewer) -> web.Response:
     return answer({"user": user, "session": session_json(viewer.session)})
 
 
+@lru_cache(maxsize=64)  # once for each
+def _warn_that_all_look_like_one(proxy: str) -> None:
+    LOG.warning("all_look_like_one", extra={"fields": {"ip": proxy, "needs": "X-Forwarded-For"}})
+
+
 async def sign_in(request: web.Request, viewer: Viewer | None) -> web.Response:
     """Signs somebody in with address and password."""
     auth, session = request.app[CAMPFIRE].auth, _session_from(request, viewer)
@@ -13254,6 +13489,10 @@ async def sign_in(request: web.Request, viewer: Viewer | None) -> web.Response:
     except (InvalidCredentials, RateLimited) as error:
         event = "rate_limited" if isinstance(error, RateLimited) else "sign_in_failed"
         LOG.warning(event, extra={"fields": {"ip": session.ip_address}})
+        if isinstance(error, RateLimited) and is_trusted(
+            session.ip_address, request.app[CAMPFIRE].config
+        ):
+            _warn_that_all_look_like_one(session.ip_address)
         raise
     LOG.info(
         "signed_in",
@@ -13490,8 +13729,7 @@ async def save_profile(request: web.Request, viewer: Viewer) -> web.Response:
         for field_name in ("name", "email_address", "password", "bio")
     )
     change = Change(name and name.strip(), email and email.strip(), password, bio and bio.strip())
-    digest = await campfire.auth.hash(password) if password and password.strip() else None
-    user, token = await campfire.people.change_profile(viewer, change, digest)
+    user, token = await campfire.people.change_profile(viewer, change)
     response = answer({"user": campfire.shapes.user(user, user)})
     if token is not None:
         campfire.cable.disconnect_others(viewer.id, viewer.session.id)
@@ -13542,7 +13780,7 @@ async def show_avatar(request: web.Request, viewer: Viewer | None) -> web.Respon
     return serve_avatar(user, request.headers.get("If-None-Match"))
 
 
-# === 58. room_handlers ========================================================
+# === 59. room_handlers ========================================================
 # Rooms, messages, boosts and the socket. A handler changes something through a
 # service, and then tells the world, at once and in one place: `announce` is all
 # that follows a new message.
@@ -13947,7 +14185,7 @@ async def open_cable(request: web.Request) -> web.StreamResponse:
     return socket
 
 
-# === 59. bot_handlers =========================================================
+# === 60. bot_handlers =========================================================
 # The addresses bots talk to, as the Rails Campfire has them: the key is in the
 # path, the body is the message, refusals have no body. And the administration of
 # bots, which only people see.
@@ -14102,7 +14340,7 @@ async def reset_bot_key(request: web.Request, viewer: Viewer) -> web.Response:
     return _bot_answer(request, viewer, bot)
 
 
-# === 60. site_handlers ========================================================
+# === 61. site_handlers ========================================================
 # Pages, the files of the client, and the few addresses that machines ask for.
 #
 # Owns      -
@@ -14260,7 +14498,7 @@ async def show_health(request: web.Request) -> web.Response:
     return web.Response(text=page, status=status, content_type="text/html", charset="utf-8")
 
 
-# === 61. app ==================================================================
+# === 62. app ==================================================================
 # All routes on one page, each with its audience; then the one place that turns
 # what went wrong into an answer.
 #
@@ -14427,7 +14665,7 @@ def _error_headers(error: CampfireError) -> dict[str, str]:
     match error:
         case RateLimited():
             return {"Retry-After": str(error.retry_after)}
-        case DatabaseBusy():
+        case DatabaseBusy() | TooManyPasswords():
             return {"Retry-After": "1"}
         case DatabaseFull() | DatabaseReadonly():
             return {"Retry-After": "60"}
@@ -14663,7 +14901,7 @@ async def answer_errors(request: web.Request, handler: Guarded) -> web.StreamRes
     return response
 
 
-# === 62. serving ==============================================================
+# === 63. serving ==============================================================
 # How the parts are put together, started, listened to and stopped.
 #
 # Owns      -
@@ -14684,6 +14922,7 @@ def assemble(
     signer, jobs = Signer(known["secret_key_base"]), Jobs()
     names = ThreadPoolExecutor(NAMES_AT_ONCE, "names")
     presence, typing = PresenceMap(time.monotonic), TypingMap(time.monotonic)
+    auth = Auth(db, signer, Limits(time.monotonic), config.bcrypt_cost)
     rooms, shapes = Rooms(db), Shapes(signer)
     messages = Messages(db, signer, presence)
     cable = Cable(
@@ -14700,10 +14939,10 @@ def assemble(
         config=config,
         db=db,
         signer=signer,
-        auth=Auth(db, signer, TryLimiter(time.monotonic), config.bcrypt_cost),
+        auth=auth,
         accounts=Accounts(db),
         users=Users(db),
-        people=People(db, signer),
+        people=People(db, signer, auth),
         search=Search(db),
         bots=Bots(db, config.version, Resolver(names, look_up, only_public=False)),
         rooms=rooms,
@@ -14735,6 +14974,7 @@ async def _sweep_memory(campfire: Campfire) -> None:
 async def _sweep_database(campfire: Campfire) -> None:
     await campfire.db.write(sweep_tombstones)
     await campfire.db.write(sweep_transfers)
+    await campfire.db.write(sweep_sign_ins)
 
 
 async def _look_at_certificate(campfire: Campfire) -> None:
@@ -14922,7 +15162,7 @@ async def stop(campfire: Campfire, runner: web.AppRunner) -> None:
     await campfire.db.close()
 
 
-# === 63. commands =============================================================
+# === 64. commands =============================================================
 # What can be done to a Campfire from a shell, whether it runs or not: SQLite makes
 # them wait for one another, and the server keeps nothing in memory that could go
 # stale. Each command opens the file, does one thing, says what it did, and closes.
@@ -14969,8 +15209,8 @@ async def _opened(config: Config, *, may_be_new: bool = False) -> AsyncIterator[
 
 async def _auth_over(db: Database, config: Config) -> Auth:
     known = await load_secrets(db, config)
-    limiter = TryLimiter(time.monotonic)
-    return Auth(db, Signer(known["secret_key_base"]), limiter, config.bcrypt_cost)
+    limits = Limits(time.monotonic)
+    return Auth(db, Signer(known["secret_key_base"]), limits, config.bcrypt_cost)
 
 
 def _first_line_typed() -> str:
@@ -15227,7 +15467,7 @@ async def import_from_rails(config: Config, options: argparse.Namespace) -> None
         say(line)
 
 
-# === 64. cli ==================================================================
+# === 65. cli ==================================================================
 # The words of the command line. Exit codes: 0 success, 1 failure with one line on
 # stderr, 2 wrong usage, 3 the database cannot be used.
 #

@@ -126,8 +126,7 @@ async def gather_cast(parts: program.Campfire) -> Cast:
     ]
     account = await parts.db.read(program.account_of)
     return Cast(
-        david, jason, jz, kevin, bender,
-        hq.room, pets.room, watercooler.room, designers.room,
+        david, jason, jz, kevin, bender, hq.room, pets.room, watercooler.room, designers.room,
         first.room, second.room, third.room,
         tuple(each.message for each in posted),
         account.join_code if account else "",
@@ -138,10 +137,11 @@ def _on_clock(parts: program.Campfire, steady: SteadyClock) -> program.Campfire:
     """The same parts, with the three that count seconds on a clock of the test's."""
     presence, typing = program.PresenceMap(steady), program.TypingMap(steady)
     messages = program.Messages(parts.db, parts.signer, presence)
-    limiter = program.TryLimiter(steady)
+    auth = program.Auth(parts.db, parts.signer, program.Limits(steady), parts.config.bcrypt_cost)
     return replace(
         parts,
-        auth=program.Auth(parts.db, parts.signer, limiter, parts.config.bcrypt_cost),
+        auth=auth,
+        people=program.People(parts.db, parts.signer, auth),
         messages=messages,
         cable=program.Cable(
             rooms=parts.rooms,
