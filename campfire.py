@@ -8971,13 +8971,13 @@ def repair(path: Path, at: float) -> Repair:
 # Raises    DatabaseUnusable
 # ==============================================================================
 
-_NEEDED: Final = frozenset(("accounts", "users", "rooms", "memberships", "messages"))
 ROOM_TYPES: Final = {
     "Rooms::Open": RoomType.OPEN,
     "Rooms::Closed": RoomType.CLOSED,
     "Rooms::Direct": RoomType.DIRECT,
 }
 _TRUE: Final = frozenset((True, 1, "1", "true", "t"))
+_YEAR_10000: Final = 253_402_300_800  # seconds
 
 
 class Found(dict[str, Any]):
@@ -9003,26 +9003,29 @@ def open_rails(path: Path) -> sqlite3.Connection:
     connection.text_factory = lambda data: data.decode("utf-8", "replace")
     try:
         connection.execute("PRAGMA trusted_schema = OFF")
-        missing = _NEEDED.difference(tables_of(connection))
+        tables = frozenset(tables_of(connection))
     except sqlite3.Error as error:
         connection.close()
-        raise DatabaseUnusable(f"{path} cannot be read ({error})") from error
-    if missing:
+        raise DatabaseUnusable(f"{path} is no database of a Rails Campfire ({error})") from error
+    missing = RAILS_TABLES - tables
+    if missing or "schema_version" in tables:
         connection.close()
-        raise DatabaseUnusable(f"{path} is no Campfire database: no table {min(missing)}")
+        why = f"is no database of a Rails Campfire: it has no table {min(missing or ('',))}"
+        ours = "is a database of this Campfire, not of a Rails one: `restore` puts it in place"
+        raise DatabaseUnusable(f"{path} {why if missing else ours}")
     return connection
 
 
-def moment_in(value: object) -> Timestamp:
-    """A time as Rails writes it, UTC, with a fraction or without; what is none is the epoch."""
+def moment_in(value: object) -> Timestamp | None:
+    """A time as Rails writes it, UTC, with a fraction or without; None when it is none."""
     if isinstance(value, (int, float)):
-        return Timestamp(int(value * SECOND))
+        return Timestamp(int(value * SECOND)) if abs(value) < _YEAR_10000 else None
     try:
         moment = datetime.fromisoformat(str(value).strip().removesuffix("UTC").strip())
-    except ValueError:
-        return Timestamp(0)
-    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    whole = int(moment.replace(microsecond=0).timestamp())
+        moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        whole = int(moment.replace(microsecond=0).timestamp())
+    except (ValueError, OverflowError):
+        return None
     return Timestamp(whole * SECOND + moment.microsecond)
 
 
@@ -9030,9 +9033,10 @@ def settings_in(text: object) -> str:
     """An account's settings as we keep them: the one we know, as true or false."""
     try:
         given = json.loads(str(text or "{}"))
-    except ValueError:
+    except (ValueError, RecursionError):
         given = {}
     wanted = given.get(RESTRICTION) if isinstance(given, dict) else None
+    wanted = None if isinstance(wanted, (dict, list)) else wanted
     return json.dumps({} if wanted is None else {RESTRICTION: wanted in _TRUE})
 
 
@@ -9069,12 +9073,17 @@ class Orphan(Exception):
     """A row that belongs to something that is not there."""
 
 
+class UnknownType(Exception):
+    """A room of a type that we do not know."""
+
+
 @dataclass(slots=True)
 class Report:
     """What an import took over, and what it could not."""
 
     taken: Counter[str] = field(default_factory=Counter)
     orphans: Counter[str] = field(default_factory=Counter)
+    unknown: Counter[str] = field(default_factory=Counter)
     repeated: Counter[str] = field(default_factory=Counter)
     warnings: Counter[str] = field(default_factory=Counter)
 
@@ -9083,6 +9092,8 @@ class Report:
         yield from (f"{table}: {count}" for table, count in self.taken.items())
         for table, count in self.orphans.items():
             yield f"skipped: {count} of {table} that belonged to nothing"
+        for words, count in self.unknown.items():
+            yield f"skipped: {count} of {words}"
         for table, count in self.repeated.items():
             yield f"skipped: {count} of {table} that were there twice"
         for words, count in self.warnings.items():
@@ -9095,15 +9106,22 @@ class _Import:
     """One import: the old database, the new one, and what is known of it so far."""
 
     def __init__(
-        self, rails: sqlite3.Connection, tx: WriteTx, signer: Signer, storage: Path | None
+        self,
+        rails: sqlite3.Connection,
+        tx: WriteTx,
+        at: Timestamp,
+        signer: Signer,
+        storage: Path | None,
     ) -> None:
         self._rails, self._tx, self._signer, self._storage = rails, tx, signer, storage
+        self._at = at  # for a first row without a time: the account's is known before all others
         self.report = Report()
         self._ids: defaultdict[str, set[int]] = defaultdict(set)
         self._members: defaultdict[int, set[UserId]] = defaultdict(set)
         self._direct_keys: dict[int, str] = {}
         self._people: dict[UserId, Mentionable] = {}
         self._seen: set[tuple[object, ...]] = set()
+        self._unread_times: set[tuple[object, ...]] = set()
 
     def take_all(self) -> None:
         """Takes everything over, parents before children."""
@@ -9123,13 +9141,34 @@ class _Import:
         self._take_messages()
         self._take("boosts", self._rows("boosts"), self._boost)
         self._count_what_stays()
+        if self._unread_times:
+            words = "times could not be read: each is now that of the row before"
+            self.report.warnings[words] = len(self._unread_times)
         for table, newest in sequences_of(self._rails).items():
             if columns_of(self._tx, table) and table != "accounts":
                 raise_sequence(self._tx, table, newest)
 
     def _rows(self, table: str) -> Iterator[Found]:
         if columns_of(self._rails, table):
-            yield from map(Found, rows_from(self._rails, table))
+            before = self._at
+            for each in map(Found, rows_from(self._rails, table)):
+                before = self._put_times(table, each, before)
+                yield each
+
+    def _put_times(self, table: str, found: Found, before: Timestamp) -> Timestamp:
+        """Reads a row's times, and gives it the one before for what is none; when it was made."""
+        made = moment_in(found["created_at"])
+        times = {"created_at": before if made is None else made}
+        for column in ("updated_at", "unread_at", "last_active_at"):
+            if found[column]:
+                moment = moment_in(found[column])
+                times[column] = times["created_at"] if moment is None else moment
+        unread = [column for column in times if moment_in(found[column]) is None]
+        self._unread_times.update((table, found["at"], column) for column in unread)
+        found.update(times)
+        if table == "accounts":
+            self._at = times["created_at"]
+        return times["created_at"]
 
     def _take(
         self,
@@ -9143,6 +9182,9 @@ class _Import:
                 values = take(each)
             except Orphan:
                 self.report.orphans[table] += 1
+                continue
+            except UnknownType as error:
+                self.report.unknown[f"{table} of the unknown type {error}"] += 1
                 continue
             if values is None:
                 continue
@@ -9164,9 +9206,8 @@ class _Import:
 
     @staticmethod
     def _times(found: Found) -> dict[str, Timestamp]:
-        made = moment_in(found["created_at"])
-        changed = found["updated_at"]
-        return {"created_at": made, "updated_at": moment_in(changed) if changed else made}
+        made = found["created_at"]
+        return {"created_at": made, "updated_at": found["updated_at"] or made}
 
     def _account(self, found: Found) -> Mapping[str, object] | None:
         if self.report.taken["accounts"]:
@@ -9201,9 +9242,17 @@ class _Import:
             "bio": found["bio"],
             "role": user.role.value,
             "status": user.status.value,
-            "bot_token": (found["bot_token"] or None) if role is Role.BOT else None,
+            "bot_token": self._bot_token(found) if role is Role.BOT else None,
             **self._times(found),
         }
+
+    def _bot_token(self, found: Found) -> str | None:
+        token = found["bot_token"] or None
+        if token and ("bot token", token) in self._seen:
+            self.report.warnings["bots had the key of another; they need a new one"] += 1
+            return None
+        self._seen.add(("bot token", token))
+        return token
 
     def _session(self, found: Found) -> Mapping[str, object] | None:
         user_id, token = self._parent("users", found["user_id"]), str(found["token"] or "")
@@ -9217,7 +9266,7 @@ class _Import:
             "token_hash": hashed(RawToken(token)),
             "ip_address": found["ip_address"],
             "user_agent": found["user_agent"],
-            "last_active_at": moment_in(used) if used else times["updated_at"],
+            "last_active_at": used or times["updated_at"],
             **times,
         }
 
@@ -9287,7 +9336,7 @@ class _Import:
     def _room(self, found: Found) -> Mapping[str, object]:
         room_type = ROOM_TYPES.get(str(found["type"]))
         if room_type is None:
-            raise Orphan
+            raise UnknownType(found["type"])
         name = str(found["name"] or "").strip() or "Unnamed"
         return {
             "id": found["id"],
@@ -9311,7 +9360,7 @@ class _Import:
             "room_id": room_id,
             "user_id": user_id,
             "involvement": level if level in set(Involvement) else Involvement.MENTIONS.value,
-            "unread_at": moment_in(unread) if unread else None,
+            "unread_at": unread or None,
             **self._times(found),
         }
 
@@ -9390,7 +9439,7 @@ class _Import:
             "byte_size": found["byte_size"] or 0,
             "checksum": found["checksum"],
             "metadata": found["metadata"],
-            "created_at": moment_in(found["created_at"]),
+            "created_at": found["created_at"],
         }
         put(self._tx, "attachments", values)
         self.report.taken["attachments"] += 1
@@ -9439,10 +9488,9 @@ def import_all(
 
     Raises AlreadySetUp, DatabaseUnusable.
     """
-    del at  # every row keeps its own time
     if is_set_up(tx):
         raise AlreadySetUp
-    moving = _Import(rails, tx, signer, storage)
+    moving = _Import(rails, tx, at, signer, storage)
     try:
         moving.take_all()
         rebuild_index(tx)
