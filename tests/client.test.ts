@@ -1,10 +1,15 @@
 import { adapters } from "@rails/actioncable";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import type { Boot, Message, Room } from "../static_bundle/src/lib/api";
-import { Announcer, connect, disconnect, RoomSession } from "../static_bundle/src/lib/cable";
+import {
+  Announcer,
+  connect,
+  disconnect,
+  parseStreams,
+  RoomSession,
+} from "../static_bundle/src/lib/cable";
 import { Typing } from "../static_bundle/src/lib/presence";
 import * as store from "../static_bundle/src/lib/store";
-import { parseStreams } from "../static_bundle/src/lib/streams";
 import * as text from "../static_bundle/src/lib/text";
 import {
   boostMarkup,

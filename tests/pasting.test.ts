@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { LONE_URL, pastedHtml, withoutBlankEnd } from "../static_bundle/src/components/paste";
+import { LONE_URL, pastedHtml, withoutBlankEnd } from "../static_bundle/src/lib/clipboard";
 import { keepsBlanks } from "../static_bundle/src/lib/text";
 
 const CELL =

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 import type { User } from "../static_bundle/src/lib/api";
+import { parseStreams } from "../static_bundle/src/lib/cable";
 import * as store from "../static_bundle/src/lib/store";
-import { parseStreams } from "../static_bundle/src/lib/streams";
 import { boot, davidHH, escaped, jasonF, kevin, person, room, stream } from "./client_world";
 
 const inez = person(7, "Inez");

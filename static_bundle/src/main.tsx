@@ -76,11 +76,12 @@ const account = () => import("./screens/account");
 const auth = () => import("./screens/auth");
 const people = () => import("./screens/people");
 const rooms = () => import("./screens/rooms");
+const search = () => import("./screens/search");
 
 const PAGES: { [Name in PageName]: Page<Name> } = {
   room: { screen: { now: RoomScreen }, title: roomName, body: "sidebar" },
   searches: {
-    screen: { later: async () => (await rooms()).SearchScreen },
+    screen: { later: async () => (await search()).SearchScreen },
     title: named("Search"),
     body: "sidebar searches",
   },

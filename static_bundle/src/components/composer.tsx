@@ -6,6 +6,7 @@ import { useEffect, useRef, useState, useSyncExternalStore } from "react";
 import * as api from "../lib/api";
 import { confirmed, isTouchOnly } from "../lib/browser";
 import type { RoomSession } from "../lib/cable";
+import { editable } from "../lib/clipboard";
 import type { TimelineMessage } from "../lib/messages";
 import { drafts } from "../lib/outbox";
 import { announce, failed, flash, getState, isReduced, useStore } from "../lib/store";
@@ -13,9 +14,8 @@ import { replyQuote } from "../lib/text";
 import { ROOM_GONE } from "../lib/trouble";
 import { SuggestionList, Suggestions } from "./autocomplete";
 import { Editor } from "./editor";
-import { editable } from "./paste";
 import { FILES_LATER } from "./shell";
-import { Button, ComingNotice, Icon, LinkButton, Spinner } from "./ui";
+import { Button, COMMAND, ComingNotice, Icon, LinkButton, Spinner } from "./ui";
 
 const DRAFT_DELAY = 500;
 const TYPING_SAID_EVERY = 10_000;
@@ -250,6 +250,7 @@ function Box({ writer }: { writer: Writer }) {
         type="submit"
         icon="arrow-up"
         label="Send message"
+        keys={rich || isTouchOnly() ? `${COMMAND}Enter` : "Enter"}
         className="btn--reversed txt-small composer__send-btn"
         disabled={offline}
         // Keeps the focus in the editor, and with it the keyboard of a phone.
@@ -450,8 +451,10 @@ export function EditForm({ message, home, draft }: EditFormProps) {
           type="submit"
           icon="check"
           label="Save changes"
+          keys={`${COMMAND}Enter`}
           className="btn--reversed message__edit-btn"
         />
+        {!isTouchOnly() && <p className="txt-small">{COMMAND}Enter saves, Escape leaves</p>}
         <Button
           icon="trash"
           label="Delete message"
@@ -462,6 +465,7 @@ export function EditForm({ message, home, draft }: EditFormProps) {
       <Button
         icon="remove"
         label="Stop editing, discard changes"
+        keys="Escape"
         className="btn--borderless message__edit-close-btn"
         onClick={editing.cancel}
       />

@@ -3,6 +3,7 @@
  * its chunk has come a plain editable box of the same look stands in and hands its text over.
  */
 import type { Suggestion } from "../lib/api";
+import { LONE_URL, OURS, pastedHtml, withoutBlankEnd } from "../lib/clipboard";
 import { escapeHtml, keepsBlanks, plainText } from "../lib/text";
 import { insisted } from "../lib/trouble";
 import {
@@ -14,7 +15,7 @@ import {
   tellReaders,
   type Word,
 } from "./autocomplete";
-import { LONE_URL, OURS, pastedHtml, withoutBlankEnd } from "./paste";
+import { BUTTONS, dressToolbar, showPressed } from "./toolbar";
 
 // --- What we use of Trix ----------------------------------------------------------------------
 
@@ -423,55 +424,4 @@ function textToHtml(text: string): string {
 function mentionHtml({ value, avatar_url, name_html }: Suggestion): string {
   const picture = `<img src="${escapeHtml(avatar_url)}" class="avatar" width="48" height="48" alt="">`;
   return `<span class="mention" data-user-id="${value}">${picture} ${name_html}</span>`;
-}
-
-// --- The toolbar ------------------------------------------------------------------------------
-
-const BUTTONS = ".trix-button-row button:not(:disabled)";
-
-/** Trix's own toolbar works by mouse only; this makes it one tab stop with arrow keys. */
-function dressToolbar(toolbar: HTMLElement) {
-  toolbar.setAttribute("role", "toolbar");
-  toolbar.setAttribute("aria-label", "Formatting");
-  toolbar.querySelector(".trix-button-group--file-tools")?.remove();
-  const history = toolbar.querySelector<HTMLElement>(".trix-button-group--history-tools");
-  // Hidden, not removed: the keys for undo and redo belong to these buttons.
-  if (history) history.hidden = true;
-  toolbar.querySelector(BUTTONS)?.setAttribute("tabindex", "0");
-  toolbar.addEventListener("keydown", (event) => {
-    const button = (event.target as Element).closest<HTMLElement>(BUTTONS);
-    if (button) steer(event, toolbar, button);
-  });
-}
-
-function steer(event: KeyboardEvent, toolbar: HTMLElement, button: HTMLElement) {
-  const buttons = [...toolbar.querySelectorAll<HTMLElement>(BUTTONS)].filter(
-    (other) => !other.closest("[hidden]"),
-  );
-  const at = buttons.indexOf(button);
-  const last = buttons.length - 1;
-  const goals: Record<string, number> = {
-    ArrowRight: at === last ? 0 : at + 1,
-    ArrowLeft: at === 0 ? last : at - 1,
-    Home: 0,
-    End: last,
-  };
-  const next = buttons[goals[event.key] ?? -1];
-  if (next) {
-    event.preventDefault();
-    button.tabIndex = -1;
-    next.tabIndex = 0;
-    next.focus();
-  } else if (event.key === "Enter" || event.key === " ") {
-    event.preventDefault();
-    // Trix listens for the press of a mouse button, and for nothing else.
-    button.dispatchEvent(new MouseEvent("mousedown", { bubbles: true, cancelable: true }));
-  }
-}
-
-function showPressed(toolbar: HTMLElement) {
-  for (const button of toolbar.querySelectorAll<HTMLElement>("[data-trix-attribute]")) {
-    if (button.closest("[data-trix-dialog]")) continue;
-    button.setAttribute("aria-pressed", String(button.hasAttribute("data-trix-active")));
-  }
 }

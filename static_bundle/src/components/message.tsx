@@ -155,7 +155,9 @@ function Meta({ message, found, tab, children }: MetaProps) {
   const { client_message_id: id, creator, outgoing, path } = message;
   // In a room the days are the headings above.
   const Heading = found ? "h2" : "h3";
-  const time = <Time at={message.timestamp} className="message__timestamp" />;
+  // Without the days above them, times alone say nothing.
+  const as = found ? "full" : "time";
+  const time = <Time at={message.timestamp} as={as} className="message__timestamp" />;
   return (
     <div className="message__meta">
       <Heading className="message__heading">

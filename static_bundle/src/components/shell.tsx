@@ -58,7 +58,7 @@ export function Shell({ label = "Page", nav, title, footer, sidebar, children }:
       </main>
       {sidebar}
       <nav aria-label="Home">
-        <a className="corner-logo" href="/" aria-label="Campfire home">
+        <a className="corner-logo" href="/" aria-label="Campfire home" title="Campfire home">
           <Drawing source={mark} />
         </a>
       </nav>
@@ -168,7 +168,6 @@ function Bell({ room }: { room: api.Room }) {
         className={push.pulsing && !enabled ? "btn--pulsing btn--first-visit" : ""}
         icon={enabled ? `bell-${now}` : looking}
         label={label}
-        title={label}
         onClick={() => (enabled ? moveOn(room, now) : ask())}
       />
       {Help && <Help onClose={closeHelp} />}
@@ -198,6 +197,8 @@ function usePush() {
 
   async function ask() {
     device.markFirstVisitSeen();
+    if (!isSecureContext)
+      return flash("alert", "Notifications need https. Whoever runs Campfire can set it up.");
     const blocked = push.state === "impossible" || push.state === "denied";
     setPush((old) => ({ ...old, pulsing: false }));
     if (blocked) return showHelp();

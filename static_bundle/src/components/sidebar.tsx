@@ -287,6 +287,7 @@ function Tools({ inert }: { inert: boolean }) {
       <a
         href="/users/me/profile"
         className="btn avatar sidebar__tool"
+        title="My settings"
         style={{ viewTransitionName: `avatar-${me.id}` }}
       >
         <img src={me.avatar_url} width={48} height={48} alt="" />

@@ -14,7 +14,7 @@ import {
   useState,
 } from "react";
 import type { User } from "../lib/api";
-import { copyText } from "../lib/browser";
+import { copyText } from "../lib/clipboard";
 import { announce, fetched } from "../lib/store";
 import { formatDate, formatFull, formatTime } from "../lib/text";
 import drawings from "../pictures/icons.json";
@@ -80,17 +80,21 @@ export interface Face {
   icon?: IconName | undefined;
   /** The words of a control that shows only an icon. */
   label?: string | undefined;
+  /** The keys that do the same, for the tooltip. */
+  keys?: string | undefined;
 }
 
 type ButtonProps = Face & ComponentProps<"button"> & { busy?: boolean };
 
-export function Button({ icon, label, busy, className = "", children, ...rest }: ButtonProps) {
+export function Button(props: ButtonProps) {
+  const { icon, label, keys, busy, className = "", children, ...rest } = props;
   const shape = buttonShape({ icon, label, children });
   return (
     <button
       type="button"
       className={`${shape} ${className}${busy ? " btn--busy" : ""}`}
       aria-busy={busy || undefined}
+      title={tooltip(props)}
       {...rest}
     >
       <ButtonFace icon={icon} label={label} />
@@ -99,15 +103,11 @@ export function Button({ icon, label, busy, className = "", children, ...rest }:
   );
 }
 
-export function LinkButton({
-  icon,
-  label,
-  className = "",
-  children,
-  ...rest
-}: Face & ComponentProps<"a">) {
+export function LinkButton(props: Face & ComponentProps<"a">) {
+  const { icon, label, keys, className = "", children, ...rest } = props;
+  const shape = buttonShape({ icon, label, children });
   return (
-    <a className={`${buttonShape({ icon, label, children })} ${className}`} {...rest}>
+    <a className={`${shape} ${className}`} title={tooltip(props)} {...rest}>
       <ButtonFace icon={icon} label={label} />
       {children}
     </a>
@@ -118,6 +118,15 @@ export function LinkButton({
 function buttonShape({ icon, label, children }: Face & { children?: ReactNode }): string {
   return icon && label && !children ? "btn btn--icon" : "btn";
 }
+
+/** What an icon means, for those who see it and cannot guess it. */
+function tooltip({ label, keys, children }: Face & { children?: ReactNode }): string | undefined {
+  if (!label || children) return undefined;
+  return keys ? `${label} (${keys})` : label;
+}
+
+/** The key that commands are given with here. */
+export const COMMAND = /Mac|iPhone|iPad/.test(navigator.userAgent) ? "⌘" : "Ctrl+";
 
 function ButtonFace({ icon, label }: Face) {
   return (
@@ -187,11 +196,20 @@ interface AvatarProps {
   href?: string | undefined;
   className?: string;
   tabIndex?: number | undefined;
+  /** One of very many: fetched when it comes into sight. */
+  lazy?: boolean;
 }
 
-export function Avatar({ user, href, className = "", tabIndex }: AvatarProps) {
+export function Avatar({ user, href, className = "", tabIndex, lazy = false }: AvatarProps) {
   const picture = user ? (
-    <img src={user.avatar_url} width={48} height={48} alt="" aria-hidden="true" />
+    <img
+      src={user.avatar_url}
+      width={48}
+      height={48}
+      alt=""
+      aria-hidden="true"
+      loading={lazy ? "lazy" : undefined}
+    />
   ) : (
     <Icon name="stranger" size="100%" />
   );

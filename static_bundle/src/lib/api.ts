@@ -133,6 +133,8 @@ export interface SearchHit extends Message {
 export interface Search {
   query: string | null;
   messages: SearchHit[];
+  /** There are older ones, which are not shown. */
+  has_before: boolean;
   recent_searches: { id: number; query: string; updated_at: string }[];
   return_to_room_id: number | null;
 }

@@ -2,6 +2,7 @@
 import { useSyncExternalStore } from "react";
 import type { Sound } from "./api";
 import * as api from "./api";
+import { copyMessages } from "./clipboard";
 import type { Timeline } from "./timeline";
 
 // --- Navigation (main.tsx registers the router, so that nothing below needs to import it) --------
@@ -86,15 +87,6 @@ function browserOf(agent: string): BrowserName {
 /** The browser's own question, for what cannot be taken back. */
 export function confirmed(question: string): boolean {
   return window.confirm(question);
-}
-
-export async function copyText(text: string): Promise<boolean> {
-  try {
-    await navigator.clipboard.writeText(text);
-    return true;
-  } catch {
-    return false;
-  }
 }
 
 export function canShare(data?: ShareData): boolean {
@@ -456,6 +448,7 @@ export function mountList(
   });
   note();
   list.addEventListener("scroll", note, { passive: true });
+  list.addEventListener("copy", copyMessages);
   resized.observe(list);
 
   return () => {
@@ -464,5 +457,6 @@ export function mountList(
     observer.disconnect();
     resized.disconnect();
     list.removeEventListener("scroll", note);
+    list.removeEventListener("copy", copyMessages);
   };
 }

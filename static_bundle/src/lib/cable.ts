@@ -3,13 +3,13 @@
  * the room on the screen, and the way back when it is lost.
  */
 import { type Consumer, createConsumer, type Subscription } from "@rails/actioncable";
-import type { Message, Room, RoomPage, Sidebar } from "./api";
+import type { Message, Room, RoomPage, RoomType, Sidebar, User } from "./api";
 import * as api from "./api";
 import { player, visit } from "./browser";
 import type { CaughtUp, RoomEvent, TimelineMessage } from "./messages";
 import { Presence, Typing } from "./presence";
-import { announce, apply, flash, getState } from "./store";
-import { parseStreams, type StreamEvent } from "./streams";
+import { announce, apply, flash, getState, type SidebarRoom } from "./store";
+import { boostOf, elements, json, messageOf, presentationOf, sentence } from "./text";
 import { Timeline } from "./timeline";
 
 export const OFFLINE_AFTER = 5000;
@@ -329,4 +329,101 @@ export class RoomSession {
       me_id,
     );
   }
+}
+
+// --- Turbo Streams, as typed events -------------------------------------------------------------
+
+/** What a stream tells: about a room's messages, or about the lists in the sidebar. */
+type StreamEvent =
+  | RoomEvent
+  | { type: "room_listed"; room: SidebarRoom }
+  | { type: "room_renamed"; room: SidebarRoom }
+  | { type: "room_delisted"; room_id: number }
+  | { type: "person_changed"; user: User; joined: boolean }
+  | { type: "person_left"; user_id: number };
+
+/** The events in some Turbo Stream HTML, which is parsed where nothing in it loads or runs. */
+export function parseStreams(html: string): StreamEvent[] {
+  const template = document.createElement("template");
+  template.innerHTML = html;
+  return [...template.content.querySelectorAll("turbo-stream")].flatMap((stream) => {
+    const event = streamEvent(
+      stream.getAttribute("action") ?? "",
+      stream.getAttribute("target") ?? "",
+      stream.querySelector("template")?.content ?? document.createDocumentFragment(),
+    );
+    return event ? [event] : [];
+  });
+}
+
+function streamEvent(
+  action: string,
+  target: string,
+  content: DocumentFragment,
+): StreamEvent | null {
+  const [, kind = "", id = ""] = STREAM_TARGET.exec(target) ?? [];
+  switch (`${action} ${kind}`) {
+    case "append messages_room_":
+      return { type: "messages_appended", messages: elements(content, ".message").map(messageOf) };
+    case "replace presentation_message_":
+      return presentationEvent(id, content);
+    case "replace message_": {
+      const [element] = elements(content, ".message");
+      return element ? { type: "message_replaced", message: messageOf(element) } : null;
+    }
+    case "remove message_":
+      return { type: "message_removed", client_message_id: id };
+    case "append boosts_message_": {
+      const [element] = elements(content, ".boost");
+      return element
+        ? { type: "boost_added", client_message_id: id, boost: boostOf(element) }
+        : null;
+    }
+    case "remove boost_":
+      return { type: "boost_removed", boost_id: Number(id) };
+    case "prepend shared_rooms":
+    case "prepend direct_rooms":
+      return roomEvent("room_listed", content);
+    case "replace list_room_":
+      return roomEvent("room_renamed", content);
+    case "append people":
+    case "replace person_": {
+      const [element] = elements(content, "[data-person]");
+      const user = json<User>(element?.dataset.person ?? "null");
+      return user && { type: "person_changed", user, joined: action === "append" };
+    }
+    case "remove person_":
+      return { type: "person_left", user_id: Number(id) };
+    case "remove list_room_":
+      return { type: "room_delisted", room_id: Number(id) };
+    default:
+      return null;
+  }
+}
+
+const STREAM_TARGET =
+  /^(messages_room_|presentation_message_|boosts_message_|message_|boost_|list_room_|person_|shared_rooms|direct_rooms|people)(.*)$/;
+
+function presentationEvent(id: string, content: DocumentFragment): RoomEvent | null {
+  const [element] = elements(content, ".message__presentation");
+  if (!element) return null;
+  const presentation = presentationOf(element);
+  return { type: "presentation_replaced", client_message_id: id, presentation };
+}
+
+function roomEvent(type: "room_listed" | "room_renamed", content: ParentNode): StreamEvent | null {
+  const [element] = elements(content, "[data-room-id]");
+  if (!element) return null;
+  const data = element.dataset;
+  const members = data.members ? json<User[]>(data.members) : null;
+  const room: SidebarRoom = {
+    id: Number(data.roomId),
+    type: data.roomType as RoomType,
+    display_name: members ? sentence(members.map(({ name }) => name)) : (data.sortedListName ?? ""),
+    path: element.getAttribute("href") ?? "",
+    unread: element.classList.contains("unread"),
+    updated_at_ms: Number(data.sortedListNumber ?? 0),
+    members,
+  };
+  return { type, room };
 }

@@ -1,5 +1,5 @@
 /** The account: its name and people, its bots, and its own styles. */
-import { type FormEvent, type ReactNode, useEffect, useRef, useState } from "react";
+import { type FormEvent, type ReactNode, useState } from "react";
 import { attempt, LinkField, PanelBar, ShareTrio, Shell } from "../components/shell";
 import {
   Avatar,
@@ -9,7 +9,6 @@ import {
   Drawing,
   Icon,
   LinkButton,
-  Spinner,
   Translate,
 } from "../components/ui";
 import type { Account, Bot, ScreenProps, User, UserPage } from "../lib/api";
@@ -17,7 +16,7 @@ import * as api from "../lib/api";
 import { visit } from "../lib/browser";
 import { apply, flash, isAdministrator, useStore } from "../lib/store";
 import robot from "../pictures/robot.svg?raw";
-import { Field, Panel, Submit, Switch, useSubmit, Version } from "./auth";
+import { Field, More, Panel, Submit, Switch, useSubmit, Version } from "./auth";
 import { PersonRow } from "./people";
 
 // --- The account -------------------------------------------------------------------------------
@@ -208,25 +207,6 @@ function People({ first, administrator }: { first: UserPage; administrator: bool
   );
 }
 
-function More({ onSeen }: { onSeen: () => void }) {
-  const end = useRef<HTMLDivElement>(null);
-  // Only the browser knows when the end of the list comes into view.
-  useEffect(() => {
-    const observer = new IntersectionObserver(([entry]) => {
-      if (!entry?.isIntersecting) return;
-      observer.disconnect();
-      onSeen();
-    });
-    if (end.current) observer.observe(end.current);
-    return () => observer.disconnect();
-  });
-  return (
-    <div ref={end} className="txt-align-center pad-block">
-      <Spinner />
-    </div>
-  );
-}
-
 // --- Bots --------------------------------------------------------------------------------------
 
 export function Bots({ boot }: ScreenProps<"bots">) {
@@ -238,7 +218,7 @@ export function Bots({ boot }: ScreenProps<"bots">) {
         </span>
         <h1 tabIndex={-1}>Chat bots</h1>
         <p>Bots let other sites and services post into your rooms.</p>
-        <a href="/account/bots/new" className="btn btn--reversed bots__add">
+        <a href="/account/bots/new" className="btn btn--reversed bots__add" title="Add a chat bot">
           <Icon name="bot" />
           <Icon name="add" />
           <span className="for-screen-reader">Add a chat bot</span>

@@ -33,10 +33,10 @@ import { visit } from "../lib/browser";
 import { failed, flash, unflash, useStore } from "../lib/store";
 import { sentenceOf } from "../lib/trouble";
 import lanyard from "../pictures/lanyard.svg?raw";
-import { type Trouble, TroubleScreen } from "./trouble";
+import { type Trouble, TroubleScreen } from "./help";
 
-/** Comes with these screens: an entry of its own would part the client in two. */
-export { ErrorScreen } from "./trouble";
+/** Comes with these screens: fetched by itself it would take the entry apart. */
+export { ErrorScreen } from "./help";
 
 addPictures(
   import.meta.glob<string>(
@@ -467,10 +467,30 @@ interface ListRowProps extends ComponentProps<"li"> {
 export function ListRow({ user, name, className = "", children, ...rest }: ListRowProps) {
   return (
     <li className={`flex align-center gap ${className}`} {...rest}>
-      {user && <Avatar user={user} href={user.url} />}
+      {user && <Avatar user={user} href={user.url} lazy />}
       <strong className="overflow-ellipsis min-width">{name}</strong>
       <hr className="separator" role="presentation" />
       {children}
     </li>
+  );
+}
+
+/** The end of a list that goes on as soon as it comes into sight. */
+export function More({ onSeen }: { onSeen: () => void }) {
+  const end = useRef<HTMLDivElement>(null);
+  // Only the browser knows when the end of the list comes into view.
+  useEffect(() => {
+    const observer = new IntersectionObserver(([entry]) => {
+      if (!entry?.isIntersecting) return;
+      observer.disconnect();
+      onSeen();
+    });
+    if (end.current) observer.observe(end.current);
+    return () => observer.disconnect();
+  });
+  return (
+    <div ref={end} className="txt-align-center pad-block">
+      <Spinner />
+    </div>
   );
 }

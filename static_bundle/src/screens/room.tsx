@@ -17,8 +17,9 @@ import { DropOverlay, LinkField, RoomBar, ShareTrio, Shell } from "../components
 import { Sidebar } from "../components/sidebar";
 import { Button, Icon, Popover, Spinner, Translate } from "../components/ui";
 import type { Account, Boost, Room, RoomPage, ScreenProps } from "../lib/api";
-import { copyText, isTouchOnly, mountList } from "../lib/browser";
+import { isTouchOnly, mountList } from "../lib/browser";
 import { RoomSession } from "../lib/cable";
+import { copyText } from "../lib/clipboard";
 import type { TimelineMessage } from "../lib/messages";
 import { announce, isAdministrator, useStore } from "../lib/store";
 import { firstName, formatting, sentence } from "../lib/text";
@@ -396,7 +397,7 @@ function Menu({ message, home, own, anchor, byKeyboard, onClose, onBoost }: Menu
 }
 
 function MenuButton({ label, ...rest }: ComponentProps<typeof Button> & { label: string }) {
-  return <Button className="message__action-btn" label={label} title={label} {...rest} />;
+  return <Button className="message__action-btn" label={label} {...rest} />;
 }
 
 function CopyLink({ path, onDone }: { path: string; onDone: () => void }) {

@@ -1,15 +1,13 @@
-/** Making rooms, their settings, pings; and search across all of them. */
-import { type ReactNode, useRef, useState } from "react";
-import { Message, type MessageHome } from "../components/message";
+/** Making rooms, their settings, and pings. */
+import { type ReactNode, useEffect, useRef, useState } from "react";
 import { attempt, PanelBar, Shell } from "../components/shell";
-import { Avatar, Button, Icon, LinkButton } from "../components/ui";
-import type { Boost, Room, RoomMembers, ScreenProps, Search, User } from "../lib/api";
+import { Avatar, Button, Icon } from "../components/ui";
+import type { Room, RoomMembers, ScreenProps, User } from "../lib/api";
 import * as api from "../lib/api";
-import { DESKTOP, isTouchOnly, useMedia, visit } from "../lib/browser";
-import { shown, type TimelineMessage } from "../lib/messages";
-import { announce, failed, useStore } from "../lib/store";
-import { formatting } from "../lib/text";
-import { Field, ListRow, Panel, Submit, Switch, useSubmit } from "./auth";
+import { visit } from "../lib/browser";
+import { announce, useStore } from "../lib/store";
+import { byName, folded } from "../lib/text";
+import { Field, ListRow, More, Panel, Submit, Switch, useSubmit } from "./auth";
 
 const FILTER_ABOVE = 20;
 const FILTER_DELAY = 300;
@@ -74,6 +72,9 @@ export function EditRoom({ boot }: ScreenProps<"room_edit">) {
 function Settings({ room, selected, unselected }: RoomMembers) {
   const [kind, setKind] = useKind((next) => `/rooms/${next}s/${room.id}/edit`);
   const members = selected.map(({ id }) => id);
+  const [everyone] = useState(() =>
+    [...selected, ...unselected].sort((a, b) => byName(a.name, b.name)),
+  );
 
   async function save(name: string, chosen: number[]) {
     const { room: saved } = await (kind === "open"
@@ -86,16 +87,13 @@ function Settings({ room, selected, unselected }: RoomMembers) {
     <RoomForm name={room.name ?? ""} onSave={save}>
       <Everyone kind={kind} onChange={setKind} />
       {kind === "open" ? (
-        <People people={[...selected, ...unselected].sort(byName)} kind={kind} chosen={members} />
+        <People people={everyone} kind={kind} chosen={members} />
       ) : (
         <People people={selected} others={unselected} kind={kind} chosen={members} />
       )}
     </RoomForm>
   );
 }
-
-const byName = (a: User, b: User) =>
-  a.name.localeCompare(b.name, undefined, { sensitivity: "base" });
 
 interface RoomFormProps {
   name: string;
@@ -106,7 +104,7 @@ interface RoomFormProps {
 
 function RoomForm({ name, fresh = false, onSave, children }: RoomFormProps) {
   const { busy, fields, submit } = useSubmit((form) =>
-    onSave(String(form.get("name")), form.getAll("user_ids").map(Number)),
+    onSave(String(form.get("name")), idsIn(String(form.get("user_ids")))),
   );
   return (
     <form onSubmit={submit}>
@@ -126,6 +124,8 @@ function RoomForm({ name, fresh = false, onSave, children }: RoomFormProps) {
     </form>
   );
 }
+
+const idsIn = (list: string) => list.split(",").filter(Boolean).map(Number);
 
 function Everyone({ kind, onChange }: { kind: Kind; onChange?: (kind: Kind) => void }) {
   return (
@@ -153,11 +153,12 @@ function ReadOnly({ room, selected }: RoomMembers) {
       <strong className="txt-x-large">{room.name}</strong>
       <div className="shade room-access">
         {room.type === "open" && <Everyone kind="open" />}
-        <ul>
-          {selected.map((user) => (
+        <Rows
+          people={selected}
+          row={(user) => (
             <ListRow key={user.id} user={user} name={user.name} className="membership-item" />
-          ))}
-        </ul>
+          )}
+        />
       </div>
     </>
   );
@@ -176,51 +177,76 @@ interface PeopleProps {
 
 function People({ people, others = [], kind, chosen, fixed }: PeopleProps) {
   const [wanted, setWanted] = useState("");
+  const [on, setOn] = useState<ReadonlySet<number>>(() => new Set(chosen));
+  const matches = ({ name }: User) => folded(name).includes(wanted);
+  const [first, second] = [people.filter(matches), others.filter(matches)];
+
+  function give(id: number, access: boolean) {
+    const next = new Set(on);
+    if (access) next.add(id);
+    else next.delete(id);
+    setOn(next);
+  }
+
   const row = (user: User) => (
     <PersonRow
       key={user.id}
       user={user}
-      unmatched={!user.name.toLowerCase().includes(wanted)}
       plain={kind === "open" || user.id === fixed}
-      on={chosen.includes(user.id)}
+      on={on.has(user.id)}
+      onGive={give}
     />
   );
   return (
     <>
       {people.length + others.length > FILTER_ABOVE && (
-        <Filter people={[...people, ...others]} onFilter={setWanted} />
+        <Filter onFilter={setWanted} left={first.length + second.length} />
       )}
-      <ul className={wanted ? "filter--active" : ""}>{people.map(row)}</ul>
-      {others.length > 0 && (
+      {/* Not every row is there to be asked. */}
+      <input type="hidden" name="user_ids" value={[...on].join()} />
+      <Rows key={`first ${wanted}`} people={first} row={row} />
+      {second.length > 0 && (
         <>
           <hr className="shade__rule" />
-          <ul className={wanted ? "filter--active" : ""}>{others.map(row)}</ul>
+          <Rows key={`second ${wanted}`} people={second} row={row} />
         </>
       )}
+      {first.length + second.length === 0 && <p className="filter__nobody">Nobody found</p>}
+    </>
+  );
+}
+
+const DRAWN = 50;
+
+/** People by the thousand: the rows are drawn as they come into sight. */
+function Rows({ people, row }: { people: readonly User[]; row: (user: User) => ReactNode }) {
+  const [drawn, setDrawn] = useState(DRAWN);
+  return (
+    <>
+      <ul>{people.slice(0, drawn).map(row)}</ul>
+      {people.length > drawn && <More key={drawn} onSeen={() => setDrawn(drawn + DRAWN)} />}
     </>
   );
 }
 
 interface PersonRowProps {
   user: User;
-  unmatched: boolean;
   plain: boolean;
   on: boolean;
+  onGive: (id: number, access: boolean) => void;
 }
 
-function PersonRow({ user, unmatched, plain, on }: PersonRowProps) {
-  const label = `Give ${user.name} access to this room`;
+function PersonRow({ user, plain, on, onGive }: PersonRowProps) {
   return (
-    <ListRow
-      user={user}
-      name={user.name}
-      className="membership-item"
-      data-unmatched={unmatched || undefined}
-    >
+    <ListRow user={user} name={user.name} className="membership-item">
       {plain ? (
         <Icon name="check" size={20} />
       ) : (
-        <Switch label={label} name="user_ids" value={user.id} defaultChecked={on} />
+        <Switch
+          label={`Give ${user.name} access to this room`}
+          checked={on}
+          onChange={(event) => onGive(user.id, event.currentTarget.checked)}
+        />
       )}
     </ListRow>
   );
@@ -228,21 +254,24 @@ function PersonRow({ user, unmatched, plain, on }: PersonRowProps) {
 
 let waiting = 0;
 
-function Filter({
-  people,
-  onFilter,
-}: {
-  people: readonly User[];
-  onFilter: (text: string) => void;
-}) {
+interface FilterProps {
+  onFilter: (wanted: string) => void;
+  /** How many are left of them all. */
+  left: number;
+}
+
+function Filter({ onFilter, left }: FilterProps) {
+  const said = useRef(left);
+  // The live region is outside this tree, and says what the list has become.
+  useEffect(() => {
+    if (said.current === left) return;
+    said.current = left;
+    announce(left === 0 ? "Nobody found" : left === 1 ? "1 person" : `${left} people`);
+  }, [left]);
+
   function look(text: string) {
     clearTimeout(waiting);
-    waiting = window.setTimeout(() => {
-      const wanted = text.trim().toLowerCase();
-      onFilter(wanted);
-      const left = people.filter(({ name }) => name.toLowerCase().includes(wanted)).length;
-      announce(left === 1 ? "1 person" : `${left} people`);
-    }, FILTER_DELAY);
+    waiting = window.setTimeout(() => onFilter(folded(text.trim())), FILTER_DELAY);
   }
 
   return (
@@ -296,202 +325,5 @@ function DeleteRoom({ room, children }: { room: Room; children: ReactNode }) {
     <Button icon="trash" className="btn--negative" busy={busy} aria-label={label} onClick={remove}>
       {children}
     </Button>
-  );
-}
-
-// --- Search -----------------------------------------------------------------------------------
-
-export function SearchScreen({ boot }: ScreenProps<"searches">) {
-  const { search } = boot.data;
-  const typed = String(boot.params.q ?? search.query ?? "");
-  const desktop = useMedia(DESKTOP);
-  const recents = <RecentSearches search={search} />;
-  return (
-    <Shell
-      title="Search"
-      nav={
-        <>
-          {search.query !== null && (
-            <span className="btn btn--reversed btn--faux searches__query">
-              <span className="overflow-ellipsis">“{search.query}”</span>{" "}
-              <span>{search.messages.length}</span>
-            </span>
-          )}
-          {!desktop && recents}
-        </>
-      }
-      footer={<SearchForm query={typed} back={search.return_to_room_id} />}
-      sidebar={
-        <aside id="sidebar" className="sidebar" aria-label="Recent searches">
-          {desktop && recents}
-        </aside>
-      }
-    >
-      <Results search={search} typed={typed} />
-    </Shell>
-  );
-}
-
-const toEnd = (list: HTMLElement | null) => list?.scrollTo({ top: list.scrollHeight });
-
-function Results({ search, typed }: { search: Search; typed: string }) {
-  const me = useStore((state) => state.me);
-  const [messages, setMessages] = useState(() => search.messages.map((hit) => shown(hit)));
-  const [home] = useState(() => searchHome(setMessages));
-  if (messages.length === 0) return <NothingFound query={search.query} typed={typed} />;
-  return (
-    <div className="message-area">
-      <div className="messages searches__results" role="feed" aria-label="Results" ref={toEnd}>
-        {messages.map((message, index) => (
-          <Message
-            key={message.id}
-            message={message}
-            home={home}
-            active
-            found={search.messages[index]}
-            {...formatting(message, undefined, me?.id)}
-            firstOfDay={false}
-          />
-        ))}
-      </div>
-    </div>
-  );
-}
-
-type Change = (change: (messages: TimelineMessage[]) => TimelineMessage[]) => void;
-
-/** A result can be boosted where it stands; for everything else there is its room. */
-function searchHome(change: Change): MessageHome {
-  const elsewhere = ({ path }: TimelineMessage) => visit(path);
-  const boosts = (id: number, next: (boosts: Boost[]) => Boost[]) =>
-    change((all) => all.map((m) => (m.id === id ? { ...m, boosts: next(m.boosts) } : m)));
-  return {
-    boost({ id }, content) {
-      api.boost(id, content).then(({ boost }) => boosts(id, (all) => [...all, boost]), failed);
-    },
-    unboost(boost) {
-      const without = () => boosts(boost.message_id, (all) => all.filter((b) => b.id !== boost.id));
-      api.unboost(boost.message_id, boost.id).then(without, failed);
-    },
-    edit: elsewhere,
-    save: elsewhere,
-    remove: elsewhere,
-    stopEditing: elsewhere,
-    reply: elsewhere,
-    retry: elsewhere,
-    takeBack: elsewhere,
-    discard: elsewhere,
-  };
-}
-
-function NothingFound({ query, typed }: { query: string | null; typed: string }) {
-  const said = query === null ? typed && `Nothing to search for in “${typed}”` : "";
-  return (
-    <div className="message-area message-area--empty">
-      <Icon name="search" />
-      <p className={said ? undefined : "for-screen-reader"} role="status">
-        {said || (query !== null && `Nothing found for “${query}”.`)}
-      </p>
-    </div>
-  );
-}
-
-function RecentSearches({ search }: { search: Search }) {
-  if (search.recent_searches.length === 0) return null;
-
-  async function clear() {
-    const cleared = await attempt(api.clearSearches, "Clear your recent searches?");
-    if (cleared) visit("/searches", { replace: true });
-  }
-
-  return (
-    <ul className="searches__recents" aria-label="Recent searches">
-      {search.recent_searches.map(({ id, query }) => (
-        <li key={id}>
-          <a href={`/searches?q=${encodeURIComponent(query)}`} className="btn searches__recent">
-            <span className="overflow-ellipsis">“{query}”</span>
-          </a>
-        </li>
-      ))}
-      <li>
-        <Button icon="broom" label="Clear recent searches" onClick={clear} />
-      </li>
-    </ul>
-  );
-}
-
-function SearchForm({ query, back }: { query: string; back: number | null }) {
-  const { busy, submit } = useSubmit(async (form) => {
-    const typed = String(form.get("q"));
-    const nowhere = { redirect_to: `/searches?q=${encodeURIComponent(typed)}` };
-    // Signs alone are nothing to remember; their page says so, and shows them again.
-    const { redirect_to } = await api.recordSearch(typed).catch((error) => {
-      if (error.code === "validation_failed") return nowhere;
-      throw error;
-    });
-    visit(redirect_to);
-  });
-
-  return (
-    <form id="composer" className="composer searches__form" onSubmit={submit}>
-      <LinkButton
-        href={back ? `/rooms/${back}` : "/"}
-        icon="arrow-left"
-        label="Go back"
-        className="composer__context-btn searches__btn"
-        style={{ viewTransitionName: "input-switcher" }}
-      />
-      <div className="composer__input input input--actor searches__box">
-        <span className="composer__input-hint" style={{ viewTransitionName: "input-btn" }}>
-          <Icon name="search" size={22} />
-        </span>
-        <SearchInput query={query} />
-        <Button
-          type="submit"
-          icon="arrow-up"
-          label="Search"
-          busy={busy}
-          className="btn--reversed txt-small searches__btn"
-        />
-      </div>
-    </form>
-  );
-}
-
-function SearchInput({ query }: { query: string }) {
-  const [words, setWords] = useState(query);
-  const input = useRef<HTMLInputElement>(null);
-
-  function clear() {
-    setWords("");
-    if (query) visit("/searches");
-    else input.current?.focus();
-  }
-
-  return (
-    <>
-      <input
-        ref={input}
-        type="search"
-        name="q"
-        className="input input--transparent searches__input"
-        aria-label="Search"
-        autoComplete="off"
-        // biome-ignore lint/a11y/noAutofocus: people come to this page to type here.
-        autoFocus={!isTouchOnly() || !query}
-        required
-        value={words}
-        onChange={({ target }) => setWords(target.value)}
-        onKeyDown={({ key }) => key === "Escape" && clear()}
-      />
-      {words && (
-        <Button
-          icon="remove"
-          label="Clear"
-          className="btn--borderless txt-small searches__reset"
-          onClick={clear}
-        />
-      )}
-    </>
   );
 }
