@@ -321,6 +321,13 @@ def _vapid_keys(settings: Mapping[str, str]) -> tuple[str, str] | None:
     return keys
 
 
+def _subject(text: str) -> str | None:
+    """Whom push services may write to, as they want it: an address of e-mail, or of a page."""
+    if text and not re.fullmatch(r"(mailto:)?[^@\s]+@[^@\s]+\.[^@\s]+|https://\S+", text):
+        raise ConfigError(f"VAPID_SUBJECT must be an address of e-mail, or of https, not {text!r}")
+    return f"mailto:{text}" if text and not text.startswith(("mailto:", "https:")) else text or None
+
+
 def default_database() -> Path:
     """`campfire.db` beside the executable, or beside this file when run from source."""
     return Path(os.environ.get("CAMPFIRE_PYZ") or __file__).resolve().parent / "campfire.db"
@@ -346,7 +353,7 @@ def config_from(settings: Mapping[str, str]) -> Config:
         tls_files=(Path(tls[0]), Path(tls[1])) if tls else None,
         secret_key_base=given.get("SECRET_KEY_BASE"),
         vapid_keys=_vapid_keys(given),
-        vapid_subject=given.get("VAPID_SUBJECT"),
+        vapid_subject=_subject(given.get("VAPID_SUBJECT", "").strip()),
         private_push_endpoints=_is_on(given, "ALLOW_PRIVATE_PUSH_ENDPOINTS"),
         trusted_proxies=_networks(given.get("TRUSTED_PROXIES", _PRIVATE_PROXIES)),
         allowed_origins=_origins(given.get("ALLOWED_ORIGINS", "")),
@@ -592,6 +599,13 @@ class TooManyTabs(CableError):
 
 class PushFailed(CableError):
     status, code, says = 502, "push_failed", "The push service did not take the notification."
+
+    def __init__(self, problem: str, answered: int | None = None) -> None:
+        super().__init__()
+        self.problem, self.answered = problem, answered  # the status of the service
+
+    def details(self) -> dict[str, object]:
+        return {"problem": self.problem, "status": self.answered}
 
 
 class PushGone(CableError):
@@ -1103,6 +1117,9 @@ class PushSubscription:
     user_agent: str
     created_at: Timestamp
     updated_at: Timestamp
+    last_tried_at: Timestamp | None
+    last_status: int | None  # of the push service; None when it did not answer
+    last_problem: str | None  # None when it was told
 
 
 @dataclass(frozen=True, slots=True)
@@ -1725,6 +1742,10 @@ INSERT INTO sign_ins (user_id, ip_address, at)
 CREATE INDEX users_by_cost ON users (substr(password_digest, 5, 2));
 ALTER TABLE users ADD COLUMN email_folded TEXT;
 CREATE INDEX users_by_email ON users (email_folded);
+-- how telling a browser ended the last time
+ALTER TABLE push_subscriptions ADD COLUMN last_tried_at INTEGER;
+ALTER TABLE push_subscriptions ADD COLUMN last_status INTEGER;
+ALTER TABLE push_subscriptions ADD COLUMN last_problem TEXT;
 """
 
 
@@ -5359,6 +5380,9 @@ def subscription_in(found: sqlite3.Row) -> PushSubscription:
         found["user_agent"] or "",
         Timestamp(found["created_at"]),
         Timestamp(found["updated_at"]),
+        found["last_tried_at"],
+        found["last_status"],
+        found["last_problem"],
     )
 
 
@@ -5367,7 +5391,8 @@ def subscriptions_of(tx: ReadTx, user_id: UserId) -> tuple[PushSubscription, ...
     found = rows(
         tx,
         """
-        SELECT id, user_id, endpoint, p256dh_key, auth_key, user_agent, created_at, updated_at
+        SELECT id, user_id, endpoint, p256dh_key, auth_key, user_agent, created_at, updated_at,
+          last_tried_at, last_status, last_problem
         FROM push_subscriptions
         WHERE user_id = :user_id
         ORDER BY id
@@ -5438,6 +5463,24 @@ def forget_subscription(tx: WriteTx, at: Timestamp, user_id: UserId, subscriptio
     )
 
 
+def note_result(
+    tx: WriteTx, at: Timestamp, subscription_id: int, status: int | None, problem: str | None
+) -> None:
+    """Remembers how telling a browser ended."""
+    run(
+        tx,
+        """
+        UPDATE push_subscriptions
+        SET last_tried_at = :at, last_status = :status, last_problem = :problem
+        WHERE id = :id
+        """,
+        at=at,
+        status=status,
+        problem=problem,
+        id=subscription_id,
+    )
+
+
 def forget_endpoint(tx: WriteTx, user_id: UserId, endpoint: str | None) -> None:
     """Deletes somebody's subscription at this address."""
     run(
@@ -5461,7 +5504,8 @@ def notices_for(
         tx,
         """
         SELECT push_subscriptions.id, push_subscriptions.user_id, endpoint, p256dh_key, auth_key,
-          user_agent, push_subscriptions.created_at, push_subscriptions.updated_at, (
+          user_agent, push_subscriptions.created_at, push_subscriptions.updated_at,
+          last_tried_at, last_status, last_problem, (
             SELECT count(*) FROM memberships AS theirs
             WHERE theirs.user_id = push_subscriptions.user_id AND theirs.unread_at IS NOT NULL
           ) AS badge
@@ -7884,6 +7928,8 @@ _PUSH_PORT: Final = 443
 _PUSH_LIFE: Final = 2_419_200  # seconds a push service keeps it for a sleeping device
 _TOKEN_LIFE: Final = 6 * 3600
 _GONE: Final = frozenset((404, 410))
+_PROBLEMS: Final = {400: "keys", 401: "keys", 403: "keys", 413: "too_large", 429: "too_many"}
+_NOTED_AGAIN: Final = 3_600 * SECOND  # the same result
 _MAILABLE: Final = re.compile(r"[^@\s]+@[\w-]+(\.[\w-]+)+", re.ASCII)  # as py_vapid wants it
 _NOBODY: Final = "campfire@localhost.localdomain"
 _KEY_LIMIT: Final = 4_096
@@ -8032,8 +8078,8 @@ class Push:
                     self.pushes["resting"] += 1
                 else:
                     await self._deliver(subscription, payload)
-        except CableError as error:
-            LOG.info("push_failed", extra={"fields": {"reason": error.code}})
+        except CableError:
+            pass  # it is in the log, and on the page of devices
         finally:
             self._waiting[subscription.user_id] -= 1
             if not self._waiting[subscription.user_id]:
@@ -8063,28 +8109,40 @@ class Push:
         try:
             body = await asyncio.to_thread(self._encrypted, subscription, payload)
         except (ValueError, IndexError, TypeError) as error:
-            await self._forget_gone(subscription)
+            self.pushes["gone"] += 1
+            await self.forget(subscription.user_id, subscription.id)
             raise PushGone from error
+        status, problem = await self._attempt(subscription.endpoint, body)
+        self.pushes["gone" if status in _GONE else "failed" if problem else "delivered"] += 1
+        if problem:
+            host = URL(subscription.endpoint).raw_host
+            fields = {"user_id": subscription.user_id, "host": host, "status": status}
+            LOG.info("push_failed", extra={"fields": {**fields, "reason": problem}})
+        if status in _GONE:
+            await self.forget(subscription.user_id, subscription.id)
+            raise PushGone
+        known = (subscription.last_status, subscription.last_problem)
+        tried_at = subscription.last_tried_at or 0
+        if (status, problem) != known or self._db.now() - tried_at > _NOTED_AGAIN:
+            await self._db.write(note_result, subscription.id, status, problem)
+        if problem:
+            raise PushFailed(problem, status)
+
+    async def _attempt(self, endpoint: str, body: bytes) -> tuple[int | None, str | None]:
+        """What the service answered, and what is wrong with that."""
         try:
             async with asyncio.timeout(_PUSH_SECONDS):
-                status = await self._send(subscription.endpoint, body)
-        except (ClientError, OSError, TimeoutError, ValueError) as error:
-            if isinstance(error, TimeoutError):
-                self._note_timeout(subscription.endpoint)
-            self.pushes["failed"] += 1
-            raise PushFailed from error
-        self._slow.pop(subscription.endpoint, None)
-        if status in _GONE:
-            await self._forget_gone(subscription)
-            raise PushGone
-        if status >= HTTPStatus.MULTIPLE_CHOICES:
-            self.pushes["failed"] += 1
-            raise PushFailed
-        self.pushes["delivered"] += 1
-
-    async def _forget_gone(self, subscription: PushSubscription) -> None:
-        self.pushes["gone"] += 1
-        await self.forget(subscription.user_id, subscription.id)
+                status = await self._send(endpoint, body)
+        except TimeoutError:
+            self._note_timeout(endpoint)
+            return None, "timeout"
+        except (ClientError, OSError):
+            return None, "no_network"
+        except ValueError:
+            return None, "keys"
+        self._slow.pop(endpoint, None)
+        is_good = status < HTTPStatus.MULTIPLE_CHOICES
+        return status, None if is_good else _PROBLEMS.get(status, "refused")
 
     def _encrypted(self, subscription: PushSubscription, payload: bytes) -> bytes:
         """The payload as only that browser can read it (RFC 8291). Raises ValueError."""
@@ -8099,7 +8157,7 @@ class Push:
 
     def _token(self, origin: str, subject: str) -> str:
         """The signed proof of who sends, for one push service (RFC 8292)."""
-        from py_vapid import Vapid02  # noqa: PLC0415 - comes with pywebpush
+        from py_vapid import Vapid02, VapidException  # noqa: PLC0415 - comes with pywebpush
 
         until, token = self._tokens.get(origin, (0.0, ""))
         if until < time.time():
@@ -8107,7 +8165,10 @@ class Push:
                 self._tokens.clear()
             until = time.time() + _TOKEN_LIFE
             claims = {"aud": origin, "exp": int(until + _TOKEN_LIFE), "sub": subject}
-            token = Vapid02.from_raw(self._private_key.encode()).sign(claims)["Authorization"]
+            try:
+                token = Vapid02.from_raw(self._private_key.encode()).sign(claims)["Authorization"]
+            except VapidException as error:
+                raise ValueError from error
             self._tokens[origin] = (until, token)
         return token
 
@@ -8172,6 +8233,23 @@ def fresh_vapid_keys() -> dict[str, str]:
     }
 
 
+def proper_pair(public_key: str, private_key: str) -> tuple[str, str]:
+    """The two keys, which belong together. Raises ConfigError with one line."""
+    from cryptography.hazmat.primitives.asymmetric import ec  # noqa: PLC0415 - as above
+
+    point, number = (
+        base64.urlsafe_b64decode(key + "=" * (-len(key) % 4)) for key in (public_key, private_key)
+    )
+    try:
+        ours = ec.derive_private_key(int.from_bytes(number, "big"), ec.SECP256R1())
+        theirs = ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), point)
+    except ValueError as error:
+        raise ConfigError("VAPID_PUBLIC_KEY and VAPID_PRIVATE_KEY are no keys of P-256") from error
+    if ours.public_key().public_numbers() != theirs.public_numbers():
+        raise ConfigError("VAPID_PUBLIC_KEY and VAPID_PRIVATE_KEY are no pair")
+    return public_key, private_key
+
+
 async def load_secrets(db: Database, config: Config) -> dict[str, str]:
     """The secrets: from the environment, else stored, else made now and stored."""
     names = ("secret_key_base", "vapid_private_key", "vapid_public_key")
@@ -8185,7 +8263,7 @@ async def load_secrets(db: Database, config: Config) -> dict[str, str]:
             LOG.warning("weak_setting", extra={"fields": {"needs": needs}})
         known["secret_key_base"] = config.secret_key_base
     if config.vapid_keys:
-        known["vapid_public_key"], known["vapid_private_key"] = config.vapid_keys
+        known["vapid_public_key"], known["vapid_private_key"] = proper_pair(*config.vapid_keys)
     return known
 
 
@@ -9593,6 +9671,12 @@ def subscription_json(subscription: PushSubscription) -> Json:
         "user_agent": subscription.user_agent,
         "created_at": iso(subscription.created_at),
         "updated_at": iso(subscription.updated_at),
+        "last_result": subscription.last_tried_at
+        and {
+            "at": iso(subscription.last_tried_at),
+            "status": subscription.last_status,
+            "problem": subscription.last_problem,
+        },
     }
 
 

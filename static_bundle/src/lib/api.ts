@@ -179,7 +179,10 @@ export interface PushSubscriptionInfo {
   user_agent: string;
   created_at: string;
   updated_at: string;
+  last_result: { at: string; status: number | null; problem: PushProblem | null } | null;
 }
+
+export type PushProblem = "keys" | "too_many" | "too_large" | "no_network" | "timeout" | "refused";
 
 export interface Suggestion {
   name: string;

@@ -2,7 +2,15 @@
 import { type ReactNode, useState } from "react";
 import { attempt, Involvement, LinkField, PanelBar, ShareTrio, Shell } from "../components/shell";
 import { Avatar, Button, ComingSoon, Icon, LinkButton, Translate } from "../components/ui";
-import type { Membership, Person, PushSubscriptionInfo, Room, ScreenProps, User } from "../lib/api";
+import type {
+  Membership,
+  Person,
+  PushProblem,
+  PushSubscriptionInfo,
+  Room,
+  ScreenProps,
+  User,
+} from "../lib/api";
 import * as api from "../lib/api";
 import { signOut, visit } from "../lib/browser";
 import { apply, flash, isAdministrator, useStore } from "../lib/store";
@@ -406,6 +414,7 @@ function Device({ device, onRemove }: { device: PushSubscriptionInfo; onRemove: 
       <div className="min-width flex-item-grow">
         <strong>{name}</strong>
         <p className="txt-small overflow-ellipsis">{device.endpoint}</p>
+        {device.last_result && <p className="txt-small">{lastResult(device.last_result)}</p>}
       </div>
       <Button
         icon="bell-everything"
@@ -421,4 +430,19 @@ function Device({ device, onRemove }: { device: PushSubscriptionInfo; onRemove: 
       />
     </li>
   );
+}
+
+const PUSH_PROBLEMS: Record<PushProblem, string> = {
+  keys: "its service refused Campfire's keys. Remove this device and turn notifications on anew.",
+  too_many: "its service got too many notifications and asks for a pause.",
+  too_large: "its service found the notification too large.",
+  no_network: "its service could not be reached.",
+  timeout: "its service did not answer in time.",
+  refused: "its service refused the notification.",
+};
+
+function lastResult({ at, status, problem }: NonNullable<PushSubscriptionInfo["last_result"]>) {
+  const when = new Date(at).toLocaleString();
+  if (problem === null) return `Told on ${when}.`;
+  return `Not told on ${when}: ${PUSH_PROBLEMS[problem]}${status ? ` (${status})` : ""}`;
 }
