@@ -36,10 +36,7 @@ main() {
   mkdir -p "$WORK"
   local target
   case "$*" in
-    "")
-      target=$(this_target)
-      pack "$target"
-      ;;
+    "") target=$(this_target) && pack "$target" ;;
     release) pack $(targets "${RELEASED[@]}") ;;
     3.*) pack "$@" ;;
     client | "client --check")
@@ -56,10 +53,7 @@ main() {
 
 say() { printf '%s\n' "$*" >&2; }
 
-die() {
-  say "build_zipapp.sh: $*"
-  exit 1
-}
+die() { say "build_zipapp.sh: $*"; exit 1; }
 
 # === Whom it is for ==============================================================================
 
@@ -208,8 +202,7 @@ for target, folder in folders.items():
         sources[file] = path
 groups = sorted({tuple(targets) for targets in users.values()} - {tuple(folders)})
 for file, targets in users.items():
-    is_common = len(targets) == len(folders)
-    below = "" if is_common else f".only/{groups.index(tuple(targets))}"
+    below = "" if len(targets) == len(folders) else f".only/{groups.index(tuple(targets))}"
     place = site / below / file[0]
     place.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(sources[file], place)
@@ -251,15 +244,34 @@ result.chmod(0o755)
 PYTHON
 }
 
-# The first thing Python runs inside campfire.pyz: decides whether it can run here, says in one line
-# why not, and unpacks. It must compile under any Python 3, or an old one could not be told that it
-# is too old.
+# The first thing Python runs inside campfire.pyz: says in one line why it cannot run here, or
+# unpacks. It must compile under any Python 3, or an old one could not be told that it is too old.
 entry_module() {
   cat <<'PYTHON'
 import os
-import re
+import signal
 import sys
+
+def end(number, frame):
+    """At once, until main takes over: half an unpacked folder has no mark, and is not trusted."""
+    try:
+        if number == signal.SIGINT:
+            os.write(2, b"campfire.pyz: interrupted\n")
+    finally:
+        os._exit(1 if number == signal.SIGINT else 128 + number)
+
+if __name__ == "__main__":  # before anything else: process 1 does not end without a handler
+    signal.signal(signal.SIGTERM, end)
+    if callable(signal.getsignal(signal.SIGINT)):  # not what a shell's background ignores
+        signal.signal(signal.SIGINT, end)
+
+import io
+import re
+import shutil
 import time
+
+if os.name == "posix":  # all others are refused below
+    import fcntl
 
 BUILD = "@BUILD@"
 HOLDS = {"@": "HOLDS"}
@@ -286,7 +298,7 @@ def this_machine():
     return "Linux-" + processor + "-glibc"
 
 def this_target():
-    if sys.implementation.name != "cpython" or "t" in sys.abiflags:
+    if sys.implementation.name != "cpython" or "t" in getattr(sys, "abiflags", ""):
         refuse("needs the ordinary CPython; this is " + sys.version.replace("\n", " ") + ".")
     return "%d.%d:%s" % (sys.version_info[0], sys.version_info[1], this_machine())
 
@@ -351,8 +363,6 @@ def is_whole(folder):
 
 def write_file(path, source):
     """Puts it in its place when it is there: a process may be running from the one before."""
-    import shutil
-
     os.makedirs(os.path.dirname(path), exist_ok=True)
     with open(path + ".new", "wb") as file:
         shutil.copyfileobj(source, file)
@@ -370,8 +380,6 @@ def wanted_from(archive, target):
 
 def write_missing(archive, folder, target):
     """Writes what is not there or has not its size; without its mark nothing is trusted."""
-    import io
-
     sizes, wanted = unpacked(folder), dict(wanted_from(archive, target))
     missing = [name for name, info in wanted.items()
                if not sizes or size_of(os.path.join(folder, name)) != info.file_size]
@@ -391,7 +399,6 @@ def unpack(archive, folder, target):
     root = os.path.dirname(folder)
     if not os.access(root, os.W_OK):
         refuse("cannot write to %s; %s" % (root, ADVICE))
-    import shutil
     import zipfile
     import zlib
 
@@ -409,8 +416,6 @@ def unpack(archive, folder, target):
 
 def locked(path, how):
     """The open file or folder with its lock; none where the file system has no locks."""
-    import fcntl
-
     opened = os.open(path, os.O_RDONLY)
     try:
         fcntl.flock(opened, how)
@@ -421,8 +426,6 @@ def locked(path, how):
 
 def hold(archive, folder, target):
     """Unpacks what is missing, and keeps a shared lock on the folder while this process lives."""
-    import fcntl
-
     while True:
         if not is_whole(folder):
             turn = locked(os.path.dirname(folder), fcntl.LOCK_EX)
@@ -439,9 +442,6 @@ def hold(archive, folder, target):
 
 def sweep(folder):
     """Removes what this build replaces, 30 MB each, and what nobody has used for a month."""
-    import fcntl
-    import shutil
-
     root, name = os.path.split(folder)
     ours = CACHE.fullmatch(name)
     turn = locked(root, fcntl.LOCK_EX | fcntl.LOCK_NB)  # or somebody is unpacking

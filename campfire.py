@@ -15855,6 +15855,8 @@ def main() -> int:
     os.umask(0o077)  # what is written here is nobody else's
     sys.excepthook, threading.excepthook = _own_up, _thread_failed
     signal.signal(signal.SIGTERM, _end)
+    if callable(signal.getsignal(signal.SIGINT)):  # not what a shell's background ignores
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # asyncio replaces no other
     LOG.addHandler(logging.NullHandler())  # until a server logs to stdout, nothing else may speak
     parser = _Words().parser
     options = parser.parse_args()
