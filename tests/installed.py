@@ -144,14 +144,14 @@ class PushService:
     """A push service on 127.0.0.1, and the keys of one browser that is subscribed to it."""
 
     def __init__(self) -> None:
-        self.keys = Keys()
+        self.keys, self.status = Keys(), 201
         self._came: queue.Queue[bytes] = queue.Queue()
         service = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 service._came.put(self.rfile.read(int(self.headers["Content-Length"])))
-                self.send_response(201)
+                self.send_response(service.status)
                 self.end_headers()
 
             def log_message(self, *_: object) -> None:

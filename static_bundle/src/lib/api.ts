@@ -420,6 +420,8 @@ export const addPushSubscription = (keys: {
   p256dh_key: string;
   auth_key: string;
 }) => post<{ push_subscription: PushSubscriptionInfo }>("/api/users/me/push_subscriptions", keys);
+export const pushSubscriptions = () =>
+  get<{ push_subscriptions: PushSubscriptionInfo[] }>("/api/users/me/push_subscriptions");
 export const removePushSubscription = (id: number) =>
   done(`/api/users/me/push_subscriptions/${id}`, "DELETE");
 export const testPushSubscription = (id: number) =>

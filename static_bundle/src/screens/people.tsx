@@ -385,6 +385,12 @@ export function PushDevices({ boot }: ScreenProps<"push_subscriptions">) {
     setDevices(devices.filter(({ id }) => id !== device.id));
   }
 
+  /** Tries a device, and shows how that ended; one that its service no longer knows is gone. */
+  async function test(device: PushSubscriptionInfo) {
+    if (await attempt(() => api.testPushSubscription(device.id))) flash("notice", "Sent.");
+    await attempt(async () => setDevices((await api.pushSubscriptions()).push_subscriptions));
+  }
+
   return (
     <Shell nav={<PanelBar back="/users/me/profile" />}>
       <Panel className="panel--wide">
@@ -393,7 +399,12 @@ export function PushDevices({ boot }: ScreenProps<"push_subscriptions">) {
         </h1>
         <ul className="shade margin-block-start">
           {devices.map((device) => (
-            <Device key={device.id} device={device} onRemove={() => remove(device)} />
+            <Device
+              key={device.id}
+              device={device}
+              onTest={() => test(device)}
+              onRemove={() => remove(device)}
+            />
           ))}
           {devices.length === 0 && <li>No device gets notifications yet.</li>}
         </ul>
@@ -402,12 +413,14 @@ export function PushDevices({ boot }: ScreenProps<"push_subscriptions">) {
   );
 }
 
-function Device({ device, onRemove }: { device: PushSubscriptionInfo; onRemove: () => void }) {
-  const name = deviceName(device.user_agent);
+interface DeviceProps {
+  device: PushSubscriptionInfo;
+  onTest: () => void;
+  onRemove: () => void;
+}
 
-  async function test() {
-    if (await attempt(() => api.testPushSubscription(device.id))) flash("notice", "Sent.");
-  }
+function Device({ device, onTest, onRemove }: DeviceProps) {
+  const name = deviceName(device.user_agent);
 
   return (
     <li className="push-device flex align-center gap">
@@ -420,7 +433,7 @@ function Device({ device, onRemove }: { device: PushSubscriptionInfo; onRemove: 
         icon="bell-everything"
         label={`Send test notification to ${name}`}
         className="btn--reversed txt-small"
-        onClick={test}
+        onClick={onTest}
       />
       <Button
         icon="minus"
