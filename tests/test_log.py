@@ -78,7 +78,9 @@ def test_lines_that_nobody_reads_are_dropped_and_counted_and_hold_nobody_up() ->
         lines.put(f"line {n} {'x' * 100}")
     lines.finish()  # which waits no longer than a second
 
+    until = time.monotonic() + PATIENCE
     while b"log_lines_dropped" not in heard:
+        assert time.monotonic() < until
         lines.put("and so on")
         heard += os.read(read, 1_000_000)
     numbers = [int(line.split()[1]) for line in heard.decode().splitlines() if line[:5] == "line "]

@@ -34,6 +34,19 @@ async def test_who_sends_faster_than_fifty_frames_a_second_is_closed_and_nobody_
     assert [each.user_id for each in server.parts.cable.connections.values()] == [jz.id]
 
 
+async def test_a_flood_ends_a_socket_before_any_of_it_is_read(
+    kevin: Person, log_lines: LogLines
+) -> None:
+    async with wired(kevin) as (_, wire):
+        assert json.loads((await wire.frame())[1]) == {"type": "welcome"}
+
+        await wire.say(masked(0x81, b"") * 501)
+
+        assert await wire.close_code() == 1008
+    assert len(events(log_lines, "cable_flooded")) == 1
+    assert events(log_lines, "cable_ignored") == []
+
+
 async def test_a_burst_of_five_hundred_frames_is_taken_and_regained_by_and_by(
     kevin: Person,
 ) -> None:
