@@ -12998,6 +12998,7 @@ def bots(method: str, path: str, handler: BotHandler) -> Route:
 # ==============================================================================
 
 _ROOM_IS_GONE: Final = "Room not found or inaccessible"
+_SIGNED_OUT: Final = "You were signed out. Sign in to go on."
 _RETURN_SECONDS: Final = 3600
 _TYPED: Final = 1_000  # characters of a search that its screen shows again
 _FLASH_SECONDS: Final = 60
@@ -13293,7 +13294,10 @@ def _open(look: Look, path: str, query: Mapping[str, str]) -> Page | Redirect:
         raise NotFound
     screen, audience, given = found
     if look.guest is None and audience == _PEOPLE:
-        return Redirect("/session/new", return_to=f"{path}?{urlencode(query)}" if query else path)
+        # Signing out takes the cookie: who still has one was signed out by something else.
+        alert = _SIGNED_OUT if "session_token" in cookies_of(look.request) else None
+        back = f"{path}?{urlencode(query)}" if query else path
+        return Redirect("/session/new", alert=alert, return_to=back)
     return screen(look, {"q": query.get("q", ""), **given})
 
 

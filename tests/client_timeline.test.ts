@@ -99,6 +99,14 @@ describe("what I send", () => {
     expect(world.last).toMatchObject({ id: 2, client_message_id: id, outgoing: null });
   });
 
+  test("has failed with the server's reason when that is out of order", async () => {
+    const full = "The server's disk is full.";
+    const world = await w.sent(...Array.from({ length: 6 }, () => w.refuse(503, full)));
+    await pass(31_000);
+
+    expect(world.last?.outgoing).toEqual({ state: "failed", attempt: 5, reason: full });
+  });
+
   test("waits longer when the server asks for it, but never less", async () => {
     const world = await w.sent(w.refuse(429, "slow down", 5000), w.refuse(429, "slow down", 500));
     await pass(20_000);

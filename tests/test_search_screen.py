@@ -5,7 +5,7 @@ import re
 from playwright.sync_api import expect
 
 from tests.browsers import texts
-from tests.house import House, Sit
+from tests.house import House, Sit, box
 
 
 def test_signs_alone_are_nothing_to_search_for_and_stay_in_the_box(house: House, sit: Sit) -> None:
@@ -26,3 +26,13 @@ def test_signs_alone_are_nothing_to_search_for_and_stay_in_the_box(house: House,
     field.fill("pancakes")
     field.press("Enter")
     expect(maya.locator("mark")).to_have_text(["pancakes"])
+
+
+def test_a_long_search_of_before_stays_within_the_sidebar(sit: Sit) -> None:
+    maya = sit("Maya")
+    maya.goto(f"/searches?q={'long' * 100}")
+    maya.goto("/searches")
+
+    room = box(maya.locator(".searches__recents"))
+    pill = box(maya.locator(".searches__recent").first)
+    assert pill["x"] + pill["width"] <= room["x"] + room["width"]

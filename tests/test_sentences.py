@@ -104,6 +104,33 @@ def test_a_page_of_trouble_says_what_happened_and_what_to_do(
     expect(jonas.locator(".trouble .btn").first).to_be_visible()
 
 
+def test_an_invitation_that_no_longer_works_says_so(
+    house: House, window: Callable[..., Page]
+) -> None:
+    guest = window(base_url=house.url)
+    guest.goto("/join/made-anew-since")
+
+    ends = "This invitation link does not work any more."
+    expect(guest.get_by_role("heading", name=ends)).to_be_visible()
+    expect(guest.locator(".trouble p")).to_have_text("Ask whoever invited you for a new one.")
+    expect(guest.get_by_role("link", name="Sign in")).to_be_visible()
+
+
+def test_whose_session_ended_elsewhere_is_told_so_and_who_comes_anew_is_not(
+    house: House, sit: Sit, window: Callable[..., Page]
+) -> None:
+    house.invite("Nuria")
+    nuria = sit("Nuria", house.room())
+    house.ask("Maya", "DELETE", f"/api/account/users/{house.ids['Nuria']}")
+
+    expect(nuria).to_have_url(re.compile(r"/session/new$"))
+    assert told(nuria) == "You were signed out. Sign in to go on."
+    guest = window(base_url=house.url)
+    guest.goto("/")
+    expect(guest).to_have_url(re.compile(r"/session/new$"))
+    expect(guest.locator(".flash__inner")).to_have_count(0)
+
+
 def test_a_link_that_could_not_be_tried_is_not_called_used(sit: Sit) -> None:
     jonas = sit("Jonas")
     jonas.route("**/api/session/transfers/*", lambda route: route.abort())

@@ -467,7 +467,8 @@ async def test_without_a_token_metrics_answer_this_machine_directly_and_nobody_e
     assert (await visitor.get("/metrics")).status == 200
     assert (await visitor.get("/metrics", {"X-Forwarded-For": "127.0.0.1"})).status == 404
     for peer, may in (("127.0.0.1", True), ("::1", True), ("10.0.0.5", False), ("", False)):
-        assert program.may_read_metrics(server.parts.config, peer, {}) is may
+        assert program.may_read_metrics(server.parts.config, peer, {"Host": "[::1]:3000"}) is may
+    assert not program.may_read_metrics(server.parts.config, "::1", {"Host": "chat.example"})
 
 
 async def test_with_a_token_metrics_answer_whoever_holds_it(start: Start) -> None:

@@ -219,7 +219,7 @@ export interface PageData {
   sign_in: Record<string, never>;
   join: { join_code: string };
   transfer: Record<string, never>;
-  error: { message: string };
+  error: { message: string; code?: string };
 }
 
 export type PageName = keyof PageData;

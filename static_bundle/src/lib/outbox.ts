@@ -236,7 +236,9 @@ export class Outbox {
     }
     letter.state = "failed";
     const refused = error instanceof ApiError && !mayRetry(error);
-    this.#mark(letter, "failed", refused ? error.message : null);
+    // A server that is out of order says how: its disk is full, or somebody else holds its file.
+    const said = refused || (error instanceof ApiError && error.status === 503);
+    this.#mark(letter, "failed", said ? error.message : null);
     this.#hooks.say("Your message was not sent", "assertive");
     if (refused && (error.status === 403 || error.status === 404)) this.#hooks.refused();
     this.#pump();

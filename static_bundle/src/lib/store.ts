@@ -19,7 +19,7 @@ import type {
   User,
 } from "./api";
 import { byName, sentence } from "./text";
-import { NO_NETWORK, ROOM_GONE, sentenceOf } from "./trouble";
+import { alertIn, NO_NETWORK, sentenceOf } from "./trouble";
 
 /** How many people the strip of pings shows, in pings or to be pinged. */
 const PEOPLE = 20;
@@ -314,7 +314,7 @@ function withBootData(state: State, data: BootExtras): State {
 
 function bootFlash(state: State, { flash: words }: Boot): State {
   // The one thing a page is begun with as an alert; the server's own words are not a person's.
-  if (words.alert) return flashed(state, "alert", ROOM_GONE);
+  if (words.alert) return flashed(state, "alert", alertIn(words.alert));
   return words.notice ? flashed(state, "notice", words.notice) : state;
 }
 

@@ -54,6 +54,10 @@ export class NetworkError extends Error {
   }
 }
 
+/** What the server left for the next page to say, in our words where it has Rails' own. */
+export const alertIn = (alert: string): string =>
+  alert === "Room not found or inaccessible" ? ROOM_GONE : alert;
+
 function wordsFor(status: number, { code, message }: ErrorDetail, wait: number | null): string {
   if (status === 429 && wait) return `Too many tries. Try again in ${minutes(wait)}.`;
   const words = WORDS[code ?? ""] ?? message;

@@ -141,6 +141,13 @@ const CRASHED = 0;
 function troubleOf({ status, data }: Pick<api.Boot<"error">, "status" | "data">): Trouble {
   if (status === CRASHED)
     return { icon: "error-server", words: data.message, advice: "", again: true };
+  if (data.code === "invalid_join_code")
+    return {
+      icon: "error-missing",
+      words: data.message,
+      advice: "Ask whoever invited you for a new one.",
+      signIn: true,
+    };
   if (status === 404)
     return {
       icon: "error-missing",
