@@ -116,7 +116,7 @@ async def test_when_the_writer_ends_nobody_waits_for_ever_and_health_says_so(
         raise asyncio.CancelledError(tx, at)
 
     async with asyncio.timeout(5):
-        together = [db.write(end), *(db.write(lambda *_: None) for _ in range(3))]
+        together = [db.write(end), *(db.write(lambda *_: None) for _ in range(program.GROUP_SIZE))]
         results = await asyncio.gather(*together, return_exceptions=True)
         await ended.wait()
         assert await database_of(kevin, 503) in ("busy", "down")
@@ -156,6 +156,36 @@ def test_a_disk_that_fills_up_is_noticed_though_nobody_writes(tmp_path: Path) ->
     assert (answer.status, told["database"]) == (503, "full")
     server.terminate()
     server.communicate(timeout=30)
+
+
+# What is made of an error that does not say why, beside as much of a file as can be written.
+_UNCLEAR = """
+import contextlib, pathlib, sqlite3, sys, campfire
+
+path, error = pathlib.Path(sys.argv[1], "campfire.db"), sqlite3.OperationalError("disk I/O error")
+error.sqlite_errorcode = sqlite3.SQLITE_IOERR_WRITE
+with contextlib.suppress(OSError):
+    path.write_bytes(bytes(100_000))
+print(type(campfire.in_words(error, path)).__name__)
+"""
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [("size=2m", "DatabaseFailed"), ("size=64k", "DatabaseFull"), ("ro", "DatabaseReadonly")],
+)
+def test_an_error_that_does_not_say_why_is_told_by_asking_the_disk(
+    tmp_path: Path, options: str, told: str
+) -> None:
+    asks: list[str | Path] = [sys.executable, "-c", _UNCLEAR, tmp_path]
+    said = subprocess.run(
+        ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", MOUNTED, "sh",
+         options, tmp_path, *asks],
+        env={**os.environ, "PYTHONPATH": str(PROGRAM.parent)},
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+
+    assert said.stdout == f"{told}\n"
 
 
 # A program whose writer ends half a second after it began.

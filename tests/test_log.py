@@ -58,8 +58,10 @@ class Serving:
 def serving(folder: Path, redirect: str = "", **settings: str) -> Iterator[Serving]:
     server = Serving(folder, redirect, **settings)
     with server.process:
-        yield server
-        server.process.kill()
+        try:
+            yield server
+        finally:
+            server.process.kill()
 
 
 def lines_of(log: Path, words: str) -> list[dict[str, Any]]:
@@ -90,6 +92,23 @@ def test_lines_that_nobody_reads_are_dropped_and_counted_and_hold_nobody_up() ->
     assert told["lines"] >= 3 * program.LINES_WAITING - len(numbers) > program.LINES_WAITING
 
 
+def test_lines_go_on_when_somebody_reads_again_with_the_number_of_the_lost(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    os.mkfifo(log)
+    reads = os.open(log, os.O_RDONLY | os.O_NONBLOCK)
+    lines = program.Lines(log)
+    os.close(reads)
+    lines.put("lost")
+    lines.finish()
+    reads = os.open(log, os.O_RDONLY | os.O_NONBLOCK)
+
+    lines.put("heard")
+    lines.finish()
+
+    heard, dropped = os.read(reads, 1_000).decode().splitlines()
+    assert (heard, json.loads(dropped)["lines"]) == ("heard", 1)
+
+
 @pytest.mark.parametrize("redirect", ["", ">/dev/full", ">&-", "leaves"])
 def test_a_server_serves_and_stops_well_whatever_becomes_of_its_output(
     tmp_path: Path, redirect: str
@@ -112,7 +131,9 @@ def test_the_log_goes_to_a_file_and_on_in_a_new_one_when_it_was_moved_away(tmp_p
         before = lines_of(log, "/robots.txt")
         log.rename(moved)
         server.process.send_signal(signal.SIGHUP)
+        until = time.monotonic() + PATIENCE
         while not log.exists():
+            assert time.monotonic() < until
             server.get("/up")
         server.get("/favicon.ico")
         assert [line["path"] for line in lines_of(log, "/favicon.ico")] == ["/favicon.ico"]
