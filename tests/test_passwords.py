@@ -189,9 +189,10 @@ def test_what_is_no_digest_matches_nothing_and_costs_as_much_as_any() -> None:
 async def test_behind_a_proxy_that_sends_no_address_one_line_says_that_all_look_like_one(
     server: Server, log_lines: LogLines
 ) -> None:
-    visitor = await server.visitor()
+    visitor, proxy = await server.visitor(), "10.20.30.40"  # one that no other test speaks of
+    stranger = {"email_address": "x@example.com", "password": "y"}
     for _ in range(13):
-        await visitor.post("/api/session", {"email_address": "x@example.com", "password": "y"})
+        await visitor.post("/api/session", stranger, {"X-Forwarded-For": proxy})
 
     told = [json.loads(line) for line in log_lines() if "all_look_like_one" in line]
-    assert [(line["ip"], line["needs"]) for line in told] == [("127.0.0.1", "X-Forwarded-For")]
+    assert [(line["ip"], line["needs"]) for line in told] == [(proxy, "X-Forwarded-For")]
