@@ -169,7 +169,7 @@ def test_the_first_administrator_is_the_first_run_and_later_ones_are_promoted(
 def test_an_administrator_needs_a_valid_address_and_a_password(tmp_path: Path) -> None:
     words = "create-admin --name Ann --email".split()
 
-    bad = refusal(command(tmp_path / "a.db", *words, "nowhere", "--password", "x"))
+    bad = refusal(command(tmp_path / "a.db", *words, "nowhere", "--password", SESAME))
     blank = refusal(command(tmp_path / "a.db", *words, "a@b", "--password-stdin", typed="\n"))
     silent = refusal(command(tmp_path / "a.db", *words, "a@b"))
 
@@ -209,7 +209,7 @@ async def test_a_reset_password_signs_in_and_ends_the_sessions_of_the_old_one(
 
 
 def test_the_password_of_nobody_cannot_be_reset(database: Path) -> None:
-    words = "reset-password --password x --email".split()
+    words = f"reset-password --password {SESAME} --email".split()
 
     assert refusal(command(database, *words, "ghost@example.com")) == "User not found"
 
