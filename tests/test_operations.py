@@ -493,7 +493,7 @@ async def test_what_is_no_request_is_refused_in_our_own_words(
 ) -> None:
     told = await spoken(server, f"{said}\r\n\r\n")
 
-    assert told.startswith("HTTP/1.0 400 Bad Request\r\n")
+    assert told.startswith("HTTP/1.1 400 Bad Request\r\n")
     assert '"message":"Campfire could not read this request."' in told
     assert ("Server: Campfire" in told, re.search("aiohttp|Python|HELO|xx", told)) == (True, None)
     assert [json.loads(line)["level"] for line in log_lines()] == ["info"]
