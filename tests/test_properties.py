@@ -214,8 +214,8 @@ async def test_a_full_disk_refuses_writes_in_words_and_leaves_everything_else_al
 
     refused = [answer for answer in answers if answer.status != 201]
     assert refused
-    assert {(answer.status, answer.code) for answer in refused} == {(503, "database_busy")}
-    assert refused[0].json["error"]["message"] == "Campfire is busy, please try again."
+    assert {(answer.status, answer.code) for answer in refused} == {(503, "database_full")}
+    assert "disk is full" in refused[0].json["error"]["message"]
     page = await kevin.get(room)
     stored = [each["client_message_id"] for each in page.json["messages"]] if page.body else []
     kept = [str(n) for n, answer in enumerate(answers) if answer.status == 201]
@@ -266,7 +266,7 @@ async def test_only_the_writer_can_write_or_checkpoint(server: Server) -> None:
     assert {each[:3] for each in readers} == {(1, 0, 1)}
     assert writer == (0, 1000, 1, full)
     open_files = [each.resolve() for each in Path("/proc/self/fd").iterdir()]  # noqa: ASYNC240 - a test may block
-    assert open_files.count(db.path.resolve()) == len([*readers, writer])
+    assert open_files.count(db.path.resolve()) == len([*readers, writer, "the lock"])
     with pytest.raises(program.DatabaseFailed):
         await db.read(lambda tx: tx.execute("DELETE FROM secrets").rowcount)
 
