@@ -267,7 +267,7 @@ async def test_only_the_writer_can_write_or_checkpoint(server: Server) -> None:
     assert writer == (0, 1000, 1, full)
     open_files = [each.resolve() for each in Path("/proc/self/fd").iterdir()]  # noqa: ASYNC240 - a test may block
     assert open_files.count(db.path.resolve()) == len([*readers, writer, "the lock"])
-    with pytest.raises(program.DatabaseFailed):
+    with pytest.raises(program.StorageError):
         await db.read(lambda tx: tx.execute("DELETE FROM secrets").rowcount)
 
 
@@ -451,8 +451,9 @@ def test_of_any_number_of_first_runs_at_once_exactly_one_wins(tries: int) -> Non
         run = server.parts.auth.first_run
         works = [run("David", f"david{n}@example.com", SESAME) for n in range(tries)]
         outcomes = await asyncio.gather(*works, return_exceptions=True)
-        kinds = [type(each) for each in outcomes]
-        assert (kinds.count(program.User), kinds.count(program.AlreadySetUp)) == (1, tries - 1)
+        kinds = Counter(type(each) for each in outcomes)
+        assert kinds.pop(program.User) == 1  # the others came too late, or had no place to hash
+        assert set(kinds) <= {program.AlreadySetUp, program.TooManyPasswords}
         tables = ("accounts", "users", "rooms", "memberships")
         sql = "SELECT " + ", ".join(f"(SELECT count(*) FROM {each})" for each in tables)  # noqa: S608
         assert tuple(await server.parts.db.read(lambda tx: program.one(tx, sql))) == (1, 1, 1, 1)
@@ -471,10 +472,8 @@ def test_no_key_with_one_character_changed_is_good(place: Place, at: int, other:
     find = place.parts.db.read
     found = place.do(find(program.bot_by_key, changed))
     assert (found is not None) == (changed == KEY)
-    for spaced in (f" {KEY} ", f"{KEY}-whatever"):  # spaces are removed, and two parts count
-        bot = place.do(find(program.bot_by_key, spaced))
-        assert bot is not None
-        assert bot.name == "Bender Bot"
+    for longer in (f" {KEY}", f"{KEY} ", f"{KEY}-whatever"):  # a key is taken whole
+        assert place.do(find(program.bot_by_key, longer)) is None
 
 
 @pytest.mark.parametrize("name", PARSERS)
