@@ -5,6 +5,7 @@ import json
 import sqlite3
 import tempfile
 import threading
+from collections import Counter
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
