@@ -1746,6 +1746,9 @@ CREATE INDEX users_by_email ON users (email_folded);
 ALTER TABLE push_subscriptions ADD COLUMN last_tried_at INTEGER;
 ALTER TABLE push_subscriptions ADD COLUMN last_status INTEGER;
 ALTER TABLE push_subscriptions ADD COLUMN last_problem TEXT;
+-- a room's order is that of its ids: a clock that was wrong for an hour disturbs nothing
+DROP INDEX messages_page;
+CREATE INDEX messages_page ON messages (room_id, id, created_at);
 """
 
 
@@ -2459,7 +2462,11 @@ _READ_SECONDS: Final = 2.0  # that a reader may spend on one question
 _AGAIN: Final = 0.02  # seconds until a statement that was told to end is told again
 _GLANCE: Final = 0.005  # seconds that the loop may spend on one
 _GLANCE_STEPS: Final = 1_000  # of SQLite between two looks at the clock
-_SETTLED_AFTER: Final = 60 * SECOND  # no commit takes a minute
+SETTLED_AFTER: Final = 60 * SECOND  # no commit takes a minute
+# What chrony and ntpd put right by a step is seconds: moments then still only grow. Who sets a
+# clock back by more than a minute puts it right, and is followed.
+_SET_BACK: Final = 60 * SECOND
+_JUMP: Final = 24 * 3600 * SECOND  # is worth a warning
 _OLDEST_SQLITE: Final = (3, 38, 0)
 
 
@@ -2579,6 +2586,12 @@ def _read(connection: sqlite3.Connection, work: Callable[[ReadTx], T]) -> T:
                 connection.execute("COMMIT")
 
 
+def _warn_of_jump(by: int) -> None:
+    """By how much the clock went another way than it should, in microseconds."""
+    if abs(by) > _JUMP:
+        LOG.warning("clock_jumped", extra={"fields": {"by_s": by // SECOND}})
+
+
 class Database:
     """The file: `read` and `write` take functions, and run each in one transaction."""
 
@@ -2587,6 +2600,7 @@ class Database:
         self._clock = clock
         self._last: int = 0
         self._committed: int = 0
+        self._clock_less_steady = 0  # changes only when somebody sets the clock
         self._lock: list[int] = []
         self._writer: Link | None = None
         self._readers: list[Link] = []
@@ -2653,9 +2667,11 @@ class Database:
             back_up_before(SCHEMA_VERSION, self.path)
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
-        create_schema(connection, self._clock())
-        newest = connection.execute("SELECT max(updated_at) FROM rooms").fetchone()[0]
-        self._last = newest or 0  # a clock set back must not reorder what is stored
+        create_schema(connection, at := self._clock())
+        self._last = connection.execute("SELECT max(updated_at) FROM rooms").fetchone()[0] or 0
+        self._clock_less_steady = at - time.monotonic_ns() // 1000
+        if self._last:
+            _warn_of_jump(at - self._last)
 
     async def close(self) -> None:
         """Every queued write done, the log folded into the file, every thread ended."""
@@ -2756,8 +2772,9 @@ class Database:
     ) -> T:
         """What `work` returns, once it is committed; if it raises, nothing of it happened.
 
-        `work` gets the moment of its commit: strictly later than every one before. Results
-        come in commit order, so a caller that announces at once announces in commit order.
+        `work` gets the moment of its commit: later than every one before, unless the clock was set
+        back by more than a minute. Results come in commit order, so a caller that announces at
+        once announces in commit order.
         Raises RightChanged if who asks may not any more (see `writing_by`).
         """
         right = _RIGHT.get()
@@ -2787,7 +2804,9 @@ class Database:
 
     def settled_at(self) -> Timestamp:
         """A recent moment: all that a later read does not see yet will be later than this."""
-        return Timestamp(max(self._committed, self._clock() - _SETTLED_AFTER))
+        clock = self._clock()
+        committed = self._committed if self._committed <= clock + _SET_BACK else 0
+        return Timestamp(max(committed, clock - SETTLED_AFTER))
 
     async def _write_forever(self) -> None:
         stopping = False
@@ -2846,14 +2865,23 @@ class Database:
             return False
         return True
 
+    def _next_moment(self) -> Timestamp:
+        """The clock's time, but later than the last moment if it was set back by a little only."""
+        clock = self._clock()
+        less_steady = clock - time.monotonic_ns() // 1000
+        _warn_of_jump(less_steady - self._clock_less_steady)
+        self._clock_less_steady = less_steady
+        self._last = max(self._last + 1, clock) if self._last <= clock + _SET_BACK else clock
+        return Timestamp(self._last)
+
     def _carry_out(self, connection: sqlite3.Connection, group: list[_Job], seconds: float) -> None:
         connection.execute("BEGIN IMMEDIATE")
         try:
             for job in group:
-                self._last = max(self._last + 1, self._clock())
+                at = self._next_moment()
                 self._write_limit.until = time.perf_counter() + seconds
                 with job, _savepoint(connection):
-                    job.result = job.work(WriteTx(ReadTx(connection)), Timestamp(self._last))
+                    job.result = job.work(WriteTx(ReadTx(connection)), at)
                 if not connection.in_transaction or is_interrupted(job.error):
                     raise job.undone()  # a full disk undoes the whole group
         finally:
@@ -4988,7 +5016,7 @@ class Rooms:
 
 CATCH_UP_LIMIT: Final = 300
 TOMBSTONE_LIFE: Final = 7 * 24 * 3600 * SECOND
-_NEWEST: Final = (2**62, 2**62)  # later than every message
+_NEWEST: Final = MessageId(2**62)  # later than every message
 GLANCE_BYTES: Final = 65_536  # of bodies, which take the loop a few milliseconds to show
 
 
@@ -5003,7 +5031,7 @@ def boosts_of(tx: ReadTx, message_ids: str) -> dict[MessageId, tuple[Boost, ...]
         FROM boosts
         JOIN users ON users.id = booster_id
         WHERE message_id IN (SELECT value FROM json_each(:ids))
-        ORDER BY boosts.created_at, boosts.id
+        ORDER BY boosts.id
         """,
         ids=message_ids,
     )
@@ -5099,7 +5127,7 @@ def messages_by_id(tx: ReadTx, ids: Iterable[MessageId]) -> tuple[PersistedMessa
           created_at, updated_at
         FROM messages
         WHERE id IN (SELECT value FROM json_each(:ids))
-        ORDER BY created_at, id
+        ORDER BY id
         """,
         ids=wanted,
     )
@@ -5122,42 +5150,38 @@ def messages_without_bodies(tx: ReadTx, ids: Iterable[int]) -> dict[int, Persist
 
 
 def page_before(
-    tx: ReadTx, room_id: RoomId, place: tuple[int, int] = _NEWEST
+    tx: ReadTx, room_id: RoomId, before: MessageId = _NEWEST
 ) -> tuple[list[sqlite3.Row], bool]:
-    """The 40 newest rows earlier than a place, ascending, and whether there are earlier ones."""
+    """The 40 newest rows earlier than a message, ascending, and whether there are earlier ones."""
     found = rows(
         tx,
         """
         SELECT id, created_at, updated_at, creator_id
         FROM messages
-        WHERE room_id = :room_id AND (created_at, id) < (:at, :id)
-        ORDER BY created_at DESC, id DESC
+        WHERE room_id = :room_id AND id < :before
+        ORDER BY id DESC
         LIMIT :size + 1
         """,
         room_id=room_id,
-        at=place[0],
-        id=place[1],
+        before=before,
         size=PAGE_SIZE,
     )
     return found[:PAGE_SIZE][::-1], len(found) > PAGE_SIZE
 
 
-def page_after(
-    tx: ReadTx, room_id: RoomId, place: tuple[int, int]
-) -> tuple[list[sqlite3.Row], bool]:
-    """The 40 oldest rows later than a place, ascending, and whether there are later ones."""
+def page_after(tx: ReadTx, room_id: RoomId, after: MessageId) -> tuple[list[sqlite3.Row], bool]:
+    """The 40 oldest rows later than a message, ascending, and whether there are later ones."""
     found = rows(
         tx,
         """
         SELECT id, created_at, updated_at, creator_id
         FROM messages
-        WHERE room_id = :room_id AND (created_at, id) > (:at, :id)
-        ORDER BY created_at, id
+        WHERE room_id = :room_id AND id > :after
+        ORDER BY id
         LIMIT :size + 1
         """,
         room_id=room_id,
-        at=place[0],
-        id=place[1],
+        after=after,
         size=PAGE_SIZE,
     )
     return found[:PAGE_SIZE], len(found) > PAGE_SIZE
@@ -5197,9 +5221,8 @@ def page_around(tx: ReadTx, room_id: RoomId, message_id: MessageId | None) -> Ex
     centre = _place_of(tx, room_id, message_id) if message_id else None
     if centre is None:
         return last_page(tx, room_id)
-    place = (centre["created_at"], centre["id"])
-    earlier, has_before = page_before(tx, room_id, place)
-    later, has_after = page_after(tx, room_id, place)
+    earlier, has_before = page_before(tx, room_id, centre["id"])
+    later, has_after = page_after(tx, room_id, centre["id"])
     return Excerpt([*earlier, centre, *later], has_before, has_after, message_id)
 
 
@@ -5214,14 +5237,12 @@ def page_of(
     anchor = after if before is None else before
     if anchor is None:
         return page_around(tx, room_id, around)
-    here = _place_of(tx, room_id, anchor)
-    if here is None:
+    if _place_of(tx, room_id, anchor) is None:
         raise MessageNotFound
-    place = (here["created_at"], here["id"])
     if before is not None:
-        found, more = page_before(tx, room_id, place)
+        found, more = page_before(tx, room_id, anchor)
         return Excerpt(found, more, has_after=True, highlighted_id=None)
-    found, more = page_after(tx, room_id, place)
+    found, more = page_after(tx, room_id, anchor)
     return Excerpt(found, has_before=True, has_after=more, highlighted_id=None)
 
 
@@ -5238,14 +5259,11 @@ def _newer(tx: ReadTx, room_id: RoomId, last_seen: MessageId) -> list[sqlite3.Ro
         SELECT id, created_at, updated_at, creator_id, length(body_html) AS size
         FROM messages
         WHERE room_id = :room_id AND id > :last_seen
-        AND created_at >= :slack + coalesce(
-          (SELECT created_at FROM messages WHERE id <= :last_seen ORDER BY id DESC LIMIT 1), 0)
-        ORDER BY created_at, id
+        ORDER BY id
         LIMIT :limit + 1
         """,
         room_id=room_id,
         last_seen=last_seen,
-        slack=-3600 * SECOND,  # ids and times grow together, but for imported ones
         limit=CATCH_UP_LIMIT,
     )
 
@@ -5288,6 +5306,15 @@ def _removed(tx: ReadTx, room_id: RoomId, last_seen: MessageId, since: int) -> l
     ]
 
 
+def _too_much(at: Timestamp) -> CatchUp:
+    return CatchUp((), (), (), is_too_much=True, room_name="", at=at)
+
+
+def _is_to_come(since: int, at: Timestamp) -> bool:
+    """Whether somebody knows the room by a clock that was set back: changes may look older."""
+    return since > at + SETTLED_AFTER
+
+
 def catch_up_of(
     tx: ReadTx, user_id: UserId, room_id: RoomId, last_seen: MessageId, since_ms: int, at: Timestamp
 ) -> CatchUp:
@@ -5298,8 +5325,9 @@ def catch_up_of(
     removed = _removed(tx, room_id, last_seen, since)
     most = max(len(missed), len(changed), len(removed))
     is_large = sum(each["size"] for each in chain(missed, changed)) > MOST_SHOWN
-    if most > CATCH_UP_LIMIT or is_large or since < at - TOMBSTONE_LIFE:
-        return CatchUp((), (), (), is_too_much=True, room_name="", at=at)
+    is_known = since >= at - TOMBSTONE_LIFE and not _is_to_come(since, at)
+    if most > CATCH_UP_LIMIT or is_large or not is_known:
+        return _too_much(at)
     return CatchUp(
         missed,
         changed,
@@ -5310,28 +5338,50 @@ def catch_up_of(
     )
 
 
+def _last_until(tx: ReadTx, room_id: RoomId, since: int) -> MessageId:
+    """The last message of a room that is no later than a moment; 0 when there is none."""
+    found = row(
+        tx,
+        """
+        SELECT id
+        FROM messages
+        WHERE room_id = :room_id AND created_at <= :since
+        ORDER BY id DESC
+        LIMIT 1
+        """,
+        room_id=room_id,
+        since=since,
+    )
+    return MessageId(found["id"] if found else 0)
+
+
 def news_of(tx: ReadTx, user_id: UserId, room_id: RoomId, since_ms: int, at: Timestamp) -> CatchUp:
     """The 40 oldest messages since a moment, the 40 latest changes to older ones, the removals."""
     room = membership_of(tx, user_id, room_id).room
     since = since_ms * 1000 + 999  # the last moment of that millisecond
-    created, _ = page_after(tx, room_id, (since, _NEWEST[1]))
+    if _is_to_come(since, at):
+        return _too_much(at)
+    last_seen = _last_until(tx, room_id, since)
+    created, _ = page_after(tx, room_id, last_seen)
     changed = rows(
         tx,
         """
         SELECT id, created_at, updated_at, creator_id
         FROM messages
-        WHERE room_id = :room_id AND updated_at > :since AND created_at <= :since
-        ORDER BY updated_at DESC
+        WHERE room_id = :room_id AND updated_at > :since AND id <= :last_seen
+        ORDER BY updated_at > :now, updated_at DESC  -- what has a time to come is told last
         LIMIT :size
         """,
         room_id=room_id,
         since=since,
+        last_seen=last_seen,
+        now=at + SETTLED_AFTER,
         size=PAGE_SIZE,
     )
     return CatchUp(
         created,
-        sorted(changed, key=lambda each: (each["created_at"], each["id"])),
-        tuple(_removed(tx, room_id, MessageId(_NEWEST[0]), since)),
+        sorted(changed, key=lambda each: each["id"]),
+        tuple(_removed(tx, room_id, _NEWEST, since)),
         is_too_much=False,
         room_name=name_for_all(tx, room),
         at=at,
@@ -5676,7 +5726,7 @@ def _update(
         tx,
         """
         UPDATE messages
-        SET body_html = :html, body_text = :text, updated_at = :at
+        SET body_html = :html, body_text = :text, updated_at = max(:at, updated_at + 1)
         WHERE id = :message_id
         """,
         html=body.html,
@@ -5741,7 +5791,12 @@ def _message_of_member(
 
 
 def _touch_message(tx: WriteTx, at: Timestamp, message_id: MessageId, room_id: RoomId) -> None:
-    run(tx, "UPDATE messages SET updated_at = :at WHERE id = :id", at=at, id=message_id)
+    run(
+        tx,
+        "UPDATE messages SET updated_at = max(:at, updated_at + 1) WHERE id = :id",
+        at=at,
+        id=message_id,
+    )
     touch_room(tx, at, room_id)
 
 
@@ -6241,7 +6296,7 @@ def matches_for(tx: ReadTx, user_id: UserId, query: str) -> list[sqlite3.Row]:
 def hits_for(tx: ReadTx, user_id: UserId, query: str) -> SearchHits:
     """What a cleaned query finds in somebody's rooms: the newest hundred, oldest first."""
     matches = matches_for(tx, user_id, query)
-    found = sorted(matches[:SEARCH_LIMIT], key=lambda each: (each["created_at"], each["id"]))
+    found = sorted(matches[:SEARCH_LIMIT], key=lambda each: each["id"])
     if sum(each["size"] for each in found) > GLANCE_BYTES:
         leave_the_loop(tx)
     rooms = {each["room_id"] for each in found}

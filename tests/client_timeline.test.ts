@@ -363,17 +363,17 @@ describe("pages", () => {
 });
 
 describe("a live message", () => {
-  test("goes where its sort value belongs, before what is not stored yet, several at once", async () => {
+  test("goes where its id belongs, before what is not stored yet, several at once", async () => {
     const world = new w.World(3);
     world.answers = [forever];
     await world.timeline.send("mine");
     const shown = vi.fn();
     world.timeline.subscribe(shown);
-    world.append(w.message(9), w.message(8));
-    world.append(w.message(7, { client_message_id: "late", sort_value: w.message(8).sort_value }));
+    world.append(w.message(9), w.message(8, { sort_value: w.NOW * 2, timestamp: w.NOW * 2 }));
+    world.append(w.message(7, { client_message_id: "late" }));
     await pass(0);
     expect(shown).toHaveBeenCalledTimes(1);
-    expect(world.ids.slice(0, -1)).toEqual(["m1", "m2", "m3", "m8", "late", "m9"]);
+    expect(world.ids.slice(0, -1)).toEqual(["m1", "m2", "m3", "late", "m8", "m9"]);
     expect(world.last?.outgoing?.state).toBe("pending");
   });
 

@@ -27,14 +27,14 @@ sendings = st.tuples(
 
 
 def store_at(place: Place, by: User, room: RoomId, times: Sequence[int]) -> list[MessageId]:
-    """Messages of these times, as an import may bring them; their ids in the room's order."""
+    """Messages of these times, by a clock that jumps; their ids in the room's order."""
     insert = """
         INSERT INTO messages (room_id, creator_id, client_message_id, created_at, updated_at)
         VALUES (:room, :by, :cmid, :at, :at)
     """
     rows = [{"room": room, "by": by.id, "cmid": str(n), "at": at} for n, at in enumerate(times)]
     place.do(place.parts.db.write(lambda tx, _: tx.executemany(insert, rows).rowcount))
-    order = "SELECT id FROM messages WHERE room_id = :room ORDER BY created_at, id"
+    order = "SELECT id FROM messages WHERE room_id = :room ORDER BY id"
     return [MessageId(message_id) for (message_id,) in place.rows(order, room=room)]
 
 
@@ -120,7 +120,7 @@ def page_both_ways(place: Place, cast: Cast, times: list[int], centre: int) -> N
 
     def page(**somewhere: MessageId) -> program.MessagePage:
         found = place.do(place.messages.page(cast.jz, room, **somewhere))
-        places = [(each.created_at, each.id) for each in found.messages]
+        places = [each.id for each in found.messages]
         assert all(earlier < later for earlier, later in pairwise(places))
         assert len(places) <= (81 if "around" in somewhere else 40)
         return found

@@ -138,8 +138,8 @@ async def test_people_go_on_with_their_passwords_sessions_rooms_and_words(
 
     shown = {each["id"]: each for each in answer.json["messages"]}
     assert [each["plain_text"] for each in shown.values()] == [
-        "@David and @Bender Bot", "Twice", "Twice again", "bad", "See ",
-        "📎 plan <b>.pdf — File attachments are coming in v2.0", "Deep down", "Hello world",
+        "Hello world", "@David and @Bender Bot", "Twice", "Twice again", "bad", "See ",
+        "📎 plan <b>.pdf — File attachments are coming in v2.0", "Deep down",
     ]  # fmt: skip
     assert shown[100]["timestamp"] == (AT + 123_456) // 1000
     assert f'data-user-id="{BENDER}"' in shown[101]["body_html"]

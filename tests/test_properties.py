@@ -20,7 +20,7 @@ from hypothesis.stateful import run_state_machine_as_test
 import campfire as program
 from campfire import PersistedMessage, RoomId
 from tests.asking import KEY
-from tests.cast import PATIENCE, SESAME, Cast, Server, Start, start_server
+from tests.cast import PATIENCE, SESAME, Cast, Server, start_server
 from tests.conftest import Place, Template, read_back
 from tests.fuzz import PARSERS, Request, anything, ask_all, requests
 from tests.machines import House, Talk, words
@@ -145,23 +145,6 @@ async def test_every_moment_is_later_than_the_last_even_when_the_clock_stands_or
 
     assert all(earlier < later for earlier, later in pairwise(moments))
     await db.close()
-
-
-async def test_a_message_written_after_the_clock_was_set_back_still_comes_last(
-    start: Start, cast: Cast
-) -> None:
-    server = await start()
-    server.wall.ahead = 86_400.0
-    before = await (await server.sign_in(cast.kevin)).say(cast.designers, "before")
-    await server.close()
-    again = await start_server(server.parts.config.database)
-
-    after = await (await again.sign_in(cast.kevin)).say(cast.designers, "after")
-
-    assert (after["timestamp"], after["id"]) >= (before["timestamp"], before["id"] + 1)
-    stored = await again.parts.messages.page(cast.kevin, cast.designers.id)
-    assert [message.body.text for message in stored.messages] == ["before", "after"]
-    await again.close()
 
 
 async def test_a_commit_that_fails_fails_for_everybody_in_it(server: Server) -> None:

@@ -20,6 +20,8 @@ export type { Presentation } from "./text";
 export const WINDOW = 300;
 export const LEEWAY = 20;
 export const NEAR_END = 100;
+/** The server's time, as it tells it, may be as far behind its clock. */
+export const SETTLED_AFTER = 120_000;
 /** No message is lower, with the gap above it. */
 const LEAST_PX = 56;
 /** How many of so many messages are left when as many as the window can hold are rendered. */
@@ -153,15 +155,23 @@ export function without(state: TimelineState, id: string): TimelineState {
 }
 
 /**
- * `message` where its sort value belongs, from the end backwards. What the server does not have yet
- * will be newer than anything it has, whatever our clock says, so it stays last.
+ * `message` where its id belongs, from the end backwards: the server's clock may have been wrong for
+ * some of them. What the server does not have yet will be newer than anything it has, so it stays
+ * last.
  */
 export function placed(state: TimelineState, message: TimelineMessage): TimelineState {
   const others = without(state, message.client_message_id).messages;
   const before = message.outgoing
     ? others.length - 1
-    : others.findLastIndex((m) => !m.outgoing && m.sort_value <= message.sort_value);
+    : others.findLastIndex((m) => !m.outgoing && m.id <= message.id);
   return { ...state, messages: others.toSpliced(before + 1, 0, message) };
+}
+
+/** A moment, or the newest message's if that is a little later. */
+export function following(messages: readonly TimelineMessage[], now: number): number {
+  const is_past = ({ timestamp }: TimelineMessage) => timestamp < now + SETTLED_AFTER;
+  const last = messages.findLast((message) => !message.outgoing && is_past(message));
+  return Math.max(now, last?.timestamp ?? 0);
 }
 
 /** Cut at the top once it is too long by the leeway, or will be with so many more at its end. */

@@ -54,7 +54,7 @@ export class Timeline {
   #serverTime: number;
   readonly #loadedAt: number;
   /** The server's clock less ours, so that a pending message is threaded like the stored one. */
-  readonly #skew: number;
+  #skew: number;
   /** How many messages the catch-up under way has brought; null when none is. */
   #catching: number | null = null;
   #firstWasHidden = false;
@@ -263,8 +263,10 @@ export class Timeline {
     const missed = this.#catching ?? 0;
     this.#catching = null;
     this.#newest = Math.max(this.#newest, answer.last_seen_message_id);
-    this.#serverTime = Math.max(this.#serverTime, answer.server_time_ms);
+    const known = answer.reset ? 0 : this.#serverTime;
+    this.#serverTime = Math.max(known, answer.server_time_ms);
     if (missed > 0) this.#hooks.caughtUp(missed);
+    if (answer.reset) this.#skew = answer.server_time_ms - this.#now();
     // Someone reading old messages keeps them; going to the end loads the newest anyway.
     if (answer.reset && this.#state.up_to_date) void this.#loadLatest("auto");
   }
@@ -318,11 +320,12 @@ export class Timeline {
     return message.timestamp > this.#loadedAt ? { ...state, jump: true } : state;
   }
 
-  /** What the server has. Those of mine that it was not known to have are returned. */
+  /** What the server has; its clock was wrong for what has a time to come. Those of mine that it was not known to have are returned. */
   #note(messages: readonly Message[]): Message[] {
     for (const { id, updated_at_ms } of messages) {
       this.#newest = Math.max(this.#newest, id);
-      this.#serverTime = Math.max(this.#serverTime, updated_at_ms);
+      if (updated_at_ms < this.#now() + this.#skew + list.SETTLED_AFTER)
+        this.#serverTime = Math.max(this.#serverTime, updated_at_ms);
     }
     return messages.filter((message) => this.#outbox.settle(message));
   }
@@ -353,11 +356,8 @@ export class Timeline {
     return [message, html, sound ? `/play ${sound.name}` : html] as const;
   }
 
-  /** A time as the server would say it, never before the newest message's. */
-  #serverNow(): number {
-    const last = this.#state.messages.findLast(({ outgoing }) => !outgoing);
-    return Math.max(this.#now() + this.#skew, last?.timestamp ?? 0);
-  }
+  /** A time as the server would say it, never before the newest message's; that is not to come. */
+  readonly #serverNow = () => list.following(this.#state.messages, this.#now() + this.#skew);
 
   /** Starts over with the same id, as the newest message. */
   retry(id: string): void {
