@@ -202,7 +202,7 @@ def test_whoever_is_second_at_the_first_run_and_whoever_is_known_already_finds_t
     expect(third).to_have_url(re.compile(r"/session/new\?email_address=maya%40northwind.example$"))
     expect(third.get_by_label("Enter your email address")).to_have_value("maya@northwind.example")
     third.goto(f"{campfire.url}/join/unknown")
-    expect(third.get_by_role("heading", name=re.compile("We can.t find that"))).to_be_visible()
+    expect(third.get_by_role("heading", name=re.compile("This invitation link"))).to_be_visible()
     maya.goto(link)
     expect(maya).to_have_url(re.compile("/rooms/1$"))
 
