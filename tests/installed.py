@@ -121,6 +121,11 @@ class Worker:
         """Clicks a notification, and waits until the worker has done its part."""
         self._worker.evaluate(CLICK, tag)
 
+    def windows(self) -> int:
+        """How many windows it could show something in."""
+        script = "async () => (await self.clients.matchAll({type: 'window'})).length"
+        return int(self._worker.evaluate(script))
+
     def opened(self) -> list[str]:
         """The addresses for which it has asked for a window."""
         found: list[str] = self._worker.evaluate("self.opened")
@@ -232,6 +237,7 @@ def push_and_click(house: House, sit: Sit, push_service: PushService) -> None:
     expect(message(maya, "look")).to_be_visible()
     assert maya.evaluate("window.here") is True  # the page went there without being loaded again
     maya.goto("about:blank")
+    until(maya, lambda: worker.windows() == 0)  # the browser forgets a window a little later
     worker.click(room)
     assert worker.opened() == [house.url + room]
     maya.goto(room)

@@ -18,7 +18,7 @@ from tests.conftest import Template
 from tests.matrix import World
 
 ROOT = Path(__file__).resolve().parent.parent
-PROBES = {"_commits"}  # writes nothing
+PROBES = {"try_to_write if probes else _commits"}  # what they write is undone
 
 # What is drawn anew each time; the rest of a row must be the same.
 DRAWN = {
@@ -104,6 +104,7 @@ async def _do_what_no_route_does(world: World) -> None:
     await parts.db.write(program.sweep_tombstones)
     await parts.db.write(program.sweep_transfers)
     await parts.db.write(program.sweep_sign_ins)
+    await parts.db.write(program.note_result, 1, 403, "keys")
     await parts.db.write(program.keep_secrets, {"new": "secret"})
     await parts.db.write(program.replace_secrets, {"new": "other"})
     await parts.auth.create_administrator("Ann", "ann@example.com", SESAME)
