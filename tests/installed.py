@@ -123,7 +123,10 @@ class Worker:
 
     def windows(self) -> int:
         """How many windows it could show something in."""
-        script = "async () => (await self.clients.matchAll({type: 'window'})).length"
+        script = """async () => {
+          const all = await self.clients.matchAll({type: "window", includeUncontrolled: true})
+          return all.length
+        }"""
         return int(self._worker.evaluate(script))
 
     def opened(self) -> list[str]:
