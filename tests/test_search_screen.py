@@ -14,6 +14,7 @@ def test_signs_alone_are_nothing_to_search_for_and_stay_in_the_box(house: House,
     maya = sit("Maya")
     maya.goto("/searches?q=pancakes")
     field = maya.get_by_role("searchbox", name="Search")
+    expect(maya.locator("mark")).to_have_text(["pancakes"])
     assert texts(maya) == ["C++ and pancakes"]
 
     field.fill("++")
