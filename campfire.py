@@ -11435,13 +11435,19 @@ _SHOWN_QUERY: Final = re.compile(
 _NAMED_QUERY: Final = re.compile(r"(bot_key|email_address|path|q|query)(?==)")
 
 
+@lru_cache(maxsize=512)  # of every route once
+def _shown_pattern(pattern: str) -> str:
+    """The pattern of a route with holes only for parts that logs may show."""
+
+    def hole(part: re.Match[str]) -> str:
+        return f"{{{part[1]}}}" if _SHOWN_PARTS.fullmatch(part[1]) else "[FILTERED]"
+
+    return re.sub(r"\{(\w+)[^{}]*\}", hole, pattern)
+
+
 def shown_path(pattern: str, parts: Mapping[str, str]) -> str:
     """The path of a route as logs may show it: no key, code or token."""
-
-    def part(found: re.Match[str]) -> str:
-        return parts[found[1]] if _SHOWN_PARTS.fullmatch(found[1]) else "[FILTERED]"
-
-    return re.sub(r"\{(\w+)[^{}]*\}", part, pattern)
+    return _shown_pattern(pattern).format_map(parts)
 
 
 def shown_query(query: str) -> str:
@@ -14700,6 +14706,7 @@ async def show_health(request: web.Request) -> web.Response:
 _ERROR_CODES: Final = {404: NotFound, 413: PayloadTooLarge, 400: BadRequest}
 _LOOP_SECONDS: Final = 5  # in which no browser asks for one address more often
 _LOOP_TURNS: Final = 3  # than so, unless it is sent there
+_FITTING_BYTES: Final = 49_152  # of an answer, with its head, that a transport takes at once
 _MUCH_BYTES: Final = 1_048_576  # of an answer in memory: who takes nothing of it
 _UNTAKEN_SECONDS: Final = 30  # for so long is cut off
 _UNSENT_BYTES: Final = 16_384  # the system holds of it, besides what is on its way
@@ -15049,19 +15056,28 @@ async def _while_taken(
         task.cancel()
 
 
+async def _within(
+    seconds: float, transport: asyncio.Transport, sending: Coroutine[object, object, None]
+) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await sending
+    except TimeoutError:
+        _cut(transport)
+
+
 async def send_in_time(request: web.Request, response: web.StreamResponse) -> None:
     """Sends the answer; a browser that takes too long to receive it is cut off."""
     transport = request.transport
     if transport is None or isinstance(response, web.WebSocketResponse):
         return
     seconds, sending = request.app[CAMPFIRE].config.write_timeout, _send(request, response)
-    if isinstance(response, web.Response) and (response.content_length or 0) > _MUCH_BYTES:
+    length = response.content_length if isinstance(response, web.Response) else None
+    if length is not None and length > _MUCH_BYTES:
         sending = _while_taken(transport, sending)
-    try:
-        async with asyncio.timeout(seconds):
-            await sending
-    except TimeoutError:
-        _cut(transport)
+    if length is None or length > _FITTING_BYTES or transport.get_write_buffer_size():
+        sending = _within(seconds, transport, sending)
+    await sending
     if transport.get_write_buffer_size():  # the end of it is on its way
         asyncio.get_running_loop().call_later(seconds, _cut_if_stuck, transport)
 

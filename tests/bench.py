@@ -41,6 +41,7 @@ class Row(NamedTuple):
     holds: bool
 
 
+CROWD = 400  # people behind ten thousand sockets: one person may have fifty
 ROOM_POST = "POST /api/rooms/ROOM/messages"
 
 
@@ -127,10 +128,10 @@ def chatter(bench: Bench) -> Iterator[Row]:
 
 def crowd(bench: Bench) -> Iterator[Row]:
     sockets, seconds = int(bench.scaled(10_000, 500)), bench.scaled(60, 3)
-    with bench.campfire(bench.database(1_000)) as served:
+    with bench.campfire(bench.database(1_000, CROWD)) as served:
         idle = served.megabytes()
         with (
-            bench.tabs(served, sockets, timed=True) as tabs,
+            bench.tabs(served, sockets, people=CROWD, timed=True) as tabs,
             bench.people(served, ROOM_POST, 16, POST) as load,
         ):
             memory = served.megabytes()
@@ -167,11 +168,11 @@ def storm(bench: Bench) -> Iterator[Row]:
     for sockets in (1_000, 10_000) if not bench.quick else (200,):
         with bench.bare() as served, bench.tabs(served, sockets) as tabs:
             bare = tabs.ready["opened"]
-        with bench.campfire(bench.database(1_000)) as served:
+        with bench.campfire(bench.database(1_000, CROWD)) as served:
             ended = threading.Event()
             with ThreadPoolExecutor() as aside:
                 watch = aside.submit(_slowest_health, served, ended)
-                with bench.tabs(served, sockets) as tabs:
+                with bench.tabs(served, sockets, people=CROWD) as tabs:
                     ours = tabs.ready["opened"]
                     ended.set()
                 slowest = watch.result()

@@ -294,7 +294,7 @@ class Bench:
             return self.ask(served, load, seconds)
 
     def tabs(
-        self, served: Served, count: int, rooms: Sequence[int] = (1,), people: int = PEOPLE - 1,
+        self, served: Served, count: int, rooms: Sequence[int] = (1,), people: int = PEOPLE,
         *, timed: bool = False,
     ) -> Load:  # fmt: skip
         """Sockets that have subscribed to the messages of some rooms."""
@@ -306,6 +306,7 @@ class Bench:
         openings = [
             self.head(served, person, "GET /cable", posts=False) + lines
             for person in range(1, people + 1)
+            if person != HERMIT
         ]
         subscribes = [json.dumps({"command": "subscribe", "identifier": identifier(room)})
                       for room in rooms]  # fmt: skip
