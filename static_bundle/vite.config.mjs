@@ -88,7 +88,7 @@ export default defineConfig({
   },
   test: {
     environment: "jsdom",
-    include: ["../tests/*.test.ts"],
+    include: ["../tests/unit/*.test.ts"],
     environmentOptions: { jsdom: { url: "http://campfire.test/rooms/1" } },
   },
   resolve: {

@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, settings
 
 import campfire as program
 from campfire import RoomId, User
-from tests.cast import (
+from tests.support.cast import (
     ENTRUSTED,
     Cast,
     LogLines,
@@ -44,7 +44,7 @@ SHARED = """
     listeners operators rails services stories browsers house installed looks
     checklist_words checklist_rooms checklist_people
 """
-pytest_plugins = [f"tests.{name}" for name in SHARED.split()]
+pytest_plugins = [f"tests.support.{name}" for name in SHARED.split()]
 
 T = TypeVar("T")
 Template = tuple[Path, Cast]

@@ -1,0 +1,141 @@
+"""What buttons, dialogs and fields say of themselves: tooltips, keys, refusals, signs of work."""
+
+import re
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.support.browsers import ROOT, composer, message, options, say
+from tests.support.house import HELD, House, Post, Sit, box
+
+# What shows nothing but a drawing, and nothing when the pointer rests on it.
+MUTE = """() => [...document.querySelectorAll('button, a[href]')].filter((each) => {
+  if (!each.checkVisibility() || each.closest('[title]')) return false
+  const shown = each.cloneNode(true)
+  for (const hidden of shown.querySelectorAll('.for-screen-reader')) hidden.remove()
+  return shown.textContent.trim() === ''
+}).map((each) => each.outerHTML.slice(0, 120))"""
+LINK = "trix-toolbar [data-trix-action=link]"
+# Trix renders what was typed with the next frame, and then selects as it thinks right.
+TWO_FRAMES = "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
+DIALOG = "[data-trix-dialog=href]"
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["room", "/users/me/profile", "/account/edit", "/account/bots", "/account/bots/new",
+     "/searches", "/rooms/opens/new", "/account/custom_styles/edit", "/nowhere"],
+)  # fmt: skip
+def test_every_button_of_icons_has_a_tooltip(house: House, sit: Sit, path: str) -> None:
+    room = house.room()
+    house.post("Jonas", room, "Words")
+    maya = sit("Maya")
+    maya.goto(room if path == "room" else path)
+    expect(maya.locator("h1").first).to_be_attached()
+    if path == "room":
+        expect(message(maya, "Words")).to_be_visible()
+        options(maya, "Words")
+        maya.get_by_role("button", name="Rich text").click()
+
+    assert maya.evaluate(MUTE) == []
+
+
+def test_tooltips_and_the_editor_name_their_keys(house: House, sit: Sit) -> None:
+    maya = sit("Maya", house.room())
+    say(maya, "Mine")
+    expect(maya.get_by_role("button", name="Send message")).to_have_attribute(
+        "title", "Send message (Enter)"
+    )
+    maya.get_by_role("button", name="Rich text").click()
+    expect(maya.get_by_role("button", name="Bold")).to_have_attribute("title", "Bold (Ctrl+B)")
+    expect(maya.get_by_role("button", name="Send message")).to_have_attribute(
+        "title", "Send message (Ctrl+Enter)"
+    )
+    options(maya, "Mine")
+    maya.get_by_role("menuitem", name="Edit").click()
+
+    expect(maya.get_by_text("Ctrl+Enter saves, Escape leaves")).to_be_visible()
+    leave = maya.get_by_role("button", name="Stop editing")
+    expect(leave).to_have_attribute("title", "Stop editing, discard changes (Escape)")
+
+
+def in_link_dialog(page: Page, words: str) -> None:
+    """Selects what is written and asks for a link."""
+    page.get_by_role("button", name="Rich text").click()
+    composer(page).click()
+    page.keyboard.type(words)
+    page.evaluate(TWO_FRAMES)
+    page.keyboard.press("Control+A")
+    page.evaluate(TWO_FRAMES)
+    page.locator(LINK).click()
+    expect(page.locator(DIALOG)).to_be_visible()
+
+
+@pytest.mark.parametrize(
+    ("typed", "address"),
+    [
+        ("example.org/page", "https://example.org/page"),
+        ("http://example.org:8080", "http://example.org:8080"),
+        ("localhost:3000/x", "https://localhost:3000/x"),
+        ("bea@example.org", "mailto:bea@example.org"),
+    ],
+)
+def test_the_link_dialog_takes_an_address_as_people_type_it(
+    house: House, sit: Sit, typed: str, address: str
+) -> None:
+    maya = sit("Maya", house.room())
+    in_link_dialog(maya, "our page")
+    maya.keyboard.type(typed)
+    maya.keyboard.press("Enter")
+
+    expect(maya.locator(f"trix-editor a[href='{address}']")).to_have_text("our page")
+
+
+def test_the_link_dialog_says_what_it_refuses_and_covers_no_words(house: House, sit: Sit) -> None:
+    maya = sit("Maya", house.room())
+    in_link_dialog(maya, "our page")
+    words, dialog = box(composer(maya)), box(maya.locator(DIALOG))
+    assert (
+        dialog["y"] >= words["y"] + words["height"] or words["y"] >= dialog["y"] + dialog["height"]
+    )
+
+    for typed in ("not an address", "javascript:alert(1)", "ftp://example.org", ""):
+        maya.locator(DIALOG).locator("[name=href]").fill(typed)
+        maya.get_by_role("button", name="Link", exact=True).last.click()
+        expect(maya.locator(DIALOG).get_by_role("alert")).to_contain_text("no web address")
+    expect(maya.locator("trix-editor a")).to_have_count(0)
+    maya.locator(DIALOG).locator("[name=href]").fill("example.org")
+    expect(maya.locator(DIALOG).get_by_role("alert")).to_be_empty()
+    maya.locator(f"{DIALOG} [data-trix-method=setAttribute]").click()
+    expect(maya.locator("trix-editor a[href='https://example.org']")).to_have_count(1)
+
+
+def test_a_search_shows_that_it_works_and_the_dates_and_what_was_cut(
+    house: House, sit: Sit
+) -> None:
+    room = house.room()
+    for number in range(101):
+        house.post("Jonas", room, f"Plenty {number}.", at="2026-03-12T10:00:00Z")
+    maya = sit("Maya", timezone_id="UTC")
+    maya.goto("/searches")
+    post = Post(maya, "**/api/searches", HELD)
+    maya.get_by_role("searchbox").fill("plenty")
+    maya.keyboard.press("Enter")
+    expect(maya.get_by_text("Searching")).to_be_attached()
+    expect(maya.get_by_role("progressbar", name="Loading")).to_be_visible()
+    post.let_go()
+
+    expect(maya.locator(".message__timestamp").last).to_have_text("3/12/26, 10:00 AM")
+    expect(maya.locator(".searches__query")).to_contain_text("the newest 100")
+    expect(maya.get_by_text("Searching")).to_have_count(0)
+
+
+def test_a_search_field_has_one_mark_that_clears_it(sit: Sit) -> None:
+    maya = sit("Maya")
+    maya.goto("/searches")
+    maya.get_by_role("searchbox").fill("words")
+
+    expect(maya.get_by_role("button", name="Clear", exact=True)).to_have_count(1)
+    # Chromium draws none, and WebKit does as this says.
+    styles = (ROOT / "static_bundle" / "src" / "styles" / "inputs.css").read_text()
+    assert re.search(r"search-cancel-button,[^{]*{[^}]*display: none", styles)

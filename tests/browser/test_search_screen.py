@@ -1,0 +1,41 @@
+"""What the screen of searches says when there is nothing to search for."""
+
+import re
+
+from playwright.sync_api import expect
+
+from tests.support.browsers import texts
+from tests.support.house import House, Sit, box
+
+
+def test_signs_alone_are_nothing_to_search_for_and_stay_in_the_box(house: House, sit: Sit) -> None:
+    room = house.room(name="Workshop")
+    house.post("Jonas", room, "C++ and pancakes")
+    maya = sit("Maya")
+    maya.goto("/searches?q=pancakes")
+    field = maya.get_by_role("searchbox", name="Search")
+    expect(maya.locator("mark")).to_have_text(["pancakes"])
+    assert texts(maya) == ["C++ and pancakes"]
+
+    field.fill("++")
+    field.press("Enter")
+
+    expect(maya).to_have_url(re.compile(r"/searches\?q=%2B%2B$"))
+    expect(maya.get_by_text("Nothing to search for in “++”")).to_be_visible()
+    expect(field).to_have_value("++")
+    assert texts(maya) == []
+    field.fill("pancakes")
+    field.press("Enter")
+    expect(maya.locator("mark")).to_have_text(["pancakes"])
+
+
+def test_a_long_search_of_before_stays_within_the_sidebar(sit: Sit) -> None:
+    maya = sit("Maya")
+    maya.goto("/searches")
+    maya.get_by_role("searchbox", name="Search").fill("long" * 100)
+    maya.keyboard.press("Enter")
+    recent = maya.get_by_role("link", name="longlong")
+    expect(recent).to_be_visible()
+
+    room, pill = box(maya.locator(".searches__recents")), box(recent)
+    assert pill["x"] + pill["width"] <= room["x"] + room["width"]

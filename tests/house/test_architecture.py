@@ -1,0 +1,491 @@
+"""The shape of `campfire.py`: the rules of style.md, held by reading the syntax tree."""
+
+import ast
+import re
+import sqlite3
+import subprocess
+import sys
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple, TypeAlias
+
+import pytest
+
+import campfire
+
+ROOT = Path(__file__).resolve().parents[2]
+TEXT = (ROOT / "campfire.py").read_text()
+LINES = TEXT.splitlines()
+TREE = ast.parse(TEXT)
+PARENT = {child: node for node in ast.walk(TREE) for child in ast.iter_child_nodes(node)}
+
+SECTION_LINES = 500
+FUNCTION_LINES = 50
+GUARD_AWAITS = 1
+HANDLER_AWAITS = 2
+
+# Who may make a proof. Holding one means that somebody checked, or that the database said so.
+PROOFS = {
+    "HashedToken": {"hashed"},
+    "Membership": {"_membership_in"},
+    "PersistedMessage": {"messages_in"},
+    "ReadTx": {"Database._carry_out", "Database._glanced", "_read"},
+    "SafeHtml": {"_safe", "messages_in"},
+    "Subscription": {"Cable._subscribe"},
+    "ValidatedMessage": {"validate"},
+    "Viewer": {"_viewer_in"},
+    "WriteTx": {"Database._carry_out"},
+}
+
+# Awaits that only read the request, send the answer, or hand over to the next in line.
+READING = re.compile(r"read_\w+")
+SENDING = {"prepare", "write", "write_eof"}
+
+# The compiler's proof that a step cannot be left out: each line must stay illegal.
+FORBIDDEN = """
+from campfire import *
+def moves(
+    tx: WriteTx, reader: ReadTx, db: Database, at: Timestamp, draft: DraftMessage,
+    valid: ValidatedMessage, by: Membership, user_id: UserId, room_id: RoomId, raw: RawToken,
+    typed: str,
+) -> None:
+    store_message(tx, at, by, valid, ())
+    store_message(tx, at, by, draft, ())  # type: ignore[arg-type]
+    store_message(tx, at, room_id, valid, ())  # type: ignore[arg-type]
+    store_message(reader, at, by, valid, ())  # type: ignore[arg-type]
+    db.read(store_message, at, by, valid, ())  # type: ignore[arg-type, unused-coroutine]
+    membership_of(tx, room_id, user_id)  # type: ignore[arg-type]
+    mark_read(reader, at, user_id, room_id)  # type: ignore[arg-type]
+    viewer_by_token(tx, raw)  # type: ignore[arg-type]
+    Body(html=typed, text=typed, mentions=(), links=())  # type: ignore[arg-type]
+    messages_in(tx, [valid])  # type: ignore[list-item]
+def promises(
+    auth: Auth, rooms: Rooms, messages: Messages, cable: Cable, presence: PresenceMap, jobs: Jobs
+) -> tuple[
+    AuthService, RoomService, MessageService, WebSocketBroadcaster, Presence, BackgroundWork
+]:
+    return auth, rooms, messages, cable, presence, jobs
+"""
+
+# Tables that have a few rows by their nature; scanning one is not a growing cost.
+SMALL = {"accounts", "schema_version", "secrets", "sqlite_sequence"}
+
+# Statements that may scan a table that grows, by the function that runs them.
+MAY_SCAN = {
+    "_look_at_rooms": "a check looks at everything",
+    "_look_at_search": "a check looks at everything",
+    "_look_at_unread": "a check looks at everything",
+    "_stand_in_for_people": "a salvage looks at everything, once",
+    "_stand_in_for_rooms": "a salvage looks at everything, once",
+    "rebuild_index": "it is made of all messages",
+    "_index_one_by_one": "a migration looks at everything, once",
+    "stem_of": "an index in memory holds one word",
+    "_invitation_id": "takes the first entry of an index and stops",
+    "grant_open_rooms": "whoever joins gets every open room, so it reads them all",
+    "sweep_tombstones": "once an hour, over what was deleted in seven days",
+    "sweep_transfers": "once an hour, over the sign-in links of four hours",
+}
+
+Function: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef
+WAITING = (ast.Await, ast.AsyncFor, ast.AsyncWith)
+
+
+# --- Reading the file ----------------------------------------------------------------------------
+
+
+class Section(NamedTuple):
+    number: int
+    name: str
+    start: int
+    end: int
+    banner: str  # the comment under its headline
+
+    def declares(self, word: str) -> set[str]:
+        """The names after Owns or Raises."""
+        found = re.search(rf"^# {word} +(.*(?:\n#  {{4,}}.*)*)$", self.banner, re.MULTILINE)
+        assert found, f"the banner of {self.name} has no line {word}"
+        return set(re.findall(r"\w+", found[1].replace("#", "")))
+
+
+def read_sections() -> list[Section]:
+    headlines = [
+        (at, int(found[1]), found[2])
+        for at, line in enumerate(LINES, 1)
+        if (found := re.fullmatch(r"# === (\d+)\. (\w+) =+", line))
+    ]
+    ends = [at - 1 for at, _, _ in headlines[1:]] + [len(LINES)]
+    return [
+        Section(number, name, at, end, _banner(at))
+        for (at, number, name), end in zip(headlines, ends, strict=True)
+    ]
+
+
+def _banner(headline: int) -> str:
+    lines = []
+    for line in LINES[headline:]:
+        if not line.startswith("#") or re.fullmatch(r"# =+", line):
+            break
+        lines.append(line)
+    return "\n".join(lines)
+
+
+SECTIONS = read_sections()
+ORDER = [section.name for section in SECTIONS]
+
+
+def section_of(node: ast.AST) -> str:
+    """The section a node stands in; empty before the first."""
+    at = getattr(node, "lineno", 0)
+    return next((each.name for each in SECTIONS if each.start <= at <= each.end), "")
+
+
+def defined(node: ast.stmt) -> Iterator[str]:
+    """The names a statement at the top level gives the file."""
+    if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+        yield node.name
+    elif isinstance(node, (ast.Assign, ast.AnnAssign)):
+        targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+        for target in targets:
+            yield from (each.id for each in ast.walk(target) if isinstance(each, ast.Name))
+
+
+HOME = {name: section_of(node) for node in TREE.body for name in defined(node)}
+FUNCTIONS = [
+    node for node in ast.walk(TREE) if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
+]
+
+
+def read_uses() -> dict[str, dict[str, set[str]]]:
+    """Section -> other section -> the names of it that the code mentions."""
+    found: dict[str, dict[str, set[str]]] = {name: defaultdict(set) for name in ORDER}
+    for node in ast.walk(TREE):
+        if not isinstance(node, ast.Name) or isinstance(node.ctx, ast.Store):
+            continue
+        if here := section_of(node):
+            there = HOME.get(node.id, here)
+            if there not in {here, ""}:
+                found[here][there].add(node.id)
+    return found
+
+
+USES = read_uses()
+
+
+def path_to(node: ast.AST) -> str:
+    """`Class.method` or `function`: where a node stands."""
+    names = []
+    while node := PARENT.get(node):  # type: ignore[assignment]
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            names.append(node.name)
+    return ".".join(reversed(names))
+
+
+def called(node: ast.AST) -> str:
+    """The last word of what a call calls."""
+    if not isinstance(node, ast.Call):
+        return ""
+    function = node.func
+    return function.id if isinstance(function, ast.Name) else getattr(function, "attr", "")
+
+
+def functions_calling(name: str) -> set[str]:
+    return {path_to(node) for node in ast.walk(TREE) if called(node) == name}
+
+
+# --- The page ------------------------------------------------------------------------------------
+
+
+def test_the_table_of_contents_lists_the_banners_in_order() -> None:
+    contents = re.findall(r"^ *(\d+)\.? +(\w+) +\S", ast.get_docstring(TREE) or "", re.MULTILINE)
+
+    assert [(int(number), name) for number, name in contents] == [
+        (section.number, section.name) for section in SECTIONS
+    ]
+    assert [section.number for section in SECTIONS] == list(range(1, len(SECTIONS) + 1))
+
+
+def test_every_banner_says_its_idea_and_what_it_owns_and_raises() -> None:
+    for section in SECTIONS:
+        idea = section.banner.split("# Owns")[0]
+        assert len(idea.split()) >= 8, section.name
+        for word in ("Owns", "Raises"):
+            section.declares(word)
+
+
+def test_nothing_stands_outside_a_section() -> None:
+    outside = [node for node in TREE.body if not section_of(node)]
+    kinds = {called(node.value) if isinstance(node, ast.Assign) else type(node) for node in outside}
+
+    assert kinds <= {ast.Expr, ast.Import, ast.ImportFrom, "ParamSpec", "TypeVar"}
+
+
+def test_a_section_uses_only_sections_above_it() -> None:
+    downward = [
+        (here, there, sorted(names))
+        for here, used in USES.items()
+        for there, names in used.items()
+        if ORDER.index(there) > ORDER.index(here)
+    ]
+
+    assert downward == []
+
+
+def test_a_table_is_written_by_the_one_section_that_owns_it() -> None:
+    owned = {(section.name, table) for section in SECTIONS for table in section.declares("Owns")}
+    written = {
+        (section_of(node), found[1])
+        for node, sql in SQL.items()
+        if (found := re.match(r"\s*(?:INSERT INTO|UPDATE|DELETE FROM) (\w+)", sql))
+        and section_of(node) != "schema"  # a migration rewrites what is there
+    }
+
+    assert len({table for _, table in owned}) == len(owned)
+    assert written
+    assert written - owned == set()
+
+
+def test_no_section_is_a_drawer() -> None:
+    assert {"utils", "util", "misc", "helpers", "helper", "common", "tools"} & set(ORDER) == set()
+
+
+def test_a_private_name_never_leaves_its_section() -> None:
+    leaks = [
+        (here, there, name)
+        for here, used in USES.items()
+        for there, names in used.items()
+        for name in names
+        if name.startswith("_")
+    ]
+
+    assert leaks == []
+
+
+NAMING = (
+    ast.ExceptHandler,
+    ast.MatchAs,
+    ast.MatchStar,
+    ast.FunctionDef,
+    ast.AsyncFunctionDef,
+    ast.ClassDef,
+)
+
+
+def local_names(function: Function) -> Iterator[tuple[str, int]]:
+    for node in ast.walk(function):
+        if isinstance(node, ast.arg):
+            yield node.arg, node.lineno
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            yield node.id, node.lineno
+        elif node is not function and isinstance(node, NAMING) and node.name:
+            yield node.name, node.lineno
+
+
+def test_no_local_name_shadows_a_top_level_name() -> None:
+    top = [each for each in FUNCTIONS if not isinstance(PARENT[each], Function)]
+    lambdas = [node.args for node in ast.walk(TREE) if isinstance(node, ast.Lambda)]
+    shadows = {found for each in top for found in local_names(each) if found[0] in HOME}
+    shadows |= {(arg.arg, arg.lineno) for args in lambdas for arg in args.args if arg.arg in HOME}
+
+    assert sorted(shadows) == []
+
+
+def test_no_section_is_longer_than_500_lines() -> None:
+    assert {s.name: s.end - s.start for s in SECTIONS if s.end - s.start >= SECTION_LINES} == {}
+
+
+def test_no_function_is_longer_than_50_lines() -> None:
+    lengths = {
+        path_to(each) + "." + each.name: (each.end_lineno or 0) - each.lineno + 1
+        for each in FUNCTIONS
+    }
+
+    assert {name: length for name, length in lengths.items() if length > FUNCTION_LINES} == {}
+
+
+def test_annotations_are_read_by_python_itself_so_that_none_points_down_the_file() -> None:
+    futures = [node for node in ast.walk(TREE) if isinstance(node, ast.ImportFrom)]
+
+    assert [node.lineno for node in futures if node.module == "__future__"] == []
+
+
+def test_no_word_of_a_drawer_a_debt_or_a_print_is_in_the_file() -> None:
+    words = r"\b(utils?|helpers?|TODO|FIXME|XXX|HACK|print)\b"
+
+    assert [line for line in LINES if re.search(words, line)] == []
+
+
+# --- SQL -----------------------------------------------------------------------------------------
+
+VERB = re.compile(r"\s*(SELECT|INSERT|UPDATE|DELETE|REPLACE|WITH)\s")
+SQL = {
+    node: node.value
+    for node in ast.walk(TREE)
+    if isinstance(node, ast.Constant) and isinstance(node.value, str) and VERB.match(node.value)
+}
+STATEMENTS = sorted({(path_to(node), sql) for node, sql in SQL.items()})
+
+
+class AnyValue(dict[str, object]):
+    """Stands for whatever a statement wants bound."""
+
+    def __missing__(self, name: str) -> None:
+        return None
+
+
+@pytest.fixture(scope="module")
+def schema() -> Iterator[sqlite3.Connection]:
+    connection = sqlite3.connect(":memory:", isolation_level=None)
+    campfire.create_schema(connection)
+    connection.execute(campfire.STEMS)  # which stands beside an index in memory alone
+    yield connection
+    connection.close()
+
+
+def test_every_statement_is_a_plain_literal_handed_to_the_call_that_runs_it() -> None:
+    loose = {
+        (path_to(node), node.lineno)
+        for node in SQL
+        if not isinstance(parent := PARENT[node], ast.Call) or node not in parent.args
+    }
+
+    assert SQL
+    assert loose == set()
+
+
+def test_sql_stands_only_in_the_database_and_the_domain_sections() -> None:
+    domain = ORDER[ORDER.index("schema") : ORDER.index("web")]
+
+    assert {section_of(node) for node in SQL} - set(domain) == set()
+
+
+@pytest.mark.parametrize(("where", "sql"), STATEMENTS, ids=[where for where, _ in STATEMENTS])
+def test_sqlite_can_plan_every_statement_without_scanning_a_table_that_grows(
+    schema: sqlite3.Connection, where: str, sql: str
+) -> None:
+    schema.execute(f"EXPLAIN {sql}", AnyValue()).fetchall()
+
+    assert where in MAY_SCAN or not scanned_by(schema, sql)
+
+
+def test_every_statement_that_may_scan_still_does(schema: sqlite3.Connection) -> None:
+    scanning = {where for where, sql in STATEMENTS if scanned_by(schema, sql)}
+
+    assert scanning == set(MAY_SCAN)
+
+
+NAMED = re.compile(r"\b(?:FROM|JOIN|INTO|UPDATE)\s+(\w+)(?:\s+AS\s+(\w+))?")
+
+
+def scanned_by(schema: sqlite3.Connection, sql: str) -> set[str]:
+    """The growing tables that a statement reads from end to end, by SQLite's own plan."""
+    steps = schema.execute(f"EXPLAIN QUERY PLAN {sql}", AnyValue()).fetchall()
+    scans = {found[1] for *_, step in steps if (found := re.match(r"SCAN (\w+)", step))}
+    tables = {alias or table: table for table, alias in NAMED.findall(sql)}
+    return {tables.get(name, "") for name in scans} & ordinary_tables(schema) - SMALL
+
+
+def ordinary_tables(schema: sqlite3.Connection) -> set[str]:
+    found = schema.execute(
+        "SELECT name FROM sqlite_schema WHERE type = 'table' AND sql IS NOT NULL"
+    )
+    return {name for (name,) in found if not name.startswith("message_search_index")}
+
+
+def test_work_inside_a_transaction_never_awaits() -> None:
+    awaiting = [
+        each.name
+        for each in FUNCTIONS
+        if isinstance(each, ast.AsyncFunctionDef) and any(arg.arg == "tx" for arg in each.args.args)
+    ]
+
+    assert awaiting == []
+
+
+# --- Async, errors, proofs -----------------------------------------------------------------------
+
+
+def awaits_in(function: Function) -> int:
+    """How often a function waits for something of its own."""
+    waits = [node for node in ast.walk(function) if isinstance(node, WAITING)]
+    names = [called(node.value) if isinstance(node, ast.Await) else "" for node in waits]
+    return sum(not READING.fullmatch(name) and name not in SENDING for name in names)
+
+
+def test_a_guard_waits_at_most_once_to_learn_who_asks() -> None:
+    returns = {each: ast.unparse(each.returns) for each in FUNCTIONS if each.returns}
+    guards = [each for each, given in returns.items() if given.endswith(", Right]")]
+    arrivals = [each for each in FUNCTIONS if path_to(each) == "" and each.name == "arrive"]
+
+    assert len(guards) >= 4
+    assert {each.name: awaits_in(each) for each in guards if awaits_in(each) > GUARD_AWAITS} == {}
+    assert [awaits_in(each) for each in arrivals] == [GUARD_AWAITS]
+
+
+def test_nothing_is_written_for_a_request_without_a_second_look_at_its_right() -> None:
+    (table,) = [node for node in TREE.body if "ROUTES" in defined(node)]
+    bare = {
+        ast.literal_eval(route.args[0]) if len(route.args) else ""
+        for route in ast.walk(table)
+        if isinstance(route, ast.Call) and called(route) == "Route"
+    }
+    guards = {path_to(node) for node in ast.walk(TREE) if called(node) == "_guarded"}
+
+    assert bare == {"GET", "*"}  # looking writes nothing; the socket has a right of its own
+    assert guards == {"public", "signed_in", "administrators", "bots"}
+    assert functions_calling("writing_by") == {"_guarded.guarded", "Cable._heed"}
+    assert functions_calling("right") == {"Database.write.rightful"}
+    assert PROOFS["WriteTx"] == {"Database._carry_out"}
+
+
+def test_a_handler_waits_at_most_twice() -> None:
+    (table,) = [node for node in TREE.body if "ROUTES" in defined(node)]
+    routes = [node for node in ast.walk(table) if isinstance(node, ast.Call)]
+    handlers = {ast.unparse(route.args[2]) for route in routes if len(route.args) >= 3}
+    functions = [each for each in FUNCTIONS if path_to(each) == ""]
+    awaits = {each.name: awaits_in(each) for each in functions if each.name in handlers}
+
+    assert section_of(table) == "app"
+    assert set(awaits) == handlers
+    assert {name: count for name, count in awaits.items() if count > HANDLER_AWAITS} == {}
+
+
+def is_broad(catcher: ast.ExceptHandler) -> bool:
+    """Whether it ends an exception of any kind; cleaning up and raising again ends none."""
+    names = ast.walk(catcher.type) if catcher.type else ()
+    caught = {name.id for name in names if isinstance(name, ast.Name)}
+    is_any = catcher.type is None or bool(caught & {"Exception", "BaseException"})
+    last = catcher.body[-1]
+    return is_any and not (isinstance(last, ast.Raise) and last.exc is None)
+
+
+def test_only_the_error_answer_and_the_runner_of_jobs_catch_everything() -> None:
+    catchers = {
+        path_to(node)
+        for node in ast.walk(TREE)
+        if isinstance(node, ast.ExceptHandler) and is_broad(node)
+    }
+
+    assert catchers == {"answer_errors", "Jobs.attempt"}
+    assert TEXT.count("except Exception") == len(catchers)
+
+
+@pytest.mark.parametrize("proof", sorted(PROOFS))
+def test_a_proof_is_made_only_where_it_is_checked_or_loaded(proof: str) -> None:
+    assert functions_calling(proof) == PROOFS[proof]
+
+
+def test_the_type_checker_refuses_every_forbidden_move(tmp_path: Path) -> None:
+    snippet = tmp_path / "forbidden.py"
+    snippet.write_text(FORBIDDEN)
+    options = ["--strict", "--warn-unused-ignores", "--config-file", "pyproject.toml"]
+
+    verdict = subprocess.run(
+        [sys.executable, "-m", "mypy", *options, str(snippet)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert verdict.stdout.startswith("Success"), verdict.stdout

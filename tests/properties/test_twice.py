@@ -1,0 +1,159 @@
+"""A transaction that outlasts a glance begins again: what it did before must leave no trace."""
+
+import ast
+import asyncio
+import re
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+
+import campfire as program
+from tests.conftest import Template
+from tests.support import matrix
+from tests.support.asking import transfer_to
+from tests.support.cast import SESAME, WallClock, start_server
+from tests.support.matrix import World
+
+ROOT = Path(__file__).resolve().parents[2]
+PROBES = {"try_to_write if probes else _commits"}  # what they write is undone
+
+# What is drawn anew each time; the rest of a row must be the same.
+DRAWN = {
+    "join_code",
+    "bot_token",
+    "token_hash",
+    "email_address",
+    "email_folded",
+    "client_message_id",
+    "value",
+}
+
+
+def _without_what_is_drawn(result: object) -> str:
+    return re.sub(r"[\w-]{12,}", "*", repr(result))
+
+
+def _rows(tx: program.WriteTx) -> dict[str, list[tuple[Any, ...]]]:
+    tables = [name for (name,) in tx.execute(
+        "SELECT name FROM main.sqlite_schema WHERE type = 'table' AND sql LIKE 'CREATE TABLE%'"
+    )]  # fmt: skip
+    kept: dict[str, list[tuple[Any, ...]]] = {}
+    for table in tables:
+        rows = tx.execute(f"SELECT * FROM main.{table}").fetchall()  # noqa: S608 - its own tables
+        kept[table] = [tuple(row[n] for n in row.keys() if n not in DRAWN) for row in rows]  # noqa: SIM118
+    return kept
+
+
+class Twice(program.Database):
+    """A database that does everything, takes it back, and does it again."""
+
+    tried: ClassVar[set[str]] = set()
+
+    async def write(self, work: Callable[..., Any], *args: Any, **named: Any) -> Any:  # noqa: ANN401
+        def twice(tx: program.WriteTx, at: program.Timestamp) -> Any:  # noqa: ANN401
+            def done() -> tuple[str, dict[str, list[tuple[Any, ...]]], Any]:
+                try:
+                    result = work(tx, at, *args, **named)
+                except program.CampfireError as refusal:
+                    result = refusal
+                said = repr(result) if isinstance(result, Exception) else ""
+                return said or _without_what_is_drawn(result), _rows(tx), result
+
+            tx.execute("SAVEPOINT first")
+            before = done()
+            tx.execute("ROLLBACK TO first")
+            tx.execute("RELEASE first")
+            after = done()
+            assert after[:2] == before[:2], work
+            if isinstance(after[2], Exception):
+                raise after[2]
+            self.tried.add(getattr(work, "__name__", ""))
+            return after[2]
+
+        return await super().write(twice)
+
+
+def _given_to_the_writer() -> set[str]:
+    """The names of all functions that campfire.py hands to `write`."""
+    tree = ast.parse((ROOT / "campfire.py").read_text())
+    return {
+        ast.unparse(node.args[0])
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call)
+        and re.search(r"\bdb\.write$|_db\.write$", ast.unparse(node.func))
+    }
+
+
+@pytest.fixture(scope="module")
+def world(template: Template) -> Iterator[World]:
+    world = World(template, Twice)
+    yield world
+    world.close()
+
+
+async def _ask_for_everything(world: World, name: str, route: str, room: str) -> None:
+    method, body = route.partition(" ")[0], matrix.ROUTES[route].get("body")
+    await world.ask(world.actors[name], method, world.path(route, room), body)
+
+
+async def _do_what_no_route_does(world: World) -> None:
+    parts, cast = world.parts, world.cast
+    await parts.db.write(program.sweep_tombstones)
+    await parts.db.write(program.sweep_transfers)
+    await parts.db.write(program.sweep_sign_ins)
+    await parts.db.write(program.note_result, 1, 403, "keys")
+    await parts.db.write(program.keep_secrets, {"new": "secret"})
+    await parts.db.write(program.replace_secrets, {"new": "other"})
+    await parts.auth.create_administrator("Ann", "ann@example.com", SESAME)
+    await parts.auth.create_administrator("Kevin", "kevin@example.com", SESAME)
+    await parts.auth.reset_password("kevin@example.com", SESAME)
+    link = await transfer_to(world.place.server, cast.kevin)
+    await parts.auth.transfer(link, program.fresh_session("127.0.0.1", "phone"))
+    viewer = await parts.auth.session_for(program.RawToken(world.actors["author"].token))
+    assert viewer is not None
+    await parts.auth.refresh(viewer.session, "127.0.0.1", "phone")
+    await parts.rooms.read_by(cast.kevin.id, cast.designers.id)
+    await parts.people.ban(cast.david, cast.jz.id)
+    while await parts.people.bury_oldest(cast.jz.id):
+        pass
+
+
+async def _found_a_campfire(database: Path) -> None:
+    server = await start_server(database, kind=Twice)
+    try:
+        await server.parts.auth.first_run("David", "david@example.com", SESAME)
+    finally:
+        await server.close()
+
+
+async def _take_over_a_campfire(database: Path, source: Path) -> program.Report:
+    db = Twice(database, WallClock())
+    await db.open()
+    try:
+        with closing(program.open_rails(source)) as rails:
+            report: program.Report = await db.write(
+                program.import_all, rails, program.Signer("secret"), None, has_vapid_keys=False
+            )
+            return report
+    finally:
+        await db.close()
+
+
+def test_every_transaction_does_the_same_when_it_begins_again(
+    world: World, tmp_path: Path, rails: Path
+) -> None:
+    for route, room in matrix.ROWS:
+        if not route.startswith("GET"):
+            for name in ("nobody", "author", "creator", "administrator inside", "bot inside"):
+                world.restore()
+                world.place.do(_ask_for_everything(world, name, route, room))
+    world.restore()
+    world.place.do(_do_what_no_route_does(world))
+    asyncio.run(_found_a_campfire(tmp_path / "first.db"))
+    report = asyncio.run(_take_over_a_campfire(tmp_path / "second.db", rails))
+
+    assert "users: 0" not in "\n".join(report.lines())
+    assert _given_to_the_writer() - Twice.tried - PROBES == set()

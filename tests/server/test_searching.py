@@ -1,0 +1,233 @@
+"""Searching: what it costs, what it shows of long messages, and the scripts without spaces."""
+
+import asyncio
+import sqlite3
+import time
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+import campfire as program
+from campfire import Room
+from tests.conftest import Place
+from tests.support.cast import Cast, Person, Server, Start
+
+
+async def store(person: Person, room: Room, *texts: str, markup: str | None = None) -> None:
+    """Messages written straight into the database: nobody could type so many."""
+    insert = """
+        INSERT INTO messages
+          (room_id, creator_id, client_message_id, body_html, body_text, created_at, updated_at)
+        VALUES (:room, :by, :name, :html, :text, :at, :at)
+    """
+
+    def work(tx: program.WriteTx, at: program.Timestamp) -> None:
+        for n, text in enumerate(texts):
+            given = {"room": room.id, "by": person.id, "name": f"m{at}-{n}", "at": at + n}
+            message_id = program.insert(tx, insert, **given, text=text, html=markup or text)
+            program.index_message(tx, program.MessageId(message_id), text, is_new=True)
+
+    await person.server.parts.db.write(work)
+
+
+async def found(person: Person, query: str) -> list[dict[str, object]]:
+    answer = await person.get("/api/searches", params={"q": query})
+    return list(answer.json["messages"])
+
+
+async def texts_of(person: Person, query: str) -> list[object]:
+    return [hit["plain_text"] for hit in await found(person, query)]
+
+
+async def test_an_outsiders_search_for_what_private_rooms_are_full_of_costs_nothing(
+    david: Person, jz: Person, kevin: Person, cast: Cast
+) -> None:
+    only_david = {"name": "Designers", "user_ids": [david.id]}
+    await david.put(f"/api/rooms/closeds/{cast.designers.id}", only_david)
+    await store(david, cast.designers, *["a " * 31_000] * 12)
+    await kevin.say(cast.hq, "an ordinary word")
+    before = time.process_time()
+
+    hostile = asyncio.gather(*(found(jz, "a") for _ in range(3)))
+    began = time.perf_counter()
+    ordinary = await texts_of(kevin, "ordinary")
+    waited = time.perf_counter() - began
+
+    assert (await hostile, ordinary) == ([[], [], []], ["an ordinary word"])
+    assert time.process_time() - before < 0.5  # 1.6 s for each of the three before 1.1
+    assert waited < 0.3
+
+
+async def test_a_long_hit_is_shown_as_what_stands_around_its_first_mark(
+    kevin: Person, cast: Cast
+) -> None:
+    await store(kevin, cast.designers, "other words " * 3_000 + "needle " * 90 + "other " * 900)
+    await store(kevin, cast.designers, f"needle {'x' * 3_000} needle")
+
+    long, short = await found(kevin, "needle")
+
+    assert long["excerpt"] is True
+    assert "excerpt" not in short
+    text, marked = str(long["plain_text"]), str(long["highlight_html"])
+    assert 200 <= len(text) <= 300
+    assert (text, long["body_html"]) == (marked.replace("<mark>", "").replace("</mark>", ""), text)
+    assert text.startswith("other words")
+    assert 10 < marked.count("<mark>needle</mark>") <= 50
+    assert str(short["highlight_html"]).count("<mark>needle</mark>") == 2
+
+
+async def test_a_text_full_of_hits_has_fifty_marks_at_most(kevin: Person, cast: Cast) -> None:
+    await store(kevin, cast.designers, "b " * 1_500)
+
+    (hit,) = await found(kevin, "b")
+
+    assert str(hit["highlight_html"]).count("<mark>") == 50
+
+
+async def test_a_search_answers_two_megabytes_at_most_and_says_that_there_is_more(
+    kevin: Person, cast: Cast
+) -> None:
+    await store(kevin, cast.designers, *["needle &<>" * 250] * 100, markup="<b>x</b>" * 500)
+
+    answer = await kevin.get("/api/searches?q=needle")
+
+    assert 1_500_000 < len(answer.body) < 2_100_000
+    assert answer.json["has_before"] is True
+    ids = [hit["id"] for hit in answer.json["messages"]]
+    assert (len(ids) < 100, ids) == (True, sorted(ids))
+
+
+async def test_the_hundred_newest_hits_say_whether_there_are_more(
+    kevin: Person, cast: Cast
+) -> None:
+    path = "/api/searches?q=needle"
+    await store(kevin, cast.designers, *["needle"] * 100)
+    exact = (await kevin.get(path)).json
+    await store(kevin, cast.designers, "needle once more")
+    more = (await kevin.get(path)).json
+
+    assert (len(exact["messages"]), exact["has_before"]) == (100, False)
+    assert (len(more["messages"]), more["has_before"]) == (100, True)
+    assert more["messages"][-1]["plain_text"] == "needle once more"
+
+
+# --- A reader's time -----------------------------------------------------------------------------
+
+ENDLESS = """
+    WITH RECURSIVE counted(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM counted)
+    SELECT max(n) FROM counted
+"""
+
+
+def endless(tx: program.ReadTx) -> object:
+    return tx.execute(ENDLESS).fetchone()
+
+
+async def test_a_question_that_takes_a_reader_more_than_two_seconds_is_given_up(
+    server: Server,
+) -> None:
+    db, began = server.parts.db, time.perf_counter()
+
+    with pytest.raises(program.DatabaseBusy):
+        await db.read(endless)
+
+    assert 1.9 < time.perf_counter() - began < 4
+    assert await db.read(lambda tx: tx.execute("SELECT 7").fetchone()[0]) == 7
+
+
+async def test_a_question_nobody_waits_for_ends_before_its_reader_is_lent_again(
+    server: Server,
+) -> None:
+    db, began = server.parts.db, time.perf_counter()
+    gone = [asyncio.ensure_future(db.read(endless)) for _ in range(12)]
+    await asyncio.wait(gone, timeout=0.2)
+    for each in gone:
+        each.cancel()
+
+    more_than_a_glance = ENDLESS.replace("FROM counted)", "FROM counted WHERE n < 200000)")
+    work = db.read(lambda tx: tx.execute(more_than_a_glance).fetchone()[0])
+
+    assert await work == 200_000
+    assert time.perf_counter() - began < 1.5
+
+
+# --- Scripts without spaces, and beginnings ------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "query", "marked"),
+    [
+        ("我家在上海东边", "上海", "我家在<mark>上海</mark>东边"),
+        ("明日は東京タワーへ行きます", "東京タワー", "明日は<mark>東京タワー</mark>へ行きます"),
+        ("서울에서 만나요", "서울", "<mark>서울</mark>에서 만나요"),
+        ("ประเทศไทยสวยงาม", "ไทย", "ประเทศ<mark>ไทย</mark>สวยงาม"),
+        ("iPhone版は来月です", "iphone版", "<mark>iPhone版</mark>は来月です"),
+        ("the next release is out", "releas", "the next <mark>release</mark> is out"),
+        ("Élan vital", "ela", "<mark>Élan</mark> vital"),
+        ("filing a complaint", "files", "<mark>filing</mark> a complaint"),
+        ("we are happy here", "happiness", "we are <mark>happy</mark> here"),
+        ("call foo_bar() twice", "foo_bar", "call <mark>foo_bar</mark>() twice"),
+    ],
+)
+async def test_words_of_every_script_are_found_and_marked(
+    kevin: Person, cast: Cast, text: str, query: str, marked: str
+) -> None:
+    await kevin.say(cast.designers, "海上 夏の京都 울서 ยไท 版")
+    await kevin.say(cast.designers, text)
+
+    hits = await found(kevin, query)
+
+    assert [hit["highlight_html"] for hit in hits] == [marked]
+
+
+async def test_only_the_last_word_is_a_beginning_and_whole_words_come_first(
+    kevin: Person, cast: Cast
+) -> None:
+    for text in ("deploy released", "deployment of release", "a deploy note"):
+        await kevin.say(cast.designers, text)
+
+    assert await texts_of(kevin, "deploy relea") == ["deploy released"]
+    assert await texts_of(kevin, "deploy") == [
+        "deploy released", "deployment of release", "a deploy note"
+    ]  # fmt: skip
+    assert await texts_of(kevin, "depl releas") == []
+
+
+async def test_signs_alone_find_nothing_and_record_nothing(kevin: Person, cast: Cast) -> None:
+    await kevin.say(cast.designers, "C++ and more")
+
+    answer = (await kevin.get("/api/searches?q=%2B%2B")).json
+
+    assert (answer["query"], answer["messages"], answer["has_before"]) == (None, [], False)
+    assert (await kevin.post("/api/searches", {"q": "++"})).code == "validation_failed"
+    page = (await kevin.get("/searches?q=%2B%2B")).boot
+    assert (page["params"], page["data"]["search"]["query"]) == ({"q": "++"}, None)
+
+
+async def test_an_older_database_is_indexed_anew_where_words_have_no_spaces(
+    start: Start, cast: Cast, tmp_path: Path
+) -> None:
+    first = await start()
+    kevin = await first.sign_in(cast.kevin)
+    await kevin.say(cast.designers, "我家在上海东边")
+    await first.close()
+    with closing(sqlite3.connect(tmp_path / "campfire.db")) as old, old:
+        old.execute("DELETE FROM message_search_index")
+        old.execute(
+            "INSERT INTO message_search_index (rowid, body) SELECT id, body_text FROM messages"
+        )
+        program._index_one_by_one(old)  # noqa: SLF001 - what migration 2 does to it
+
+    kevin = await (await start()).sign_in(cast.kevin)
+
+    assert await texts_of(kevin, "上海") == ["我家在上海东边"]
+
+
+def test_stems_are_those_of_the_index_itself(place: Place) -> None:
+    words = "running flies happy relational cafés Straße 上 _ ½ ...".split()
+
+    assert [program.stem_of(word) for word in words] == [
+        "run", "fli", "happi", "relat", "cafe", "straß", "上", "", "½", ""
+    ]  # fmt: skip
+    assert place.rows("SELECT count(*) FROM message_search_index") != []

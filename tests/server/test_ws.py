@@ -1,0 +1,478 @@
+"""Action Cable on the wire: opening, frames, closing, slow readers, and the official clients."""
+
+import asyncio
+import json
+import re
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp.web import WebSocketResponse
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from playwright.async_api import expect
+
+import campfire as program
+from campfire import Room
+from tests.conftest import Place
+from tests.support.cast import PATIENCE, Cast, LogLines, Person, Server, Start
+from tests.support.listeners import element, fill, messages_of, turbo
+from tests.support.readers import TYPING, node_client, turbo_page
+from tests.support.tables import cases
+from tests.support.wires import (
+    HEARTBEAT,
+    commands,
+    goodbye,
+    masked,
+    subscribed_wire,
+    wants_an_answer,
+    wired,
+)
+
+# --- Opening -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("odd", cases("handshakes that are not found"))
+async def test_what_is_no_upgrade_of_our_own_pages_is_not_found(
+    kevin: Person, odd: dict[str, str | None]
+) -> None:
+    host = kevin.server.host
+    given = {name: value and value.replace("HOST", host) for name, value in odd.items()}
+
+    async with wired(kevin, given=given) as (head, wire):
+        assert head.startswith("HTTP/1.1 404 ")
+        assert "content-type: text/plain" in head.lower()
+        if given.get("method") != "HEAD":
+            assert await wire.read(14) == b"Page not found"
+    assert kevin.server.parts.cable.connections == {}
+
+
+async def test_above_the_most_sockets_the_next_is_told_to_try_later(
+    start: Start, cast: Cast
+) -> None:
+    server = await start(MAX_WS_CONNECTIONS="2")
+    kevin = await server.sign_in(cast.kevin)
+    first, _ = [await kevin.welcomed() for _ in range(2)]
+
+    with pytest.raises(aiohttp.WSServerHandshakeError) as refusal:
+        await kevin.cable()
+    assert refusal.value.status == 503
+
+    await first.socket.close()
+    async with asyncio.timeout(PATIENCE):
+        while len(server.parts.cable.connections) > 1:
+            await kevin.get("/up")
+    await kevin.welcomed()
+
+
+@pytest.mark.parametrize(("offered", "chosen"), cases("protocols offered and chosen"))
+async def test_the_first_known_protocol_offered_is_chosen_and_none_is_fine(
+    kevin: Person, offered: tuple[str, ...], chosen: str | None
+) -> None:
+    tab = await kevin.cable(protocols=offered)
+
+    assert tab.socket.protocol == chosen
+    assert await tab.next_frame() == {"type": "welcome"}
+
+
+@pytest.mark.parametrize("who", ["no cookie", "a bad token", "deactivated", "banned", "signed out"])
+async def test_without_a_session_of_an_active_person_there_is_a_goodbye_and_no_welcome(
+    server: Server, visitor: Person, kevin: Person, who: str
+) -> None:
+    visitor.set_cookie("session_token", kevin.cookie("session_token") or "")
+    match who:
+        case "no cookie":
+            visitor.forget_cookies()
+        case "a bad token":
+            visitor.set_cookie("session_token", "A" * 43)
+        case "signed out":
+            await kevin.delete("/api/session")
+        case _:
+            status = program.Status[who.upper()]
+            change = "UPDATE users SET status = ? WHERE id = ?"
+            await server.parts.db.write(lambda tx, _: tx.execute(change, (status, kevin.id)))
+
+    tab = await visitor.cable()
+
+    goodbye = {"type": "disconnect", "reason": "unauthorized", "reconnect": False}
+    assert await tab.goodbye() == (goodbye, 1000)
+    assert server.parts.cable.connections == {}
+
+
+async def test_frames_that_come_before_the_welcome_are_handled_after_it(kevin: Person) -> None:
+    early = {"command": "subscribe", "identifier": '{"channel":"HeartbeatChannel"}'}
+
+    async with wired(kevin, masked(0x81, json.dumps(early).encode())) as (head, wire):
+        assert head.startswith("HTTP/1.1 101 ")
+        assert json.loads((await wire.frame())[1]) == {"type": "welcome"}
+        confirmed = json.loads((await wire.frame())[1])
+    assert confirmed == {"identifier": early["identifier"], "type": "confirm_subscription"}
+
+
+async def test_every_three_seconds_one_ping_goes_to_all(server: Server, kevin: Person) -> None:
+    tabs = [await kevin.welcomed() for _ in range(2)]
+    program.start_sweepers(server.parts)
+
+    async with asyncio.timeout(PATIENCE):
+        first, arrived = [await tab.socket.receive_json() for tab in tabs], time.monotonic()
+        second = [await tab.socket.receive_json() for tab in tabs]
+
+    assert first[0] == first[1] == {"type": "ping", "message": first[0]["message"]}
+    assert abs(first[0]["message"] - time.time()) < PATIENCE
+    assert second[0]["message"] - first[0]["message"] in (2, 3, 4)
+    assert 2.5 < time.monotonic() - arrived < 4
+
+
+# --- Frames --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("frame", "code"), cases("frames and their close codes"))
+async def test_a_frame_against_the_protocol_closes_with_its_code(
+    kevin: Person, frame: bytes, code: int
+) -> None:
+    async with wired(kevin, frame) as (_, wire):
+        assert await wire.close_code() == code
+
+
+FAULTS = cases("frames nobody understands")
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=range(len(FAULTS)))
+async def test_what_cannot_be_understood_is_one_log_line_and_nothing_else(
+    kevin: Person, designers: Room, log_lines: LogLines, fault: str | bytes | Mapping[str, object]
+) -> None:
+    tab = await kevin.welcomed()
+    presence = await tab.subscribe(channel="PresenceChannel", room_id=designers.id)
+    before = len(log_lines())
+
+    if isinstance(fault, bytes):
+        await tab.socket.send_bytes(fault)
+    else:
+        text = fault if isinstance(fault, str) else json.dumps(fault)
+        await tab.socket.send_str(text.replace('"PRESENCE"', json.dumps(presence)))
+
+    assert await tab.drain() == []
+    assert len(log_lines()) == before + 1
+
+
+async def test_an_action_that_fails_is_logged_and_the_socket_lives(
+    server: Server, kevin: Person, designers: Room, log_lines: LogLines
+) -> None:
+    tab = await kevin.welcomed()
+    presence = await tab.subscribe(channel="PresenceChannel", room_id=designers.id)
+    await tab.drain()
+
+    for old, new in (("memberships", "elsewhere"), ("elsewhere", "memberships")):
+        rename = f"ALTER TABLE {old} RENAME TO {new}"
+        await server.parts.db.write(lambda tx, _: tx.execute(rename).rowcount)  # noqa: B023 - awaited
+        before = len(log_lines())
+        await tab.perform(presence, "present")
+        assert len(await tab.drain()) == 0
+        wrong = [json.loads(line) for line in log_lines()[before:] if '"error"' in line]
+        assert bool(wrong) == (new == "elsewhere")
+        failed = [line["request_id"] for line in wrong if line["event"] == "job_failed"]
+        assert all(re.fullmatch("[0-9a-f-]{36}", each) for each in failed)
+
+
+async def test_an_identifier_is_a_key_byte_for_byte(kevin: Person, designers: Room) -> None:
+    tab = await kevin.welcomed()
+    room_id = designers.id
+    spellings = [
+        f'{{"channel":"TypingNotificationsChannel","room_id":{room_id}}}',
+        f'{{"room_id":"{room_id}" , "channel":"TypingNotificationsChannel"}}',
+        f'{{"channel":"Typing\\u004eotificationsChannel","room_id":{room_id},"é":"\\ud83d"}}',
+    ]
+
+    for spelling in [*spellings, *spellings]:  # the second time there is no answer
+        await tab.transmit("subscribe", spelling)
+    for spelling in spellings:
+        expected = {"identifier": spelling, "type": "confirm_subscription"}
+        assert await tab.next_frame() == expected
+    await tab.perform(spellings[1], "start")
+    heard = [await tab.next_frame() for _ in spellings]
+    assert {frame["identifier"] for frame in heard} == set(spellings)
+    assert len({json.dumps(frame["message"]) for frame in heard}) == 1
+    for _ in range(2):  # the second time it is unknown
+        await tab.transmit("unsubscribe", spellings[0])
+    await tab.perform(spellings[1], "stop")
+    assert len(await tab.drain()) == 2
+
+
+async def test_sizes_at_their_limits_are_taken(kevin: Person) -> None:
+    tab = await kevin.welcomed()
+    longest = HEARTBEAT + " " * (4_096 - len(HEARTBEAT))
+    frame = json.dumps({"command": "subscribe", "identifier": longest})
+    await tab.socket.send_str(frame + " " * (65_536 - len(frame)))
+    assert await tab.next_frame() == {"identifier": longest, "type": "confirm_subscription"}
+
+    answers = [(await tab.ask(channel="HeartbeatChannel", n=n))["type"] for n in range(65)]
+
+    assert answers == ["confirm_subscription"] * 63 + ["reject_subscription"] * 2
+    await tab.transmit("unsubscribe", longest)
+    await tab.subscribe(channel="HeartbeatChannel", n=64)
+
+
+async def test_a_frame_without_a_mask_closes_with_1002(kevin: Person) -> None:
+    wanted = json.dumps({"command": "subscribe", "identifier": HEARTBEAT}).encode()
+    sizes = (125, 126, 65_535, 65_536)
+
+    async with wired(kevin) as (_, wire):
+        assert json.loads((await wire.frame())[1]) == {"type": "welcome"}
+        for byte in masked(0x81, wanted):
+            await wire.say(bytes([byte]))
+        assert json.loads((await wire.frame())[1])["type"] == "confirm_subscription"
+        for size in sizes:
+            frames = masked(0x81, b" " * size) + masked(0x89, b"%d" % size)
+            for cut in (frames[:3], frames[3:-3], frames[-3:]):
+                await wire.say(cut)
+            assert await wire.frame() == (0x8A, b"%d" % size)
+        await wire.say(b"\x81\x05hello")
+        assert await wire.close_code() == 1002
+        assert await wire.reader.read() == b""
+
+
+@settings(max_examples=60)
+@given(st.lists(commands, max_size=30))
+def test_a_good_subscribe_gets_one_answer_and_nothing_else_gets_any(
+    place: Place, cast: Cast, given_commands: list[dict[str, Any]]
+) -> None:
+    async def send_all() -> None:
+        tab = await (await place.server.sign_in(cast.kevin)).welcomed()
+        known: set[str] = set()
+        for command in given_commands:
+            await tab.socket.send_json(command)
+            if identifier := wants_an_answer(command, known):
+                answer = await tab.next_frame()
+                while "message" in answer:  # what a presence or typing tells
+                    answer = await tab.next_frame()
+                assert answer["identifier"] == identifier
+                assert answer["type"] in ("confirm_subscription", "reject_subscription")
+                if answer["type"] == "confirm_subscription":
+                    known.add(identifier)
+            if command.get("command") == "unsubscribe":
+                known -= {str(command.get("identifier"))}
+        assert [each for each in await tab.drain() if "type" in each] == []
+        await tab.socket.close()
+
+    place.do(send_all())
+
+
+async def test_losing_a_membership_closes_all_ones_sockets_and_nothing_of_the_room_follows(
+    server: Server, jason: Person, kevin: Person, designers: Room, cast: Cast
+) -> None:
+    room_tab, other_tab = await kevin.room_tab(designers), await kevin.welcomed()
+    path, wanted = f"/api/rooms/closeds/{designers.id}", [cast.david.id, cast.jz.id]
+    name = server.parts.signer.stream(f"room_{designers.id}:messages")
+
+    save = jason.put(path, {"name": "Designers", "user_ids": wanted})
+    said = [jason.say(designers, f"word {n}") for n in range(10)]
+    answer, *messages = await asyncio.gather(save, *said)
+
+    later = [m["id"] for m in messages if m["timestamp"] > answer.json["room"]["updated_at_ms"]]
+    while "message" in (frame := await room_tab.next_frame()):
+        assert not any(f'data-message-id="{each}"' in frame["message"] for each in later)
+    assert frame == goodbye("remote", reconnect=True)[0]
+    assert await other_tab.goodbye() == goodbye("remote", reconnect=True)
+    again = await kevin.welcomed()
+    refused = await again.ask(channel="RoomMessagesChannel", signed_stream_name=name)
+    assert refused["type"] == "reject_subscription"
+    await jason.say(designers, "among ourselves")
+    assert await again.drain() == []
+
+
+@pytest.mark.parametrize("reconnect", [True, False])
+async def test_whoever_is_disconnected_hears_nothing_afterwards(
+    server: Server, kevin: Person, *, reconnect: bool
+) -> None:
+    tab = await kevin.welcomed()
+    await tab.subscribe(channel="UnreadRoomsChannel")
+
+    server.parts.cable.disconnect_user(kevin.id, reconnect=reconnect)
+    reached = server.parts.cable.broadcast(f"user_{kevin.id}_unreads", {"roomId": 1})
+
+    assert reached == 0
+    assert await tab.goodbye() == goodbye("remote", reconnect=reconnect)
+    assert server.parts.cable.connections == {}
+
+
+def test_a_socket_only_moves_forward_and_nothing_is_sent_once_it_is_closed() -> None:
+    state = program.ConnectionState
+    steps = [(a, b) for a in state for b in state]
+
+    def moved(here: program.ConnectionState, there: program.ConnectionState) -> bool:
+        connection = program.Connection(WebSocketResponse(), asyncio.Transport(), [])
+        connection.state = here
+        try:
+            connection.move_to(there)
+        except ValueError:
+            return False
+        return True
+
+    assert [step for step in steps if moved(*step)] == [
+        (here, there) for here, there in steps if here <= there and here is not state.CLOSED
+    ]
+
+
+@pytest.mark.parametrize(("size", "most"), [(60_000, 160), (600, 9_000)])
+async def test_a_reader_who_lets_too_much_pile_up_is_cut_off_and_delays_nobody(
+    server: Server, kevin: Person, jz: Person, size: int, most: int
+) -> None:
+    cable, payload = server.parts.cable, {"word": "w" * size}
+    signed = server.parts.signer.stream("rooms")
+    identifier = json.dumps({"channel": "Turbo::StreamsChannel", "signed_stream_name": signed})
+    fast = await jz.welcomed()
+    await fast.transmit("subscribe", identifier)
+    assert (await fast.next_frame())["type"] == "confirm_subscription"
+
+    async with wired(kevin) as (_, wire):
+        await subscribed_wire(wire, identifier)
+        sent = 0
+        while cable.slow == 0 and sent < most:
+            sent += cable.broadcast("rooms", payload) > 0
+            async with asyncio.timeout(1):
+                assert (await fast.next_message()) == payload
+
+        assert cable.slow == 1
+        assert {each.user_id for each in cable.connections.values()} == {jz.id}
+        wire.transport.resume_reading()
+        assert await wire.close_code() == 1013
+
+
+async def test_a_reader_who_takes_more_than_seven_seconds_for_one_write_is_cut_off(
+    server: Server, kevin: Person
+) -> None:
+    cable = server.parts.cable
+    async with wired(kevin) as (_, wire):
+        await subscribed_wire(wire, HEARTBEAT)
+        [connection] = cable.connections.values()
+        while connection.transport.get_write_buffer_size() == 0:
+            cable.broadcast("heartbeat", {"word": "w" * 60_000})
+            await asyncio.sleep(0)
+
+        now = time.monotonic()
+        assert not connection.is_stalled(now + 6.9)
+        assert connection.is_stalled(now + program.STALLED_SECONDS + 0.1)
+        wire.transport.resume_reading()
+        while connection.is_stalled(time.monotonic() + 60):
+            await wire.frame()
+
+
+async def test_a_catch_up_reaches_a_slow_reader_whole_however_much_it_is(
+    server: Server, kevin: Person, designers: Room
+) -> None:
+    first = await kevin.say(designers, "first")
+    await fill(kevin, designers, first)
+    identifier = json.dumps(messages_of(server, designers))
+    seen = {"last_seen_message_id": first["id"] + 1, "since": first["timestamp"] + 1}
+    asked = {"action": "catch_up", **seen}
+    command = {"command": "message", "identifier": identifier, "data": json.dumps(asked)}
+    async with wired(kevin) as (_, wire):
+        await subscribed_wire(wire, identifier)
+        await wire.say(masked(0x81, json.dumps(command).encode()))
+        await kevin.say(designers, "meanwhile")  # and nobody reads; it may be the 300th missed
+        wire.transport.resume_reading()
+
+        brought = 0
+        while isinstance(told := json.loads((await wire.frame())[1])["message"], str | int):
+            brought += str(told).count('data-client-message-id="long-')
+
+    assert (told["action"], brought) == ("caught_up", 300)
+    assert server.parts.cable.slow == 0
+
+
+# --- @rails/actioncable --------------------------------------------------------------------------
+
+
+async def test_the_official_client_is_confirmed_rejected_told_and_sent_away(
+    kevin: Person, designers: Room, watercooler: Room
+) -> None:
+    async with node_client(kevin) as client:
+        client.tell("subscribe", "room", params=messages_of(kevin.server, designers))
+        assert await client.hears() == ("room", "connected", False)
+        client.tell("subscribe", "foreign", params=messages_of(kevin.server, watercooler))
+        assert await client.hears() == ("foreign", "rejected", None)
+        client.tell("subscribe", "typing", params={"channel": TYPING, "room_id": designers.id})
+        assert await client.hears() == ("typing", "connected", False)
+
+        markup = await element(kevin.server, await kevin.say(designers, "hello"), "Designers")
+        append = turbo("append", f"messages_room_{designers.id}", markup)
+        assert await client.hears() == ("room", "received", append)
+        client.tell("unsubscribe", "room")
+        client.tell("perform", "typing", action="start", data={})
+        start = {"action": "start", "user": {"id": kevin.id, "name": "Kevin"}}
+        assert await client.hears() == ("typing", "received", start)
+        await kevin.say(designers, "nobody hears this but the typist stops")
+        assert await client.hears() == ("typing", "received", {**start, "action": "stop"})
+
+        await kevin.delete("/api/session")
+        assert await client.hears() == ("typing", "disconnected", False)
+
+
+async def test_the_official_client_comes_back_after_a_restart_and_catches_up(
+    start: Start, cast: Cast
+) -> None:
+    server = await start()
+    kevin, port = await server.sign_in(cast.kevin), server.host.split(":")[1]
+
+    async with node_client(kevin) as client:
+        client.tell("subscribe", "room", params=messages_of(server, cast.designers))
+        assert await client.hears() == ("room", "connected", False)
+        await server.stop()
+        assert await client.hears() == ("room", "disconnected", True)
+
+        again = await start(PORT=port)
+        jz = await again.sign_in(cast.jz)
+        said = await jz.say(cast.designers, "while you were away")
+        client.tell("look")  # the tab comes to the front, which is when the client looks
+        assert (await client.hears())[:2] == ("room", "connected")
+        since = said["timestamp"]
+        seen = {"last_seen_message_id": said["id"] - 1, "since": since}
+        client.tell("perform", "room", action="catch_up", data=seen)
+
+        markup = await element(again, said, "Designers")
+        append = turbo("append", f"messages_room_{cast.designers.id}", markup)
+        assert await client.hears() == ("room", "received", append)
+        caught_up = (await client.hears())[2]
+        moment = caught_up.pop("server_time_ms")
+        done = {"action": "caught_up", "last_seen_message_id": said["id"], "reset": False}
+        assert caught_up == done
+        assert moment >= since
+
+
+# --- @hotwired/turbo -----------------------------------------------------------------------------
+
+
+async def test_turbo_applies_every_kind_of_frame_to_a_page(
+    server: Server, kevin: Person, jason: Person, designers: Room
+) -> None:
+    sidebar = {"channel": "Turbo::StreamsChannel",
+               "signed_stream_name": server.parts.signer.stream("rooms")}  # fmt: skip
+    path = f"/api/rooms/{designers.id}/messages"
+    async with turbo_page(kevin, messages_of(server, designers), sidebar) as page:
+        lists = f'<div id="messages_room_{designers.id}"></div><nav id="shared_rooms">old</nav>'
+        await page.evaluate("lists => document.body.insertAdjacentHTML('beforeend', lists)", lists)
+        texts = page.locator(".message .trix-content")
+        body = '<b>hi</b> &amp; <img src=x onerror="document.title=1">'
+
+        shape = (await jason.post(path, {"body": body, "client_message_id": "a1"})).json["message"]
+        await kevin.say(designers, "you too", "a2")
+        await expect(texts).to_have_text(["hi &", "you too"])
+        await jason.put(f"{path}/{shape['id']}", {"body": "hello"})
+        await expect(texts).to_have_text(["hello", "you too"])
+        boosts = f"/api/messages/{shape['id']}/boosts"
+        boost = (await kevin.post(boosts, {"content": "well said"})).json["boost"]
+        await expect(page.locator("#boosts_message_a1 .boost")).to_have_text(["well said"])
+        await kevin.delete(f"{boosts}/{boost['id']}")
+        await expect(page.locator(".boost")).to_have_count(0)
+        await jason.delete(f"{path}/{shape['id']}")
+        await expect(texts).to_have_text(["you too"])
+
+        room = (await jason.post("/api/rooms/opens", {"name": "News"})).json["room"]
+        await expect(page.locator("#shared_rooms")).to_have_text("Newsold")
+        await jason.put(f"/api/rooms/opens/{room['id']}", {"name": "Olds"})
+        await expect(page.locator("#shared_rooms")).to_have_text("Oldsold")
+        await jason.delete(f"/api/rooms/{room['id']}")
+        await expect(page.locator("#shared_rooms")).to_have_text("old")
+        assert await page.title() == ""

@@ -1,0 +1,127 @@
+"""What tests ask of a server and its database, and the words they say to it."""
+
+import re
+from typing import Any
+
+import campfire as program
+from tests.support.cast import AGENT, Answer, Person, Server
+
+
+async def found(server: Server, sql: str, **values: object) -> list[tuple[Any, ...]]:
+    return await server.parts.db.read(lambda tx: [tuple(row) for row in tx.execute(sql, values)])
+
+
+async def stored(server: Server) -> dict[str, list[tuple[Any, ...]]]:
+    """Everything in the database, to see that nothing changed."""
+    tables = await found(server, "SELECT name FROM sqlite_master WHERE type = 'table'")
+    return {name: await found(server, f"SELECT * FROM {name}") for (name,) in tables}  # noqa: S608
+
+
+async def settle(server: Server) -> None:
+    """Waits for what is left to do in the background, and for what that leads to."""
+    for _ in range(3):
+        await server.parts.jobs.finish(10)
+
+
+async def count(server: Server, table: str) -> int:
+    sql = f"SELECT count(*) FROM {table}"  # noqa: S608 - the names are this file's own
+    return int(await server.parts.db.read(lambda tx: program.one(tx, sql)[0]))
+
+
+async def set_status(server: Server, user: program.User, status: program.Status) -> None:
+    await server.parts.db.write(
+        lambda tx, _: program.run(
+            tx, "UPDATE users SET status = :status WHERE id = :id", status=status, id=user.id
+        )
+    )
+
+
+async def transfer_to(server: Server, user: program.User) -> str:
+    """A sign-in link of somebody's, made in a session of theirs."""
+    digest = await server.parts.db.read(program.password_digest_of, user.id)
+    token = await server.parts.auth.start_session(user.id, "127.0.0.1", AGENT)
+    viewer = await server.parts.auth.session_for(token)
+    assert viewer is not None
+    at = program.Timestamp(server.wall())
+    return server.parts.signer.transfer_id(user, viewer.session.id, digest, at)[0]
+
+
+async def room_of(person: Person, room_id: int) -> dict[str, Any]:
+    answer = await person.get(f"/api/rooms/{room_id}")
+    return dict(answer.json["room"]) if answer.status == 200 else {}
+
+
+async def member_names(person: Person, room_id: int) -> list[str]:
+    answer = await person.get(f"/api/rooms/{room_id}/members")
+    return [user["name"] for user in answer.json["selected"]]
+
+
+async def restrict(administrator: Person, value: object) -> None:
+    settings = {"restrict_room_creation_to_administrators": value}
+    assert (await administrator.put("/api/account", {"settings": settings})).status == 200
+
+
+def targets(frames: list[Any]) -> list[tuple[str, str]]:
+    """Action and target of each Turbo frame."""
+    found = [re.search(r'action="(\w+)" target="([\w-]+)"', str(frame)) for frame in frames]
+    assert all(found), frames
+    return [(each[1], each[2]) for each in found if each]
+
+
+def ids(answer_or_page: Any) -> list[int]:  # noqa: ANN401 - JSON
+    return [message["id"] for message in answer_or_page["messages"]]
+
+
+def path_of(room: program.Room, message_id: int | None = None) -> str:
+    return f"/api/rooms/{room.id}/messages" + (f"/{message_id}" if message_id else "")
+
+
+def mention(server: Server, *people: program.User) -> str:
+    return "".join(
+        f'<action-text-attachment sgid="{server.parts.signer.sgid(each.id)}"'
+        ' content-type="application/vnd.campfire.mention"></action-text-attachment>'
+        for each in people
+    )
+
+
+KEY, TOKEN = "5-ABCDEFGHIJKL", "ABCDEFGHIJKL"
+
+
+def url_of(room: program.Room, rest: str = "", key: str = KEY) -> str:
+    return f"/rooms/{room.id}/{key}/messages{rest}"
+
+
+async def bot_says(
+    visitor: Person, room: program.Room, text: str | bytes, key: str = KEY
+) -> Answer:
+    return await visitor.request("POST", url_of(room, key=key), data=text)
+
+
+async def texts(person: Person, room: program.Room) -> list[str]:
+    answer = await person.get(f"/api/rooms/{room.id}/messages")
+    return [each["plain_text"] for each in answer.json["messages"]] if answer.body else []
+
+
+async def hide_needles(server: Server, most: int) -> None:
+    """So many messages that say `needle`, in the Watercooler, found by the index."""
+    fill = """
+        WITH RECURSIVE counter(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM counter WHERE n < :most)
+        INSERT INTO messages (room_id, creator_id, client_message_id, body_html, body_text,
+          created_at, updated_at)
+        SELECT 3, 1, 'n' || n, 'needle', 'needle', 1e15 + n, 1e15 + n FROM counter
+    """
+    index = """
+        INSERT INTO message_search_index (rowid, body)
+        SELECT id, body_text FROM messages WHERE client_message_id GLOB 'n[0-9]*'
+    """
+    await server.parts.db.write(
+        lambda tx, _: tx.execute(fill, {"most": most}).rowcount + tx.execute(index).rowcount
+    )
+
+
+async def began_together(server: Server) -> list[bool]:
+    """For each session, whether it began in the transaction that made its person."""
+    sql = """
+        SELECT users.created_at = sessions.created_at FROM sessions JOIN users ON users.id = user_id
+    """
+    return [bool(each) for (each,) in await found(server, sql)]

@@ -1,0 +1,110 @@
+"""The Pythons that can be had: those of this machine, and newer ones out of Debian's archives.
+
+A Python from an archive is unpacked, not installed, and run by its own loader with its own glibc;
+one for another processor runs under qemu.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+UNPACKED = ROOT / ".build" / "pythons"
+PYTHONS = re.findall(r"3\.\d+", re.findall(r"^readonly PYTHONS=\((.*)\)$",
+                     (ROOT / "build_zipapp.sh").read_text(), re.MULTILINE)[0])  # fmt: skip
+KEYS = "/usr/share/keyrings/debian-archive-keyring.gpg"
+LOADERS = {
+    "amd64": ["usr/lib64/ld-linux-x86-64.so.2", "usr/lib/x86_64-linux-gnu"],
+    "arm64": ["usr/lib/aarch64-linux-gnu/ld-linux-aarch64.so.1", "usr/lib/aarch64-linux-gnu"],
+}
+Command = Sequence[str | Path]
+EMULATORS: dict[str, Command] = {"amd64": [], "arm64": ["qemu-aarch64"]}
+
+
+def answers(command: Command, version: str) -> bool:
+    """Whether this starts a CPython of this version."""
+    asked = [*command, "-c", "import sys; print(sys.implementation.name, sys.version)"]
+    try:
+        found = subprocess.run(asked, capture_output=True, text=True, check=True, timeout=60)
+    except (OSError, subprocess.SubprocessError):
+        return False
+    return found.stdout.startswith(f"cpython {version}.")
+
+
+@cache
+def interpreter(version: str, architecture: str = "amd64") -> Command | None:
+    """How to start this Python; None if it cannot be had."""
+    if architecture == "amd64":
+        own = [*Path("~/.pyenv/versions").expanduser().glob(f"{version}.*/bin/python")]
+        for path in (sys.executable, f"python{version}", *map(str, own)):
+            if answers([path], version):
+                return [path]
+    unpacked = UNPACKED / f"{version}-{architecture}"
+    loader, libraries = LOADERS[architecture]
+    command = [
+        *EMULATORS[architecture], unpacked / loader, "--library-path", unpacked / libraries,
+        unpacked / "usr" / "bin" / f"python{version}",
+    ]  # fmt: skip
+    if not answers(command, version):
+        fetch(version, architecture, unpacked)
+    return command if answers(command, version) else None
+
+
+@cache
+def archive() -> str:
+    """Where this machine has its Debian from; newer Pythons than it has are in sid."""
+    asked = ["apt-get", "indextargets", "--format", "$(REPO_URI)", "Label: Debian"]
+    listed = subprocess.run(asked, capture_output=True, text=True, check=True).stdout.split()
+    return listed[0] if listed else "none:"
+
+
+def apt(architecture: str, *arguments: str) -> None:
+    """Debian's own client, with lists, cache and nothing installed in a folder of ours."""
+    home = UNPACKED / f"apt-{architecture}"
+    for folder in ("lists/partial", "cache/archives/partial"):
+        (home / folder).mkdir(parents=True, exist_ok=True)
+    (home / "sources.list").write_text(f"deb [signed-by={KEYS}] {archive()} sid main\n")
+    options = {
+        "APT::Architecture": architecture, "APT::Architectures": architecture,
+        "Dir::Etc::SourceList": home / "sources.list", "Dir::Etc::SourceParts": "/dev/null",
+        "Dir::State": home, "Dir::State::Lists": home / "lists",
+        "Dir::State::Status": "/dev/null", "Dir::Cache": home / "cache",
+        "APT::Sandbox::User": "root", "Debug::NoLocking": "true",
+    }  # fmt: skip
+    given = [f"-o{name}={option}" for name, option in options.items()]
+    subprocess.run(["apt-get", "-qq", *given, *arguments], check=True, capture_output=True)
+
+
+def fetch(version: str, architecture: str, folder: Path) -> None:
+    """Unpacks this Python and what it needs, if Debian has it."""
+    if not shutil.which("apt-get"):
+        return
+    packages = [f"python{version}-minimal", f"libpython{version}-stdlib"]
+    home = UNPACKED / f"apt-{architecture}"
+    try:
+        if not (home / "cache" / "pkgcache.bin").exists():
+            apt(architecture, "update")
+        apt(architecture, "install", "--download-only", "--no-install-recommends", "-y", *packages)
+    except (OSError, subprocess.CalledProcessError):
+        return
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    for package in (home / "cache" / "archives").glob("*.deb"):
+        subprocess.run(["dpkg-deb", "-x", package, folder], check=True)
+
+
+def missing(version: str, architecture: str = "amd64") -> str:
+    """Why a Python is not tried; in CI the archives and the emulator have to be there."""
+    return (
+        f"Python {version} for {architecture} cannot be had here"
+        " (it needs Debian's archives by apt-get; for arm64 also: apt-get install qemu-user)"
+    )
+
+
+def is_ci() -> bool:
+    return os.environ.get("CI") == "true"

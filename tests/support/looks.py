@@ -1,0 +1,180 @@
+"""Browsers at the studio: who is signed in there, on which device, and what they see."""
+
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from campfire import UserId
+from tests.support.browsers import CHROMIUM, DESKTOP, FLAGS, PHONE, violations
+from tests.support.seed import ALL_TALK, HOST, MAYA, NOW, URL, Studio
+from tests.support.states import STATES, State
+
+SEEN = "notifications-first-run-seen"
+SIZES: dict[str, dict[str, Any]] = {
+    "desktop": {"viewport": DESKTOP},
+    "phone": {"viewport": PHONE, "device_scale_factor": 2, "has_touch": True, "is_mobile": True},
+}
+
+# What a browser with notifications answers, and one whose sheet for sharing opens.
+DEVICE = """
+const how = "HOW"
+const subscription = {endpoint: 'https://push.example/1', unsubscribe: async () => true}
+const pushManager = {getSubscription: async () => subscription}
+const registration = {pushManager, addEventListener() {}}
+const worker = {
+  getRegistration: () => how === 'unknown' ? new Promise(() => {}) : Promise.resolve(registration),
+  register: async () => registration,
+  ready: Promise.resolve(registration),
+  addEventListener() {},
+}
+Object.defineProperty(navigator, 'serviceWorker', {value: worker})
+Object.defineProperty(navigator, 'canShare', {value: () => true})
+window.PushManager = class {}
+window.Notification = class {}
+Notification.permission = how === 'unknown' ? 'granted' : how
+Notification.requestPermission = async () => Notification.permission
+"""
+
+
+def open_studio(
+    browser: Browser,
+    size: str,
+    notifications: str = "granted",
+    **options: Any,  # noqa: ANN401 - playwright's own
+) -> Page:
+    """A window of a browser profile of its own.
+
+    Notifications are `granted`, `denied`, not yet asked for (`default`) or still to be found out
+    (`unknown`, as on the first visit).
+    """
+    here = {"locale": "en-US", "timezone_id": "UTC", "reduced_motion": "reduce"}
+    context = browser.new_context(**{**here, **SIZES[size], **options})
+    context.add_init_script(f"(() => {{{DEVICE.replace('HOW', notifications)}}})()")
+    if notifications != "unknown":
+        context.add_cookies([{"name": SEEN, "value": "true", "url": URL}])
+    return context.new_page()
+
+
+def enter(page: Page, studio: Studio, user: UserId | None, path: str) -> Page:
+    """Goes there as this person, or as a stranger."""
+    page.context.clear_cookies(name="session_token")
+    if user:
+        token = {"name": "session_token", "value": studio.token(user), "url": URL}
+        page.context.add_cookies([token])  # type: ignore[list-item]
+    page.clock.set_fixed_time(NOW)
+    page.goto(URL + path)
+    return page
+
+
+def forget(page: Page) -> None:
+    """Makes a page as it was when it was opened, but for its cookies."""
+    page.goto("about:blank")
+    page.unroute_all()
+    page.emulate_media(color_scheme="light")
+    page.context.set_offline(False)
+    tools = page.context.new_cdp_session(page)
+    kept = "appcache,cache_storage,file_systems,indexeddb,local_storage,service_workers"
+    tools.send("Storage.clearDataForOrigin", {"origin": URL, "storageTypes": kept})
+    tools.detach()
+
+
+Look = Callable[..., Page]  # how the fixture `look` is called
+
+
+@contextmanager
+def chromium_at(studio: Studio) -> Iterator[Browser]:
+    """Chromium, for which the studio's name leads to the studio."""
+    rules = f"--host-resolver-rules=MAP {HOST}:80 127.0.0.1:{studio.port}"
+    trusted = f"--unsafely-treat-insecure-origin-as-secure={URL}"
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(
+            executable_path=CHROMIUM, args=[*FLAGS.split(), rules, trusted]
+        )
+        yield chromium
+        chromium.close()
+
+
+def shown(
+    look: Look,
+    studio: Studio,
+    state: State,
+    size: str,
+    **more: Any,  # noqa: ANN401 - playwright's own
+) -> Page:
+    """The page in this state, at rest."""
+    studio.play(state.scene, changes=state.changes, fresh=state.fresh)
+    options = {**state.options, **more, "notifications": state.notifications}
+    page = look(state.path, size=size, user=None if state.fresh else state.user, **options)
+    expect(page.locator(".frame")).to_have_count(0)  # the client has taken its place
+    expect(page.locator("h1").first).to_be_attached()
+    if page.locator(".composer__editor").count():
+        expect(page.locator("trix-editor")).to_be_attached()
+        expect(page.locator(".messages[aria-busy=true]")).to_have_count(0)
+    if state.act:
+        state.act(page)
+    return page
+
+
+def examined(folder: Path, size: str) -> dict[str, list[str]]:
+    """What axe finds in each state at this size, by name; in a studio and a browser of its own."""
+    found = {}
+    pages: dict[str, Page] = {}  # one for all states of a kind: opening it would take the longest
+    faults: list[str] = []
+
+    def look(
+        path: str,
+        user: UserId | None,
+        **options: Any,  # noqa: ANN401 - playwright's own
+    ) -> Page:
+        kind = repr(options)
+        if kind not in pages:
+            pages[kind] = open_studio(chromium, **options)
+            pages[kind].on("pageerror", lambda error: faults.append(str(error)))
+        forget(pages[kind])
+        return enter(pages[kind], studio, user, path)
+
+    with closing(Studio(folder)) as studio, chromium_at(studio) as chromium:
+        for name, state in STATES.items():
+            if state.only in ("", size):
+                page = shown(look, studio, state, size)
+                found[f"{name} on a {size}"] = violations(page)
+                page.goto("about:blank")  # or the next state would sign it out while it is open
+    assert faults == []
+    return found
+
+
+@pytest.fixture(scope="module")
+def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
+    with closing(Studio(tmp_path_factory.mktemp("studio"))) as studio:
+        yield studio
+
+
+@pytest.fixture(scope="module")
+def studio_browser(studio: Studio) -> Iterator[Browser]:
+    with chromium_at(studio) as chromium:
+        yield chromium
+
+
+@pytest.fixture
+def look(studio: Studio, studio_browser: Browser, faults: list[str]) -> Iterator[Look]:
+    """Opens the studio: `look("/rooms/2")`, on a phone with `size="phone"`, signed in as Maya."""
+    pages = []
+
+    def looked(
+        path: str = f"/rooms/{ALL_TALK}",
+        *,
+        size: str = "desktop",
+        user: UserId | None = MAYA,
+        **options: Any,  # noqa: ANN401 - playwright's own
+    ) -> Page:
+        pages.append(open_studio(studio_browser, size, **options))
+        pages[-1].on("pageerror", lambda error: faults.append(str(error)))
+        return enter(pages[-1], studio, user, path)
+
+    yield looked
+    for page in pages:
+        page.context.close()

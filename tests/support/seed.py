@@ -1,0 +1,397 @@
+"""Northwind Studio: the people, rooms and words that the pictures of Campfire show.
+
+It is 10:00 on the 12th of March 2026 there, whatever the day is here. Each scene says something
+else in All Talk; the rest of the house stays. The studio is the real server over a file of its
+own, in a thread beside the browsers, at the name that its links carry.
+"""
+
+import asyncio
+import re
+import shutil
+import socket
+import sqlite3
+import threading
+from collections.abc import Coroutine
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+import campfire as program
+from campfire import RoomId, UserId
+from tests.support.browsers import PASSWORD
+from tests.support.cast import AGENT, PATIENCE
+
+HOST = "chat.northwind.example"
+URL = f"http://{HOST}"
+NOW = datetime(2026, 3, 12, 10, tzinfo=UTC)
+
+T = TypeVar("T")
+# When, who, what; and the boosts it got. `@Name` becomes a mention.
+Line = tuple[str, str, str]
+Lines = tuple[tuple[Line, tuple[tuple[str, str], ...]], ...]
+
+# In the order of their ids, which decide the colours of their pictures.
+PEOPLE = (
+    ("Maya Okafor", "Studio lead. Mostly tea."),
+    ("Theo Lindqvist", "Type, posters, bad puns"),
+    ("Priya Raman", ""),
+    ("Carmen Ibáñez Vidal", "Writes the small print"),
+    ("Jonas Weber", ""),
+    ("Sam Whitfield", ""),
+    ("Noor Haddad", ""),
+    ("Deploy Bot", ""),
+    ("Inês Duarte", ""),
+    ("Kenji Mori", ""),
+)
+MAYA, THEO, PRIYA, CARMEN, JONAS, SAM, NOOR, BOT, INES, KENJI = (
+    UserId(number) for number in range(1, 11)
+)
+IDS = {name.split()[0]: UserId(number) for number, (name, _) in enumerate(PEOPLE, 1)}
+ROOMS = ("✈️ Travel", "All Talk", "Engineering", "🐞 Bugs", "📈 Marketing", "📞 Support")
+TRAVEL, ALL_TALK, ENGINEERING, BUGS, MARKETING, SUPPORT, DESIGN = (
+    RoomId(number) for number in range(1, 8)
+)
+PINGS = ((NOOR,), (SAM, NOOR, INES, KENJI), (CARMEN,), (PRIYA, JONAS), (THEO,))  # oldest first
+NOORS, CROWD, CARMENS, PRIYA_AND_JONAS, THEOS = (RoomId(number) for number in range(8, 13))
+
+MORNING: Lines = (
+    (
+        ("9:12", "Priya", "Morning all ☕ The new type specimens arrived and they smell amazing."),
+        (),
+    ),
+    (("9:13", "Priya", "I left a stack on the big table, help yourselves."), ()),
+)
+GREEN_ONES = (
+    "Please leave at least one of the green ones for Jonas, he has been asking since January."
+)
+GREEN: Lines = ((("9:15", "Priya", GREEN_ONES), (("Jonas", "💚"), ("Carmen", "😂"))),)
+PARTY: Lines = ((("9:21", "Jonas", "🎉💚🙏"), ()),)
+LOVELY: Lines = (
+    (("9:24", "Maya", "Lovely. Are we still meeting the museum people at eleven?"), ()),
+)
+ON_OUR_WAY: Lines = (
+    (("9:25", "Maya", "I can drive if anyone wants a lift."), ()),
+    (("9:31", "Carmen", "@Maya yes please! Two of us, plus a very large portfolio case."), ()),
+)
+THUMB: Lines = ((("9:32", "Maya", "👍"), ()),)
+CODE = """def tint(swatch, amount=0.2):
+    \"\"\"Lighten a swatch towards white.\"\"\"
+    # works in OKLCH, so hue is kept
+    l, c, h = swatch
+    return min(1.0, l + amount), c * (1 - amount), h"""
+RICH: Lines = (
+    (
+        (
+            "14:02",
+            "Jonas",
+            "Here\u2019s the helper I mentioned, call <code>tint()</code> with any swatch:"
+            f"<pre>{CODE}</pre>",
+        ),
+        (("Maya", "🔥"),),
+    ),
+    (
+        (
+            "14:06",
+            "Theo",
+            "<blockquote>I left a stack on the big table, help yourselves.</blockquote>"
+            '<cite>Priya Raman <a href="/rooms/2/@2">#</a></cite>'
+            "Took two. The <strong>bold</strong> cut is superb, the <em>italic</em> even more so, "
+            "<del>and the condensed</del> well.",
+        ),
+        (),
+    ),
+    (
+        (
+            "14:07",
+            "Maya",
+            "Three things before Friday:<ol><li>Proofs back from the printer</li>"
+            "<li>Captions from @Carmen</li><li>Invoice sent</li></ol>"
+            "The brief lives at https://northwind.example/briefs/museum-spring",
+        ),
+        (),
+    ),
+    (
+        (
+            "14:10",
+            "Carmen",
+            "<h1>Caption style</h1><ul><li>Sentence case</li><li>No full stops</li></ul>"
+            "Done by four.",
+        ),
+        (),
+    ),
+)
+SCENES: dict[str, Lines] = {
+    "empty": (),
+    "room": MORNING + GREEN + PARTY + LOVELY + ON_OUR_WAY + THUMB,
+    "short": MORNING + PARTY + LOVELY,
+    "posters": MORNING + GREEN + LOVELY,  # and what POSTERS has besides
+    "edit": (
+        *(MORNING + GREEN + PARTY),
+        (
+            (
+                "9:24",
+                "Maya",
+                "Lovely. Are we still meeting the <strong>museum people</strong> at eleven?",
+            ),
+            (),
+        ),
+        ON_OUR_WAY[1],
+    ),
+    "highlight": (
+        *(MORNING + GREEN + PARTY),
+        (("9:31", "Carmen", "Two of us, plus a very large portfolio case."), ()),
+        *THUMB,
+    ),
+    "boosts": (
+        *MORNING,
+        (("9:15", "Priya", GREEN_ONES), (("Jonas", "💚"), ("Carmen", "😂"), ("Maya", "noted"))),
+        *LOVELY,
+        (("9:40", "Theo", "Got mine, thank you!"), (("Maya", "🌿"), ("Priya", "👏"))),
+    ),
+    "menu": (
+        (("9:10", "Theo", "Posters are back from the printer and look great in the window."), ()),
+        *(MORNING + GREEN + LOVELY),
+    ),
+    "menu-own": (
+        MORNING[0],
+        (("9:14", "Maya", "Coming down now, save me one of the green ones please."), ()),
+        *PARTY,
+        (("9:30", "Jonas", "On my way too, stuck behind a tram."), ()),
+    ),
+    "menu-top": (
+        *(MORNING + GREEN + PARTY + LOVELY),
+        (
+            (
+                "9:31",
+                "Carmen",
+                "Could we move the review to half past two? The museum asked for a later slot.",
+            ),
+            (),
+        ),
+    ),
+    "rich": RICH,
+    "long": MORNING + GREEN + PARTY + LOVELY + ON_OUR_WAY + THUMB + RICH,
+    "sounds": (
+        (("11:40", "Sam", "/play trombone"), ()),
+        (("11:41", "Noor", "/play nyan"), ()),
+        (
+            ("11:41", "Sam", "/play 56k"),
+            (("Noor", "😂"), ("Maya", "Monday!"), ("Jonas", "👏")),
+        ),
+        (("11:44", "Maya", "/play tada"), ()),
+    ),
+    "links": (
+        (("15:20", "Sam", "https://example.org/a-short-history-of-the-printed-poster"), ()),
+        (("15:22", "Maya", "Saving this for lunch: https://example.org/poster looks great."), ()),
+        (
+            (
+                "15:30",
+                "Carmen",
+                "📎 museum-contract-final.pdf — File attachments are coming in v2.0",
+            ),
+            (),
+        ),
+    ),
+}
+GRID: Lines = (
+    (("10:02", "Priya", "Shall we look at the grid together after lunch?"), ()),
+    (("10:04", "Jonas", "Yes! I have a free hour at one."), ()),
+    (("10:05", "Maya", "Perfect, I\u2019ll bring the printouts."), ()),
+)
+POSTERS: tuple[tuple[RoomId, Lines], ...] = (
+    (DESIGN, ((("16:58", "Theo", "Right, that is the poster file exported."), ()),)),
+    (ALL_TALK, ((("11:02", "Maya", "Can the poster go to print on Thursday?"), ()),)),
+    (
+        SUPPORT,
+        (
+            (
+                (
+                    "14:40",
+                    "Carmen",
+                    "The museum would like the poster two sizes larger, and in blue.",
+                ),
+                (("Sam", "😬"),),
+            ),
+        ),
+    ),
+    (CROWD, ((("9:10", "Sam", "Poster number three is my favourite of the lot."), ()),)),
+)
+
+# The statements name people and rooms, as `numbered` knows them.
+UNREAD = """
+UPDATE memberships
+SET unread_at = CASE WHEN room_id IN (DESIGN, SUPPORT, PRIYA_AND_JONAS) THEN 1 END
+WHERE user_id = MAYA;
+"""
+QUIET = "UPDATE rooms SET updated_at = created_at"  # so that pings stay in their order
+HOUSE = """
+UPDATE accounts SET name = 'Northwind Studio', join_code = 'k3Qd-9ZtR-vb2M';
+UPDATE users SET bot_token = 'Xk2Lq8Rt5Vmn' WHERE id = BOT;
+DELETE FROM memberships WHERE user_id = BOT AND room_id NOT IN (ENGINEERING, SUPPORT);
+UPDATE memberships SET involvement = 'everything'
+WHERE user_id = MAYA AND room_id IN (SUPPORT, DESIGN, CARMENS, PRIYA_AND_JONAS);
+UPDATE memberships SET involvement = 'nothing' WHERE user_id = MAYA AND room_id = MARKETING;
+"""
+# What the own profile and the account look like on a later day.
+LATER = """
+UPDATE memberships SET involvement = 'invisible' WHERE user_id = MAYA AND room_id = TRAVEL;
+UPDATE memberships SET involvement = 'nothing' WHERE user_id = MAYA AND room_id = THEOS;
+UPDATE users SET status = 2 WHERE id = SAM;
+"""
+
+
+def numbered(sql: str) -> str:
+    """The statements with the numbers of the people and rooms they name."""
+    return re.sub(r"\b[A-Z_]{3,}\b", lambda name: str(globals().get(name[0], name[0])), sql)
+
+
+def _change(database: Path, script: str) -> None:
+    """Runs statements on a database that nobody has open."""
+    with closing(sqlite3.connect(database)) as db:
+        db.executescript(numbered(script))
+
+
+class Studio:
+    """Northwind Studio, served; the scene can be changed between two looks."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._moment = int(NOW.timestamp() * 1_000_000)
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever)
+        self._thread.start()
+        self._served: tuple[program.Campfire, Any] | None = None
+        self._template = folder / "template.db"
+        self._open(self._template)
+        self._do(self._furnish())
+        self._close()
+        _change(self._template, HOUSE + UNREAD)
+
+    def play(self, scene: str = "room", *, changes: str = "", fresh: bool = False) -> None:
+        """Begins again: with this scene in All Talk, and with changes made to the database.
+
+        A fresh one has had no first run.
+        """
+        self._close()
+        database = self._folder / "campfire.db"
+        for file in self._folder.glob("campfire.db*"):
+            file.unlink()
+        if not fresh:
+            shutil.copy(self._template, database)
+            self._open(database)
+            self._do(self._set(scene))
+            self._close()
+            _change(database, changes)
+        self._open(database)
+
+    def token(self, user_id: UserId) -> str:
+        """A session of this person's, for a cookie."""
+        return self._do(self.parts.auth.start_session(user_id, "127.0.0.1", AGENT))
+
+    def close(self) -> None:
+        self._close()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(PATIENCE)
+        self._loop.close()
+
+    @property
+    def parts(self) -> program.Campfire:
+        assert self._served
+        return self._served[0]
+
+    def _do(self, work: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(PATIENCE)
+
+    def _clock(self) -> int:
+        """Ten o'clock; a microsecond later each time, so that nothing happens at once."""
+        self._moment += 1
+        return self._moment
+
+    def _open(self, database: Path) -> None:
+        self._served = self._do(self._serve(database))
+
+    async def _serve(self, database: Path) -> tuple[program.Campfire, Any]:
+        settings = {
+            "HOST": "127.0.0.1", "PORT": str(self.port), "BCRYPT_COST": "4",
+            "CAMPFIRE_DB": str(database), "SECRET_KEY_BASE": "northwind" * 8,
+        }  # fmt: skip
+        config = program.config_from(settings)
+        db = program.Database(database, self._clock)
+        await db.open()
+        parts = program.assemble(config, db, await program.load_secrets(db, config))
+        runner, _ = await program.listen(parts)
+        return parts, runner
+
+    def _close(self) -> None:
+        if self._served:
+            self._do(program.stop(*self._served))
+            self._served = None
+
+    async def _furnish(self) -> None:
+        auth, rooms = self.parts.auth, self.parts.rooms
+        maya = await auth.first_run("Maya Okafor", "maya@northwind.example", PASSWORD)
+        account = await self.parts.accounts.current()
+        for name, _ in PEOPLE[1:]:
+            if name == "Deploy Bot":
+                await self.parts.bots.create(name, "")
+                continue
+            email = f"{name.split()[0].lower().replace('ê', 'e')}@northwind.example"
+            await auth.join(account.join_code, name, email, PASSWORD)
+        await self.parts.people.set_role(PRIYA, program.Role.ADMINISTRATOR)
+        await rooms.save_open(maya, TRAVEL, ROOMS[0])
+        for name in ROOMS[1:]:
+            await rooms.create_open(maya, name)
+        await rooms.create_closed(maya, "🎨 Design", [THEO, CARMEN])
+        for others in PINGS:
+            await rooms.find_or_create_direct(maya, others)
+        await self.parts.db.write(self._dress)
+        for query in ("tram", "green specimen", "museum invoice", "poster"):
+            await self.parts.search.record(MAYA, query)
+
+    async def _set(self, scene: str) -> None:
+        if scene == "posters":
+            for day, (room, lines) in enumerate(POSTERS, start=3):
+                await self._tell(room, lines, f"{day:02}")
+        await self._tell(PRIYA_AND_JONAS, GRID, "12")
+        await self._tell(ALL_TALK, SCENES[scene], "12")
+        await self.parts.db.write(lambda tx, _: program.run(tx, numbered(UNREAD)))
+        await self.parts.db.write(lambda tx, _: program.run(tx, QUIET))
+
+    @staticmethod
+    def _dress(tx: program.WriteTx, _: program.Timestamp) -> None:
+        for name, bio in PEOPLE:
+            program.run(tx, "UPDATE users SET bio = :bio WHERE name = :name", bio=bio, name=name)
+
+    async def _tell(self, room: RoomId, lines: Lines, day: str) -> None:
+        """Says the lines, then moves them to the minute they were said."""
+        for (when, who, words), boosts in lines:
+            hour, _, minute = when.partition(":")
+            at = datetime(2026, 3, int(day), int(hour), int(minute), tzinfo=UTC)
+            name = f"{room}-{day}-{hour}-{minute}-{IDS[who]}"
+            source = self._mentioned(f"<div>{words}</div>")
+            draft = program.DraftMessage(room, IDS[who], name, source)
+            posted = await self.parts.messages.create_message_with_deduplication(draft)
+            message_id = posted.message.id
+            for booster, content in boosts:
+                user = await self.parts.users.by_id(IDS[booster])
+                await self.parts.messages.boost(user, message_id, content)
+            await self.parts.db.write(self._date, message_id, int(at.timestamp() * 1_000_000))
+
+    @staticmethod
+    def _date(tx: program.WriteTx, _: program.Timestamp, message_id: int, moment: int) -> None:
+        sql = "UPDATE messages SET created_at = :at, updated_at = :at WHERE id = :id"
+        program.run(tx, sql, at=moment + message_id, id=message_id)
+
+    def _mentioned(self, words: str) -> str:
+        for name, user_id in IDS.items():
+            sgid = self.parts.signer.sgid(user_id)
+            mention = (
+                f'<action-text-attachment sgid="{sgid}"'
+                ' content-type="application/vnd.campfire.mention"></action-text-attachment>'
+            )
+            words = words.replace(f"@{name}", mention)
+        return words
