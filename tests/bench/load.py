@@ -198,7 +198,7 @@ class Tab:
         end = window.rfind(b"confirm_subscription") + len(b"confirm_subscription")
         self.seen = window[max(end, len(window) - 40) :]
 
-    def _hop(self, data: bytes) -> None:  # noqa: C901 - one loop, unrolled for speed
+    def _hop(self, data: bytes) -> None:  # one loop, unrolled for speed
         if self.left > len(data):
             self.left -= len(data)
             return
