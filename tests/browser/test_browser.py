@@ -302,7 +302,6 @@ def test_only_the_newest_question_about_people_is_answered(house: House, sit: Si
     expect(maya.get_by_role("option")).to_have_text(["Inés Duarte"])
     maya.get_by_role("option").click()
     maya.get_by_role("button", name="Start ping").click()  # before the row has blinked
-    expect(maya.get_by_role("list", name="People to ping")).to_contain_text("Inés Duarte")
     maya.clock.resume()
     expect(maya.get_by_role("heading", name="Ping with Inés Duarte")).to_be_visible()
 
