@@ -1,9 +1,8 @@
 """What makes the load that `tests.bench` measures: people who post and read, tabs that listen.
 
-Each role is a process of its own, started as `python -m tests.bench.load ROLE SETTINGS` with the
-settings as JSON. It works on raw sockets with large reads, so that it costs less than what it
-measures; it says what it has done as one JSON object a line, and is told what to do next the same
-way.
+Each role is a process of its own, started as `python -m tests.bench.load ROLE`, which is told its
+settings, and what to do next, as one JSON object a line, and says what it has done the same way.
+It works on raw sockets with large reads, so that it costs less than what it measures.
 `bare` is the reference: aiohttp and nothing else, under the same load.
 """
 
@@ -370,4 +369,4 @@ def bare(given: dict[str, Any]) -> None:
 ROLES: dict[str, Callable[[dict[str, Any]], None]] = {"people": people, "tabs": tabs, "bare": bare}
 
 if __name__ == "__main__":
-    ROLES[sys.argv[1]](json.loads(sys.argv[2]))
+    ROLES[sys.argv[1]](json.loads(sys.argv[2]) if sys.argv[2:] else told())

@@ -181,9 +181,10 @@ class Load:
 
     def __init__(self, role: str, **settings: object) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "tests.bench.load", role, json.dumps(settings)],
+            [sys.executable, "-m", "tests.bench.load", role],
             cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
+        self.tell(**settings)
         self.ready = self.hear()
 
     def hear(self) -> dict[str, Any]:
