@@ -2,10 +2,11 @@
  * Suggesting people: for a mention while writing, and for a new ping. `Suggestions` decides when to
  * ask, what to show and which keys it takes; it knows neither Trix nor inputs, only words.
  */
-import { useEffect, useSyncExternalStore } from "react";
+import { useEffect } from "react";
 import { createPortal } from "react-dom";
 import type { Suggestion } from "../lib/api";
 import * as api from "../lib/api";
+import { Observable, useObservable } from "../lib/observable";
 import { announce } from "../lib/store";
 import { folded, rankPeople } from "../lib/text";
 
@@ -100,11 +101,9 @@ const NO_SOURCE: Source = { find: () => null, ask: async () => [], choose: () =>
 const CLOSED: Shown = { people: [], selected: 0, at: null, landmark: null, blinking: false };
 let lists = 0;
 
-export class Suggestions {
+export class Suggestions extends Observable<Shown> {
   readonly listId: string;
   source: Source;
-  private shown: Shown = CLOSED;
-  private readonly listeners = new Set<() => void>();
   private timer = 0;
   private asked = 0;
   private canceled = false;
@@ -114,29 +113,23 @@ export class Suggestions {
   private clicked: number | null = null;
 
   constructor(source: Source = NO_SOURCE) {
+    super(CLOSED);
     lists += 1;
     this.listId = `suggestions-${lists}`;
     this.source = source;
   }
 
-  readonly subscribe = (listener: () => void): (() => void) => {
-    this.listeners.add(listener);
-    return () => this.listeners.delete(listener);
-  };
-
-  readonly snapshot = (): Shown => this.shown;
-
   get isOpen(): boolean {
-    return this.shown.people.length > 0;
+    return this.state().people.length > 0;
   }
 
   /** The names on the list, folded. */
   get names(): string[] {
-    return this.shown.people.map(({ name }) => folded(name));
+    return this.state().people.map(({ name }) => folded(name));
   }
 
   get activeId(): string | null {
-    const person = this.shown.people[this.shown.selected];
+    const person = this.state().people[this.state().selected];
     return this.isOpen && person ? optionId(this.listId, person) : null;
   }
 
@@ -145,23 +138,23 @@ export class Suggestions {
     clearTimeout(this.timer);
     this.timer = 0;
     if (this.source.find()) this.timer = window.setTimeout(() => void this.look(), DEBOUNCE);
-    else if (!this.shown.blinking) this.left();
+    else if (!this.state().blinking) this.left();
   }
 
   /** The caret moved without a change. */
   moved(): void {
-    if (this.shown.at && !this.shown.blinking && !this.source.find()) this.left();
+    if (this.state().at && !this.state().blinking && !this.source.find()) this.left();
   }
 
   close(): void {
     clearTimeout(this.timer);
     this.asked += 1;
     if (this.clicked !== null) this.commit(this.clicked);
-    else if (this.shown.at) this.show(CLOSED);
+    else if (this.state().at) this.set(CLOSED);
   }
 
   select(index: number): void {
-    if (index in this.shown.people) this.show({ ...this.shown, selected: index });
+    if (index in this.state().people) this.change({ selected: index });
   }
 
   /** True when the key was meant for the list; the caller then lets nobody else have it. */
@@ -175,12 +168,12 @@ export class Suggestions {
 
   /** `ending` is what follows the name: a space, or the punctuation that finished it. */
   commit(index: number, ending = " "): void {
-    const person = this.shown.people[index];
+    const person = this.state().people[index];
     this.clicked = null;
-    if (!person || this.shown.blinking) return;
+    if (!person || this.state().blinking) return;
     this.source.choose(person, ending);
     clearTimeout(this.timer);
-    this.show({ ...this.shown, selected: index, blinking: true });
+    this.change({ selected: index, blinking: true });
     this.blink(matchMedia("(prefers-reduced-motion: reduce)").matches ? 0 : BLINK_FRAMES);
   }
 
@@ -191,7 +184,7 @@ export class Suggestions {
 
   private takesOpen(event: Press): boolean {
     const { key, shiftKey } = event;
-    const { selected } = this.shown;
+    const { selected } = this.state();
     if (key === "ArrowDown" || key === "ArrowUp") {
       this.select(selected + (key === "ArrowDown" ? 1 : -1));
     } else if (key === "Enter" || (key === "Tab" && !shiftKey)) {
@@ -212,11 +205,13 @@ export class Suggestions {
   /** Whether what is typed may yet become another name than the one selected. */
   private othersGoOn(): boolean {
     const typed = ` ${folded(this.source.find()?.query ?? "")}`;
-    return this.names.some((name, at) => at !== this.shown.selected && ` ${name}`.includes(typed));
+    return this.names.some(
+      (name, at) => at !== this.state().selected && ` ${name}`.includes(typed),
+    );
   }
 
   private closes({ key }: Press): boolean {
-    if (key !== "Escape" || !this.shown.at) return false;
+    if (key !== "Escape" || !this.state().at) return false;
     this.canceled = true;
     this.close();
     return true;
@@ -268,7 +263,7 @@ export class Suggestions {
     if (!question) return this.left();
     if (this.canceled) return;
     if (question.terminator && this.isOpen) {
-      return this.commit(this.shown.selected, question.terminator);
+      return this.commit(this.state().selected, question.terminator);
     }
     this.asked += 1;
     const mine = this.asked;
@@ -276,7 +271,7 @@ export class Suggestions {
       const people = (await this.source.ask(question.query)).slice(0, MOST);
       if (mine !== this.asked) return;
       const { at, landmark } = question;
-      this.show({ people, selected: 0, at, landmark, blinking: false });
+      this.set({ people, selected: 0, at, landmark, blinking: false });
       if (people.length === 0) announce(NOBODY);
       else announce(people.length === 1 ? "1 person" : `${people.length} people`);
     } catch {
@@ -287,12 +282,7 @@ export class Suggestions {
 
   private blink(frames: number): void {
     if (frames > 0) requestAnimationFrame(() => this.blink(frames - 1));
-    else if (this.shown.blinking) this.show(CLOSED);
-  }
-
-  private show(shown: Shown): void {
-    this.shown = shown;
-    for (const tell of this.listeners) tell();
+    else if (this.state().blinking) this.set(CLOSED);
   }
 }
 
@@ -322,10 +312,7 @@ function put(element: HTMLElement, name: string, value: string | null) {
 // --- The list ---------------------------------------------------------------------------------
 
 export function SuggestionList({ suggestions }: { suggestions: Suggestions }) {
-  const { people, selected, at, landmark, blinking } = useSyncExternalStore(
-    suggestions.subscribe,
-    suggestions.snapshot,
-  );
+  const { people, selected, at, landmark, blinking } = useObservable(suggestions);
   // Joins the window: a list that hangs at a caret is wrong once the page moves under it.
   useEffect(() => {
     const close = () => suggestions.close();

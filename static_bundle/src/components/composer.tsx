@@ -2,12 +2,13 @@
  * Where messages are written, and written again: the box with its buttons, the line above it that
  * tells of typing and of a lost connection, and editing in place.
  */
-import { useEffect, useRef, useState, useSyncExternalStore } from "react";
+import { useEffect, useRef, useState } from "react";
 import * as api from "../lib/api";
 import { confirmed, isTouchOnly } from "../lib/browser";
 import type { RoomSession } from "../lib/cable";
 import { editable } from "../lib/clipboard";
 import type { TimelineMessage } from "../lib/messages";
+import { Observable, useObservable } from "../lib/observable";
 import { drafts } from "../lib/outbox";
 import { announce, failed, flash, getState, isReduced, useStore } from "../lib/store";
 import { replyQuote } from "../lib/text";
@@ -41,28 +42,20 @@ interface Writing {
   excess: string;
 }
 
-export class Writer {
+export class Writer extends Observable<Writing> {
   readonly suggestions = new Suggestions();
-  private writing: Writing = { rich: false, notice: false, excess: "" };
   private editor: Editor | null = null;
   readonly session: RoomSession;
   private readonly room_id: number;
   private readonly editLast: () => void;
-  private readonly listeners = new Set<() => void>();
   private draftTimer = 0;
 
   constructor(session: RoomSession, room_id: number, editLast: () => void) {
+    super({ rich: false, notice: false, excess: "" });
     this.session = session;
     this.room_id = room_id;
     this.editLast = editLast;
   }
-
-  readonly subscribe = (listener: () => void): (() => void) => {
-    this.listeners.add(listener);
-    return () => this.listeners.delete(listener);
-  };
-
-  readonly snapshot = (): Writing => this.writing;
 
   /** A ref callback: the editor lives as long as its host element. */
   readonly attach = (host: HTMLElement | null): (() => void) | undefined => {
@@ -73,7 +66,7 @@ export class Writer {
       host,
       { label: "Write a message", html, room_id, suggestions, toolbar: "below" },
       {
-        onChange: () => this.changed(),
+        onChange: () => this.typed(),
         onKey: (event) => this.key(event),
         onFiles: this.refuseFiles,
       },
@@ -98,9 +91,9 @@ export class Writer {
     }
     const { html } = editor;
     this.saveDraft();
-    if (this.writing.excess) {
+    if (this.state().excess) {
       editor.shake();
-      announce(this.writing.excess, "assertive");
+      announce(this.state().excess, "assertive");
       return;
     }
     this.setRich(false);
@@ -113,7 +106,7 @@ export class Writer {
   };
 
   readonly toggleRich = (): void => {
-    this.setRich(!this.writing.rich);
+    this.setRich(!this.state().rich);
     this.focus();
   };
 
@@ -133,7 +126,7 @@ export class Writer {
   }
 
   showNotice(notice: boolean): void {
-    this.set({ notice });
+    this.change({ notice });
   }
 
   readonly refuseFiles = (): void => {
@@ -143,10 +136,10 @@ export class Writer {
 
   private setRich(rich: boolean): void {
     this.editor?.showToolbar(rich);
-    this.set({ rich });
+    this.change({ rich });
   }
 
-  private changed(): void {
+  private typed(): void {
     const { editor } = this;
     if (!editor) return;
     this.session.typing.changed(!editor.isEmpty);
@@ -160,7 +153,7 @@ export class Writer {
     if (!editor) return;
     const html = editor.isEmpty ? "" : editor.html;
     drafts.save(this.room_id, html);
-    if (excess(html) !== this.writing.excess) this.set({ excess: excess(html) });
+    if (excess(html) !== this.state().excess) this.change({ excess: excess(html) });
   };
 
   private key(event: KeyboardEvent): void {
@@ -173,11 +166,11 @@ export class Writer {
   private takes({ key, shiftKey, ctrlKey, metaKey, altKey }: KeyboardEvent): boolean {
     if (key === "Enter") {
       const sends =
-        ctrlKey || metaKey || !(shiftKey || altKey || this.writing.rich || isTouchOnly());
+        ctrlKey || metaKey || !(shiftKey || altKey || this.state().rich || isTouchOnly());
       if (sends) this.send();
       return sends;
     }
-    if (key === "Escape" && this.writing.rich) {
+    if (key === "Escape" && this.state().rich) {
       this.setRich(false);
       return true;
     }
@@ -186,11 +179,6 @@ export class Writer {
       return true;
     }
     return false;
-  }
-
-  private set(change: Partial<Writing>): void {
-    this.writing = { ...this.writing, ...change };
-    for (const tell of this.listeners) tell();
   }
 }
 
@@ -228,7 +216,7 @@ function RoomGone({ why }: { why: "deleted" | "refused" }) {
 }
 
 function Box({ writer }: { writer: Writer }) {
-  const { rich } = useSyncExternalStore(writer.subscribe, writer.snapshot);
+  const { rich } = useObservable(writer);
   const offline = useStore(isReduced);
   return (
     <div className={`composer__input input input--actor${rich ? " composer--rich-text" : ""}`}>
@@ -261,7 +249,7 @@ function Box({ writer }: { writer: Writer }) {
 }
 
 function PaperClip({ writer, disabled }: { writer: Writer; disabled: boolean }) {
-  const { notice } = useSyncExternalStore(writer.subscribe, writer.snapshot);
+  const { notice } = useObservable(writer);
   const clip = useRef<HTMLButtonElement>(null);
   return (
     <span className="composer__attachment">
@@ -299,8 +287,8 @@ function connectionWords({ network }: Connection): string {
 /** Who is typing; or, before that, that the connection is lost, or that too much is written. */
 export function StatusLine({ writer }: { writer: Writer }) {
   const { typing } = writer.session;
-  const { excess } = useSyncExternalStore(writer.subscribe, writer.snapshot);
-  const names = useSyncExternalStore(typing.subscribe, typing.names);
+  const { excess } = useObservable(writer);
+  const names = useObservable(typing);
   const connected = useStore((state) => state.connected);
   const network = useStore((state) => state.network);
   const status = connected ? excess : connectionWords({ connected, network });

@@ -56,7 +56,7 @@ let loading: Promise<TrixModule> | null = null;
 let loaded: TrixModule | null = null;
 
 /** A chunk of its own: asked for when the first editor is there, and never waited for. */
-export function loadTrix(): Promise<TrixModule> {
+function loadTrix(): Promise<TrixModule> {
   // @ts-expect-error Trix ships no types.
   loading ??= insisted(() => import("trix")).then(async (module) => {
     const trix = module.default as unknown as TrixModule;
@@ -77,7 +77,7 @@ export function loadTrix(): Promise<TrixModule> {
 
 // --- The editor -------------------------------------------------------------------------------
 
-export interface EditorOptions {
+interface EditorOptions {
   label: string;
   html: string;
   /** Whose members can be mentioned. */
@@ -86,7 +86,7 @@ export interface EditorOptions {
   toolbar: "above" | "below";
 }
 
-export interface EditorEvents {
+interface EditorEvents {
   /** The text changed, by typing or by us. */
   onChange(): void;
   /** Before Trix sees it: what is taken here must be stopped here. */

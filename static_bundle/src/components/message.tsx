@@ -10,12 +10,12 @@ import {
   type RefObject,
   useRef,
   useState,
-  useSyncExternalStore,
 } from "react";
 import { flushSync } from "react-dom";
 import type { Boost, Sound } from "../lib/api";
 import { painted, player } from "../lib/browser";
 import type { TimelineMessage } from "../lib/messages";
+import { useObservable } from "../lib/observable";
 import { apply, getState, useStore } from "../lib/store";
 import { type Formatting, fileName, highlightCode, keepsBlanks, safeHtml } from "../lib/text";
 import { EditForm, type EditHome } from "./composer";
@@ -237,7 +237,7 @@ function dress(body: HTMLElement, active: boolean) {
 function SoundContent(props: { message: TimelineMessage; sound: Sound; tab: number }) {
   const { message, sound, tab } = props;
   const key = message.client_message_id;
-  const playing = useSyncExternalStore(player.subscribe, player.playing) === key;
+  const playing = useObservable(player) === key;
   return (
     <>
       <button

@@ -89,7 +89,7 @@ function mindLinks(toolbar: HTMLElement) {
 }
 
 /** The whole address of what was typed; null when it is none that a link may have. */
-export function addressOf(typed: string): string | null {
+function addressOf(typed: string): string | null {
   const words = typed.trim();
   if (/^[^\s@/:]+@[^\s@/:]+$/.test(words)) return `mailto:${words}`;
   const whole = /^[a-z][a-z\d+.-]*:(?!\d)/i.test(words) ? words : `https://${words}`;

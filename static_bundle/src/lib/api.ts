@@ -8,7 +8,7 @@ import { ApiError, type ErrorDetail, type Fields, NetworkError } from "./trouble
 // --- People, rooms, messages ------------------------------------------------------------------
 
 export type Role = "member" | "administrator" | "bot";
-export type Status = "active" | "deactivated" | "banned";
+type Status = "active" | "deactivated" | "banned";
 export type RoomType = "open" | "closed" | "direct";
 export type Involvement = "invisible" | "nothing" | "mentions" | "everything";
 
@@ -125,7 +125,7 @@ export interface Sidebar {
   total_unread: number;
 }
 
-export interface SearchHit extends Message {
+interface SearchHit extends Message {
   room_name: string;
   highlight_html: string;
 }
@@ -151,7 +151,7 @@ export interface UserPage {
   next_page: number | null;
 }
 
-export interface Profile {
+interface Profile {
   user: User;
   shared_memberships: (Membership & { room: Room })[];
   direct_memberships: (Membership & { room: Room })[];
@@ -255,7 +255,7 @@ export interface ScreenProps<Page extends PageName> {
   boot: Boot<Page>;
 }
 
-export interface Redirect {
+interface Redirect {
   redirect_to: string;
   csrf_token: string;
 }
@@ -264,7 +264,7 @@ export interface Redirect {
 
 export { ApiError, type Fields, NetworkError };
 
-export const REQUEST_TIMEOUT = 10_000;
+const REQUEST_TIMEOUT = 10_000;
 
 interface Call {
   method?: string;
@@ -379,7 +379,7 @@ export const join = (code: string, person: Newcomer) =>
 
 // --- Account ----------------------------------------------------------------------------------
 
-export type AccountChange = { name?: string; settings?: Account["settings"] };
+type AccountChange = { name?: string; settings?: Account["settings"] };
 
 export const updateAccount = (change: AccountChange) =>
   put<{ account: Account }>("/api/account", change);
@@ -392,7 +392,7 @@ export const changeRole = (id: number, role: "member" | "administrator") =>
   put<{ user: User }>(`/api/account/users/${id}`, { role });
 export const removeUser = (id: number) => done(`/api/account/users/${id}`, "DELETE");
 
-export type BotChange = { name: string; webhook_url?: string };
+type BotChange = { name: string; webhook_url?: string };
 
 export const createBot = (bot: BotChange) => post<{ bot: Bot }>("/api/account/bots", bot);
 export const updateBot = (id: number, bot: BotChange) =>
@@ -402,7 +402,7 @@ export const newBotKey = (id: number) => put<{ bot: Bot }>(`/api/account/bots/${
 
 // --- People -----------------------------------------------------------------------------------
 
-export type ProfileChange = {
+type ProfileChange = {
   name?: string;
   email_address?: string;
   password?: string;

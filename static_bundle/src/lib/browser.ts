@@ -3,6 +3,7 @@ import { useSyncExternalStore } from "react";
 import type { Sound } from "./api";
 import * as api from "./api";
 import { copyMessages } from "./clipboard";
+import { Observable } from "./observable";
 import type { Timeline } from "./timeline";
 
 // --- Navigation (main.tsx registers the router, so that nothing below needs to import it) --------
@@ -61,8 +62,8 @@ export const isTouchOnly = (): boolean => matches("(hover: none) and (pointer: c
 export const reducedMotion = (): boolean => matches("(prefers-reduced-motion: reduce)");
 export const isStandalone = (): boolean => matches("(display-mode: standalone)");
 
-export type System = "ios" | "android" | "macos" | "windows" | "chromeos" | "linux";
-export type BrowserName = "edge" | "firefox" | "chrome" | "safari";
+type System = "ios" | "android" | "macos" | "windows" | "chromeos" | "linux";
+type BrowserName = "edge" | "firefox" | "chrome" | "safari";
 
 /** Which help someone needs; a guess from the user agent, used for words only. */
 export function platform(agent = navigator.userAgent): { system: System; browser: BrowserName } {
@@ -117,7 +118,7 @@ function base64Url(bytes: Uint8Array): string {
 
 const TWENTY_YEARS = 20 * 365 * 24 * 60 * 60;
 
-export function getCookie(name: string): string | null {
+function getCookie(name: string): string | null {
   const pair = document.cookie.split("; ").find((cookie) => cookie.startsWith(`${name}=`));
   return pair ? decodeURIComponent(pair.slice(name.length + 1)) : null;
 }
@@ -134,7 +135,7 @@ export function setCookie(name: string, value: string): void {
 const WORKER = "/service-worker.js";
 let pushOn = false;
 
-export const pushPossible = (): boolean =>
+const pushPossible = (): boolean =>
   "serviceWorker" in navigator && "Notification" in window && "PushManager" in window;
 
 /** What this page already knows, so that later rooms need not ask again. */
@@ -234,33 +235,23 @@ interface InstallEvent extends Event {
   prompt(): Promise<unknown>;
 }
 
-let offer: InstallEvent | null = null;
-const offered = new Set<() => void>();
-
-function setOffer(event: InstallEvent | null): void {
-  offer = event;
-  for (const tell of offered) tell();
-}
-
-/** The browser's offer to install the app, kept until somebody wants it. */
-export const install = {
+class Install extends Observable<InstallEvent | null> {
   listen(): void {
     addEventListener("beforeinstallprompt", (event) => {
       event.preventDefault();
-      setOffer(event as InstallEvent);
+      this.set(event as InstallEvent);
     });
-    addEventListener("appinstalled", () => setOffer(null));
-  },
-  available: (): boolean => offer !== null,
-  subscribe(tell: () => void): () => void {
-    offered.add(tell);
-    return () => offered.delete(tell);
-  },
+    addEventListener("appinstalled", () => this.set(null));
+  }
+
   async prompt(): Promise<void> {
-    await offer?.prompt();
-    setOffer(null);
-  },
-};
+    await this.state()?.prompt();
+    this.set(null);
+  }
+}
+
+/** The browser's offer to install the app, kept until somebody wants it. */
+export const install = new Install(null);
 
 // --- Prefetching -----------------------------------------------------------------------------------
 
@@ -299,43 +290,35 @@ export async function bootFor(path: string, live: boolean): ReturnType<typeof ap
 
 // --- Sounds ----------------------------------------------------------------------------------------
 
-let audio: HTMLAudioElement | null = null;
-let heard: string | null = null;
-const hearing = new Set<() => void>();
+/** One sound at a time; its key tells apart the messages that play the same one. */
+class Player extends Observable<string | null> {
+  #audio: HTMLAudioElement | null = null;
 
-function setHeard(key: string | null): void {
-  heard = key;
-  for (const tell of hearing) tell();
+  play(sound: Sound, key: string): void {
+    this.stop();
+    const audio = new Audio(sound.url);
+    this.#audio = audio;
+    const over = () => this.#audio === audio && this.stop();
+    audio.addEventListener("ended", over);
+    audio.addEventListener("error", over);
+    this.set(key);
+    // Browsers refuse to play before the page was touched; that is nobody's fault.
+    audio.play().catch(over);
+  }
+
+  stop(): void {
+    this.#audio?.pause();
+    this.#audio = null;
+    this.set(null);
+  }
+
+  toggle(sound: Sound, key: string): void {
+    if (this.state() === key) this.stop();
+    else this.play(sound, key);
+  }
 }
 
-/** One sound at a time; `key` tells apart the messages that play the same one. */
-export const player = {
-  playing: (): string | null => heard,
-  subscribe(tell: () => void): () => void {
-    hearing.add(tell);
-    return () => hearing.delete(tell);
-  },
-  play(sound: Sound, key: string): void {
-    player.stop();
-    const current = new Audio(sound.url);
-    audio = current;
-    const over = () => audio === current && player.stop();
-    current.addEventListener("ended", over);
-    current.addEventListener("error", over);
-    setHeard(key);
-    // Browsers refuse to play before the page was touched; that is nobody's fault.
-    current.play().catch(over);
-  },
-  stop(): void {
-    audio?.pause();
-    audio = null;
-    if (heard !== null) setHeard(null);
-  },
-  toggle(sound: Sound, key: string): void {
-    if (heard === key) player.stop();
-    else player.play(sound, key);
-  },
-};
+export const player = new Player(null);
 
 // --- The focus ---------------------------------------------------------------------------------------
 

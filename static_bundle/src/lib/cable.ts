@@ -12,9 +12,9 @@ import { announce, apply, flash, getState, type SidebarRoom } from "./store";
 import { boostOf, elements, json, messageOf, presentationOf, sentence } from "./text";
 import { Timeline } from "./timeline";
 
-export const OFFLINE_AFTER = 5000;
+const OFFLINE_AFTER = 5000;
 /** Before each try to come back, in milliseconds; the last one for all that follow. */
-export const REOPEN_AFTER = [500, 1000, 2000, 3000, 5000] as const;
+const REOPEN_AFTER = [500, 1000, 2000, 3000, 5000] as const;
 
 // --- The connection -----------------------------------------------------------------------------
 
@@ -117,7 +117,7 @@ function joinLists(signed_stream_name: string, everybodys: boolean): Subscriptio
   );
 }
 
-export function refreshSidebar(): void {
+function refreshSidebar(): void {
   const loaded = (sidebar: Sidebar) => {
     apply({ type: "sidebar_loaded", sidebar });
     heal();

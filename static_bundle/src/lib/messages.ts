@@ -17,8 +17,8 @@ import {
 
 export type { Presentation } from "./text";
 
-export const WINDOW = 300;
-export const LEEWAY = 20;
+const WINDOW = 300;
+const LEEWAY = 20;
 export const NEAR_END = 100;
 /** The server's time, as it tells it, may be as far behind its clock. */
 export const SETTLED_AFTER = 120_000;
@@ -122,6 +122,16 @@ export interface TimelineHooks {
 }
 
 // --- From one list to the next ------------------------------------------------------------------
+
+/** No messages yet. */
+export const EMPTY: TimelineState = {
+  messages: [],
+  up_to_date: true,
+  at_top: true,
+  folded: 0,
+  jump: false,
+  busy: null,
+};
 
 export function shown(message: Message, marks: Partial<TimelineMessage> = {}): TimelineMessage {
   return { ...message, outgoing: null, live: false, highlighted: false, ...marks };

@@ -5,9 +5,9 @@
 import { ApiError, type Message } from "./api";
 import type { Outgoing, TimelineHooks, TimelineMessage, TimelineServer } from "./messages";
 
-export const RETRIES = [1000, 2000, 4000, 8000, 16_000] as const;
+const RETRIES = [1000, 2000, 4000, 8000, 16_000] as const;
 /** How long a message waits for the one before it. */
-export const PATIENCE = 10_000;
+const PATIENCE = 10_000;
 const KEPT_FOR = 7 * 24 * 60 * 60 * 1000;
 /** A letter older than this is not sent by itself: nobody expects it any more. */
 const FRESH = 5 * 60 * 1000;

@@ -1,6 +1,7 @@
 /** Who looks at a room and who types in it, as this client tells it and is told. */
 import type { Subscription } from "@rails/actioncable";
 import type { User } from "./api";
+import { Observable } from "./observable";
 import { getState } from "./store";
 
 const PRESENCE_EVERY = 50_000;
@@ -9,22 +10,16 @@ const STALE_AFTER = 60_000;
 const TYPING_EVERY = 1000;
 const TYPING_LIFE = 5000;
 
-/** Who is typing here, and telling others that I am. */
-export class Typing {
+/** The names, sorted, of those who type here; and telling others that I do. */
+export class Typing extends Observable<readonly string[]> {
   readonly #names = new Map<number, { name: string; at: number }>();
-  readonly #listeners = new Set<() => void>();
-  #shown: readonly string[] = [];
   #told = Number.NEGATIVE_INFINITY;
   #tick: ReturnType<typeof setInterval> | undefined;
   subscription: Pick<Subscription, "perform"> | null = null;
 
-  subscribe = (listener: () => void): (() => void) => {
-    this.#listeners.add(listener);
-    return () => this.#listeners.delete(listener);
-  };
-
-  /** Sorted; the same array until it changes. */
-  names = (): readonly string[] => this.#shown;
+  constructor() {
+    super([]);
+  }
 
   /** Call it on every change of the editor. */
   changed(hasText: boolean): void {
@@ -60,9 +55,7 @@ export class Typing {
     clearInterval(this.#tick);
     if (this.#names.size > 0) this.#tick = setInterval(() => this.#purge(), 1000);
     const names = [...this.#names.values()].map(({ name }) => name).sort();
-    if (names.join("\n") === this.#shown.join("\n")) return;
-    this.#shown = names;
-    for (const tell of this.#listeners) tell();
+    if (names.join("\n") !== this.state().join("\n")) this.set(names);
   }
 
   forget(): void {

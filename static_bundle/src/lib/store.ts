@@ -18,6 +18,7 @@ import type {
   Sound,
   User,
 } from "./api";
+import { Observable } from "./observable";
 import { byName, sentence } from "./text";
 import { alertIn, NO_NETWORK, sentenceOf } from "./trouble";
 
@@ -54,7 +55,7 @@ export interface Flash {
 }
 
 /** What a live region reads out; the key changes even when the words do not. */
-export interface Announcement {
+interface Announcement {
   text: string;
   key: number;
 }
@@ -64,7 +65,7 @@ export type Viewed =
   | { kind: "qr"; url: string; title: string }
   | { kind: "file"; name: string; index: number; names: readonly string[] };
 
-export interface Route {
+interface Route {
   /** Path and query of the page on screen. */
   path: string;
   page: PageName;
@@ -122,9 +123,7 @@ export type AppEvent =
   | { type: "network_changed"; network: boolean }
   | { type: "booted"; boot: Boot; path: string }
   | { type: "loading_changed"; loading: boolean }
-  | { type: "path_changed"; path: string }
   | { type: "sidebar_loaded"; sidebar: Sidebar }
-  | { type: "room_loaded"; room: Room }
   | { type: "involvement_changed"; room_id: number; involvement: Involvement }
   | { type: "account_changed"; account: Account }
   | { type: "me_changed"; user: User }
@@ -166,12 +165,8 @@ export function reduce(state: State, event: AppEvent): State {
       return boot(state, event.boot, event.path);
     case "loading_changed":
       return state.loading === event.loading ? state : { ...state, loading: event.loading };
-    case "path_changed":
-      return { ...state, route: { ...state.route, path: event.path } };
     case "sidebar_loaded":
       return { ...state, sidebar: sidebarFrom(event.sidebar, roomOnScreen(state)) };
-    case "room_loaded":
-      return withRoom(state, event.room);
     case "room_listed":
       return inSidebar(state, (sidebar) => listed(sidebar, event.room));
     case "room_renamed":
@@ -216,29 +211,17 @@ export function reduce(state: State, event: AppEvent): State {
   }
 }
 
-let state = START;
-const listeners = new Set<() => void>();
+const store = new Observable(START);
+export const { state: getState, subscribe } = store;
 
 /** The only way state changes, whether the news came by socket or as an answer to us. */
 export function apply(event: AppEvent): void {
-  const next = reduce(state, event);
-  if (next === state) return;
-  state = next;
-  for (const tell of listeners) tell();
-}
-
-export function getState(): State {
-  return state;
-}
-
-export function subscribe(listener: () => void): () => void {
-  listeners.add(listener);
-  return () => listeners.delete(listener);
+  store.set(reduce(getState(), event));
 }
 
 /** `select` must return something already in the state: a fresh object re-renders forever. */
 export function useStore<Slice>(select: (state: State) => Slice): Slice {
-  return useSyncExternalStore(subscribe, () => select(state));
+  return useSyncExternalStore(subscribe, () => select(getState()));
 }
 
 // --- Selectors --------------------------------------------------------------------------------
@@ -249,10 +232,6 @@ export const unreadCount = (state: State): number =>
   state.sidebar
     ? [...state.sidebar.directs, ...state.sidebar.shared].filter((room) => room.unread).length
     : 0;
-export const involvementOf =
-  (room_id: number) =>
-  (state: State): Involvement | null =>
-    state.involvements[room_id] ?? null;
 
 /** A sentence for the live region; `assertive` only for failures. */
 export const announce = (text: string, how: "polite" | "assertive" = "polite"): void =>
@@ -262,7 +241,7 @@ export const flash = (kind: Flash["kind"], text: string): void =>
 /** Says what went wrong; what was said before is over. */
 export const failed = (problem: unknown): void => flash("alert", sentenceOf(problem));
 /** What was said is over: "Saved." does not stand beside an error. */
-export const unflash = (): void => apply({ type: "flash_over", key: state.flashes });
+export const unflash = (): void => apply({ type: "flash_over", key: getState().flashes });
 
 /** What comes later; undefined, and the person is told so, when it cannot be fetched. */
 export const fetched = <T>(later: Promise<T>): Promise<T | undefined> =>
@@ -347,7 +326,7 @@ function withInvolvement(state: State, room_id: number, involvement: Involvement
   return { ...state, involvements: { ...state.involvements, [room_id]: involvement } };
 }
 
-export function sidebarRoom(room: Room): SidebarRoom {
+function sidebarRoom(room: Room): SidebarRoom {
   const { id, type, display_name, path, unread, updated_at_ms, members } = room;
   return { id, type, display_name, path, unread, updated_at_ms, members };
 }
@@ -366,8 +345,7 @@ function sidebarFrom(sidebar: Sidebar, onScreen: number | null): SidebarState {
 }
 
 const byActivity = (a: SidebarRoom, b: SidebarRoom) => b.updated_at_ms - a.updated_at_ms;
-const byDisplayName = (a: SidebarRoom, b: SidebarRoom) =>
-  byName(a.display_name, b.display_name) || a.id - b.id;
+const byDisplayName = (a: SidebarRoom, b: SidebarRoom) => byName(a, b) || a.id - b.id;
 
 function inSidebar(state: State, change: (sidebar: SidebarState) => SidebarState): State {
   if (!state.sidebar) return state;

@@ -12,7 +12,7 @@ export interface Formatting {
   emoji: boolean;
 }
 
-export const THREADING_WINDOW = 300_000;
+const THREADING_WINDOW = 300_000;
 
 /** Derived while rendering, never stored: a neighbour that comes or goes changes it. */
 export function formatting(
@@ -52,7 +52,6 @@ const shortBoth = new Intl.DateTimeFormat(undefined, { dateStyle: "short", timeS
 export const formatTime = (ms: number): string => shortTime.format(ms);
 export const formatDate = (ms: number): string => longDate.format(ms);
 export const formatFull = (ms: number): string => shortBoth.format(ms);
-export const isoTime = (ms: number): string => new Date(ms).toISOString();
 /** The local midnight before it. */
 const dayOf = (ms: number): number => new Date(ms).setHours(0, 0, 0, 0);
 
@@ -60,10 +59,6 @@ const dayOf = (ms: number): number => new Date(ms).setHours(0, 0, 0, 0);
 
 const wordsOf = (name: string): string[] => name.match(/[\p{L}\p{N}_]+/gu) ?? [];
 const firstLetter = (word: string): string => String.fromCodePoint(word.codePointAt(0) ?? 0);
-
-export function initials(name: string): string {
-  return wordsOf(name).map(firstLetter).join("") || "?";
-}
 
 export function firstName(name: string): string {
   return name.trim().split(/\s+/)[0] ?? "";
@@ -83,41 +78,6 @@ export function directLabel(members: readonly Pick<User, "name">[]): string {
     wordsOf(name).slice(0, 3).map(firstLetter).join("").toUpperCase(),
   );
   return letters.length === 2 ? letters.join("+") : sentence(letters);
-}
-
-const COLOURS = [
-  "#AF2E1B",
-  "#CC6324",
-  "#3B4B59",
-  "#BFA07A",
-  "#ED8008",
-  "#ED3F1C",
-  "#BF1B1B",
-  "#736B1E",
-  "#D07B53",
-  "#736356",
-  "#AD1D1D",
-  "#BF7C2A",
-  "#C09C6F",
-  "#698F9C",
-  "#7C956B",
-  "#5D618F",
-  "#3B3633",
-  "#67695E",
-] as const;
-
-/** The ground of someone's initials, the same as on the server's drawing. */
-export function avatarColour(id: number): string {
-  return COLOURS[crc32(String(id)) % COLOURS.length] ?? COLOURS[0];
-}
-
-function crc32(ascii: string): number {
-  let crc = ~0;
-  for (let at = 0; at < ascii.length; at += 1) {
-    crc ^= ascii.charCodeAt(at);
-    for (let bit = 0; bit < 8; bit += 1) crc = (crc >>> 1) ^ (crc & 1 ? 0xedb88320 : 0);
-  }
-  return ~crc >>> 0;
 }
 
 // --- Finding people by what was typed ----------------------------------------------------------
@@ -146,8 +106,11 @@ export const folded = (name: string): string =>
 
 const { compare } = new Intl.Collator(undefined, { numeric: true });
 
-/** Names in their order: as they are looked for, and "Room 2" before "Room 10". */
-export const byName = (a: string, b: string): number => compare(folded(a), folded(b));
+type Named = { display_name: string } | { name: string };
+const nameOf = (named: Named) => ("display_name" in named ? named.display_name : named.name);
+
+/** Their order: by the names as they are looked for, and "Room 2" before "Room 10". */
+export const byName = (a: Named, b: Named): number => compare(folded(nameOf(a)), folded(nameOf(b)));
 
 /** People matching `query`: from the head of the name first, then from a later word, then by name. */
 export function rankPeople<Person extends { name: string }>(
@@ -157,7 +120,7 @@ export function rankPeople<Person extends { name: string }>(
   return people
     .map((person) => ({ person, rank: matchRank(query, person.name) }))
     .filter(({ rank }) => rank !== null)
-    .sort((a, b) => Number(a.rank) - Number(b.rank) || byName(a.person.name, b.person.name))
+    .sort((a, b) => Number(a.rank) - Number(b.rank) || byName(a.person, b.person))
     .map(({ person }) => person);
 }
 
@@ -329,11 +292,6 @@ export function plainText(html: string): string {
   for (const block of content.querySelectorAll(BLOCKS)) block.append("\n");
   for (const br of content.querySelectorAll("br")) br.replaceWith("\n");
   return (content.textContent ?? "").replace(/\n+$/, "");
-}
-
-/** True when sending it would say nothing: white space alone, and nobody mentioned. */
-export function isBlank(html: string): boolean {
-  return plainText(html).trim() === "" && !html.includes("data-trix-attachment");
 }
 
 export function escapeHtml(text: string): string {

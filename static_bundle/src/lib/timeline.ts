@@ -16,13 +16,14 @@ import {
 } from "./api";
 import type { RoomEvent, TimelineMessage, TimelineState } from "./messages";
 import * as list from "./messages";
+import { Observable } from "./observable";
 import { Letters, Outbox } from "./outbox";
 import { playCommand } from "./text";
 import { sentenceOf } from "./trouble";
 
 export type { Outgoing, RoomEvent, TimelineMessage, TimelineState } from "./messages";
 
-export interface TimelineOptions {
+interface TimelineOptions {
   page: RoomPage;
   me: User;
   sounds: readonly Sound[];
@@ -32,7 +33,7 @@ export interface TimelineOptions {
   uuid?: () => string;
 }
 
-export class Timeline {
+export class Timeline extends Observable<TimelineState> {
   readonly room_id: number;
   readonly #me: User;
   readonly #sounds: readonly Sound[];
@@ -41,13 +42,11 @@ export class Timeline {
   readonly #now: () => number;
   readonly #uuid: () => string;
   readonly #outbox: Outbox;
-  readonly #listeners = new Set<() => void>();
   readonly #inbox = new list.Inbox((messages) => this.#arrived(messages));
   readonly #asks = new Map<"before" | "after" | "latest", Promise<void>>();
   /** News that came while a page was being fetched: the page may be older than they are. */
   #meanwhile: RoomEvent[] = [];
   readonly #removed = new Set<string>();
-  #state: TimelineState;
   #view: list.TimelineView | null = null;
   #queue: Promise<void> = Promise.resolve();
   #newest = 0;
@@ -63,6 +62,7 @@ export class Timeline {
 
   constructor(options: TimelineOptions) {
     const { page, me, sounds, hooks, server, now = Date.now, uuid = list.makeUuid } = options;
+    super(list.EMPTY);
     this.room_id = page.room.id;
     this.#me = me;
     this.#sounds = sounds;
@@ -81,16 +81,9 @@ export class Timeline {
     this.#outbox = new Outbox(this.#server, hooks, now, news, kept);
     for (const { id, html, at, fresh } of kept.load())
       this.#outbox.add(...this.#letter(id, html, at + this.#skew, fresh ? "pending" : "failed"));
-    this.#state = list.folded(this.#opened(page.messages));
-    this.#first = this.#state.messages[0]?.client_message_id;
+    this.set(list.folded(this.#opened(page.messages)));
+    this.#first = this.state().messages[0]?.client_message_id;
   }
-
-  readonly state = (): TimelineState => this.#state;
-
-  readonly subscribe = (listener: () => void): (() => void) => {
-    this.#listeners.add(listener);
-    return () => this.#listeners.delete(listener);
-  };
 
   /** When everything asked for so far is on the screen. */
   settled(): Promise<void> {
@@ -101,11 +94,11 @@ export class Timeline {
   /** Takes the list's view; it jumps to the end, or to the message that was asked for. */
   attach(view: list.TimelineView): () => void {
     this.#view = view;
-    const highlighted = this.#state.messages.find((message) => message.highlighted);
+    const highlighted = this.state().messages.find((message) => message.highlighted);
     if (highlighted) view.center(highlighted.client_message_id);
     else view.scrollTo(view.measure().height);
     // What the first paint did not wait for: a few at a time, and before any news.
-    for (let { folded } = this.#state; folded > 0; folded = list.left(folded)) {
+    for (let { folded } = this.state(); folded > 0; folded = list.left(folded)) {
       this.#queue = this.#queue.then(() => view.painted());
       void this.#render((state) => ({ ...state, folded: list.left(state.folded) }), "auto");
     }
@@ -124,7 +117,7 @@ export class Timeline {
 
   /** The first message came into sight, or left it. */
   firstSeen(visible: boolean): void {
-    const first = this.#state.messages[0]?.client_message_id;
+    const first = this.state().messages[0]?.client_message_id;
     if (first !== this.#first) this.#firstWasHidden = false;
     this.#first = first;
     if (!visible) this.#firstWasHidden = true;
@@ -133,14 +126,14 @@ export class Timeline {
 
   lastSeen(visible: boolean): void {
     if (!visible) return;
-    if (!this.#state.up_to_date) void this.loadAfter();
-    else if (this.#state.jump) this.#set({ ...this.#state, jump: false });
+    if (!this.state().up_to_date) void this.loadAfter();
+    else if (this.state().jump) this.change({ jump: false });
     void this.#makeRoom(1);
   }
 
   async loadBefore(): Promise<void> {
-    const first = this.#state.messages.find(({ id }) => id > 0);
-    if (this.#state.at_top || !first) return;
+    const first = this.state().messages.find(({ id }) => id > 0);
+    if (this.state().at_top || !first) return;
     await this.#ask("before", async () => {
       const page = await this.#server.before(first.id);
       await this.#render((state) => this.#caught(this.#prepended(state, page)), "stay");
@@ -148,8 +141,8 @@ export class Timeline {
   }
 
   async loadAfter(): Promise<void> {
-    const last = this.#state.messages.findLast(({ id }) => id > 0);
-    if (this.#state.up_to_date || !last) return;
+    const last = this.state().messages.findLast(({ id }) => id > 0);
+    if (this.state().up_to_date || !last) return;
     await this.#ask("after", async () => {
       const page = await this.#server.after(last.id);
       await this.#render((state) => this.#caught(this.#appended(state, page)), "stay");
@@ -157,7 +150,7 @@ export class Timeline {
   }
 
   async jumpToNewest(): Promise<void> {
-    if (!this.#state.up_to_date) await this.#loadLatest("end");
+    if (!this.state().up_to_date) await this.#loadLatest("end");
     await this.#render((state) => ({ ...state, jump: false }), "end");
   }
 
@@ -183,10 +176,10 @@ export class Timeline {
       .finally(() => {
         this.#asks.delete(end);
         if (this.#asks.size === 0) this.#meanwhile = [];
-        this.#set({ ...this.#state, busy: [...this.#asks.keys()].at(-1) ?? null });
+        this.change({ busy: [...this.#asks.keys()].at(-1) ?? null });
       });
     this.#asks.set(end, answer);
-    this.#set({ ...this.#state, busy: end });
+    this.change({ busy: end });
     return answer;
   }
 
@@ -197,12 +190,10 @@ export class Timeline {
     );
     const up_to_date = !page.has_after;
     return {
+      ...list.EMPTY,
       messages: up_to_date ? [...messages, ...this.#outbox.messages()] : messages,
       up_to_date,
       at_top: !page.has_before,
-      folded: 0,
-      jump: false,
-      busy: null,
     };
   }
 
@@ -246,7 +237,7 @@ export class Timeline {
       return;
     }
     this.#inbox.empty();
-    const scroll = list.scrollFor(event, this.#state.messages);
+    const scroll = list.scrollFor(event, this.state().messages);
     void this.#render((state) => this.#happened(state, event), scroll);
   }
 
@@ -268,7 +259,7 @@ export class Timeline {
     if (missed > 0) this.#hooks.caughtUp(missed);
     if (answer.reset) this.#skew = answer.server_time_ms - this.#now();
     // Someone reading old messages keeps them; going to the end loads the newest anyway.
-    if (answer.reset && this.#state.up_to_date) void this.#loadLatest("auto");
+    if (answer.reset && this.state().up_to_date) void this.#loadLatest("auto");
   }
 
   #arrived(messages: Message[]): void {
@@ -293,12 +284,14 @@ export class Timeline {
   #makeRoom(more: number): Promise<void> {
     const cut = (state: TimelineState) => (state.up_to_date ? list.trimTop(state, more) : state);
     const frame = () => this.#view?.painted();
-    this.#queue = this.#queue.then(() => (cut(this.#state) === this.#state ? undefined : frame()));
+    this.#queue = this.#queue.then(() =>
+      cut(this.state()) === this.state() ? undefined : frame(),
+    );
     return this.#render(cut, "stay", frame);
   }
 
   #tell(ids: readonly string[]): void {
-    const here = this.#state.messages.filter((message) => ids.includes(message.client_message_id));
+    const here = this.state().messages.filter((message) => ids.includes(message.client_message_id));
     if (here.length > 0) this.#hooks.arrived(here);
   }
 
@@ -335,7 +328,7 @@ export class Timeline {
     const letter = this.#letter(this.#uuid(), html, this.#serverNow());
     const [message] = letter;
     this.#outbox.send(...letter);
-    if (this.#state.up_to_date) {
+    if (this.state().up_to_date) {
       void this.#render(
         (state) => list.trimTop({ ...state, messages: [...state.messages, message], jump: false }),
         "end",
@@ -357,7 +350,7 @@ export class Timeline {
   }
 
   /** A time as the server would say it, never before the newest message's; that is not to come. */
-  readonly #serverNow = () => list.following(this.#state.messages, this.#now() + this.#skew);
+  readonly #serverNow = () => list.following(this.state().messages, this.#now() + this.#skew);
 
   /** Starts over with the same id, as the newest message. */
   retry(id: string): void {
@@ -379,8 +372,8 @@ export class Timeline {
 
   /** My newest message on screen, for the up arrow. */
   lastOwn(): TimelineMessage | undefined {
-    if (!this.#state.up_to_date) return undefined;
-    return this.#state.messages.findLast((m) => !m.outgoing && m.creator.id === this.#me.id);
+    if (!this.state().up_to_date) return undefined;
+    return this.state().messages.findLast((m) => !m.outgoing && m.creator.id === this.#me.id);
   }
 
   /** Shows the new text at once. Rejects, with the old text back in place, when it was refused. */
@@ -426,7 +419,7 @@ export class Timeline {
 
   async unboost(boost: Boost): Promise<void> {
     if (boost.id < 0) return;
-    const holder = this.#state.messages.find(({ id }) => id === boost.message_id);
+    const holder = this.state().messages.find(({ id }) => id === boost.message_id);
     const id = holder?.client_message_id ?? "";
     await this.#change(id, (m) => list.unboosted(m, boost.id));
     await this.#attempt(
@@ -464,7 +457,7 @@ export class Timeline {
 
   /** News of what I wrote, where it has no place among the messages on screen. */
   #pointToEnd(): void {
-    if (!this.#state.up_to_date) this.#set({ ...this.#state, jump: true });
+    if (!this.state().up_to_date) this.change({ jump: true });
   }
 
   #change(id: string, change: (message: TimelineMessage) => TimelineMessage): Promise<void> {
@@ -472,11 +465,6 @@ export class Timeline {
   }
 
   // --- Rendering and scrolling -----------------------------------------------------------------
-
-  #set(state: TimelineState): void {
-    this.#state = state;
-    for (const tell of this.#listeners) tell();
-  }
 
   /** Measures, renders and corrects in one go, and waits for what is to follow a change. */
   #render(
@@ -486,12 +474,12 @@ export class Timeline {
   ): Promise<void> {
     this.#queue = this.#queue.then(() => {
       const near = this.nearEnd();
-      const next = change(this.#state, near);
-      if (next === this.#state && scroll !== "end") return;
+      const next = change(this.state(), near);
+      if (next === this.state() && scroll !== "end") return;
       const goal = scroll === "auto" ? (near ? "end" : "stay") : scroll;
-      const correct = this.#view && list.correction(this.#view, this.#state, next, goal);
-      if (this.#view) this.#view.commit(() => this.#set(next));
-      else this.#set(next);
+      const correct = this.#view && list.correction(this.#view, this.state(), next, goal);
+      if (this.#view) this.#view.commit(() => this.set(next));
+      else this.set(next);
       correct?.();
       return follows?.();
     });

@@ -1,10 +1,11 @@
 /** Help with notifications and with installing the app, and the page that says what went wrong. */
-import { type ReactNode, useSyncExternalStore } from "react";
+import type { ReactNode } from "react";
 import { Shell } from "../components/shell";
 import { Button, Dialog, Icon, type IconName, LinkButton } from "../components/ui";
 import help from "../help.json";
 import * as api from "../lib/api";
 import * as device from "../lib/browser";
+import { useObservable } from "../lib/observable";
 
 type Steps = Readonly<Record<string, readonly string[]>>;
 
@@ -54,7 +55,7 @@ function stepsFor(all: Steps, name: string, system: string): readonly string[] {
 /** How to install the app here; nothing where it is installed already, or cannot be. */
 export function InstallBox() {
   const all: Steps = help.install;
-  const offered = useSyncExternalStore(device.install.subscribe, device.install.available);
+  const offered = useObservable(device.install);
   const { system, browser } = device.platform();
   const steps = all[system] ?? all[`${browser}-${system}`] ?? all[browser];
   if (device.isStandalone() || !steps || (steps.length === 0 && !offered)) return null;

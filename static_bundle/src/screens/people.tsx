@@ -353,11 +353,9 @@ function Memberships({ label, memberships }: MembershipsProps) {
   const rooms = memberships.map(({ room }) => room);
   return (
     <ul aria-label={label}>
-      {rooms
-        .sort((a, b) => byName(a.display_name, b.display_name))
-        .map((room) => (
-          <MembershipRow key={room.id} room={room} />
-        ))}
+      {rooms.sort(byName).map((room) => (
+        <MembershipRow key={room.id} room={room} />
+      ))}
     </ul>
   );
 }

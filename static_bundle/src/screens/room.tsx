@@ -8,7 +8,6 @@ import {
   useEffect,
   useRef,
   useState,
-  useSyncExternalStore,
 } from "react";
 import { flushSync } from "react-dom";
 import { Composer, StatusLine, Writer } from "../components/composer";
@@ -21,6 +20,7 @@ import { isTouchOnly, mountList } from "../lib/browser";
 import { RoomSession } from "../lib/cable";
 import { copyText } from "../lib/clipboard";
 import type { TimelineMessage } from "../lib/messages";
+import { Observable, useObservable } from "../lib/observable";
 import { announce, isAdministrator, useStore } from "../lib/store";
 import { firstName, formatting, sentence } from "../lib/text";
 
@@ -38,25 +38,17 @@ interface Looking {
 }
 
 /** What this room's parts share apart from its messages, and what its messages can ask for. */
-class RoomView implements MessageHome {
+class RoomView extends Observable<Looking> implements MessageHome {
   readonly page: RoomPage;
   readonly session: RoomSession;
   readonly writer: Writer;
-  private looking: Looking = { active: null, editing: null };
-  private readonly listeners = new Set<() => void>();
 
   constructor(page: RoomPage) {
+    super({ active: null, editing: null });
     this.page = page;
     this.session = new RoomSession(page);
     this.writer = new Writer(this.session, page.room.id, () => this.editLast());
   }
-
-  readonly subscribe = (listener: () => void): (() => void) => {
-    this.listeners.add(listener);
-    return () => this.listeners.delete(listener);
-  };
-
-  readonly snapshot = (): Looking => this.looking;
 
   /** Joins the room's channels and takes the keys that belong to no field. */
   readonly open = (): (() => void) => {
@@ -74,7 +66,7 @@ class RoomView implements MessageHome {
     list ? mountList(list, this.session.timeline, flushSync) : undefined;
 
   activate(active: string): void {
-    if (this.looking.active !== active) this.set({ active });
+    if (this.state().active !== active) this.change({ active });
   }
 
   boost(message: TimelineMessage, content: string): void {
@@ -87,14 +79,14 @@ class RoomView implements MessageHome {
 
   edit(message: TimelineMessage): void {
     const id = message.client_message_id;
-    this.set({ active: id, editing: { id, draft: null } });
+    this.change({ active: id, editing: { id, draft: null } });
   }
 
   /** The bubble shows the new text at once; what is refused comes back into the editor. */
   save(message: TimelineMessage, html: string): void {
     this.stopEditing(message);
     this.session.timeline.edit(message, html).catch(() => {
-      this.set({ editing: { id: message.client_message_id, draft: html } });
+      this.change({ editing: { id: message.client_message_id, draft: html } });
     });
   }
 
@@ -104,7 +96,7 @@ class RoomView implements MessageHome {
   }
 
   stopEditing({ client_message_id: id }: TimelineMessage): void {
-    flushSync(() => this.set({ editing: null }));
+    flushSync(() => this.change({ editing: null }));
     this.refocus(id);
   }
 
@@ -154,11 +146,6 @@ class RoomView implements MessageHome {
     const types = key.length === 1 && key !== " " && !(ctrlKey || metaKey || altKey);
     if ((onPage || (target as Element).matches(".message")) && types) this.writer.focus();
   };
-
-  private set(change: Partial<Looking>): void {
-    this.looking = { ...this.looking, ...change };
-    for (const tell of this.listeners) tell();
-  }
 }
 
 // --- The room ---------------------------------------------------------------------------------
@@ -190,7 +177,7 @@ export function RoomScreen({ boot: { data } }: ScreenProps<"room">) {
 
 function MessageArea({ view, room }: { view: RoomView; room: Room }) {
   const { timeline } = view.session;
-  const { messages, folded, jump, busy } = useSyncExternalStore(timeline.subscribe, timeline.state);
+  const { messages, folded, jump, busy } = useObservable(timeline);
   const empty = messages.length === 0 ? " message-area--empty" : "";
   return (
     <div className={`message-area${empty}`}>
@@ -228,7 +215,7 @@ interface ListProps {
 }
 
 function MessageList({ view, room, messages, folded, busy }: ListProps) {
-  const { active, editing } = useSyncExternalStore(view.subscribe, view.snapshot);
+  const { active, editing } = useObservable(view);
   const me = useStore((state) => state.me);
   const newest = messages.at(-1)?.client_message_id;
   const known = messages.some(({ client_message_id: id }) => id === active);

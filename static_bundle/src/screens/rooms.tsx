@@ -72,9 +72,7 @@ export function EditRoom({ boot }: ScreenProps<"room_edit">) {
 function Settings({ room, selected, unselected }: RoomMembers) {
   const [kind, setKind] = useKind((next) => `/rooms/${next}s/${room.id}/edit`);
   const members = selected.map(({ id }) => id);
-  const [everyone] = useState(() =>
-    [...selected, ...unselected].sort((a, b) => byName(a.name, b.name)),
-  );
+  const [everyone] = useState(() => [...selected, ...unselected].sort(byName));
 
   async function save(name: string, chosen: number[]) {
     const { room: saved } = await (kind === "open"
