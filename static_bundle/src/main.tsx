@@ -61,7 +61,7 @@ interface Page<Name extends PageName> {
 }
 
 const named = (title: string) => () => title;
-const roomName = (state: State, { room }: { room: api.Room }) => (state.room ?? room).display_name;
+const roomName = ({ room }: State) => room?.display_name ?? "";
 const settingsOf = (_: State, { room }: { room: api.Room }) =>
   `Edit settings for ${room.display_name}`;
 const personName = (_: State, { user }: { user: api.User }) => user.name;

@@ -5,11 +5,11 @@
 import { useEffect, useRef, useState } from "react";
 import * as api from "../lib/api";
 import { confirmed, isTouchOnly } from "../lib/browser";
-import type { RoomSession } from "../lib/cable";
 import { editable } from "../lib/clipboard";
 import type { TimelineMessage } from "../lib/messages";
 import { Observable, useObservable } from "../lib/observable";
 import { drafts } from "../lib/outbox";
+import type { RoomSession } from "../lib/room-session";
 import { announce, failed, flash, getState, isReduced, useStore } from "../lib/store";
 import { replyQuote } from "../lib/text";
 import { ROOM_GONE } from "../lib/trouble";

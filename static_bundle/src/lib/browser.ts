@@ -2,9 +2,7 @@
 import { useSyncExternalStore } from "react";
 import type { Sound } from "./api";
 import * as api from "./api";
-import { copyMessages } from "./clipboard";
 import { Observable } from "./observable";
-import type { Timeline } from "./timeline";
 
 // --- Navigation (main.tsx registers the router, so that nothing below needs to import it) --------
 
@@ -344,7 +342,7 @@ export function keepFocus(): void {
   }).observe(document.body, { childList: true, subtree: true });
 }
 
-// --- The message list ------------------------------------------------------------------------------
+// --- Painting --------------------------------------------------------------------------------------
 
 /** In milliseconds: a slow frame. */
 const PAINT_AT_MOST = 250;
@@ -355,91 +353,3 @@ export const painted = (): Promise<void> =>
     requestAnimationFrame(() => setTimeout(done));
     setTimeout(done, PAINT_AT_MOST);
   });
-
-/**
- * Joins the scrolling list to its timeline: gives it the means to measure and scroll, tells it when
- * the first or last message is in sight, and keeps the end in view when the list's height changes.
- * Messages are found by `id="message_<client_message_id>"`. Returns the way to let go.
- */
-export function mountList(
-  list: HTMLElement,
-  timeline: Timeline,
-  commit: (render: () => void) => void,
-): () => void {
-  const find = (id: string | undefined) => (id ? document.getElementById(`message_${id}`) : null);
-  const offsetOf = (element: Element) =>
-    element.getBoundingClientRect().top - list.getBoundingClientRect().top;
-
-  const detach = timeline.attach({
-    commit,
-    measure: () => ({ top: list.scrollTop, height: list.scrollHeight, client: list.clientHeight }),
-    scrollTo(top) {
-      // A moving finger keeps its momentum on iOS, and would undo the correction.
-      if (isTouchOnly()) {
-        list.style.overflowY = "hidden";
-        requestAnimationFrame(() => list.style.removeProperty("overflow-y"));
-      }
-      list.scrollTop = top;
-    },
-    center: (id) => find(id)?.scrollIntoView({ block: "center", behavior: "instant" }),
-    offsetOf(id) {
-      const element = find(id);
-      return element && offsetOf(element);
-    },
-    painted,
-    firstVisible(ids) {
-      return ids.find((id) => {
-        const element = find(id);
-        return element && offsetOf(element) + element.clientHeight > 0;
-      });
-    },
-  });
-
-  const observer = new IntersectionObserver(
-    (entries) => {
-      for (const { target, isIntersecting } of entries) {
-        if (target === first) timeline.firstSeen(isIntersecting);
-        if (target === last) timeline.lastSeen(isIntersecting);
-      }
-    },
-    { root: list },
-  );
-  let first: HTMLElement | null = null;
-  let last: HTMLElement | null = null;
-  const watchEnds = () => {
-    const { messages } = timeline.state();
-    const ends = [find(messages[0]?.client_message_id), find(messages.at(-1)?.client_message_id)];
-    if (ends[0] === first && ends[1] === last) return;
-    [first = null, last = null] = ends;
-    observer.disconnect();
-    if (first) observer.observe(first);
-    if (last && last !== first) observer.observe(last);
-  };
-  // React has rendered by the next frame, whether it was asked to at once or not.
-  const unsubscribe = timeline.subscribe(() => requestAnimationFrame(watchEnds));
-  watchEnds();
-
-  let atEnd = true;
-  let height = list.clientHeight;
-  const note = () => {
-    atEnd = timeline.nearEnd();
-  };
-  const resized = new ResizeObserver(() => {
-    const changed = list.clientHeight !== height;
-    height = list.clientHeight;
-    if (atEnd && changed) list.scrollTop = list.scrollHeight;
-  });
-  note();
-  list.addEventListener("scroll", note, { passive: true });
-  list.addEventListener("copy", copyMessages);
-  resized.observe(list);
-
-  return () => {
-    detach();
-    unsubscribe();
-    observer.disconnect();
-    resized.disconnect();
-    list.removeEventListener("scroll", note);
-    list.removeEventListener("copy", copyMessages);
-  };
-}

@@ -1,16 +1,14 @@
 /**
- * The live connection: one Action Cable consumer for the page, what it brings for the lists and for
- * the room on the screen, and the way back when it is lost.
+ * The live connection: one Action Cable consumer for the page, what it brings for the lists, and the
+ * way back when it is lost.
  */
 import { type Consumer, createConsumer, type Subscription } from "@rails/actioncable";
-import type { Message, Room, RoomPage, RoomType, Sidebar, User } from "./api";
+import type { RoomType, Sidebar, User } from "./api";
 import * as api from "./api";
-import { player, visit } from "./browser";
-import type { CaughtUp, RoomEvent, TimelineMessage } from "./messages";
-import { Presence, Typing } from "./presence";
-import { announce, apply, flash, getState, type SidebarRoom } from "./store";
+import { visit } from "./browser";
+import type { RoomEvent } from "./messages";
+import { apply, getState, type SidebarRoom } from "./store";
 import { boostOf, elements, json, messageOf, presentationOf, sentence } from "./text";
-import { Timeline } from "./timeline";
 
 const OFFLINE_AFTER = 5000;
 /** Before each try to come back, in milliseconds; the last one for all that follow. */
@@ -30,7 +28,7 @@ function cable(): Consumer {
 type Connection = { reopen(): void; isActive(): boolean; isOpen(): boolean };
 
 /** The part of the consumer its type does not tell of. */
-function connection(): Connection {
+export function connection(): Connection {
   return (cable() as unknown as { connection: Connection }).connection;
 }
 
@@ -86,7 +84,7 @@ interface Callbacks {
 }
 
 /** The library copies a mixin's own functions and calls them on itself: ours stay with their object. */
-function join(channel: string, params: object, callbacks: Callbacks): Subscription {
+export function join(channel: string, params: object, callbacks: Callbacks): Subscription {
   return cable().subscriptions.create(
     { channel, ...params },
     {
@@ -117,7 +115,7 @@ function joinLists(signed_stream_name: string, everybodys: boolean): Subscriptio
   );
 }
 
-function refreshSidebar(): void {
+export function refreshSidebar(): void {
   const loaded = (sidebar: Sidebar) => {
     apply({ type: "sidebar_loaded", sidebar });
     heal();
@@ -212,129 +210,10 @@ class Heartbeat implements Callbacks {
   }
 }
 
-// --- A room -------------------------------------------------------------------------------------
-
-/** Reads out what others write, one sentence at a time; a flood becomes a number. */
-export class Announcer {
-  #waiting: string[] = [];
-  #timer: ReturnType<typeof setTimeout> | undefined;
-
-  tell(messages: readonly Message[], me_id: number): void {
-    for (const { creator, plain_text, mentionee_ids } of messages) {
-      const sentence = `${creator.name}: ${plain_text}`;
-      if (mentionee_ids.includes(me_id)) announce(sentence);
-      else this.#waiting.push(sentence.slice(0, 120));
-    }
-    if (this.#waiting.length === 0) return;
-    this.#timer ??= setTimeout(() => {
-      const [only = ""] = this.#waiting;
-      announce(this.#waiting.length === 1 ? only : `${this.#waiting.length} new messages`);
-      this.#waiting = [];
-      this.#timer = undefined;
-    }, 1000);
-  }
-}
-
-/** A room on the screen: its messages, who is typing, and the channels that feed both. */
-export class RoomSession {
-  readonly room: Room;
-  readonly timeline: Timeline;
-  readonly typing = new Typing();
-  readonly #announcer = new Announcer();
-
-  constructor(page: RoomPage) {
-    const { me, sounds } = getState();
-    if (!me) throw new Error("A room needs somebody in it.");
-    this.room = page.room;
-    const room_id = page.room.id;
-    this.timeline = new Timeline({
-      page,
-      me,
-      sounds,
-      hooks: {
-        arrived: (messages) => this.#arrived(messages, me.id),
-        caughtUp: (count) => announce(count === 1 ? "1 new message" : `${count} new messages`),
-        say: announce,
-        alert: (text) => flash("alert", text),
-        refused: () => apply({ type: "room_refused", room_id }),
-      },
-    });
-  }
-
-  /** Joins the room's channels; the result leaves them. */
-  open(): () => void {
-    const { id, streams } = this.room;
-    const presence = new Presence(() => {
-      if (!connection().isOpen()) return;
-      this.#catchUp(messages);
-      refreshSidebar();
-    });
-    const messages = this.#joinMessages(streams.messages);
-    const seat = join("PresenceChannel", { room_id: id }, presence);
-    const typing = join(
-      "TypingNotificationsChannel",
-      { room_id: id },
-      {
-        disconnected: () => this.typing.forget(),
-        received: ({ action, user }) => this.typing.receive(action, user),
-      },
-    );
-    presence.subscription = seat;
-    this.typing.subscription = typing;
-    const retry = () => this.timeline.retryNow();
-    retry();
-    addEventListener("online", retry);
-    return () => {
-      removeEventListener("online", retry);
-      presence.stop();
-      this.typing.stop();
-      this.typing.forget();
-      for (const subscription of [messages, seat, typing]) subscription.unsubscribe();
-      this.timeline.close();
-    };
-  }
-
-  #joinMessages(signed_stream_name: string): Subscription {
-    const subscription: Subscription = join(
-      "RoomMessagesChannel",
-      { signed_stream_name },
-      {
-        connected: () => {
-          this.#catchUp(subscription);
-          this.timeline.retryNow();
-        },
-        rejected: () => apply({ type: "room_refused", room_id: this.room.id }),
-        received: (payload: string | CaughtUp) => {
-          if (typeof payload !== "string") void this.timeline.caughtUp(payload);
-          else for (const event of parseStreams(payload)) this.#receive(event);
-        },
-      },
-    );
-    return subscription;
-  }
-
-  #receive(event: StreamEvent): void {
-    if (!/^(room|person)_/.test(event.type)) this.timeline.receive(event as RoomEvent);
-  }
-
-  #catchUp(subscription: Subscription): void {
-    subscription.perform("catch_up", this.timeline.catchUp());
-  }
-
-  #arrived(messages: readonly TimelineMessage[], me_id: number): void {
-    const last = messages.at(-1);
-    if (last?.sound) player.play(last.sound, last.client_message_id);
-    this.#announcer.tell(
-      messages.filter((message) => message.creator.id !== me_id),
-      me_id,
-    );
-  }
-}
-
 // --- Turbo Streams, as typed events -------------------------------------------------------------
 
 /** What a stream tells: about a room's messages, or about the lists in the sidebar. */
-type StreamEvent =
+export type StreamEvent =
   | RoomEvent
   | { type: "room_listed"; room: SidebarRoom }
   | { type: "room_renamed"; room: SidebarRoom }

@@ -16,11 +16,11 @@ import { DropOverlay, LinkField, RoomBar, ShareTrio, Shell } from "../components
 import { Sidebar } from "../components/sidebar";
 import { Button, Icon, Popover, Spinner, Translate } from "../components/ui";
 import type { Account, Boost, Room, RoomPage, ScreenProps } from "../lib/api";
-import { isTouchOnly, mountList } from "../lib/browser";
-import { RoomSession } from "../lib/cable";
+import { isTouchOnly } from "../lib/browser";
 import { copyText } from "../lib/clipboard";
 import type { TimelineMessage } from "../lib/messages";
 import { Observable, useObservable } from "../lib/observable";
+import { mountList, RoomSession } from "../lib/room-session";
 import { announce, isAdministrator, useStore } from "../lib/store";
 import { firstName, formatting, sentence } from "../lib/text";
 
@@ -155,7 +155,7 @@ export function RoomScreen({ boot: { data } }: ScreenProps<"room">) {
   const [view, open] = useState(() => new RoomView(data));
   if (view.page !== data) open(new RoomView(data));
   const key = `${data.room.id} ${data.loaded_at_ms}`;
-  const room = useStore((state) => state.room) ?? data.room;
+  const room = useStore((state) => state.room) as Room;
   // The cable, and the document's keys, are outside React.
   useEffect(() => view.open(), [view]);
   return (

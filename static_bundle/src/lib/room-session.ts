@@ -1,0 +1,220 @@
+/**
+ * A room on the screen, apart from how it looks: its messages, who is typing, the channels that feed
+ * both, what is read out and heard of it, and its scrolling list.
+ */
+import type { Subscription } from "@rails/actioncable";
+import type { Message, RoomPage } from "./api";
+import { isTouchOnly, painted, player } from "./browser";
+import { connection, join, parseStreams, refreshSidebar, type StreamEvent } from "./cable";
+import { copyMessages } from "./clipboard";
+import type { CaughtUp, RoomEvent, TimelineMessage } from "./messages";
+import { Presence, Typing } from "./presence";
+import { announce, apply, flash, getState } from "./store";
+import { Timeline } from "./timeline";
+
+export class RoomSession {
+  readonly #page: RoomPage;
+  readonly timeline: Timeline;
+  readonly typing = new Typing();
+  readonly #announcer = new Announcer();
+
+  constructor(page: RoomPage) {
+    const { me, sounds } = getState();
+    if (!me) throw new Error("A room needs somebody in it.");
+    this.#page = page;
+    this.timeline = new Timeline({
+      page,
+      me,
+      sounds,
+      hooks: {
+        arrived: (messages) => this.#arrived(messages, me.id),
+        caughtUp: (count) => announce(count === 1 ? "1 new message" : `${count} new messages`),
+        say: announce,
+        alert: (text) => flash("alert", text),
+        refused: () => apply({ type: "room_refused", room_id: page.room.id }),
+      },
+    });
+  }
+
+  /** Joins the room's channels; the result leaves them. */
+  open(): () => void {
+    const { id, streams } = this.#page.room;
+    const presence = new Presence(() => {
+      if (!connection().isOpen()) return;
+      this.#catchUp(messages);
+      refreshSidebar();
+    });
+    const messages = this.#joinMessages(streams.messages);
+    const seat = join("PresenceChannel", { room_id: id }, presence);
+    const typing = join(
+      "TypingNotificationsChannel",
+      { room_id: id },
+      {
+        disconnected: () => this.typing.forget(),
+        received: ({ action, user }) => this.typing.receive(action, user),
+      },
+    );
+    presence.subscription = seat;
+    this.typing.subscription = typing;
+    const retry = () => this.timeline.retryNow();
+    retry();
+    addEventListener("online", retry);
+    return () => {
+      removeEventListener("online", retry);
+      presence.stop();
+      this.typing.stop();
+      this.typing.forget();
+      for (const subscription of [messages, seat, typing]) subscription.unsubscribe();
+      this.timeline.close();
+    };
+  }
+
+  #joinMessages(signed_stream_name: string): Subscription {
+    const subscription: Subscription = join(
+      "RoomMessagesChannel",
+      { signed_stream_name },
+      {
+        connected: () => {
+          this.#catchUp(subscription);
+          this.timeline.retryNow();
+        },
+        rejected: () => apply({ type: "room_refused", room_id: this.#page.room.id }),
+        received: (payload: string | CaughtUp) => {
+          if (typeof payload !== "string") void this.timeline.caughtUp(payload);
+          else for (const event of parseStreams(payload)) this.#receive(event);
+        },
+      },
+    );
+    return subscription;
+  }
+
+  #receive(event: StreamEvent): void {
+    if (!/^(room|person)_/.test(event.type)) this.timeline.receive(event as RoomEvent);
+  }
+
+  #catchUp(subscription: Subscription): void {
+    subscription.perform("catch_up", this.timeline.catchUp());
+  }
+
+  #arrived(messages: readonly TimelineMessage[], me_id: number): void {
+    const last = messages.at(-1);
+    if (last?.sound) player.play(last.sound, last.client_message_id);
+    this.#announcer.tell(
+      messages.filter((message) => message.creator.id !== me_id),
+      me_id,
+    );
+  }
+}
+
+// --- What is read out ---------------------------------------------------------------------------
+
+/** Reads out what others write, one sentence at a time; a flood becomes a number. */
+export class Announcer {
+  #waiting: string[] = [];
+  #timer: ReturnType<typeof setTimeout> | undefined;
+
+  tell(messages: readonly Message[], me_id: number): void {
+    for (const { creator, plain_text, mentionee_ids } of messages) {
+      const sentence = `${creator.name}: ${plain_text}`;
+      if (mentionee_ids.includes(me_id)) announce(sentence);
+      else this.#waiting.push(sentence.slice(0, 120));
+    }
+    if (this.#waiting.length === 0) return;
+    this.#timer ??= setTimeout(() => {
+      const [only = ""] = this.#waiting;
+      announce(this.#waiting.length === 1 ? only : `${this.#waiting.length} new messages`);
+      this.#waiting = [];
+      this.#timer = undefined;
+    }, 1000);
+  }
+}
+
+// --- Its list -----------------------------------------------------------------------------------
+
+/**
+ * Joins the scrolling list to its timeline: gives it the means to measure and scroll, tells it when
+ * the first or last message is in sight, and keeps the end in view when the list's height changes.
+ * Messages are found by `id="message_<client_message_id>"`. Returns the way to let go.
+ */
+export function mountList(
+  list: HTMLElement,
+  timeline: Timeline,
+  commit: (render: () => void) => void,
+): () => void {
+  const find = (id: string | undefined) => (id ? document.getElementById(`message_${id}`) : null);
+  const offsetOf = (element: Element) =>
+    element.getBoundingClientRect().top - list.getBoundingClientRect().top;
+
+  const detach = timeline.attach({
+    commit,
+    measure: () => ({ top: list.scrollTop, height: list.scrollHeight, client: list.clientHeight }),
+    scrollTo(top) {
+      // A moving finger keeps its momentum on iOS, and would undo the correction.
+      if (isTouchOnly()) {
+        list.style.overflowY = "hidden";
+        requestAnimationFrame(() => list.style.removeProperty("overflow-y"));
+      }
+      list.scrollTop = top;
+    },
+    center: (id) => find(id)?.scrollIntoView({ block: "center", behavior: "instant" }),
+    offsetOf(id) {
+      const element = find(id);
+      return element && offsetOf(element);
+    },
+    painted,
+    firstVisible(ids) {
+      return ids.find((id) => {
+        const element = find(id);
+        return element && offsetOf(element) + element.clientHeight > 0;
+      });
+    },
+  });
+
+  const observer = new IntersectionObserver(
+    (entries) => {
+      for (const { target, isIntersecting } of entries) {
+        if (target === first) timeline.firstSeen(isIntersecting);
+        if (target === last) timeline.lastSeen(isIntersecting);
+      }
+    },
+    { root: list },
+  );
+  let first: HTMLElement | null = null;
+  let last: HTMLElement | null = null;
+  const watchEnds = () => {
+    const { messages } = timeline.state();
+    const ends = [find(messages[0]?.client_message_id), find(messages.at(-1)?.client_message_id)];
+    if (ends[0] === first && ends[1] === last) return;
+    [first = null, last = null] = ends;
+    observer.disconnect();
+    if (first) observer.observe(first);
+    if (last && last !== first) observer.observe(last);
+  };
+  // React has rendered by the next frame, whether it was asked to at once or not.
+  const unsubscribe = timeline.subscribe(() => requestAnimationFrame(watchEnds));
+  watchEnds();
+
+  let atEnd = true;
+  let height = list.clientHeight;
+  const note = () => {
+    atEnd = timeline.nearEnd();
+  };
+  const resized = new ResizeObserver(() => {
+    const changed = list.clientHeight !== height;
+    height = list.clientHeight;
+    if (atEnd && changed) list.scrollTop = list.scrollHeight;
+  });
+  note();
+  list.addEventListener("scroll", note, { passive: true });
+  list.addEventListener("copy", copyMessages);
+  resized.observe(list);
+
+  return () => {
+    detach();
+    unsubscribe();
+    observer.disconnect();
+    resized.disconnect();
+    list.removeEventListener("scroll", note);
+    list.removeEventListener("copy", copyMessages);
+  };
+}
