@@ -7,7 +7,7 @@ import { defineConfig } from "vite";
 const CHUNKS = [
   {
     name: "screens",
-    test: /src[\\/](screens[\\/](account|auth|help|people|rooms|search)|pictures[\\/](lanyard|robot)|help|translations)|&later$/,
+    test: /src[\\/](components[\\/]forms|screens[\\/](account|auth|people|rooms|search)|pictures[\\/](lanyard|robot)|help|translations)|&later$/,
   },
   { name: "purify", test: /node_modules[\\/]dompurify/ },
   { name: "trix", test: /node_modules[\\/]trix[\\/].*\.js$/ },

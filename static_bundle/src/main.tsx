@@ -374,7 +374,7 @@ async function start(): Promise<void> {
   api.setToken(boot.csrf_token);
   api.onRefusal(refused);
   device.registerRouter((to, how) => void go(to, how));
-  registerHelp(people);
+  registerHelp(auth);
   device.install.listen();
   addEventListener("pageshow", reviveFully);
   keepBadge();

@@ -1,5 +1,6 @@
 /** The account: its name and people, its bots, and its own styles. */
 import { type FormEvent, type ReactNode, useState } from "react";
+import { Field, More, Panel, Submit, Switch, useSubmit } from "../components/forms";
 import { attempt, LinkField, PanelBar, ShareTrio, Shell } from "../components/shell";
 import {
   Avatar,
@@ -16,7 +17,7 @@ import * as api from "../lib/api";
 import { visit } from "../lib/browser";
 import { apply, flash, isAdministrator, useStore } from "../lib/store";
 import robot from "../pictures/robot.svg?raw";
-import { Field, More, Panel, Submit, Switch, useSubmit, Version } from "./auth";
+import { Version } from "./auth";
 import { PersonRow } from "./people";
 
 // --- The account -------------------------------------------------------------------------------

@@ -1,42 +1,38 @@
 /**
- * Coming in: first run, sign in, join, and the link that signs in by itself; and what the forms of
- * all these screens are made of.
+ * Coming in, by every door, and what helps whoever gets no further: what went wrong, and how
+ * notifications and the installed app are had.
  */
-import {
-  type ComponentProps,
-  type FormEvent,
-  type ReactNode,
-  useEffect,
-  useId,
-  useRef,
-  useState,
-} from "react";
+import { type FormEvent, type ReactNode, useEffect, useRef, useState } from "react";
 import { flushSync } from "react-dom";
+import {
+  EmailField,
+  NameField,
+  Panel,
+  PasswordField,
+  Submit,
+  useSubmit,
+} from "../components/forms";
 import { Shell } from "../components/shell";
 import {
   Avatar,
   addPictures,
   Button,
   ComingSoon,
+  Dialog,
   Drawing,
-  type Face,
   Icon,
   type IconName,
   LinkButton,
   Spinner,
-  Translate,
-  type TranslationKey,
 } from "../components/ui";
-import type { ScreenProps, User } from "../lib/api";
+import help from "../help.json";
+import type { ScreenProps } from "../lib/api";
 import * as api from "../lib/api";
-import { visit } from "../lib/browser";
-import { failed, flash, unflash, useStore } from "../lib/store";
+import * as device from "../lib/browser";
+import { useObservable } from "../lib/observable";
+import { flash, useStore } from "../lib/store";
 import { sentenceOf } from "../lib/trouble";
 import lanyard from "../pictures/lanyard.svg?raw";
-import { type Trouble, TroubleScreen } from "./help";
-
-/** Comes with these screens: fetched by itself it would take the entry apart. */
-export { ErrorScreen } from "./help";
 
 addPictures(
   import.meta.glob<string>(
@@ -52,10 +48,8 @@ addPictures(
 
 type Newcomer = Parameters<typeof api.firstRun>[0];
 
-const PASSWORD_LENGTH = 72;
-
 function comeIn(answer: { redirect_to: string }): void {
-  visit(answer.redirect_to, { replace: true });
+  device.visit(answer.redirect_to, { replace: true });
 }
 
 // --- First run and joining ---------------------------------------------------------------------
@@ -66,7 +60,7 @@ export function FirstRun(_props: ScreenProps<"first_run">) {
       comeIn(await api.firstRun(person));
     } catch (problem) {
       if (!(problem instanceof api.ApiError) || problem.code !== "already_set_up") throw problem;
-      visit("/", { replace: true });
+      device.visit("/", { replace: true });
     }
   }
 
@@ -89,7 +83,7 @@ export function Join({ boot }: ScreenProps<"join">) {
     } catch (problem) {
       if (!(problem instanceof api.ApiError) || !problem.redirectTo) throw problem;
       known = person.email_address;
-      visit(problem.redirectTo);
+      device.visit(problem.redirectTo);
     }
   }
 
@@ -156,50 +150,11 @@ function NewcomerForm({ icon, onSend }: NewcomerProps) {
         </ComingSoon>
         <Avatar user={null} className="txt-xx-large" />
       </div>
-      <Field
-        label="Name"
-        name="name"
-        icon="person"
-        words="user_name"
-        autoComplete="name"
-        reasons={fields.name}
-        required
-        autoFocus
-      />
-      <EmailField reasons={fields.email_address} label="Email address" />
-      <PasswordField reasons={fields.password} label="Password" autoComplete="new-password" />
+      <NameField reasons={fields.name} autoFocus />
+      <EmailField reasons={fields.email_address} />
+      <PasswordField reasons={fields.password} required />
       <Submit icon={icon} busy={busy} />
     </form>
-  );
-}
-
-type CredentialProps = ComponentProps<typeof Field>;
-
-function EmailField(props: CredentialProps) {
-  return (
-    <Field
-      name="email_address"
-      type="email"
-      icon="email"
-      words="email_address"
-      autoComplete="username"
-      required
-      {...props}
-    />
-  );
-}
-
-function PasswordField(props: CredentialProps) {
-  return (
-    <Field
-      name="password"
-      type="password"
-      icon="password"
-      words="password"
-      maxLength={PASSWORD_LENGTH}
-      required
-      {...props}
-    />
   );
 }
 
@@ -229,6 +184,7 @@ export function SignIn({ boot }: ScreenProps<"sign_in">) {
             <PasswordField
               label="Enter your password"
               autoComplete="current-password"
+              required
               readOnly={state.busy}
               autoFocus={email !== ""}
               reasons={state.refused ? [] : undefined}
@@ -257,12 +213,8 @@ interface Attempt {
 }
 
 function useSignIn() {
-  const [state, setState] = useState<Attempt>({
-    busy: false,
-    refused: null,
-    email: null,
-    tries: 0,
-  });
+  const first = { busy: false, refused: null, email: null, tries: 0 };
+  const [state, setState] = useState<Attempt>(first);
 
   async function submit(event: FormEvent<HTMLFormElement>) {
     event.preventDefault();
@@ -337,20 +289,10 @@ export function Transfer({ boot }: ScreenProps<"transfer">) {
 
 /** A link that signs in works once; whoever could not reach the server may still use it. */
 function usedUp(problem: unknown): Trouble {
-  if (problem instanceof api.ApiError && problem.status < 500 && problem.status !== 429)
-    return {
-      icon: "error-failed",
-      words: "This link was used or has expired.",
-      advice: "Ask for a new one.",
-      signIn: true,
-    };
-  return {
-    icon: "error-failed",
-    words: sentenceOf(problem),
-    advice: "",
-    again: true,
-    signIn: true,
-  };
+  const used = problem instanceof api.ApiError && problem.status < 500 && problem.status !== 429;
+  const words = used ? "This link was used or has expired." : sentenceOf(problem);
+  const advice = used ? "Ask for a new one." : "";
+  return { icon: "error-failed", words, advice, again: !used, signIn: true };
 }
 
 export function Version() {
@@ -362,135 +304,193 @@ export function Version() {
   );
 }
 
-// --- Forms -------------------------------------------------------------------------------------
+// --- What went wrong ---------------------------------------------------------------------------
 
-/** One submission at a time; what the server refuses is said under its field, which is focused. */
-export function useSubmit(send: (form: FormData) => Promise<void>) {
-  const [state, setState] = useState<{ busy: boolean; fields: api.Fields }>({
-    busy: false,
-    fields: {},
-  });
-
-  async function submit(event: FormEvent<HTMLFormElement>) {
-    event.preventDefault();
-    if (state.busy) return;
-    const form = event.currentTarget;
-    let fields: api.Fields = {};
-    unflash();
-    setState({ busy: true, fields });
-    try {
-      await send(new FormData(form));
-    } catch (problem) {
-      fields = problem instanceof api.ApiError ? problem.fields : {};
-      if (Object.keys(fields).length === 0) failed(problem);
-    }
-    flushSync(() => setState({ busy: false, fields }));
-    form.querySelector<HTMLElement>("[aria-invalid=true]")?.focus();
-  }
-
-  return { ...state, submit };
+interface Trouble {
+  icon: "error-missing" | "error-failed" | "error-server";
+  /** What happened. */
+  words: string;
+  /** What to do about it. */
+  advice: string;
+  /** Another try may help. */
+  again?: boolean;
+  /** Signing in is the way on, not the rooms. */
+  signIn?: boolean;
 }
 
-interface FieldProps extends ComponentProps<"input"> {
-  label: string;
-  icon?: IconName;
-  words?: TranslationKey;
-  reasons?: readonly string[] | undefined;
+const CRASHED = 0;
+
+function troubleOf({ status, data }: Pick<api.Boot<"error">, "status" | "data">): Trouble {
+  if (status === CRASHED)
+    return { icon: "error-server", words: data.message, advice: "", again: true };
+  if (data.code === "invalid_join_code")
+    return {
+      icon: "error-missing",
+      words: data.message,
+      advice: "Ask whoever invited you for a new one.",
+      signIn: true,
+    };
+  if (status === 404)
+    return {
+      icon: "error-missing",
+      words: "We can’t find that.",
+      advice: "The address may be wrong, or what was here is gone. Go back to your rooms.",
+    };
+  if (status === 403)
+    return {
+      icon: "error-failed",
+      words: "This page is for administrators.",
+      advice: "Ask one of them, or go back to your rooms.",
+    };
+  if (status < 500)
+    return {
+      icon: "error-failed",
+      words: "That didn’t work.",
+      advice: `${new api.ApiError(status, data).message} Wait a moment and reload, or go back.`,
+      again: true,
+    };
+  return {
+    icon: "error-server",
+    words: status === 503 ? data.message : "Something broke on our side.",
+    advice: "Reload in a moment. If it stays like this, tell whoever runs Campfire here.",
+    again: true,
+  };
 }
 
-export function Field({
-  label,
-  icon,
-  words,
-  reasons,
-  className = "txt-large",
-  ...input
-}: FieldProps) {
-  const id = useId();
+/** Not found, refused, broken; and, with the status 0, a crash in this client. */
+export function ErrorScreen({ boot }: { boot: Pick<api.Boot<"error">, "status" | "data"> }) {
+  return <TroubleScreen {...troubleOf(boot)} />;
+}
+
+function TroubleScreen({ icon, words, advice, again = false, signIn = false }: Trouble) {
   return (
-    <div className="field flex align-center gap">
-      <label className={`input input--actor ${className}`}>
-        <input
-          type="text"
-          className="input"
-          placeholder={label}
-          aria-label={label}
-          aria-invalid={reasons ? true : undefined}
-          aria-describedby={reasons ? id : undefined}
-          {...input}
-        />
-        {icon && <Icon name={icon} size={24} />}
-      </label>
-      {words && <Translate words={words} />}
-      {reasons?.[0] && (
-        <p id={id} className="field__reason txt-small txt-negative">
-          {label} {reasons.join(", ")}
+    <Shell>
+      <div className="trouble">
+        <div className="trouble__sign" aria-hidden="true">
+          <Icon name={icon} />
+        </div>
+        <h1 tabIndex={-1}>{words}</h1>
+        {advice && <p>{advice}</p>}
+        <div className="actions txt-large">
+          {signIn ? (
+            <LinkButton href="/session/new" icon="sign-in" label="Sign in" />
+          ) : (
+            <LinkButton href="/" icon="arrow-left" label="Campfire home" />
+          )}
+          {again && <Button icon="refresh" label="Reload" onClick={device.reload} />}
+        </div>
+      </div>
+    </Shell>
+  );
+}
+
+// --- Help with notifications and installing ----------------------------------------------------
+
+type Steps = Readonly<Record<string, readonly string[]>>;
+
+export function NotificationsHelp({ onClose }: { onClose: () => void }) {
+  const { system, browser } = device.platform();
+  const inBrowser = system === "ios" ? null : stepsFor(help.browser, browser, system);
+  const inSystem = stepsFor(help.system, system, system);
+  const desktop = system !== "android" && system !== "ios" && browser !== "safari";
+  return (
+    <Dialog className="dialog notifications-help" aria-labelledby="help-title" onClose={onClose}>
+      <div className="txt-align-center">
+        <span className="btn btn--faux btn--icon">
+          <Icon name="bell-alert" />
+        </span>
+        <h1 id="help-title">Notifications are blocked</h1>
+      </div>
+      <Button icon="remove" label="Close" className="dialog__close" onClick={onClose} />
+      <div ref={openIfAlone}>
+        {inBrowser && (
+          <Disclosure icon="web" title={`In ${help.browsers[browser]}`}>
+            <StepList steps={inBrowser} />
+            {desktop && <StepList steps={inSystem.map(named(help.browsers[browser]))} />}
+          </Disclosure>
+        )}
+        {device.isStandalone() && (
+          <Disclosure icon="gear" title={`In ${help.systems[system]}`}>
+            <StepList steps={inSystem.map(named("Campfire"))} />
+          </Disclosure>
+        )}
+        <InstallBox />
+      </div>
+    </Dialog>
+  );
+}
+
+function openIfAlone(boxes: HTMLElement | null) {
+  const [only, ...others] = boxes?.querySelectorAll("details") ?? [];
+  if (only && others.length === 0) only.open = true;
+}
+
+const named = (app: string) => (step: string) => step.replace("APP", app);
+
+function stepsFor(all: Steps, name: string, system: string): readonly string[] {
+  return all[`${name}-${system}`] ?? all[name] ?? all.other ?? [];
+}
+
+/** How to install the app here; nothing where it is installed already, or cannot be. */
+export function InstallBox() {
+  const all: Steps = help.install;
+  const offered = useObservable(device.install);
+  const { system, browser } = device.platform();
+  const steps = all[system] ?? all[`${browser}-${system}`] ?? all[browser];
+  if (device.isStandalone() || !steps || (steps.length === 0 && !offered)) return null;
+  return (
+    <Disclosure icon="download" title="Install Campfire">
+      <StepList steps={steps} />
+      {offered && (
+        <p className="txt-align-center">
+          <Button className="btn--reversed" onClick={() => device.install.prompt()}>
+            Install now
+          </Button>
         </p>
       )}
-    </div>
+    </Disclosure>
   );
 }
 
-export function Switch({ label, ...input }: ComponentProps<"input"> & { label: string }) {
+type DisclosureProps = { icon: IconName; title: string; children: ReactNode };
+
+function Disclosure({ icon, title, children }: DisclosureProps) {
   return (
-    <label className="switch">
-      {/* biome-ignore lint/a11y/useAriaPropsForRole: a checkbox tells its own state */}
-      <input type="checkbox" role="switch" className="switch__input" {...input} />
-      <span className="switch__btn" aria-hidden="true" />
-      <span className="for-screen-reader">{label}</span>
-    </label>
+    <details className="disclosure">
+      <summary>
+        <Icon name={icon} />
+        <span>{title}</span>
+        <Icon name="disclosure" />
+      </summary>
+      <div className="disclosure__body">{children}</div>
+    </details>
   );
 }
 
-/** The round black button that ends a panel's form. */
-export function Submit({
-  icon = "check",
-  label = "Save",
-  busy = false,
-}: Face & { busy?: boolean }) {
-  const className = "btn--reversed center txt-large";
-  return <Button type="submit" icon={icon} label={label} busy={busy} className={className} />;
-}
-
-// --- Panels and rows ---------------------------------------------------------------------------
-
-export function Panel({ className = "", ...rest }: ComponentProps<"section">) {
-  return <section className={`panel ${className}`} {...rest} />;
-}
-
-interface ListRowProps extends ComponentProps<"li"> {
-  user?: User;
-  name: ReactNode;
-}
-
-/** Who or what, a dashed line, and its control. */
-export function ListRow({ user, name, className = "", children, ...rest }: ListRowProps) {
+/** `*Settings*` is a control with that name, `{gear}` one that shows only that icon. */
+function StepList({ steps }: { steps: readonly string[] }) {
+  if (steps.length === 0) return null;
+  const List = steps.length > 1 ? "ol" : "ul";
   return (
-    <li className={`flex align-center gap ${className}`} {...rest}>
-      {user && <Avatar user={user} href={user.url} lazy />}
-      <strong className="overflow-ellipsis min-width">{name}</strong>
-      <hr className="separator" role="presentation" />
-      {children}
-    </li>
+    <List>
+      {steps.map((step) => (
+        <li key={step}>
+          {step
+            .split("*")
+            .map((part, index) => (index % 2 ? <Control key={part} name={part} /> : part))}
+        </li>
+      ))}
+    </List>
   );
 }
 
-/** The end of a list that goes on as soon as it comes into sight. */
-export function More({ onSeen }: { onSeen: () => void }) {
-  const end = useRef<HTMLDivElement>(null);
-  // Only the browser knows when the end of the list comes into view.
-  useEffect(() => {
-    const observer = new IntersectionObserver(([entry]) => {
-      if (!entry?.isIntersecting) return;
-      observer.disconnect();
-      onSeen();
-    });
-    if (end.current) observer.observe(end.current);
-    return () => observer.disconnect();
-  });
+function Control({ name }: { name: string }) {
+  const icon = /^\{(.+)\}$/.exec(name)?.[1] as IconName | undefined;
+  if (!icon) return <kbd>{name}</kbd>;
   return (
-    <div ref={end} className="txt-align-center pad-block">
-      <Spinner />
-    </div>
+    <kbd>
+      <Icon name={icon} size={18} />
+      <span className="for-screen-reader">{icon}</span>
+    </kbd>
   );
 }

@@ -1,7 +1,17 @@
 /** People as others and they themselves see them, and their push devices. */
 import { type ReactNode, useState } from "react";
+import {
+  EmailField,
+  ListRow,
+  NameField,
+  Panel,
+  PasswordField,
+  Submit,
+  useSubmit,
+} from "../components/forms";
 import { attempt, Involvement, LinkField, PanelBar, ShareTrio, Shell } from "../components/shell";
 import { Avatar, Button, ComingSoon, Icon, LinkButton, Translate } from "../components/ui";
+import help from "../help.json";
 import type {
   Membership,
   Person,
@@ -12,14 +22,10 @@ import type {
   User,
 } from "../lib/api";
 import * as api from "../lib/api";
-import { signOut, visit } from "../lib/browser";
+import { platform, signOut, visit } from "../lib/browser";
 import { apply, flash, isAdministrator, useStore } from "../lib/store";
 import { byName } from "../lib/text";
-import { Field, ListRow, Panel, Submit, useSubmit } from "./auth";
-import { deviceName, InstallBox } from "./help";
-
-/** Comes with these screens: a chunk of its own would take more than it brings. */
-export { NotificationsHelp } from "./help";
+import { InstallBox } from "./auth";
 
 // --- Someone -----------------------------------------------------------------------------------
 
@@ -253,6 +259,8 @@ function OwnBar() {
   );
 }
 
+const compact = { className: "input--compact" };
+
 function ProfileForm({ user }: { user: User }) {
   const { busy, fields, submit } = useSubmit(async (form) => {
     const { user: saved } = await api.updateProfile({
@@ -272,51 +280,17 @@ function ProfileForm({ user }: { user: User }) {
         </ComingSoon>
         <Avatar user={user} className="txt-xx-large" />
       </div>
-      <NameAndEmail user={user} fields={fields} />
-      <Field
+      <NameField {...compact} defaultValue={user.name} reasons={fields.name} />
+      <EmailField {...compact} defaultValue={user.email_address} reasons={fields.email_address} />
+      <PasswordField
+        {...compact}
         label="Change password"
-        name="password"
-        type="password"
-        icon="password"
         words="update_password"
-        className="input--compact"
-        autoComplete="new-password"
-        maxLength={72}
         reasons={fields.password}
       />
       <Bio text={user.bio ?? ""} />
       <Submit busy={busy} />
     </form>
-  );
-}
-
-function NameAndEmail({ user, fields }: { user: User; fields: api.Fields }) {
-  return (
-    <>
-      <Field
-        label="Name"
-        name="name"
-        icon="person"
-        words="user_name"
-        className="input--compact"
-        autoComplete="name"
-        defaultValue={user.name}
-        reasons={fields.name}
-        required
-      />
-      <Field
-        label="Email address"
-        name="email_address"
-        type="email"
-        icon="email"
-        words="email_address"
-        className="input--compact"
-        autoComplete="username"
-        defaultValue={user.email_address}
-        reasons={fields.email_address}
-        required
-      />
-    </>
   );
 }
 
@@ -456,4 +430,11 @@ function lastResult({ at, status, problem }: NonNullable<PushSubscriptionInfo["l
   const when = new Date(at).toLocaleString();
   if (problem === null) return `Told on ${when}.`;
   return `Not told on ${when}: ${PUSH_PROBLEMS[problem]}${status ? ` (${status})` : ""}`;
+}
+
+/** What a person calls the browser that says this of itself. */
+function deviceName(agent: string): string {
+  const { browser, system } = platform(agent);
+  const version = /(?:Edg|Firefox|FxiOS|Chrome|CriOS|Version)\/(\d+)/.exec(agent)?.[1] ?? "";
+  return `${help.browsers[browser]} ${version} on ${help.systems[system]}`.replace("  ", " ");
 }

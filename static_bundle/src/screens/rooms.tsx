@@ -1,5 +1,6 @@
 /** Making rooms, their settings, and pings. */
 import { type ReactNode, useEffect, useRef, useState } from "react";
+import { Field, ListRow, More, Panel, Submit, Switch, useSubmit } from "../components/forms";
 import { attempt, PanelBar, Shell } from "../components/shell";
 import { Avatar, Button, Icon } from "../components/ui";
 import type { Room, RoomMembers, ScreenProps, User } from "../lib/api";
@@ -7,7 +8,6 @@ import * as api from "../lib/api";
 import { visit } from "../lib/browser";
 import { announce, useStore } from "../lib/store";
 import { byName, folded } from "../lib/text";
-import { Field, ListRow, More, Panel, Submit, Switch, useSubmit } from "./auth";
 
 const FILTER_ABOVE = 20;
 const FILTER_DELAY = 300;

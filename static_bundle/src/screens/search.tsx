@@ -1,5 +1,6 @@
 /** Search across all rooms, and what it found. */
 import { useRef, useState } from "react";
+import { useSubmit } from "../components/forms";
 import { Message, type MessageHome } from "../components/message";
 import { attempt, Shell } from "../components/shell";
 import { Button, Icon, LinkButton, Spinner } from "../components/ui";
@@ -9,7 +10,6 @@ import { DESKTOP, isTouchOnly, useMedia, visit } from "../lib/browser";
 import { shown, type TimelineMessage } from "../lib/messages";
 import { apply, failed, useStore } from "../lib/store";
 import { formatting } from "../lib/text";
-import { useSubmit } from "./auth";
 
 export function SearchScreen({ boot }: ScreenProps<"searches">) {
   const { search } = boot.data;
