@@ -1,6 +1,10 @@
 import { expect, test } from "vitest";
-import { LONE_URL, pastedHtml, withoutBlankEnd } from "../../static_bundle/src/lib/clipboard";
-import { keepsBlanks } from "../../static_bundle/src/lib/text";
+import {
+  keepsBlanks,
+  LONE_URL,
+  pastedHtml,
+  withoutBlankEnd,
+} from "../../static_bundle/src/lib/text";
 
 const CELL =
   '<html xmlns:x="urn:schemas-microsoft-com:office:excel"><body><table border=0>' +

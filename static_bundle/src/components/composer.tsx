@@ -5,18 +5,18 @@
 import { useEffect, useRef, useState } from "react";
 import * as api from "../lib/api";
 import { confirmed, isTouchOnly } from "../lib/browser";
-import { editable } from "../lib/clipboard";
 import type { TimelineMessage } from "../lib/messages";
 import { Observable, useObservable } from "../lib/observable";
 import { drafts } from "../lib/outbox";
 import type { RoomSession } from "../lib/room-session";
 import { announce, failed, flash, getState, isReduced, useStore } from "../lib/store";
-import { replyQuote } from "../lib/text";
+import { editable, replyQuote } from "../lib/text";
 import { ROOM_GONE } from "../lib/trouble";
 import { SuggestionList, Suggestions } from "./autocomplete";
 import { Editor } from "./editor";
+import { ComingNotice } from "./popover";
 import { FILES_LATER } from "./shell";
-import { Button, COMMAND, ComingNotice, Icon, LinkButton, Spinner } from "./ui";
+import { Button, COMMAND, Icon, LinkButton, Spinner } from "./ui";
 
 const DRAFT_DELAY = 500;
 const TYPING_SAID_EVERY = 10_000;

@@ -3,8 +3,15 @@
  * its chunk has come a plain editable box of the same look stands in and hands its text over.
  */
 import type { Suggestion } from "../lib/api";
-import { LONE_URL, OURS, pastedHtml, withoutBlankEnd } from "../lib/clipboard";
-import { escapeHtml, keepsBlanks, plainText } from "../lib/text";
+import {
+  escapeHtml,
+  keepsBlanks,
+  LONE_URL,
+  OURS,
+  pastedHtml,
+  plainText,
+  withoutBlankEnd,
+} from "../lib/text";
 import { insisted } from "../lib/trouble";
 import {
   findPeople,

@@ -12,16 +12,8 @@ import { flushSync } from "react-dom";
 import type { User } from "../lib/api";
 import * as api from "../lib/api";
 import { failed, unflash } from "../lib/store";
-import {
-  Avatar,
-  Button,
-  type Face,
-  Icon,
-  type IconName,
-  Spinner,
-  Translate,
-  type TranslationKey,
-} from "./ui";
+import { Translate, type TranslationKey } from "./popover";
+import { Avatar, Button, type Face, Icon, type IconName, Spinner } from "./ui";
 
 const PASSWORD_LENGTH = 72;
 

@@ -19,7 +19,8 @@ import { useObservable } from "../lib/observable";
 import { apply, getState, useStore } from "../lib/store";
 import { type Formatting, fileName, highlightCode, keepsBlanks, safeHtml } from "../lib/text";
 import { EditForm, type EditHome } from "./composer";
-import { Avatar, Button, Icon, Spinner, Time, useDismissal } from "./ui";
+import { useDismissal } from "./popover";
+import { Avatar, Button, Icon, Spinner, Time } from "./ui";
 
 const BOOST_LENGTH = 16;
 

@@ -112,6 +112,35 @@ function base64Url(bytes: Uint8Array): string {
   return btoa(binary).replace(/\+/g, "-").replace(/\//g, "_").replace(/=+$/, "");
 }
 
+// --- The clipboard ------------------------------------------------------------------------------
+
+/** True when it was copied; else the person was shown it, selected, to copy it by hand. */
+export async function copyText(text: string): Promise<boolean> {
+  try {
+    await navigator.clipboard.writeText(text);
+    return true;
+  } catch {
+    // Without https there is no clipboard to write to, but what is selected can be copied.
+    if (copyBySelection(text)) return true;
+    prompt("Copy this:", text);
+    return false;
+  }
+}
+
+function copyBySelection(text: string): boolean {
+  const focused = document.activeElement as HTMLElement | null;
+  const field = document.createElement("textarea");
+  field.className = "for-screen-reader";
+  field.value = text;
+  // Beside the button: an open dialog or menu takes the focus leaving it as a wish to close.
+  (focused?.parentElement ?? document.body).append(field);
+  field.select();
+  const copied = document.execCommand("copy");
+  field.remove();
+  focused?.focus({ preventScroll: true });
+  return copied;
+}
+
 // --- Cookies ------------------------------------------------------------------------------------------
 
 const TWENTY_YEARS = 20 * 365 * 24 * 60 * 60;

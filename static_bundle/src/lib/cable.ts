@@ -3,12 +3,12 @@
  * way back when it is lost.
  */
 import { type Consumer, createConsumer, type Subscription } from "@rails/actioncable";
-import type { RoomType, Sidebar, User } from "./api";
+import type { Boost, Message, RoomType, Sidebar, User } from "./api";
 import * as api from "./api";
 import { visit } from "./browser";
-import type { RoomEvent } from "./messages";
+import type { Presentation, RoomEvent } from "./messages";
 import { apply, getState, type SidebarRoom } from "./store";
-import { boostOf, elements, json, messageOf, presentationOf, sentence } from "./text";
+import { sentence } from "./text";
 
 const OFFLINE_AFTER = 5000;
 /** Before each try to come back, in milliseconds; the last one for all that follow. */
@@ -305,4 +305,81 @@ function roomEvent(type: "room_listed" | "room_renamed", content: ParentNode): S
     members,
   };
   return { type, room };
+}
+
+// --- Messages from their elements ----------------------------------------------------------------
+
+function elements(root: ParentNode, selector: string): HTMLElement[] {
+  return [...root.querySelectorAll<HTMLElement>(selector)].filter(
+    // A message that could not be rendered carries no data, and so no id to be known by.
+    (element) => Object.keys(element.dataset).length > 0,
+  );
+}
+
+/** The JSON of a message, read back from its element. */
+function messageOf(element: HTMLElement): Message {
+  const data = element.dataset;
+  const timestamp = Number(data.messageTimestamp);
+  const presentation = element.querySelector<HTMLElement>(".message__presentation");
+  const shown = presentation ? presentationOf(presentation) : NOTHING;
+  const updated_at_ms = Number(data.messageUpdatedAt);
+  return {
+    ...shown,
+    id: Number(data.messageId),
+    client_message_id: data.clientMessageId ?? "",
+    room_id: Number(data.roomId),
+    creator: json<User>(data.creator),
+    created_at: new Date(timestamp).toISOString(),
+    updated_at: new Date(updated_at_ms).toISOString(),
+    timestamp,
+    updated_at_ms,
+    sort_value: Number(data.sortValue),
+    boosts: elements(element, ".boosts > .boost").map(boostOf),
+    path: data.path ?? "",
+  };
+}
+
+const NOTHING: Presentation = {
+  updated_at: new Date(0).toISOString(),
+  updated_at_ms: 0,
+  content_type: "text",
+  body_html: "",
+  plain_text: "",
+  emoji_only: false,
+  sound: null,
+  mentionee_ids: [],
+  links: [],
+};
+
+function presentationOf(element: HTMLElement): Presentation {
+  const data = element.dataset;
+  const updated_at_ms = Number(data.messageUpdatedAt);
+  const sound = element.querySelector(":scope > .sound");
+  return {
+    updated_at: new Date(updated_at_ms).toISOString(),
+    updated_at_ms,
+    content_type: data.contentType as Message["content_type"],
+    body_html: (sound?.outerHTML ?? element.querySelector(".trix-content")?.innerHTML ?? "").trim(),
+    plain_text: data.plainText ?? "",
+    emoji_only: data.emojiOnly === "true",
+    sound: json(data.sound ?? "null"),
+    mentionee_ids: (data.mentioneeIds ?? "").split(",").filter(Boolean).map(Number),
+    links: json(data.links ?? "[]"),
+  };
+}
+
+function boostOf(element: HTMLElement): Boost {
+  const data = element.dataset;
+  return {
+    id: Number(data.boostId),
+    message_id: Number(data.messageId),
+    content: element.querySelector("[data-boost-content]")?.textContent ?? "",
+    emoji_only: data.emojiOnly === "true",
+    booster: json<User>(data.booster),
+    created_at: data.createdAt ?? "",
+  };
+}
+
+function json<Value>(text: string | undefined): Value {
+  return JSON.parse(text ?? "null") as Value;
 }

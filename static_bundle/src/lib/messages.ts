@@ -5,17 +5,7 @@
 
 import type { Boost, Message, MessagePage, RoomPage, Sound, User } from "./api";
 import * as api from "./api";
-import {
-  editorToPresentation,
-  escapeHtml,
-  isEmojiOnly,
-  mentionedIds,
-  type Presentation,
-  plainText,
-  type Wording,
-} from "./text";
-
-export type { Presentation } from "./text";
+import { editorToPresentation, escapeHtml, isEmojiOnly, mentionedIds, plainText } from "./text";
 
 const WINDOW = 300;
 const LEEWAY = 20;
@@ -64,6 +54,13 @@ export interface CaughtUp {
   /** There was too much to tell. */
   reset: boolean;
 }
+
+/** The part of a message that an edit changes. */
+export type Wording = Pick<
+  Message,
+  "content_type" | "body_html" | "plain_text" | "emoji_only" | "sound" | "mentionee_ids" | "links"
+>;
+export type Presentation = Wording & Pick<Message, "updated_at" | "updated_at_ms">;
 
 /** What the cable tells about a room's messages. */
 export type RoomEvent =

@@ -6,10 +6,10 @@ import type { Subscription } from "@rails/actioncable";
 import type { Message, RoomPage } from "./api";
 import { isTouchOnly, painted, player } from "./browser";
 import { connection, join, parseStreams, refreshSidebar, type StreamEvent } from "./cable";
-import { copyMessages } from "./clipboard";
 import type { CaughtUp, RoomEvent, TimelineMessage } from "./messages";
 import { Presence, Typing } from "./presence";
 import { announce, apply, flash, getState } from "./store";
+import { escapeHtml, plainText } from "./text";
 import { Timeline } from "./timeline";
 
 export class RoomSession {
@@ -217,4 +217,42 @@ export function mountList(
     list.removeEventListener("scroll", note);
     list.removeEventListener("copy", copyMessages);
   };
+}
+
+/** More than one message is copied as who said it, when, and what; none of the buttons between. */
+function copyMessages(event: ClipboardEvent): void {
+  const selection = getSelection();
+  if (!(event.clipboardData && selection?.rangeCount)) return;
+  const parts = partsOf(selection.getRangeAt(0), event.currentTarget as HTMLElement);
+  if (parts.length < 2) return;
+  event.preventDefault();
+  const words = parts.map(({ head, html }) => `${head}\n${plainText(html).trim()}`);
+  const markup = parts.map(({ head, html }) => `<p><b>${escapeHtml(head)}</b></p>${html}`);
+  event.clipboardData.setData("text/plain", words.join("\n\n"));
+  event.clipboardData.setData("text/html", markup.join(""));
+}
+
+/** What is selected of each message. */
+function partsOf(range: Range, list: HTMLElement): { head: string; html: string }[] {
+  const messages = [...list.querySelectorAll(".message")];
+  return messages.flatMap((message) => {
+    const words = message.querySelector(".message__presentation");
+    if (!(words && range.intersectsNode(words))) return [];
+    const holder = document.createElement("div");
+    holder.append(within(range, words).cloneContents());
+    const html = holder.innerHTML;
+    const author = message.querySelector(".message__author")?.textContent;
+    const time = message.querySelector<HTMLElement>(".message__timestamp")?.title;
+    return plainText(html).trim() === "" ? [] : [{ head: `${author}, ${time}`, html }];
+  });
+}
+
+function within(range: Range, element: Element): Range {
+  const part = document.createRange();
+  part.selectNodeContents(element);
+  if (range.compareBoundaryPoints(Range.START_TO_START, part) > 0)
+    part.setStart(range.startContainer, range.startOffset);
+  if (range.compareBoundaryPoints(Range.END_TO_END, part) < 0)
+    part.setEnd(range.endContainer, range.endOffset);
+  return part;
 }

@@ -1,5 +1,5 @@
 /** Words, names, times and markup: pure functions from what the server says to what people read. */
-import type { Boost, Message, Sound, User } from "./api";
+import type { Message, Sound, User } from "./api";
 import { insisted } from "./trouble";
 
 // --- How a message looks, from itself and the one before it -------------------------------------
@@ -335,88 +335,64 @@ export function playCommand(html: string, sounds: readonly Sound[]): Sound | nul
   return sounds.find((sound) => sound.name === name?.toLowerCase()) ?? null;
 }
 
-// --- Messages from their elements ----------------------------------------------------------------
+// --- Into the editor ------------------------------------------------------------------------------------
 
-/** The part of a message that an edit changes. */
-export type Wording = Pick<
-  Message,
-  "content_type" | "body_html" | "plain_text" | "emoji_only" | "sound" | "mentionee_ids" | "links"
->;
-export type Presentation = Wording & Pick<Message, "updated_at" | "updated_at_ms">;
+/** The editor's own words, cut or copied in it. */
+export const OURS = "application/x-trix-document";
 
-export function elements(root: ParentNode, selector: string): HTMLElement[] {
-  return [...root.querySelectorAll<HTMLElement>(selector)].filter(
-    // A message that could not be rendered carries no data, and so no id to be known by.
-    (element) => Object.keys(element.dataset).length > 0,
-  );
+/** Nothing but an address; it ends where the server ends it. */
+export const LONE_URL =
+  /^https?:\/\/[^\s<>"«»“-‟‹›、。〈-】〔-〛〝-〟︐-︙︵-﹄！＂＇-），．：；？［］｛｝｟-､\u200b]+$/i;
+
+/** What a browser would fetch from somewhere as soon as it stands in the page. */
+const LOADS = "img, picture, video, audio, source, track, object, embed, iframe, svg, input, link";
+const LONGEST_EMOJI = 32;
+
+/** Pasted markup as Trix may have it: emoji for their pictures, tables as lines, code without its end. */
+export function pastedHtml(html: string): string {
+  // Parsed where nothing loads.
+  const { body } = new DOMParser().parseFromString(html, "text/html");
+  for (const picture of body.querySelectorAll("img")) {
+    const isEmoji = picture.alt.length <= LONGEST_EMOJI && !/\p{L}/u.test(picture.alt);
+    picture.replaceWith(isEmoji ? picture.alt : "");
+  }
+  for (const element of body.querySelectorAll(LOADS)) element.remove();
+  for (const pre of body.querySelectorAll("pre")) pre.innerHTML = withoutBlankEnd(pre.innerHTML);
+  // From the innermost outwards: a table in a cell is a part of its line.
+  for (const table of [...body.querySelectorAll("table")].reverse()) {
+    const lines = body.ownerDocument.createElement("div");
+    const rows = [...table.rows].map((row) => [...row.cells].map((cell) => cell.innerHTML.trim()));
+    lines.innerHTML = rows.map((cells) => cells.join(" | ")).join("<br>");
+    table.replaceWith(lines);
+  }
+  return body.innerHTML;
 }
 
-/** The JSON of a message, read back from its element. */
-export function messageOf(element: HTMLElement): Message {
-  const data = element.dataset;
-  const timestamp = Number(data.messageTimestamp);
-  const presentation = element.querySelector<HTMLElement>(".message__presentation");
-  const shown = presentation ? presentationOf(presentation) : NOTHING;
-  const updated_at_ms = Number(data.messageUpdatedAt);
-  return {
-    ...shown,
-    id: Number(data.messageId),
-    client_message_id: data.clientMessageId ?? "",
-    room_id: Number(data.roomId),
-    creator: json<User>(data.creator),
-    created_at: new Date(timestamp).toISOString(),
-    updated_at: new Date(updated_at_ms).toISOString(),
-    timestamp,
-    updated_at_ms,
-    sort_value: Number(data.sortValue),
-    boosts: elements(element, ".boosts > .boost").map(boostOf),
-    path: data.path ?? "",
-  };
+/** The editor's markup without blank lines at its end, or at the end of code. */
+export function withoutBlankEnd(html: string): string {
+  const shorter = html
+    .replace(/(?<!\s|<br>)(?:\s|<br>)+<\/pre>/g, "</pre>")
+    .replace(/(?<!\s|&nbsp;|<br>)(?:\s|&nbsp;|<br>)+((?:<\/\w+>)*)$/, "$1")
+    .replace(/<(\w+)><\/\1>((?:<\/\w+>)*)$/, "$2");
+  return shorter === html ? html : withoutBlankEnd(shorter);
 }
 
-const NOTHING: Presentation = {
-  updated_at: new Date(0).toISOString(),
-  updated_at_ms: 0,
-  content_type: "text",
-  body_html: "",
-  plain_text: "",
-  emoji_only: false,
-  sound: null,
-  mentionee_ids: [],
-  links: [],
-};
-
-export function presentationOf(element: HTMLElement): Presentation {
-  const data = element.dataset;
-  const updated_at_ms = Number(data.messageUpdatedAt);
-  const sound = element.querySelector(":scope > .sound");
-  return {
-    updated_at: new Date(updated_at_ms).toISOString(),
-    updated_at_ms,
-    content_type: data.contentType as Message["content_type"],
-    body_html: (sound?.outerHTML ?? element.querySelector(".trix-content")?.innerHTML ?? "").trim(),
-    plain_text: data.plainText ?? "",
-    emoji_only: data.emojiOnly === "true",
-    sound: json(data.sound ?? "null"),
-    mentionee_ids: (data.mentioneeIds ?? "").split(",").filter(Boolean).map(Number),
-    links: json(data.links ?? "[]"),
-  };
-}
-
-export function boostOf(element: HTMLElement): Boost {
-  const data = element.dataset;
-  return {
-    id: Number(data.boostId),
-    message_id: Number(data.messageId),
-    content: element.querySelector("[data-boost-content]")?.textContent ?? "",
-    emoji_only: data.emojiOnly === "true",
-    booster: json<User>(data.booster),
-    created_at: data.createdAt ?? "",
-  };
-}
-
-export function json<Value>(text: string | undefined): Value {
-  return JSON.parse(text ?? "null") as Value;
+/** The message as the editor wants it, good enough until the server's own version comes. */
+export function editable({ body_html, plain_text, sound }: Message): string {
+  if (sound) return `<div>${escapeHtml(plain_text)}</div>`;
+  const template = document.createElement("template");
+  template.innerHTML = body_html;
+  for (const mention of template.content.querySelectorAll("action-text-attachment")) {
+    const attachment = {
+      sgid: mention.getAttribute("sgid"),
+      contentType: mention.getAttribute("content-type"),
+      content: mention.innerHTML,
+    };
+    const figure = document.createElement("figure");
+    figure.dataset.trixAttachment = JSON.stringify(attachment);
+    mention.replaceWith(figure);
+  }
+  return template.innerHTML;
 }
 
 // --- Code -------------------------------------------------------------------------------------

@@ -1,17 +1,9 @@
 /** The account: its name and people, its bots, and its own styles. */
 import { type FormEvent, type ReactNode, useState } from "react";
 import { Field, More, Panel, Submit, Switch, useSubmit } from "../components/forms";
+import { ComingSoon, Translate } from "../components/popover";
 import { attempt, LinkField, PanelBar, ShareTrio, Shell } from "../components/shell";
-import {
-  Avatar,
-  Button,
-  ComingSoon,
-  CopyButton,
-  Drawing,
-  Icon,
-  LinkButton,
-  Translate,
-} from "../components/ui";
+import { Avatar, Button, CopyButton, Drawing, Icon, LinkButton } from "../components/ui";
 import type { Account, Bot, ScreenProps, User, UserPage } from "../lib/api";
 import * as api from "../lib/api";
 import { visit } from "../lib/browser";

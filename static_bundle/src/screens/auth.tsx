@@ -12,12 +12,12 @@ import {
   Submit,
   useSubmit,
 } from "../components/forms";
+import { ComingSoon } from "../components/popover";
 import { Shell } from "../components/shell";
 import {
   Avatar,
   addPictures,
   Button,
-  ComingSoon,
   Dialog,
   Drawing,
   Icon,

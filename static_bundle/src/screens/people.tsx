@@ -9,8 +9,9 @@ import {
   Submit,
   useSubmit,
 } from "../components/forms";
+import { ComingSoon, Translate } from "../components/popover";
 import { attempt, Involvement, LinkField, PanelBar, ShareTrio, Shell } from "../components/shell";
-import { Avatar, Button, ComingSoon, Icon, LinkButton, Translate } from "../components/ui";
+import { Avatar, Button, Icon, LinkButton } from "../components/ui";
 import help from "../help.json";
 import type {
   Membership,
