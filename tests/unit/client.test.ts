@@ -2,8 +2,7 @@ import { adapters } from "@rails/actioncable";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import type { Boot, Message, Room } from "../../static_bundle/src/lib/api";
 import { connect, disconnect, parseStreams } from "../../static_bundle/src/lib/cable";
-import { Typing } from "../../static_bundle/src/lib/presence";
-import { Announcer, RoomSession } from "../../static_bundle/src/lib/room-session";
+import { Announcer, RoomSession, Typing } from "../../static_bundle/src/lib/room-session";
 import * as store from "../../static_bundle/src/lib/store";
 import * as text from "../../static_bundle/src/lib/text";
 import {

@@ -3,15 +3,7 @@
  * its chunk has come a plain editable box of the same look stands in and hands its text over.
  */
 import type { Suggestion } from "../lib/api";
-import {
-  escapeHtml,
-  keepsBlanks,
-  LONE_URL,
-  OURS,
-  pastedHtml,
-  plainText,
-  withoutBlankEnd,
-} from "../lib/text";
+import * as words from "../lib/text";
 import { insisted } from "../lib/trouble";
 import {
   findPeople,
@@ -22,7 +14,7 @@ import {
   tellReaders,
   type Word,
 } from "./autocomplete";
-import { BUTTONS, dressToolbar, showPressed } from "./toolbar";
+import { COMMAND } from "./ui";
 
 // --- What we use of Trix ----------------------------------------------------------------------
 
@@ -151,9 +143,9 @@ export class Editor {
   }
 
   get html(): string {
-    if (this.trix) return withoutBlankEnd(settled(this.trix).value);
+    if (this.trix) return words.withoutBlankEnd(settled(this.trix).value);
     const text = this.plainText;
-    return text === this.plainStart ? this.options.html : textToHtml(text);
+    return text === this.plainStart ? this.options.html : words.textToHtml(text);
   }
 
   /** Nothing but white space: an attachment counts as something. */
@@ -182,7 +174,7 @@ export class Editor {
     // No text need not be parsed, and this is what everybody waits for who has just sent some.
     else this.trix?.editor.loadJSON({ document: [] });
     if (this.trix) return;
-    this.plain.textContent = plainText(html);
+    this.plain.textContent = words.plainText(html);
     this.events.onChange();
   }
 
@@ -241,7 +233,7 @@ export class Editor {
     if (!(editor && word && loaded)) return;
     editor.recordUndoEntry("Mention");
     editor.setSelectedRange([word.start, word.end]);
-    const content = mentionHtml(person);
+    const content = words.mentionHtml(person);
     const attributes = { sgid: person.sgid, contentType: MENTION, content };
     editor.insertAttachment(new loaded.Attachment(attributes));
     editor.insertString(ending);
@@ -257,7 +249,7 @@ export class Editor {
   // --- Taking over from the plain box ---
 
   private get plainText(): string {
-    return plainText(this.plain.innerHTML);
+    return words.plainText(this.plain.innerHTML);
   }
 
   private waitForTrix(): void {
@@ -310,13 +302,9 @@ export class Editor {
     return target instanceof Node && this.box.contains(target);
   }
 
-  private isInToolbar(target: EventTarget | null): boolean {
-    return target instanceof HTMLElement && target.matches(BUTTONS);
-  }
-
   private readonly keyed = (event: KeyboardEvent): void => {
     // In Safari the Enter that ends a composition comes after it, with this code.
-    if (event.key === "Escape" && this.isInToolbar(event.target)) {
+    if (event.key === "Escape" && (event.target as Element).matches(BUTTONS)) {
       this.focus();
       this.events.onKey(event);
       return;
@@ -336,13 +324,13 @@ export class Editor {
     } else if (!this.trix) {
       stop(event);
       document.execCommand("insertText", false, data.getData("text/plain"));
-    } else if (LONE_URL.test(text) && !data.types.includes("text/html")) {
+    } else if (words.LONE_URL.test(text) && !data.types.includes("text/html")) {
       stop(event);
       this.pasteLink(this.trix.editor, text);
-    } else if (data.types.includes("text/html") && !data.types.includes(OURS)) {
+    } else if (data.types.includes("text/html") && !data.types.includes(words.OURS)) {
       stop(event);
       this.trix.editor.recordUndoEntry("Paste");
-      this.trix.editor.insertHTML(pastedHtml(data.getData("text/html")));
+      this.trix.editor.insertHTML(words.pastedHtml(data.getData("text/html")));
     }
   };
 
@@ -350,7 +338,7 @@ export class Editor {
     editor.recordUndoEntry("Paste");
     const [start, end] = editor.getSelectedRange();
     if (start < end) editor.activateAttribute("href", url);
-    else editor.insertHTML(`<a href="${escapeHtml(url)}">${escapeHtml(url)}</a>`);
+    else editor.insertHTML(`<a href="${words.escapeHtml(url)}">${words.escapeHtml(url)}</a>`);
   }
 }
 
@@ -363,7 +351,7 @@ function settled(box: TrixElement): TrixElement {
 
 /** Trix reads blanks as they are, where they are what the person wrote. */
 function exactly(box: TrixElement, html: string, read: (box: TrixElement) => void) {
-  box.classList.toggle(EXACT, keepsBlanks(html));
+  box.classList.toggle(EXACT, words.keepsBlanks(html));
   read(box);
   box.classList.remove(EXACT);
 }
@@ -386,7 +374,7 @@ function plainBox({ label, html }: EditorOptions): HTMLElement {
   box.dataset.editor = "plain";
   box.contentEditable = "true";
   describe(box, label);
-  box.textContent = plainText(html);
+  box.textContent = words.plainText(html);
   return box;
 }
 
@@ -422,13 +410,89 @@ function caretIn(box: HTMLElement): number {
   return range.toString().length;
 }
 
-function textToHtml(text: string): string {
-  const lines = text.replace(/\n$/, "").split("\n").map(escapeHtml);
-  return text.trim() === "" ? "" : `<div>${lines.join("<br>")}</div>`;
+// --- Its toolbar ------------------------------------------------------------------------------
+
+const BUTTONS = ".trix-button-row button:not(:disabled)";
+
+/** Trix's own toolbar works by mouse only; this makes it one tab stop with arrow keys. */
+function dressToolbar(toolbar: HTMLElement) {
+  toolbar.setAttribute("role", "toolbar");
+  toolbar.setAttribute("aria-label", "Formatting");
+  toolbar.querySelector(".trix-button-group--file-tools")?.remove();
+  const history = toolbar.querySelector<HTMLElement>(".trix-button-group--history-tools");
+  // Hidden, not removed: the keys for undo and redo belong to these buttons.
+  if (history) history.hidden = true;
+  for (const button of toolbar.querySelectorAll<HTMLElement>("[data-trix-key]"))
+    button.title += ` (${COMMAND}${button.dataset.trixKey?.toUpperCase()})`;
+  mindLinks(toolbar);
+  toolbar.querySelector(BUTTONS)?.setAttribute("tabindex", "0");
+  toolbar.addEventListener("keydown", (event) => {
+    const button = (event.target as Element).closest<HTMLElement>(BUTTONS);
+    if (button) steer(event, toolbar, button);
+  });
 }
 
-/** The same markup as the server's, but for the link: a press in the editor places the caret. */
-function mentionHtml({ value, avatar_url, name_html }: Suggestion): string {
-  const picture = `<img src="${escapeHtml(avatar_url)}" class="avatar" width="48" height="48" alt="">`;
-  return `<span class="mention" data-user-id="${value}">${picture} ${name_html}</span>`;
+function steer(event: KeyboardEvent, toolbar: HTMLElement, button: HTMLElement) {
+  const buttons = [...toolbar.querySelectorAll<HTMLElement>(BUTTONS)].filter(
+    (other) => !other.closest("[hidden]"),
+  );
+  const at = buttons.indexOf(button);
+  const last = buttons.length - 1;
+  const goals: Record<string, number> = {
+    ArrowRight: at === last ? 0 : at + 1,
+    ArrowLeft: at === 0 ? last : at - 1,
+    Home: 0,
+    End: last,
+  };
+  const next = buttons[goals[event.key] ?? -1];
+  if (next) {
+    event.preventDefault();
+    button.tabIndex = -1;
+    next.tabIndex = 0;
+    next.focus();
+  } else if (event.key === "Enter" || event.key === " ") {
+    event.preventDefault();
+    // Trix listens for the press of a mouse button, and for nothing else.
+    button.dispatchEvent(new MouseEvent("mousedown", { bubbles: true, cancelable: true }));
+  }
+}
+
+function showPressed(toolbar: HTMLElement) {
+  for (const button of toolbar.querySelectorAll<HTMLElement>("[data-trix-attribute]")) {
+    if (button.closest("[data-trix-dialog]")) continue;
+    button.setAttribute("aria-pressed", String(button.hasAttribute("data-trix-active")));
+  }
+}
+
+const REFUSED = "That is no web address. One looks like this: https://example.org/page";
+
+/** An address may be typed as people say it; one that is none is refused in words. */
+function mindLinks(toolbar: HTMLElement) {
+  const field = toolbar.querySelector<HTMLInputElement>("[data-trix-dialog=href] [name=href]");
+  if (!field) return;
+  const reason = document.createElement("p");
+  reason.className = "txt-small txt-negative";
+  reason.setAttribute("role", "alert");
+  field.closest("[data-trix-dialog]")?.append(reason);
+  const check = (event: Event) => {
+    const address = words.addressOf(field.value);
+    reason.textContent = address ? "" : REFUSED;
+    if (address) field.value = address;
+    if (address) return;
+    event.preventDefault();
+    event.stopImmediatePropagation();
+    field.focus();
+  };
+  // Before Trix, which refuses without a word.
+  toolbar.addEventListener(
+    "keydown",
+    (event) => event.key === "Enter" && event.target === field && check(event),
+    true,
+  );
+  toolbar.addEventListener(
+    "click",
+    (event) => (event.target as Element).matches("[data-trix-method=setAttribute]") && check(event),
+    true,
+  );
+  field.addEventListener("input", () => reason.replaceChildren());
 }

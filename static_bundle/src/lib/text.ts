@@ -1,5 +1,5 @@
 /** Words, names, times and markup: pure functions from what the server says to what people read. */
-import type { Message, Sound, User } from "./api";
+import type { Message, Sound, Suggestion, User } from "./api";
 import { insisted } from "./trouble";
 
 // --- How a message looks, from itself and the one before it -------------------------------------
@@ -393,6 +393,25 @@ export function editable({ body_html, plain_text, sound }: Message): string {
     mention.replaceWith(figure);
   }
   return template.innerHTML;
+}
+
+export function textToHtml(text: string): string {
+  const lines = text.replace(/\n$/, "").split("\n").map(escapeHtml);
+  return text.trim() === "" ? "" : `<div>${lines.join("<br>")}</div>`;
+}
+
+/** The same markup as the server's, but for the link: a press in the editor places the caret. */
+export function mentionHtml({ value, avatar_url, name_html }: Suggestion): string {
+  const picture = `<img src="${escapeHtml(avatar_url)}" class="avatar" width="48" height="48" alt="">`;
+  return `<span class="mention" data-user-id="${value}">${picture} ${name_html}</span>`;
+}
+
+/** The whole address of what was typed; null when it is none that a link may have. */
+export function addressOf(typed: string): string | null {
+  const words = typed.trim();
+  if (/^[^\s@/:]+@[^\s@/:]+$/.test(words)) return `mailto:${words}`;
+  const whole = /^[a-z][a-z\d+.-]*:(?!\d)/i.test(words) ? words : `https://${words}`;
+  return /^(?:https?:\/\/|mailto:)\S+$/i.test(whole) && URL.canParse(whole) ? whole : null;
 }
 
 // --- Code -------------------------------------------------------------------------------------
