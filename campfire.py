@@ -12257,7 +12257,7 @@ def serve_avatar(user: User, etag: str | None) -> web.Response:
 # Raises    -
 # ==============================================================================
 
-_MINIMUMS: Final = {"Safari": (17, 2), "Chrome": (120, 0), "Firefox": (121, 0), "Opera": (104, 0)}
+_MINIMUMS: Final = {"Safari": (17, 2), "Chrome": (120, 0), "Firefox": (125, 0), "Opera": (104, 0)}
 _ADVICE: Final = "Campfire needs a recent browser. Use one of these and keep it up to date."
 _ADVICE_ELSEWHERE: Final = (  # a language, the flag it is found by, and the same in it
     ("en", "🇺🇸", "Please use a recent browser"),

@@ -71,7 +71,7 @@ export default defineConfig({
   build: {
     outDir: "dist-plain",
     emptyOutDir: true,
-    target: ["chrome120", "firefox121", "safari17.2"],
+    target: ["chrome120", "firefox125", "safari17.2"],
     cssCodeSplit: false,
     modulePreload: false,
     assetsInlineLimit: 0,

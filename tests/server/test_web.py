@@ -375,7 +375,7 @@ async def test_a_browser_that_is_too_old_is_asked_to_upgrade(server: Server, age
     assert "<script" not in page.text
     listed = re.findall(r"<strong>(\w+)</strong> <span>([\d.]+)\+</span>", page.text)
     assert listed == [
-        ("Safari", "17.2"), ("Chrome", "120"), ("Firefox", "121"), ("Opera", "104"),
+        ("Safari", "17.2"), ("Chrome", "120"), ("Firefox", "125"), ("Opera", "104"),
     ]  # fmt: skip
     told = re.findall(r'>(\S+)</span> <span lang="([\w-]+)">([^<]+)</span>', page.text)
     languages = json.loads(TRANSLATIONS.read_text())["languages"]  # of the client's own notices

@@ -3,11 +3,11 @@
  * by its `MessageHome`, which is the room, or the search screen.
  */
 import {
-  type ComponentProps,
+  type FocusEvent,
+  type KeyboardEvent,
   type MouseEvent,
   memo,
   type ReactNode,
-  type RefObject,
   useRef,
   useState,
 } from "react";
@@ -19,7 +19,6 @@ import { useObservable } from "../lib/observable";
 import { apply, getState, useStore } from "../lib/store";
 import { type Formatting, fileName, highlightCode, keepsBlanks, safeHtml } from "../lib/text";
 import { EditForm, type EditHome } from "./composer";
-import { useDismissal } from "./popover";
 import { Avatar, Button, Icon, Spinner, Time } from "./ui";
 
 const BOOST_LENGTH = 16;
@@ -413,6 +412,18 @@ function OwnBoost(props: { boost: Boost; tab: number; onDelete: () => void }) {
   const [expanded, setExpanded] = useState(false);
   const pill = useRef<HTMLDivElement>(null);
   const { booster, content } = boost;
+  const dismissal = {
+    onBlur({ relatedTarget }: FocusEvent) {
+      if (!pill.current?.contains(relatedTarget)) setExpanded(false);
+    },
+    onKeyDown(event: KeyboardEvent) {
+      if (event.key !== "Escape") return;
+      event.preventDefault();
+      event.stopPropagation();
+      pill.current?.querySelector("button")?.focus();
+      setExpanded(false);
+    },
+  };
 
   async function remove() {
     pill.current?.classList.add("boost--deleting");
@@ -430,34 +441,23 @@ function OwnBoost(props: { boost: Boost; tab: number; onDelete: () => void }) {
         aria-expanded={expanded}
         tabIndex={tab}
         onClick={() => setExpanded(!expanded)}
+        {...dismissal}
       >
         <Avatar user={booster} className="boost__avatar" />
         <BoostContent boost={boost} />
       </button>
-      {expanded && <Minus pill={pill} tabIndex={tab} onClick={remove} onClose={setExpanded} />}
+      {expanded && (
+        <Button
+          icon="minus"
+          label="Delete this boost"
+          className="btn--negative boost__delete"
+          autoFocus
+          tabIndex={tab}
+          onClick={remove}
+          {...dismissal}
+        />
+      )}
     </div>
-  );
-}
-
-interface MinusProps extends ComponentProps<typeof Button> {
-  pill: RefObject<HTMLElement | null>;
-  onClose: (expanded: false) => void;
-}
-
-function Minus({ pill, onClose, ...rest }: MinusProps) {
-  useDismissal(pill, pill, () => {
-    onClose(false);
-    if (pill.current?.contains(document.activeElement))
-      pill.current.querySelector("button")?.focus();
-  });
-  return (
-    <Button
-      icon="minus"
-      label="Delete this boost"
-      className="btn--negative boost__delete"
-      autoFocus
-      {...rest}
-    />
   );
 }
 

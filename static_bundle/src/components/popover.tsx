@@ -3,7 +3,7 @@ import {
   type ComponentProps,
   type ReactNode,
   type RefObject,
-  useEffect,
+  useEffectEvent,
   useId,
   useLayoutEffect,
   useRef,
@@ -17,66 +17,70 @@ const FLIP_AT = 90;
 const EDGE = 8;
 
 interface PopoverProps extends ComponentProps<"div"> {
-  anchor: RefObject<HTMLElement | null>;
+  anchor: RefObject<HTMLButtonElement | null>;
   onClose: () => void;
 }
 
-/** Mounted only while open. Turns upwards near the window's end and stays inside its sides. */
+/** Mounted only while open. Escape, a press elsewhere and the focus moving elsewhere close it. */
 export function Popover({ anchor, onClose, ...rest }: PopoverProps) {
   const popover = useRef<HTMLDivElement>(null);
-  const fit = useFit(popover);
-  useDismissal(popover, anchor, onClose);
-  return <div ref={popover} {...fit} {...rest} />;
-}
-
-function useFit(popover: RefObject<HTMLElement | null>) {
-  const [fit, setFit] = useState<ComponentProps<"div"> & { "data-flipped"?: true | undefined }>();
+  const close = useEffectEvent(onClose);
+  // Only the browser can show it above everything, and knows what happens elsewhere.
   useLayoutEffect(() => {
-    const box = popover.current?.getBoundingClientRect();
-    if (!box) return;
-    const right = document.documentElement.clientWidth;
-    const shift = Math.max(EDGE - box.left, Math.min(0, right - EDGE - box.right));
-    const style = { "--shift": `${shift}px`, maxInlineSize: `${right - box.left - shift}px` };
-    const flipped = box.bottom > innerHeight - FLIP_AT;
-    if (flipped || shift) setFit({ "data-flipped": flipped || undefined, style });
-  }, [popover]);
-  return fit;
+    if (popover.current && anchor.current) return lift(popover.current, anchor.current, close);
+    return undefined;
+  }, [anchor]);
+  return <div ref={popover} popover="auto" {...rest} />;
 }
 
-/** Escape, a press elsewhere and the focus moving elsewhere close it. */
-export function useDismissal(
-  popover: RefObject<HTMLElement | null>,
-  anchor: RefObject<HTMLElement | null>,
-  close: () => void,
-) {
-  // The window is outside React, and hears what happens elsewhere.
-  useEffect(() => {
-    const inside = (target: EventTarget | null) =>
-      target instanceof Node &&
-      (popover.current?.contains(target) || anchor.current?.contains(target));
-    const away = (event: Event) => {
-      if (!inside(event.target)) close();
-    };
-    const onKey = (event: KeyboardEvent) => {
-      if (event.key !== "Escape") return;
-      event.preventDefault();
-      event.stopPropagation();
-      close();
-      anchor.current?.focus();
-    };
-    document.addEventListener("pointerdown", away);
-    document.addEventListener("focusin", away);
-    document.addEventListener("keydown", onKey, true);
-    return () => {
-      document.removeEventListener("pointerdown", away);
-      document.removeEventListener("focusin", away);
-      document.removeEventListener("keydown", onKey, true);
-    };
+/** Into the top layer, at the place its styles give it beside its anchor, which it then follows. */
+function lift(popover: HTMLElement, anchor: HTMLButtonElement, close: () => void): () => void {
+  turn(popover);
+  const { left, top, width } = popover.getBoundingClientRect();
+  const start = anchor.getBoundingClientRect();
+  const place = { position: "fixed", inset: "auto", left: `${left}px`, top: `${top}px` };
+  Object.assign(popover.style, { ...place, inlineSize: `${width}px`, translate: "none" });
+  // A press on the anchor is none elsewhere. It must not show or hide by itself what we do.
+  anchor.popoverTargetElement = popover;
+  anchor.popoverTargetAction = "show";
+  popover.showPopover();
+
+  const follow = () => {
+    const { x, y } = anchor.getBoundingClientRect();
+    popover.style.translate = `${x - start.x}px ${y - start.y}px`;
+  };
+  const away = ({ target }: Event) => {
+    if (!(popover.contains(target as Node) || anchor.contains(target as Node))) close();
+  };
+  popover.addEventListener("toggle", (event) => {
+    if (event.newState === "open") return;
+    const focused = popover.contains(document.activeElement);
+    close();
+    if (focused) anchor.focus();
   });
+  document.addEventListener("focusin", away);
+  document.addEventListener("scroll", follow, true);
+  addEventListener("resize", follow);
+  return () => {
+    anchor.popoverTargetElement = null;
+    document.removeEventListener("focusin", away);
+    document.removeEventListener("scroll", follow, true);
+    removeEventListener("resize", follow);
+  };
+}
+
+/** Turns upwards near the window's end, and stays inside its sides. */
+function turn(popover: HTMLElement): void {
+  const box = popover.getBoundingClientRect();
+  const right = document.documentElement.clientWidth;
+  const shift = Math.max(EDGE - box.left, Math.min(0, right - EDGE - box.right));
+  if (box.bottom > innerHeight - FLIP_AT) popover.dataset.flipped = "true";
+  if (shift) popover.style.maxInlineSize = `${right - box.left - shift}px`;
+  popover.style.setProperty("--shift", `${shift}px`);
 }
 
 interface NoticeProps {
-  anchor: RefObject<HTMLElement | null>;
+  anchor: RefObject<HTMLButtonElement | null>;
   heading: string;
   onClose: () => void;
   children: ReactNode;
