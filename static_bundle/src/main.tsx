@@ -24,7 +24,6 @@ import "./styles/separators.css";
 import "./styles/sidebar.css";
 import "./styles/signup.css";
 import "./styles/spinner.css";
-import "trix/dist/trix.css";
 import "./styles/utilities.css";
 import { type ComponentType, startTransition, useInsertionEffect } from "react";
 import { flushSync } from "react-dom";

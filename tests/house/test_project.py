@@ -32,7 +32,7 @@ _reset actiontext animation autocomplete avatars base boosts buttons code colori
 embeds filters flash inputs layout lightbox messages nav panels separators sidebar signup spinner
 utilities
 """.split()
-LAYERS = ["reset", "base", "components", "utilities"]
+LAYERS = ["reset", "base", "trix", "components", "utilities"]
 
 CLIENT_PACKAGES = set("@rails/actioncable dompurify highlight.js react react-dom trix".split())
 SERVER_PACKAGES = set("aiohttp aiosqlite bcrypt cryptography nh3 pywebpush segno".split())
@@ -243,12 +243,18 @@ def test_a_stylesheet_is_exactly_one_layer(name: str) -> None:
         order = f"@layer {', '.join(LAYERS)};"
         assert css.startswith(order)
         css = css.removeprefix(order).strip()
+        css = css.removeprefix('@import "trix/dist/trix.css" layer(trix);').strip()
 
     opening = re.match(r"@layer (\w+) \{", css)
     assert opening
     assert opening[1] in LAYERS
     assert css.count("@layer") == 1
     assert closes_at(css) == len(css) - 1
+
+
+def test_only_the_reset_overrules_other_styles() -> None:
+    loud = {path.stem for path in STYLES.iterdir() if "!important" in path.read_text()}
+    assert loud == {"_reset"}
 
 
 def closes_at(css: str) -> int:

@@ -46,6 +46,7 @@ interface TrixModule {
   config: {
     blockAttributes: { cite?: { tagName: string; inheritable: boolean } };
     lang: Record<string, string>;
+    textAttributes: { frozen: { style: Record<string, string> } };
   };
 }
 
@@ -60,6 +61,8 @@ function loadTrix(): Promise<TrixModule> {
   loading ??= insisted(() => import("trix")).then(async (module) => {
     const trix = module.default as unknown as TrixModule;
     trix.config.blockAttributes.cite = { tagName: "cite", inheritable: false };
+    // The words that become a link, while its dialog has the focus.
+    trix.config.textAttributes.frozen.style = { backgroundColor: "var(--color-selected)" };
     Object.assign(trix.config.lang, {
       strike: "Strike",
       outdent: "Less indent",
