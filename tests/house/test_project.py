@@ -257,6 +257,18 @@ def test_only_the_reset_overrules_other_styles() -> None:
     assert loud == {"_reset"}
 
 
+def test_layers_and_sizes_of_text_go_by_their_names() -> None:
+    values = re.compile(r"(?:z-index|font-size): (.+);")
+    named = re.compile(r"var\(--(?:z|txt)-[\w-]+\)|max\(16px, var\(--txt-\w+\)\)|inherit|[\d.]+em")
+    nameless = {
+        f"{path.name}: {value}"
+        for path in STYLES.iterdir()
+        for value in values.findall(path.read_text())
+        if not named.fullmatch(value)
+    }
+    assert nameless == set()
+
+
 def closes_at(css: str) -> int:
     """Where the first block ends."""
     depth = 0
