@@ -13493,10 +13493,14 @@ def _meta(name: str, content: object) -> str:
 
 
 def _preloads(bundle: Bundle) -> str:
-    """The one chunk that the entry cannot begin without."""
-    name = "rolldown-runtime.js"
-    known = name in bundle.files
-    return f'<link rel="modulepreload" href="{bundle.url(name)}">' if known else ""
+    """What the first paint waits for beside the entry: its runtime, and the sheet of icons."""
+    sheet = 'rel="preload" as="fetch" crossorigin'
+    rest = {"rolldown-runtime.js": 'rel="modulepreload"', "icons.svg": sheet}
+    return "\n".join(
+        f'<link {how} href="{bundle.url(name)}">'
+        for name, how in rest.items()
+        if name in bundle.files
+    )
 
 
 _BODIES: Final = {  # the classes that the client gives the body, before it comes

@@ -7,7 +7,7 @@ import { defineConfig } from "vite";
 const CHUNKS = [
   {
     name: "screens",
-    test: /src[\\/](components[\\/]forms|screens[\\/](account|auth|people|rooms|search)|pictures[\\/](lanyard|robot)|help|translations)|&later$/,
+    test: /src[\\/](components[\\/]forms|screens[\\/](account|auth|people|rooms|search)|help|translations)/,
   },
   { name: "purify", test: /node_modules[\\/]dompurify/ },
   { name: "trix", test: /node_modules[\\/]trix[\\/].*\.js$/ },
@@ -15,17 +15,35 @@ const CHUNKS = [
 ];
 
 const PICTURES = new URL("src/pictures/", import.meta.url);
-/** Drawings that only the client shows, which imports them itself. */
-const IMPORTED = ["lanyard.svg", "robot.svg"];
+const ASSETS = new URL("node_modules/@phosphor-icons/core/assets/", import.meta.url);
+const DRAWINGS = JSON.parse(readFileSync(new URL("icons.json", PICTURES)));
+/** Drawings that are on the sheet, and nowhere else. */
+const ON_SHEET = ["lanyard.svg", "robot.svg"];
 
-/** Pictures of sounds go below sounds/, the others to the top: the server knows them by name. */
+/** An SVG file as a symbol of the sheet. */
+function symbol([name, from]) {
+  const at = from.startsWith("own/")
+    ? new URL(`icons/${from.slice(4)}.svg`, PICTURES)
+    : new URL(`${from}.svg`, ASSETS);
+  const [, attributes, shapes] = /<svg xmlns="[^"]*"(.*?)>(.*)<\/svg>/s.exec(
+    readFileSync(at, "utf8"),
+  );
+  // Phosphor leaves a wide margin, which would make its drawings smaller than ours.
+  const box = attributes.replace("0 0 256 256", "18 18 220 220");
+  return `<symbol id="drawing-${name}" overflow="visible"${box}>${shapes}</symbol>`;
+}
+
+/** All icons on one sheet; pictures of sounds below sounds/, the others where the server knows them. */
 const pictures = {
   name: "pictures",
   generateBundle() {
+    const symbols = Object.entries(DRAWINGS).map(symbol).join("\n");
+    const source = `<svg xmlns="http://www.w3.org/2000/svg" hidden="">\n${symbols}\n</svg>\n`;
+    this.emitFile({ type: "asset", fileName: "icons.svg", source });
     for (const path of [...readdirSync(PICTURES), "icons/globe.svg"]) {
       const name = basename(path);
       const isShown = /^(globe|logo|mark|screenshot)(-\w+\.png|\.svg)$/.test(name);
-      const isSound = name.endsWith(".svg") && !isShown && !IMPORTED.includes(name);
+      const isSound = name.endsWith(".svg") && !isShown && !ON_SHEET.includes(name);
       if (!isShown && !isSound) continue;
       const fileName = isShown ? name : `sounds/${name}`;
       this.emitFile({ type: "asset", fileName, source: readFileSync(new URL(path, PICTURES)) });

@@ -169,6 +169,8 @@ function App({ screen: Screen, boot, visits }: AppProps) {
 
 const LOADING_AFTER = 300;
 const PREFETCH_AFTER = 100;
+/** How long the first paint waits for the drawings, which are asked for before the client is. */
+const ICONS_AT_MOST = 2000;
 /** When the screens that are not in the entry are fetched, wanted or not. */
 const SCREENS_AFTER = 2000;
 const PAGE_PATHS =
@@ -364,6 +366,8 @@ function reviveFully(event: PageTransitionEvent): void {
   if (event.persisted) location.reload();
 }
 
+const after = (ms: number) => new Promise((done) => setTimeout(done, ms));
+
 async function start(): Promise<void> {
   const path = location.pathname + location.search;
   if (new URLSearchParams(location.search).get("plain") === "1") {
@@ -380,9 +384,10 @@ async function start(): Promise<void> {
   device.keepFocus();
   followLinks();
   prefetchRooms();
-  const [whole] = await Promise.all([filled(boot), sanitizing]);
+  const drawn = Promise.race([insisted(device.drawIcons), after(ICONS_AT_MOST)]);
+  const [whole] = await Promise.all([filled(boot), sanitizing, drawn]);
   // In small steps, and not in the task that evaluates the client: clicks are heard in between.
-  await new Promise((done) => setTimeout(done));
+  await after(0);
   render(await screenFor(whole.page), whole, path, startTransition);
   device.startServiceWorker();
   setTimeout(() => void insisted(rooms), SCREENS_AFTER);

@@ -16,7 +16,6 @@ import {
   useStore,
   type Viewed,
 } from "../lib/store";
-import mark from "../pictures/mark.svg?raw";
 import { Button, CopyButton, Dialog, Drawing, Icon, type IconName, LinkButton } from "./ui";
 
 // --- The skeleton ------------------------------------------------------------------------------
@@ -59,7 +58,7 @@ export function Shell({ label = "Page", nav, title, footer, sidebar, children }:
       {sidebar}
       <nav aria-label="Home">
         <a className="corner-logo" href="/" aria-label="Campfire home" title="Campfire home">
-          <Drawing source={mark} />
+          <Drawing name="mark" />
         </a>
       </nav>
     </>

@@ -2,72 +2,34 @@
  * The building blocks: what a button, a field, a switch, a panel and a popover are. Nothing here
  * knows a URL or the server; screens put these together.
  */
-import {
-  type ComponentProps,
-  createElement,
-  type ReactNode,
-  useLayoutEffect,
-  useRef,
-  useState,
-} from "react";
+import { type ComponentProps, type ReactNode, useLayoutEffect, useRef, useState } from "react";
 import type { User } from "../lib/api";
 import { copyText } from "../lib/browser";
 import { announce } from "../lib/store";
 import { formatDate, formatFull, formatTime } from "../lib/text";
-import drawings from "../pictures/icons.json";
+import type drawings from "../pictures/icons.json";
 
 // --- Icons -------------------------------------------------------------------------------------
 
 export type IconName = keyof typeof drawings;
 
-const pictures: Record<string, string> = import.meta.glob<string>(
-  [
-    "/src/pictures/icons/{add,arrow-down,arrow-left,arrow-up,bell-alert,bell-mentions,boost,dots,globe,menu,messages,messages-add,messages-empty,messages-outline,minus,remove,reply,search,stranger}.svg",
-    "/node_modules/@phosphor-icons/core/assets/bold/{arrows-clockwise,bell,clipboard-text,cloud-slash,download-simple,export,eye-slash,globe}-bold.svg",
-    "/node_modules/@phosphor-icons/core/assets/bold/{link,link-break,paperclip,prohibit,qr-code,text-a-underline,trash}-bold.svg",
-    "/node_modules/@phosphor-icons/core/assets/fill/{bell,bell-slash,camera,check-fat,file-text,gear-six,pencil-simple,user-plus,warning,x-circle}-fill.svg",
-  ],
-  { eager: true, exhaustive: true, import: "default", query: "?raw" },
-);
-
-/** Brings the icons that only later screens show. */
-export function addPictures(more: Record<string, string>): void {
-  Object.assign(pictures, more);
-}
-
-const drawn = new Map<string, ReactNode>();
-
 /** Decorative: the name comes from the control it stands in. */
 export function Icon({ name, size }: { name: IconName; size?: number | string }) {
-  const from = drawings[name];
-  const path = from.startsWith("own/")
-    ? `/src/pictures/icons/${from.slice(4)}.svg`
-    : `/node_modules/@phosphor-icons/core/assets/${from}.svg`;
   const style = size === undefined ? undefined : { blockSize: size, inlineSize: size };
   return (
     <span className="icon" data-icon={name} aria-hidden="true" style={style}>
-      <Drawing source={pictures[path] ?? "<svg/>"} />
+      <Drawing name={name} />
     </span>
   );
 }
 
-/** An SVG file as elements: parsed once, so that its colours follow the text around it. */
-export function Drawing({ source }: { source: string }) {
-  if (!drawn.has(source)) {
-    const svg = new DOMParser().parseFromString(source, "image/svg+xml").documentElement;
-    // Phosphor leaves a wide margin, which would make its drawings smaller than ours.
-    if (svg.getAttribute("viewBox") === "0 0 256 256") svg.setAttribute("viewBox", "18 18 220 220");
-    drawn.set(source, toElement(svg, 0));
-  }
-  return drawn.get(source);
-}
-
-function toElement(shape: Element, key: number): ReactNode {
-  const attributes: Record<string, unknown> = { key };
-  for (const { name, value } of shape.attributes) {
-    attributes[name.replace(/-(.)/g, (_, letter: string) => letter.toUpperCase())] = value;
-  }
-  return createElement(shape.tagName, attributes, ...[...shape.children].map(toElement));
+/** One of the drawings that browser.ts brings; its colours follow the text around it. */
+export function Drawing({ name, box = "0 0 1 1" }: { name: IconName; box?: string }) {
+  return (
+    <svg viewBox={box} aria-hidden="true">
+      <use href={`#drawing-${name}`} />
+    </svg>
+  );
 }
 
 // --- Buttons and links -------------------------------------------------------------------------

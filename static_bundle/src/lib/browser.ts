@@ -141,6 +141,16 @@ function copyBySelection(text: string): boolean {
   return copied;
 }
 
+// --- Drawings --------------------------------------------------------------------------------------
+
+/** Puts the sheet of drawings, which the document asked for beside the client, into the page. */
+export async function drawIcons(): Promise<void> {
+  const answer = await fetch(new URL(/* @vite-ignore */ "icons.svg", import.meta.url));
+  if (!answer.ok) throw new Error(`icons.svg: ${answer.status}`);
+  const sheet = new DOMParser().parseFromString(await answer.text(), "image/svg+xml");
+  document.body.append(sheet.documentElement);
+}
+
 // --- Cookies ------------------------------------------------------------------------------------------
 
 const TWENTY_YEARS = 20 * 365 * 24 * 60 * 60;

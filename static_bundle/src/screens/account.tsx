@@ -8,7 +8,6 @@ import type { Account, Bot, ScreenProps, User, UserPage } from "../lib/api";
 import * as api from "../lib/api";
 import { visit } from "../lib/browser";
 import { apply, flash, isAdministrator, useStore } from "../lib/store";
-import robot from "../pictures/robot.svg?raw";
 import { Version } from "./auth";
 import { PersonRow } from "./people";
 
@@ -347,7 +346,7 @@ function BotForm({ bot, onSave }: BotFormProps) {
           <Avatar user={bot} className="txt-xx-large" />
         ) : (
           <figure className="avatar txt-xx-large" aria-hidden="true">
-            <Drawing source={robot} />
+            <Drawing name="robot" />
           </figure>
         )}
       </div>

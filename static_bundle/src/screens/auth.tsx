@@ -16,7 +16,6 @@ import { ComingSoon } from "../components/popover";
 import { Shell } from "../components/shell";
 import {
   Avatar,
-  addPictures,
   Button,
   Dialog,
   Drawing,
@@ -32,19 +31,6 @@ import * as device from "../lib/browser";
 import { useObservable } from "../lib/observable";
 import { flash, useStore } from "../lib/store";
 import { sentenceOf } from "../lib/trouble";
-import lanyard from "../pictures/lanyard.svg?raw";
-
-addPictures(
-  import.meta.glob<string>(
-    [
-      "/src/pictures/icons/{arrow-right,error-failed,error-missing,error-server}.svg",
-      "/node_modules/@phosphor-icons/core/assets/bold/{arrows-left-right,broom,caret-right,key,sign-out,sliders-horizontal,toggle-right}-bold.svg",
-      "/node_modules/@phosphor-icons/core/assets/fill/{crown,device-mobile,envelope-simple,gear,key,laptop,lifebuoy,lock}-fill.svg",
-      "/node_modules/@phosphor-icons/core/assets/fill/{notebook,palette,password,robot,user,users-four}-fill.svg",
-    ],
-    { eager: true, exhaustive: true, import: "default", query: "?raw&later" },
-  ),
-);
 
 type Newcomer = Parameters<typeof api.firstRun>[0];
 
@@ -117,7 +103,7 @@ function Badge({ legend, children }: { legend: ReactNode; children: ReactNode })
   return (
     <div className="nametag">
       <div className="nametag__lanyard" aria-hidden="true">
-        <Drawing source={lanyard} />
+        <Drawing name="lanyard" box="0 0 200 276" />
       </div>
       <div className="nametag__inner">
         <fieldset>
