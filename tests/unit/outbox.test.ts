@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import type { Message } from "../../static_bundle/src/lib/api";
-import { drafts } from "../../static_bundle/src/lib/outbox";
+import { Outbox } from "../../static_bundle/src/lib/outbox";
 import * as w from "../support/client_world";
 
 const pass = (ms: number) => vi.advanceTimersByTimeAsync(ms);
@@ -24,15 +24,21 @@ function reloaded(old: w.World, ...answers: w.World["answers"]): w.World {
   return world;
 }
 
-test("a draft is kept for a week, behind what could not be sent", () => {
-  drafts.save(5, "<div>draft</div>");
-  drafts.unsent(5, "<div>unsent</div>");
-  expect(drafts.load(5)).toBe("<div>unsent</div><div>draft</div>");
-  expect(drafts.load(5)).toBe("<div>unsent</div><div>draft</div>");
+test("a draft is kept for a week, behind what could not be sent", async () => {
+  const world = new w.World(1);
+  const { outbox } = world.timeline;
+  world.answers = [w.refuse(401, "Sign in.")];
+  outbox.keepDraft("<div>draft</div>");
+  await world.timeline.send("<div>unsent</div>");
+  await pass(0);
+  expect(outbox.draft()).toBe("<div>unsent</div><div>draft</div>");
+  expect(outbox.draft()).toBe("<div>unsent</div><div>draft</div>");
+  const elsewhere = { room_id: 6, by: 1, server: world, hooks: world, now: Date.now };
+  const other = new Outbox({ ...elsewhere, confirmed: vi.fn(), changed: vi.fn() });
+  expect(other.draft()).toBe("");
   vi.advanceTimersByTime(7 * 24 * 60 * 60 * 1000);
 
-  expect(drafts.load(5)).toBe("");
-  expect(drafts.load(6)).toBe("");
+  expect(outbox.draft()).toBe("");
 });
 
 describe("what I write", () => {
@@ -140,7 +146,7 @@ describe("what I write", () => {
 
     const refused = await w.sent(w.refuse(401, "Sign in."));
     expect(reloaded(refused).ids).toEqual(["m1"]);
-    expect(drafts.load(5)).toBe("a");
+    expect(refused.timeline.outbox.draft()).toBe("a");
   });
 
   test("is gone from the tab once it was discarded, and given back to be written anew", async () => {

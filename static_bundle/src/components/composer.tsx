@@ -7,7 +7,6 @@ import * as api from "../lib/api";
 import { confirmed, isTouchOnly } from "../lib/browser";
 import type { TimelineMessage } from "../lib/messages";
 import { Observable, useObservable } from "../lib/observable";
-import { drafts } from "../lib/outbox";
 import type { RoomSession } from "../lib/room-session";
 import { announce, failed, flash, getState, isReduced, useStore } from "../lib/store";
 import { editable, replyQuote } from "../lib/text";
@@ -61,7 +60,7 @@ export class Writer extends Observable<Writing> {
   readonly attach = (host: HTMLElement | null): (() => void) | undefined => {
     if (!host) return undefined;
     const { room_id, suggestions } = this;
-    const html = drafts.load(room_id);
+    const html = this.session.timeline.outbox.draft();
     const editor = new Editor(
       host,
       { label: "Write a message", html, room_id, suggestions, toolbar: "below" },
@@ -101,7 +100,7 @@ export class Writer extends Observable<Writing> {
     this.session.timeline.send(html);
     editor.load("");
     clearTimeout(this.draftTimer);
-    drafts.save(this.room_id, "");
+    this.session.timeline.outbox.keepDraft("");
     editor.focus();
   };
 
@@ -152,7 +151,7 @@ export class Writer extends Observable<Writing> {
     clearTimeout(this.draftTimer);
     if (!editor) return;
     const html = editor.isEmpty ? "" : editor.html;
-    drafts.save(this.room_id, html);
+    this.session.timeline.outbox.keepDraft(html);
     if (excess(html) !== this.state().excess) this.change({ excess: excess(html) });
   };
 

@@ -50,6 +50,8 @@ interface TrixModule {
   };
 }
 
+type Attachment = { getContentType(): string | undefined; remove(): void };
+
 const MENTION = "application/vnd.campfire.mention";
 
 let loading: Promise<TrixModule> | null = null;
@@ -61,7 +63,7 @@ function loadTrix(): Promise<TrixModule> {
   loading ??= insisted(() => import("trix")).then(async (module) => {
     const trix = module.default as unknown as TrixModule;
     trix.config.blockAttributes.cite = { tagName: "cite", inheritable: false };
-    // The words that become a link, while its dialog has the focus.
+    // The words that become a link.
     trix.config.textAttributes.frozen.style = { backgroundColor: "var(--color-selected)" };
     Object.assign(trix.config.lang, {
       strike: "Strike",
@@ -167,8 +169,9 @@ export class Editor {
   focusEnd(): void {
     this.focus();
     this.trix?.editor.setSelectedRange(this.text.length - 1);
-    if (!this.trix) getSelection()?.selectAllChildren(this.plain);
-    if (!this.trix) getSelection()?.collapseToEnd();
+    if (this.trix) return;
+    getSelection()?.selectAllChildren(this.plain);
+    getSelection()?.collapseToEnd();
   }
 
   /** Replaces everything; cannot be undone. */
@@ -295,7 +298,7 @@ export class Editor {
     box.addEventListener("blur", () => this.suggestions.close());
     box.addEventListener("trix-file-accept", (event) => event.preventDefault());
     box.addEventListener("trix-attachment-add", (event) => {
-      const { attachment } = event as Event & { attachment: TrixAttachment };
+      const { attachment } = event as Event & { attachment: Attachment };
       if (attachment.getContentType() !== MENTION) attachment.remove();
     });
   }
@@ -360,11 +363,6 @@ function exactly(box: TrixElement, html: string, read: (box: TrixElement) => voi
 }
 
 const EXACT = "trix-content--exact";
-
-interface TrixAttachment {
-  getContentType(): string | undefined;
-  remove(): void;
-}
 
 function stop(event: Event) {
   event.preventDefault();

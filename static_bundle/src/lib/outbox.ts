@@ -41,50 +41,6 @@ function write(key: string, html: string, by?: number): void {
 
 const words = (key: string) => read(key)?.html ?? "";
 
-/** Half-written messages, one per room, for this tab only. */
-export const drafts = {
-  /** What to start the editor with: what was taken back, then what was being written. */
-  load(room_id: number): string {
-    const html = words(`unsent:${room_id}`) + words(`draft:${room_id}`);
-    write(`unsent:${room_id}`, "");
-    drafts.save(room_id, html);
-    return html;
-  },
-  save: (room_id: number, html: string): void => write(`draft:${room_id}`, html),
-  /** Kept apart, so that the editor's own saving on the way out cannot overwrite it. */
-  unsent(room_id: number, html: string): void {
-    write(`unsent:${room_id}`, words(`unsent:${room_id}`) + html);
-  },
-};
-
-/** One person's letters to one room, each under the id the server will know it by. */
-export class Letters {
-  readonly #prefix: string;
-  readonly #by: number;
-
-  constructor(room_id: number, by: number) {
-    this.#prefix = `letter:${room_id}:`;
-    this.#by = by;
-  }
-
-  /** In the order they were written. */
-  load(): (Kept & { id: string; fresh: boolean })[] {
-    return Object.keys(sessionStorage)
-      .filter((key) => key.startsWith(this.#prefix))
-      .flatMap((key) => {
-        const kept = read(key);
-        if (kept?.by !== this.#by) return [];
-        const id = key.slice(this.#prefix.length);
-        return [{ ...kept, id, fresh: Date.now() - kept.at < FRESH }];
-      })
-      .sort((a, b) => a.at - b.at);
-  }
-
-  keep(id: string, html: string): void {
-    write(this.#prefix + id, html, this.#by);
-  }
-}
-
 // --- Sending ------------------------------------------------------------------------------------
 
 interface Letter {
@@ -98,34 +54,66 @@ interface Letter {
   timer?: ReturnType<typeof setTimeout> | undefined;
 }
 
-interface OutboxNews {
+interface OutboxOptions {
+  room_id: number;
+  /** Whose letters they are. */
+  by: number;
+  server: TimelineServer;
+  hooks: TimelineHooks;
+  now: () => number;
   confirmed(message: Message): void;
   changed(id: string, outgoing: Outgoing): void;
 }
 
-/** Messages on their way, in order: each waits for the one before it, but not for ever. */
+/**
+ * One person's words for one room. Messages on their way go in order, each under the id the server
+ * will know it by: one waits for the one before it, but not for ever.
+ */
 export class Outbox {
-  readonly #server: TimelineServer;
-  readonly #hooks: TimelineHooks;
-  readonly #now: () => number;
-  readonly #news: OutboxNews;
-  readonly #kept: Letters;
+  readonly #with: OutboxOptions;
   #letters: Letter[] = [];
   #closed = false;
 
-  constructor(
-    server: TimelineServer,
-    hooks: TimelineHooks,
-    now: () => number,
-    news: OutboxNews,
-    kept: Letters,
-  ) {
-    this.#server = server;
-    this.#hooks = hooks;
-    this.#now = now;
-    this.#news = news;
-    this.#kept = kept;
+  constructor(options: OutboxOptions) {
+    this.#with = options;
   }
+
+  // --- What the tab keeps ---
+
+  /** What to start the editor with: what was taken back, then what was being written. */
+  draft(): string {
+    const html = words(this.#key("unsent")) + words(this.#key("draft"));
+    write(this.#key("unsent"), "");
+    this.keepDraft(html);
+    return html;
+  }
+
+  keepDraft(html: string): void {
+    write(this.#key("draft"), html);
+  }
+
+  /** The letters of an earlier page, in the order they were written. */
+  kept(): (Kept & { id: string; fresh: boolean })[] {
+    const letter = this.#key("letter", "");
+    return Object.keys(sessionStorage)
+      .filter((key) => key.startsWith(letter))
+      .flatMap((key) => {
+        const kept = read(key);
+        if (kept?.by !== this.#with.by) return [];
+        return [{ ...kept, id: key.slice(letter.length), fresh: Date.now() - kept.at < FRESH }];
+      })
+      .sort((a, b) => a.at - b.at);
+  }
+
+  #keep(id: string, html: string): void {
+    write(this.#key("letter", id), html, this.#with.by);
+  }
+
+  #key(kind: "draft" | "unsent" | "letter", id?: string): string {
+    return [kind, this.#with.room_id, ...(id === undefined ? [] : [id])].join(":");
+  }
+
+  // --- What is on its way ---
 
   messages(): TimelineMessage[] {
     return this.#letters.map(({ message }) => message);
@@ -134,12 +122,12 @@ export class Outbox {
   /** Takes a letter, which `post` sends. One that failed waits for its writer. */
   add(message: TimelineMessage, html: string, body: string): void {
     const state = message.outgoing?.state === "failed" ? "failed" : "waiting";
-    this.#letters.push({ message, html, body, state, attempt: 0, since: this.#now() });
+    this.#letters.push({ message, html, body, state, attempt: 0, since: this.#with.now() });
   }
 
   /** Keeps a new letter before anything else happens to it, and sends it. */
   send(message: TimelineMessage, html: string, body: string): void {
-    this.#kept.keep(message.client_message_id, html);
+    this.#keep(message.client_message_id, html);
     this.add(message, html, body);
     this.#pump();
   }
@@ -160,7 +148,7 @@ export class Outbox {
   retry(id: string): TimelineMessage | undefined {
     const letter = this.#take(id);
     if (!letter) return undefined;
-    const again: Letter = { ...letter, state: "waiting", attempt: 0, since: this.#now() };
+    const again: Letter = { ...letter, state: "waiting", attempt: 0, since: this.#with.now() };
     this.#letters.push(again);
     this.#mark(again, "pending");
     this.#pump();
@@ -170,7 +158,7 @@ export class Outbox {
   /** What was written, which is the caller's from now on. */
   discard(id: string): string | undefined {
     const letter = this.#take(id);
-    if (letter) this.#kept.keep(id, "");
+    if (letter) this.#keep(id, "");
     return letter?.html;
   }
 
@@ -192,7 +180,7 @@ export class Outbox {
   #pump(): void {
     let blocked = false;
     for (const letter of [...this.#letters]) {
-      const waited = this.#now() - letter.since;
+      const waited = this.#with.now() - letter.since;
       if (letter.state === "waiting" && (!blocked || waited >= PATIENCE)) void this.#post(letter);
       else if (letter.state === "waiting" && !letter.timer) {
         letter.timer = setTimeout(() => this.#pump(), PATIENCE - waited);
@@ -206,18 +194,20 @@ export class Outbox {
     letter.state = "posting";
     const id = letter.message.client_message_id;
     try {
-      const { message } = await this.#server.create(id, letter.body);
-      if (this.discard(id) !== undefined) this.#news.confirmed(message);
+      const { message } = await this.#with.server.create(id, letter.body);
+      if (this.discard(id) !== undefined) this.#with.confirmed(message);
     } catch (error) {
       if (this.#letters.includes(letter)) this.#failed(letter, error);
     }
   }
 
   #failed(letter: Letter, error: unknown): void {
-    const { client_message_id: id, room_id } = letter.message;
+    const id = letter.message.client_message_id;
     if (error instanceof ApiError && error.status === 401) {
-      // Whoever signs in next decides what becomes of it.
-      drafts.unsent(room_id, this.discard(id) ?? "");
+      // Whoever signs in next decides what becomes of it. Kept apart, so that the editor's own
+      // saving on the way out cannot overwrite it.
+      const unsent = this.#key("unsent");
+      write(unsent, words(unsent) + (this.discard(id) ?? ""));
       return;
     }
     if (this.#closed) {
@@ -231,7 +221,7 @@ export class Outbox {
       const asked = error instanceof ApiError ? (error.retryAfter ?? 0) : 0;
       letter.timer = setTimeout(() => void this.#post(letter), Math.max(wait, asked));
       this.#mark(letter, "retrying");
-      if (letter.attempt === 1) this.#hooks.say("Not sent yet, trying again", "polite");
+      if (letter.attempt === 1) this.#with.hooks.say("Not sent yet, trying again", "polite");
       return;
     }
     letter.state = "failed";
@@ -239,15 +229,15 @@ export class Outbox {
     // A server that is out of order says how: its disk is full, or somebody else holds its file.
     const said = refused || (error instanceof ApiError && error.status === 503);
     this.#mark(letter, "failed", said ? error.message : null);
-    this.#hooks.say("Your message was not sent", "assertive");
-    if (refused && (error.status === 403 || error.status === 404)) this.#hooks.refused();
+    this.#with.hooks.say("Your message was not sent", "assertive");
+    if (refused && (error.status === 403 || error.status === 404)) this.#with.hooks.refused();
     this.#pump();
   }
 
   #mark(letter: Letter, state: Outgoing["state"], reason: string | null = null): void {
     const outgoing = { state, attempt: letter.attempt, reason };
     letter.message = { ...letter.message, outgoing };
-    this.#news.changed(letter.message.client_message_id, outgoing);
+    this.#with.changed(letter.message.client_message_id, outgoing);
   }
 }
 

@@ -17,7 +17,7 @@ import {
 import type { RoomEvent, TimelineMessage, TimelineState } from "./messages";
 import * as list from "./messages";
 import { Observable } from "./observable";
-import { Letters, Outbox } from "./outbox";
+import { Outbox } from "./outbox";
 import { playCommand } from "./text";
 import { sentenceOf } from "./trouble";
 
@@ -41,7 +41,8 @@ export class Timeline extends Observable<TimelineState> {
   readonly #server: list.TimelineServer;
   readonly #now: () => number;
   readonly #uuid: () => string;
-  readonly #outbox: Outbox;
+  /** What I wrote here and nobody has yet. */
+  readonly outbox: Outbox;
   readonly #inbox = new list.Inbox((messages) => this.#arrived(messages));
   readonly #asks = new Map<"before" | "after" | "latest", Promise<void>>();
   /** News that came while a page was being fetched: the page may be older than they are. */
@@ -73,14 +74,17 @@ export class Timeline extends Observable<TimelineState> {
     this.#skew = page.loaded_at_ms - now();
     this.#loadedAt = page.loaded_at_ms;
     this.#serverTime = page.loaded_at_ms;
-    const kept = new Letters(page.room.id, me.id);
-    const news = {
-      confirmed: (message: Message) => this.#confirm(message),
-      changed: (id: string, outgoing: list.Outgoing) => this.#outgoing(id, outgoing),
-    };
-    this.#outbox = new Outbox(this.#server, hooks, now, news, kept);
-    for (const { id, html, at, fresh } of kept.load())
-      this.#outbox.add(...this.#letter(id, html, at + this.#skew, fresh ? "pending" : "failed"));
+    this.outbox = new Outbox({
+      room_id: page.room.id,
+      by: me.id,
+      server: this.#server,
+      hooks,
+      now,
+      confirmed: (message) => this.#confirm(message),
+      changed: (id, outgoing) => this.#outgoing(id, outgoing),
+    });
+    for (const { id, html, at, fresh } of this.outbox.kept())
+      this.outbox.add(...this.#letter(id, html, at + this.#skew, fresh ? "pending" : "failed"));
     this.set(list.folded(this.#opened(page.messages)));
     this.#first = this.state().messages[0]?.client_message_id;
   }
@@ -191,7 +195,7 @@ export class Timeline extends Observable<TimelineState> {
     const up_to_date = !page.has_after;
     return {
       ...list.EMPTY,
-      messages: up_to_date ? [...messages, ...this.#outbox.messages()] : messages,
+      messages: up_to_date ? [...messages, ...this.outbox.messages()] : messages,
       up_to_date,
       at_top: !page.has_before,
     };
@@ -210,7 +214,7 @@ export class Timeline extends Observable<TimelineState> {
     const confirmed = { ...state, messages: state.messages.filter(({ outgoing }) => !outgoing) };
     const newer = this.#unknown(confirmed, messages).map((message) => list.shown(message));
     const up_to_date = !page?.has_after;
-    const mine = up_to_date ? this.#outbox.messages() : [];
+    const mine = up_to_date ? this.outbox.messages() : [];
     const all = [...confirmed.messages, ...newer, ...mine];
     return list.trimTop({ ...state, messages: all, up_to_date }, 1);
   }
@@ -320,14 +324,14 @@ export class Timeline extends Observable<TimelineState> {
       if (updated_at_ms < this.#now() + this.#skew + list.SETTLED_AFTER)
         this.#serverTime = Math.max(this.#serverTime, updated_at_ms);
     }
-    return messages.filter((message) => this.#outbox.settle(message));
+    return messages.filter((message) => this.outbox.settle(message));
   }
 
   /** Shows a message at once and sends it until the server has it, or has refused it. */
   async send(html: string): Promise<void> {
     const letter = this.#letter(this.#uuid(), html, this.#serverNow());
     const [message] = letter;
-    this.#outbox.send(...letter);
+    this.outbox.send(...letter);
     if (this.state().up_to_date) {
       void this.#render(
         (state) => list.trimTop({ ...state, messages: [...state.messages, message], jump: false }),
@@ -354,21 +358,21 @@ export class Timeline extends Observable<TimelineState> {
 
   /** Starts over with the same id, as the newest message. */
   retry(id: string): void {
-    const message = this.#outbox.retry(id);
+    const message = this.outbox.retry(id);
     if (message) void this.#render((state) => list.placed(state, message), "end");
   }
 
   retryNow(): void {
-    this.#outbox.retryNow();
+    this.outbox.retryNow();
   }
 
   /** What was written, which is the caller's from now on. */
   discard(id: string): string | undefined {
     void this.#render((state) => list.without(state, id), "auto");
-    return this.#outbox.discard(id);
+    return this.outbox.discard(id);
   }
 
-  readonly close = (): void => this.#outbox.close();
+  readonly close = (): void => this.outbox.close();
 
   /** My newest message on screen, for the up arrow. */
   lastOwn(): TimelineMessage | undefined {
