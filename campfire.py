@@ -13494,13 +13494,9 @@ def _meta(name: str, content: object) -> str:
 
 def _preloads(bundle: Bundle) -> str:
     """What the first paint waits for beside the entry: its runtime, and the sheet of icons."""
-    sheet = 'rel="preload" as="fetch" crossorigin'
-    rest = {"rolldown-runtime.js": 'rel="modulepreload"', "icons.svg": sheet}
-    return "\n".join(
-        f'<link {how} href="{bundle.url(name)}">'
-        for name, how in rest.items()
-        if name in bundle.files
-    )
+    rest = {"rolldown-runtime.js": "modulepreload", "icons.svg": 'preload" crossorigin as="fetch'}
+    known = ((bundle.url(name), how) for name, how in rest.items() if name in bundle.files)
+    return "".join(f'<link href="{url}" rel="{how}">' for url, how in known)
 
 
 _BODIES: Final = {  # the classes that the client gives the body, before it comes

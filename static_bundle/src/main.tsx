@@ -77,58 +77,37 @@ const people = () => import("./screens/people");
 const rooms = () => import("./screens/rooms");
 const search = () => import("./screens/search");
 
+/** A screen of a module that is fetched when it is wanted. */
+const later = <Module, Name extends keyof Module>(load: () => Promise<Module>, name: Name) => ({
+  later: async () => (await load())[name],
+});
+
 const PAGES: { [Name in PageName]: Page<Name> } = {
   room: { screen: { now: RoomScreen }, title: roomName, body: "sidebar" },
   searches: {
-    screen: { later: async () => (await search()).SearchScreen },
+    screen: later(search, "SearchScreen"),
     title: named("Search"),
     body: "sidebar searches",
   },
   welcome: empty,
   sidebar: empty,
   direct_new: empty,
-  first_run: {
-    screen: { later: async () => (await auth()).FirstRun },
-    title: named("Set up Campfire"),
-    body: "signup",
-  },
-  join: {
-    screen: { later: async () => (await auth()).Join },
-    title: named("Sign up"),
-    body: "signup",
-  },
-  sign_in: { screen: { later: async () => (await auth()).SignIn }, title: named("Sign in") },
-  transfer: { screen: { later: async () => (await auth()).Transfer }, title: named("Sign in") },
-  room_new: {
-    screen: { later: async () => (await rooms()).NewRoom },
-    title: named("New chat room"),
-  },
-  room_edit: { screen: { later: async () => (await rooms()).EditRoom }, title: settingsOf },
-  direct_edit: { screen: { later: async () => (await rooms()).EditDirect }, title: settingsOf },
-  user: { screen: { later: async () => (await people()).PersonScreen }, title: personName },
-  profile: { screen: { later: async () => (await people()).OwnProfile }, title: personName },
-  push_subscriptions: {
-    screen: { later: async () => (await people()).PushDevices },
-    title: named("Push devices"),
-  },
-  account_edit: {
-    screen: { later: async () => (await account()).AccountSettings },
-    title: named("Account settings"),
-  },
-  bots: { screen: { later: async () => (await account()).Bots }, title: named("Chat bots") },
-  bot_new: {
-    screen: { later: async () => (await account()).NewBot },
-    title: named("New chat bot"),
-  },
-  bot_edit: { screen: { later: async () => (await account()).EditBot }, title: named("Edit bot") },
-  custom_styles: {
-    screen: { later: async () => (await account()).CustomStyles },
-    title: named("Custom styles"),
-  },
-  error: {
-    screen: { later: async () => (await auth()).ErrorScreen },
-    title: named("Not found"),
-  },
+  first_run: { screen: later(auth, "FirstRun"), title: named("Set up Campfire"), body: "signup" },
+  join: { screen: later(auth, "Join"), title: named("Sign up"), body: "signup" },
+  sign_in: { screen: later(auth, "SignIn"), title: named("Sign in") },
+  transfer: { screen: later(auth, "Transfer"), title: named("Sign in") },
+  room_new: { screen: later(rooms, "NewRoom"), title: named("New chat room") },
+  room_edit: { screen: later(rooms, "EditRoom"), title: settingsOf },
+  direct_edit: { screen: later(rooms, "EditDirect"), title: settingsOf },
+  user: { screen: later(people, "PersonScreen"), title: personName },
+  profile: { screen: later(people, "OwnProfile"), title: personName },
+  push_subscriptions: { screen: later(people, "PushDevices"), title: named("Push devices") },
+  account_edit: { screen: later(account, "AccountSettings"), title: named("Account settings") },
+  bots: { screen: later(account, "Bots"), title: named("Chat bots") },
+  bot_new: { screen: later(account, "NewBot"), title: named("New chat bot") },
+  bot_edit: { screen: later(account, "EditBot"), title: named("Edit bot") },
+  custom_styles: { screen: later(account, "CustomStyles"), title: named("Custom styles") },
+  error: { screen: later(auth, "ErrorScreen"), title: named("Not found") },
 };
 
 /** The table's row for a page, with the page's name forgotten: boot data and screen go together. */

@@ -18,6 +18,14 @@ FADES = """() => new Promise((resolve) => {
   look()
 })"""
 
+UNDRAWN = """
+window.undrawn = 0
+new MutationObserver(() => {
+  for (const use of document.querySelectorAll('#root use'))
+    if (!document.querySelector(use.getAttribute('href'))) window.undrawn += 1
+}).observe(document, {childList: true, subtree: true})
+"""
+
 
 def middle(page: Page, name: str) -> tuple[float, float]:
     at = box(page.get_by_role("link", name=name))
@@ -123,6 +131,21 @@ def test_what_could_not_be_fetched_ahead_or_later_is_asked_for_again(
     maya.get_by_role("link", name="There").click()
     expect(maya).to_have_url(re.compile(f"{other}$"))
     assert len(ahead) > 1
+
+
+def test_the_first_paint_has_its_icons_and_a_lost_sheet_of_them_is_asked_for_again(
+    house: House, sit: Sit
+) -> None:
+    maya = sit("Maya", service_workers="block")
+    maya.add_init_script(UNDRAWN)
+    enter(maya, house.room(name="Drawn"))
+    expect(maya.locator(".composer__send-btn use")).to_have_count(1)
+    assert maya.evaluate("window.undrawn") == 0
+
+    sheet = lose_first(maya, "**/icons.svg")
+    maya.reload()
+    expect(maya.locator("#drawing-search")).to_be_attached()
+    assert len(sheet) > 1
 
 
 def test_the_page_for_no_network_goes_on_by_itself_when_the_server_answers(
