@@ -8,9 +8,12 @@ import re
 import shutil
 import socket
 import tempfile
+from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import AbstractContextManager
 from html.parser import HTMLParser
+from itertools import chain
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -48,6 +51,20 @@ pytest_plugins = [f"tests.support.{name}" for name in SHARED.split()]
 
 T = TypeVar("T")
 Template = tuple[Path, Cast]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Says which folder takes how long."""
+    seconds: dict[str, float] = defaultdict(float)
+    for report in chain.from_iterable(terminalreporter.stats.values()):
+        if isinstance(report, pytest.TestReport) and not isinstance(report, pytest.SubtestReport):
+            seconds[report.nodeid.split("/")[1]] += report.duration
+    if len(seconds) > 1:
+        told = ", ".join(
+            f"{folder} {taken:.0f} s"
+            for folder, taken in sorted(seconds.items(), key=itemgetter(1), reverse=True)
+        )
+        terminalreporter.write_sep("=", told)
 
 
 class Listener(logging.Handler):
