@@ -44,8 +44,7 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 # The later ones use the earlier ones.
 SHARED = """
-    listeners operators rails services stories browsers house installed looks
-    checklist_words checklist_rooms checklist_people
+    listeners operators rails services stories browsers house installed looks matrix
 """
 pytest_plugins = [f"tests.support.{name}" for name in SHARED.split()]
 

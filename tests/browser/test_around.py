@@ -6,6 +6,7 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import Dialog, Page, expect
 
+from tests.support.asking import It
 from tests.support.browsers import (
     FINGER,
     QUESTIONS,
@@ -18,7 +19,6 @@ from tests.support.browsers import (
     texts,
     until,
 )
-from tests.support.checklist_words import It
 from tests.support.house import (
     HELD,
     House,

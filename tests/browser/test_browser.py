@@ -6,6 +6,7 @@ from collections.abc import Callable
 from playwright.sync_api import Page, Route, expect
 
 from tests.support import installed
+from tests.support.asking import It
 from tests.support.browsers import (
     FINGER,
     PASSWORD,
@@ -21,7 +22,6 @@ from tests.support.browsers import (
     texts,
     until,
 )
-from tests.support.checklist_words import It
 from tests.support.house import (
     HELD,
     ROOM_MESSAGES,

@@ -1,16 +1,12 @@
 """What bots say arrives: as the text it is, in its own character set, or as the markup it is."""
 
-import json
-from typing import Any
-
 import pytest
 
 from campfire import source_of_bot
 from tests.support.asking import bot_says, settle, texts, url_of
-from tests.support.cast import Cast, LogLines, Person
+from tests.support.cast import Cast, Person
 from tests.support.readers import Receiver
 from tests.support.services import give_webhook
-from tests.support.tables import briefly
 
 LITERAL = [
     'File "<stdin>", line 1\n  print(x\nSyntaxError: "(" was never closed',
@@ -125,51 +121,3 @@ async def test_cells_of_a_table_stand_apart_in_plain_words(visitor: Person, cast
     assert [line.split() for line in text.split("\n") if line.strip()] == [
         ["Step", "Time"], ["Build"], ["3", "min"], ["Test", "x"], ["done"],
     ]  # fmt: skip
-
-
-async def test_the_redirect_of_a_wrong_key_says_what_is_wrong(visitor: Person, cast: Cast) -> None:
-    answer = await visitor.request("POST", url_of(cast.watercooler, key="5-wrong"), data=b"hi")
-
-    assert (answer.status, answer.headers["Content-Type"]) == (302, "text/plain; charset=utf-8")
-    assert answer.text == "This bot key is wrong or no longer in use.\n"
-
-
-@pytest.mark.parametrize(
-    "dropped",
-    [
-        ("{}", "application/json", 200, "type"),
-        ("Hello", "application/octet-stream", 200, "type"),
-        ("Hello", "text/plain", 201, "status"),
-        ("", "text/plain", 404, "status"),
-        ("Hello", "text/plain", 500, "status"),
-        ("x" * 1_048_577, "text/plain", 200, "size"),
-        ("x" * 65_537, "text/plain", 200, "body_too_long"),
-    ],
-    ids=briefly,
-)
-async def test_an_answer_that_is_thrown_away_leaves_one_line_in_the_log(
-    david: Person, kevin: Person, receiver: Receiver, cast: Cast, log_lines: LogLines,
-    dropped: tuple[str, str, int, str],
-) -> None:  # fmt: skip
-    body, kind, status, reason = dropped
-    await give_webhook(david, cast.bender, receiver.url)
-    receiver.reply = receiver.says(body, kind, status)
-
-    await kevin.say(cast.bender_and_kevin, "ping")
-    await settle(david.server)
-
-    (line,) = [json.loads(each) for each in log_lines() if "webhook_answer_dropped" in each]
-    told: dict[str, Any] = {name: line[name] for name in ("bot_id", "status", "type", "reason")}
-    assert told == {"bot_id": cast.bender.id, "status": status, "type": kind, "reason": reason}
-
-
-async def test_an_answer_that_says_nothing_on_purpose_is_no_line_in_the_log(
-    david: Person, kevin: Person, receiver: Receiver, cast: Cast, log_lines: LogLines
-) -> None:
-    await give_webhook(david, cast.bender, receiver.url)
-    for body, status in (("", 200), (" \n", 200), ("", 204), ("Hello", 200)):
-        receiver.reply = receiver.says(body, "text/plain", status)
-        await kevin.say(cast.bender_and_kevin, "ping")
-        await settle(david.server)
-
-    assert [line for line in log_lines() if "webhook_answer_dropped" in line] == []

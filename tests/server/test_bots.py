@@ -1,27 +1,29 @@
-"""Programs that talk: their keys and addresses, who looks after them, and who is called."""
+"""Programs that talk: what they say, read, change and boost, and what is not theirs."""
 
-import asyncio
 import re
-import socket
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 import campfire as program
-from tests.conftest import Template
-from tests.support.asking import KEY, TOKEN, bot_says, mention, settle, stored, texts, url_of
-from tests.support.cast import Answer, Cast, LogLines, Person, copy_database, start_server
-from tests.support.checklist_words import It
-from tests.support.readers import Receiver
-from tests.support.services import (
-    TIMED_OUT,
-    Hostile,
-    TurnableLoop,
-    give_webhook,
-    hang_at_three_stages,
+from tests.support.asking import (
+    KEY,
+    It,
+    bot_says,
+    count,
+    found,
+    mention,
+    settle,
+    stored,
+    targets,
+    texts,
+    url_of,
 )
-from tests.support.tables import briefly, cases
+from tests.support.cast import Answer, Cast, Person
+from tests.support.readers import Receiver
+from tests.support.services import give_webhook
+
+OF_A_MEMBER = "4-"  # Kevin's id in the place of a bot's key
 
 
 async def test_a_body_of_any_type_is_what_the_bot_says(
@@ -213,279 +215,178 @@ async def test_no_wrong_parent_no_foreign_message_and_no_foreign_room_is_touched
     assert await stored(visitor.server) == before
 
 
-@pytest.mark.parametrize("key", cases("wrong keys of bots"), ids=briefly)
-async def test_a_wrong_key_leads_to_the_sign_in_page_and_changes_nothing(
-    visitor: Person, cast: Cast, key: str
+async def test_a_bot_says_words_where_it_is_a_member(
+    it: It, visitor: Person, david: Person, receiver: Receiver, cast: Cast
 ) -> None:
-    before, address = await stored(visitor.server), f"{visitor.server.address}/session/new"
-    for asked in "GET: POST: PATCH:/3 DELETE:/3 POST:/1/boosts DELETE:/1/boosts/1".split():
-        method, rest = asked.split(":")
-        path = url_of(cast.watercooler, rest, key)
-        answer = await visitor.request(method, path, data=None if method == "GET" else b"hi")
-        assert (answer.status, answer.location) == (302, address), method
-    assert await stored(visitor.server) == before
-
-
-async def test_a_bot_key_opens_nothing_but_the_addresses_of_bots(
-    visitor: Person, kevin: Person, cast: Cast
-) -> None:
-    for path in "/ /rooms/1 /rooms/1/messages /account/edit /users/me/profile /searches".split():
-        answer = await visitor.get(f"{path}?bot_key={KEY}")
-        assert (answer.status, answer.body) == (403, b"")
-        assert (await visitor.get(f"{path}?bot_key=5-wrong")).status in (302, 404)
-    for method, path in (("GET", "/api/rooms"), ("POST", "/api/rooms/opens"), ("GET", "/api/boot")):
-        answer = await visitor.send(method, f"{path}?bot_key={KEY}")
-        assert (answer.status, answer.code) == (403, "bot_forbidden")
-    assert (await visitor.get("/api/rooms?bot_key=5-wrong")).code == "unauthenticated"
-    signed_in = await kevin.request("POST", url_of(cast.watercooler, key="4-x"), data=b"hi")
-    assert signed_in.status == 302  # cookies are not looked at
-
-
-async def test_a_new_key_kills_the_old_one_and_keys_stay_out_of_the_log(
-    david: Person, visitor: Person, cast: Cast, log_lines: LogLines
-) -> None:
-    answer = await david.put(f"/api/account/bots/{cast.bender.id}/key")
-
-    key = answer.json["bot"]["bot_key"]
-    assert re.fullmatch(r"5-[A-Za-z0-9]{12}", key)
-    assert key != KEY
-    assert (await bot_says(visitor, cast.watercooler, "old")).status == 302
-    assert (await bot_says(visitor, cast.watercooler, "new", key)).status == 201
-    assert (await visitor.get(f"/rooms/1?bot_key={key}")).status == 403
-    lines = "\n".join(log_lines())
-    assert '"bot_auth_failed"' in lines
-    assert [each for each in (TOKEN, key[2:]) if each in lines] == []
-
-
-async def test_a_bot_at_a_banned_address_may_read_but_not_write(
-    david: Person, visitor: Person, cast: Cast
-) -> None:
-    await david.server.parts.auth.start_session(cast.jz.id, "52.0.0.7", "")
-    await david.post(f"/api/users/{cast.jz.id}/ban")
-    there = {"X-Forwarded-For": "52.0.0.7"}
-
-    assert (await visitor.get(url_of(cast.watercooler), there)).status == 200
-    for key in (KEY, "5-wrong"):
-        path = url_of(cast.watercooler, key=key)
-        refused = await visitor.request("POST", path, data=b"x", headers=there)
-        assert (refused.status, refused.body) == (429, b"")
-
-
-async def test_administrators_make_change_and_remove_bots(
-    david: Person, visitor: Person, cast: Cast
-) -> None:
-    path, hook = "/api/account/bots", "https://bots.example.com/hook"
-    made = await david.post(path, {"name": " Zed ", "webhook_url": f" {hook} "})
-    bot = made.json["bot"]
-    assert (made.status, bot["name"], bot["role"]) == (201, "Zed", "bot")
-    assert (bot["webhook_url"], bot["email_address"]) == (hook, None)
-    assert re.fullmatch(rf"{bot['id']}-[A-Za-z0-9]{{12}}", bot["bot_key"])
-    address = david.server.address
-    assert bot["rooms"] == [
-        {"id": room.id, "name": room.name,
-         "messages_url": f"{address}/rooms/{room.id}/{bot['bot_key']}/messages"}
-        for room in (cast.hq, cast.pets)
-    ]  # fmt: skip
-    one = f"{path}/{bot['id']}"
-    assert (await david.get(one)).json == made.json
-    listed = (await david.get(path)).json["bots"]
-    assert [each["name"] for each in listed] == ["Bender Bot", "Zed"]
-    assert [room["name"] for room in listed[0]["rooms"]] == ["HQ", "Pets", "Watercooler"]
-    assert (await david.get("/account/bots")).boot["data"] == {"bots": listed}
-    edit = (await david.get(f"/account/bots/{bot['id']}/edit")).boot
-    assert (edit["page"], edit["data"]) == ("bot_edit", made.json)
-    renamed = (await david.put(one, {"name": "Zoe", "webhook_url": hook + "?x"})).json["bot"]
-    assert (renamed["name"], renamed["webhook_url"]) == ("Zoe", hook + "?x")
-    kept = (await david.send("PATCH", one, {})).json["bot"]
-    assert (kept["name"], kept["webhook_url"]) == ("Zoe", None)
-    assert (await bot_says(visitor, cast.hq, "hi", bot["bot_key"])).status == 201
-    assert (await david.delete(one)).status == 204
-    assert (await bot_says(visitor, cast.hq, "hi", bot["bot_key"])).status == 302
-    for method, gone in (("GET", one), ("PUT", one), ("DELETE", one), ("PUT", f"{one}/key")):
-        assert (await david.send(method, gone)).code == "bot_not_found"
-    assert (await david.get(f"{path}/{cast.kevin.id}")).code == "bot_not_found"
-    assert (await david.get("/account/bots/999/edit")).status == 404
-
-
-@pytest.mark.parametrize(("field", "value"), cases("bad fields of a bot"), ids=briefly)
-async def test_bad_fields_are_named(david: Person, cast: Cast, field: str, value: object) -> None:
-    before = await stored(david.server)
-    for method, path in (("POST", ""), ("PUT", f"/{cast.bender.id}")):
-        given = {"name": "Zed", field: value}
-        answer = await david.send(method, f"/api/account/bots{path}", given)
-        assert (answer.status, answer.code) == (422, "validation_failed")
-        assert list(answer.json["error"]["fields"]) == [field]
-    assert await stored(david.server) == before
-
-
-async def test_a_mentioned_bot_is_told_who_where_and_what_and_answers_in_its_name(
-    david: Person, receiver: Receiver, cast: Cast
-) -> None:
+    """As Rails' own tests of controllers/messages/by_bots (create)."""
+    server, room, path = visitor.server, cast.watercooler, url_of(cast.watercooler)
     await give_webhook(david, cast.bender, receiver.url)
-    receiver.reply = receiver.says("<p>I am <b>here</b></p><script>x</script>", "text/html; a=b")
-    tab = await david.room_tab(cast.watercooler)
+    with it("POST text → message with that text"):
+        assert (await bot_says(visitor, room, "hello")).status == 201
+        assert (await texts(david, room))[-1] == "hello"
+    with it("UTF-8 kept"):
+        await bot_says(visitor, room, "Grüße 👋 日本語")
+        assert (await texts(david, room))[-1] == "Grüße 👋 日本語"
+    with it("bot mentioning itself → no webhook"):
+        await bot_says(visitor, room, f"me: {mention(server, cast.bender)}")
+        await settle(server)
+        assert receiver.told == []
+    with it("bot speaking in a ping → no webhook to itself"):
+        assert (await bot_says(visitor, cast.bender_and_kevin, "beep")).status == 201
+        await settle(server)
+        assert receiver.told == []
+    messages = await count(server, "messages")
+    with it("nothing or blanks → 422 both, none created"):
+        assert [(await bot_says(visitor, room, each)).status for each in ("", " \n ")] == [422] * 2
+    with it('`"<member id>-"` → redirect, none'):
+        assert (await bot_says(visitor, room, "hi", OF_A_MEMBER)).status == 302
+    with it("bad key → redirect"):
+        assert (await bot_says(visitor, room, "hi", "5-wrong")).location.endswith("/session/new")
+        assert (await visitor.get(url_of(room, key="5-wrong"))).status == 302
+    with it("POST there → 404, none"):
+        assert (await bot_says(visitor, cast.designers, "hi")).status == 404
+        assert await count(server, "messages") == messages
+    with it("GET room not a member of → 404"):
+        assert (await visitor.get(url_of(cast.designers))).status == 404
+    with it("ordinary messages URL with `bot_key` → 403"):
+        assert (await visitor.get(f"/rooms/{room.id}/messages?bot_key={KEY}")).status == 403
+    with it("file: n/a (501)"):
+        form = b'--x\r\nContent-Disposition: form-data; name="attachment"\r\n\r\nhi\r\n--x--\r\n'
+        headers = {"Content-Type": "multipart/form-data; boundary=x"}
+        assert (await visitor.request("POST", path, data=form, headers=headers)).status == 501
 
-    said = await david.say(cast.watercooler, f"Hey {mention(david.server, cast.bender)} ping")
-    await settle(david.server)
 
-    (told,) = receiver.told
-    html = told["message"]["body"].pop("html")
-    assert html.startswith("<div>Hey <action-text-attachment")
-    assert html.endswith("</action-text-attachment> ping</div>")
-    assert told == {
-        "user": {"id": cast.david.id, "name": "David"},
-        "room": {"id": 3, "name": "Watercooler", "path": f"/rooms/3/{KEY}/messages"},
-        "message": {"id": said["id"], "body": {"plain": "Hey  ping"}, "path": said["path"]},
-    }
-    (headers,) = receiver.headers
-    assert headers["Content-Type"].startswith("application/json")
-    assert headers["User-Agent"] == f"Campfire/{program.VERSION}"
-    frames = await tab.drain()
-    assert [frame.count('action="append"') for frame in frames] == [1, 1]
-    last = (await david.get("/api/rooms/3/messages")).json["messages"][-1]
-    assert (last["creator"]["name"], last["plain_text"]) == ("Bender Bot", "I am here")
-    assert "script" not in last["body_html"]
+def next_page(answer: Answer) -> str:
+    """Where the header leads, without the server's own address; nothing at the end."""
+    link = re.fullmatch(r'<http://[^/]+([^>]+)>; rel="next"', answer.headers.get("Link", ""))
+    return link[1] if link else ""
 
 
-async def test_bots_are_called_in_pings_or_when_mentioned_and_never_about_themselves(
-    david: Person, kevin: Person, visitor: Person, receiver: Receiver, cast: Cast
+async def test_a_bot_reads_its_rooms_page_by_page(
+    it: It, visitor: Person, david: Person, cast: Cast
 ) -> None:
-    await give_webhook(david, cast.bender, receiver.url)
-    receiver.reply = receiver.says(mention(david.server, cast.bender) + "me again")
-    named = mention(david.server, cast.bender)
+    """As Rails' own tests of controllers/messages/by_bots (index)."""
+    known, address = [each.id for each in cast.ten_messages], visitor.server.address
+    with it("GET → all ids in order"):
+        listed = (await visitor.get(url_of(cast.watercooler))).json
+        assert [each["id"] for each in listed] == known
+    with it(
+        "last item has id, both body forms, created_at in ms, creator id/name/role `bot`, room id,"
+        " URL"
+    ):
+        posted = await bot_says(visitor, cast.watercooler, "I am the last")
+        last = (await visitor.get(url_of(cast.watercooler))).json[-1]
+        assert str(last["id"]) == posted.location.rpartition("/")[2]
+        assert last["body"]["plain_text"] == "I am the last"
+        assert "I am the last" in last["body"]["html"]
+        assert re.fullmatch(r"[\d-]{10}T[\d:]{8}\.\d{3}Z", last["created_at"])
+        creator = last["creator"]
+        shown = creator["id"], creator["name"], creator["role"]
+        assert shown == (cast.bender.id, "Bender Bot", "bot")
+        assert last["room"] == {"id": cast.watercooler.id}
+        assert last["url"] == f"{address}/rooms/{cast.watercooler.id}/messages/{last['id']}"
+    with it("empty room → `[]`, total 0, no Link"):
+        empty = await visitor.get(url_of(cast.pets))
+        assert (empty.json, empty.headers["X-Total-Count"], next_page(empty)) == ([], "0", "")
+    said = [(await david.say(cast.pets, f"{n}"))["id"] for n in range(41)]
+    with it(
+        "41 messages → page of 40, total 41, without the oldest; following Link → just the oldest,"
+        " no Link"
+    ):
+        first = await visitor.get(url_of(cast.pets))
+        second = await visitor.get(next_page(first))
+        assert [each["id"] for each in first.json] == said[1:]
+        assert first.headers["X-Total-Count"] == "41"
+        assert ([each["id"] for each in second.json], next_page(second)) == (said[:1], "")
+    with it("`after` a message with fewer than 41 later ones → exactly those in order, no Link"):
+        later = await visitor.get(url_of(cast.pets, f"?after={said[30]}"))
+        assert ([each["id"] for each in later.json], next_page(later)) == (said[31:], "")
 
-    async def calls() -> int:
-        await settle(david.server)
-        told, receiver.told = len(receiver.told), []
-        return told
 
-    ping = await kevin.say(cast.bender_and_kevin, "no name needed")
-    await settle(david.server)
-    assert receiver.told[0]["room"]["name"] is None
-    assert await calls() == 1  # its answer, in the ping and naming itself, called nobody
-    await david.say(cast.watercooler, "nobody is named")
-    await david.say(cast.designers, f"not a member {named}")
-    await bot_says(visitor, cast.watercooler, f"I name myself {named}")
-    await bot_says(visitor, cast.bender_and_kevin, "I speak in my ping")
-    assert await calls() == 0
-    await david.say(cast.watercooler, f"twice {named} {named}")
-    assert await calls() == 1
-    path = f"/api/rooms/{cast.bender_and_kevin.id}/messages/{ping['id']}"
-    await kevin.put(path, {"body": f"edited {named}"})
-    await kevin.post(f"/api/messages/{ping['id']}/boosts", {"content": "+1"})
-    again = {"body": "sent again", "client_message_id": ping["client_message_id"]}
-    await kevin.post(f"/api/rooms/{cast.bender_and_kevin.id}/messages", again)
-    assert await calls() == 0
-    await give_webhook(david, cast.bender, "")
-    await kevin.say(cast.bender_and_kevin, "nobody to call")
-    assert await calls() == 0
-
-
-async def test_two_bots_that_name_each_other_stop_after_one_answer_each(
-    david: Person, visitor: Person, receiver: Receiver, cast: Cast
+async def test_a_bot_changes_its_own_messages_alone(
+    it: It, visitor: Person, david: Person, cast: Cast
 ) -> None:
-    given = {"name": "Zed", "webhook_url": receiver.url}
-    made = (await david.post("/api/account/bots", given)).json
-    zed = await david.server.parts.users.by_id(made["bot"]["id"])
-    await give_webhook(david, cast.bender, receiver.url)
-    both = mention(david.server, cast.bender, zed)
-    receiver.reply = receiver.says(both)
+    """As Rails' own tests of controllers/messages/by_bots (update, destroy)."""
+    room, of_david = cast.watercooler, cast.ten_messages[0].id
+    posted = await bot_says(visitor, room, "first words")
+    mine = int(posted.location.rpartition("/")[2])
+    foreign = (await david.say(cast.designers, "elsewhere"))["id"]
+    before = await count(visitor.server, "messages")
 
-    await david.say(cast.pets, f"Go! {both}")
-    await settle(david.server)
-    assert sorted(each["room"]["path"] for each in receiver.told) == sorted(
-        url_of(cast.pets, key=key) for key in (KEY, made["bot"]["bot_key"])
-    )
-    assert len(await texts(david, cast.pets)) == 3
-    receiver.told.clear()
-    await bot_says(visitor, cast.pets, both)  # a bot may call another one, once
+    async def ask(method: str, rest: str, room: program.Room = room, key: str = KEY) -> Answer:
+        data = "Grüße".encode() if method == "PATCH" else None
+        return await visitor.request(method, url_of(room, rest, key), data=data)
 
-    await settle(david.server)
-    assert len(receiver.told) == 1
+    with it("PATCH own → 200, text changed, JSON with id, text, creator, URL, no new message"):
+        changed = await visitor.request("PATCH", url_of(room, f"/{mine}"), data=b"new words")
+        message, url = changed.json, f"{visitor.server.address}/rooms/{room.id}/messages/{mine}"
+        assert (changed.status, (await texts(david, room))[-1]) == (200, "new words")
+        assert (message["id"], message["body"]["plain_text"]) == (mine, "new words")
+        assert (message["creator"]["id"], message["url"]) == (cast.bender.id, url)
+        assert await count(visitor.server, "messages") == before
+    with it("PATCH UTF-8"):
+        assert (await ask("PATCH", f"/{mine}")).json["body"]["plain_text"] == "Grüße"
+        assert (await texts(david, room))[-1] == "Grüße"
+    unchanged = await found(visitor.server, "SELECT id, body_text, updated_at FROM messages")
+    with it("PATCH of another's → 403 unchanged"):
+        assert (await ask("PATCH", f"/{of_david}")).status == 403
+    with it("PATCH in a foreign room → 404 unchanged"):
+        assert (await ask("PATCH", f"/{foreign}", cast.designers)).status == 404
+    with it('PATCH with `"<member id>-"` → redirect unchanged'):
+        assert (await ask("PATCH", f"/{mine}", key=OF_A_MEMBER)).status == 302
+    with it("DELETE of another's → 403"):
+        assert (await ask("DELETE", f"/{of_david}")).status == 403
+        now = await found(visitor.server, "SELECT id, body_text, updated_at FROM messages")
+        assert now == unchanged
+    with it("DELETE own → 204, one less"):
+        assert (await ask("DELETE", f"/{mine}")).status == 204
+        assert await count(visitor.server, "messages") == before - 1
 
 
-@pytest.mark.parametrize("answer", cases("answers of a webhook and what the bot says"), ids=briefly)
-async def test_of_a_webhooks_answers_only_words_become_a_message_and_none_a_fault(
-    david: Person, kevin: Person, receiver: Receiver, cast: Cast, log_lines: LogLines,
-    answer: tuple[str | bytes, str, int, str | None],
-) -> None:  # fmt: skip
-    body, kind, status, said = answer
-    await give_webhook(david, cast.bender, receiver.url)
-    receiver.reply = receiver.says(body, kind, status)
-
-    await kevin.say(cast.bender_and_kevin, "ping")
-    await settle(david.server)
-
-    assert len(receiver.told) == 1
-    heard = [said] if said is not None else []
-    assert await texts(kevin, cast.bender_and_kevin) == ["ping", *heard]
-    assert [line for line in log_lines() if "job_failed" in line] == []
-
-
-async def test_a_hostile_webhook_is_cut_off_and_says_nothing(
-    david: Person, kevin: Person, receiver: Receiver, cast: Cast, log_lines: LogLines
+async def test_a_bot_boosts_and_takes_back_its_own_boosts_alone(
+    it: It, visitor: Person, jason: Person, cast: Cast
 ) -> None:
-    elsewhere = Receiver()
-    hostile = Hostile(await elsewhere.listen())
-    await give_webhook(david, cast.bender, receiver.url)
-    for reply in (hostile.redirect, hostile.endless, hostile.bomb, hostile.broken):
-        receiver.reply = reply
-        await kevin.say(cast.bender_and_kevin, "ping")
-        await settle(david.server)
-    with socket.socket() as closed:
-        closed.bind(("127.0.0.1", 0))
-        for url in (f"http://127.0.0.1:{closed.getsockname()[1]}/", "http://[::1", "http://a b/"):
-            await give_webhook(david, cast.bender, url.replace(" ", "%20"))
-            await kevin.say(cast.bender_and_kevin, "ping")
-            await settle(david.server)
+    """As Rails' own tests of controllers/messages/boosts/by_bots."""
+    tab, room, server = await jason.room_tab(cast.watercooler), cast.watercooler, visitor.server
+    path, message = url_of(room, "/1/boosts"), f"{visitor.server.address}/rooms/3/messages/1"
 
-    assert await texts(kevin, cast.bender_and_kevin) == ["ping"] * 7
-    assert (len(receiver.told), elsewhere.told) == (4, [])
-    assert hostile.written < 64
-    assert [line for line in log_lines() if "job_failed" in line] == []
-    await elsewhere.close()
+    async def boost(content: str, at: str = path) -> Answer:
+        return await visitor.request("POST", at, data=content.encode())
 
-
-@pytest.mark.parametrize(
-    ("end", "where"),
-    [("bot", "ping"), ("bot", "room"), ("membership", "room"), ("room", "ping"), ("room", "room")],
-)
-async def test_a_bot_deleted_meanwhile_is_no_longer_heard(
-    david: Person, kevin: Person, receiver: Receiver, cast: Cast, end: str, where: str
-) -> None:
-    await give_webhook(david, cast.bender, receiver.url)
-    person, room = (kevin, cast.bender_and_kevin) if where == "ping" else (david, cast.watercooler)
-    receiver.reply, before = receiver.says("I live"), await texts(person, room)
-    receiver.may_answer.clear()
-    await person.say(room, f"ping {mention(david.server, cast.bender)}")
-    await receiver.came.wait()
-
-    if end == "bot":
-        await david.delete(f"/api/account/bots/{cast.bender.id}")
-    elif end == "membership":
-        given = {"name": room.name, "user_ids": [cast.jason.id]}
-        await david.put(f"/api/rooms/closeds/{room.id}", given)
-    else:
-        await person.delete(f"/api/rooms/{room.id}")
-    receiver.may_answer.set()
-    await settle(david.server)
-
-    if end != "room":
-        assert len(await texts(person, room)) == len(before) + 1
-    sql = "SELECT count(*) FROM messages WHERE body_text = 'I live'"
-    assert await david.server.parts.db.read(lambda tx: program.one(tx, sql)[0]) == 0
-
-
-def test_a_bot_that_hangs_at_any_stage_is_given_seven_seconds_in_all(
-    it: It, template: Template, tmp_path: Path
-) -> None:
-    async def story() -> list[str]:
-        server = await start_server(copy_database(template[0], tmp_path))
-        try:
-            return await hang_at_three_stages(server, template[1])
-        finally:
-            await server.close()
-
-    timed_out = it("time-out → `Failed to respond within 7 seconds`")
-    with timed_out, asyncio.Runner(loop_factory=TurnableLoop) as runner:
-        assert runner.run(story())[1:] == [TIMED_OUT] * 3
+    with it(
+        "POST emoji → 201, boost by the bot, JSON with id, content, booster id, message id and URL"
+    ):
+        made = await boost("👍")
+        told = made.json
+        assert (made.status, told["content"], told["booster"]["id"]) == (201, "👍", cast.bender.id)
+        assert told["message"] == {"id": 1, "url": message}
+        assert await found(server, "SELECT id, booster_id FROM boosts") == [(told["id"], 5)]
+    with it("one frame is broadcast"):
+        assert targets(await tab.drain()) == [("append", "boosts_message_drop-1")]
+    with it("text content works"):
+        assert (await boost("well done")).json["content"] == "well done"
+        await tab.drain()
+    with it("empty and blank → 422, none created"):
+        assert [(await boost(each)).status for each in ("", " \n")] == [422, 422]
+    with it("bad key → redirect, none"):
+        assert (await boost("+1", url_of(room, "/1/boosts", "5-wrong"))).status == 302
+    with it("room the bot is not in → 404"):
+        assert (await boost("+1", url_of(cast.designers, "/1/boosts"))).status == 404
+    with it("message outside the room → 404"):
+        assert (await boost("+1", url_of(cast.pets, "/1/boosts"))).status == 404
+    with it('`"<member id>-"` as key → redirect'):
+        assert (await boost("+1", url_of(room, "/1/boosts", OF_A_MEMBER))).status == 302
+        assert (await count(server, "boosts"), await tab.drain()) == (2, [])
+    with it("DELETE of another's boost → 404, stays"):
+        other = (await jason.post("/api/messages/1/boosts", {"content": "mine"})).json["boost"]
+        await tab.drain()
+        assert (await visitor.request("DELETE", f"{path}/{other['id']}")).status == 404
+    with it("DELETE with bad key → redirect, stays"):
+        wrong = url_of(room, "/1/boosts/1", "5-wrong")
+        assert (await visitor.request("DELETE", wrong)).status == 302
+        assert (await count(server, "boosts"), await tab.drain()) == (3, [])
+    with it("DELETE own → 204, gone"):
+        assert (await visitor.request("DELETE", f"{path}/1")).status == 204
+        assert await found(server, "SELECT id FROM boosts ORDER BY id") == [(2,), (3,)]
+    with it("its removal is broadcast once"):
+        assert targets(await tab.drain()) == [("remove", "boost_1")]

@@ -5,12 +5,11 @@ import re
 import socket
 from urllib.parse import quote
 
-import aiohttp
 import pytest
 
 import campfire as program
 from tests.support.asking import KEY, found
-from tests.support.cast import PATIENCE, SESAME, Cast, LogLines, Person, Server, Start
+from tests.support.cast import PATIENCE, Cast, LogLines, Person, Server, Start
 from tests.support.operators import heard_until_the_end, number, numbers
 from tests.support.tables import cases
 
@@ -19,9 +18,6 @@ PICTURE = "default-src 'none'; style-src 'unsafe-inline'; sandbox"
 
 def port_of(server: Server) -> int:
     return int(server.host.rpartition(":")[2])
-
-
-# What the log shows.
 
 
 @pytest.mark.parametrize(("address", "shown"), cases("addresses as the log shows them"))
@@ -51,21 +47,6 @@ async def test_no_character_of_a_stranger_steers_a_terminal(
     assert {json.loads(line).get("what") for line in lines} >= set("\x85\x9b\u2028\u202e\ufeff")
 
 
-# Keys and addresses.
-
-
-@pytest.mark.parametrize(
-    "key", [f"{KEY}-x", f"{KEY}-", f"%20{KEY}", f"{KEY}%20", f"{KEY}%0A", KEY.lower()]
-)
-async def test_a_bot_key_is_good_as_a_whole_or_not_at_all(visitor: Person, key: str) -> None:
-    answer = await visitor.request("POST", f"/rooms/3/{key}/messages", data=b"beep")
-    asked = await visitor.get(f"/rooms/3/messages?bot_key={key}")
-
-    assert answer.status in (302, 404)
-    assert asked.status == 404
-    assert len(await found(visitor.server, "SELECT 1 FROM messages WHERE creator_id = 5")) == 2
-
-
 LINE_ENDS = [
     "/rooms/4%0D%0A", "/join/x%0D%0ASet-Cookie:a", "/up%0A", "/assets/%0D%0A", "/users/x%0A/avatar",
     "/session/transfers/%0D", "/%0D%0A", f"/rooms/3/{KEY}%0D%0A/messages",
@@ -76,9 +57,6 @@ LINE_ENDS = [
 async def test_a_line_end_in_an_address_leads_nowhere(kevin: Person, path: str) -> None:
     assert (await kevin.get(path)).status == 404
     assert (await kevin.get(f"/api{path}")).code == "not_found"
-
-
-# What goes with an answer.
 
 
 async def test_a_drawing_opened_by_itself_can_do_nothing(kevin: Person) -> None:
@@ -94,80 +72,6 @@ async def test_a_drawing_opened_by_itself_can_do_nothing(kevin: Person) -> None:
 async def test_signing_out_clears_what_the_browser_kept(kevin: Person) -> None:
     assert (await kevin.delete("/api/session")).headers["Clear-Site-Data"] == '"cache"'
     assert "Clear-Site-Data" not in (await kevin.get("/session/new")).headers
-
-
-# Behind a proxy that does not say what it was asked for.
-
-
-async def test_a_proxy_without_host_is_named_and_the_password_is_not_blamed(
-    visitor: Person, log_lines: LogLines
-) -> None:
-    given = {"email_address": "kevin@example.com", "password": SESAME}
-    browser = {"Origin": "https://chat.example.com", "Host": "127.0.0.1:3000"}
-
-    answer = await visitor.post("/api/session", given, browser)
-    stale = await visitor.request("POST", "/api/session", json=given, headers=browser)
-    elsewhere = await visitor.post(
-        "/api/session", given, {**browser, "Sec-Fetch-Site": "cross-site"}
-    )
-
-    assert (answer.status, answer.code) == (422, "invalid_csrf_token")
-    assert answer.json["error"]["message"] == (
-        "Campfire is reached as 127.0.0.1:3000 but the browser asks for chat.example.com."
-        " The proxy must pass the Host header."
-    )
-    for other in (stale, elsewhere):
-        assert other.json["error"]["message"].startswith("This page is out of date.")
-    rejected = [line for line in map(json.loads, log_lines()) if line["event"] == "csrf_rejected"]
-    assert len(rejected) == 3
-    assert {(line["origin"], line["host"]) for line in rejected} == {tuple(browser.values())}
-
-
-async def test_a_socket_of_another_host_is_logged_with_both_names(
-    kevin: Person, log_lines: LogLines
-) -> None:
-    with pytest.raises(aiohttp.WSServerHandshakeError, match="404"):
-        await kevin.cable(headers={"Origin": "https://chat.example.com"})
-
-    (line,) = [
-        line for line in map(json.loads, log_lines()) if line["event"] == "ws_origin_rejected"
-    ]
-    assert (line["origin"], line["host"]) == ("https://chat.example.com", kevin.server.host)
-
-
-async def test_a_proxy_that_hides_https_sends_nobody_round_for_ever(
-    start: Start, log_lines: LogLines
-) -> None:
-    visitor = await (await start(TLS_DOMAIN="chat.example.com")).visitor()
-
-    for path in ("/session/new?a=b", "/session/new", "/session/new"):
-        turns, page = 0, await visitor.get(path)
-        while page.status == 301 and turns < 5:  # the proxy takes https, and asks us as before
-            assert page.location == f"https://chat.example.com{path}"
-            assert page.headers["Cache-Control"] == "no-store"
-            turns, page = turns + 1, await visitor.get(path)
-        assert (page.status, turns) == (200, 3 if "?" in path else 0)
-    told = {"Origin": "https://chat.example.com"}
-    given = {"email_address": "kevin@example.com", "password": SESAME}
-    assert (await visitor.post("/api/session", given, told)).status == 201
-    warnings = [
-        line for line in map(json.loads, log_lines()) if line["event"] == "proxy_hides_https"
-    ]
-    assert [line["level"] for line in warnings] == ["warning"]
-    assert warnings[0]["needs"] == "X-Forwarded-Proto"
-
-
-async def test_whoever_is_known_to_come_without_https_is_always_sent_there(start: Start) -> None:
-    for settings, headers in (
-        ({}, {"X-Forwarded-Proto": "http"}), ({"TRUSTED_PROXIES": "10.0.0.0/8"}, {}),
-    ):  # fmt: skip
-        server = await start(TLS_DOMAIN="chat.example.com", **settings)
-        visitor = await server.visitor()
-        assert {(await visitor.get("/rooms/4", headers)).status for _ in range(9)} == {301}
-        await server.stop()
-
-
-# What goes wrong where nobody looks.
 
 
 async def test_a_bug_behind_an_address_without_a_route_is_answered_like_any_other(
@@ -219,9 +123,6 @@ async def test_a_sound_is_sent_once_and_leaves_its_connection_open(
     assert {json.loads(line)["level"] for line in log_lines()} == {"info"}
 
 
-# Slashes, and what is no request at all.
-
-
 async def test_a_slash_at_the_end_of_an_address_changes_nothing(kevin: Person, cast: Cast) -> None:
     for path in (
         "/rooms/4",
@@ -263,9 +164,6 @@ async def test_what_is_no_request_is_refused_in_its_own_version(
     assert b"\r\nConnection: close\r\n" in refusal or heard.startswith(b"HTTP/1.0")
 
 
-# Bans and numbers behind proxies.
-
-
 async def come_from(server: Server, user: program.User, ip: str) -> None:
     where = "UPDATE sessions SET ip_address = :ip WHERE user_id = :id"
     given = {"ip": ip, "id": user.id}
@@ -297,10 +195,3 @@ async def test_no_ban_covers_an_address_that_an_administrator_uses(
     # Jason comes to the banned address, and may undo it from there; nobody else may write.
     assert (await jason.delete(f"/api/users/{cast.kevin.id}/ban", None, home)).status == 200
     assert await found(server, "SELECT * FROM bans WHERE ip_address = '203.0.113.2'") == []
-
-
-@pytest.mark.parametrize(("headers", "status"), cases("headers of a look at the numbers"))
-async def test_numbers_without_a_token_are_for_this_machine_asked_by_its_own_name(
-    visitor: Person, headers: dict[str, str], status: int
-) -> None:
-    assert (await visitor.get("/metrics", headers)).status == status

@@ -1,4 +1,4 @@
-"""Nobody's endpoint is anybody else's delay: slow names, slow bots, and too many browsers."""
+"""Nobody's endpoint is anybody else's delay: slow names and slow bots."""
 
 import asyncio
 import socket
@@ -8,10 +8,10 @@ from typing import Any
 
 from tests.conftest import Template
 from tests.support.asking import mention, settle, texts
-from tests.support.cast import Cast, Person, Server, copy_database, start_server
+from tests.support.cast import Cast, Server, copy_database, start_server
 from tests.support.listeners import messages_of
 from tests.support.readers import Receiver
-from tests.support.services import DEVICES, Browser, TurnableLoop, give_webhook, subscribe
+from tests.support.services import Browser, TurnableLoop, give_webhook, subscribe
 
 
 class SlowNames:
@@ -95,23 +95,3 @@ def test_a_bots_seven_seconds_begin_when_we_connect_and_not_while_we_look_for_it
 
     with asyncio.Runner(loop_factory=TurnableLoop) as runner:
         assert runner.run(story()) == ["Anybody? @Bender Bot", "Hello"]
-
-
-async def test_the_oldest_browser_goes_when_a_person_has_more_than_twenty(
-    kevin: Person, jz: Person
-) -> None:
-    async def listed(person: Person) -> list[str]:
-        devices = (await person.get(DEVICES)).json["push_subscriptions"]
-        return [each["endpoint"] for each in devices]
-
-    keys = {"p256dh_key": "k", "auth_key": "a"}
-    await subscribe(jz, "https://push.example.com/0", keys)
-    for n in range(20):
-        await subscribe(kevin, f"https://push.example.com/{n}", keys)
-    await subscribe(kevin, "https://push.example.com/0", keys)  # in use: it is not the oldest
-
-    await subscribe(kevin, "https://push.example.com/20", keys)
-
-    kept = [f"https://push.example.com/{n}" for n in (0, *range(2, 21))]
-    assert await listed(kevin) == kept
-    assert await listed(jz) == ["https://push.example.com/0"]

@@ -1,7 +1,6 @@
-"""What people say: sending once, editing, deleting, boosting, mentioning, and paging back."""
+"""What people say: sending once, editing, deleting, mentioning, and paging back."""
 
 import asyncio
-import json
 import re
 import uuid
 from typing import Any
@@ -9,15 +8,14 @@ from typing import Any
 import pytest
 
 import campfire as program
-from tests.support.asking import ids, mention, path_of, stored, texts
+from tests.support.asking import It, ids, mention, path_of, settle, stored, targets, texts
 from tests.support.cast import Cast, Person, Server, Start
-from tests.support.checklist_words import WORDS
+from tests.support.listeners import Audience
+from tests.support.readers import Receiver
+from tests.support.services import Browser, Service, give_webhook, subscribe
 from tests.support.tables import briefly, cases
 
 TEXT_LIMIT = 65_536
-
-
-# Sending.
 
 
 async def test_a_sent_message_has_exactly_this_shape(start: Start, cast: Cast) -> None:
@@ -177,9 +175,6 @@ async def test_mentionees_are_members_and_count_once_whoever_is_named(
     assert gone.json["message"]["plain_text"] == "\u2612"
 
 
-# Editing and deleting.
-
-
 @pytest.mark.parametrize("editor", ["kevin", "jason"])
 async def test_the_author_and_an_administrator_edit_a_message_and_the_room_sees_it(
     server: Server, cast: Cast, kevin: Person, jz: Person, editor: str
@@ -257,9 +252,6 @@ async def test_a_message_is_found_in_its_own_room_only(kevin: Person, cast: Cast
         assert (await kevin.get(path)).status == 404
 
 
-# Pages.
-
-
 async def test_a_page_is_the_newest_forty_and_leads_both_ways(kevin: Person, cast: Cast) -> None:
     messages = kevin.server.parts.messages
     for n in range(85):
@@ -324,129 +316,6 @@ async def test_a_page_that_has_not_changed_is_not_sent_again(david: Person, cast
     assert all(re.fullmatch(r'W/"[^"]+"', each) for each in seen)
 
 
-async def test_a_refresh_brings_what_changed_since(david: Person, cast: Cast) -> None:
-    old, removed, boosted = cast.ten_messages[:3]
-    path = f"/api/rooms/{cast.watercooler.id}/refresh"
-    loaded = (await david.get(f"/api/rooms/{cast.watercooler.id}")).json["loaded_at_ms"]
-    await david.put(path_of(cast.watercooler, old.id), {"body": "edited"})
-    await david.delete(path_of(cast.watercooler, removed.id))
-    await david.post(f"/api/messages/{boosted.id}/boosts", {"content": "x"})
-    fresh = await david.say(cast.watercooler, "fresh")
-
-    since = (await david.get(f"{path}?since={loaded}")).json
-    seen = (await david.get(f"{path}?since={loaded}&last_seen_message_id=10")).json
-
-    for news in (since, seen):
-        assert ids(news) == [fresh["id"]]
-        assert sorted(each["id"] for each in news["updated"]) == [old.id, boosted.id]
-        assert news["removed"] == [
-            {"id": removed.id, "client_message_id": removed.client_message_id}
-        ]
-        assert news["reset"] is False
-        assert news["server_time_ms"] >= loaded
-    for wrong in ("", "?since=", "?since=x", "?since=1.5", "?since=-1"):
-        assert (await david.get(path + wrong)).code == "bad_request"
-
-
-# Boosts.
-
-
-async def test_a_boost_comes_and_goes_in_a_frame(kevin: Person, jz: Person, cast: Cast) -> None:
-    message = await kevin.say(cast.designers, "boost me", "star")
-    tab, path = await kevin.room_tab(cast.designers), f"/api/messages/{message['id']}/boosts"
-
-    made = await jz.post(path, {"content": "  \U0001f389 "})
-    boost = made.json["boost"]
-    listed = (await kevin.get(path)).json
-    gone = await jz.delete(f"{path}/{boost['id']}")
-
-    assert (made.status, gone.status) == (201, 204)
-    assert set(boost) == {"id", "message_id", "content", "emoji_only", "booster", "created_at"}
-    assert (boost["content"], boost["emoji_only"]) == ("\U0001f389", True)
-    assert (boost["message_id"], boost["booster"]["name"]) == (message["id"], "JZ")
-    assert listed == {"boosts": [boost]}
-    appended, removed = await tab.drain()
-    assert appended.startswith(
-        '<turbo-stream maintain_scroll="true" action="append" target="boosts_message_star">'
-        f'<template><div id="boost_{boost["id"]}" class="boost"'
-    )
-    assert removed == f'<turbo-stream action="remove" target="boost_{boost["id"]}"></turbo-stream>'
-    assert (await kevin.get(path)).json == {"boosts": []}
-    after = (await kevin.get(path_of(cast.designers, message["id"]))).json["message"]
-    room = (await kevin.get(f"/api/rooms/{cast.designers.id}")).json["room"]
-    assert after["updated_at_ms"] >= message["updated_at_ms"]
-    assert room["updated_at"] == after["updated_at"]
-
-
-async def test_a_boost_has_one_to_sixteen_characters(jz: Person, david: Person, cast: Cast) -> None:
-    message = await jz.say(cast.designers, "boost me")
-    path = f"/api/messages/{message['id']}/boosts"
-
-    for content in ("x" * 16, "\U0001f389" * 16, "x" * 16):
-        assert (await jz.post(path, {"content": content})).status == 201
-    for wrong, code in (
-        ("", "boost_blank"), (" \n", "boost_blank"), (None, "boost_blank"),
-        ("x" * 17, "boost_too_long"), (7, "validation_failed"),
-    ):  # fmt: skip
-        answer = await jz.post(path, {"content": wrong})
-        assert (answer.status, answer.code) == (422, code)
-    assert len((await david.get(path)).json["boosts"]) == 3
-
-
-async def test_only_who_boosted_takes_a_boost_back(
-    jz: Person, david: Person, kevin: Person, cast: Cast
-) -> None:
-    message, other = await kevin.say(cast.designers, "one"), await kevin.say(cast.designers, "two")
-    path, private = f"/api/messages/{message['id']}/boosts", cast.ten_messages[0].id
-    boost = (await jz.post(path, {"content": "x"})).json["boost"]
-
-    refused = [
-        await david.delete(f"{path}/{boost['id']}"),
-        await jz.delete(f"/api/messages/{other['id']}/boosts/{boost['id']}"),
-        await jz.delete(f"{path}/999"),
-    ]
-    unseen = [
-        await jz.get(f"/api/messages/{private}/boosts"),
-        await jz.post(f"/api/messages/{private}/boosts", {"content": "x"}),
-        await jz.post(f"/api/messages/{private}/boosts", {"content": ""}),
-        await jz.delete(f"/api/messages/{private}/boosts/{boost['id']}"),
-        await jz.get("/api/messages/999/boosts"),
-    ]
-
-    assert [(each.status, each.code) for each in refused] == [(404, "boost_not_found")] * 3
-    assert [(each.status, each.code) for each in unseen] == [(404, "message_not_found")] * 5
-    assert (await kevin.get(path)).json == {"boosts": [boost]}
-
-
-# Completing names, and what is for later.
-
-
-async def test_names_are_completed_for_all_or_for_one_room(jz: Person, cast: Cast) -> None:
-    await jz.server.parts.auth.join(cast.join_code, "Dana <b>", "dana@example.com", "password")
-
-    async def names(query: str) -> list[str]:
-        answer = await jz.get(f"/api/autocompletable/users?{query}")
-        return [user["name"] for user in answer.json["users"]]
-
-    found = (await jz.get("/api/autocompletable/users?query=DA")).json
-    assert (found["page"], found["next_page"]) == (1, None)
-    assert [user["name"] for user in found["users"]] == ["Dana <b>", "David"]
-    dana = found["users"][0]
-    assert (dana["name_html"], dana["value"]) == ("Dana &lt;b&gt;", 6)
-    assert dana["sgid"] == jz.server.parts.signer.sgid(program.UserId(6))
-    assert set(dana) == {"name", "name_html", "value", "avatar_url", "sgid", "about"}
-    assert await names(f"query=da&room_id={cast.designers.id}") == ["David"]
-    assert await names("query=") == ["Bender Bot", "Dana <b>", "David", "Jason", "JZ", "Kevin"]
-    assert [await names(query) for query in ("query=%25", "query=_", "query=%00")] == [[], [], []]
-    for room in (cast.watercooler.id, 0, 999, "x", "-4"):
-        outside = await jz.get(f"/api/autocompletable/users?room_id={room}")
-        assert (outside.status, outside.code) == (404, "room_not_found")
-    assert "email" not in json.dumps(found)
-    listed = (await jz.get("/api/users")).json
-    assert [user["name"] for user in listed["users"]] == await names("")
-    assert (listed["page"], listed["next_page"]) == (1, None)
-
-
 async def test_what_is_for_later_says_so(kevin: Person, david: Person, cast: Cast) -> None:
     upload = {"data": b"--x\r\n\r\n--x--"}
     kind, me = "multipart/form-data; boundary=x", "/api/users/me/avatar"
@@ -474,4 +343,128 @@ async def test_what_is_for_later_says_so(kevin: Person, david: Person, cast: Cas
     assert await stored(kevin.server) == before
 
 
-vars().update(WORDS)  # and what the tests of Rails assert
+async def test_pages_of_a_room_lead_to_what_was_said_before_and_after(
+    it: It, david: Person, cast: Cast
+) -> None:
+    """As Rails' own tests of controllers/messages (index)."""
+    path, known = path_of(cast.watercooler), [each.id for each in cast.ten_messages]
+    with it("default → last page"):
+        assert ids((await david.get(path)).json) == known
+    with it("`before` → the earlier two, not itself nor later"):
+        assert ids((await david.get(f"{path}?before={known[2]}")).json) == known[:2]
+    with it("`after` → the later ones, not itself nor earlier"):
+        assert ids((await david.get(f"{path}?after={known[7]}")).json) == known[8:]
+    with it("empty room → 204"):
+        assert (await david.get(path_of(cast.pets))).status == 204
+    with it("single message opens"):
+        shown = await david.get(path_of(cast.watercooler, known[4]))
+        assert (shown.status, shown.json["message"]["id"]) == (200, known[4])
+        assert (await david.get(f"/rooms/{cast.watercooler.id}/@{known[4]}")).status == 200
+
+
+async def test_what_is_sent_and_edited_reaches_each_member_once(
+    it: It, audience: Audience, cast: Cast
+) -> None:
+    """As Rails' own tests of controllers/messages."""
+    jz, kevin, david = [audience.people[name] for name in ("jz", "kevin", "david")]
+    room = cast.designers
+
+    await jz.put(f"/api/rooms/{room.id}/involvement", {"involvement": "everything"})
+    said = await kevin.say(room, "Hello!", "k1")
+    heard, path = await audience.heard(), path_of(room, said["id"])
+    with it("create → append frame to the room with the text and the permalink"):
+        frame = heard["david"][0]
+        assert targets([frame]) == [("append", f"messages_room_{room.id}")]
+        assert "Hello!" in frame
+        assert f"/rooms/{room.id}/@{said['id']}" in frame
+    with it("create → exactly one unread frame per member"):
+        for frames in heard.values():
+            assert frames.count({"roomId": room.id}) == 1
+    with it("none to non-members"):
+        await david.say(cast.watercooler, "not for all", "d1")
+        heard = await audience.heard()
+        assert heard["jz"] == heard["kevin"] == []
+    for sentence, person in (
+        ("author edits → one replace frame, text changed", kevin),
+        ("administrator edits another's → same", david),
+    ):
+        with it(sentence):
+            edited = await person.put(path, {"body": sentence})
+            assert (edited.status, edited.json["message"]["plain_text"]) == (200, sentence)
+            frames = await audience.heard_by("david", "jason", "jz", "kevin")
+            assert targets(frames) == [("replace", "presentation_message_k1")]
+
+
+async def test_only_the_author_and_an_administrator_change_a_message(
+    it: It, audience: Audience, receiver: Receiver, cast: Cast
+) -> None:
+    """As Rails' own tests of controllers/messages (update and destroy by others)."""
+    jz, kevin, david = [audience.people[name] for name in ("jz", "kevin", "david")]
+    room = cast.designers
+    said = await kevin.say(room, "mine", "k1")
+    path = path_of(room, said["id"])
+    await audience.heard()
+    before = await texts(kevin, room)
+    with it("member edits another's → 403"):
+        assert (await jz.put(path, {"body": "mine now"})).status == 403
+    with it("member deletes another's → 403"):
+        assert (await jz.delete(path)).status == 403
+        assert await texts(kevin, room) == before
+        assert not any((await audience.heard()).values())
+    other = await kevin.say(room, "another", "k2")
+    await audience.heard()
+    for sentence, person, message, target in (
+        ("author deletes → one less, one remove frame", kevin, said, "message_k1"),
+        ("administrator deletes another's → same", david, other, "message_k2"),
+    ):
+        with it(sentence):
+            before = await texts(kevin, room)
+            assert (await person.delete(path_of(room, message["id"]))).status == 204
+            assert len(await texts(kevin, room)) == len(before) - 1
+            frames = await audience.heard_by("david", "jason", "jz", "kevin")
+            assert targets(frames) == [("remove", target)]
+    with it("mentioning a bot member → exactly one webhook job"):
+        await give_webhook(david, cast.bender, receiver.url)
+        await david.say(cast.watercooler, f"Hey {mention(audience.server, cast.bender)}")
+        await settle(audience.server)
+        assert len(receiver.told) == 1
+
+
+async def test_a_message_is_pushed_described_and_found(
+    it: It, start: Start, service: Service, cast: Cast
+) -> None:
+    """As Rails' own tests of models/message."""
+    server, browser = await start(ALLOW_PRIVATE_PUSH_ENDPOINTS="1"), Browser()
+    david, kevin = await server.sign_in(cast.david), await server.sign_in(cast.kevin)
+    room, path = cast.designers, f"/api/rooms/{cast.designers.id}/messages"
+
+    async def hits(word: str) -> list[int]:
+        return ids((await kevin.get(f"/api/searches?q={word}")).json)
+
+    with it("create schedules one push job"):
+        await subscribe(kevin, f"{service.address}/devices/kevin", browser.keys)
+        given = {"body": mention(server, cast.kevin), "client_message_id": "once"}
+        for _ in range(2):
+            await david.post(path, given)
+        await settle(server)
+        assert service.devices == ["kevin"]
+    with it('emoji-only true for "😄🤘", false with words, line breaks or spaces'):
+        said = [await david.say(room, each) for each in ("😄🤘", "😄 yes", "😄<br>🤘", "😄 🤘")]
+        assert [each["emoji_only"] for each in said] == [True, False, False, False]
+    with it("mentionees: member yes, twice counts once, non-member no"):
+        named = mention(server, cast.kevin, cast.kevin, cast.bender)
+        assert (await david.say(room, named))["mentionee_ids"] == [cast.kevin.id]
+    found, edited, deleted = [
+        (await david.say(room, each))["id"] for each in ("running far", "apples", "bananas")
+    ]
+    with it("text found by stem, edited text found, deleted text not"):
+        await david.put(f"{path}/{edited}", {"body": "cherries"})
+        await david.delete(f"{path}/{deleted}")
+        assert await hits("run") == [found]
+        assert [await hits(each) for each in ("cherry", "apple", "banana")] == [[edited], [], []]
+    with it("results in message order"):
+        later = (await david.say(room, "runs again"))["id"]
+        assert await hits("run") == [found, later]
+    with it("markup is not indexed"):
+        await david.say(room, "<strong>plain</strong>")
+        assert [await hits(each) for each in ("strong", "div")] == [[], []]

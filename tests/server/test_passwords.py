@@ -2,11 +2,15 @@
 
 import asyncio
 import json
+import re
+import threading
+from collections.abc import Iterator
 
+import bcrypt
 import pytest
 
 import campfire as program
-from tests.support.asking import found
+from tests.support.asking import NEWCOMER, SET_UP, SIGN_IN, found
 from tests.support.cast import SESAME, Answer, Cast, LogLines, Person, Server, Start
 
 ELSEWHERE = [f"198.51.100.{n}" for n in range(1, 255)]
@@ -17,8 +21,6 @@ async def _try(server: Server, email: str, password: str, address: str) -> Answe
     given = {"email_address": email, "password": password}
     return await visitor.post("/api/session", given)
 
-
-# --- What a new password must be ------------------------------------------------------------------
 
 BYTES = "needs 8 to 72 bytes (é takes two, an emoji four)"
 
@@ -55,9 +57,6 @@ async def test_an_old_password_of_another_length_goes_on_working(
     await server.parts.db.write(program.update_credentials, cast.kevin.id, digest)
 
     assert (await _try(server, "kevin@example.com", old, "127.0.0.1")).status == 201
-
-
-# --- Limits --------------------------------------------------------------------------------------
 
 
 async def test_of_one_persons_new_passwords_ten_are_made_in_three_minutes(
@@ -154,9 +153,6 @@ async def test_from_where_somebody_signed_in_is_known_for_thirty_days(
     assert await found(server, "SELECT * FROM sign_ins") == []
 
 
-# --- Time ----------------------------------------------------------------------------------------
-
-
 async def test_a_digest_of_another_cost_is_renewed_when_its_person_signs_in(
     start: Start, cast: Cast
 ) -> None:
@@ -183,9 +179,6 @@ def test_what_is_no_digest_matches_nothing_and_costs_as_much_as_any() -> None:
     assert not program.password_matches(SESAME, "rot13")
 
 
-# --- A proxy that says nothing -------------------------------------------------------------------
-
-
 async def test_behind_a_proxy_that_sends_no_address_one_line_says_that_all_look_like_one(
     server: Server, log_lines: LogLines
 ) -> None:
@@ -196,3 +189,94 @@ async def test_behind_a_proxy_that_sends_no_address_one_line_says_that_all_look_
 
     told = [json.loads(line) for line in log_lines() if "all_look_like_one" in line]
     assert [(line["ip"], line["needs"]) for line in told] == [(proxy, "X-Forwarded-For")]
+
+
+@pytest.fixture
+def hashings() -> Iterator[list[str]]:
+    """Each call of bcrypt in a thread that begins from now on."""
+    calls: list[str] = []
+
+    def note(_: object, event: str, called: object) -> None:
+        if event == "c_call" and getattr(called, "__name__", "") in ("checkpw", "hashpw"):
+            calls.append("one")
+
+    threading.setprofile(note)
+    yield calls
+    threading.setprofile(None)
+
+
+async def test_known_and_unknown_addresses_cost_the_same_single_hash(
+    hashings: list[str], visitor: Person, cast: Cast
+) -> None:
+    for address in ("kevin@example.com", "nobody@example.com"):
+        wrong = {"email_address": address, "password": "wrong"}
+        assert (await visitor.post("/api/session", wrong)).code == "invalid_credentials"
+        assert hashings == ["one"]
+        hashings.clear()
+    for address, times in (("kevin@example.com", 0), ("zoe@example.com", 1)):
+        await visitor.post(f"/api/join/{cast.join_code}", {**NEWCOMER, "email_address": address})
+        assert hashings == ["one"] * times  # one that is taken is refused before any work
+        hashings.clear()
+
+
+async def test_a_digest_of_a_lower_cost_takes_as_long_as_one_of_the_highest(
+    hashings: list[str],
+) -> None:
+    low, hasher = program.hash_password("right", 4), program.Hasher(4)
+    hashings.clear()
+    assert not await hasher.matches("wrong", low, 7)
+    assert hashings == ["one"] * 4  # 2^4 + 2^4 + 2^5 + 2^6 = 2^7
+
+
+async def test_passwords_are_bcrypt_and_count_up_to_72_bytes(fresh_server: Server) -> None:
+    visitor = await fresh_server.visitor()
+    long_one = "å" * 36
+
+    await visitor.post("/api/first_run", {**SET_UP, "password": long_one})
+
+    digest = await fresh_server.parts.db.read(program.password_digest_of, program.UserId(1))
+    assert re.fullmatch(r"\$2[aby]\$04\$[./A-Za-z0-9]{53}", digest)
+    assert bcrypt.checkpw(long_one.encode()[:72], digest.encode())
+    for password, status in ((long_one, 201), (long_one + "other", 201), ("å" * 35, 401)):
+        given = {"email_address": "david@example.com", "password": password}
+        assert (await visitor.post("/api/session", given)).status == status
+
+
+async def test_of_one_address_ten_tries_in_three_minutes_reach_the_password(
+    server: Server, visitor: Person, log_lines: LogLines
+) -> None:
+    for n in range(10):
+        given = SIGN_IN if n % 2 else {**SIGN_IN, "password": "x"}
+        assert (await visitor.post("/api/session", given)).status == (201 if n % 2 else 401)
+        server.steady.seconds += 10
+
+    refused = await visitor.post("/api/session", SIGN_IN)
+    elsewhere = await visitor.post("/api/session", SIGN_IN, {"X-Forwarded-For": "203.0.113.1"})
+    server.steady.seconds += 79.5
+    still_refused = await visitor.post("/api/session", SIGN_IN)
+    server.steady.seconds += 0.5
+    allowed = await visitor.post("/api/session", SIGN_IN)
+
+    assert (refused.status, refused.code) == (429, "rate_limited")
+    assert refused.json["error"]["message"] == "Too many tries. Try again in 2 minutes."
+    waits = [each.headers["Retry-After"] for each in (refused, still_refused)]
+    assert (waits, still_refused.status) == (["80", "1"], 429)
+    assert (elsewhere.status, allowed.status) == (201, 201)
+    assert sum('"rate_limited"' in line for line in log_lines()) == 2
+
+
+def test_the_limiter_forgets_the_address_seen_longest_ago_beyond_fifty_thousand() -> None:
+    limiter = program.TryLimiter(lambda: 0)
+    for address in ["first"] * 10 + ["second"] * 10 + [str(n) for n in range(49_998)]:
+        limiter.count(address)
+    with pytest.raises(program.RateLimited):
+        limiter.count("first")
+    for n in range(10):  # everybody in a household of IPv6 is one address
+        limiter.count(f"2001:db8:0:7::{n:x}")
+    with pytest.raises(program.RateLimited):
+        limiter.count("2001:db8:0:7:ffff::1")
+    limiter.count("2001:db8:0:8::1")
+    limiter.count("one more")  # the longest ago is now the second
+    limiter.count("second")
+    with pytest.raises(program.RateLimited):
+        limiter.count("first")

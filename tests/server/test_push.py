@@ -1,8 +1,7 @@
-"""Telling browsers that are not open: whom, what, how, and never an address inside."""
+"""Telling browsers that are not open: whom, what and how."""
 
 import asyncio
 import json
-import socket
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -11,23 +10,19 @@ import pytest
 from hypothesis import example, settings
 from hypothesis import given as for_any
 from hypothesis import strategies as st
-from yarl import URL
 
 import campfire as program
 from tests.conftest import Place, Template
-from tests.support.asking import mention, settle
-from tests.support.cast import AGENT, Cast, Person, Server, Start, copy_database, start_server
+from tests.support.asking import It, mention, settle
+from tests.support.cast import Cast, Person, Server, Start, copy_database, start_server
 from tests.support.services import (
     DEVICES,
     Browser,
-    Names,
     Service,
     TurnableLoop,
-    as_url,
     check_vapid,
     endpoints,
     hang_for_ten_seconds,
-    public_resolver,
     rest_for_an_hour,
     subscribe,
 )
@@ -46,66 +41,6 @@ async def server(start: Start) -> Server:
 @pytest.fixture
 def browser() -> Browser:
     return Browser()
-
-
-async def test_the_same_browser_again_is_only_refreshed(kevin: Person, jz: Person) -> None:
-    given = {"endpoint": "https://push.example.com/1", "p256dh_key": "k", "auth_key": "a"}
-
-    first, again = [await kevin.post(DEVICES, given) for _ in range(2)]
-    others = [
-        await person.post(DEVICES, {**given, **change})
-        for person, change in (
-            (kevin, {"auth_key": "b"}), (kevin, {"p256dh_key": "l"}), (jz, {}),
-            (kevin, {"endpoint": "https://push.example.com/2"}),
-        )
-    ]  # fmt: skip
-
-    device, known = (each.json["push_subscription"] for each in (first, again))
-    assert first.status == again.status == 200
-    assert set(device) == {
-        "id",
-        "endpoint",
-        "user_agent",
-        "created_at",
-        "updated_at",
-        "last_result",
-    }
-    assert device["user_agent"] == AGENT
-    assert (known["id"], known["created_at"]) == (device["id"], device["created_at"])
-    assert known["updated_at"] >= device["updated_at"]
-    ids = {each.json["push_subscription"]["id"] for each in others}
-    assert len(ids - {device["id"]}) == 4
-    listed = (await kevin.get(DEVICES)).json["push_subscriptions"]
-    assert len(listed) == 4
-    page = (await kevin.get("/users/me/push_subscriptions")).boot
-    assert (page["page"], page["data"]) == ("push_subscriptions", {"push_subscriptions": listed})
-
-
-async def test_people_delete_and_test_their_own_browsers_only(
-    kevin: Person, jz: Person, service: Service, browser: Browser
-) -> None:
-    one = await subscribe(kevin, f"{service.address}/devices/one", browser.keys)
-    path = f"{DEVICES}/{one['id']}"
-
-    foreign = [await jz.delete(path), await kevin.delete(f"{DEVICES}/999")]
-    refused = await jz.post(f"{path}/test_notifications")
-    tested = await kevin.post(f"{path}/test_notifications")
-
-    assert [each.status for each in foreign] == [204, 204]
-    assert (refused.status, refused.code) == (404, "push_subscription_not_found")
-    assert (tested.status, tested.json) == (200, {"delivered": True})
-    ((device, body, _),) = service.came
-    told = browser.read(body)
-    assert (device, told["title"]) == ("one", "Campfire Test")
-    assert len(told["options"]["body"]) == 36
-    path_told = told["options"]["data"]["path"]
-    assert path_told == f"{kevin.server.address}/users/me/push_subscriptions"
-    assert await endpoints(kevin) == ["one"]
-    assert (await kevin.delete(path)).status == 204
-    assert await endpoints(kevin) == []
-
-
-# What is told.
 
 
 async def test_a_push_is_encrypted_signed_and_says_who_said_what_where(
@@ -178,9 +113,6 @@ def test_a_payload_is_short_enough_and_cut_between_characters_no_more_than_neede
     assert told["options"]["data"] == {"path": path, "badge": 7}
 
 
-# Who is told.
-
-
 async def test_who_is_told_of_what_as_rails_tests_it(
     start: Start, cast: Cast, service: Service, browser: Browser
 ) -> None:
@@ -244,9 +176,6 @@ def test_whatever_people_wish_exactly_those_elsewhere_who_want_it_are_told(
     is_ping: bool,  # noqa: FBT001 - hypothesis gives it by place
 ) -> None:  # fmt: skip
     wish_and_be_told(place, cast, wishes, by, seconds, is_ping=is_ping)
-
-
-# How services answer.
 
 
 FAILED = [301, 307, 400, 401, 403, 413, 429, 500, 503]
@@ -321,6 +250,85 @@ def test_a_service_that_hangs_is_nobody_elses_delay_and_soon_left_alone(
         runner.run(story())
 
 
+async def test_a_message_is_pushed_once_however_often_it_is_sent(
+    kevin: Person, jz: Person, cast: Cast, service: Service, browser: Browser
+) -> None:
+    await subscribe(jz, f"{service.address}/devices/one", browser.keys)
+    await jz.put(f"/api/rooms/{cast.designers.id}/involvement", {"involvement": "everything"})
+
+    for _ in range(3):
+        await kevin.say(cast.designers, "hello", "once")
+        await settle(kevin.server)
+
+    assert service.devices == ["one"]
+
+
+async def test_a_push_goes_to_those_it_concerns(
+    it: It, start: Start, service: Service, cast: Cast
+) -> None:
+    """As Rails' own tests of models/room/push."""
+    server, keys = await start(ALLOW_PRIVATE_PUSH_ENDPOINTS="1"), Browser().keys
+    people = {
+        name: await server.sign_in(getattr(cast, name))
+        for name in ("david", "jason", "jz", "kevin")
+    }
+    for name, person in people.items():
+        await subscribe(person, f"{service.address}/devices/{name}", keys)
+        await involve(person, cast.designers, "everything")
+
+    async def pushed(text: str) -> list[str]:
+        await people["david"].say(cast.designers, text)
+        await settle(server)
+        return service.devices
+
+    with it('everyone else with a subscription in an all-"everything" room is pushed'):
+        assert await pushed("all of you") == ["jason", "jz", "kevin"]
+    with it('"mentions" members only when mentioned (2, then 3 with a mention)'):
+        await involve(people["kevin"], cast.designers, "mentions")
+        assert await pushed("two of you") == ["jason", "jz"]
+        assert await pushed(f"and {mention(server, cast.kevin)}") == ["jason", "jz", "kevin"]
+    with it("present member not pushed"):
+        tab = await people["jz"].welcomed()
+        await tab.subscribe(channel="PresenceChannel", room_id=cast.designers.id)
+        assert await pushed("JZ sees it") == ["jason"]
+    with it("invisible not pushed"):
+        await involve(people["jason"], cast.designers, "invisible")
+        assert await pushed(f"hidden from {mention(server, cast.jason)}") == []
+    with it("gone subscriptions deleted"):
+        service.statuses["kevin"] = 410
+        await pushed(mention(server, cast.kevin))
+        assert (await people["kevin"].get(DEVICES)).json["push_subscriptions"] == []
+
+
+async def involve(person: Person, room: program.Room, level: str) -> None:
+    path = f"/api/rooms/{room.id}/involvement"
+    assert (await person.put(path, {"involvement": level})).status == 200
+
+
+async def test_people_delete_and_test_their_own_browsers_only(
+    kevin: Person, jz: Person, service: Service, browser: Browser
+) -> None:
+    one = await subscribe(kevin, f"{service.address}/devices/one", browser.keys)
+    path = f"{DEVICES}/{one['id']}"
+
+    foreign = [await jz.delete(path), await kevin.delete(f"{DEVICES}/999")]
+    refused = await jz.post(f"{path}/test_notifications")
+    tested = await kevin.post(f"{path}/test_notifications")
+
+    assert [each.status for each in foreign] == [204, 204]
+    assert (refused.status, refused.code) == (404, "push_subscription_not_found")
+    assert (tested.status, tested.json) == (200, {"delivered": True})
+    ((device, body, _),) = service.came
+    told = browser.read(body)
+    assert (device, told["title"]) == ("one", "Campfire Test")
+    assert len(told["options"]["body"]) == 36
+    path_told = told["options"]["data"]["path"]
+    assert path_told == f"{kevin.server.address}/users/me/push_subscriptions"
+    assert await endpoints(kevin) == ["one"]
+    assert (await kevin.delete(path)).status == 204
+    assert await endpoints(kevin) == []
+
+
 async def test_blank_fields_are_named_and_private_services_are_for_closed_networks_only(
     kevin: Person, browser: Browser
 ) -> None:
@@ -333,140 +341,3 @@ async def test_blank_fields_are_named_and_private_services_are_for_closed_networ
     ):  # fmt: skip
         refused = await kevin.post(DEVICES, {**good, field: value})
         assert (refused.status, refused.json["error"]["fields"]) == (422, {field: [says]})
-
-
-# Never inside.
-
-PRIVATE = cases("private addresses")
-PUBLIC = cases("public addresses")
-UNREADABLE = cases("unreadable addresses")
-WIDE = "127.0.0.1 2130706433 127.1".translate(
-    {n + 48: n + 0xFF10 for n in range(10)} | {46: 0x3002}
-)
-CIRCLED = "\u2460\u2461\u2466.\u24ea.\u24ea.\u2460"
-SAME = cases("other spellings of 127.0.0.1")
-UNFIT = cases("unfit push endpoints")
-
-
-def test_every_address_class_is_told_apart_at_both_its_ends() -> None:
-    private = [*PRIVATE, *UNREADABLE, *SAME, "", " ", "8.8.8.8 "]
-    assert [each for each in private if program.is_public(each)] == []
-    assert [each for each in PUBLIC if not program.is_public(each)] == []
-
-
-# The cases that Campfire's own guard is held to in the original (W-02), 157 of them. Five are
-# refused here: translated addresses of any kind (server.md 29.5), and numbers that do not parse.
-ADMITTED = [*cases("surfguard: allowed"), *cases("surfguard: boundaries, allowed")]
-REFUSED = [
-    *cases("surfguard: blocked"), *cases("surfguard: boundaries, blocked"),
-    *cases("surfguard: legacy numeric"), *cases("surfguard: malformed"),
-    *cases("surfguard: prefixes"), *cases("surfguard: allowed there and refused here"),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize("address", ADMITTED)
-async def test_an_address_of_the_open_internet_is_pushed_to(address: str) -> None:
-    found = await public_resolver().resolve(address, 443, socket.AF_UNSPEC)
-
-    assert not program.leads_inside(URL(as_url(address)))
-    assert [each["port"] for each in found] == [443]
-
-
-@pytest.mark.parametrize("host", REFUSED)
-async def test_a_host_inside_or_made_to_look_outside_is_never_reached(host: str) -> None:
-    assert not program.is_public(host)
-    try:
-        is_refused = program.leads_inside(URL(as_url(host)))
-    except ValueError:
-        is_refused = True  # no such address can be written
-    if not is_refused:
-        with pytest.raises((OSError, UnicodeError)):
-            await public_resolver().resolve(host, 443, socket.AF_UNSPEC)
-
-
-@pytest.mark.parametrize("name", cases("surfguard: real names"))
-def test_a_name_with_numbers_in_it_is_a_name(name: str) -> None:
-    assert not program.leads_inside(URL(as_url(name)))
-
-
-@pytest.mark.parametrize("endpoint", [*map(as_url, PRIVATE[::3] + SAME), *UNFIT], ids=briefly)
-async def test_an_endpoint_inside_or_not_https_is_not_registered(
-    start: Start, cast: Cast, endpoint: object
-) -> None:
-    kevin = await (await start()).sign_in(cast.kevin)
-    given = {"endpoint": endpoint, "p256dh_key": "k", "auth_key": "a"}
-    answer = await kevin.post(DEVICES, given)
-
-    assert (answer.status, answer.code) == (422, "validation_failed")
-    assert answer.json["error"]["fields"] == {"endpoint": ["is invalid"]}
-    assert (await kevin.get(DEVICES)).json["push_subscriptions"] == []
-
-
-@pytest.mark.parametrize(
-    "host", ["localhost", "localhost.", "127.0.0.1", "[::1]", "0x7f.1", *SAME], ids=ascii
-)
-async def test_nothing_is_sent_inside_whatever_the_host_is_called(
-    start: Start, cast: Cast, host: str
-) -> None:
-    kevin = await (await start()).sign_in(cast.kevin)
-    came, keys = asyncio.Event(), Browser().keys
-
-    async def door(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        came.set()
-        writer.close()
-
-    inside = await asyncio.start_server(door, "127.0.0.1", 0)
-    port = inside.sockets[0].getsockname()[1]
-    inside_6 = await asyncio.start_server(door, "::1", port)
-    endpoint = f"https://{host}:{port}/x"
-    keep = program.keep_subscription  # as if an older version had let it in
-    p256dh, auth = keys.values()
-    device = await kevin.server.parts.db.write(keep, kevin.id, endpoint, p256dh, auth, "")
-
-    answer = await kevin.post(f"{DEVICES}/{device.id}/test_notifications")
-
-    assert (answer.status, answer.code) == (502, "push_failed")
-    assert not came.is_set()
-    assert len((await kevin.get(DEVICES)).json["push_subscriptions"]) == 1
-    inside.close()
-    inside_6.close()
-
-
-async def test_a_name_that_leads_inside_is_refused_and_one_that_leads_nowhere_is_not_found() -> (
-    None
-):
-    resolver = public_resolver()
-
-    with pytest.raises(OSError, match="open internet") as refused:
-        await resolver.resolve("localhost", 443)
-    with pytest.raises(OSError, match=r"\[Errno") as failed:
-        await resolver.resolve("nowhere.invalid", 443)
-    found = await resolver.resolve("8.8.8.8", 443)
-
-    assert type(refused.value) is not type(failed.value)
-    assert [(each["host"], each["port"]) for each in found] == [("8.8.8.8", 443)]
-
-
-def test_one_private_answer_refuses_a_name_and_each_name_is_looked_up_once() -> None:
-    names = Names(["8.8.8.8", "127.0.0.1"], ["1.1.1.1", "8.8.8.8"], ["127.0.0.1"], [])
-    resolver = public_resolver(names)
-    with asyncio.Runner() as runner:
-        with pytest.raises(OSError, match="open internet"):
-            runner.run(resolver.resolve("both.example", 443))
-        found = runner.run(resolver.resolve("rebinding.example", 443))
-    assert [each["host"] for each in found] == ["1.1.1.1", "8.8.8.8"]
-    assert all(each["flags"] == socket.AI_NUMERICHOST for each in found)  # never looked up again
-    assert names.asked == 2
-
-
-async def test_a_message_is_pushed_once_however_often_it_is_sent(
-    kevin: Person, jz: Person, cast: Cast, service: Service, browser: Browser
-) -> None:
-    await subscribe(jz, f"{service.address}/devices/one", browser.keys)
-    await jz.put(f"/api/rooms/{cast.designers.id}/involvement", {"involvement": "everything"})
-
-    for _ in range(3):
-        await kevin.say(cast.designers, "hello", "once")
-        await settle(kevin.server)
-
-    assert service.devices == ["one"]

@@ -10,7 +10,6 @@ from contextlib import closing
 import pytest
 
 import campfire as program
-from tests.conftest import Template
 from tests.support import matrix
 from tests.support.asking import found
 from tests.support.cast import PATIENCE, SESAME, Cast, LogLines, Person, Server
@@ -22,13 +21,6 @@ OF_PEOPLE = [row for row in WRITES if "{bot_key}" not in row[0]]
 OF_BOTS = [row for row in WRITES if "{bot_key}" in row[0]]
 
 Withdrawal = Callable[[World], Coroutine[object, object, object]]
-
-
-@pytest.fixture(scope="module")
-def world(template: Template) -> Iterator[World]:
-    world = World(template)
-    yield world
-    world.close()
 
 
 async def _viewer(world: World, name: str) -> program.Viewer:
@@ -223,29 +215,6 @@ async def test_what_a_request_leaves_behind_to_do_goes_on_when_its_right_is_gone
 
 
 # --- Sign-in links, tokens, and signing in again -------------------------------------------------
-
-
-async def _link_of(person: Person) -> str:
-    transfer = (await person.get("/api/users/me/profile")).json["transfer_url"]
-    return str(transfer).rpartition("/")[2]
-
-
-async def test_a_sign_in_link_ends_with_the_session_that_made_it(
-    server: Server, cast: Cast, kevin: Person
-) -> None:
-    kept, lost = await _link_of(kevin), await _link_of(await server.sign_in(cast.kevin))
-    await server.parts.db.write(
-        lambda tx, _: program.run(
-            tx, "DELETE FROM sessions WHERE id = (SELECT max(id) FROM sessions)"
-        )
-    )
-    phone = await server.visitor()
-
-    refused = await phone.put(f"/api/session/transfers/{lost}")
-    allowed = await phone.put(f"/api/session/transfers/{kept}")
-
-    assert (refused.status, refused.code) == (400, "invalid_transfer")
-    assert allowed.status == 201
 
 
 async def test_a_new_password_gives_this_browser_a_new_token_and_the_old_one_opens_nothing(

@@ -1,13 +1,17 @@
 """Readers that are slow, and readers that have stopped."""
 
 import asyncio
+import json
 import socket
+import time
 from collections.abc import AsyncIterator
 
 import pytest
 from aiohttp import web
 
 import campfire as program
+from tests.support.cast import Person, Server
+from tests.support.wires import HEARTBEAT, subscribed_wire, wired
 
 
 @pytest.fixture
@@ -53,3 +57,47 @@ async def test_writing_more_does_not_hide_that_nothing_moves(
         assert connection.flush(now)
 
     assert connection.is_stalled(8.1)
+
+
+@pytest.mark.parametrize(("size", "most"), [(60_000, 160), (600, 9_000)])
+async def test_a_reader_who_lets_too_much_pile_up_is_cut_off_and_delays_nobody(
+    server: Server, kevin: Person, jz: Person, size: int, most: int
+) -> None:
+    cable, payload = server.parts.cable, {"word": "w" * size}
+    signed = server.parts.signer.stream("rooms")
+    identifier = json.dumps({"channel": "Turbo::StreamsChannel", "signed_stream_name": signed})
+    fast = await jz.welcomed()
+    await fast.transmit("subscribe", identifier)
+    assert (await fast.next_frame())["type"] == "confirm_subscription"
+
+    async with wired(kevin) as (_, wire):
+        await subscribed_wire(wire, identifier)
+        sent = 0
+        while cable.slow == 0 and sent < most:
+            sent += cable.broadcast("rooms", payload) > 0
+            async with asyncio.timeout(1):
+                assert (await fast.next_message()) == payload
+
+        assert cable.slow == 1
+        assert {each.user_id for each in cable.connections.values()} == {jz.id}
+        wire.transport.resume_reading()
+        assert await wire.close_code() == 1013
+
+
+async def test_a_reader_who_takes_more_than_seven_seconds_for_one_write_is_cut_off(
+    server: Server, kevin: Person
+) -> None:
+    cable = server.parts.cable
+    async with wired(kevin) as (_, wire):
+        await subscribed_wire(wire, HEARTBEAT)
+        [connection] = cable.connections.values()
+        while connection.transport.get_write_buffer_size() == 0:
+            cable.broadcast("heartbeat", {"word": "w" * 60_000})
+            await asyncio.sleep(0)
+
+        now = time.monotonic()
+        assert not connection.is_stalled(now + 6.9)
+        assert connection.is_stalled(now + program.STALLED_SECONDS + 0.1)
+        wire.transport.resume_reading()
+        while connection.is_stalled(time.monotonic() + 60):
+            await wire.frame()

@@ -1,4 +1,4 @@
-"""How it answers: the door, headers and refusals, pages and their data, numbers, old browsers."""
+"""How it answers: tokens and origins, headers and refusals, pages and their data."""
 
 import asyncio
 import io
@@ -6,19 +6,15 @@ import json
 import re
 import socket
 from contextlib import suppress
-from pathlib import Path
 
 import aiohttp
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 
 import campfire as program
-from tests.support import matrix
-from tests.support.cast import PATIENCE, SESAME, Cast, LogLines, Person, Server, Start
-from tests.support.operators import COUNTERS, GAUGES, HISTOGRAMS, number, numbers
+from tests.support.asking import SIGN_IN
+from tests.support.cast import PATIENCE, SESAME, Cast, LogLines, Person, Start
 from tests.support.tables import briefly, cases
 
-SIGN_IN = {"email_address": "kevin@example.com", "password": SESAME}
 SAFETY = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "SAMEORIGIN",
@@ -29,9 +25,6 @@ SAFETY = {
     "X-Version": program.VERSION,
     "X-Rev": "",
 }
-
-
-# Who may write: the token, the page one comes from, the order of the questions.
 
 
 @pytest.mark.parametrize(("headers", "status"), cases("headers of a write and its status"))
@@ -89,65 +82,6 @@ async def test_a_socket_needs_an_origin_and_an_upgrade(kevin: Person) -> None:
         await kevin.cable(headers={})
     for answer in (await kevin.get("/cable"), await kevin.post("/cable")):
         assert (answer.status, answer.text) == (404, "Page not found")
-
-
-LOCAL, PUBLIC, OTHER = "127.0.0.1", "203.0.113.5", "198.51.100.7"
-ONE, TEN, BOTH = "127.0.0.1/32", "10.0.0.0/8", "127.0.0.1/32,203.0.113.0/24"
-
-
-@pytest.mark.parametrize(("trusted", "forwarded", "client"), cases("proxies and the client"))
-async def test_the_client_is_the_first_address_from_the_right_that_is_no_proxy_of_ours(
-    start: Start, trusted: str, forwarded: list[str], client: str
-) -> None:
-    visitor = await (await start(TRUSTED_PROXIES=trusted)).visitor()
-    headers = [("X-CSRF-Token", await visitor.csrf())]
-    headers += [("X-Forwarded-For", each) for each in forwarded]
-
-    await visitor.request("POST", "/api/session", json=SIGN_IN, headers=headers)
-
-    session = (await visitor.get("/api/session")).json["session"]
-    assert session["ip_address"] == client
-
-
-async def test_scheme_and_host_come_from_a_trusted_proxy_only(start: Start, cast: Cast) -> None:
-    headers = {"X-Forwarded-Proto": "https, http", "X-Forwarded-Host": "front.example, b.example"}
-    for setting, value, expected in (
-        ("TLS_DOMAIN", "", "https://front.example"), ("TRUSTED_PROXIES", TEN, ""),
-        ("TLS_DOMAIN", "chat.example.com", "https://chat.example.com"),
-    ):  # fmt: skip
-        server = await start(**{setting: value})
-        kevin = await server.sign_in(cast.kevin)
-        answer = await kevin.get("/api/boot?path=/rooms/4", headers)
-        url = f"{expected or server.address}/join/{cast.join_code}"
-        assert answer.json["account"]["join_url"] == url
-        await server.stop()
-
-
-@pytest.mark.parametrize("host", ["a b", "%", "☃.example", "a/b", '"><script>', "kevin@host"])
-async def test_a_host_that_is_no_name_is_refused_in_words(visitor: Person, host: str) -> None:
-    for path, shown in (
-        ("/session/new", "Campfire could not read this request."), ("/api/boot", "bad_request"),
-        ("/cable", ""), ("/up", ""),
-    ):  # fmt: skip
-        answer = await visitor.get(path, headers={"Host": host})
-        assert answer.status == 400
-        assert shown in answer.text
-        assert host not in str(answer.headers)
-
-
-async def test_plain_requests_are_sent_to_https_when_a_domain_is_set(start: Start) -> None:
-    server = await start(TLS_DOMAIN="chat.example.com")
-    visitor = await server.visitor()
-
-    plain = await visitor.get("/rooms/4?a=b")
-    secure = await visitor.get("/session/new", {"X-Forwarded-Proto": "https"})
-
-    assert (plain.status, plain.location) == (301, "https://chat.example.com/rooms/4?a=b")
-    assert (secure.status, (await visitor.get("/up")).status) == (200, 200)
-    assert secure.headers["Strict-Transport-Security"] == "max-age=63072000; includeSubDomains"
-
-
-# What every answer carries, and refusals of every kind.
 
 
 async def test_every_answer_is_dressed_alike_and_named(kevin: Person, cast: Cast) -> None:
@@ -237,9 +171,6 @@ async def test_a_body_that_is_no_json_object_is_refused_and_never_a_fault(
         answer = await kevin.request(method, path, data=io.BytesIO(body), headers=headers)
         assert answer.status < 500 or answer.code == "feature_disabled", (path, answer.text)
         assert set(answer.json) & {"error", "user", "room", "message", "involvement"}
-
-
-# Pages.
 
 
 async def test_a_page_carries_what_the_api_says_about_its_address(
@@ -352,139 +283,6 @@ async def test_the_log_holds_no_secret_of_a_whole_visit(
         "ts level event request_id method path status ms ip user_id".split()
     )
     assert (lines[-1]["path"], lines[-1]["user_id"]) == ("/api/rooms/4/messages", me["id"])
-
-
-# --- Pages and pictures --------------------------------------------------------------------------
-
-MOZILLA = "Mozilla/5.0 (X11; Linux x86_64) "
-TRANSLATIONS = Path(program.__file__).parent / "static_bundle" / "src" / "translations.json"
-TOO_OLD = cases("browsers that are too old")
-GOOD_ENOUGH = cases("browsers that are good enough")
-
-
-@pytest.mark.parametrize("agent", TOO_OLD)
-async def test_a_browser_that_is_too_old_is_asked_to_upgrade(server: Server, agent: str) -> None:
-    visitor = await server.visitor({"User-Agent": MOZILLA + agent})
-
-    page = await visitor.get("/session/new")
-
-    assert page.status == 200
-    assert page.headers["Content-Type"] == "text/html; charset=utf-8"
-    assert "script-src 'self'" in page.headers["Content-Security-Policy"]
-    assert "<h1>Upgrade to a supported web browser</h1>" in page.text
-    assert "<script" not in page.text
-    listed = re.findall(r"<strong>(\w+)</strong> <span>([\d.]+)\+</span>", page.text)
-    assert listed == [
-        ("Safari", "17.2"), ("Chrome", "120"), ("Firefox", "125"), ("Opera", "104"),
-    ]  # fmt: skip
-    told = re.findall(r'>(\S+)</span> <span lang="([\w-]+)">([^<]+)</span>', page.text)
-    languages = json.loads(TRANSLATIONS.read_text())["languages"]  # of the client's own notices
-    assert [[language, flag] for flag, language, _ in told] == languages
-    assert told[4][2] == "Bitte nutze einen aktuellen Browser"
-    assert (await visitor.get("/api/boot?path=/session/new")).json["page"] == "sign_in"
-    assert (await visitor.get("/")).status == 302
-
-
-@pytest.mark.parametrize("agent", GOOD_ENOUGH)
-async def test_every_other_browser_gets_the_client(server: Server, agent: str) -> None:
-    visitor = await server.visitor({"User-Agent": MOZILLA + agent if agent else ""})
-
-    assert (await visitor.get("/session/new")).boot["page"] == "sign_in"
-
-
-async def test_redirects_come_before_the_upgrade_page(server: Server) -> None:
-    visitor = await server.visitor({"User-Agent": MOZILLA + TOO_OLD[0]})
-
-    assert (await visitor.get("/rooms/1")).location == "/session/new"
-
-
-async def test_metrics_are_in_the_text_format_under_their_names(visitor: Person) -> None:
-    answer = await visitor.get("/metrics")
-
-    families = {each.name: each.type for each in text_string_to_metric_families(answer.text)}
-    assert answer.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
-    kinds = {"counter": COUNTERS, "gauge": GAUGES, "histogram": HISTOGRAMS}
-    wanted = {f"campfire_{name}": kind for kind, names in kinds.items() for name in names.split()}
-    wanted |= {"campfire_process_resident_memory_bytes": "gauge"}
-    assert families == wanted | {"campfire_process_cpu_seconds": "counter"}
-
-
-async def test_metrics_count_what_happens_by_pattern_and_never_by_path(
-    kevin: Person, designers: program.Room
-) -> None:
-    tab = await kevin.room_tab(designers)
-    await tab.subscribe(channel="PresenceChannel", room_id=designers.id)
-    before = await numbers(kevin)
-    for _ in range(2):
-        await kevin.say(designers, "counted once", "once")
-    await kevin.get(f"/rooms/{designers.id}")
-    await kevin.get("/no/such/page")
-    await kevin.request("PROPFIND", "/files")
-    after = await numbers(kevin)
-
-    def grown(name: str, **labels: str) -> float:
-        return number(after, name, **labels) - number(before, name, **labels)
-
-    assert grown("messages_created_total") == grown("broadcast_seconds_count") == 1
-    route = "/api/rooms/{room_id}/messages"
-    assert grown("http_requests_total", method="POST", route=route, status="201") == 1
-    assert grown("http_requests_total", method="POST", route=route, status="200") == 1
-    assert grown("http_request_seconds_count", route="/rooms/{room_id}") == 1
-    assert grown("http_requests_total", method="GET", route="unmatched", status="404") == 1
-    assert grown("http_requests_total", method="other", route="unmatched", status="404") == 1
-    assert grown("broadcasts_total", kind="room_messages") == 1
-    assert grown("broadcasts_total", kind="user_unreads") == 4
-    assert grown("ws_frames_sent_total") >= 1
-    assert grown("db_group_size_count") >= 2
-    assert grown("db_write_seconds_bucket", le="+Inf") >= 2
-    assert number(after, "ws_connections") == number(after, "presence_entries") == 1
-    assert number(after, "ws_subscriptions", channel="RoomMessagesChannel") == 1
-    assert number(after, "process_resident_memory_bytes") > 10_000_000
-    assert number(after, "build_info", version=program.VERSION, revision="") == 1
-    text = (await kevin.get("/metrics")).text
-    assert f"/rooms/{designers.id}" not in text
-    assert "/no/such" not in text
-
-
-async def test_histograms_add_up_from_bucket_to_bucket(visitor: Person) -> None:
-    await visitor.get("/up")
-
-    samples = await numbers(visitor)
-
-    buckets = [
-        (float(dict(labels)["le"]), value)
-        for (name, labels), value in samples.items()
-        if name == "campfire_http_request_seconds_bucket" and ("route", "/up") in labels
-    ]
-    counts = [value for _, value in sorted(buckets)]
-    assert counts == sorted(counts)
-    assert counts[-1] == number(samples, "http_request_seconds_count", route="/up") == 1
-
-
-async def test_without_a_token_metrics_answer_this_machine_directly_and_nobody_else(
-    visitor: Person, server: Server
-) -> None:
-    assert (await visitor.get("/metrics")).status == 200
-    assert (await visitor.get("/metrics", {"X-Forwarded-For": "127.0.0.1"})).status == 404
-    for peer, may in (("127.0.0.1", True), ("::1", True), ("10.0.0.5", False), ("", False)):
-        assert program.may_read_metrics(server.parts.config, peer, {"Host": "[::1]:3000"}) is may
-    assert not program.may_read_metrics(server.parts.config, "::1", {"Host": "chat.example"})
-
-
-async def test_with_a_token_metrics_answer_whoever_holds_it(start: Start) -> None:
-    visitor = await (await start(METRICS_TOKEN="hush")).visitor()
-
-    assert (await visitor.get("/metrics")).status == 404
-    assert (await visitor.get("/metrics", {"Authorization": "Bearer hus"})).status == 404
-    proxied = {"Authorization": "Bearer hush", "X-Forwarded-For": "203.0.113.9"}
-    assert (await visitor.get("/metrics", proxied)).status == 200
-
-
-def test_the_table_of_authorization_knows_every_route() -> None:
-    bare = re.compile(r"{(\w+):[^{}]*}")
-    routes = [(each.method, bare.sub(r"{\1}", each.path)) for each in program.ROUTES]
-
-    assert set(matrix.ROUTES) == {f"{method} {path}" for method, path in routes if method != "*"}
 
 
 @pytest.mark.parametrize("turns", range(6))

@@ -1,4 +1,4 @@
-"""Action Cable on the wire: opening, frames, closing, slow readers, and the official clients."""
+"""Action Cable on the wire: opening, frames, closing, and what cannot be understood."""
 
 import asyncio
 import json
@@ -12,21 +12,18 @@ import pytest
 from aiohttp.web import WebSocketResponse
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from playwright.async_api import expect
 
 import campfire as program
 from campfire import Room
 from tests.conftest import Place
+from tests.support.asking import It
 from tests.support.cast import PATIENCE, Cast, LogLines, Person, Server, Start
-from tests.support.listeners import element, fill, messages_of, turbo
-from tests.support.readers import TYPING, node_client, turbo_page
 from tests.support.tables import cases
 from tests.support.wires import (
     HEARTBEAT,
     commands,
     goodbye,
     masked,
-    subscribed_wire,
     wants_an_answer,
     wired,
 )
@@ -315,164 +312,18 @@ def test_a_socket_only_moves_forward_and_nothing_is_sent_once_it_is_closed() -> 
     ]
 
 
-@pytest.mark.parametrize(("size", "most"), [(60_000, 160), (600, 9_000)])
-async def test_a_reader_who_lets_too_much_pile_up_is_cut_off_and_delays_nobody(
-    server: Server, kevin: Person, jz: Person, size: int, most: int
+async def test_a_socket_belongs_to_whom_its_cookie_names(
+    it: It, server: Server, kevin: Person
 ) -> None:
-    cable, payload = server.parts.cable, {"word": "w" * size}
-    signed = server.parts.signer.stream("rooms")
-    identifier = json.dumps({"channel": "Turbo::StreamsChannel", "signed_stream_name": signed})
-    fast = await jz.welcomed()
-    await fast.transmit("subscribe", identifier)
-    assert (await fast.next_frame())["type"] == "confirm_subscription"
-
-    async with wired(kevin) as (_, wire):
-        await subscribed_wire(wire, identifier)
-        sent = 0
-        while cable.slow == 0 and sent < most:
-            sent += cable.broadcast("rooms", payload) > 0
-            async with asyncio.timeout(1):
-                assert (await fast.next_message()) == payload
-
-        assert cable.slow == 1
-        assert {each.user_id for each in cable.connections.values()} == {jz.id}
-        wire.transport.resume_reading()
-        assert await wire.close_code() == 1013
-
-
-async def test_a_reader_who_takes_more_than_seven_seconds_for_one_write_is_cut_off(
-    server: Server, kevin: Person
-) -> None:
-    cable = server.parts.cable
-    async with wired(kevin) as (_, wire):
-        await subscribed_wire(wire, HEARTBEAT)
-        [connection] = cable.connections.values()
-        while connection.transport.get_write_buffer_size() == 0:
-            cable.broadcast("heartbeat", {"word": "w" * 60_000})
-            await asyncio.sleep(0)
-
-        now = time.monotonic()
-        assert not connection.is_stalled(now + 6.9)
-        assert connection.is_stalled(now + program.STALLED_SECONDS + 0.1)
-        wire.transport.resume_reading()
-        while connection.is_stalled(time.monotonic() + 60):
-            await wire.frame()
-
-
-async def test_a_catch_up_reaches_a_slow_reader_whole_however_much_it_is(
-    server: Server, kevin: Person, designers: Room
-) -> None:
-    first = await kevin.say(designers, "first")
-    await fill(kevin, designers, first)
-    identifier = json.dumps(messages_of(server, designers))
-    seen = {"last_seen_message_id": first["id"] + 1, "since": first["timestamp"] + 1}
-    asked = {"action": "catch_up", **seen}
-    command = {"command": "message", "identifier": identifier, "data": json.dumps(asked)}
-    async with wired(kevin) as (_, wire):
-        await subscribed_wire(wire, identifier)
-        await wire.say(masked(0x81, json.dumps(command).encode()))
-        await kevin.say(designers, "meanwhile")  # and nobody reads; it may be the 300th missed
-        wire.transport.resume_reading()
-
-        brought = 0
-        while isinstance(told := json.loads((await wire.frame())[1])["message"], str | int):
-            brought += str(told).count('data-client-message-id="long-')
-
-    assert (told["action"], brought) == ("caught_up", 300)
-    assert server.parts.cable.slow == 0
-
-
-# --- @rails/actioncable --------------------------------------------------------------------------
-
-
-async def test_the_official_client_is_confirmed_rejected_told_and_sent_away(
-    kevin: Person, designers: Room, watercooler: Room
-) -> None:
-    async with node_client(kevin) as client:
-        client.tell("subscribe", "room", params=messages_of(kevin.server, designers))
-        assert await client.hears() == ("room", "connected", False)
-        client.tell("subscribe", "foreign", params=messages_of(kevin.server, watercooler))
-        assert await client.hears() == ("foreign", "rejected", None)
-        client.tell("subscribe", "typing", params={"channel": TYPING, "room_id": designers.id})
-        assert await client.hears() == ("typing", "connected", False)
-
-        markup = await element(kevin.server, await kevin.say(designers, "hello"), "Designers")
-        append = turbo("append", f"messages_room_{designers.id}", markup)
-        assert await client.hears() == ("room", "received", append)
-        client.tell("unsubscribe", "room")
-        client.tell("perform", "typing", action="start", data={})
-        start = {"action": "start", "user": {"id": kevin.id, "name": "Kevin"}}
-        assert await client.hears() == ("typing", "received", start)
-        await kevin.say(designers, "nobody hears this but the typist stops")
-        assert await client.hears() == ("typing", "received", {**start, "action": "stop"})
-
-        await kevin.delete("/api/session")
-        assert await client.hears() == ("typing", "disconnected", False)
-
-
-async def test_the_official_client_comes_back_after_a_restart_and_catches_up(
-    start: Start, cast: Cast
-) -> None:
-    server = await start()
-    kevin, port = await server.sign_in(cast.kevin), server.host.split(":")[1]
-
-    async with node_client(kevin) as client:
-        client.tell("subscribe", "room", params=messages_of(server, cast.designers))
-        assert await client.hears() == ("room", "connected", False)
-        await server.stop()
-        assert await client.hears() == ("room", "disconnected", True)
-
-        again = await start(PORT=port)
-        jz = await again.sign_in(cast.jz)
-        said = await jz.say(cast.designers, "while you were away")
-        client.tell("look")  # the tab comes to the front, which is when the client looks
-        assert (await client.hears())[:2] == ("room", "connected")
-        since = said["timestamp"]
-        seen = {"last_seen_message_id": said["id"] - 1, "since": since}
-        client.tell("perform", "room", action="catch_up", data=seen)
-
-        markup = await element(again, said, "Designers")
-        append = turbo("append", f"messages_room_{cast.designers.id}", markup)
-        assert await client.hears() == ("room", "received", append)
-        caught_up = (await client.hears())[2]
-        moment = caught_up.pop("server_time_ms")
-        done = {"action": "caught_up", "last_seen_message_id": said["id"], "reset": False}
-        assert caught_up == done
-        assert moment >= since
-
-
-# --- @hotwired/turbo -----------------------------------------------------------------------------
-
-
-async def test_turbo_applies_every_kind_of_frame_to_a_page(
-    server: Server, kevin: Person, jason: Person, designers: Room
-) -> None:
-    sidebar = {"channel": "Turbo::StreamsChannel",
-               "signed_stream_name": server.parts.signer.stream("rooms")}  # fmt: skip
-    path = f"/api/rooms/{designers.id}/messages"
-    async with turbo_page(kevin, messages_of(server, designers), sidebar) as page:
-        lists = f'<div id="messages_room_{designers.id}"></div><nav id="shared_rooms">old</nav>'
-        await page.evaluate("lists => document.body.insertAdjacentHTML('beforeend', lists)", lists)
-        texts = page.locator(".message .trix-content")
-        body = '<b>hi</b> &amp; <img src=x onerror="document.title=1">'
-
-        shape = (await jason.post(path, {"body": body, "client_message_id": "a1"})).json["message"]
-        await kevin.say(designers, "you too", "a2")
-        await expect(texts).to_have_text(["hi &", "you too"])
-        await jason.put(f"{path}/{shape['id']}", {"body": "hello"})
-        await expect(texts).to_have_text(["hello", "you too"])
-        boosts = f"/api/messages/{shape['id']}/boosts"
-        boost = (await kevin.post(boosts, {"content": "well said"})).json["boost"]
-        await expect(page.locator("#boosts_message_a1 .boost")).to_have_text(["well said"])
-        await kevin.delete(f"{boosts}/{boost['id']}")
-        await expect(page.locator(".boost")).to_have_count(0)
-        await jason.delete(f"{path}/{shape['id']}")
-        await expect(texts).to_have_text(["you too"])
-
-        room = (await jason.post("/api/rooms/opens", {"name": "News"})).json["room"]
-        await expect(page.locator("#shared_rooms")).to_have_text("Newsold")
-        await jason.put(f"/api/rooms/opens/{room['id']}", {"name": "Olds"})
-        await expect(page.locator("#shared_rooms")).to_have_text("Oldsold")
-        await jason.delete(f"/api/rooms/{room['id']}")
-        await expect(page.locator("#shared_rooms")).to_have_text("old")
-        assert await page.title() == ""
+    """As Rails' own tests of channels/application_cable/connection."""
+    visitor = await server.visitor()
+    with it("valid session cookie → connect → connection belongs to that user"):
+        await kevin.welcomed()
+        (connection,) = server.parts.cable.connections.values()
+        assert connection.user_id == kevin.id
+    unauthorized = {"type": "disconnect", "reason": "unauthorized", "reconnect": False}
+    with it("no cookie → rejected"):
+        assert (await (await visitor.cable()).goodbye())[0] == unauthorized
+    with it("cookie with a bad token → rejected"):
+        visitor.set_cookie("session_token", "A" * 43)
+        assert (await (await visitor.cable()).goodbye())[0] == unauthorized

@@ -1,10 +1,20 @@
 """What tests ask of a server and its database, and the words they say to it."""
 
 import re
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 import campfire as program
-from tests.support.cast import AGENT, Answer, Person, Server
+from tests.support.cast import AGENT, SESAME, Answer, Person, Server
+
+It = Callable[[str], AbstractContextManager[None]]  # the fixture `it`
+SET_UP = {"name": "David", "email_address": "david@example.com", "password": SESAME}
+SIGN_IN = {"email_address": "kevin@example.com", "password": SESAME}
+NEWCOMER = {"name": "Zoe", "email_address": "zoe@example.com", "password": "open sesame"}
+SESSION, ACCOUNT, BOTS = "/api/session", "/api/account", "/api/account/bots"
+STYLES, PROFILE = "/api/account/custom_styles", "/api/users/me/profile"
+CONFIRMED, REJECTED = "confirm_subscription", "reject_subscription"
 
 
 async def found(server: Server, sql: str, **values: object) -> list[tuple[Any, ...]]:
@@ -125,3 +135,16 @@ async def began_together(server: Server) -> list[bool]:
         SELECT users.created_at = sessions.created_at FROM sessions JOIN users ON users.id = user_id
     """
     return [bool(each) for (each,) in await found(server, sql)]
+
+
+async def crowd(server: Server, count: int) -> list[int]:
+    """So many more people, written straight into the database."""
+    insert = """
+        INSERT INTO users (name, folded, role, status, created_at, updated_at)
+        VALUES ('Person ' || :n, 'person ' || :n, 0, 0, :at, :at)
+    """
+
+    def work(tx: program.WriteTx, at: program.Timestamp) -> list[int]:
+        return [program.insert(tx, insert, n=n, at=at) for n in range(count)]
+
+    return await server.parts.db.write(work)

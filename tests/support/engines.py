@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 import aiohttp
 
-ENTER, CONTROL, UP, ESCAPE = "\ue007", "\ue009", "\ue013", "\ue00c"
+ENTER, CONTROL, UP = "\ue007", "\ue009", "\ue013"
 PATIENCE = 20  # seconds
 WHOLE = aiohttp.ClientTimeout(2 * PATIENCE)
 # What Debian calls what each engine needs, and a command of each.

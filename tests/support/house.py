@@ -38,7 +38,6 @@ from tests.support.browsers import (
 from tests.support.readers import Campfire
 
 Sit = Callable[..., Page]
-NOON = "2026-03-12T12:00:00Z"
 
 
 class House:

@@ -7,13 +7,14 @@ import asyncio
 import json
 import re
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import aiohttp
+import pytest
 from yarl import URL
 
 import campfire as program
@@ -224,6 +225,14 @@ class World:
 
     async def everything(self) -> dict[str, list[tuple[Any, ...]]]:
         return await stored(self.place.server)
+
+
+@pytest.fixture(scope="module")
+def world(template: Template) -> Iterator[World]:
+    """The world of a module, which its tests leave as they like."""
+    world = World(template)
+    yield world
+    world.close()
 
 
 def statuses(route: str, room: str) -> dict[str, int]:

@@ -117,7 +117,6 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
 COUNTERS = "http_requests broadcasts ws_frames_sent ws_slow_closed messages_created webhooks pushes"
 GAUGES = "ws_connections ws_subscriptions db_writer_queue presence_entries build_info"
 HISTOGRAMS = "http_request_seconds broadcast_seconds db_write_seconds db_group_size"
-PROCESS = "process_resident_memory_bytes process_cpu_seconds"
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 

@@ -102,6 +102,12 @@ async def service() -> AsyncIterator[Service]:
     await service.close()
 
 
+def subscription(name: str) -> dict[str, str]:
+    """A browser as it announces itself, whose service is nobody's."""
+    endpoint = f"https://push.example.com/{name}"
+    return {"endpoint": endpoint, "p256dh_key": "k", "auth_key": "a"}
+
+
 async def subscribe(person: Person, endpoint: str, keys: dict[str, str]) -> dict[str, Any]:
     answer = await person.post(DEVICES, {"endpoint": endpoint, **keys})
     assert answer.status == 200, answer.text

@@ -1,0 +1,229 @@
+"""The account: its name, settings, invitation, styles and logo, and who may change them."""
+
+import json
+import re
+
+import pytest
+from hypothesis import example, settings
+from hypothesis import given as for_any
+from hypothesis import strategies as st
+
+import campfire as program
+from tests.support.asking import ACCOUNT, SET_UP, STYLES, It, found, stored
+from tests.support.cast import Cast, Person, Server, Start
+from tests.support.tables import briefly, cases
+
+CODE = r"[A-Za-z0-9]{4}-[A-Za-z0-9]{4}-[A-Za-z0-9]{4}"
+
+STYLE, RESTRICTION = "custom_styles", "restrict_room_creation_to_administrators"
+
+
+async def test_administrators_name_the_account_and_say_who_makes_rooms(
+    start: Start, cast: Cast
+) -> None:
+    server = await start(TLS_DOMAIN="chat.example.com", DISABLE_SSL="1")
+    david, jz = await server.sign_in(cast.david), await server.sign_in(cast.jz)
+    for value, is_set in (
+        (True, True),
+        ("false", False),
+        ("1", True),
+        ("0", False),
+        ("true", True),
+    ):
+        for given in ({"settings": {RESTRICTION: value}}, {"settings": {RESTRICTION: None}}):
+            account = (await david.put(ACCOUNT, given)).json["account"]
+            assert (account["settings"], account["can_create_rooms"]) == (
+                {RESTRICTION: is_set},
+                True,
+            )
+        assert (await jz.get(ACCOUNT)).json["account"]["can_create_rooms"] is not is_set
+    assert (await david.put(ACCOUNT, {"name": " Northwind Studio "})).status == 200
+    account = (await jz.get(ACCOUNT)).json["account"]
+    assert re.fullmatch(r"/account/logo\?v=\d{14}", account.pop("logo_url"))
+    del account["updated_at"]
+    assert account == {
+        "name": "Northwind Studio", "join_code": cast.join_code, "can_create_rooms": False,
+        "join_url": f"http://chat.example.com/join/{cast.join_code}",
+        "settings": {RESTRICTION: True},
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("path", "field", "value", "says"),
+    cases("bad fields of settings"),
+    ids=briefly,
+)
+async def test_a_bad_field_is_named_and_changes_nothing(
+    david: Person, path: str, field: str, value: object, says: str | None
+) -> None:
+    before = await stored(david.server)
+    answer = await david.put(path, {field: value})
+    code = "validation_failed" if says else "email_taken"
+    assert (answer.status, answer.code) == (422, code)
+    assert answer.json["error"].get("fields") == ({field: [says]} if says else None)
+    assert await stored(david.server) == before
+
+
+async def test_a_new_invitation_ends_the_old(david: Person, visitor: Person, cast: Cast) -> None:
+    answer = await david.post("/api/account/join_code")
+    old, new = cast.join_code, answer.json["join_code"]
+    assert (answer.status, new != old) == (201, True)
+    assert re.fullmatch(r"[A-Za-z0-9]{4}(-[A-Za-z0-9]{4}){2}", new)
+    assert answer.json["join_url"] == f"{david.server.address}/join/{new}"
+    assert [(await visitor.get(f"/join/{code}")).status for code in (old, new)] == [404, 200]
+
+
+async def test_styles_are_kept_and_stay_inside_their_element(
+    david: Person, visitor: Person
+) -> None:
+    styles = "body > p { color: red } /* </style><b> */"
+    answer = await david.put(STYLES, {STYLE: styles})
+    assert answer.json == (await david.get(STYLES)).json == {STYLE: styles}
+    assert (await david.get("/account/custom_styles/edit")).boot["data"] == answer.json
+    shown = styles.replace("</", "<\\/")
+    assert f'<style id="custom-styles">{shown}</style>' in (await visitor.get("/session/new")).text
+    for each in ("x" * 65_536, ""):
+        assert (await david.put(STYLES, {STYLE: each})).status == 200
+    assert 'id="custom-styles"' not in (await visitor.get("/session/new")).text
+
+
+async def test_logos_and_pictures_of_ones_own_are_for_later(david: Person, jz: Person) -> None:
+    for person, path, feature, says in (
+        (david, "/api/account/logo", "files", "Custom logos are coming in v2.0"),
+        (jz, "/api/users/me/avatar", "avatars", "Avatar uploads are coming in v2.0"),
+    ):
+        for method in ("PUT", "DELETE"):
+            answer = await person.send(method, path)
+            told = {"code": "feature_disabled", "feature": feature, "message": says}
+            assert (answer.status, answer.json["error"]) == (501, told)
+
+
+async def test_some_things_are_for_administrators(jz: Person, visitor: Person, cast: Cast) -> None:
+    before, fields = await stored(jz.server), {"role": "administrator", STYLE: "p {}"}
+    guarded = [each for each in program.ROUTES if each.audience == "administrators"]
+    assert len(guarded) == 16  # as many as section 11 has
+    for method, path in ((each.method, each.path) for each in guarded):
+        there = path.format(user_id=cast.kevin.id, bot_id=cast.bender.id)
+        nowhere = path.format(user_id=999, bot_id=999)
+        forbidden, signed_out = (403, "forbidden"), (401, "unauthenticated")
+        keyed = f"{there}?bot_key=5-ABCDEFGHIJKL"
+        for person, where, refusal in (
+            (jz, there, forbidden), (jz, nowhere, forbidden), (visitor, there, signed_out),
+            (visitor, nowhere, signed_out), (visitor, keyed, (403, "bot_forbidden")),
+        ):  # fmt: skip
+            answer = await person.send(method, where, None if method == "GET" else fields)
+            assert (answer.status, answer.code) == refusal, (method, where)
+    for page in ("bots", "bots/new", f"bots/{cast.bender.id}/edit", "custom_styles/edit"):
+        assert (await jz.get(f"/account/{page}")).status == 403
+    assert await stored(jz.server) == before
+
+
+async def test_with_a_domain_no_address_is_made_from_the_host_header(
+    start: Start, cast: Cast
+) -> None:
+    server = await start(TLS_DOMAIN="chat.example.com", DISABLE_SSL="1")
+    kevin, evil = await server.sign_in(cast.kevin), {"Host": "evil.example"}
+    await kevin.say(cast.designers, "hello")
+    for path in (
+        "/rooms/4", "/api/rooms/4", "/api/rooms/4/messages", "/users/me/profile", "/rooms/9",
+        "/api/users/me/profile", "/api/account", "/webmanifest.json",
+    ):  # fmt: skip
+        answer = await kevin.get(path, evil)  # whatever the status
+        assert "evil.example" not in answer.text + answer.location, path
+
+
+@settings(max_examples=25)
+@for_any(st.text(min_size=1, max_size=40))
+@example("\"'</script>\\\u2028{}")
+def test_the_manifest_is_json_whatever_the_account_is_called(name: str) -> None:
+    account = program.Account(name, "", "", False, program.Timestamp(0))  # noqa: FBT003 - a row
+    assert json.loads(program.compact(program.manifest_of(account, str)))["name"] == name
+
+
+async def test_settings_are_for_administrators(it: It, david: Person, jz: Person) -> None:
+    """As Rails' own tests of controllers/accounts."""
+    with it("settings open"):
+        page = await david.get("/account/edit")
+        assert (page.status, page.boot["page"]) == (200, "account_edit")
+    with it("administrators are listed apart from and before members"):
+        roles = [each["role"] for each in page.boot["data"]["users"]]
+        assert roles == ["administrator"] * 2 + ["member"] * 2
+    with it("administrator renames → stored"):
+        assert (await david.put(ACCOUNT, {"name": "Northwind"})).status == 200
+        assert await found(david.server, "SELECT name FROM accounts") == [("Northwind",)]
+    with it("member → 403"):
+        assert (await jz.put(ACCOUNT, {"name": "Mine"})).status == 403
+        assert await found(david.server, "SELECT name FROM accounts") == [("Northwind",)]
+
+
+async def test_an_account_has_a_code_and_settings(it: It, fresh_server: Server) -> None:
+    """As Rails' own tests of models/account."""
+    david = await fresh_server.visitor()
+    await david.post("/api/first_run", SET_UP)
+    name = "restrict_room_creation_to_administrators"
+    account = (await david.get(ACCOUNT)).json["account"]
+    with it("new account gets a code `XXXX-XXXX-XXXX`"):
+        assert re.fullmatch(CODE, account["join_code"])
+    with it("settings cast strings to booleans"):
+        for given, meant in (("true", True), ("false", False), ("1", True), ("0", False)):
+            saved = await david.put(ACCOUNT, {"settings": {name: given}})
+            assert saved.json["account"]["settings"][name] is meant
+    with it("reset changes it"):
+        code = (await david.post("/api/account/join_code")).json["join_code"]
+        assert re.fullmatch(CODE, code)
+        assert code != account["join_code"]
+
+
+async def test_a_new_code_is_for_administrators(
+    it: It, david: Person, jz: Person, cast: Cast
+) -> None:
+    """As Rails' own tests of controllers/accounts/join_codes."""
+    code = "SELECT join_code FROM accounts"
+    with it("member → 403"):
+        assert (await jz.post("/api/account/join_code")).status == 403
+        assert await found(david.server, code) == [(cast.join_code,)]
+    with it("administrator → code changes"):
+        assert (await david.post("/api/account/join_code")).status == 201
+        assert await found(david.server, code) != [(cast.join_code,)]
+
+
+async def test_styles_are_for_administrators(it: It, david: Person, jz: Person) -> None:
+    """As Rails' own tests of controllers/accounts/custom_styles."""
+    css, stored = "body { color: red }", "SELECT custom_styles FROM accounts"
+    with it("editor opens"):
+        page = await david.get("/account/custom_styles/edit")
+        assert (page.status, page.boot["page"]) == (200, "custom_styles")
+    with it("administrator saves CSS → stored"):
+        assert (await david.put(STYLES, {"custom_styles": css})).status == 200
+        assert await found(david.server, stored) == [(css,)]
+    with it("member → 403"):
+        assert (await jz.put(STYLES, {"custom_styles": "p {}"})).status == 403
+        assert await found(david.server, stored) == [(css,)]
+
+
+async def test_the_logo_comes_in_two_sizes(it: It, visitor: Person) -> None:
+    """As Rails' own tests of controllers/accounts/logos."""
+    for sentence, path, side in (
+        ("no logo → PNG 512×512", "/account/logo", 512),  # noqa: RUF001 - the checklist's own sign
+        ("small → 192×192", "/account/logo?size=small", 192),  # noqa: RUF001
+    ):
+        with it(sentence):
+            logo = await visitor.get(path)
+            assert logo.headers["Content-Type"] == "image/png"
+            assert [int.from_bytes(logo.body[at : at + 4]) for at in (16, 20)] == [side, side]
+
+
+async def test_roles_and_removal_are_for_administrators(
+    it: It, david: Person, jz: Person, cast: Cast
+) -> None:
+    """As Rails' own tests of controllers/accounts/users."""
+    path = f"/api/account/users/{cast.kevin.id}"
+    with it("member → 403 for both"):
+        for method in ("PUT", "DELETE"):
+            assert (await jz.send(method, path, {"role": "administrator"})).status == 403
+    with it("administrator sets role administrator → stays"):
+        assert (await david.put(path, {"role": "administrator"})).status == 200
+        assert await found(david.server, "SELECT role FROM users WHERE id = 4") == [(1,)]
+    with it("deletes an active user → no longer active"):
+        assert (await david.delete(path)).status == 204
+        assert await found(david.server, "SELECT status FROM users WHERE id = 4") != [(0,)]

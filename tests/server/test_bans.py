@@ -1,0 +1,194 @@
+"""Who is banned is out at once, with all they said and from every address of theirs."""
+
+import re
+
+from hypothesis import example, settings
+from hypothesis import given as for_any
+from hypothesis import strategies as st
+
+import campfire as program
+from tests.conftest import Place
+from tests.support.asking import (
+    NEWCOMER,
+    SESSION,
+    SET_UP,
+    SIGN_IN,
+    It,
+    count,
+    found,
+    settle,
+    stored,
+    transfer_to,
+)
+from tests.support.cast import AGENT, Cast, LogLines, Person, Server, Start
+from tests.support.readers import Life
+from tests.support.services import subscription
+from tests.support.tables import cases
+
+NEVER_BANNED = cases("addresses that are never banned")
+BANNED = "52.0.0.7 172.32.0.1 172.15.255.255 11.0.0.1 192.169.0.1 2a01:4f8::7 64.64.0.1".split()
+EVENTS = ["ban", "unban", "deactivate", "promote", "sign in", "open a room"]
+
+
+async def test_a_banned_address_may_look_but_not_touch(
+    server: Server, cast: Cast, visitor: Person
+) -> None:
+    there, elsewhere = {"X-Forwarded-For": "52.0.0.7"}, {"X-Forwarded-For": "52.0.0.8"}
+    await visitor.post("/api/session", {**SIGN_IN, "email_address": "jz@example.com"}, there)
+    david, link = await server.sign_in(cast.david), await transfer_to(server, cast.kevin)
+    assert (await david.post(f"/api/users/{cast.jz.id}/ban")).status == 200
+
+    refused = [
+        await visitor.post("/api/session", SIGN_IN, there),
+        await visitor.post("/api/first_run", SET_UP, there),
+        await visitor.post(f"/api/join/{cast.join_code}", NEWCOMER, there),
+        await visitor.put(f"/api/session/transfers/{link}", None, there),
+        await visitor.request("POST", "/api/session", headers=there),  # before CSRF, too
+        await visitor.request("DELETE", "/api/rooms/1", headers=there),  # and before sign-in
+    ]
+
+    assert [(each.status, each.code) for each in refused] == [(429, "banned_ip")] * 6
+    assert (await visitor.get("/session/new", there)).status == 200
+    assert (await visitor.request("HEAD", "/session/new", headers=there)).status == 200
+    assert (await visitor.post("/api/session", SIGN_IN, elsewhere)).status == 201
+    assert (await visitor.get("/api/rooms", there)).status == 200
+
+
+async def test_a_ban_covers_every_public_address_of_the_persons_sessions_once(
+    david: Person, jason: Person, visitor: Person, cast: Cast
+) -> None:
+    for address in [*NEVER_BANNED, *BANNED, "", BANNED[0]]:
+        await david.server.parts.auth.start_session(cast.jz.id, address, AGENT)
+    answers = [await each.post(f"/api/users/{cast.jz.id}/ban") for each in (david, jason)]
+    assert [(each.status, each.json["user"]["status"]) for each in answers] == [(200, "banned")] * 2
+    bans = await found(david.server, "SELECT user_id, ip_address FROM bans")
+    assert sorted(bans) == sorted((cast.jz.id, address) for address in BANNED)
+    for address in BANNED:
+        there = {"X-Forwarded-For": address}
+        assert (await visitor.post("/api/session", {}, there)).code == "banned_ip"
+        assert (await visitor.get(f"/join/{cast.join_code}", there)).status == 200
+
+
+async def test_who_is_banned_is_out_at_once_and_all_they_said_goes_oldest_first(
+    david: Person, kevin: Person, jz: Person, cast: Cast, log_lines: LogLines
+) -> None:
+    stays = await jz.say(cast.designers, "sunshine of JZ")
+    for n in range(45):
+        await kevin.say(cast.designers, f"sunshine {n}", f"k{n}")
+    await kevin.say(cast.pets, "sunshine for pets", "k-pets")
+    await jz.post(f"/api/messages/{stays['id']}/boosts", {"content": "+1"})
+    await kevin.post("/api/users/me/push_subscriptions", subscription("1"))
+    of_kevin = "SELECT room_id FROM memberships WHERE user_id = 4"
+    rooms = await found(kevin.server, of_kevin)
+    tab, tab_of_kevin = await jz.room_tab(cast.designers), await kevin.welcomed()
+    assert (await david.post(f"/api/users/{kevin.id}/ban")).status == 200
+    await settle(david.server)
+    assert (await tab_of_kevin.goodbye())[0]["reconnect"] is False
+    frames = [re.findall(r'"remove" target="([^"]+)"', each) for each in await tab.drain()]
+    assert frames == [[f"message_k{n}"] for n in range(45)]
+    gone = "messages WHERE creator_id = 4", "sessions WHERE user_id = 4", "push_subscriptions"
+    for each in gone:
+        assert await found(kevin.server, f"SELECT * FROM {each}") == []  # noqa: S608
+    assert await found(kevin.server, of_kevin) == rooms
+    (hit,) = (await jz.get("/api/searches?q=sunshine")).json["messages"]
+    assert (hit["id"], len(hit["boosts"])) == (stays["id"], 1)
+    for _ in range(2):
+        unbanned = await david.delete(f"/api/users/{kevin.id}/ban")
+        assert (unbanned.status, unbanned.json["user"]["status"]) == (200, "active")
+    assert (await jz.get(f"/api/rooms/{cast.pets.id}/messages")).status == 204  # gone for good
+    assert any('"user_banned"' in line for line in log_lines())
+
+
+async def test_a_removal_goes_on_at_the_next_start(start: Start, cast: Cast) -> None:
+    kevin = await (first := await start()).sign_in(cast.kevin)
+    for n in range(3):
+        await kevin.say(cast.designers, f"word {n}", f"k{n}")
+    ban = "UPDATE users SET status = 2 WHERE name = 'Kevin'"
+    await first.parts.db.write(lambda tx, _: tx.execute(ban).rowcount)
+    await first.stop()
+    jz = await (second := await start()).sign_in(cast.jz)
+    tab = await jz.room_tab(cast.designers)
+    await program.resume_bans(second.parts)
+    await settle(second)
+    removed = [re.findall(r'target="message_(\w+)"', frame) for frame in await tab.drain()]
+    assert removed == [["k0"], ["k1"], ["k2"]]
+    assert (await jz.get(f"/api/rooms/{cast.designers.id}/messages")).status == 204
+
+
+async def test_nobody_bans_themselves_or_a_bot_or_who_has_left(david: Person, cast: Cast) -> None:
+    await david.delete(f"/api/account/users/{cast.kevin.id}")
+    before, cannot = await stored(david.server), (422, "cannot_ban")
+    for user_id, banned, unbanned in (
+        (cast.david.id, cannot, (200, "")), (cast.bender.id, cannot, cannot),
+        (cast.kevin.id, cannot, cannot), (999, *[(404, "user_not_found")] * 2),
+    ):  # fmt: skip
+        for method, expected in (("POST", banned), ("DELETE", unbanned)):
+            answer = await david.send(method, f"/api/users/{user_id}/ban")
+            assert (answer.status, answer.json.get("error", {}).get("code", "")) == expected
+    assert await stored(david.server) == before
+
+
+@settings(max_examples=30)
+@example([("ban", 0), ("promote", 0)])
+@example([("ban", 1), ("unban", 1), ("sign in", 1), ("ban", 1), ("deactivate", 0), ("unban", 0)])
+@for_any(st.lists(st.tuples(st.sampled_from(EVENTS), st.integers(0, 1)), max_size=9))
+def test_only_who_is_active_gets_in_and_they_are_in_every_open_room_whatever_happens(
+    place: Place, cast: Cast, events: list[tuple[str, int]]
+) -> None:
+    [(number,)] = place.rows("SELECT max(id) FROM users")
+    place.server.steady.seconds += 180
+    david = place.do(place.server.sign_in(cast.david))
+    lives = [Life(place, number + 1), Life(place, number + 2)]
+    for what, who in events:
+        lives[who].meet(what, david)
+    for life in lives:
+        place.do(life.check())
+    sql = """
+        SELECT 1 FROM users CROSS JOIN rooms LEFT JOIN memberships ON user_id = users.id
+        AND room_id = rooms.id WHERE status = 0 AND type = 'open' AND involvement IS NULL
+    """
+    assert place.rows(sql) == []
+
+
+async def test_from_a_banned_address_nothing_is_written(
+    it: It, visitor: Person, david: Person, cast: Cast
+) -> None:
+    """As Rails' own tests of controllers/concerns/block_banned_requests."""
+    there, elsewhere = {"X-Forwarded-For": "52.0.0.7"}, {"X-Forwarded-For": "52.0.0.8"}
+    await visitor.server.parts.auth.start_session(cast.jz.id, "52.0.0.7", AGENT)
+    await david.post(f"/api/users/{cast.jz.id}/ban")
+    with it("POST from a banned address → 429"):
+        assert (await visitor.post(SESSION, SIGN_IN, there)).status == 429
+    with it("GET from a banned address → works"):
+        assert (await visitor.get("/session/new", there)).status == 200
+    with it("POST from another → works"):
+        assert (await visitor.post(SESSION, SIGN_IN, elsewhere)).status == 201
+
+
+async def test_a_ban_removes_all_there_is_until_it_is_lifted(
+    it: It, david: Person, kevin: Person, jz: Person, cast: Cast
+) -> None:
+    """As Rails' own tests of controllers/users/bans."""
+    server, path = david.server, f"/api/users/{cast.kevin.id}/ban"
+    await kevin.say(cast.designers, "soon gone")
+    for address in ("52.0.0.7", "52.0.0.8"):
+        await server.parts.auth.start_session(kevin.id, address, AGENT)
+    with it("member → 403"):
+        assert (await jz.post(path)).status == 403
+        assert await count(server, "bans") == 0
+    assert (await david.post(path)).status == 200
+    with it("ban with sessions from two public addresses → two ban records"):
+        bans = await found(server, "SELECT ip_address FROM bans WHERE user_id = 4 ORDER BY 1")
+        assert bans == [("52.0.0.7",), ("52.0.0.8",)]
+    with it("sessions deleted"):
+        assert await found(server, "SELECT id FROM sessions WHERE user_id = 4") == []
+    with it("clean-up scheduled"):
+        await settle(server)
+        assert (await jz.get(f"/api/rooms/{cast.designers.id}/messages")).status == 204
+    with it("after clean-up no messages"):
+        assert await found(server, "SELECT id FROM messages WHERE creator_id = 4") == []
+    with it("member unbans → 403"):
+        assert (await jz.delete(path)).status == 403
+    with it("unban → records deleted, active"):
+        assert (await david.delete(path)).json["user"]["status"] == "active"
+        assert await count(server, "bans") == 0

@@ -1,0 +1,114 @@
+"""Links that sign in on another device, once and for four hours."""
+
+import asyncio
+
+import campfire as program
+from tests.support.asking import SESSION, It, set_status, transfer_to
+from tests.support.cast import Cast, Person, Server
+
+
+async def test_a_transfer_page_opens_for_any_id_and_its_link_signs_in_one_device_only(
+    server: Server, cast: Cast, visitor: Person
+) -> None:
+    link = await transfer_to(server, cast.kevin)
+    await visitor.csrf()
+
+    pages = [await visitor.get(f"/session/transfers/{each}") for each in ("nonsense", link, link)]
+    answers = await asyncio.gather(
+        *(visitor.put(f"/api/session/transfers/{link}") for _ in range(4))
+    )
+
+    assert [page.boot["page"] for page in pages] == ["transfer"] * 3
+    assert sorted(answer.status for answer in answers) == [201, 400, 400, 400]
+    assert {each.code for each in answers if each.status == 400} == {"invalid_transfer"}
+    (won,) = [each for each in answers if each.status == 201]
+    assert won.json["redirect_to"] == "/"
+    assert (await visitor.get("/api/session")).json["user"]["name"] == "Kevin"
+
+
+async def test_a_transfer_link_ends_after_four_hours_or_with_its_password_or_person(
+    server: Server, cast: Cast, visitor: Person
+) -> None:
+    async def redeem(link: str) -> int:
+        return (await visitor.put(f"/api/session/transfers/{link}")).status
+
+    def new_password(tx: program.WriteTx, at: program.Timestamp) -> None:
+        program.update_credentials(tx, at, cast.jz.id, program.hash_password("another", 4))
+
+    of_jason, of_jz = await transfer_to(server, cast.jason), await transfer_to(server, cast.jz)
+    of_kevin = await transfer_to(server, cast.kevin)
+    server.wall.ahead = -4 * 3600 - 5
+    too_old = await transfer_to(server, cast.david)
+    server.wall.ahead = -4 * 3600 + 60
+    nearly_too_old = await transfer_to(server, cast.david)
+    server.wall.ahead = 0
+    await server.parts.db.write(new_password)
+    await set_status(server, cast.kevin, program.Status.BANNED)
+
+    assert [await redeem(each) for each in (too_old, of_jz, of_kevin)] == [400, 400, 400]
+    assert [await redeem(each) for each in (nearly_too_old, of_jason)] == [201, 201]
+
+
+async def test_forged_transfers_are_refused(server: Server, cast: Cast, visitor: Person) -> None:
+    good = await transfer_to(server, cast.kevin)
+    encoded, _, mac = good.rpartition("--")
+    avatar = server.parts.signer.avatar_token(cast.kevin.id)
+
+    for link in (
+        encoded,
+        f"{encoded}--",
+        f"{encoded}--{mac[::-1]}",
+        f"A{good}",
+        avatar,
+        "%C3%A9--0",
+    ):
+        answer = await visitor.put(f"/api/session/transfers/{link}")
+        assert (answer.status, answer.code) == (400, "invalid_transfer")
+    assert visitor.cookie("session_token") is None
+
+
+async def test_a_sign_in_link_signs_in(it: It, visitor: Person, cast: Cast) -> None:
+    """As Rails' own tests of controllers/sessions/transfers."""
+    link = await transfer_to(visitor.server, cast.kevin)
+    with it("page opens for any token, signed out"):
+        for token in ("anything", link):
+            page = await visitor.get(f"/session/transfers/{token}")
+            assert (page.status, page.boot["page"]) == (200, "transfer")
+    with it("valid transfer id → signed in, redirect home"):
+        redeemed = await visitor.put(f"/api/session/transfers/{link}")
+        assert (redeemed.status, redeemed.json["redirect_to"]) == (201, "/")
+        assert (await visitor.get(SESSION)).json["user"]["id"] == cast.kevin.id
+
+
+async def test_a_qr_code_is_a_drawing_kept_for_a_year(
+    it: It, david: Person, visitor: Person
+) -> None:
+    """As Rails' own tests of controllers/qr_code."""
+    with it("SVG, public, max-age one year"):
+        profile = await david.get("/api/users/me/profile")
+        drawing = await visitor.get(profile.json["transfer_qr_path"])
+        assert drawing.headers["Content-Type"].startswith("image/svg+xml")
+        assert drawing.headers["Cache-Control"] == "public, max-age=31536000"
+
+
+async def _link_of(person: Person) -> str:
+    transfer = (await person.get("/api/users/me/profile")).json["transfer_url"]
+    return str(transfer).rpartition("/")[2]
+
+
+async def test_a_sign_in_link_ends_with_the_session_that_made_it(
+    server: Server, cast: Cast, kevin: Person
+) -> None:
+    kept, lost = await _link_of(kevin), await _link_of(await server.sign_in(cast.kevin))
+    await server.parts.db.write(
+        lambda tx, _: program.run(
+            tx, "DELETE FROM sessions WHERE id = (SELECT max(id) FROM sessions)"
+        )
+    )
+    phone = await server.visitor()
+
+    refused = await phone.put(f"/api/session/transfers/{lost}")
+    allowed = await phone.put(f"/api/session/transfers/{kept}")
+
+    assert (refused.status, refused.code) == (400, "invalid_transfer")
+    assert allowed.status == 201

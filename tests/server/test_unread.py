@@ -1,0 +1,90 @@
+"""Unread marks: for whom, from when, until when."""
+
+import campfire as program
+from campfire import Room
+from tests.support.asking import REJECTED, It, crowd
+from tests.support.cast import Cast, Person, Server
+
+
+async def test_an_unread_stream_is_ones_own(
+    david: Person, kevin: Person, jason: Person, david_and_jason: Room, cast: Cast
+) -> None:
+    tabs = [await person.welcomed() for person in (david, kevin)]
+    for tab in tabs:
+        await tab.subscribe(channel="UnreadRoomsChannel", user_id=cast.david.id)
+
+    await jason.say(david_and_jason, "between us")
+
+    assert await tabs[0].drain() == [{"roomId": david_and_jason.id}]
+    assert await tabs[1].drain() == []
+
+
+async def test_a_message_is_unread_for_visible_members_elsewhere_until_they_come(
+    server: Server, kevin: Person, david: Person, jz: Person, designers: Room, cast: Cast
+) -> None:
+    unread = """
+        SELECT user_id FROM memberships WHERE room_id = :room
+        AND unread_at = (SELECT max(created_at) FROM messages WHERE room_id = :room)
+    """
+
+    async def marked() -> set[int]:
+        found = await server.parts.db.read(lambda tx: program.rows(tx, unread, room=designers.id))
+        return {each["user_id"] for each in found}
+
+    tab = await david.welcomed()
+    presence = await tab.subscribe(channel="PresenceChannel", room_id=designers.id)
+    await jz.put(f"/api/rooms/{designers.id}/involvement", {"involvement": "invisible"})
+
+    await kevin.say(designers, "anybody?")
+    assert await marked() == {cast.jason.id}
+
+    await tab.perform(presence, "absent")
+    await tab.drain()
+    await kevin.say(designers, "David?")
+    assert await marked() == {cast.jason.id, cast.david.id}
+
+    await david.get(f"/api/rooms/{designers.id}")  # looking alone reads nothing
+    assert await marked() == {cast.jason.id, cast.david.id}
+    await tab.perform(presence, "refresh")
+    await tab.drain()
+    assert await marked() == {cast.jason.id, cast.david.id}
+    await tab.perform(presence, "present")
+    await tab.drain()
+    assert await marked() == {cast.jason.id}
+
+
+async def test_unread_marks_go_to_the_people_of_a_room_alone(
+    it: It, david: Person, jason: Person, jz: Person, cast: Cast
+) -> None:
+    """As Rails' own tests of channels/unread_rooms_channel."""
+    tabs = [await person.welcomed() for person in (david, jz)]
+    for tab in tabs:
+        await tab.subscribe(channel="UnreadRoomsChannel")
+    await jason.say(cast.david_and_jason, "between us")
+    mine, of_an_outsider = [await tab.drain() for tab in tabs]
+    with it("message in one's own ping → exactly one frame with its room id"):
+        assert mine == [{"roomId": cast.david_and_jason.id}]
+    with it("message in a ping of two others → an outsider gets nothing"):
+        assert of_an_outsider == []
+    with it("streams only one's own unread stream, no global one"):
+        sign = jz.server.parts.signer.stream
+        for name in (f"user_{david.id}_unreads", "unread_rooms", f"user_{jz.id}_unreads"):
+            given = {"channel": "Turbo::StreamsChannel", "signed_stream_name": sign(name)}
+            assert (await tabs[1].ask(**given))["type"] == REJECTED
+
+
+async def test_the_unread_mark_of_a_message_costs_no_more_than_those_who_are_here(
+    server: Server, kevin: Person, jz: Person, hq: Room
+) -> None:
+    others = await crowd(server, 300)
+    await server.parts.db.write(program.grant, hq, others)  # type: ignore[arg-type]
+    tab = await jz.welcomed()
+    await tab.subscribe(channel="UnreadRoomsChannel")
+    cable, named = server.parts.cable, "user_{}_unreads"
+    members = await server.parts.db.read(program.member_ids, hq.id)
+
+    await kevin.say(hq, "hello everybody")
+
+    assert await tab.drain() == [{"roomId": hq.id}]
+    assert cable.broadcast_to(members, named, {"roomId": hq.id}) == 1
+    assert cable.broadcast_to([kevin.id], named, {"roomId": hq.id}) == 0

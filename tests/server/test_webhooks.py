@@ -1,0 +1,287 @@
+"""Bots that are called: when, with what, and what becomes of their answer."""
+
+import asyncio
+import json
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import campfire as program
+from tests.conftest import Template
+from tests.support.asking import KEY, It, bot_says, crowd, mention, settle, texts, url_of
+from tests.support.cast import Cast, LogLines, Person, Server, copy_database, start_server
+from tests.support.readers import Receiver
+from tests.support.services import (
+    TIMED_OUT,
+    Hostile,
+    TurnableLoop,
+    give_webhook,
+    hang_at_three_stages,
+)
+from tests.support.tables import briefly, cases
+
+
+async def test_a_mentioned_bot_is_told_who_where_and_what_and_answers_in_its_name(
+    david: Person, receiver: Receiver, cast: Cast
+) -> None:
+    await give_webhook(david, cast.bender, receiver.url)
+    receiver.reply = receiver.says("<p>I am <b>here</b></p><script>x</script>", "text/html; a=b")
+    tab = await david.room_tab(cast.watercooler)
+
+    said = await david.say(cast.watercooler, f"Hey {mention(david.server, cast.bender)} ping")
+    await settle(david.server)
+
+    (told,) = receiver.told
+    html = told["message"]["body"].pop("html")
+    assert html.startswith("<div>Hey <action-text-attachment")
+    assert html.endswith("</action-text-attachment> ping</div>")
+    assert told == {
+        "user": {"id": cast.david.id, "name": "David"},
+        "room": {"id": 3, "name": "Watercooler", "path": f"/rooms/3/{KEY}/messages"},
+        "message": {"id": said["id"], "body": {"plain": "Hey  ping"}, "path": said["path"]},
+    }
+    (headers,) = receiver.headers
+    assert headers["Content-Type"].startswith("application/json")
+    assert headers["User-Agent"] == f"Campfire/{program.VERSION}"
+    frames = await tab.drain()
+    assert [frame.count('action="append"') for frame in frames] == [1, 1]
+    last = (await david.get("/api/rooms/3/messages")).json["messages"][-1]
+    assert (last["creator"]["name"], last["plain_text"]) == ("Bender Bot", "I am here")
+    assert "script" not in last["body_html"]
+
+
+async def test_bots_are_called_in_pings_or_when_mentioned_and_never_about_themselves(
+    david: Person, kevin: Person, visitor: Person, receiver: Receiver, cast: Cast
+) -> None:
+    await give_webhook(david, cast.bender, receiver.url)
+    receiver.reply = receiver.says(mention(david.server, cast.bender) + "me again")
+    named = mention(david.server, cast.bender)
+
+    async def calls() -> int:
+        await settle(david.server)
+        told, receiver.told = len(receiver.told), []
+        return told
+
+    ping = await kevin.say(cast.bender_and_kevin, "no name needed")
+    await settle(david.server)
+    assert receiver.told[0]["room"]["name"] is None
+    assert await calls() == 1  # its answer, in the ping and naming itself, called nobody
+    await david.say(cast.watercooler, "nobody is named")
+    await david.say(cast.designers, f"not a member {named}")
+    await bot_says(visitor, cast.watercooler, f"I name myself {named}")
+    await bot_says(visitor, cast.bender_and_kevin, "I speak in my ping")
+    assert await calls() == 0
+    await david.say(cast.watercooler, f"twice {named} {named}")
+    assert await calls() == 1
+    path = f"/api/rooms/{cast.bender_and_kevin.id}/messages/{ping['id']}"
+    await kevin.put(path, {"body": f"edited {named}"})
+    await kevin.post(f"/api/messages/{ping['id']}/boosts", {"content": "+1"})
+    again = {"body": "sent again", "client_message_id": ping["client_message_id"]}
+    await kevin.post(f"/api/rooms/{cast.bender_and_kevin.id}/messages", again)
+    assert await calls() == 0
+    await give_webhook(david, cast.bender, "")
+    await kevin.say(cast.bender_and_kevin, "nobody to call")
+    assert await calls() == 0
+
+
+async def test_two_bots_that_name_each_other_stop_after_one_answer_each(
+    david: Person, visitor: Person, receiver: Receiver, cast: Cast
+) -> None:
+    given = {"name": "Zed", "webhook_url": receiver.url}
+    made = (await david.post("/api/account/bots", given)).json
+    zed = await david.server.parts.users.by_id(made["bot"]["id"])
+    await give_webhook(david, cast.bender, receiver.url)
+    both = mention(david.server, cast.bender, zed)
+    receiver.reply = receiver.says(both)
+
+    await david.say(cast.pets, f"Go! {both}")
+    await settle(david.server)
+    assert sorted(each["room"]["path"] for each in receiver.told) == sorted(
+        url_of(cast.pets, key=key) for key in (KEY, made["bot"]["bot_key"])
+    )
+    assert len(await texts(david, cast.pets)) == 3
+    receiver.told.clear()
+    await bot_says(visitor, cast.pets, both)  # a bot may call another one, once
+
+    await settle(david.server)
+    assert len(receiver.told) == 1
+
+
+@pytest.mark.parametrize("answer", cases("answers of a webhook and what the bot says"), ids=briefly)
+async def test_of_a_webhooks_answers_only_words_become_a_message_and_none_a_fault(
+    david: Person, kevin: Person, receiver: Receiver, cast: Cast, log_lines: LogLines,
+    answer: tuple[str | bytes, str, int, str | None],
+) -> None:  # fmt: skip
+    body, kind, status, said = answer
+    await give_webhook(david, cast.bender, receiver.url)
+    receiver.reply = receiver.says(body, kind, status)
+
+    await kevin.say(cast.bender_and_kevin, "ping")
+    await settle(david.server)
+
+    assert len(receiver.told) == 1
+    heard = [said] if said is not None else []
+    assert await texts(kevin, cast.bender_and_kevin) == ["ping", *heard]
+    assert [line for line in log_lines() if "job_failed" in line] == []
+
+
+async def test_a_hostile_webhook_is_cut_off_and_says_nothing(
+    david: Person, kevin: Person, receiver: Receiver, cast: Cast, log_lines: LogLines
+) -> None:
+    elsewhere = Receiver()
+    hostile = Hostile(await elsewhere.listen())
+    await give_webhook(david, cast.bender, receiver.url)
+    for reply in (hostile.redirect, hostile.endless, hostile.bomb, hostile.broken):
+        receiver.reply = reply
+        await kevin.say(cast.bender_and_kevin, "ping")
+        await settle(david.server)
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        for url in (f"http://127.0.0.1:{closed.getsockname()[1]}/", "http://[::1", "http://a b/"):
+            await give_webhook(david, cast.bender, url.replace(" ", "%20"))
+            await kevin.say(cast.bender_and_kevin, "ping")
+            await settle(david.server)
+
+    assert await texts(kevin, cast.bender_and_kevin) == ["ping"] * 7
+    assert (len(receiver.told), elsewhere.told) == (4, [])
+    assert hostile.written < 64
+    assert [line for line in log_lines() if "job_failed" in line] == []
+    await elsewhere.close()
+
+
+@pytest.mark.parametrize(
+    ("end", "where"),
+    [("bot", "ping"), ("bot", "room"), ("membership", "room"), ("room", "ping"), ("room", "room")],
+)
+async def test_a_bot_deleted_meanwhile_is_no_longer_heard(
+    david: Person, kevin: Person, receiver: Receiver, cast: Cast, end: str, where: str
+) -> None:
+    await give_webhook(david, cast.bender, receiver.url)
+    person, room = (kevin, cast.bender_and_kevin) if where == "ping" else (david, cast.watercooler)
+    receiver.reply, before = receiver.says("I live"), await texts(person, room)
+    receiver.may_answer.clear()
+    await person.say(room, f"ping {mention(david.server, cast.bender)}")
+    await receiver.came.wait()
+
+    if end == "bot":
+        await david.delete(f"/api/account/bots/{cast.bender.id}")
+    elif end == "membership":
+        given = {"name": room.name, "user_ids": [cast.jason.id]}
+        await david.put(f"/api/rooms/closeds/{room.id}", given)
+    else:
+        await person.delete(f"/api/rooms/{room.id}")
+    receiver.may_answer.set()
+    await settle(david.server)
+
+    if end != "room":
+        assert len(await texts(person, room)) == len(before) + 1
+    sql = "SELECT count(*) FROM messages WHERE body_text = 'I live'"
+    assert await david.server.parts.db.read(lambda tx: program.one(tx, sql)[0]) == 0
+
+
+def test_a_bot_that_hangs_at_any_stage_is_given_seven_seconds_in_all(
+    it: It, template: Template, tmp_path: Path
+) -> None:
+    async def story() -> list[str]:
+        server = await start_server(copy_database(template[0], tmp_path))
+        try:
+            return await hang_at_three_stages(server, template[1])
+        finally:
+            await server.close()
+
+    timed_out = it("time-out → `Failed to respond within 7 seconds`")
+    with timed_out, asyncio.Runner(loop_factory=TurnableLoop) as runner:
+        assert runner.run(story())[1:] == [TIMED_OUT] * 3
+
+
+@pytest.mark.parametrize(
+    "dropped",
+    [
+        ("{}", "application/json", 200, "type"),
+        ("Hello", "application/octet-stream", 200, "type"),
+        ("Hello", "text/plain", 201, "status"),
+        ("", "text/plain", 404, "status"),
+        ("Hello", "text/plain", 500, "status"),
+        ("x" * 1_048_577, "text/plain", 200, "size"),
+        ("x" * 65_537, "text/plain", 200, "body_too_long"),
+    ],
+    ids=briefly,
+)
+async def test_an_answer_that_is_thrown_away_leaves_one_line_in_the_log(
+    david: Person, kevin: Person, receiver: Receiver, cast: Cast, log_lines: LogLines,
+    dropped: tuple[str, str, int, str],
+) -> None:  # fmt: skip
+    body, kind, status, reason = dropped
+    await give_webhook(david, cast.bender, receiver.url)
+    receiver.reply = receiver.says(body, kind, status)
+
+    await kevin.say(cast.bender_and_kevin, "ping")
+    await settle(david.server)
+
+    (line,) = [json.loads(each) for each in log_lines() if "webhook_answer_dropped" in each]
+    told: dict[str, Any] = {name: line[name] for name in ("bot_id", "status", "type", "reason")}
+    assert told == {"bot_id": cast.bender.id, "status": status, "type": kind, "reason": reason}
+
+
+async def test_an_answer_that_says_nothing_on_purpose_is_no_line_in_the_log(
+    david: Person, kevin: Person, receiver: Receiver, cast: Cast, log_lines: LogLines
+) -> None:
+    await give_webhook(david, cast.bender, receiver.url)
+    for body, status in (("", 200), (" \n", 200), ("", 204), ("Hello", 200)):
+        receiver.reply = receiver.says(body, "text/plain", status)
+        await kevin.say(cast.bender_and_kevin, "ping")
+        await settle(david.server)
+
+    assert [line for line in log_lines() if "webhook_answer_dropped" in line] == []
+
+
+async def test_a_webhook_is_told_and_answers(
+    it: It, kevin: Person, david: Person, receiver: Receiver, cast: Cast
+) -> None:
+    """As Rails' own tests of models/webhook."""
+    await give_webhook(david, cast.bender, receiver.url)
+    room = cast.bender_and_kevin
+
+    async def answers(body: str | bytes, kind: str, status: int = 200) -> list[str]:
+        """What the bot says when its webhook answers so."""
+        receiver.reply, before = receiver.says(body, kind, status), await texts(kevin, room)
+        await kevin.say(room, "ping")
+        await settle(kevin.server)
+        return (await texts(kevin, room))[len(before) + 1 :]
+
+    with it("200 without body or type → nothing posted"):
+        assert await answers("", "") == []
+    with it("payload as §20"):
+        (told,) = receiver.told
+        url = f"/rooms/{room.id}/5-ABCDEFGHIJKL/messages"
+        assert told["user"] == {"id": cast.kevin.id, "name": "Kevin"}
+        assert told["room"] == {"id": room.id, "name": None, "path": url}
+        said = told["message"]
+        assert said["body"] == {"html": "<div>ping</div>", "plain": "ping"}
+        assert said["path"] == f"/rooms/{room.id}/@{said['id']}"
+    with it("200 text → reply with that text"):
+        assert await answers("Hello Kevin", "text/plain") == ["Hello Kevin"]
+    with it("200 image → attachment (here: the announcement)"):
+        (said,) = await answers(b"GIF89a", "image/gif")
+        assert "v2.0" in said
+    with it("500 → nothing"):
+        assert await answers("Oops", "text/plain", 500) == []
+
+
+async def test_bots_are_found_among_people_without_reading_them_all(
+    server: Server, david: Person, cast: Cast
+) -> None:
+    await crowd(server, 50)
+
+    listed = (await david.get("/api/account/bots")).json["bots"]
+
+    assert [bot["name"] for bot in listed] == [cast.bender.name]
+    plan = await server.parts.db.read(
+        lambda tx: program.rows(
+            program.ReadTx(tx),
+            "EXPLAIN QUERY PLAN SELECT id FROM users WHERE role = 2 AND status = 0 ORDER BY folded",
+        )
+    )
+    assert "users_bots" in " ".join(str(each["detail"]) for each in plan)
