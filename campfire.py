@@ -57,18 +57,16 @@ you can search for ("# === 10." jumps there).
   51. assets           the client's files, sounds, avatars
   52. browsers         which browsers the client runs in
   53. devices          manifest, squares to scan
-  54. web              guards, callers, bodies, answers
-  55. door             guards: who may come in, and still may
-  56. pages            what each address shows; boot data
-  57. documents        the one HTML page
-  58. people_handlers  sessions, joining, people
-  59. room_handlers    rooms, messages, boosts, the socket; announce
-  60. bot_handlers     the bot API; administration of bots
-  61. site_handlers    pages, files, health
-  62. app              all routes; errors into answers; start and stop
-  63. serving          the parts put together, started, stopped
-  64. commands         what each command does
-  65. cli              the commands
+  54. web              the door: who asks, guards, bodies, answers
+  55. people_handlers  sessions, joining, people
+  56. room_handlers    rooms, messages, boosts, the socket; announce
+  57. bot_handlers     the bot API; administration of bots
+  58. screens          what each address shows; the one HTML page
+  59. site_handlers    files of the client, health
+  60. app              all routes; errors into answers; start and stop
+  61. serving          the parts put together, started, stopped
+  62. commands         what each command does
+  63. cli              the commands
 
 The road of a request: the guard asks who, the handler parses what, one service method is one
 transaction, and then the handler tells the world. What follows a new message stands in one
@@ -153,11 +151,12 @@ from typing import (
     NewType,
     ParamSpec,
     Protocol,
+    TypeAlias,
     TypeGuard,
     TypeVar,
     cast,
 )
-from urllib.parse import parse_qsl, quote, unquote, urlencode
+from urllib.parse import quote, unquote, urlencode
 from weakref import WeakValueDictionary
 
 import aiosqlite
@@ -181,6 +180,7 @@ from aiohttp import (
 from aiohttp.abc import AbstractResolver, AbstractStreamWriter, ResolveResult
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.http_parser import RawRequestMessage
+from multidict import CIMultiDict
 from yarl import URL
 
 # === 1. config ================================================================
@@ -451,6 +451,13 @@ class Forbidden(AuthError):
 
 class BotForbidden(AuthError):
     status, code, says = 403, "bot_forbidden", "Bots may not do that."
+
+
+class WrongBotKey(AuthError):
+    """As Rails answers: to sign in, which no bot can."""
+
+    status, code = 302, "wrong_bot_key"
+    says = "This bot key is wrong or no longer in use.\n"
 
 
 class BannedAddress(AuthError):
@@ -5788,6 +5795,12 @@ def _message_of_member(
     if found is None or room_id not in (None, found["room_id"]):
         raise MessageNotFound
     return found
+
+
+def boosts_seen_by(tx: ReadTx, user_id: UserId, message_id: MessageId) -> tuple[Boost, ...]:
+    """A message's boosts, oldest first, for a member of its room. Raises MessageNotFound."""
+    _message_of_member(tx, user_id, message_id)
+    return boosts_of(tx, as_list([message_id])).get(message_id, ())
 
 
 def _touch_message(tx: WriteTx, at: Timestamp, message_id: MessageId, room_id: RoomId) -> None:
@@ -12441,16 +12454,21 @@ def qr_svg(text: str) -> str:
 
 
 # === 54. web ==================================================================
-# What a request says and how it is answered: where it comes from, its cookies, its
-# body and the ids in its path. Bodies are read and checked here and nowhere else.
+# The door. A request becomes an Ask: who sends it, what it says, what its answer will
+# carry. Every route names its audience, so that none can be forgotten; the guard asks
+# in one look at the database who is there, in the order: banned address, session, CSRF.
+# What it saw is looked at again by whatever the handler writes. Bodies are read and
+# checked here and nowhere else, and here what a handler found becomes an answer.
 #
 # Owns      -
-# Raises    InvalidCsrfToken, BadRequest, PayloadTooLarge, UnsupportedMediaType,
-#           ValidationFailed
+# Raises    Unauthenticated, Forbidden, BannedAddress, InvalidCsrfToken, BotForbidden,
+#           BadRequest, PayloadTooLarge, UnsupportedMediaType, ValidationFailed
 # ==============================================================================
 
 SAFE_METHODS: Final = frozenset(("GET", "HEAD"))
-_ID: Final = re.compile(r"[0-9]{1,18}")
+NUMBER: Final = re.compile(r"[0-9]{1,18}")
+UNKEPT: Final = {"Cache-Control": "no-store"}
+_JSON: Final = {"Content-Type": "application/json; charset=utf-8", **UNKEPT}
 
 
 @dataclass(frozen=True, slots=True)
@@ -12483,11 +12501,6 @@ CAMPFIRE: Final = web.AppKey("campfire", Campfire)
 REQUEST_ID: Final = web.RequestKey("request_id", str)
 VIEWER_ID: Final = web.RequestKey("viewer_id", int)
 
-Handler = Callable[[web.Request, Viewer], Awaitable[web.StreamResponse]]
-PublicHandler = Callable[[web.Request, Viewer | None], Awaitable[web.StreamResponse]]
-BotHandler = Callable[[web.Request, User], Awaitable[web.StreamResponse]]
-Guarded = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
 
 @dataclass(frozen=True, slots=True)
 class Caller:
@@ -12497,11 +12510,10 @@ class Caller:
     scheme: str
     host: str
     base_url: str  # absolute, without a slash at the end
+    is_secure: bool  # whether cookies are Secure, and HSTS is sent
 
 
 CALLER: Final = web.RequestKey("caller", Caller)
-
-
 _HOST: Final = re.compile(r"[A-Za-z0-9.:\[\]_-]{0,255}")
 _NONCE: Final = re.compile(r"[A-Za-z0-9_-]{1,128}")
 FORWARDED_PROTO: Final = "X-Forwarded-Proto"
@@ -12517,10 +12529,9 @@ def is_trusted(address: str, config: Config) -> bool:
 def _client_ip(peer: str, forwarded: str, config: Config) -> str:
     """The first address from the right that is not a proxy of ours."""
     hops = [hop.strip() for hop in forwarded.split(",") if hop.strip()]
-    for hop in reversed(hops):
-        if not is_trusted(hop, config):
-            return str(parsed_address(hop) or peer)
-    return str(parsed_address(hops[0]) or peer) if hops else peer
+    ours = hops[0] if hops else peer  # when all of them are
+    first = next((hop for hop in reversed(hops) if not is_trusted(hop, config)), ours)
+    return str(parsed_address(first) or peer)
 
 
 @lru_cache(maxsize=4096)
@@ -12537,8 +12548,7 @@ def caller_of(request: web.Request) -> Caller:
     if known is not None:
         return known
     config, peer = request.app[CAMPFIRE].config, _peer(request.remote or "")
-    scheme, host = request.scheme, request.host
-    ip = peer
+    ip, scheme, host = peer, request.scheme, request.host
     if any(name in request.headers for name in _FORWARDING) and is_trusted(peer, config):
         hops = ",".join(request.headers.getall("X-Forwarded-For", ()))  # each proxy may add a line
         ip = _client_ip(peer, hops, config)
@@ -12547,16 +12557,12 @@ def caller_of(request: web.Request) -> Caller:
     is_name = _HOST.fullmatch(host)
     host = host if is_name else ""
     scheme = "https" if scheme.lower() in ("https", "wss") else "http"
-    caller = Caller(ip, scheme, host, f"{scheme}://{config.domain or host}")
-    request[CALLER] = caller
+    is_secure = scheme == "https" and not config.disable_ssl
+    base_url = f"{scheme}://{config.domain or host}"
+    request[CALLER] = caller = Caller(ip, scheme, host, base_url, is_secure)
     if not is_name:
         raise BadRequest
     return caller
-
-
-def is_secure(request: web.Request) -> bool:
-    """Whether cookies are Secure and HSTS is sent."""
-    return caller_of(request).scheme == "https" and not request.app[CAMPFIRE].config.disable_ssl
 
 
 def user_agent_of(request: web.Request) -> str:
@@ -12585,8 +12591,7 @@ def is_allowed_origin(origin: str, request: web.Request) -> bool:
 
 
 def log_foreign(event: str, request: web.Request) -> None:
-    """Says that a page was refused, and which hosts were compared: they differ behind a proxy
-    that does not pass on what it was asked for."""
+    """Says that a page was refused, by which hosts: some proxies do not pass on what was asked."""
     caller, origin = caller_of(request), request.headers.get("Origin")
     fields = {"ip": caller.ip, "origin": origin, "host": caller.host}
     LOG.warning(event, extra={"fields": fields})
@@ -12599,20 +12604,20 @@ def csrf_nonce_of(request: web.Request) -> str | None:
 
 
 def check_csrf(request: web.Request) -> None:
+    """Whether a page of ours sends this. Raises InvalidCsrfToken, ForeignOrigin."""
     nonce, origin = csrf_nonce_of(request), request.headers.get("Origin")
-    given = request.headers.get("X-CSRF-Token", "")
     is_ours = (
         nonce is not None
-        and request.app[CAMPFIRE].signer.is_csrf_token(nonce, given)
+        and request.app[CAMPFIRE].signer.is_csrf_token(
+            nonce, request.headers.get("X-CSRF-Token", "")
+        )
         and request.headers.get("Sec-Fetch-Site", "same-origin") == "same-origin"
     )
-    if not is_ours:
-        log_foreign("csrf_rejected", request)
-        raise InvalidCsrfToken
-    if origin is not None and not is_allowed_origin(origin, request):
-        log_foreign("csrf_rejected", request)
-        asked = _origin_host(origin)
-        raise ForeignOrigin(caller_of(request).host, asked) if asked else InvalidCsrfToken
+    if is_ours and (origin is None or is_allowed_origin(origin, request)):
+        return
+    log_foreign("csrf_rejected", request)
+    asked = _origin_host(origin) if is_ours and origin else None
+    raise ForeignOrigin(caller_of(request).host, asked) if asked else InvalidCsrfToken
 
 
 COOKIES: Final = web.RequestKey("cookies", Mapping[str, str])
@@ -12635,32 +12640,22 @@ _MEMBERS_BYTES: Final = 131_072
 _MESSAGE_BYTES: Final = 524_288  # JSON may write each byte of the longest message as six
 _MESSAGES: Final = re.compile(r".*/messages(/\{message_id\})?")
 _BODY_SECONDS: Final = 60
+_STILL_THERE: Final = 0.1  # seconds between two looks whether somebody waits for a search
 
 
-def members_bytes(path: str) -> int:
-    """How many bytes a body may have on a route that strangers have no business on."""
-    return _MESSAGE_BYTES if _MESSAGES.fullmatch(path) else _MEMBERS_BYTES
-
-
-def _brings_body(request: web.Request) -> bool:
-    """Whether a body is to be taken in. Parts of a form are read by whoever wants them."""
+def _bytes_expected(request: web.Request) -> float:
+    """How many bytes are to be taken in, but for forms, which are read by who wants them."""
     is_form = request.content_type == "multipart/form-data"
-    return request.can_read_body and not is_form and request.method not in SAFE_METHODS
+    if is_form or not request.can_read_body or request.method in SAFE_METHODS:
+        return 0
+    return math.inf if request.content_length is None else request.content_length  # not said
 
 
-def may_exceed(request: web.Request, most: int) -> bool:
-    """Whether the body has, or may turn out to have, more bytes."""
-    return _brings_body(request) and not (request.content_length or most + 1) <= most
-
-
-async def receive(request: web.Request, most: int) -> None:
-    """Takes the body in before anybody is asked who they are: while it comes, that may change.
-
-    What is wrong with it is said by `body_of`.
-    """
-    if not _brings_body(request):
+async def _receive(request: web.Request, most: int) -> None:
+    """Takes the body in before anybody is asked who they are: while it comes, that may change."""
+    if not (expected := _bytes_expected(request)):
         return
-    if (request.content_length or 0) > most:
+    if most < expected < math.inf:
         request[BODY] = PayloadTooLarge()
         return
     seconds, body = request.app[CAMPFIRE].config.read_timeout, bytearray()
@@ -12673,180 +12668,140 @@ async def receive(request: web.Request, most: int) -> None:
         request[BODY] = BadRequest()
 
 
-def body_of(request: web.Request) -> bytes:
-    """The body. Raises PayloadTooLarge, or BadRequest for one that did not come whole."""
-    body: bytes | CampfireError = request.get(BODY, b"")
-    if isinstance(body, CampfireError):
-        raise body
-    return body
-
-
-_JSON_HEADERS: Final = {
-    "Content-Type": "application/json; charset=utf-8",
-    "Cache-Control": "no-store",
-}
-
-
-def answer(
-    data: Written | Mapping[str, object],
-    status: int = 200,
-    headers: Mapping[str, str] | None = None,
-) -> web.Response:
-    """JSON that nobody keeps."""
-    return piecewise(
-        data if isinstance(data, Written) else joined(data),
-        status,
-        {**_JSON_HEADERS, **(headers or {})},
-    )
-
-
-def nothing() -> web.Response:
-    """204."""
-    return web.Response(status=204, headers={"Cache-Control": "no-store"})
-
-
-def set_cookie(
-    request: web.Request, response: web.StreamResponse, name: str, value: str, seconds: int
-) -> None:
-    """A cookie of ours; only `last_room` may be read by scripts."""
-    secure = "; Secure" if is_secure(request) else ""
-    hidden = "" if name == "last_room" else "; HttpOnly"
-    response.headers.add(
-        "Set-Cookie", f"{name}={value}; Max-Age={seconds}; Path=/; SameSite=Lax{hidden}{secure}"
-    )
-
-
-def remember_room(request: web.Request, response: web.StreamResponse, room_id: RoomId) -> None:
-    """Notes where to come back to."""
-    set_cookie(request, response, "last_room", str(room_id), TWENTY_YEARS)
-
-
-def id_in(request: web.Request, name: str) -> int:
-    """An id in the path: at most 18 decimal digits, as the route demands."""
-    return int(request.match_info[name])
-
-
 def number_in(query: Mapping[str, str], name: str) -> int | None:
     """A number in the query; anything else counts as not given."""
     text = query.get(name, "")
-    return int(text) if _ID.fullmatch(text) else None
+    return int(text) if NUMBER.fullmatch(text) else None
 
 
-def message_id_in(query: Mapping[str, str], name: str) -> MessageId | None:
-    """A message's id in the query; what is no id is the id of no message."""
-    return MessageId(number_in(query, name) or 0) if name in query else None
+Audience: TypeAlias = Literal["anyone", "people", "administrators", "bots"]
+Outcome: TypeAlias = Written | Mapping[str, object] | web.StreamResponse | None
 
 
-def page_in(query: Mapping[str, str]) -> int:
-    """The page asked for, from 1; bad values are 1."""
-    return min(max(number_in(query, "page") or 1, 1), 1_000_000)
+@dataclass(frozen=True)  # without slots: it remembers its body
+class Ask:
+    """Somebody asks: all that a handler is given, and what its answer will carry."""
+
+    request: web.Request
+    campfire: Campfire
+    guest: Viewer | None  # None for strangers and bots
+    bot: User | None  # whom the key in the path lets in
+    caller: Caller
+    parts: Mapping[str, str]  # of the path
+    query: Mapping[str, str]
+    at: Timestamp  # all that is not seen by a look yet will be later than this
+    headers: CIMultiDict[str] = field(default_factory=CIMultiDict)  # of the answer
+
+    @property
+    def viewer(self) -> Viewer:
+        """Who is signed in. Raises Unauthenticated."""
+        if self.guest is None:
+            raise Unauthenticated
+        return self.guest
+
+    @property
+    def user(self) -> User:
+        """Who acts, person or bot. Raises Unauthenticated."""
+        person = self.guest.user if self.guest else self.bot
+        if person is None:
+            raise Unauthenticated
+        return person
+
+    @property
+    def room_id(self) -> RoomId:
+        return RoomId(int(self.parts["room_id"]))
+
+    @property
+    def message_id(self) -> MessageId:
+        return MessageId(int(self.parts["message_id"]))
+
+    @property
+    def data(self) -> bytes:
+        """The body. Raises PayloadTooLarge, or BadRequest for one that did not come whole."""
+        data: bytes | CampfireError = self.request.get(BODY, b"")
+        if isinstance(data, CampfireError):
+            raise data
+        return data
+
+    @cached_property
+    def body(self) -> Json:
+        """The body, a JSON object; none counts as an empty one.
+
+        Raises UnsupportedMediaType, PayloadTooLarge, BadRequest.
+        """
+        if BODY not in self.request and not self.request.can_read_body:
+            return {}
+        is_plain = self.request.headers.get("Content-Encoding", "identity") == "identity"
+        if self.request.content_type != "application/json" or not is_plain:
+            raise UnsupportedMediaType
+        try:
+            text = self.data.decode()
+            body = json.loads(text) if text.strip() else {}
+            if "\\ud" in text.lower():  # half a surrogate pair is no text, and cannot be stored
+                body = json.loads(json.dumps(body, ensure_ascii=False).encode("utf-8", "replace"))
+        except (ValueError, RecursionError) as error:
+            raise BadRequest from error
+        if not isinstance(body, dict):
+            raise BadRequest
+        return body
+
+    def text(self, name: str) -> str:
+        """A text of the body without NUL; none counts as blank. Raises ValidationFailed."""
+        value = self.body.get(name)
+        if value is None:
+            return ""
+        if not isinstance(value, str):
+            raise ValidationFailed({name: ["is invalid"]})
+        return value.replace("\0", "")
+
+    def given(self, name: str) -> str | None:
+        """As `text`, and None when there is none."""
+        return None if self.body.get(name) is None else self.text(name)
+
+    @property
+    def db(self) -> Database:
+        """Where whatever a handler has to read or write is read and written."""
+        return self.campfire.db
+
+    def set_cookie(self, name: str, value: str, seconds: int) -> None:
+        """A cookie of ours; only `last_room` may be read by scripts."""
+        secure = "; Secure" if self.caller.is_secure else ""
+        hidden = "" if name == "last_room" else "; HttpOnly"
+        kept = f"{name}={value}; Max-Age={seconds}; Path=/; SameSite=Lax{hidden}{secure}"
+        self.headers.add("Set-Cookie", kept)
+
+    def forget_cookie(self, name: str) -> None:
+        """Takes a cookie of ours back."""
+        gone = f'{name}=""; expires=Thu, 01 Jan 1970 00:00:00 GMT; Max-Age=0; Path=/'
+        self.headers.add("Set-Cookie", gone)
 
 
-def json_in(request: web.Request) -> Json:
-    """The body, a JSON object; none counts as an empty one.
-
-    Raises UnsupportedMediaType, PayloadTooLarge, BadRequest.
-    """
-    if BODY not in request and not request.can_read_body:
-        return {}
-    is_plain = request.headers.get("Content-Encoding", "identity") == "identity"
-    if request.content_type != "application/json" or not is_plain:
-        raise UnsupportedMediaType
-    try:
-        text = body_of(request).decode()
-        found = json.loads(text) if text.strip() else {}
-        if "\\ud" in text.lower():  # half a surrogate pair is no text, and cannot be stored
-            found = json.loads(json.dumps(found, ensure_ascii=False).encode("utf-8", "replace"))
-    except (ValueError, RecursionError) as error:
-        raise BadRequest from error
-    if not isinstance(found, dict):
-        raise BadRequest
-    return found
+Handler = Callable[[Ask], Awaitable[Outcome]]
+Guarded = Callable[[web.Request], Awaitable[web.StreamResponse]]
+Admit = Callable[[web.Request, Audience], Awaitable[tuple[Ask, Right]]]
 
 
-def text_in(body: Mapping[str, object], name: str) -> str:
-    """A text without NUL; missing and null count as blank. Raises ValidationFailed."""
-    value = body.get(name)
-    if value is None:
-        return ""
-    if not isinstance(value, str):
-        raise ValidationFailed({name: ["is invalid"]})
-    return value.replace("\0", "")
+def answer(
+    outcome: Outcome, status: int = 200, headers: Mapping[str, str] | None = None
+) -> web.StreamResponse:
+    """An answer that says what was found or done: nothing is 204, the rest JSON nobody keeps."""
+    if isinstance(outcome, web.StreamResponse):
+        response = outcome
+    elif outcome is None:
+        response = web.Response(status=204, headers=UNKEPT)
+    else:
+        parts = outcome if isinstance(outcome, Written) else joined(outcome)
+        response = piecewise(parts, status, _JSON)
+    response.headers.extend(headers or ())
+    return response
 
 
-def loose_text_in(body: Mapping[str, object], name: str) -> str:
-    """A text; what is none counts as blank, for a service that first asks who may."""
-    return text_in(body, name) if isinstance(body.get(name), str) else ""
-
-
-def optional_text_in(body: Mapping[str, object], name: str) -> str | None:
-    """A text; None when missing or null. Raises ValidationFailed."""
-    return None if body.get(name) is None else text_in(body, name)
-
-
-def _is_id(value: object) -> bool:
-    return (isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 10**18) or (
-        isinstance(value, str) and _ID.fullmatch(value) is not None
-    )
-
-
-def user_ids_in(
-    body: Mapping[str, object], default: list[UserId] | None = None
-) -> list[UserId] | None:
-    """`user_ids`, or `default` when there are none; None when it is not a list of ids."""
-    given = body.get("user_ids", default)
-    if not isinstance(given, list) or not all(map(_is_id, given)):
-        return None
-    return [UserId(int(each)) for each in given]
-
-
-# === 55. door =================================================================
-# Who may come in. Every route names its audience, so that none can be forgotten; the
-# guard asks in one look at the database who is there, in the order: banned address,
-# session, CSRF. What it saw is looked at again by whatever the handler writes.
-#
-# Owns      -
-# Raises    Unauthenticated, Forbidden, BannedAddress, InvalidCsrfToken, BotForbidden
-# ==============================================================================
-
-
-@dataclass(frozen=True, slots=True)
-class Door:
-    """Who stands at the door, from one look."""
-
-    is_banned: bool
-    is_bot: bool
-    viewer: Viewer | None
-
-
-def _at_the_door(tx: ReadTx, ip: str, tokens: Sequence[HashedToken], bot_key: str) -> Door:
-    found = arrival(tx, ip, tokens)
-    is_bot = bool(bot_key) and bot_by_key(tx, bot_key) is not None
-    return Door(found.is_banned, is_bot, found.viewer)
-
-
-def _keys_in(request: web.Request) -> tuple[list[HashedToken], str]:
-    """What a request holds up at the door: session tokens, and a bot's key."""
-    return tokens_in(cookies_of(request).get("session_token", "")), request.query.get("bot_key", "")
-
-
-async def arrive(request: web.Request) -> Viewer | None:
-    """Who sends this request. Raises BannedAddress, InvalidCsrfToken."""
-    campfire, caller = request.app[CAMPFIRE], caller_of(request)
-    is_safe = request.method in SAFE_METHODS
-    tokens, bot_key = _keys_in(request)
-    if is_safe and not tokens and not bot_key:
-        return None
-    found = await campfire.db.read(_at_the_door, caller.ip, tokens, bot_key)
-    if found.is_banned and not is_safe:
-        LOG.warning("banned_request", extra={"fields": {"ip": caller.ip}})
-        raise BannedAddress
-    if found.viewer is None and found.is_bot:
-        raise BotForbidden
-    if not is_safe:
-        check_csrf(request)
-    _note_viewer(request, found.viewer)
-    return found.viewer
+def require(audience: Audience, viewer: Viewer | None) -> None:
+    """Whether somebody belongs to a route's audience. Raises Unauthenticated, Forbidden."""
+    if viewer is None and audience != "anyone":
+        raise Unauthenticated
+    if audience == "administrators" and not (viewer and viewer.user.is_administrator):
+        raise Forbidden
 
 
 def _note_viewer(request: web.Request, viewer: Viewer | None) -> None:
@@ -12860,37 +12815,31 @@ def _note_viewer(request: web.Request, viewer: Viewer | None) -> None:
         campfire.jobs.spawn("refresh_session", refresh)
 
 
-@dataclass(frozen=True, slots=True)
-class Look:
-    """One look at the database, that of the door included."""
+async def admit_person(request: web.Request, audience: Audience) -> tuple[Ask, Right]:
+    """Who comes in, and what must stay true of them while they write.
 
-    tx: ReadTx
-    request: web.Request
-    guest: Viewer | None
-    shapes: Shapes
-    at: Timestamp  # all that is not seen here yet will be later than this
-    now: Timestamp
-    base_url: str
-
-    @property
-    def viewer(self) -> Viewer:
-        """Who looks. Raises Unauthenticated."""
-        if self.guest is None:
-            raise Unauthenticated
-        return self.guest
-
-    @property
-    def last_room(self) -> RoomId | None:
-        """The room this browser was in, as it says."""
-        remembered = number_in(cookies_of(self.request), "last_room")
-        return RoomId(remembered) if remembered else None
-
-    def sidebar(self) -> Written:
-        """What stands beside the screen."""
-        return self.shapes.sidebar(sidebar_of(self.tx, self.viewer.user), self.viewer.user)
-
-
-_STILL_THERE: Final = 0.1  # seconds between two looks whether somebody waits for a search
+    Raises BannedAddress, BotForbidden, InvalidCsrfToken, Unauthenticated, Forbidden.
+    """
+    campfire, caller, viewer = request.app[CAMPFIRE], caller_of(request), None
+    is_safe, bot_key = request.method in SAFE_METHODS, request.query.get("bot_key", "")
+    tokens = tokens_in(cookies_of(request).get("session_token", ""))
+    if tokens or bot_key or not is_safe:
+        seen, is_bot = await campfire.db.read(
+            lambda tx: (arrival(tx, caller.ip, tokens), bool(bot_key) and bot_by_key(tx, bot_key))
+        )
+        if seen.is_banned and not is_safe:
+            LOG.warning("banned_request", extra={"fields": {"ip": caller.ip}})
+            raise BannedAddress
+        viewer = seen.viewer
+        if viewer is None and is_bot:
+            raise BotForbidden
+        if not is_safe:
+            check_csrf(request)
+        _note_viewer(request, viewer)
+    require(audience, viewer)
+    right = partial(check_right, ip=caller.ip, viewer=viewer)
+    place, at = (request.match_info, request.query), campfire.db.settled_at()
+    return Ask(request, campfire, viewer, None, caller, *place, at), right
 
 
 async def _while_wanted(request: web.Request, work: Coroutine[object, object, T]) -> T:
@@ -12904,22 +12853,26 @@ async def _while_wanted(request: web.Request, work: Coroutine[object, object, T]
     return task.result()
 
 
-async def look_in(request: web.Request, work: Callable[[Look], T], *, searches: bool = False) -> T:
-    """What `work` finds, in the look that also tells who asks. Raises what it raises.
-
-    A look that searches waits for its turn, and for no more than its asker does.
+async def look_in(
+    request: web.Request,
+    work: Callable[[ReadTx, Ask], T],
+    place: tuple[Mapping[str, str], Mapping[str, str]],
+    *,
+    searches: bool = False,
+) -> T:
+    """What `work` finds at a place (the parts of its path, its query), in the look that tells who
+    asks. One that searches waits for its turn, and for no more than its asker does.
     """
     campfire, caller = request.app[CAMPFIRE], caller_of(request)
-    at, now = campfire.db.settled_at(), campfire.db.now()
-    tokens, bot_key = _keys_in(request)
+    tokens = tokens_in(cookies_of(request).get("session_token", ""))
+    bot_key, at = request.query.get("bot_key", ""), campfire.db.settled_at()
 
     def see(tx: ReadTx) -> tuple[Viewer | None, T | CampfireError]:
         viewer = viewer_by_tokens(tx, tokens)
-        look = Look(tx, request, viewer, campfire.shapes, at, now, caller.base_url)
         try:
             if viewer is None and bot_key and bot_by_key(tx, bot_key) is not None:
                 raise BotForbidden
-            return viewer, work(look)
+            return viewer, work(tx, Ask(request, campfire, viewer, None, caller, *place, at))
         except CampfireError as error:  # the log still says who asked
             return viewer, error
 
@@ -12940,119 +12893,1012 @@ async def look_in(request: web.Request, work: Callable[[Look], T], *, searches: 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A method, a path, a handler behind its guard, and who may come in."""
+    """A method, a path, who may come in, and a handler behind its guard."""
 
     method: str
     path: str
+    audience: Audience
     handler: Guarded
-    audience: Literal["public", "signed_in", "administrators", "bots"]
 
 
-def _guarded(
-    admit: Callable[[web.Request], Awaitable[tuple[T, Right]]],
-    handler: Callable[[web.Request, T], Awaitable[web.StreamResponse]],
-    most: int,
-) -> Guarded:
-    """A handler behind its guard, which says who comes in and what must stay true of them.
+def sight(
+    path: str, audience: Audience, work: Callable[[ReadTx, Ask], Outcome], *, searches: bool = False
+) -> Route:
+    """An address that one look answers from beginning to end."""
 
-    If that is no longer so when the handler writes, nothing is written, and it is as if the
-    request had come just now. Who brings more than a stranger may is asked before, too.
-    """
+    def see(tx: ReadTx, ask: Ask) -> web.StreamResponse:
+        require(audience, ask.guest)
+        return answer(work(tx, ask), headers=ask.headers)
 
     async def guarded(request: web.Request) -> web.StreamResponse:
-        brings_much = most > STRANGERS_BYTES and may_exceed(request, STRANGERS_BYTES)
-        if not brings_much or (await admit(request))[0] is not None:
-            await receive(request, most)
+        place = (request.match_info, request.query)
+        return await look_in(request, see, place, searches=searches)
+
+    return Route("GET", path, audience, guarded)
+
+
+def act(
+    method: str,
+    path: str,
+    audience: Audience,
+    handler: Handler,
+    *,
+    status: int = 200,
+    admit: Admit = admit_person,
+) -> Route:
+    """An address where something is done; the status is that of a success.
+
+    If what lets somebody in is no longer so when the handler writes, nothing is written, and it is
+    as if the request had come just now. Who brings more than a stranger may is asked before, too.
+    """
+    most = STRANGERS_BYTES
+    if audience != "anyone":
+        most = _MESSAGE_BYTES if _MESSAGES.fullmatch(path) else _MEMBERS_BYTES
+
+    async def guarded(request: web.Request) -> web.StreamResponse:
+        if audience != "anyone" and _bytes_expected(request) > STRANGERS_BYTES:
+            await admit(request, audience)
+        await _receive(request, most)
         while True:
-            who, right = await admit(request)
+            ask, right = await admit(request, audience)
             try:
                 with writing_by(right):
-                    return await handler(request, who)
+                    return answer(await handler(ask), status, ask.headers)
             except RightChanged:
                 continue
 
-    return guarded
+    return Route(method, path, audience, guarded)
 
 
-async def _anybody(request: web.Request) -> tuple[Viewer | None, Right]:
-    viewer = await arrive(request)
-    return viewer, partial(check_right, ip=caller_of(request).ip, viewer=viewer)
+# === 55. people_handlers ======================================================
+# Signing in and out, setting up, joining, and the people one can find. What is shown is
+# found by one look; what is done is told to the world.
+#
+# Owns      -
+# Raises    NotFound, AlreadySignedIn, FeatureDisabled, ValidationFailed
+# ==============================================================================
+
+USERS_SIZE: Final = 500
+_AUTOCOMPLETE_SIZE: Final = 20
 
 
-async def _a_person(request: web.Request) -> tuple[Viewer, Right]:
-    viewer, right = await _anybody(request)
-    if viewer is None:
-        raise Unauthenticated
-    return viewer, right
+def announce_removal(cable: Cable, stone: Tombstone) -> None:
+    """A message disappears wherever it is shown."""
+    frame = turbo("remove", f"message_{stone.client_message_id}")
+    cable.broadcast(f"room_{stone.room_id}:messages", frame)
 
 
-async def _an_administrator(request: web.Request) -> tuple[Viewer, Right]:
-    viewer, right = await _a_person(request)
-    if not viewer.user.is_administrator:
-        raise Forbidden
-    return viewer, right
+def announce_newcomer(campfire: Campfire, user: User) -> None:
+    """Somebody joined: they can be pinged and mentioned from every open page."""
+    element = campfire.shapes.person_element(user)
+    campfire.cable.broadcast("rooms", turbo("append", "people", element))
 
 
-async def _a_bot(request: web.Request) -> tuple[User | None, Right]:
-    request[BOT_ROUTE] = True
-    campfire, ip, key = request.app[CAMPFIRE], caller_of(request).ip, request.match_info["bot_key"]
-    is_banned, bot = await campfire.bots.arrive(ip, key)
-    if is_banned and request.method not in SAFE_METHODS:
-        raise BannedAddress
-    if bot is not None:
-        request[VIEWER_ID] = bot.id
-    return bot, partial(check_bots_right, ip=ip, bot_key=key)
+def announce_person(campfire: Campfire, user: User) -> None:
+    """Somebody has another name or standing, wherever people are shown."""
+    element = campfire.shapes.person_element(user)
+    campfire.cable.broadcast("rooms", turbo("replace", f"person_{user.id}", element))
 
 
-def public(method: str, path: str, handler: PublicHandler) -> Route:
-    """A route for anybody; the handler gets the viewer, if there is one."""
-    return Route(method, path, _guarded(_anybody, handler, STRANGERS_BYTES), "public")
+def announce_departure(cable: Cable, user_id: UserId) -> None:
+    """Somebody has left."""
+    cable.broadcast("rooms", turbo("remove", f"person_{user_id}"))
 
 
-def signed_in(method: str, path: str, handler: Handler) -> Route:
-    """A route for people who are signed in."""
-    return Route(method, path, _guarded(_a_person, handler, members_bytes(path)), "signed_in")
+def _session_from(ask: Ask) -> NewSession:
+    """A session for this browser; it ends the one that the browser has."""
+    replaced = ask.guest.session.id if ask.guest else None
+    return fresh_session(ask.caller.ip, user_agent_of(ask.request), replaced)
 
 
-def on_sight(
-    method: str, path: str, show: Callable[[Look], web.Response], *, searches: bool = False
-) -> Route:
-    """A route that one look answers from beginning to end, for people who are signed in."""
-
-    async def guarded(request: web.Request) -> web.StreamResponse:
-        return await look_in(request, show, searches=searches)
-
-    return Route(method, path, guarded, "signed_in")
+def _welcome(ask: Ask, user: User, session: NewSession, redirect_to: str = "/") -> Json:
+    """The person, with the cookie that signs them in from now on."""
+    if session.replaces is not None:
+        ask.campfire.cable.disconnect_session(session.replaces)
+    ask.set_cookie("session_token", session.token, TWENTY_YEARS)
+    ask.forget_cookie("return_to")
+    return {"user": ask.campfire.shapes.user(user, user), "redirect_to": redirect_to}
 
 
-def administrators(method: str, path: str, handler: Handler) -> Route:
-    """A route for administrators."""
-    guarded = _guarded(_an_administrator, handler, members_bytes(path))
-    return Route(method, path, guarded, "administrators")
+def _newcomer_in(ask: Ask) -> tuple[str, str, str]:
+    """The name, address and password of somebody new."""
+    return ask.text("name").strip(), ask.text("email_address").strip(), ask.text("password")
 
+
+async def first_run(ask: Ask) -> Outcome:
+    """Sets Campfire up."""
+    newcomer, session = _newcomer_in(ask), _session_from(ask)
+    user = await ask.campfire.auth.first_run(*newcomer, session)
+    LOG.info("joined", extra={"fields": {"user_id": user.id, "ip": session.ip_address}})
+    return _welcome(ask, user, session)
+
+
+async def join(ask: Ask) -> Outcome:
+    """Lets somebody with the invitation link in."""
+    if ask.guest is not None:
+        raise AlreadySignedIn
+    newcomer, session = _newcomer_in(ask), _session_from(ask)
+    user = await ask.campfire.auth.join(ask.parts["join_code"], *newcomer, session)
+    LOG.info("joined", extra={"fields": {"user_id": user.id, "ip": session.ip_address}})
+    announce_newcomer(ask.campfire, user)
+    return _welcome(ask, user, session)
+
+
+def show_invitation(tx: ReadTx, ask: Ask) -> Outcome:
+    """What an invitation link leads to."""
+    account = account_behind(tx, ask.parts["join_code"])
+    return {"account_name": account.name, "logo_url": logo_url(account)}
+
+
+def show_session(_: ReadTx, ask: Ask) -> Outcome:
+    """Who is signed in, and since when."""
+    user = ask.campfire.shapes.user(ask.user, ask.user)
+    return {"user": user, "session": session_json(ask.viewer.session)}
+
+
+@lru_cache(maxsize=64)  # once for each
+def _warn_that_all_look_like_one(proxy: str) -> None:
+    LOG.warning("all_look_like_one", extra={"fields": {"ip": proxy, "needs": "X-Forwarded-For"}})
+
+
+def _return_to(ask: Ask) -> str:
+    """Where to go after signing in: a path of this site, or home."""
+    cookie = cookies_of(ask.request).get("return_to", "")
+    to = ask.campfire.signer.cookie_value(cookie, time.time()).get("to", "/")
+    return to if isinstance(to, str) and re.fullmatch(r"/(?![/\\])[^\\\s]*", to) else "/"
+
+
+async def sign_in(ask: Ask) -> Outcome:
+    """Signs somebody in with address and password."""
+    auth, session = ask.campfire.auth, _session_from(ask)
+    ip = session.ip_address
+    try:
+        auth.count_try(ip)  # before anything is made of the body
+        email, password = ask.text("email_address").strip(), ask.text("password")
+        user = await auth.sign_in(email, password, session)
+    except (InvalidCredentials, RateLimited) as error:
+        is_limited = isinstance(error, RateLimited)
+        event = "rate_limited" if is_limited else "sign_in_failed"
+        LOG.warning(event, extra={"fields": {"ip": ip}})
+        if is_limited and is_trusted(ip, ask.campfire.config):
+            _warn_that_all_look_like_one(ip)
+        raise
+    LOG.info("signed_in", extra={"fields": {"user_id": user.id, "ip": ip, "by": "password"}})
+    return _welcome(ask, user, session, _return_to(ask))
+
+
+async def redeem_transfer(ask: Ask) -> Outcome:
+    """Signs in whom a sign-in link names."""
+    session = _session_from(ask)
+    user = await ask.campfire.auth.transfer(ask.parts["transfer"], session)
+    fields = {"user_id": user.id, "ip": session.ip_address, "by": "link"}
+    LOG.info("signed_in", extra={"fields": fields})
+    return _welcome(ask, user, session)
+
+
+async def sign_out(ask: Ask) -> Outcome:
+    """Ends this session, and closes its sockets."""
+    endpoint, session = ask.given("push_subscription_endpoint"), ask.viewer.session
+    await ask.campfire.auth.end_session(session, endpoint)
+    ask.campfire.cable.disconnect_session(session.id)
+    ask.headers["Clear-Site-Data"] = '"cache"'
+    ask.forget_cookie("session_token")
+    ask.forget_cookie("_campfire_csrf")
+    return {"redirect_to": "/"}
+
+
+def _page_in(ask: Ask) -> int:
+    """The page asked for, from 1; bad values are 1."""
+    return min(max(number_in(ask.query, "page") or 1, 1), 1_000_000)
+
+
+def _user_id(ask: Ask) -> UserId:
+    return UserId(int(ask.parts["user_id"]))
+
+
+def page_of_users(ask: Ask, users: Sequence[User], page: int) -> Json:
+    """A page of people, of whom one more than a page was looked for."""
+    more = page + 1 if len(users) > USERS_SIZE else None
+    shown = ask.campfire.shapes.users(users[:USERS_SIZE], ask.user)
+    return {"users": shown, "page": page, "next_page": more}
+
+
+def list_users(tx: ReadTx, ask: Ask) -> Outcome:
+    """Everybody active, for the forms of rooms."""
+    users = matching_users(tx, "", UserId(0), None, _page_in(ask), USERS_SIZE)
+    return page_of_users(ask, users, _page_in(ask))
+
+
+def autocomplete(tx: ReadTx, ask: Ask) -> Outcome:
+    """People whose name holds what was typed, perhaps of one room only."""
+    typed, size, page = ask.query.get("query", ""), _AUTOCOMPLETE_SIZE, _page_in(ask)
+    is_limited = bool(ask.query.get("room_id"))  # what is no id is the id of no room
+    room_id = RoomId(number_in(ask.query, "room_id") or 0) if is_limited else None
+    users = matching_users(tx, typed, ask.user.id, room_id, page, size)
+    shown = [ask.campfire.shapes.suggestion(user) for user in users[:size]]
+    return {"users": shown, "page": page, "next_page": page + 1 if len(users) > size else None}
+
+
+def account_shape(ask: Ask, account: Account | None) -> Json | None:
+    """The account, if there is one; strangers see its name and its picture."""
+    if account is None:
+        return None
+    if ask.guest is None:
+        return {"name": account.name, "logo_url": logo_url(account)}
+    may = ask.user.is_administrator or not account.only_administrators_create_rooms
+    return ask.campfire.shapes.account(account, ask.caller.base_url, can_create_rooms=may)
+
+
+def show_account(tx: ReadTx, ask: Ask) -> Json:
+    """The account."""
+    return {"account": account_shape(ask, account_of(tx))}
+
+
+def _restriction_in(body: Mapping[str, object]) -> bool | None:
+    """The one setting, as a boolean or one of the words a form sends."""
+    settings = body.get("settings")
+    if settings is None:
+        return None
+    given = settings.get(RESTRICTION) if isinstance(settings, dict) else ""
+    match given:
+        case None | bool():
+            return given
+        case "true" | "1":
+            return True
+        case "false" | "0":
+            return False
+        case _:
+            raise ValidationFailed({"settings": ["is invalid"]})
+
+
+async def save_account(ask: Ask) -> Outcome:
+    """Renames the account, or changes who may create rooms."""
+    name, restriction = ask.given("name"), _restriction_in(ask.body)
+    account = await ask.campfire.accounts.save(
+        name and name.strip(), only_administrators=restriction
+    )
+    return {"account": account_shape(ask, account)}
+
+
+async def reset_join_code(ask: Ask) -> Outcome:
+    """Makes a new invitation; the old one is dead at once."""
+    account = await ask.campfire.accounts.reset_join_code()
+    join_url = f"{ask.caller.base_url}/join/{account.join_code}"
+    return {"join_code": account.join_code, "join_url": join_url}
+
+
+def show_styles(tx: ReadTx, _: Ask) -> Mapping[str, object]:
+    """The account's custom styles."""
+    account = account_of(tx)
+    return {"custom_styles": account.custom_styles if account else ""}
+
+
+async def save_styles(ask: Ask) -> Outcome:
+    """Changes the account's custom styles."""
+    styles = ask.text("custom_styles")
+    await ask.campfire.accounts.save_styles(styles)
+    return {"custom_styles": styles}
+
+
+def _refusing(feature: str, words: str) -> Handler:
+    """What answers where there will be more in v2.0."""
+
+    async def refuse(_: Ask) -> Outcome:
+        raise FeatureDisabled(feature, words)
+
+    return refuse
+
+
+refuse_logo: Final = _refusing("files", "Custom logos are coming in v2.0")
+refuse_avatar: Final = _refusing("avatars", "Avatar uploads are coming in v2.0")
+refuse_unfurling: Final = _refusing("opengraph", "Link previews are coming in v2.0")
+
+
+def people_on(tx: ReadTx, ask: Ask, page: int) -> Json:
+    """A page of the account's people, administrators first."""
+    users = account_users(tx, page, USERS_SIZE, with_banned=ask.user.is_administrator)
+    return page_of_users(ask, users, page)
+
+
+def list_people(tx: ReadTx, ask: Ask) -> Outcome:
+    """The account's people."""
+    return people_on(tx, ask, _page_in(ask))
+
+
+async def save_role(ask: Ask) -> Outcome:
+    """Makes somebody an administrator, or a member."""
+    role = Role.ADMINISTRATOR if ask.body.get("role") == "administrator" else Role.MEMBER
+    user = await ask.campfire.people.set_role(_user_id(ask), role)
+    fields = {"user_id": user.id, "role": role.name.lower(), "by": ask.user.id}
+    LOG.info("role_changed", extra={"fields": fields})
+    return {"user": ask.campfire.shapes.user(user, ask.user)}
+
+
+async def deactivate_person(ask: Ask) -> Outcome:
+    """Removes somebody from the account."""
+    campfire, user_id = ask.campfire, _user_id(ask)
+    await campfire.people.deactivate(user_id)
+    campfire.cable.disconnect_user(user_id, reconnect=False)
+    announce_departure(campfire.cable, user_id)
+    LOG.warning("user_deactivated", extra={"fields": {"user_id": user_id, "by": ask.user.id}})
+    return None
+
+
+def show_person(tx: ReadTx, ask: Ask) -> Mapping[str, object]:
+    """Somebody's profile."""
+    campfire = ask.campfire
+    profile = profile_of(tx, ask.viewer, _user_id(ask), campfire.signer, campfire.db.now())
+    return campfire.shapes.profile(profile, ask.user, ask.caller.base_url)
+
+
+def show_profile(tx: ReadTx, ask: Ask) -> Mapping[str, object]:
+    """One's own profile."""
+    campfire, user = ask.campfire, ask.user
+    profile = profile_of(tx, ask.viewer, user.id, campfire.signer, campfire.db.now())
+    views = views_of(tx, memberships_of(tx, user.id))
+    return campfire.shapes.own_profile(profile, views, user, ask.caller.base_url)
+
+
+async def ban_person(ask: Ask) -> Outcome:
+    """Bans somebody: signed out at once, their messages gone soon."""
+    campfire, user_id = ask.campfire, _user_id(ask)
+    user = await campfire.people.ban(ask.user, user_id)
+    campfire.cable.disconnect_user(user_id, reconnect=False)
+    announce_person(campfire, user)
+    LOG.warning("user_banned", extra={"fields": {"user_id": user_id, "by": ask.user.id}})
+    remove_banned_content_later(campfire, user_id)
+    return {"user": campfire.shapes.user(user, ask.user)}
+
+
+def remove_banned_content_later(campfire: Campfire, user_id: UserId) -> None:
+    """Deletes a banned person's messages, oldest first, each with its broadcast."""
+
+    async def remove() -> None:
+        while stone := await campfire.people.bury_oldest(user_id):
+            announce_removal(campfire.cable, stone)
+
+    campfire.jobs.spawn("remove_banned_content", remove())
+
+
+async def unban_person(ask: Ask) -> Outcome:
+    """Lets somebody back in; their messages do not come back."""
+    user = await ask.campfire.people.unban(_user_id(ask))
+    announce_person(ask.campfire, user)
+    return {"user": ask.campfire.shapes.user(user, ask.user)}
+
+
+async def save_profile(ask: Ask) -> Outcome:
+    """Changes one's own name, address, password, bio; a new password ends other sessions."""
+    campfire, viewer = ask.campfire, ask.viewer
+    name, email, password, bio = map(ask.given, ("name", "email_address", "password", "bio"))
+    change = Change(name and name.strip(), email and email.strip(), password, bio and bio.strip())
+    user, token = await campfire.people.change_profile(viewer, change)
+    if token is not None:
+        campfire.cable.disconnect_others(viewer.id, viewer.session.id)
+        ask.set_cookie("session_token", token, TWENTY_YEARS)
+    if (user.name, user.bio) != (viewer.user.name, viewer.user.bio):
+        announce_person(campfire, user)
+    return {"user": campfire.shapes.user(user, user)}
+
+
+def list_devices(tx: ReadTx, ask: Ask) -> Mapping[str, object]:
+    """The viewer's browsers that want to be told."""
+    devices = subscriptions_of(tx, ask.user.id)
+    return {"push_subscriptions": [subscription_json(device) for device in devices]}
+
+
+async def save_device(ask: Ask) -> Outcome:
+    """Registers a browser, or refreshes it."""
+    endpoint, keys = ask.text("endpoint"), (ask.text("p256dh_key"), ask.text("auth_key"))
+    agent = user_agent_of(ask.request)
+    device = await ask.campfire.push.keep(ask.user.id, endpoint, keys, agent)
+    return {"push_subscription": subscription_json(device)}
+
+
+async def delete_device(ask: Ask) -> Outcome:
+    """Forgets one of the viewer's browsers; another's stays."""
+    await ask.campfire.push.forget(ask.user.id, int(ask.parts["subscription_id"]))
+    return None
+
+
+async def test_device(ask: Ask) -> Outcome:
+    """Sends a test to one of the viewer's browsers."""
+    device_id, path = (
+        ask.parts["subscription_id"],
+        f"{ask.caller.base_url}/users/me/push_subscriptions",
+    )
+    await ask.campfire.push.test(ask.user.id, int(device_id), path)
+    return {"delivered": True}
+
+
+def show_avatar(tx: ReadTx, ask: Ask) -> Outcome:
+    """Somebody's picture; as for pages, strangers are sent to sign in."""
+    if ask.guest is None:
+        return web.Response(status=302, headers={"Location": "/session/new"})
+    user_id = ask.campfire.signer.user_id_in_avatar_token(ask.parts["avatar_token"])
+    if user_id is None:
+        raise NotFound
+    return serve_avatar(user_by_id(tx, user_id), ask.request.headers.get("If-None-Match"))
+
+
+# === 56. room_handlers ========================================================
+# Rooms, messages, boosts, searches and the socket. A handler changes something through
+# a service, and then tells the world, at once and in one place: `announce` is all
+# that follows a new message.
+#
+# Owns      -
+# Raises    BadRequest, FeatureDisabled, OriginRefused
+# ==============================================================================
+
+FILES_COME: Final = "File attachments are coming in v2.0"
+
+
+def announce(campfire: Campfire, posted: Posted, *, calls_bots: bool = True) -> None:
+    """Everything that follows a new message, in its order."""
+    message, cable = posted.message, campfire.cable
+    room_id = message.room_id
+    element = campfire.shapes.message_element(message, posted.room_name)
+    frame = turbo("append", f"messages_room_{room_id}", element)
+    cable.broadcast(f"room_{room_id}:messages", frame, appends=message.id)
+    cable.broadcast_to(posted.members, "user_{}_unreads", {"roomId": room_id})
+    cable.stopped_typing(room_id, message.creator.id, message.creator.name)
+    campfire.metrics.count_message(campfire.db.committed_at)
+    campfire.push.tell_later(posted)
+    if calls_bots and (posted.room.type is RoomType.DIRECT or message.body.mentions):
+        campfire.jobs.spawn("call_bots", _call_bots(campfire, posted))
+
+
+async def _call_bots(campfire: Campfire, posted: Posted) -> None:
+    """Calls the bots a message is meant for, each on its own."""
+    for hook in await campfire.bots.hooks_for(posted.room, posted.message):
+        campfire.jobs.spawn("call_bot", _call_bot(campfire, hook, posted))
+
+
+async def _call_bot(campfire: Campfire, hook: Hook, posted: Posted) -> None:
+    """Calls one bot, and says what it answered; an answer calls no bots."""
+    reply = await campfire.bots.call(hook, posted.room, posted.message)
+    source = reply.source() if reply else None
+    if reply is None or source is None:
+        return
+    draft = DraftMessage(posted.room.id, hook.bot.id, None, source, may_vanish=True)
+    try:
+        answered = await campfire.messages.create_message_with_deduplication(draft)
+    except (RoomNotFound, MessageError) as error:  # room or bot is gone, or it said too much
+        reply.note_dropped(error.code)
+    else:
+        announce(campfire, answered, calls_bots=False)
+
+
+def _announce_new_room(campfire: Campfire, change: RoomChange) -> None:
+    """A room appears: an open one to everybody, the others to their members."""
+    cable, shapes, room = campfire.cable, campfire.shapes, change.room
+    if room.type is RoomType.DIRECT and change.view is not None:
+        elements = shapes.direct_room_elements(room, change.view.people)
+        for user_id in change.granted:
+            prepended = turbo("prepend", "direct_rooms", elements[user_id])
+            cable.broadcast(f"user_{user_id}:rooms", prepended)
+        return
+    prepended = turbo("prepend", "shared_rooms", shapes.shared_room_element(room))
+    if room.type is RoomType.OPEN:
+        cable.broadcast("rooms", prepended)
+    else:
+        cable.broadcast_to(change.granted, "user_{}:rooms", prepended)
+
+
+def _announce_saved_room(campfire: Campfire, change: RoomChange) -> None:
+    """A room changed: replaced where it is listed, new to some, gone for others."""
+    cable, target = campfire.cable, f"list_room_{change.room.id}"
+    element = campfire.shapes.shared_room_element(change.room)
+    replaced = turbo("replace", target, element)
+    prepended = turbo("prepend", "shared_rooms", element)
+    for user_id in change.granted:
+        cable.broadcast(f"user_{user_id}:rooms", prepended)
+    if change.room.type is RoomType.OPEN:
+        cable.broadcast("rooms", replaced)
+    else:
+        for user_id in change.kept:
+            cable.broadcast(f"user_{user_id}:rooms", replaced)
+    for user_id in change.revoked:
+        cable.broadcast(f"user_{user_id}:rooms", turbo("remove", target))
+        cable.disconnect_user(user_id, reconnect=True)
+
+
+def _room_shape(ask: Ask, change: RoomChange) -> Json:
+    shapes = ask.campfire.shapes
+    return {"room": shapes.room(change.view, ask.user) if change.view else None}
+
+
+def _name_in(ask: Ask) -> str:
+    """A name; what is none counts as blank, for a service that first asks who may."""
+    return ask.text("name") if isinstance(ask.body.get("name"), str) else ""
+
+
+def _is_id(value: object) -> bool:
+    return (isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 10**18) or (
+        isinstance(value, str) and NUMBER.fullmatch(value) is not None
+    )
+
+
+def _user_ids_in(ask: Ask, default: list[UserId] | None = None) -> list[UserId] | None:
+    """`user_ids`, or `default` when there are none; None when it is not a list of ids."""
+    given = ask.body.get("user_ids", default)
+    if not isinstance(given, list) or not all(map(_is_id, given)):
+        return None
+    return [UserId(int(user_id)) for user_id in given]
+
+
+def list_rooms(tx: ReadTx, ask: Ask) -> Outcome:
+    """Every room the viewer belongs to."""
+    views = views_of(tx, memberships_of(tx, ask.user.id))
+    return {"rooms": written_list(ask.campfire.shapes.room(view, ask.user) for view in views)}
+
+
+def room_data(tx: ReadTx, ask: Ask, view: RoomView, message_id: MessageId | None) -> Json:
+    """A room with a page of its messages."""
+    shapes, place = ask.campfire.shapes, (None, None, message_id)
+    page, _ = shapes.page(tx, view.room, place, ask.user, ask.caller.base_url)
+    return {
+        "room": shapes.room(view, ask.user),
+        "messages": page,
+        "loaded_at_ms": milliseconds(ask.at),
+    }
+
+
+def remember_room(ask: Ask, room_id: RoomId) -> None:
+    """Notes where to come back to."""
+    ask.set_cookie("last_room", str(room_id), TWENTY_YEARS)
+
+
+def room_to_return_to(tx: ReadTx, ask: Ask) -> RoomId | None:
+    """The room this browser was in, as it says, or another one of the viewer's."""
+    remembered = number_in(cookies_of(ask.request), "last_room")
+    return last_room_of(tx, ask.user.id, RoomId(remembered) if remembered else None)
+
+
+def show_room(tx: ReadTx, ask: Ask) -> Outcome:
+    """A room with its last page, or the page around a message."""
+    view, number = view_of(tx, ask.user.id, ask.room_id), number_in(ask.query, "message_id")
+    shown = room_data(tx, ask, view, MessageId(number) if number is not None else None)
+    remember_room(ask, view.room.id)
+    return shown
+
+
+async def delete_room(ask: Ask) -> Outcome:
+    """Deletes a room with everything in it."""
+    room = await ask.campfire.rooms.delete(ask.user, ask.room_id)
+    ask.campfire.cable.broadcast("rooms", turbo("remove", f"list_room_{room.id}"))
+    return None
+
+
+def _made_room(ask: Ask, change: RoomChange) -> Json:
+    _announce_new_room(ask.campfire, change)
+    ask.headers["Location"] = f"/rooms/{change.room.id}"
+    return _room_shape(ask, change)
+
+
+async def create_open_room(ask: Ask) -> Outcome:
+    """A new room for everybody."""
+    return _made_room(ask, await ask.campfire.rooms.create_open(ask.user, _name_in(ask)))
+
+
+async def create_closed_room(ask: Ask) -> Outcome:
+    """A new room for some."""
+    name, user_ids = _name_in(ask), _user_ids_in(ask, [])
+    return _made_room(ask, await ask.campfire.rooms.create_closed(ask.user, name, user_ids))
+
+
+async def save_open_room(ask: Ask) -> Outcome:
+    """Renames a room, and opens it if it was closed."""
+    change = await ask.campfire.rooms.save_open(ask.user, ask.room_id, _name_in(ask))
+    _announce_saved_room(ask.campfire, change)
+    return _room_shape(ask, change)
+
+
+async def save_closed_room(ask: Ask) -> Outcome:
+    """Renames a room and revises who is in it, and closes it if it was open."""
+    rooms, name, user_ids = ask.campfire.rooms, _name_in(ask), _user_ids_in(ask)
+    change = await rooms.save_closed(ask.user, ask.room_id, name, user_ids)
+    _announce_saved_room(ask.campfire, change)
+    return {**_room_shape(ask, change), "still_member": change.view is not None}
+
+
+async def open_ping(ask: Ask) -> Outcome:
+    """The one ping of these people, new or found."""
+    user_ids = _user_ids_in(ask, [])
+    change, is_new = await ask.campfire.rooms.find_or_create_direct(ask.user, user_ids)
+    if is_new:
+        return _made_room(ask, change)
+    _announce_new_room(ask.campfire, change)
+    return answer(_room_shape(ask, change))
+
+
+def show_members(tx: ReadTx, ask: Ask) -> Outcome:
+    """Who is in a room and who could be."""
+    return ask.campfire.shapes.members(members_of(tx, ask.user.id, ask.room_id), ask.user)
+
+
+def show_involvement(tx: ReadTx, ask: Ask) -> Outcome:
+    """The viewer's notification level in a room."""
+    return ask.campfire.shapes.involvement(view_of(tx, ask.user.id, ask.room_id))
+
+
+async def save_involvement(ask: Ask) -> Outcome:
+    """Changes the viewer's notification level in a room."""
+    wanted = str(ask.body.get("involvement"))
+    view, before = await ask.campfire.rooms.set_involvement(ask.user, ask.room_id, wanted)
+    _announce_involvement(ask.campfire, view, before)
+    return ask.campfire.shapes.involvement(view)
+
+
+def _announce_involvement(campfire: Campfire, view: RoomView, before: Involvement) -> None:
+    """A shared room that becomes invisible leaves one's own sidebar, and comes back."""
+    was_hidden = before is Involvement.INVISIBLE
+    is_hidden = view.membership.involvement is Involvement.INVISIBLE
+    if view.room.type is RoomType.DIRECT or was_hidden == is_hidden:
+        return
+    stream = f"user_{view.membership.user_id}:rooms"
+    if is_hidden:
+        campfire.cable.broadcast(stream, turbo("remove", f"list_room_{view.room.id}"))
+    else:
+        element = campfire.shapes.shared_room_element(view.room)
+        campfire.cable.broadcast(stream, turbo("prepend", "shared_rooms", element))
+
+
+def show_sidebar(tx: ReadTx, ask: Ask) -> Written:
+    """What stands beside every room."""
+    return ask.campfire.shapes.sidebar(sidebar_of(tx, ask.user), ask.user)
+
+
+def refresh_room(tx: ReadTx, ask: Ask) -> Outcome:
+    """What changed in a room since a moment, over HTTP."""
+    user, room_id = ask.user, ask.room_id
+    since, last_seen = number_in(ask.query, "since"), number_in(ask.query, "last_seen_message_id")
+    if since is None or since >= 10**15:
+        membership_of(tx, user.id, room_id)
+        raise BadRequest
+    if last_seen is None:
+        news = news_of(tx, user.id, room_id, since, ask.at)
+    else:
+        news = catch_up_of(tx, user.id, room_id, MessageId(last_seen), since, ask.at)
+    return news_json(ask.campfire.shapes, tx, news, user, ask.caller.base_url)
+
+
+def message_id_in(query: Mapping[str, str], name: str) -> MessageId | None:
+    """A message's id in the query; what is no id is the id of no message."""
+    return MessageId(number_in(query, name) or 0) if name in query else None
+
+
+def list_messages(tx: ReadTx, ask: Ask) -> Outcome:
+    """A page of a room's messages; 204 when there is nothing to show."""
+    room = membership_of(tx, ask.user.id, ask.room_id).room
+    place = tuple(message_id_in(ask.query, side) for side in ("before", "after", "around"))
+    shown, etag = ask.campfire.shapes.page(tx, room, place, ask.user, ask.caller.base_url)
+    if not etag:
+        return None
+    ask.headers["ETag"] = etag
+    if is_seen(ask.request.headers.get("If-None-Match"), etag):
+        return web.Response(status=304, headers=UNKEPT)
+    return shown
+
+
+def _client_message_id_in(body: Mapping[str, object]) -> str | None:
+    match body.get("client_message_id"):
+        case None:
+            return None
+        case bool():
+            return "?"  # refused with all that cannot be an id, once the room is known
+        case int(number):
+            return str(number)
+        case str(text):
+            return text
+        case _:
+            return "?"
+
+
+def _message_shape(ask: Ask, message: PersistedMessage) -> Json:
+    return {"message": ask.campfire.shapes.message(message, ask.user, ask.caller.base_url)}
+
+
+async def create_message(ask: Ask) -> Outcome:
+    """Posts a message; posting it again answers with the stored one (Gap #1)."""
+    is_form = ask.request.content_type == "multipart/form-data"
+    if is_form or not isinstance(ask.body.get("body", ""), str):
+        await ask.db.read(membership_of, ask.user.id, ask.room_id)  # strangers learn nothing else
+    if is_form:
+        raise FeatureDisabled("files", FILES_COME)
+    client_message_id = _client_message_id_in(ask.body)
+    draft = DraftMessage(ask.room_id, ask.user.id, client_message_id, ask.text("body"))
+    posted = await ask.campfire.messages.create_message_with_deduplication(draft)
+    if not posted.fresh:
+        return answer(_message_shape(ask, posted.message))
+    announce(ask.campfire, posted)
+    return _message_shape(ask, posted.message)
+
+
+def show_message(tx: ReadTx, ask: Ask) -> Outcome:
+    """One message; for its editors also as the editor takes it."""
+    membership_of(tx, ask.user.id, ask.room_id)
+    message = message_by_id(tx, ask.room_id, ask.message_id)
+    shown = _message_shape(ask, message)
+    if ask.query.get("edit") == "1" and can_administer(ask.user, message.creator.id):
+        named = mentionables(ask.campfire.signer, message)
+        return {**shown, "edit_html": editable(message.body.html, named)}
+    return shown
+
+
+async def update_message(ask: Ask) -> Outcome:
+    """Changes what a message says."""
+    messages, source = ask.campfire.messages, ask.text("body")
+    message = await messages.update(ask.user, ask.room_id, ask.message_id, source)
+    announce_edit(ask.campfire, message)
+    return _message_shape(ask, message)
+
+
+def announce_edit(campfire: Campfire, message: PersistedMessage) -> None:
+    """A message's text is replaced wherever it is shown."""
+    target = f"presentation_message_{message.client_message_id}"
+    element = campfire.shapes.presentation_element(message)
+    frame = turbo("replace", target, element, 'maintain_scroll="true" ')
+    campfire.cable.broadcast(f"room_{message.room_id}:messages", frame)
+
+
+async def delete_message(ask: Ask) -> Outcome:
+    """Deletes a message."""
+    stone = await ask.campfire.messages.delete(ask.user, ask.room_id, ask.message_id)
+    announce_removal(ask.campfire.cable, stone)
+    return None
+
+
+async def refuse_attachment(ask: Ask) -> Outcome:
+    """Files are v2.0."""
+    await ask.db.read(membership_of, ask.user.id, ask.room_id)
+    raise FeatureDisabled("files", FILES_COME)
+
+
+def list_boosts(tx: ReadTx, ask: Ask) -> Outcome:
+    """A message's boosts, oldest first."""
+    boosts = boosts_seen_by(tx, ask.user.id, ask.message_id)
+    return {"boosts": [ask.campfire.shapes.boost(boost) for boost in boosts]}
+
+
+def announce_boost(campfire: Campfire, boosted: Boosted) -> None:
+    """A boost appears under its message."""
+    target = f"boosts_message_{boosted.client_message_id}"
+    element = campfire.shapes.boost_element(boosted.boost)
+    frame = turbo("append", target, element, 'maintain_scroll="true" ')
+    campfire.cable.broadcast(f"room_{boosted.room_id}:messages", frame)
+
+
+async def create_boost(ask: Ask) -> Outcome:
+    """Boosts a message."""
+    messages, content = ask.campfire.messages, ask.text("content")
+    boosted = await messages.boost(ask.user, ask.message_id, content)
+    announce_boost(ask.campfire, boosted)
+    return {"boost": ask.campfire.shapes.boost(boosted.boost)}
+
+
+async def delete_boost(ask: Ask) -> Outcome:
+    """Takes one's own boost back; a bot says in which room."""
+    messages, boost_id = ask.campfire.messages, BoostId(int(ask.parts["boost_id"]))
+    room_id = ask.room_id if "room_id" in ask.parts else None
+    boosted = await messages.unboost(ask.user, ask.message_id, boost_id, room_id=room_id)
+    frame = turbo("remove", f"boost_{boosted.boost.id}")
+    ask.campfire.cable.broadcast(f"room_{boosted.room_id}:messages", frame)
+    return None
+
+
+def search_data(tx: ReadTx, ask: Ask) -> Json:
+    """What a search finds in the viewer's rooms, and where to go back to."""
+    user, query = ask.user, cleaned_query(ask.query.get("q", ""))
+    found = hits_for(tx, user.id, query)
+    recent = [
+        {"id": search.id, "query": search.query, "updated_at": iso(search.updated_at)}
+        for search in recent_searches(tx, user.id)
+    ]
+    return {
+        **search_json(ask.campfire.shapes, tx, found, query, user, ask.caller.base_url),
+        "recent_searches": recent,
+        "return_to_room_id": room_to_return_to(tx, ask),
+    }
+
+
+async def record_search(ask: Ask) -> Outcome:
+    """Remembers a search among the last ten."""
+    query = await ask.campfire.search.record(ask.user.id, ask.text("q"))
+    return {"query": query, "redirect_to": f"/searches?q={quote(query, safe='')}"}
+
+
+async def clear_searches(ask: Ask) -> Outcome:
+    """Forgets the viewer's searches."""
+    await ask.db.write(forget_searches, ask.user.id)
+    return None
+
+
+def list_sounds(_: ReadTx, __: Ask) -> Outcome:
+    """What `/play` knows."""
+    return {"sounds": all_sounds()}
+
+
+async def open_cable(request: web.Request) -> web.StreamResponse:
+    """The socket of one tab, for as long as it lives."""
+    campfire = request.app[CAMPFIRE]
+    socket = web.WebSocketResponse(
+        protocols=("actioncable-v1-json", "actioncable-unsupported"),
+        heartbeat=25,
+        max_msg_size=FRAME_LIMIT + 1,
+        compress=False,  # it costs 92 KB a socket, and Rails negotiates none
+    )
+    if request.method != "GET" or not socket.can_prepare(request).ok:
+        raise OriginRefused
+    if not is_allowed_origin(request.headers.get("Origin", ""), request):
+        log_foreign("ws_origin_rejected", request)
+        raise OriginRefused
+    cookie, ip = cookies_of(request).get("session_token", ""), caller_of(request).ip
+
+    async def who() -> Viewer | None:
+        return (await campfire.auth.arrive(ip, cookie)).viewer if cookie else None
+
+    async def shake_hands() -> asyncio.Transport:
+        await socket.prepare(request)
+        return cast(asyncio.Transport, request.transport)
+
+    await campfire.cable.serve(socket, shake_hands, who, request[REQUEST_ID])
+    return socket
+
+
+# === 57. bot_handlers =========================================================
+# The addresses bots talk to, as the Rails Campfire has them: the key is in the
+# path, the body is the message, refusals have no body. And the administration of
+# bots, which only people see.
+#
+# Owns      -
+# Raises    WrongBotKey, BannedAddress, BadRequest, FeatureDisabled
+# ==============================================================================
 
 BOT_ROUTE: Final = web.RequestKey("bot_route", bool)
-_WRONG_KEY: Final = "This bot key is wrong or no longer in use.\n"
 
 
-def bots(method: str, path: str, handler: BotHandler) -> Route:
-    """A route for bots, which the key in the path lets in and nothing else."""
+async def _admit_bot(request: web.Request, _: Audience) -> tuple[Ask, Right]:
+    """The bot with the key in the path, and what must stay true of it while it writes."""
+    request[BOT_ROUTE] = True
+    campfire, caller, key = request.app[CAMPFIRE], caller_of(request), request.match_info["bot_key"]
+    is_banned, bot = await campfire.bots.arrive(caller.ip, key)
+    if is_banned and request.method not in SAFE_METHODS:
+        raise BannedAddress
+    if bot is None:
+        LOG.warning("bot_auth_failed", extra={"fields": {"ip": caller.ip}})
+        raise WrongBotKey
+    request[VIEWER_ID] = bot.id
+    right = partial(check_bots_right, ip=caller.ip, bot_key=key)
+    place, at = (request.match_info, request.query), campfire.db.settled_at()
+    return Ask(request, campfire, None, bot, caller, *place, at), right
 
-    async def known(request: web.Request, bot: User | None) -> web.StreamResponse:
-        caller = caller_of(request)
-        if bot is None:
-            LOG.warning("bot_auth_failed", extra={"fields": {"ip": caller.ip}})
-            headers = {"Location": f"{caller.base_url}/session/new"}  # as Rails answers
-            return web.Response(status=302, headers=headers, text=_WRONG_KEY)
-        return await handler(request, bot)
 
-    return Route(method, path, _guarded(_a_bot, known, members_bytes(path)), "bots")
+def bot_act(method: str, path: str, handler: Handler, *, status: int = 200) -> Route:
+    """An address for bots, which the key in the path lets in and nothing else."""
+    return act(method, path, "bots", handler, status=status, admit=_admit_bot)
 
 
-# === 56. pages ================================================================
-# What a browser gets when it opens an address: one HTML page for all of them,
-# with everything the screen needs inside, so that the first paint asks nothing
-# more. The same object is the answer of /api/boot when the client moves on.
+async def read_content(ask: Ask) -> str:
+    """The raw body, whatever its type, in the character set it declares.
+
+    Of a multipart body only the parts' names count. Raises PayloadTooLarge, BadRequest,
+    FeatureDisabled.
+    """
+    if ask.request.content_type != "multipart/form-data":
+        return decoded(ask.data, ask.request.charset)
+    try:
+        async with asyncio.timeout(ask.campfire.config.read_timeout):
+            return await _refuse_file(ask)
+    except (ValueError, TimeoutError, ConnectionError, HttpProcessingError) as error:
+        raise BadRequest from error
+
+
+async def _refuse_file(ask: Ask) -> str:
+    """Nothing said, when a form has no file. Raises FeatureDisabled when it has one."""
+    reader = await ask.request.multipart()
+    async for part in reader:
+        if isinstance(part, BodyPartReader) and part.name == "attachment":
+            raise FeatureDisabled("files", FILES_COME)
+    return ""
+
+
+async def list_bot_messages(ask: Ask) -> Outcome:
+    """A page of a room, with the number of all its messages and a link to the next page."""
+    before, after = message_id_in(ask.query, "before"), message_id_in(ask.query, "after")
+    page, total = await ask.campfire.messages.page_and_count(
+        ask.user, ask.room_id, before=before, after=after
+    )
+    ask.headers["X-Total-Count"] = str(total)
+    forward = after is not None and before is None
+    if page.messages and (page.has_after if forward else page.has_before):
+        edge = page.messages[-1 if forward else 0].id
+        query = f"{'after' if forward else 'before'}={edge}"
+        ask.headers["Link"] = f'<{ask.caller.base_url}{ask.request.path}?{query}>; rel="next"'
+    signer = ask.campfire.signer
+    return written([bot_message_json(signer, each, ask.caller.base_url) for each in page.messages])
+
+
+async def create_bot_message(ask: Ask) -> Outcome:
+    """Posts what the bot sent, as a message of its own."""
+    if ask.request.content_type == "multipart/form-data":
+        await ask.db.read(membership_of, ask.user.id, ask.room_id)
+    content = source_of_bot(await read_content(ask))
+    may_vanish = bool(content.strip())
+    draft = DraftMessage(ask.room_id, ask.user.id, None, content, may_vanish=may_vanish)
+    posted = await ask.campfire.messages.create_message_with_deduplication(draft)
+    announce(ask.campfire, posted)
+    location = f"{ask.caller.base_url}/messages/{posted.message.id}"
+    return web.Response(status=201, headers={"Location": location})
+
+
+async def update_bot_message(ask: Ask) -> Outcome:
+    """Changes one of the bot's own messages; it may become empty."""
+    content, messages = source_of_bot(await read_content(ask)), ask.campfire.messages
+    message = await messages.update(ask.user, ask.room_id, ask.message_id, content, may_vanish=True)
+    announce_edit(ask.campfire, message)
+    return bot_message_json(ask.campfire.signer, message, ask.caller.base_url)
+
+
+async def create_bot_boost(ask: Ask) -> Outcome:
+    """Boosts a message of this room."""
+    content, messages = await read_content(ask), ask.campfire.messages
+    boosted = await messages.boost(ask.user, ask.message_id, content, room_id=ask.room_id)
+    announce_boost(ask.campfire, boosted)
+    return bot_boost_json(ask.campfire.signer, boosted, ask.caller.base_url)
+
+
+def _bot_id(ask: Ask) -> UserId:
+    return UserId(int(ask.parts["bot_id"]))
+
+
+def _bot_shape(ask: Ask, bot: Bot) -> Json:
+    return ask.campfire.shapes.bot(bot, ask.user, ask.caller.base_url)
+
+
+def list_bots(tx: ReadTx, ask: Ask) -> Mapping[str, object]:
+    """All active bots."""
+    return {"bots": [_bot_shape(ask, bot) for bot in active_bots(tx)]}
+
+
+def show_bot(tx: ReadTx, ask: Ask) -> Mapping[str, object]:
+    """One bot."""
+    return {"bot": _bot_shape(ask, bot_by_id(tx, _bot_id(ask)))}
+
+
+async def create_bot(ask: Ask) -> Outcome:
+    """A new bot."""
+    name, url = ask.text("name").strip(), ask.text("webhook_url").strip()
+    bot = await ask.campfire.bots.create(name, url)
+    announce_newcomer(ask.campfire, bot.user)
+    return {"bot": _bot_shape(ask, bot)}
+
+
+async def save_bot(ask: Ask) -> Outcome:
+    """Changes a bot's name and webhook; an address not given ends the webhook, as in Rails."""
+    name, url = ask.given("name"), ask.text("webhook_url").strip()
+    bot = await ask.campfire.bots.save(_bot_id(ask), name and name.strip(), url)
+    announce_person(ask.campfire, bot.user)
+    return {"bot": _bot_shape(ask, bot)}
+
+
+async def delete_bot(ask: Ask) -> Outcome:
+    """Deactivates a bot."""
+    await ask.campfire.bots.delete(_bot_id(ask))
+    announce_departure(ask.campfire.cable, _bot_id(ask))
+    return None
+
+
+async def reset_bot_key(ask: Ask) -> Outcome:
+    """Gives a bot a new key."""
+    return {"bot": _bot_shape(ask, await ask.campfire.bots.reset_key(_bot_id(ask)))}
+
+
+# === 58. screens ==============================================================
+# What a browser gets when it opens an address: one HTML page for all of them, with
+# everything the screen needs inside, so that the first paint asks nothing more; most of
+# it is what an address of the API answers. The same object is the answer of /api/boot
+# when the client moves on. No inline script and no eval, so that the policy can forbid both.
 #
 # Owns      -
 # Raises    NotFound, Forbidden
@@ -13070,7 +13916,7 @@ class Page:
     """A screen and what it shows."""
 
     name: str
-    data: Json = field(default_factory=dict)
+    data: Mapping[str, object] = field(default_factory=dict)
     params: Json = field(default_factory=dict)
     status: int = 200
     title: str | None = None  # the account's name when there is none
@@ -13085,263 +13931,16 @@ class Redirect:
     return_to: str | None = None
 
 
-USERS_SIZE: Final = 500
+@dataclass(frozen=True, slots=True)
+class Screen(Route):
+    """An address with a page of its own; without a name, the work finds the page."""
 
+    work: Callable[[ReadTx, Ask], Page | Redirect | Mapping[str, object]]
+    name: str
+    searches: bool
 
-def users_page(shapes: Shapes, found: Sequence[User], page: int, viewer: User) -> Json:
-    """A page of people, of whom one more than a page was looked for."""
-    more = page + 1 if len(found) > USERS_SIZE else None
-    return {"users": shapes.users(found[:USERS_SIZE], viewer), "page": page, "next_page": more}
 
-
-Screen = Callable[[Look, Mapping[str, str]], Page | Redirect]
-
-
-def room_data(look: Look, view: RoomView, message_id: MessageId | None) -> Json:
-    """A room with a page of its messages."""
-    viewer, place = look.viewer.user, (None, None, message_id)
-    page, _ = look.shapes.page(look.tx, view.room, place, viewer, look.base_url)
-    return {
-        "room": look.shapes.room(view, viewer),
-        "messages": page,
-        "loaded_at_ms": milliseconds(look.at),
-    }
-
-
-def _home(look: Look, _: Mapping[str, str]) -> Page | Redirect:
-    room_id = last_room_of(look.tx, look.viewer.id, look.last_room)
-    if room_id is None:
-        return Page("welcome", {"sidebar": look.sidebar()})
-    return Redirect(f"/rooms/{room_id}")
-
-
-def _first_run(look: Look, _: Mapping[str, str]) -> Page | Redirect:
-    return Redirect("/") if is_set_up(look.tx) else Page("first_run")
-
-
-def _sign_in(look: Look, _: Mapping[str, str]) -> Page | Redirect:
-    return Page("sign_in") if is_set_up(look.tx) else Redirect("/first_run")
-
-
-def _transfer(look: Look, found: Mapping[str, str]) -> Page | Redirect:
-    del look
-    return Page("transfer", params={"id": found["transfer"]})
-
-
-def _join_page(look: Look, found: Mapping[str, str]) -> Page | Redirect:
-    if look.guest is not None:
-        return Redirect("/")
-    account_behind(look.tx, found["join_code"])
-    return Page("join", {"join_code": found["join_code"]}, {"join_code": found["join_code"]})
-
-
-def _newest_room(look: Look, _: Mapping[str, str]) -> Page | Redirect:
-    ids = [each.room_id for each in memberships_of(look.tx, look.viewer.id)]
-    return Redirect(f"/rooms/{max(ids)}" if ids else "/")
-
-
-def _room(look: Look, found: Mapping[str, str]) -> Page | Redirect:
-    room_id = RoomId(int(found["room_id"]))
-    message_id = MessageId(int(found["message_id"])) if found.get("message_id") else None
-    try:
-        view = view_of(look.tx, look.viewer.id, room_id)
-    except RoomNotFound:
-        return Redirect("/", alert=_ROOM_IS_GONE)
-    params: Json = {"room_id": room_id, "message_id": message_id}
-    data = {**room_data(look, view, message_id), "sidebar": look.sidebar()}
-    return Page("room", data, params, title=display_name(view))
-
-
-def _message(look: Look, found: Mapping[str, str]) -> Page | Redirect:
-    room_id = RoomId(int(found["room_id"])) if "room_id" in found else None
-    message_id = MessageId(int(found["message_id"]))
-    return Redirect(path_of_message(look.tx, look.viewer.id, message_id, room_id))
-
-
-def _new_room(look: Look, found: Mapping[str, str]) -> Page | Redirect:
-    if not may_create_rooms(look.tx, look.viewer.user):
-        raise Forbidden
-    users = look.shapes.users(active_users(look.tx), look.viewer.user)
-    data: Json = {"users": users, "default_name": "New room", "can_create": True}
-    return Page("room_new", data, {"type": found["type"].removesuffix("s")})
-
-
-def _new_ping(look: Look, _: Mapping[str, str]) -> Page | Redirect:
-    return Page("direct_new", {"sidebar": look.sidebar()})
-
-
-def _shared_room(look: Look, found: Mapping[str, str]) -> Page | Redirect:
-    room_id = RoomId(int(found["room_id"]))
-    try:
-        membership_of(look.tx, look.viewer.id, room_id)
-    except RoomNotFound:
-        return Redirect("/", alert=_ROOM_IS_GONE)
-    return Redirect(f"/rooms/{room_id}")
-
-
-def _edit_room(look: Look, found: Mapping[str, str]) -> Page | Redirect:
-    room_id, wants = RoomId(int(found["room_id"])), found["type"].removesuffix("s")
-    try:
-        members = members_of(look.tx, look.viewer.id, room_id)
-    except RoomNotFound:
-        return Redirect("/", alert=_ROOM_IS_GONE)
-    is_direct = members.view.room.type is RoomType.DIRECT
-    if is_direct != (wants == "direct"):
-        return Redirect("/", alert=_ROOM_IS_GONE)
-    params: Json = {"room_id": room_id, "type": wants}
-    if is_direct:
-        room = look.shapes.room(members.view, look.viewer.user)
-        return Page("direct_edit", {"room": room}, params)
-    return Page("room_edit", look.shapes.members(members, look.viewer.user), params)
-
-
-def _account_json(look: Look, account: Account | None) -> Json | None:
-    if account is None:
-        return None
-    if look.guest is None:
-        return {"name": account.name, "logo_url": logo_url(account)}
-    may = may_create_rooms(look.tx, look.guest.user)
-    return look.shapes.account(account, look.base_url, can_create_rooms=may)
-
-
-def _account_page(look: Look, _: Mapping[str, str]) -> Page | Redirect:
-    found = account_users(look.tx, 1, USERS_SIZE, with_banned=look.viewer.user.is_administrator)
-    people = users_page(look.shapes, found, 1, look.viewer.user)
-    account = _account_json(look, account_of(look.tx))
-    return Page("account_edit", {"account": account, **people})
-
-
-def _styles_page(look: Look, _: Mapping[str, str]) -> Page | Redirect:
-    if not look.viewer.user.is_administrator:
-        raise Forbidden
-    account = account_of(look.tx)
-    return Page("custom_styles", {"custom_styles": account.custom_styles if account else ""})
-
-
-def _bots_page(look: Look, _: Mapping[str, str]) -> Page | Redirect:
-    viewer, base_url = look.viewer.user, look.base_url
-    if not viewer.is_administrator:
-        raise Forbidden
-    found = active_bots(look.tx)
-    return Page("bots", {"bots": [look.shapes.bot(bot, viewer, base_url) for bot in found]})
-
-
-def _new_bot_page(look: Look, _: Mapping[str, str]) -> Page | Redirect:
-    if not look.viewer.user.is_administrator:
-        raise Forbidden
-    return Page("bot_new")
-
-
-def _bot_page(look: Look, found: Mapping[str, str]) -> Page | Redirect:
-    viewer, bot_id = look.viewer.user, UserId(int(found["bot_id"]))
-    if not viewer.is_administrator:
-        raise Forbidden
-    shown = look.shapes.bot(bot_by_id(look.tx, bot_id), viewer, look.base_url)
-    return Page("bot_edit", {"bot": shown}, {"bot_id": bot_id})
-
-
-def _person_page(look: Look, found: Mapping[str, str]) -> Page | Redirect:
-    viewer, user_id = look.viewer.user, UserId(int(found["user_id"]))
-    profile = profile_of(look.tx, look.viewer, user_id, look.shapes.signer, look.now)
-    shown = look.shapes.profile(profile, viewer, look.base_url)
-    return Page("user", shown, {"user_id": user_id})
-
-
-def own_profile(look: Look) -> Json:
-    """One's own profile."""
-    viewer = look.viewer.user
-    profile = profile_of(look.tx, look.viewer, viewer.id, look.shapes.signer, look.now)
-    views = views_of(look.tx, memberships_of(look.tx, viewer.id))
-    return look.shapes.own_profile(profile, views, viewer, look.base_url)
-
-
-def _profile_page(look: Look, _: Mapping[str, str]) -> Page | Redirect:
-    return Page("profile", own_profile(look))
-
-
-def _devices_page(look: Look, _: Mapping[str, str]) -> Page | Redirect:
-    devices = [subscription_json(each) for each in subscriptions_of(look.tx, look.viewer.id)]
-    return Page("push_subscriptions", {"push_subscriptions": devices})
-
-
-def search_data(look: Look, text: str) -> Json:
-    """What a search finds, and where to go back to."""
-    viewer, query = look.viewer.user, cleaned_query(text)
-    found = hits_for(look.tx, viewer.id, query)
-    recent = [
-        {"id": each.id, "query": each.query, "updated_at": iso(each.updated_at)}
-        for each in recent_searches(look.tx, viewer.id)
-    ]
-    return {
-        **search_json(look.shapes, look.tx, found, query, viewer, look.base_url),
-        "recent_searches": recent,
-        "return_to_room_id": last_room_of(look.tx, viewer.id, look.last_room),
-    }
-
-
-def _search_page(look: Look, found: Mapping[str, str]) -> Page | Redirect:
-    typed = found.get("q", "")
-    data = search_data(look, typed)
-    parts: Json = {"search": joined(data), "return_to_room_id": data["return_to_room_id"]}
-    return Page("searches", parts, {"q": typed[:_TYPED] or None})
-
-
-def _sidebar_page(look: Look, _: Mapping[str, str]) -> Page | Redirect:
-    return Page("sidebar", {"sidebar": look.sidebar()})
-
-
-_PEOPLE: Final = "people"
-_ANYONE: Final = "anyone"
-_PAGES: Final[tuple[tuple[str, str, Screen], ...]] = (
-    ("/", _PEOPLE, _home),
-    ("/first_run", _ANYONE, _first_run),
-    ("/session/new", _ANYONE, _sign_in),
-    ("/session/transfers/{transfer}", _ANYONE, _transfer),
-    ("/join/{join_code}", _ANYONE, _join_page),
-    ("/rooms", _PEOPLE, _newest_room),
-    ("/rooms/opens", _PEOPLE, _newest_room),
-    ("/rooms/closeds", _PEOPLE, _newest_room),
-    ("/rooms/directs", _PEOPLE, _newest_room),
-    ("/rooms/{room_id}", _PEOPLE, _room),
-    ("/rooms/{room_id}/@{message_id}", _PEOPLE, _room),
-    ("/rooms/{room_id}/messages/{message_id}", _PEOPLE, _message),
-    ("/messages/{message_id}", _PEOPLE, _message),
-    ("/rooms/{type:opens|closeds}/new", _PEOPLE, _new_room),
-    ("/rooms/directs/new", _PEOPLE, _new_ping),
-    ("/rooms/{type:opens|closeds|directs}/{room_id}", _PEOPLE, _shared_room),
-    ("/rooms/{type:opens|closeds|directs}/{room_id}/edit", _PEOPLE, _edit_room),
-    ("/searches", _PEOPLE, _search_page),
-    ("/account/edit", _PEOPLE, _account_page),
-    ("/account/custom_styles/edit", _PEOPLE, _styles_page),
-    ("/account/bots", _PEOPLE, _bots_page),
-    ("/account/bots/new", _PEOPLE, _new_bot_page),
-    ("/account/bots/{bot_id}/edit", _PEOPLE, _bot_page),
-    ("/users/{user_id}", _PEOPLE, _person_page),
-    ("/users/me/profile", _PEOPLE, _profile_page),
-    ("/users/me/sidebar", _PEOPLE, _sidebar_page),
-    ("/users/me/push_subscriptions", _PEOPLE, _devices_page),
-)
-PAGE_PATHS: Final = tuple(path for path, _, _ in _PAGES)
-
-
-def _as_pattern(path: str) -> re.Pattern[str]:
-    """The regular expression of a path: `{x_id}` is digits, `{x:a|b}` its own, others a word."""
-
-    def part(found: re.Match[str]) -> str:
-        inside = found[2] or ("[0-9]{1,18}" if found[1].endswith("_id") else "[^/]+")
-        return f"(?P<{found[1]}>{inside})"
-
-    return re.compile(re.sub(r"\{(\w+)(?::([^{}]*))?\}", part, path))
-
-
-_SCREENS: Final = tuple((_as_pattern(path), audience, screen) for path, audience, screen in _PAGES)
-
-
-def _screen_at(path: str) -> tuple[Screen, str, Mapping[str, str]] | None:
-    for pattern, audience, screen in _SCREENS:
-        if found := pattern.fullmatch(path):
-            return screen, audience, found.groupdict()
-    return None
+SCREENS: Final[web.AppKey[dict[str, Screen]]] = web.AppKey("screens", dict)
 
 
 def error_page(error: CampfireError) -> Page:
@@ -13349,116 +13948,8 @@ def error_page(error: CampfireError) -> Page:
     return Page("error", {"message": error.says, "code": error.code}, status=error.status)
 
 
-def _open(look: Look, path: str, query: Mapping[str, str]) -> Page | Redirect:
-    found = _screen_at(path)
-    if found is None:
-        raise NotFound
-    screen, audience, given = found
-    if look.guest is None and audience == _PEOPLE:
-        # Signing out takes the cookie: who still has one was signed out by something else.
-        alert = _SIGNED_OUT if "session_token" in cookies_of(look.request) else None
-        back = f"{path}?{urlencode(query)}" if query else path
-        return Redirect("/session/new", alert=alert, return_to=back)
-    return screen(look, {"q": query.get("q", ""), **given})
-
-
-def _help_json(look: Look, page: Page) -> Json | None:
-    person = first_administrator(look.tx) if page.name in ("sign_in", "join") else None
-    return {"name": person.name, "email_address": person.email_address} if person else None
-
-
-def _boot_json(look: Look, page: Page, account: Account | None) -> Json:
-    viewer, campfire = look.guest, look.request.app[CAMPFIRE]
-    signer, flash = campfire.signer, cookies_of(look.request).get("flash", "")
-    told = signer.cookie_value(flash, time.time()) if flash else {}
-    person = viewer and look.shapes.user(viewer.user, viewer.user)
-    return {
-        "page": page.name,
-        "status": page.status,
-        "params": page.params,
-        "account": _account_json(look, account),
-        "current_user": person,
-        "vapid_public_key": campfire.push.public_key,
-        "version": campfire.config.version,
-        "features": FEATURES,
-        "cable_url": "/cable",
-        "streams": viewer
-        and {
-            "rooms": signer.stream("rooms"),
-            "user_rooms": signer.stream(f"user_{viewer.id}:rooms"),
-        },
-        "last_room_id": viewer and last_room_of(look.tx, viewer.id, look.last_room),
-        "server_time_ms": milliseconds(look.at),
-        "flash": {
-            "notice": told.get("notice"),
-            "alert": told.get("alert"),
-        },
-        "help_contact": _help_json(look, page),
-        "sounds": all_sounds() if viewer else [],
-        "data": joined(page.data),
-    }
-
-
-@dataclass(frozen=True, slots=True)
-class Opened:
-    """A page ready to be sent, or where to go instead."""
-
-    page: Page
-    boot: Json
-    redirect: Redirect | None
-    custom_styles: str
-
-
-async def open_address(request: web.Request, address: str) -> Opened:
-    """What this browser sees at an address; refusals become the error screen."""
-    path, _, search = address.partition("#")[0].partition("?")
-    path = unquote(path, errors="replace") or "/"
-    query = dict(parse_qsl(search, keep_blank_values=True, errors="replace"))
-
-    def opened(look: Look) -> Opened:
-        try:
-            found = _open(look, path, query)
-        except CampfireError as error:
-            found = error_page(error)
-        if isinstance(found, Redirect):
-            return Opened(Page(""), {}, found, "")
-        account = account_of(look.tx)
-        styles = account.custom_styles if account and "plain" not in query else ""
-        title = found.title or (account.name if account else None)
-        return Opened(replace(found, title=title), _boot_json(look, found, account), None, styles)
-
-    return await look_in(request, opened, searches=path == "/searches" and "q" in query)
-
-
-def dress(
-    request: web.Request, response: web.StreamResponse, nonce: str, redirect: Redirect | None
-) -> None:
-    """The cookies that go with a page or a redirect."""
-    signer = request.app[CAMPFIRE].signer
-    if csrf_nonce_of(request) is None:
-        set_cookie(request, response, "_campfire_csrf", nonce, TWENTY_YEARS)
-    if redirect is None:
-        if "flash" in cookies_of(request):
-            response.del_cookie("flash", path="/")
-        return
-    if redirect.alert:
-        value = signer.cookie({"alert": redirect.alert}, _FLASH_SECONDS, time.time())
-        set_cookie(request, response, "flash", value, _FLASH_SECONDS)
-    if redirect.return_to:
-        value = signer.cookie({"to": redirect.return_to}, _RETURN_SECONDS, time.time())
-        set_cookie(request, response, "return_to", value, _RETURN_SECONDS)
-
-
-def return_to_in(request: web.Request) -> str:
-    """Where to go after signing in: a path of this site, or home."""
-    signer = request.app[CAMPFIRE].signer
-    to = signer.cookie_value(cookies_of(request).get("return_to", ""), time.time()).get("to", "/")
-    return to if isinstance(to, str) and re.fullmatch(r"/(?![/\\])[^\\\s]*", to) else "/"
-
-
-def error_boot(campfire: Campfire, error: CampfireError) -> Json:
-    """The boot object of an error screen for which the database is not asked."""
-    page = error_page(error)
+def _bare_boot(campfire: Campfire, page: Page) -> Json:
+    """The boot object as far as the database is not asked."""
     return {
         **dict.fromkeys(("account", "current_user", "streams", "last_room_id", "help_contact")),
         "page": page.name,
@@ -13476,13 +13967,98 @@ def error_boot(campfire: Campfire, error: CampfireError) -> Json:
     }
 
 
-# === 57. documents ============================================================
-# The one HTML page: a head, an empty root, and the boot object as inert JSON.
-# No inline script and no eval, so that the policy can forbid both.
-#
-# Owns      -
-# Raises    -
-# ==============================================================================
+def _boot(tx: ReadTx, ask: Ask, page: Page, account: Account | None) -> Json:
+    """The boot object: a page, and what the client knows of who looks at it."""
+    campfire, viewer, flash = ask.campfire, ask.guest, cookies_of(ask.request).get("flash", "")
+    told = campfire.signer.cookie_value(flash, time.time()) if flash else {}
+    contact = first_administrator(tx) if page.name in ("sign_in", "join") else None
+    shown = {
+        **_bare_boot(campfire, page),
+        "account": account_shape(ask, account),
+        "server_time_ms": milliseconds(ask.at),
+        "flash": {"notice": told.get("notice"), "alert": told.get("alert")},
+        "help_contact": contact and {"name": contact.name, "email_address": contact.email_address},
+    }
+    if viewer is not None:
+        streams = {"rooms": "rooms", "user_rooms": f"user_{viewer.id}:rooms"}
+        shown |= {
+            "current_user": campfire.shapes.user(viewer.user, viewer.user),
+            "streams": {name: campfire.signer.stream(of) for name, of in streams.items()},
+            "last_room_id": room_to_return_to(tx, ask),
+            "sounds": all_sounds(),
+        }
+    return shown
+
+
+def _page_at(tx: ReadTx, ask: Ask, place: Screen | None, path: str) -> Page | Redirect:
+    if place is None:
+        raise NotFound
+    if ask.guest is None and place.audience != "anyone":
+        # Signing out takes the cookie: who still has one was signed out by something else.
+        alert = _SIGNED_OUT if "session_token" in cookies_of(ask.request) else None
+        back = f"{path}?{urlencode(ask.query)}" if ask.query else path
+        return Redirect("/session/new", alert=alert, return_to=back)
+    require(place.audience, ask.guest)
+    shown = place.work(tx, ask)
+    if isinstance(shown, Page | Redirect):
+        return shown
+    ids: Json = {name: int(part) for name, part in ask.parts.items() if name.endswith("_id")}
+    return Page(place.name, shown, ids)
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """What is at an address for who asks: a page with its boot object, or another address."""
+
+    ask: Ask
+    page: Page | Redirect
+    boot: Json
+    custom_styles: str
+
+
+def _dress(ask: Ask, page: Page | Redirect, nonce: str) -> None:
+    """The cookies that go with a page or a redirect."""
+    signer, now = ask.campfire.signer, time.time()
+    if csrf_nonce_of(ask.request) is None:
+        ask.set_cookie("_campfire_csrf", nonce, TWENTY_YEARS)
+    if isinstance(page, Page):
+        if "flash" in cookies_of(ask.request):
+            ask.forget_cookie("flash")
+        return
+    if page.alert:
+        value = signer.cookie({"alert": page.alert}, _FLASH_SECONDS, now)
+        ask.set_cookie("flash", value, _FLASH_SECONDS)
+    if page.return_to:
+        value = signer.cookie({"to": page.return_to}, _RETURN_SECONDS, now)
+        ask.set_cookie("return_to", value, _RETURN_SECONDS)
+
+
+async def _open(request: web.Request, address: URL) -> Opened:
+    """What this browser sees at an address; refusals become the error screen."""
+    match = request.match_info
+    if address is not request.rel_url:
+        match = await request.app.router.resolve(request.clone(method="GET", rel_url=address))
+    resource = match.route.resource
+    place = request.app[SCREENS].get(resource.canonical) if resource else None
+    nonce = csrf_nonce_of(request) or secrets.token_urlsafe(32)
+    token: Json = {"csrf_token": request.app[CAMPFIRE].signer.csrf_token(nonce)}
+
+    def opened(tx: ReadTx, ask: Ask) -> Opened:
+        try:
+            page = _page_at(tx, ask, place, address.path)
+        except CampfireError as error:
+            page = error_page(error)
+        _dress(ask, page, nonce)
+        if isinstance(page, Redirect):
+            return Opened(ask, page, {"redirect_to": page.to, **token}, "")
+        account = account_of(tx)
+        styles = account.custom_styles if account and "plain" not in ask.query else ""
+        title = page.title or (account.name if account else None)
+        boot = {**_boot(tx, ask, page, account), **token}
+        return Opened(ask, replace(page, title=title), boot, styles)
+
+    searches = place is not None and place.searches and "q" in address.query
+    return await look_in(request, opened, (match, address.query), searches=searches)
 
 
 _VIEWPORT: Final = "width=device-width, initial-scale=1, interactive-widget=resizes-content"
@@ -13578,1076 +14154,251 @@ def _policy(host: str) -> str:
     )
 
 
-def html_answer(request: web.Request, page: Page, boot: Json, custom_styles: str) -> web.Response:
+def _html(request: web.Request, page: Page, boot: Json, custom_styles: str = "") -> web.Response:
     """The page for this boot object, with its status."""
     bundle, title = request.app[CAMPFIRE].bundle, page.title or "Campfire"
-    return page_answer(request, index_html(boot, title, bundle, custom_styles), page.status)
+    return _page_answer(request, index_html(boot, title, bundle, custom_styles), page.status)
 
 
-def page_answer(request: web.Request, page: Written, status: int = 200) -> web.Response:
+def _page_answer(request: web.Request, page: Written, status: int = 200) -> web.Response:
     """A page of HTML, under the policy."""
-    return piecewise(
-        page,
-        status,
-        {
-            "Content-Type": "text/html; charset=utf-8",
-            "Cache-Control": "private, no-cache",
-            "Content-Security-Policy": _policy(caller_of(request).host),
-        },
-    )
+    headers = {
+        "Content-Type": "text/html; charset=utf-8",
+        "Cache-Control": "private, no-cache",
+        "Content-Security-Policy": _policy(caller_of(request).host),
+    }
+    return piecewise(page, status, headers)
 
 
-# === 58. people_handlers ======================================================
-# Signing in and out, setting up, joining, and the people one can find. Each
-# handler parses, acts, and answers.
-#
-# Owns      -
-# Raises    NotFound
-# ==============================================================================
+def error_screen(request: web.Request, error: CampfireError) -> web.Response:
+    """The page that says what went wrong, for which the database is not asked."""
+    page = error_page(error)
+    return _html(request, page, _bare_boot(request.app[CAMPFIRE], page))
 
-_AUTOCOMPLETE_SIZE: Final = 20
 
-
-def _signed_in_answer(
-    request: web.Request, user: User, redirect_to: str, session: NewSession
-) -> web.Response:
-    """201 with the person, and the cookie that signs them in from now on."""
-    campfire = request.app[CAMPFIRE]
-    if session.replaces is not None:
-        campfire.cable.disconnect_session(session.replaces)
-    shown = campfire.shapes.user(user, user)
-    response = answer({"user": shown, "redirect_to": redirect_to}, 201)
-    set_cookie(request, response, "session_token", session.token, TWENTY_YEARS)
-    response.del_cookie("return_to", path="/")
-    return response
-
-
-def _session_from(request: web.Request, viewer: Viewer | None) -> NewSession:
-    """A session for this browser; it ends the one that the browser has."""
-    replaced = viewer.session.id if viewer else None
-    return fresh_session(caller_of(request).ip, user_agent_of(request), replaced)
-
-
-def announce_removal(cable: Cable, stone: Tombstone) -> None:
-    """A message disappears wherever it is shown."""
-    frame = turbo("remove", f"message_{stone.client_message_id}")
-    cable.broadcast(f"room_{stone.room_id}:messages", frame)
-
-
-def announce_newcomer(campfire: Campfire, user: User) -> None:
-    """Somebody joined: they can be pinged and mentioned from every open page."""
-    element = campfire.shapes.person_element(user)
-    campfire.cable.broadcast("rooms", turbo("append", "people", element))
-
-
-def announce_person(campfire: Campfire, user: User) -> None:
-    """Somebody has another name or standing, wherever people are shown."""
-    element = campfire.shapes.person_element(user)
-    campfire.cable.broadcast("rooms", turbo("replace", f"person_{user.id}", element))
-
-
-def announce_departure(cable: Cable, user_id: UserId) -> None:
-    """Somebody has left."""
-    cable.broadcast("rooms", turbo("remove", f"person_{user_id}"))
-
-
-async def first_run(request: web.Request, viewer: Viewer | None) -> web.Response:
-    """Sets Campfire up."""
-    body, session = json_in(request), _session_from(request, viewer)
-    user = await request.app[CAMPFIRE].auth.first_run(
-        text_in(body, "name").strip(),
-        text_in(body, "email_address").strip(),
-        text_in(body, "password"),
-        session,
-    )
-    LOG.info("joined", extra={"fields": {"user_id": user.id, "ip": session.ip_address}})
-    return _signed_in_answer(request, user, "/", session)
-
-
-async def show_session(request: web.Request, viewer: Viewer) -> web.Response:
-    """Who is signed in, and since when."""
-    user = request.app[CAMPFIRE].shapes.user(viewer.user, viewer.user)
-    return answer({"user": user, "session": session_json(viewer.session)})
-
-
-@lru_cache(maxsize=64)  # once for each
-def _warn_that_all_look_like_one(proxy: str) -> None:
-    LOG.warning("all_look_like_one", extra={"fields": {"ip": proxy, "needs": "X-Forwarded-For"}})
-
-
-async def sign_in(request: web.Request, viewer: Viewer | None) -> web.Response:
-    """Signs somebody in with address and password."""
-    auth, session = request.app[CAMPFIRE].auth, _session_from(request, viewer)
-    try:
-        auth.count_try(session.ip_address)  # before anything is made of the body
-        body = json_in(request)
-        email, password = text_in(body, "email_address").strip(), text_in(body, "password")
-        user = await auth.sign_in(email, password, session)
-    except (InvalidCredentials, RateLimited) as error:
-        event = "rate_limited" if isinstance(error, RateLimited) else "sign_in_failed"
-        LOG.warning(event, extra={"fields": {"ip": session.ip_address}})
-        if isinstance(error, RateLimited) and is_trusted(
-            session.ip_address, request.app[CAMPFIRE].config
-        ):
-            _warn_that_all_look_like_one(session.ip_address)
-        raise
-    LOG.info(
-        "signed_in",
-        extra={"fields": {"user_id": user.id, "ip": session.ip_address, "by": "password"}},
-    )
-    return _signed_in_answer(request, user, return_to_in(request), session)
-
-
-async def sign_out(request: web.Request, viewer: Viewer) -> web.Response:
-    """Ends this session, and closes its sockets."""
-    campfire, body = request.app[CAMPFIRE], json_in(request)
-    endpoint = optional_text_in(body, "push_subscription_endpoint")
-    await campfire.auth.end_session(viewer.session, endpoint)
-    campfire.cable.disconnect_session(viewer.session.id)
-    response = answer({"redirect_to": "/"}, headers={"Clear-Site-Data": '"cache"'})
-    response.del_cookie("session_token", path="/")
-    response.del_cookie("_campfire_csrf", path="/")
-    return response
-
-
-async def redeem_transfer(request: web.Request, viewer: Viewer | None) -> web.Response:
-    """Signs in whom a sign-in link names."""
-    session = _session_from(request, viewer)
-    user = await request.app[CAMPFIRE].auth.transfer(request.match_info["transfer"], session)
-    LOG.info(
-        "signed_in", extra={"fields": {"user_id": user.id, "ip": session.ip_address, "by": "link"}}
-    )
-    return _signed_in_answer(request, user, "/", session)
-
-
-async def show_invitation(request: web.Request, viewer: Viewer | None) -> web.Response:
-    """What an invitation link leads to."""
-    del viewer
-    account = await request.app[CAMPFIRE].auth.invitation(request.match_info["join_code"])
-    return answer({"account_name": account.name, "logo_url": logo_url(account)})
-
-
-async def join(request: web.Request, viewer: Viewer | None) -> web.Response:
-    """Lets somebody with the invitation link in."""
-    if viewer is not None:
-        raise AlreadySignedIn
-    campfire, body = request.app[CAMPFIRE], json_in(request)
-    session = _session_from(request, None)
-    user = await campfire.auth.join(
-        request.match_info["join_code"],
-        text_in(body, "name").strip(),
-        text_in(body, "email_address").strip(),
-        text_in(body, "password"),
-        session,
-    )
-    LOG.info("joined", extra={"fields": {"user_id": user.id, "ip": session.ip_address}})
-    announce_newcomer(campfire, user)
-    return _signed_in_answer(request, user, "/", session)
-
-
-async def list_users(request: web.Request, viewer: Viewer) -> web.Response:
-    """Everybody active, for the forms of rooms."""
-    page, campfire = page_in(request.query), request.app[CAMPFIRE]
-    found = await campfire.users.page(page, USERS_SIZE)
-    return answer(users_page(campfire.shapes, found, page, viewer.user))
-
-
-async def autocomplete(request: web.Request, viewer: Viewer) -> web.Response:
-    """People whose name holds what was typed, perhaps of one room only."""
-    campfire, page = request.app[CAMPFIRE], page_in(request.query)
-    is_limited = bool(request.query.get("room_id"))  # what is no id is the id of no room
-    found = await campfire.users.matching(
-        request.query.get("query", ""),
-        viewer.id,
-        RoomId(number_in(request.query, "room_id") or 0) if is_limited else None,
-        page,
-        _AUTOCOMPLETE_SIZE,
-    )
-    shown = [campfire.shapes.suggestion(user) for user in found[:_AUTOCOMPLETE_SIZE]]
-    more = page + 1 if len(found) > _AUTOCOMPLETE_SIZE else None
-    return answer({"users": shown, "page": page, "next_page": more})
-
-
-async def show_account(request: web.Request, viewer: Viewer) -> web.Response:
-    """The account."""
-    return _account_answer(request, viewer, await request.app[CAMPFIRE].accounts.current())
-
-
-def _account_answer(request: web.Request, viewer: Viewer, account: Account) -> web.Response:
-    may = viewer.user.is_administrator or not account.only_administrators_create_rooms
-    shapes, base_url = request.app[CAMPFIRE].shapes, caller_of(request).base_url
-    return answer({"account": shapes.account(account, base_url, can_create_rooms=may)})
-
-
-def _restriction_in(body: Mapping[str, object]) -> bool | None:
-    """The one setting, as a boolean or one of the words a form sends."""
-    settings = body.get("settings")
-    if settings is None:
-        return None
-    given = settings.get(RESTRICTION) if isinstance(settings, dict) else ""
-    match given:
-        case None | bool():
-            return given
-        case "true" | "1":
-            return True
-        case "false" | "0":
-            return False
-        case _:
-            raise ValidationFailed({"settings": ["is invalid"]})
-
-
-async def save_account(request: web.Request, viewer: Viewer) -> web.Response:
-    """Renames the account, or changes who may create rooms."""
-    body = json_in(request)
-    name = optional_text_in(body, "name")
-    account = await request.app[CAMPFIRE].accounts.save(
-        name if name is None else name.strip(), only_administrators=_restriction_in(body)
-    )
-    return _account_answer(request, viewer, account)
-
-
-async def reset_join_code(request: web.Request, viewer: Viewer) -> web.Response:
-    """Makes a new invitation; the old one is dead at once."""
-    del viewer
-    account = await request.app[CAMPFIRE].accounts.reset_join_code()
-    join_url = f"{caller_of(request).base_url}/join/{account.join_code}"
-    return answer({"join_code": account.join_code, "join_url": join_url}, 201)
-
-
-async def show_styles(request: web.Request, viewer: Viewer) -> web.Response:
-    """The account's custom styles."""
-    del viewer
-    account = await request.app[CAMPFIRE].accounts.current()
-    return answer({"custom_styles": account.custom_styles})
-
-
-async def save_styles(request: web.Request, viewer: Viewer) -> web.Response:
-    """Changes the account's custom styles."""
-    del viewer
-    styles = text_in(json_in(request), "custom_styles")
-    await request.app[CAMPFIRE].accounts.save_styles(styles)
-    return answer({"custom_styles": styles})
-
-
-async def refuse_logo(request: web.Request, viewer: Viewer) -> web.Response:
-    """Logos of one's own are v2.0."""
-    del request, viewer
-    raise FeatureDisabled("files", "Custom logos are coming in v2.0")
-
-
-async def refuse_avatar(request: web.Request, viewer: Viewer) -> web.Response:
-    """Pictures of one's own are v2.0."""
-    del request, viewer
-    raise FeatureDisabled("avatars", "Avatar uploads are coming in v2.0")
-
-
-async def refuse_unfurling(request: web.Request, viewer: Viewer) -> web.Response:
-    """Link previews are v2.0."""
-    del request, viewer
-    raise FeatureDisabled("opengraph", "Link previews are coming in v2.0")
-
-
-async def list_people(request: web.Request, viewer: Viewer) -> web.Response:
-    """The account's people, administrators first."""
-    page, campfire = page_in(request.query), request.app[CAMPFIRE]
-    found = await campfire.people.page(viewer.user, page, USERS_SIZE)
-    return answer(users_page(campfire.shapes, found, page, viewer.user))
-
-
-async def save_role(request: web.Request, viewer: Viewer) -> web.Response:
-    """Makes somebody an administrator, or a member."""
-    campfire, body = request.app[CAMPFIRE], json_in(request)
-    role = Role.ADMINISTRATOR if body.get("role") == "administrator" else Role.MEMBER
-    user = await campfire.people.set_role(UserId(id_in(request, "user_id")), role)
-    LOG.info(
-        "role_changed",
-        extra={"fields": {"user_id": user.id, "role": role.name.lower(), "by": viewer.id}},
-    )
-    return answer({"user": campfire.shapes.user(user, viewer.user)})
-
-
-async def deactivate_person(request: web.Request, viewer: Viewer) -> web.Response:
-    """Removes somebody from the account."""
-    campfire, user_id = request.app[CAMPFIRE], UserId(id_in(request, "user_id"))
-    await campfire.people.deactivate(user_id)
-    campfire.cable.disconnect_user(user_id, reconnect=False)
-    announce_departure(campfire.cable, user_id)
-    fields = {"user_id": user_id, "by": viewer.id}
-    LOG.warning("user_deactivated", extra={"fields": fields})
-    return nothing()
-
-
-async def show_person(request: web.Request, viewer: Viewer) -> web.Response:
-    """Somebody's profile."""
-    campfire, user_id = request.app[CAMPFIRE], UserId(id_in(request, "user_id"))
-    profile = await campfire.people.profile(viewer, user_id, campfire.db.now())
-    return answer(campfire.shapes.profile(profile, viewer.user, caller_of(request).base_url))
-
-
-async def ban_person(request: web.Request, viewer: Viewer) -> web.Response:
-    """Bans somebody: signed out at once, their messages gone soon."""
-    campfire, user_id = request.app[CAMPFIRE], UserId(id_in(request, "user_id"))
-    user = await campfire.people.ban(viewer.user, user_id)
-    campfire.cable.disconnect_user(user_id, reconnect=False)
-    announce_person(campfire, user)
-    LOG.warning("user_banned", extra={"fields": {"user_id": user_id, "by": viewer.id}})
-    remove_banned_content_later(campfire, user_id)
-    return answer({"user": campfire.shapes.user(user, viewer.user)})
-
-
-def remove_banned_content_later(campfire: Campfire, user_id: UserId) -> None:
-    """Deletes a banned person's messages, oldest first, each with its broadcast."""
-
-    async def remove() -> None:
-        while stone := await campfire.people.bury_oldest(user_id):
-            announce_removal(campfire.cable, stone)
-
-    campfire.jobs.spawn("remove_banned_content", remove())
-
-
-async def unban_person(request: web.Request, viewer: Viewer) -> web.Response:
-    """Lets somebody back in; their messages do not come back."""
-    campfire = request.app[CAMPFIRE]
-    user = await campfire.people.unban(UserId(id_in(request, "user_id")))
-    announce_person(campfire, user)
-    return answer({"user": campfire.shapes.user(user, viewer.user)})
-
-
-def show_profile(look: Look) -> web.Response:
-    """One's own profile."""
-    return answer(own_profile(look))
-
-
-async def save_profile(request: web.Request, viewer: Viewer) -> web.Response:
-    """Changes one's own name, address, password, bio; a new password ends other sessions."""
-    campfire, body = request.app[CAMPFIRE], json_in(request)
-    name, email, password, bio = (
-        optional_text_in(body, field_name)
-        for field_name in ("name", "email_address", "password", "bio")
-    )
-    change = Change(name and name.strip(), email and email.strip(), password, bio and bio.strip())
-    user, token = await campfire.people.change_profile(viewer, change)
-    response = answer({"user": campfire.shapes.user(user, user)})
-    if token is not None:
-        campfire.cable.disconnect_others(viewer.id, viewer.session.id)
-        set_cookie(request, response, "session_token", token, TWENTY_YEARS)
-    if (user.name, user.bio) != (viewer.user.name, viewer.user.bio):
-        announce_person(campfire, user)
-    return response
-
-
-async def list_devices(request: web.Request, viewer: Viewer) -> web.Response:
-    """The viewer's browsers that want to be told."""
-    found = await request.app[CAMPFIRE].push.all_of(viewer.id)
-    return answer({"push_subscriptions": [subscription_json(each) for each in found]})
-
-
-async def save_device(request: web.Request, viewer: Viewer) -> web.Response:
-    """Registers a browser, or refreshes it."""
-    body = json_in(request)
-    endpoint, *keys = (text_in(body, name) for name in ("endpoint", "p256dh_key", "auth_key"))
-    subscription = await request.app[CAMPFIRE].push.keep(
-        viewer.id, endpoint, (keys[0], keys[1]), user_agent_of(request)
-    )
-    return answer({"push_subscription": subscription_json(subscription)})
-
-
-async def delete_device(request: web.Request, viewer: Viewer) -> web.Response:
-    """Forgets one of the viewer's browsers; another's stays."""
-    await request.app[CAMPFIRE].push.forget(viewer.id, id_in(request, "subscription_id"))
-    return nothing()
-
-
-async def test_device(request: web.Request, viewer: Viewer) -> web.Response:
-    """Sends a test to one of the viewer's browsers."""
-    path = f"{caller_of(request).base_url}/users/me/push_subscriptions"
-    await request.app[CAMPFIRE].push.test(viewer.id, id_in(request, "subscription_id"), path)
-    return answer({"delivered": True})
-
-
-async def show_avatar(request: web.Request, viewer: Viewer | None) -> web.Response:
-    """Somebody's picture; as for pages, strangers are sent to sign in."""
-    if viewer is None:
-        return web.Response(status=302, headers={"Location": "/session/new"})
-    campfire = request.app[CAMPFIRE]
-    user_id = campfire.signer.user_id_in_avatar_token(request.match_info["avatar_token"])
-    if user_id is None:
-        raise NotFound
-    user = await campfire.users.by_id(user_id)
-    return serve_avatar(user, request.headers.get("If-None-Match"))
-
-
-# === 59. room_handlers ========================================================
-# Rooms, messages, boosts and the socket. A handler changes something through a
-# service, and then tells the world, at once and in one place: `announce` is all
-# that follows a new message.
-#
-# Owns      -
-# Raises    FeatureDisabled, OriginRefused, ValidationFailed
-# ==============================================================================
-
-
-def announce(campfire: Campfire, posted: Posted, *, calls_bots: bool = True) -> None:
-    """Everything that follows a new message, in its order."""
-    message, cable = posted.message, campfire.cable
-    room_id = message.room_id
-    element = campfire.shapes.message_element(message, posted.room_name)
-    frame = turbo("append", f"messages_room_{room_id}", element)
-    cable.broadcast(f"room_{room_id}:messages", frame, appends=message.id)
-    cable.broadcast_to(posted.members, "user_{}_unreads", {"roomId": room_id})
-    cable.stopped_typing(room_id, message.creator.id, message.creator.name)
-    campfire.metrics.count_message(campfire.db.committed_at)
-    campfire.push.tell_later(posted)
-    if calls_bots and (posted.room.type is RoomType.DIRECT or message.body.mentions):
-        campfire.jobs.spawn("call_bots", _call_bots(campfire, posted))
-
-
-async def _call_bots(campfire: Campfire, posted: Posted) -> None:
-    """Calls the bots a message is meant for, each on its own."""
-    for hook in await campfire.bots.hooks_for(posted.room, posted.message):
-        campfire.jobs.spawn("call_bot", _call_bot(campfire, hook, posted))
-
-
-async def _call_bot(campfire: Campfire, hook: Hook, posted: Posted) -> None:
-    """Calls one bot, and says what it answered; an answer calls no bots."""
-    reply = await campfire.bots.call(hook, posted.room, posted.message)
-    source = reply.source() if reply else None
-    if reply is None or source is None:
-        return
-    draft = DraftMessage(posted.room.id, hook.bot.id, None, source, may_vanish=True)
-    try:
-        answered = await campfire.messages.create_message_with_deduplication(draft)
-    except (RoomNotFound, MessageError) as error:  # room or bot is gone, or it said too much
-        reply.note_dropped(error.code)
-    else:
-        announce(campfire, answered, calls_bots=False)
-
-
-def _announce_new_room(campfire: Campfire, change: RoomChange) -> None:
-    """A room appears: an open one to everybody, the others to their members."""
-    cable, shapes, room = campfire.cable, campfire.shapes, change.room
-    if room.type is RoomType.DIRECT and change.view is not None:
-        elements = shapes.direct_room_elements(room, change.view.people)
-        for user_id in change.granted:
-            prepended = turbo("prepend", "direct_rooms", elements[user_id])
-            cable.broadcast(f"user_{user_id}:rooms", prepended)
-        return
-    prepended = turbo("prepend", "shared_rooms", shapes.shared_room_element(room))
-    if room.type is RoomType.OPEN:
-        cable.broadcast("rooms", prepended)
-    else:
-        cable.broadcast_to(change.granted, "user_{}:rooms", prepended)
-
-
-def _announce_saved_room(campfire: Campfire, change: RoomChange) -> None:
-    """A room changed: replaced where it is listed, new to some, gone for others."""
-    cable, target = campfire.cable, f"list_room_{change.room.id}"
-    element = campfire.shapes.shared_room_element(change.room)
-    replaced = turbo("replace", target, element)
-    prepended = turbo("prepend", "shared_rooms", element)
-    for user_id in change.granted:
-        cable.broadcast(f"user_{user_id}:rooms", prepended)
-    if change.room.type is RoomType.OPEN:
-        cable.broadcast("rooms", replaced)
-    else:
-        for user_id in change.kept:
-            cable.broadcast(f"user_{user_id}:rooms", replaced)
-    for user_id in change.revoked:
-        cable.broadcast(f"user_{user_id}:rooms", turbo("remove", target))
-        cable.disconnect_user(user_id, reconnect=True)
-
-
-def _room_answer(
-    request: web.Request, viewer: Viewer, change: RoomChange, status: int, **more: bool
-) -> web.Response:
-    shapes = request.app[CAMPFIRE].shapes
-    room = shapes.room(change.view, viewer.user) if change.view else None
-    headers = {"Location": f"/rooms/{change.room.id}"} if status == HTTPStatus.CREATED else {}
-    return answer({"room": room, **more}, status, headers)
-
-
-async def list_rooms(request: web.Request, viewer: Viewer) -> web.Response:
-    """Every room the viewer belongs to."""
-    campfire = request.app[CAMPFIRE]
-    views = await campfire.rooms.all_of(viewer.id)
-    return answer(
-        {"rooms": written_list(campfire.shapes.room(view, viewer.user) for view in views)}
-    )
-
-
-def show_room(look: Look) -> web.Response:
-    """A room with its last page, or the page around a message."""
-    view = view_of(look.tx, look.viewer.id, RoomId(id_in(look.request, "room_id")))
-    number = number_in(look.request.query, "message_id")
-    around = MessageId(number) if number is not None else None
-    response = answer(room_data(look, view, around))
-    remember_room(look.request, response, view.room.id)
-    return response
-
-
-async def delete_room(request: web.Request, viewer: Viewer) -> web.Response:
-    """Deletes a room with everything in it."""
-    campfire = request.app[CAMPFIRE]
-    room = await campfire.rooms.delete(viewer.user, RoomId(id_in(request, "room_id")))
-    campfire.cable.broadcast("rooms", turbo("remove", f"list_room_{room.id}"))
-    return nothing()
-
-
-async def create_open_room(request: web.Request, viewer: Viewer) -> web.Response:
-    """A new room for everybody."""
-    campfire, body = request.app[CAMPFIRE], json_in(request)
-    change = await campfire.rooms.create_open(viewer.user, loose_text_in(body, "name"))
-    _announce_new_room(campfire, change)
-    return _room_answer(request, viewer, change, 201)
-
-
-async def save_open_room(request: web.Request, viewer: Viewer) -> web.Response:
-    """Renames a room, and opens it if it was closed."""
-    campfire, body = request.app[CAMPFIRE], json_in(request)
-    room_id = RoomId(id_in(request, "room_id"))
-    change = await campfire.rooms.save_open(viewer.user, room_id, loose_text_in(body, "name"))
-    _announce_saved_room(campfire, change)
-    return _room_answer(request, viewer, change, 200)
-
-
-async def create_closed_room(request: web.Request, viewer: Viewer) -> web.Response:
-    """A new room for some."""
-    campfire, body = request.app[CAMPFIRE], json_in(request)
-    user_ids = user_ids_in(body, [])
-    change = await campfire.rooms.create_closed(viewer.user, loose_text_in(body, "name"), user_ids)
-    _announce_new_room(campfire, change)
-    return _room_answer(request, viewer, change, 201)
-
-
-async def save_closed_room(request: web.Request, viewer: Viewer) -> web.Response:
-    """Renames a room and revises who is in it, and closes it if it was open."""
-    campfire, body = request.app[CAMPFIRE], json_in(request)
-    room_id, user_ids = RoomId(id_in(request, "room_id")), user_ids_in(body)
-    change = await campfire.rooms.save_closed(
-        viewer.user, room_id, loose_text_in(body, "name"), user_ids
-    )
-    _announce_saved_room(campfire, change)
-    still_member = change.view is not None
-    return _room_answer(request, viewer, change, 200, still_member=still_member)
-
-
-async def open_ping(request: web.Request, viewer: Viewer) -> web.Response:
-    """The one ping of these people, new or found."""
-    campfire, body = request.app[CAMPFIRE], json_in(request)
-    user_ids = user_ids_in(body, [])
-    change, is_new = await campfire.rooms.find_or_create_direct(viewer.user, user_ids)
-    _announce_new_room(campfire, change)
-    return _room_answer(request, viewer, change, 201 if is_new else 200)
-
-
-async def show_members(request: web.Request, viewer: Viewer) -> web.Response:
-    """Who is in a room and who could be."""
-    campfire = request.app[CAMPFIRE]
-    members = await campfire.rooms.members(viewer.id, RoomId(id_in(request, "room_id")))
-    return answer(campfire.shapes.members(members, viewer.user))
-
-
-async def show_involvement(request: web.Request, viewer: Viewer) -> web.Response:
-    """The viewer's notification level in a room."""
-    campfire = request.app[CAMPFIRE]
-    view = await campfire.rooms.view(viewer.id, RoomId(id_in(request, "room_id")))
-    return answer(campfire.shapes.involvement(view))
-
-
-async def save_involvement(request: web.Request, viewer: Viewer) -> web.Response:
-    """Changes the viewer's notification level in a room."""
-    campfire, body = request.app[CAMPFIRE], json_in(request)
-    room_id, wanted = RoomId(id_in(request, "room_id")), body.get("involvement")
-    view, before = await campfire.rooms.set_involvement(viewer.user, room_id, str(wanted))
-    _announce_involvement(campfire, view, before)
-    return answer(campfire.shapes.involvement(view))
-
-
-def _announce_involvement(campfire: Campfire, view: RoomView, before: Involvement) -> None:
-    """A shared room that becomes invisible leaves one's own sidebar, and comes back."""
-    was_hidden = before is Involvement.INVISIBLE
-    is_hidden = view.membership.involvement is Involvement.INVISIBLE
-    if view.room.type is RoomType.DIRECT or was_hidden == is_hidden:
-        return
-    stream = f"user_{view.membership.user_id}:rooms"
-    if is_hidden:
-        campfire.cable.broadcast(stream, turbo("remove", f"list_room_{view.room.id}"))
-    else:
-        element = campfire.shapes.shared_room_element(view.room)
-        campfire.cable.broadcast(stream, turbo("prepend", "shared_rooms", element))
-
-
-def show_sidebar(look: Look) -> web.Response:
-    """What stands beside every room."""
-    return answer(look.sidebar())
-
-
-def refresh_room(look: Look) -> web.Response:
-    """What changed in a room since a moment, over HTTP."""
-    query, viewer = look.request.query, look.viewer.user
-    room_id, since = RoomId(id_in(look.request, "room_id")), number_in(query, "since")
-    if since is None or since >= 10**15:
-        membership_of(look.tx, viewer.id, room_id)
-        raise BadRequest
-    last_seen = number_in(query, "last_seen_message_id")
-    if last_seen is None:
-        news = news_of(look.tx, viewer.id, room_id, since, look.at)
-    else:
-        seen = MessageId(last_seen)
-        news = catch_up_of(look.tx, viewer.id, room_id, seen, since, look.at)
-    return answer(news_json(look.shapes, look.tx, news, viewer, look.base_url))
-
-
-def list_messages(look: Look) -> web.Response:
-    """A page of a room's messages; 204 when there is nothing to show."""
-    request, viewer = look.request, look.viewer.user
-    room = membership_of(look.tx, viewer.id, RoomId(id_in(request, "room_id"))).room
-    place = tuple(message_id_in(request.query, side) for side in ("before", "after", "around"))
-    shown, etag = look.shapes.page(look.tx, room, place, viewer, look.base_url)
-    if not etag:
-        return nothing()
-    if is_seen(request.headers.get("If-None-Match"), etag):
-        return web.Response(status=304, headers={"ETag": etag, "Cache-Control": "no-store"})
-    return answer(shown, headers={"ETag": etag})
-
-
-def _client_message_id_in(body: Mapping[str, object]) -> str | None:
-    match body.get("client_message_id"):
-        case None:
-            return None
-        case bool():
-            return "?"  # refused with all that cannot be an id, once the room is known
-        case int(number):
-            return str(number)
-        case str(text):
-            return text
-        case _:
-            return "?"
-
-
-async def create_message(request: web.Request, viewer: Viewer) -> web.Response:
-    """Posts a message; posting it again answers with the stored one (Gap #1)."""
-    campfire, room_id = request.app[CAMPFIRE], RoomId(id_in(request, "room_id"))
-    is_form = request.content_type == "multipart/form-data"
-    body = {} if is_form else json_in(request)
-    if is_form or not isinstance(body.get("body", ""), str):
-        await campfire.rooms.membership(viewer.id, room_id)  # strangers learn nothing else
-    if is_form:
-        raise FeatureDisabled("files", "File attachments are coming in v2.0")
-    draft = DraftMessage(room_id, viewer.id, _client_message_id_in(body), text_in(body, "body"))
-    posted = await campfire.messages.create_message_with_deduplication(draft)
-    if posted.fresh:
-        announce(campfire, posted)
-    base_url = caller_of(request).base_url
-    message = campfire.shapes.message(posted.message, viewer.user, base_url)
-    return answer({"message": message}, 201 if posted.fresh else 200)
-
-
-async def show_message(request: web.Request, viewer: Viewer) -> web.Response:
-    """One message; for its editors also as the editor takes it."""
-    campfire, room_id = request.app[CAMPFIRE], RoomId(id_in(request, "room_id"))
-    message_id = MessageId(id_in(request, "message_id"))
-    message = await campfire.messages.by_id(viewer.user, room_id, message_id)
-    shown = campfire.shapes.message(message, viewer.user, caller_of(request).base_url)
-    if request.query.get("edit") == "1" and can_administer(viewer.user, message.creator.id):
-        source = editable(message.body.html, mentionables(campfire.signer, message))
-        return answer({"message": shown, "edit_html": source})
-    return answer({"message": shown})
-
-
-async def update_message(request: web.Request, viewer: Viewer) -> web.Response:
-    """Changes what a message says."""
-    campfire, room_id = request.app[CAMPFIRE], RoomId(id_in(request, "room_id"))
-    body, message_id = json_in(request), MessageId(id_in(request, "message_id"))
-    message = await campfire.messages.update(
-        viewer.user, room_id, message_id, text_in(body, "body")
-    )
-    announce_edit(campfire, message)
-    shown = campfire.shapes.message(message, viewer.user, caller_of(request).base_url)
-    return answer({"message": shown})
-
-
-def announce_edit(campfire: Campfire, message: PersistedMessage) -> None:
-    """A message's text is replaced wherever it is shown."""
-    target = f"presentation_message_{message.client_message_id}"
-    element = campfire.shapes.presentation_element(message)
-    frame = turbo("replace", target, element, 'maintain_scroll="true" ')
-    campfire.cable.broadcast(f"room_{message.room_id}:messages", frame)
-
-
-async def delete_message(request: web.Request, viewer: Viewer) -> web.Response:
-    """Deletes a message."""
-    campfire, room_id = request.app[CAMPFIRE], RoomId(id_in(request, "room_id"))
-    message_id = MessageId(id_in(request, "message_id"))
-    announce_removal(
-        campfire.cable, await campfire.messages.delete(viewer.user, room_id, message_id)
-    )
-    return nothing()
-
-
-async def refuse_attachment(request: web.Request, viewer: Viewer) -> web.Response:
-    """Files are v2.0."""
-    campfire, room_id = request.app[CAMPFIRE], RoomId(id_in(request, "room_id"))
-    await campfire.rooms.membership(viewer.id, room_id)
-    raise FeatureDisabled("files", "File attachments are coming in v2.0")
-
-
-async def list_boosts(request: web.Request, viewer: Viewer) -> web.Response:
-    """A message's boosts, oldest first."""
-    campfire = request.app[CAMPFIRE]
-    boosts = await campfire.messages.boosts(viewer.user, MessageId(id_in(request, "message_id")))
-    return answer({"boosts": [campfire.shapes.boost(boost) for boost in boosts]})
-
-
-def announce_boost(campfire: Campfire, boosted: Boosted) -> None:
-    """A boost appears under its message."""
-    target = f"boosts_message_{boosted.client_message_id}"
-    element = campfire.shapes.boost_element(boosted.boost)
-    frame = turbo("append", target, element, 'maintain_scroll="true" ')
-    campfire.cable.broadcast(f"room_{boosted.room_id}:messages", frame)
-
-
-def announce_unboost(campfire: Campfire, boosted: Boosted) -> None:
-    """A boost disappears."""
-    frame = turbo("remove", f"boost_{boosted.boost.id}")
-    campfire.cable.broadcast(f"room_{boosted.room_id}:messages", frame)
-
-
-async def create_boost(request: web.Request, viewer: Viewer) -> web.Response:
-    """Boosts a message."""
-    campfire, body = request.app[CAMPFIRE], json_in(request)
-    message_id, content = MessageId(id_in(request, "message_id")), text_in(body, "content")
-    boosted = await campfire.messages.boost(viewer.user, message_id, content)
-    announce_boost(campfire, boosted)
-    return answer({"boost": campfire.shapes.boost(boosted.boost)}, 201)
-
-
-async def delete_boost(request: web.Request, viewer: Viewer) -> web.Response:
-    """Takes one's own boost back."""
-    campfire = request.app[CAMPFIRE]
-    message_id, boost_id = id_in(request, "message_id"), id_in(request, "boost_id")
-    boosted = await campfire.messages.unboost(viewer.user, MessageId(message_id), BoostId(boost_id))
-    announce_unboost(campfire, boosted)
-    return nothing()
-
-
-def find_messages(look: Look) -> web.Response:
-    """What a search finds in the viewer's rooms."""
-    return answer(search_data(look, look.request.query.get("q", "")))
-
-
-async def record_search(request: web.Request, viewer: Viewer) -> web.Response:
-    """Remembers a search among the last ten."""
-    body = json_in(request)
-    query = await request.app[CAMPFIRE].search.record(viewer.id, text_in(body, "q"))
-    return answer({"query": query, "redirect_to": f"/searches?q={quote(query, safe='')}"}, 201)
-
-
-async def clear_searches(request: web.Request, viewer: Viewer) -> web.Response:
-    """Forgets the viewer's searches."""
-    await request.app[CAMPFIRE].search.clear(viewer.id)
-    return nothing()
-
-
-async def list_sounds(request: web.Request, viewer: Viewer) -> web.Response:
-    """What `/play` knows."""
-    del request, viewer
-    return answer({"sounds": all_sounds()})
-
-
-async def open_cable(request: web.Request) -> web.StreamResponse:
-    """The socket of one tab, for as long as it lives."""
-    campfire = request.app[CAMPFIRE]
-    socket = web.WebSocketResponse(
-        protocols=("actioncable-v1-json", "actioncable-unsupported"),
-        heartbeat=25,
-        max_msg_size=FRAME_LIMIT + 1,
-        compress=False,  # it costs 92 KB a socket, and Rails negotiates none
-    )
-    if request.method != "GET" or not socket.can_prepare(request).ok:
-        raise OriginRefused
-    if not is_allowed_origin(request.headers.get("Origin", ""), request):
-        log_foreign("ws_origin_rejected", request)
-        raise OriginRefused
-    cookie, ip = cookies_of(request).get("session_token", ""), caller_of(request).ip
-
-    async def who() -> Viewer | None:
-        return (await campfire.auth.arrive(ip, cookie)).viewer if cookie else None
-
-    async def shake_hands() -> asyncio.Transport:
-        await socket.prepare(request)
-        return cast(asyncio.Transport, request.transport)
-
-    await campfire.cable.serve(socket, shake_hands, who, request[REQUEST_ID])
-    return socket
-
-
-# === 60. bot_handlers =========================================================
-# The addresses bots talk to, as the Rails Campfire has them: the key is in the
-# path, the body is the message, refusals have no body. And the administration of
-# bots, which only people see.
-#
-# Owns      -
-# Raises    BodyBlank, FeatureDisabled
-# ==============================================================================
-
-
-async def read_content(request: web.Request) -> str:
-    """The raw body, whatever its type, in the character set it declares.
-
-    Of a multipart body only the parts' names count. Raises PayloadTooLarge, BadRequest,
-    FeatureDisabled.
-    """
-    if request.content_type != "multipart/form-data":
-        return decoded(body_of(request), request.charset)
-    try:
-        async with asyncio.timeout(request.app[CAMPFIRE].config.read_timeout):
-            return await _refuse_file(request)
-    except (ValueError, TimeoutError, ConnectionError, HttpProcessingError) as error:
-        raise BadRequest from error
-
-
-async def _refuse_file(request: web.Request) -> str:
-    """Nothing said, when a form has no file. Raises FeatureDisabled when it has one."""
-    reader = await request.multipart()
-    async for part in reader:
-        if isinstance(part, BodyPartReader) and part.name == "attachment":
-            raise FeatureDisabled("files", "File attachments are coming in v2.0")
-    return ""
-
-
-async def list_bot_messages(request: web.Request, bot: User) -> web.Response:
-    """A page of a room, with the number of all its messages and a link to the next page."""
-    campfire, room_id = request.app[CAMPFIRE], RoomId(id_in(request, "room_id"))
-    before, after = message_id_in(request.query, "before"), message_id_in(request.query, "after")
-    page, total = await campfire.messages.page_and_count(bot, room_id, before=before, after=after)
-    base_url = caller_of(request).base_url
-    headers = {"X-Total-Count": str(total)}
-    forward = after is not None and before is None
-    if page.messages and (page.has_after if forward else page.has_before):
-        edge = page.messages[-1 if forward else 0].id
-        query = f"{'after' if forward else 'before'}={edge}"
-        headers["Link"] = f'<{base_url}{request.path}?{query}>; rel="next"'
-    shown = [bot_message_json(campfire.signer, each, base_url) for each in page.messages]
-    return answer(written(shown), headers=headers)
-
-
-async def create_bot_message(request: web.Request, bot: User) -> web.Response:
-    """Posts what the bot sent, as a message of its own."""
-    campfire, room_id = request.app[CAMPFIRE], RoomId(id_in(request, "room_id"))
-    if request.content_type == "multipart/form-data":
-        await campfire.rooms.membership(bot.id, room_id)
-    content = source_of_bot(await read_content(request))
-    draft = DraftMessage(room_id, bot.id, None, content, may_vanish=bool(content.strip()))
-    posted = await campfire.messages.create_message_with_deduplication(draft)
-    announce(campfire, posted)
-    location = f"{caller_of(request).base_url}/messages/{posted.message.id}"
-    return web.Response(status=201, headers={"Location": location})
-
-
-async def update_bot_message(request: web.Request, bot: User) -> web.Response:
-    """Changes one of the bot's own messages; it may become empty."""
-    campfire, room_id = request.app[CAMPFIRE], RoomId(id_in(request, "room_id"))
-    content = source_of_bot(await read_content(request))
-    message_id = MessageId(id_in(request, "message_id"))
-    message = await campfire.messages.update(bot, room_id, message_id, content, may_vanish=True)
-    announce_edit(campfire, message)
-    return answer(bot_message_json(campfire.signer, message, caller_of(request).base_url))
-
-
-async def delete_bot_message(request: web.Request, bot: User) -> web.Response:
-    """Deletes one of the bot's own messages."""
-    campfire, room_id = request.app[CAMPFIRE], RoomId(id_in(request, "room_id"))
-    message_id = MessageId(id_in(request, "message_id"))
-    announce_removal(campfire.cable, await campfire.messages.delete(bot, room_id, message_id))
-    return nothing()
-
-
-async def create_bot_boost(request: web.Request, bot: User) -> web.Response:
-    """Boosts a message of this room."""
-    campfire, room_id = request.app[CAMPFIRE], RoomId(id_in(request, "room_id"))
-    content, message_id = await read_content(request), MessageId(id_in(request, "message_id"))
-    boosted = await campfire.messages.boost(bot, message_id, content, room_id=room_id)
-    announce_boost(campfire, boosted)
-    base_url = caller_of(request).base_url
-    return answer(bot_boost_json(campfire.signer, boosted, base_url), 201)
-
-
-async def delete_bot_boost(request: web.Request, bot: User) -> web.Response:
-    """Takes one of the bot's own boosts back."""
-    campfire, room_id = request.app[CAMPFIRE], RoomId(id_in(request, "room_id"))
-    message_id, boost_id = id_in(request, "message_id"), id_in(request, "boost_id")
-    boosted = await campfire.messages.unboost(
-        bot, MessageId(message_id), BoostId(boost_id), room_id=room_id
-    )
-    announce_unboost(campfire, boosted)
-    return nothing()
-
-
-async def list_bots(request: web.Request, viewer: Viewer) -> web.Response:
-    """All active bots."""
-    campfire, base_url = request.app[CAMPFIRE], caller_of(request).base_url
-    shape = partial(campfire.shapes.bot, viewer=viewer.user, base_url=base_url)
-    return answer({"bots": [shape(bot) for bot in await campfire.bots.all()]})
-
-
-def _bot_answer(request: web.Request, viewer: Viewer, bot: Bot, status: int = 200) -> web.Response:
-    base_url = caller_of(request).base_url
-    shown = request.app[CAMPFIRE].shapes.bot(bot, viewer.user, base_url)
-    return answer({"bot": shown}, status)
-
-
-async def create_bot(request: web.Request, viewer: Viewer) -> web.Response:
-    """A new bot."""
-    campfire, body = request.app[CAMPFIRE], json_in(request)
-    name, url = text_in(body, "name").strip(), text_in(body, "webhook_url").strip()
-    bot = await campfire.bots.create(name, url)
-    announce_newcomer(campfire, bot.user)
-    return _bot_answer(request, viewer, bot, 201)
-
-
-async def show_bot(request: web.Request, viewer: Viewer) -> web.Response:
-    """One bot."""
-    bot = await request.app[CAMPFIRE].bots.by_id(UserId(id_in(request, "bot_id")))
-    return _bot_answer(request, viewer, bot)
-
-
-async def save_bot(request: web.Request, viewer: Viewer) -> web.Response:
-    """Changes a bot's name and webhook; an address not given ends the webhook, as in Rails."""
-    campfire, body = request.app[CAMPFIRE], json_in(request)
-    name, url = optional_text_in(body, "name"), text_in(body, "webhook_url").strip()
-    bot_id = UserId(id_in(request, "bot_id"))
-    bot = await campfire.bots.save(bot_id, name if name is None else name.strip(), url)
-    announce_person(campfire, bot.user)
-    return _bot_answer(request, viewer, bot)
-
-
-async def delete_bot(request: web.Request, viewer: Viewer) -> web.Response:
-    """Deactivates a bot."""
-    del viewer
-    campfire, bot_id = request.app[CAMPFIRE], UserId(id_in(request, "bot_id"))
-    await campfire.bots.delete(bot_id)
-    announce_departure(campfire.cable, bot_id)
-    return nothing()
-
-
-async def reset_bot_key(request: web.Request, viewer: Viewer) -> web.Response:
-    """Gives a bot a new key."""
-    bot = await request.app[CAMPFIRE].bots.reset_key(UserId(id_in(request, "bot_id")))
-    return _bot_answer(request, viewer, bot)
-
-
-# === 61. site_handlers ========================================================
-# Pages, the files of the client, and the few addresses that machines ask for.
-#
-# Owns      -
-# Raises    NotFound
-# ==============================================================================
-
-
-async def show_page(request: web.Request) -> web.Response:
+async def show_page(request: web.Request) -> web.StreamResponse:
     """Any screen: the page, or where to go instead."""
-    found = await open_address(request, request.path_qs)
-    nonce = csrf_nonce_of(request) or secrets.token_urlsafe(32)
-    if found.redirect is not None:
-        response = web.Response(status=302, headers={"Location": found.redirect.to})
-        dress(request, response, nonce, found.redirect)
-        return response
-    campfire = request.app[CAMPFIRE]
+    opened = await _open(request, request.rel_url)
+    ask, page = opened.ask, opened.page
+    if isinstance(page, Redirect):
+        return answer(web.Response(status=302, headers={"Location": page.to}), headers=ask.headers)
     if not is_supported(user_agent_of(request)):
-        return page_answer(request, Written(unsupported_html(campfire.bundle).encode()))
-    boot: Json = {**found.boot, "csrf_token": campfire.signer.csrf_token(nonce)}
-    response = html_answer(request, found.page, boot, found.custom_styles)
-    dress(request, response, nonce, None)
-    if VIEWER_ID in request:
+        advice = unsupported_html(ask.campfire.bundle).encode()
+        return _page_answer(request, Written(advice))
+    if ask.guest is not None:
         cookie = cookies_of(request)["session_token"]
         token = token_inside_rails_cookie(cookie) or cookie
-        set_cookie(request, response, "session_token", token, TWENTY_YEARS)
-    match found.page.params:
-        case {"room_id": int(room_id)} if found.page.name == "room":
-            remember_room(request, response, RoomId(room_id))
-        case _:
-            pass
-    return response
+        ask.set_cookie("session_token", token, TWENTY_YEARS)
+    if page.name == "room":
+        remember_room(ask, ask.room_id)
+    html = _html(request, page, opened.boot, opened.custom_styles)
+    return answer(html, headers=ask.headers)
 
 
-async def show_boot(request: web.Request) -> web.Response:
+async def show_boot(request: web.Request) -> web.StreamResponse:
     """What a screen needs, for a client that moves on without loading a page."""
-    found = await open_address(request, request.query.get("path", "/"))
-    nonce = csrf_nonce_of(request) or secrets.token_urlsafe(32)
-    token = request.app[CAMPFIRE].signer.csrf_token(nonce)
-    shown: Json = {"redirect_to": found.redirect.to} if found.redirect else found.boot
-    response = answer({**shown, "csrf_token": token})
-    dress(request, response, nonce, found.redirect)
+    path, _, search = request.query.get("path", "").partition("#")[0].partition("?")
+    address = URL.build(path=path or "/", query_string=search, encoded=True)
+    opened = await _open(request, address)
+    return answer(opened.boot, headers=opened.ask.headers)
+
+
+def screen(
+    path: str,
+    audience: Audience,
+    work: Callable[[ReadTx, Ask], Page | Redirect | Mapping[str, object]],
+    name: str = "",
+    *,
+    searches: bool = False,
+) -> Screen:
+    """An address with a page of its own; without a name, `work` finds the page."""
+    return Screen("GET", path, audience, show_page, work, name, searches)
+
+
+def home(tx: ReadTx, ask: Ask) -> Page | Redirect:
+    """The room one was in, or a welcome to whoever has none."""
+    room_id = room_to_return_to(tx, ask)
+    if room_id is None:
+        return Page("welcome", {"sidebar": show_sidebar(tx, ask)})
+    return Redirect(f"/rooms/{room_id}")
+
+
+def first_run_screen(tx: ReadTx, _: Ask) -> Page | Redirect:
+    """Setting up, once."""
+    return Redirect("/") if is_set_up(tx) else Page("first_run")
+
+
+def sign_in_screen(tx: ReadTx, _: Ask) -> Page | Redirect:
+    """Signing in, when there is somebody who can."""
+    return Page("sign_in") if is_set_up(tx) else Redirect("/first_run")
+
+
+def transfer_screen(_: ReadTx, ask: Ask) -> Page | Redirect:
+    """What a sign-in link leads to."""
+    return Page("transfer", params={"id": ask.parts["transfer"]})
+
+
+def join_screen(tx: ReadTx, ask: Ask) -> Page | Redirect:
+    """What an invitation link leads to."""
+    if ask.guest is not None:
+        return Redirect("/")
+    code = {"join_code": ask.parts["join_code"]}
+    account_behind(tx, code["join_code"])
+    return Page("join", code, {**code})
+
+
+def newest_room(tx: ReadTx, ask: Ask) -> Page | Redirect:
+    """The room that was made last."""
+    ids = [membership.room_id for membership in memberships_of(tx, ask.user.id)]
+    return Redirect(f"/rooms/{max(ids)}" if ids else "/")
+
+
+def room_screen(tx: ReadTx, ask: Ask) -> Page | Redirect:
+    """A room, perhaps at one of its messages."""
+    message_id = ask.message_id if "message_id" in ask.parts else None
+    try:
+        view = view_of(tx, ask.user.id, ask.room_id)
+    except RoomNotFound:
+        return Redirect("/", alert=_ROOM_IS_GONE)
+    params: Json = {"room_id": ask.room_id, "message_id": message_id}
+    data = {**room_data(tx, ask, view, message_id), "sidebar": show_sidebar(tx, ask)}
+    return Page("room", data, params, title=display_name(view))
+
+
+def message_screen(tx: ReadTx, ask: Ask) -> Page | Redirect:
+    """Where a message is shown."""
+    room_id = ask.room_id if "room_id" in ask.parts else None
+    return Redirect(path_of_message(tx, ask.user.id, ask.message_id, room_id))
+
+
+def new_room(tx: ReadTx, ask: Ask) -> Page | Redirect:
+    """Making a room."""
+    if not may_create_rooms(tx, ask.user):
+        raise Forbidden
+    users = ask.campfire.shapes.users(active_users(tx), ask.user)
+    data: Json = {"users": users, "default_name": "New room", "can_create": True}
+    return Page("room_new", data, {"type": ask.parts["type"].removesuffix("s")})
+
+
+def shared_room(tx: ReadTx, ask: Ask) -> Page | Redirect:
+    """A room, by an address of Rails'."""
+    try:
+        membership_of(tx, ask.user.id, ask.room_id)
+    except RoomNotFound:
+        return Redirect("/", alert=_ROOM_IS_GONE)
+    return Redirect(f"/rooms/{ask.room_id}")
+
+
+def edit_room(tx: ReadTx, ask: Ask) -> Page | Redirect:
+    """Changing a room, under the address of its kind."""
+    wants, shapes = ask.parts["type"].removesuffix("s"), ask.campfire.shapes
+    try:
+        members = members_of(tx, ask.user.id, ask.room_id)
+    except RoomNotFound:
+        return Redirect("/", alert=_ROOM_IS_GONE)
+    is_direct = members.view.room.type is RoomType.DIRECT
+    if is_direct != (wants == "direct"):
+        return Redirect("/", alert=_ROOM_IS_GONE)
+    params: Json = {"room_id": ask.room_id, "type": wants}
+    if is_direct:
+        return Page("direct_edit", {"room": shapes.room(members.view, ask.user)}, params)
+    return Page("room_edit", shapes.members(members, ask.user), params)
+
+
+def account_screen(tx: ReadTx, ask: Ask) -> Json:
+    """The account and the first page of its people."""
+    return {**show_account(tx, ask), **people_on(tx, ask, 1)}
+
+
+def search_screen(tx: ReadTx, ask: Ask) -> Page | Redirect:
+    """A search, and what it found."""
+    data = search_data(tx, ask)
+    parts: Json = {"search": joined(data), "return_to_room_id": data["return_to_room_id"]}
+    return Page("searches", parts, {"q": ask.query.get("q", "")[:_TYPED] or None})
+
+
+def sidebar_screen(tx: ReadTx, ask: Ask) -> Json:
+    """What stands beside every room."""
+    return {"sidebar": show_sidebar(tx, ask)}
+
+
+def nothing_more(_: ReadTx, __: Ask) -> Json:
+    """A screen that needs nothing."""
+    return {}
+
+
+# === 59. site_handlers ========================================================
+# The files of the client, and the few addresses that machines ask for.
+#
+# Owns      -
+# Raises    NotFound
+# ==============================================================================
+
+
+def _there(response: web.StreamResponse | None) -> web.StreamResponse:
+    if response is None:
+        raise NotFound
     return response
 
 
-async def show_asset(request: web.Request, viewer: Viewer | None) -> web.StreamResponse:
+async def show_asset(ask: Ask) -> Outcome:
     """A file of the built client."""
-    del viewer
-    accepts = request.headers.get("Accept-Encoding", "")
-    response = serve_asset(request.app[CAMPFIRE].bundle, request.match_info["path"], accepts)
-    if response is None:
-        raise NotFound
-    return response
+    accepts = ask.request.headers.get("Accept-Encoding", "")
+    return _there(serve_asset(ask.campfire.bundle, ask.parts["path"], accepts))
 
 
-async def show_service_worker(request: web.Request, viewer: Viewer | None) -> web.StreamResponse:
+async def show_service_worker(ask: Ask) -> Outcome:
     """The service worker."""
-    del viewer
-    accepts = request.headers.get("Accept-Encoding", "")
-    response = serve_service_worker(request.app[CAMPFIRE].bundle, accepts)
-    if response is None:
-        raise NotFound
-    return response
+    accepts = ask.request.headers.get("Accept-Encoding", "")
+    return _there(serve_service_worker(ask.campfire.bundle, accepts))
 
 
-async def show_sound(request: web.Request, viewer: Viewer | None) -> web.StreamResponse:
+async def show_sound(ask: Ask) -> Outcome:
     """A sound."""
-    del viewer
-    path = sound_file(request.match_info["name"])
-    if path is None:
-        raise NotFound
-    return serve_sound(path)
+    path = sound_file(ask.parts["name"])
+    return _there(serve_sound(path) if path else None)
 
 
-async def show_logo(request: web.Request, viewer: Viewer | None) -> web.Response:
+async def show_logo(ask: Ask) -> Outcome:
     """The account's picture, which is Campfire's own mark."""
-    del viewer
-    small = request.query.get("size") == "small"
-    etag = request.headers.get("If-None-Match")
-    return serve_logo(request.app[CAMPFIRE].bundle, small=small, etag=etag)
+    small, etag = ask.query.get("size") == "small", ask.request.headers.get("If-None-Match")
+    return serve_logo(ask.campfire.bundle, small=small, etag=etag)
 
 
-async def show_nothing(request: web.Request, viewer: Viewer | None) -> web.Response:
+async def show_nothing(_: Ask) -> Outcome:
     """An address of Rails' that has no page here; a bot's key is refused before."""
-    del request, viewer
     raise NotFound
 
 
-async def show_manifest(request: web.Request, viewer: Viewer | None) -> web.Response:
+def show_manifest(tx: ReadTx, ask: Ask) -> Outcome:
     """Campfire as an app for the home screen."""
-    del viewer
-    campfire = request.app[CAMPFIRE]
-    text = compact(manifest_of(await campfire.db.read(account_of), campfire.bundle.url))
+    text = compact(manifest_of(account_of(tx), ask.campfire.bundle.url))
     return web.Response(text=text, content_type="application/manifest+json", charset="utf-8")
 
 
-async def show_qr_code(request: web.Request, viewer: Viewer | None) -> web.Response:
+async def show_qr_code(ask: Ask) -> Outcome:
     """A link as a square to scan: one to sign in with that we signed, or the invitation."""
-    del viewer
-    campfire, text = request.app[CAMPFIRE], qr_text_in(request.match_info["text"])
-    base = f"{caller_of(request).base_url}/"
+    text, base = qr_text_in(ask.parts["text"]), f"{ask.caller.base_url}/"
     match text.removeprefix(base).split("/") if text.startswith(base) else ():
         case ["join", join_code]:
-            await campfire.auth.invitation(join_code)
-        case ["session", "transfers", transfer_id] if campfire.signer.transfer_in(transfer_id):
+            await ask.db.read(account_behind, join_code)
+        case ["session", "transfers", transfer_id] if ask.campfire.signer.transfer_in(transfer_id):
             pass
         case _:
             raise NotFound
     drawing = await asyncio.to_thread(qr_svg, text)
     headers = {"Cache-Control": "public, max-age=31536000"}
     return web.Response(text=drawing, content_type="image/svg+xml", headers=headers)
+
+
+async def show_favicon(_: Ask) -> Outcome:
+    """The logo, for browsers that ask where they always asked."""
+    return web.Response(status=302, headers={"Location": "/account/logo?size=small"})
+
+
+async def show_robots(_: Ask) -> Outcome:
+    """Nothing here is for search engines, and nothing here is public."""
+    return web.Response(text="# A private chat: there is nothing to crawl.\n")
 
 
 async def show_metrics(request: web.Request) -> web.Response:
@@ -14661,19 +14412,7 @@ async def show_metrics(request: web.Request) -> web.Response:
     return web.Response(body=text.encode(), headers=headers)
 
 
-async def show_favicon(request: web.Request, viewer: Viewer | None) -> web.Response:
-    """The logo, for browsers that ask where they always asked."""
-    del request, viewer
-    return web.Response(status=302, headers={"Location": "/account/logo?size=small"})
-
-
-async def show_robots(request: web.Request, viewer: Viewer | None) -> web.Response:
-    """Nothing here is for search engines, and nothing here is public."""
-    del request, viewer
-    return web.Response(text="# A private chat: there is nothing to crawl.\n")
-
-
-async def show_health(request: web.Request) -> web.Response:
+async def show_health(request: web.Request) -> web.StreamResponse:
     """Whether a reader and the writer answer within two seconds, and the disk takes more."""
     campfire = request.app[CAMPFIRE]
     database = await campfire.health.database()
@@ -14695,7 +14434,7 @@ async def show_health(request: web.Request) -> web.Response:
     return web.Response(text=page, status=status, content_type="text/html", charset="utf-8")
 
 
-# === 62. app ==================================================================
+# === 60. app ==================================================================
 # All routes on one page, each with its audience; then the one place that turns
 # what went wrong into an answer.
 #
@@ -14712,101 +14451,133 @@ _UNTAKEN_SECONDS: Final = 30  # for so long is cut off
 _UNSENT_BYTES: Final = 16_384  # the system holds of it, besides what is on its way
 
 ROUTES: Final = (
-    *(Route("GET", path, show_page, "public") for path in PAGE_PATHS),
-    Route("GET", "/api/boot", show_boot, "public"),
-    public("POST", "/api/first_run", first_run),
-    signed_in("GET", "/api/session", show_session),
-    public("POST", "/api/session", sign_in),
-    signed_in("DELETE", "/api/session", sign_out),
-    public("PUT", "/api/session/transfers/{transfer}", redeem_transfer),
-    public("GET", "/api/join/{join_code}", show_invitation),
-    public("POST", "/api/join/{join_code}", join),
-    signed_in("GET", "/api/account", show_account),
-    administrators("PUT", "/api/account", save_account),
-    administrators("POST", "/api/account/join_code", reset_join_code),
-    administrators("GET", "/api/account/custom_styles", show_styles),
-    administrators("PUT", "/api/account/custom_styles", save_styles),
-    administrators("PUT", "/api/account/logo", refuse_logo),
-    administrators("DELETE", "/api/account/logo", refuse_logo),
-    signed_in("GET", "/api/account/users", list_people),
-    administrators("PUT", "/api/account/users/{user_id}", save_role),
-    administrators("DELETE", "/api/account/users/{user_id}", deactivate_person),
-    signed_in("GET", "/api/users", list_users),
-    signed_in("GET", "/api/users/{user_id}", show_person),
-    administrators("POST", "/api/users/{user_id}/ban", ban_person),
-    administrators("DELETE", "/api/users/{user_id}/ban", unban_person),
-    on_sight("GET", "/api/users/me/profile", show_profile),
-    signed_in("PUT", "/api/users/me/profile", save_profile),
-    signed_in("PUT", "/api/users/me/avatar", refuse_avatar),
-    signed_in("DELETE", "/api/users/me/avatar", refuse_avatar),
-    on_sight("GET", "/api/users/me/sidebar", show_sidebar),
-    signed_in("GET", "/api/users/me/push_subscriptions", list_devices),
-    signed_in("POST", "/api/users/me/push_subscriptions", save_device),
-    signed_in("DELETE", "/api/users/me/push_subscriptions/{subscription_id}", delete_device),
-    signed_in(
+    screen("/", "people", home),
+    screen("/first_run", "anyone", first_run_screen),
+    screen("/session/new", "anyone", sign_in_screen),
+    screen("/session/transfers/{transfer}", "anyone", transfer_screen),
+    screen("/join/{join_code}", "anyone", join_screen),
+    screen("/rooms", "people", newest_room),
+    screen("/rooms/opens", "people", newest_room),
+    screen("/rooms/closeds", "people", newest_room),
+    screen("/rooms/directs", "people", newest_room),
+    screen("/rooms/{room_id}", "people", room_screen),
+    screen("/rooms/{room_id}/@{message_id}", "people", room_screen),
+    screen("/rooms/{room_id}/messages/{message_id}", "people", message_screen),
+    screen("/messages/{message_id}", "people", message_screen),
+    screen("/rooms/{type:opens|closeds}/new", "people", new_room),
+    screen("/rooms/directs/new", "people", sidebar_screen, "direct_new"),
+    screen("/rooms/{type:opens|closeds|directs}/{room_id}", "people", shared_room),
+    screen("/rooms/{type:opens|closeds|directs}/{room_id}/edit", "people", edit_room),
+    screen("/searches", "people", search_screen, searches=True),
+    screen("/account/edit", "people", account_screen, "account_edit"),
+    screen("/account/custom_styles/edit", "administrators", show_styles, "custom_styles"),
+    screen("/account/bots", "administrators", list_bots, "bots"),
+    screen("/account/bots/new", "administrators", nothing_more, "bot_new"),
+    screen("/account/bots/{bot_id}/edit", "administrators", show_bot, "bot_edit"),
+    screen("/users/{user_id}", "people", show_person, "user"),
+    screen("/users/me/profile", "people", show_profile, "profile"),
+    screen("/users/me/sidebar", "people", sidebar_screen, "sidebar"),
+    screen("/users/me/push_subscriptions", "people", list_devices, "push_subscriptions"),
+    Route("GET", "/api/boot", "anyone", show_boot),
+    act("POST", "/api/first_run", "anyone", first_run, status=201),
+    sight("/api/session", "people", show_session),
+    act("POST", "/api/session", "anyone", sign_in, status=201),
+    act("DELETE", "/api/session", "people", sign_out),
+    act("PUT", "/api/session/transfers/{transfer}", "anyone", redeem_transfer, status=201),
+    sight("/api/join/{join_code}", "anyone", show_invitation),
+    act("POST", "/api/join/{join_code}", "anyone", join, status=201),
+    sight("/api/account", "people", show_account),
+    act("PUT", "/api/account", "administrators", save_account),
+    act("POST", "/api/account/join_code", "administrators", reset_join_code, status=201),
+    sight("/api/account/custom_styles", "administrators", show_styles),
+    act("PUT", "/api/account/custom_styles", "administrators", save_styles),
+    act("PUT", "/api/account/logo", "administrators", refuse_logo),
+    act("DELETE", "/api/account/logo", "administrators", refuse_logo),
+    sight("/api/account/users", "people", list_people),
+    act("PUT", "/api/account/users/{user_id}", "administrators", save_role),
+    act("DELETE", "/api/account/users/{user_id}", "administrators", deactivate_person),
+    sight("/api/users", "people", list_users),
+    sight("/api/users/{user_id}", "people", show_person),
+    act("POST", "/api/users/{user_id}/ban", "administrators", ban_person),
+    act("DELETE", "/api/users/{user_id}/ban", "administrators", unban_person),
+    sight("/api/users/me/profile", "people", show_profile),
+    act("PUT", "/api/users/me/profile", "people", save_profile),
+    act("PUT", "/api/users/me/avatar", "people", refuse_avatar),
+    act("DELETE", "/api/users/me/avatar", "people", refuse_avatar),
+    sight("/api/users/me/sidebar", "people", show_sidebar),
+    sight("/api/users/me/push_subscriptions", "people", list_devices),
+    act("POST", "/api/users/me/push_subscriptions", "people", save_device),
+    act("DELETE", "/api/users/me/push_subscriptions/{subscription_id}", "people", delete_device),
+    act(
         "POST",
         "/api/users/me/push_subscriptions/{subscription_id}/test_notifications",
+        "people",
         test_device,
     ),
-    signed_in("GET", "/api/autocompletable/users", autocomplete),
-    on_sight("GET", "/api/rooms/{room_id}/messages", list_messages),
-    signed_in("POST", "/api/rooms/{room_id}/messages", create_message),
-    signed_in("GET", "/api/rooms", list_rooms),
-    signed_in("POST", "/api/rooms/opens", create_open_room),
-    signed_in("PUT", "/api/rooms/opens/{room_id}", save_open_room),
-    signed_in("POST", "/api/rooms/closeds", create_closed_room),
-    signed_in("PUT", "/api/rooms/closeds/{room_id}", save_closed_room),
-    signed_in("POST", "/api/rooms/directs", open_ping),
-    on_sight("GET", "/api/rooms/{room_id}", show_room),
-    signed_in("DELETE", "/api/rooms/{room_id}", delete_room),
-    signed_in("GET", "/api/rooms/{room_id}/members", show_members),
-    signed_in("GET", "/api/rooms/{room_id}/involvement", show_involvement),
-    signed_in("PUT", "/api/rooms/{room_id}/involvement", save_involvement),
-    on_sight("GET", "/api/rooms/{room_id}/refresh", refresh_room),
-    signed_in("GET", "/api/rooms/{room_id}/messages/{message_id}", show_message),
-    signed_in("PUT", "/api/rooms/{room_id}/messages/{message_id}", update_message),
-    signed_in("DELETE", "/api/rooms/{room_id}/messages/{message_id}", delete_message),
-    signed_in("POST", "/api/rooms/{room_id}/attachments", refuse_attachment),
-    signed_in("GET", "/api/messages/{message_id}/boosts", list_boosts),
-    signed_in("POST", "/api/messages/{message_id}/boosts", create_boost),
-    signed_in("DELETE", "/api/messages/{message_id}/boosts/{boost_id}", delete_boost),
-    on_sight("GET", "/api/searches", find_messages, searches=True),
-    signed_in("POST", "/api/searches", record_search),
-    signed_in("DELETE", "/api/searches/clear", clear_searches),
-    signed_in("GET", "/api/sounds", list_sounds),
-    signed_in("POST", "/api/unfurl_link", refuse_unfurling),
-    public("GET", "/users/{avatar_token}/avatar", show_avatar),
-    administrators("GET", "/api/account/bots", list_bots),
-    administrators("POST", "/api/account/bots", create_bot),
-    administrators("GET", "/api/account/bots/{bot_id}", show_bot),
-    administrators("PUT", "/api/account/bots/{bot_id}", save_bot),
-    administrators("DELETE", "/api/account/bots/{bot_id}", delete_bot),
-    administrators("PUT", "/api/account/bots/{bot_id}/key", reset_bot_key),
-    bots("GET", "/rooms/{room_id}/{bot_key}/messages", list_bot_messages),
-    bots("POST", "/rooms/{room_id}/{bot_key}/messages", create_bot_message),
-    bots("PUT", "/rooms/{room_id}/{bot_key}/messages/{message_id}", update_bot_message),
-    bots("DELETE", "/rooms/{room_id}/{bot_key}/messages/{message_id}", delete_bot_message),
-    bots("POST", "/rooms/{room_id}/{bot_key}/messages/{message_id}/boosts", create_bot_boost),
-    bots(
+    sight("/api/autocompletable/users", "people", autocomplete),
+    sight("/api/rooms/{room_id}/messages", "people", list_messages),
+    act("POST", "/api/rooms/{room_id}/messages", "people", create_message, status=201),
+    sight("/api/rooms", "people", list_rooms),
+    act("POST", "/api/rooms/opens", "people", create_open_room, status=201),
+    act("PUT", "/api/rooms/opens/{room_id}", "people", save_open_room),
+    act("POST", "/api/rooms/closeds", "people", create_closed_room, status=201),
+    act("PUT", "/api/rooms/closeds/{room_id}", "people", save_closed_room),
+    act("POST", "/api/rooms/directs", "people", open_ping, status=201),
+    sight("/api/rooms/{room_id}", "people", show_room),
+    act("DELETE", "/api/rooms/{room_id}", "people", delete_room),
+    sight("/api/rooms/{room_id}/members", "people", show_members),
+    sight("/api/rooms/{room_id}/involvement", "people", show_involvement),
+    act("PUT", "/api/rooms/{room_id}/involvement", "people", save_involvement),
+    sight("/api/rooms/{room_id}/refresh", "people", refresh_room),
+    sight("/api/rooms/{room_id}/messages/{message_id}", "people", show_message),
+    act("PUT", "/api/rooms/{room_id}/messages/{message_id}", "people", update_message),
+    act("DELETE", "/api/rooms/{room_id}/messages/{message_id}", "people", delete_message),
+    act("POST", "/api/rooms/{room_id}/attachments", "people", refuse_attachment),
+    sight("/api/messages/{message_id}/boosts", "people", list_boosts),
+    act("POST", "/api/messages/{message_id}/boosts", "people", create_boost, status=201),
+    act("DELETE", "/api/messages/{message_id}/boosts/{boost_id}", "people", delete_boost),
+    sight("/api/searches", "people", search_data, searches=True),
+    act("POST", "/api/searches", "people", record_search, status=201),
+    act("DELETE", "/api/searches/clear", "people", clear_searches),
+    sight("/api/sounds", "people", list_sounds),
+    act("POST", "/api/unfurl_link", "people", refuse_unfurling),
+    sight("/users/{avatar_token}/avatar", "anyone", show_avatar),
+    sight("/api/account/bots", "administrators", list_bots),
+    act("POST", "/api/account/bots", "administrators", create_bot, status=201),
+    sight("/api/account/bots/{bot_id}", "administrators", show_bot),
+    act("PUT", "/api/account/bots/{bot_id}", "administrators", save_bot),
+    act("DELETE", "/api/account/bots/{bot_id}", "administrators", delete_bot),
+    act("PUT", "/api/account/bots/{bot_id}/key", "administrators", reset_bot_key),
+    bot_act("GET", "/rooms/{room_id}/{bot_key}/messages", list_bot_messages),
+    bot_act("POST", "/rooms/{room_id}/{bot_key}/messages", create_bot_message),
+    bot_act("PUT", "/rooms/{room_id}/{bot_key}/messages/{message_id}", update_bot_message),
+    bot_act("DELETE", "/rooms/{room_id}/{bot_key}/messages/{message_id}", delete_message),
+    bot_act(
+        "POST",
+        "/rooms/{room_id}/{bot_key}/messages/{message_id}/boosts",
+        create_bot_boost,
+        status=201,
+    ),
+    bot_act(
         "DELETE",
         "/rooms/{room_id}/{bot_key}/messages/{message_id}/boosts/{boost_id}",
-        delete_bot_boost,
+        delete_boost,
     ),
-    public("GET", "/rooms/{room_id}/messages", show_nothing),
-    public("GET", "/account/logo", show_logo),
-    public("GET", "/assets/{path:.+}", show_asset),
-    public("GET", "/sounds/{name}.mp3", show_sound),
-    public("GET", "/service-worker", show_service_worker),
-    public("GET", "/service-worker.js", show_service_worker),
-    public("GET", "/webmanifest", show_manifest),
-    public("GET", "/webmanifest.json", show_manifest),
-    public("GET", "/qr_code/{text}", show_qr_code),
-    public("GET", "/favicon.ico", show_favicon),
-    public("GET", "/robots.txt", show_robots),
-    Route("GET", "/up", show_health, "public"),
-    Route("GET", "/up.json", show_health, "public"),
-    Route("GET", "/metrics", show_metrics, "public"),
-    Route("*", "/cable", open_cable, "public"),
+    act("GET", "/rooms/{room_id}/messages", "anyone", show_nothing),
+    act("GET", "/account/logo", "anyone", show_logo),
+    act("GET", "/assets/{path:.+}", "anyone", show_asset),
+    act("GET", "/sounds/{name}.mp3", "anyone", show_sound),
+    act("GET", "/service-worker", "anyone", show_service_worker),
+    act("GET", "/service-worker.js", "anyone", show_service_worker),
+    sight("/webmanifest", "anyone", show_manifest),
+    sight("/webmanifest.json", "anyone", show_manifest),
+    act("GET", "/qr_code/{text}", "anyone", show_qr_code),
+    act("GET", "/favicon.ico", "anyone", show_favicon),
+    act("GET", "/robots.txt", "anyone", show_robots),
+    Route("GET", "/up", "anyone", show_health),
+    Route("GET", "/up.json", "anyone", show_health),
+    Route("GET", "/metrics", "anyone", show_metrics),
+    Route("*", "/cable", "anyone", open_cable),
 )
 
 SECURITY_HEADERS: Final = {
@@ -14832,7 +14603,7 @@ async def _show_without_slash(request: web.Request) -> web.Response:
 
 def _with_slash(route: Route) -> Route:
     handler = _show_without_slash if route.method == "GET" else route.handler
-    return replace(route, path=f"{route.path}/", handler=handler)
+    return Route(route.method, f"{route.path}/", route.audience, handler)
 
 
 def add_routes(app: web.Application) -> None:
@@ -14848,9 +14619,11 @@ def add_routes(app: web.Application) -> None:
         methods = ("PUT", "PATCH") if route.method == "PUT" else (route.method,)
         for path, method in product(paths, methods):
             if method == "GET":
-                app.router.add_get(path, route.handler, allow_head=True)
+                added = app.router.add_get(path, route.handler, allow_head=True)
             else:
-                app.router.add_route(method, path, route.handler)
+                added = app.router.add_route(method, path, route.handler)
+            if isinstance(route, Screen) and added.resource:
+                app[SCREENS][added.resource.canonical] = route
 
 
 def _router_error(error: web.HTTPException) -> CampfireError:
@@ -14875,9 +14648,12 @@ def _error_headers(error: CampfireError) -> dict[str, str]:
             return {}
 
 
-def error_answer(request: web.Request, error: CampfireError) -> web.Response:
+def error_answer(request: web.Request, error: CampfireError) -> web.StreamResponse:
     """The refusal in the form of the route: JSON, a line of text, or the error screen."""
-    campfire, headers = request.app[CAMPFIRE], _error_headers(error)
+    headers = _error_headers(error)
+    if isinstance(error, WrongBotKey):
+        headers = {"Location": f"{caller_of(request).base_url}/session/new"}
+        return web.Response(status=error.status, headers=headers, text=error.says)
     if request.path.startswith("/cable"):
         return web.Response(text=error.says, status=error.status, headers=headers)
     is_bare = BOT_ROUTE in request and not isinstance(error, FeatureDisabled)
@@ -14887,7 +14663,7 @@ def error_answer(request: web.Request, error: CampfireError) -> web.Response:
     if is_api or BOT_ROUTE in request or request.method not in ("GET", "HEAD"):
         shape = {"code": error.code, "message": error.says, **error.details()}
         return answer({"error": shape}, error.status, headers)
-    response = html_answer(request, error_page(error), error_boot(campfire, error), "")
+    response = error_screen(request, error)
     response.headers.update(headers)
     return response
 
@@ -14946,7 +14722,7 @@ def _dress_answer(request: web.Request, response: web.StreamResponse) -> None:
     response.headers["X-Request-Id"] = request[REQUEST_ID]
     if response.content_type == "image/svg+xml":  # opened by itself, it is a page of ours
         response.headers["Content-Security-Policy"] = _PICTURE_POLICY
-    if is_secure(request):
+    if caller_of(request).is_secure:
         hsts = "max-age=63072000; includeSubDomains"
         response.headers["Strict-Transport-Security"] = hsts
 
@@ -15108,7 +14884,7 @@ async def answer_errors(request: web.Request, handler: Guarded) -> web.StreamRes
     return response
 
 
-# === 63. serving ==============================================================
+# === 61. serving ==============================================================
 # How the parts are put together, started, listened to and stopped.
 #
 # Owns      -
@@ -15219,7 +14995,7 @@ async def resume_bans(campfire: Campfire) -> None:
 def build_app(campfire: Campfire) -> web.Application:
     """The application that serves this Campfire."""
     app = web.Application(middlewares=[answer_errors])
-    app[CAMPFIRE] = campfire
+    app[CAMPFIRE], app[SCREENS] = campfire, {}
     app[HTTPS_LOOPS] = HttpsLoops(time.monotonic)
     add_routes(app)
     return app
@@ -15369,7 +15145,7 @@ async def stop(campfire: Campfire, runner: web.AppRunner) -> None:
     await campfire.db.close()
 
 
-# === 64. commands =============================================================
+# === 62. commands =============================================================
 # What can be done to a Campfire from a shell, whether it runs or not: SQLite makes
 # them wait for one another, and the server keeps nothing in memory that could go
 # stale. Each command opens the file, does one thing, says what it did, and closes.
@@ -15674,7 +15450,7 @@ async def import_from_rails(config: Config, options: argparse.Namespace) -> None
         say(line)
 
 
-# === 65. cli ==================================================================
+# === 63. cli ==================================================================
 # The words of the command line. Exit codes: 0 success, 1 failure with one line on
 # stderr, 2 wrong usage, 3 the database cannot be used.
 #
