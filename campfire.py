@@ -8,65 +8,55 @@ you can search for ("# === 10." jumps there).
    2. errors           the whole tree of refusals
    3. types            ids, enums, frozen records, a message's three states
    4. contracts        Protocols: what the services promise
-   5. measures         counting what happens, cheaply
-   6. folding          names as people type them
-   7. schema           every table; migrations
-   8. database_file    whose file it is, and who uses it
-   9. backup           a copy of the file while it is in use
-  10. statements       how a statement is asked
-  11. connections      a connection and its thread
-  12. db               one writer, four readers
-  13. markup           what people write, made safe
-  14. text             plain text, mentions, links, emoji, sounds
-  15. signing          signatures, stream names, cookies, tokens
-  16. users            people and bots
-  17. memberships      who is in which room; sidebar; unread
-  18. search_index     the words of every message
-  19. rooms            open, closed, direct: made, saved, deleted
-  20. history          pages of forty; what a reader missed
-  21. subscriptions    browsers that want to be told
-  22. messages         posted once, edited, deleted, boosted
-  23. search           full text, in the rooms one is in
-  24. accounts         the account: name, invitation, styles
-  25. sessions         who is signed in, and may still
-  26. passwords        bcrypt, and how often one may try
-  27. auth             first run, joining, passwords, sessions, sign-in links
-  28. people           profiles, roles, leaving, bans
-  29. outbound         where our own requests may lead
-  30. bots             bots, their keys, webhooks and answers
-  31. push             Web Push: who is told, encrypted, guarded
-  32. keys             the secrets the program keeps
-  33. tables           whole tables, whichever they are
-  34. wrecks           a file that cannot be opened, made readable
-  35. salvage          what can still be read of a damaged file
-  36. checkup          is the file sound; mending it
-  37. rails            the database of a Rails Campfire
-  38. importing        everything from a Rails Campfire
-  39. records          small shapes, and what the bot API tells
-  40. shown            messages made into JSON once
-  41. shapes           records as JSON and as Turbo Stream markup
-  42. answers          what a search found; what happened meanwhile
-  43. presence         who looks at which room; who types
-  44. sockets          one tab: frames, joined writes, slow readers
-  45. catching_up      what a reader missed, part by part
-  46. ws               Action Cable: broadcasts, channels, catch-up
-  47. ops              log lines, background jobs, health
-  48. metrics          the numbers of /metrics
-  49. certificates     https of our own
-  50. compression      fewer bytes on the way
-  51. assets           the client's files, sounds, avatars
-  52. browsers         which browsers the client runs in
-  53. devices          manifest, squares to scan
-  54. web              the door: who asks, guards, bodies, answers
-  55. people_handlers  sessions, joining, people
-  56. room_handlers    rooms, messages, boosts, the socket; announce
-  57. bot_handlers     the bot API; administration of bots
-  58. screens          what each address shows; the one HTML page
-  59. site_handlers    files of the client, health
-  60. app              all routes; errors into answers; start and stop
-  61. serving          the parts put together, started, stopped
-  62. commands         what each command does
-  63. cli              the commands
+   5. folding          names as people type them
+   6. schema           every table; migrations
+   7. file             the file on the disk: whose, locked, opened, copied
+   8. db               one writer, four readers
+   9. markup           what people write, made safe
+  10. text             plain text, mentions, links, emoji, sounds
+  11. signing          signatures, stream names, cookies, tokens
+  12. users            people and bots
+  13. memberships      who is in which room; sidebar; unread
+  14. search_index     the words of every message
+  15. rooms            open, closed, direct: made, saved, deleted
+  16. history          pages of forty; what a reader missed
+  17. subscriptions    browsers that want to be told
+  18. messages         posted once, edited, deleted, boosted
+  19. search           full text, in the rooms one is in
+  20. accounts         the account: name, invitation, styles
+  21. sessions         who is signed in, and may still
+  22. passwords        bcrypt, and how often one may try
+  23. auth             first run, joining, passwords, sessions, sign-in links
+  24. people           profiles, roles, leaving, bans
+  25. outbound         where our own requests may lead
+  26. bots             bots, their keys, webhooks and answers
+  27. push             Web Push: who is told, encrypted, guarded
+  28. salvage          what can still be read of a damaged file
+  29. repair           is the file sound; mending it
+  30. rails            moving in from a Rails Campfire
+  31. records          small shapes, and what the bot API tells
+  32. shown            messages made into JSON once
+  33. shapes           records as JSON and as Turbo Stream markup
+  34. answers          what a search found; what happened meanwhile
+  35. presence         who looks at which room; who types
+  36. sockets          one tab: frames, joined writes, slow readers
+  37. catching_up      what a reader missed, part by part
+  38. ws               Action Cable: broadcasts, channels, catch-up
+  39. ops              log lines, background jobs, health, numbers
+  40. certificates     https of our own
+  41. compression      fewer bytes on the way
+  42. assets           the client's files, sounds, avatars
+  43. browsers         which browsers the client runs in
+  44. devices          manifest, squares to scan
+  45. web              the door: who asks, guards, bodies, answers
+  46. people_handlers  sessions, joining, people
+  47. room_handlers    rooms, messages, boosts, the socket; announce
+  48. bot_handlers     the bot API; administration of bots
+  49. screens          what each address shows; the one HTML page
+  50. site_handlers    files of the client, health
+  51. app              all routes; errors into answers; start and stop
+  52. serving          the parts put together, started, stopped
+  53. commands         what can be done from a shell
 
 The road of a request: the guard asks who, the handler parses what, one service method is one
 transaction, and then the handler tells the world. What follows a new message stands in one
@@ -115,6 +105,7 @@ from collections.abc import (
     AsyncIterator,
     Awaitable,
     Callable,
+    Container,
     Coroutine,
     Iterable,
     Iterator,
@@ -131,7 +122,7 @@ from contextlib import (
     suppress,
 )
 from contextvars import Context, ContextVar
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime
 from enum import IntEnum, StrEnum
 from functools import cached_property, lru_cache, partial
@@ -140,7 +131,7 @@ from http import HTTPStatus
 from itertools import accumulate, chain, groupby, islice, product, starmap, takewhile
 from pathlib import Path
 from threading import Event, Thread
-from types import SimpleNamespace, TracebackType
+from types import MappingProxyType, SimpleNamespace, TracebackType
 from typing import (
     Any,
     ClassVar,
@@ -148,6 +139,7 @@ from typing import (
     Final,
     Generic,
     Literal,
+    NamedTuple,
     NewType,
     ParamSpec,
     Protocol,
@@ -183,9 +175,14 @@ from aiohttp.http_parser import RawRequestMessage
 from multidict import CIMultiDict
 from yarl import URL
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
 # === 1. config ================================================================
 # What the operator may decide, and the numbers nobody may. Read once at start:
-# flags first, then the environment, then the defaults; empty counts as unset.
+# flags first, then the environment, then the defaults; empty counts as unset. Each
+# setting stands once, in the record: its variables, how it is read, its default, its
+# flag and its sentence; README's table and `serve --help` say the same.
 #
 # Owns      -
 # Raises    ConfigError
@@ -203,17 +200,13 @@ SECOND: Final = 1_000_000  # stored times are microseconds
 TWENTY_YEARS: Final = 20 * 365 * 24 * 3600
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
-IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 _PRIVATE_PROXIES: Final = (
     "127.0.0.0/8,::1/128,10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,169.254.0.0/16,fc00::/7,fe80::/10"
 )
 _LOG_LEVELS: Final = {"debug": 10, "info": 20, "warn": 30, "error": 40}
 SHORT_SECRET: Final = 32  # characters: a shorter one may be guessed
-_OWN_NAMES: Final = frozenset(("CAMPFIRE_DB", "CAMPFIRE_PYZ", "CAMPFIRE_ADMIN_PASSWORD"))
 _OFF: Final = frozenset(("", "0", "f", "false", "n", "no", "off"))
-
-
 EVERYWHERE: Final = "::"  # every address of the machine, of both families where it has them
 
 
@@ -221,38 +214,8 @@ class ConfigError(Exception):
     """A setting that cannot be used: one line, and the start stops."""
 
 
-@dataclass(frozen=True, slots=True)
-class Config:
-    """Everything the operator decided, checked."""
-
-    database: Path
-    host: str
-    port: int
-    plain_port: int | None  # where what comes without TLS is sent to https
-    domain: str | None
-    disable_ssl: bool
-    force_ssl: bool
-    tls_files: tuple[Path, Path] | None
-    secret_key_base: str | None
-    vapid_keys: tuple[str, str] | None  # public, private
-    vapid_subject: str | None
-    private_push_endpoints: bool
-    trusted_proxies: tuple[Network, ...]
-    allowed_origins: frozenset[str]
-    log_level: int
-    log_file: Path | None
-    idle_timeout: int  # seconds, as the two below
-    read_timeout: int
-    write_timeout: int
-    max_sockets: int
-    bcrypt_cost: int
-    metrics_token: str | None
-    version: str
-    revision: str
-
-
 @lru_cache(maxsize=4096)
-def parsed_address(text: str) -> IPAddress | None:
+def parsed_address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     """An address, a mapped one as the IPv4 it stands for; None when it is none."""
     try:
         ip = ipaddress.ip_address(text)
@@ -261,39 +224,38 @@ def parsed_address(text: str) -> IPAddress | None:
     return (ip.ipv4_mapped or ip) if isinstance(ip, ipaddress.IPv6Address) else ip
 
 
-def _number(settings: Mapping[str, str], name: str, default: int, low: int, high: int) -> int:
-    text = settings.get(name) or str(default)
-    if not re.fullmatch(r"[0-9]{1,9}", text) or not low <= int(text) <= high:
-        raise ConfigError(f"{name} must be a whole number from {low} to {high}, not {text!r}")
-    return int(text)
+# How the text of a setting is read. What is no such thing is a ValueError.
+
+
+def _database(text: str) -> Path:
+    """`campfire.db` beside the executable, or beside this file when run from source."""
+    here = Path(os.environ.get("CAMPFIRE_PYZ") or __file__).resolve().parent
+    return Path(text) if text else here / "campfire.db"
+
+
+def _number(low: int, high: int) -> Callable[[str], int]:
+    def read(text: str) -> int:
+        if not re.fullmatch(r"[0-9]{1,9}", text) or not low <= int(text) <= high:
+            raise ValueError(f"must be a whole number from {low} to {high}, not {text!r}")
+        return int(text)
+
+    return read
+
+
+def _is_on(text: str) -> bool:
+    """Whether a switch is set, to anything but a word that says no."""
+    return text.strip().lower() not in _OFF
 
 
 def _networks(text: str) -> tuple[Network, ...]:
-    try:
-        return tuple(ipaddress.ip_network(part.strip()) for part in text.split(",") if part.strip())
-    except ValueError as error:
-        raise ConfigError(f"TRUSTED_PROXIES: {error}") from error
+    return tuple(ipaddress.ip_network(part.strip()) for part in text.split(",") if part.strip())
 
 
-def _pair(settings: Mapping[str, str], first: str, second: str) -> tuple[str, str] | None:
-    one_half, other_half = settings.get(first), settings.get(second)
-    if one_half and other_half:
-        return one_half, other_half
-    if not one_half and not other_half:
-        return None
-    raise ConfigError(f"{first} and {second} go together: set both or neither")
-
-
-def _is_on(settings: Mapping[str, str], name: str) -> bool:
-    """Whether a switch is set, to anything but a word that says no."""
-    return settings.get(name, "").strip().lower() not in _OFF
-
-
-def _domain(text: str | None) -> str | None:
+def _domain(text: str) -> str | None:
     """A host name, with a port perhaps; an address is understood as the name in it."""
-    name = re.sub(r"\Ahttps?://|/\Z", "", (text or "").strip().lower())
+    name = re.sub(r"\Ahttps?://|/\Z", "", text.strip().lower())
     if name and not re.fullmatch(r"[a-z0-9.-]+(:[0-9]{1,5})?", name):
-        raise ConfigError(f"TLS_DOMAIN must be a host name like chat.example.com, not {text!r}")
+        raise ValueError(f"must be a host name like chat.example.com, not {text!r}")
     return name or None
 
 
@@ -301,85 +263,161 @@ def _origins(text: str) -> frozenset[str]:
     origins = frozenset(part.strip().rstrip("/").lower() for part in text.split(",")) - {""}
     for origin in sorted(origins):
         if not re.fullmatch(r"https?://[^/@?#\s]+", origin):
-            example = "https://chat.example.com"
-            raise ConfigError(f"ALLOWED_ORIGINS must be addresses like {example}, not {origin!r}")
+            raise ValueError(f"must be addresses like https://chat.example.com, not {origin!r}")
     return origins
 
 
-def _vapid_keys(settings: Mapping[str, str]) -> tuple[str, str] | None:
-    """The public and the private key, each a point or a number of P-256 in URL-safe base64."""
-    names = "VAPID_PUBLIC_KEY", "VAPID_PRIVATE_KEY"
-    keys = _pair(settings, *names)
-    for name, text, size in zip(names, keys or (), (65, 32), strict=False):
-        try:
-            key = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
-        except ValueError:
-            key = b""
-        if len(key) != size:
-            told = f"{name} must be {size} bytes in URL-safe base64"
-            raise ConfigError(f"{told}; `campfire.pyz vapid` prints a pair")
-    return keys
+def _log_level(text: str) -> int:
+    level = text.lower()
+    if level not in _LOG_LEVELS:
+        raise ValueError(f"must be debug, info, warn or error, not {level!r}")
+    return _LOG_LEVELS[level]
+
+
+def _vapid_key(size: int) -> Callable[[str], str]:
+    """A point or a number of P-256 in URL-safe base64."""
+
+    def read(text: str) -> str:
+        with suppress(ValueError):
+            padded = text + "=" * (-len(text) % 4)
+            if len(base64.b64decode(padded, altchars=b"-_", validate=True)) == size:
+                return text
+        told = f"must be {size} bytes in URL-safe base64"
+        raise ValueError(f"{told}; `campfire.pyz vapid` prints a pair")
+
+    return read
 
 
 def _subject(text: str) -> str | None:
     """Whom push services may write to, as they want it: an address of e-mail, or of a page."""
+    text = text.strip()
     if text and not re.fullmatch(r"(mailto:)?[^@\s]+@[^@\s]+\.[^@\s]+|https://\S+", text):
-        raise ConfigError(f"VAPID_SUBJECT must be an address of e-mail, or of https, not {text!r}")
+        raise ValueError(f"must be an address of e-mail, or of https, not {text!r}")
     return f"mailto:{text}" if text and not text.startswith(("mailto:", "https:")) else text or None
 
 
-def default_database() -> Path:
-    """`campfire.db` beside the executable, or beside this file when run from source."""
-    return Path(os.environ.get("CAMPFIRE_PYZ") or __file__).resolve().parent / "campfire.db"
+def _optional(
+    names: str, read: Callable[[str], T], says: str, default: str | None = None
+) -> T | None:
+    """A field of the record below: of its variables, the first that is set counts.
+
+    After them stands the flag of `serve`, and the word for what it takes.
+    """
+    variables, _, flag = names.partition(" --")
+    table = {"variables": variables.split(), "read": read, "default": default}
+    return cast(T, field(metadata={**table, "flag": flag, "says": says}))
+
+
+def _setting(names: str, read: Callable[[str], T], says: str, default: str) -> T:
+    """The same, of what has a default."""
+    return cast(T, _optional(names, read, says, default))
+
+
+_SECONDS: Final = _number(1, 86_400)
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Everything the operator decided, checked."""
+
+    # fmt: off
+    database: Path = _setting("CAMPFIRE_DB --db PATH", _database, "the database file", "")
+    host: str = _setting("HOST --host ADDRESS", str,
+        "where to listen; default: every address, IPv4 and IPv6", EVERYWHERE)
+    port: int = _setting("PORT --port PORT", _number(0, 65_535),
+        "default: 3000; 0 picks a free one and shows it", "3000")
+    domain: str | None = _optional("TLS_DOMAIN SSL_DOMAIN --domain NAME", _domain,
+        "the public host name, for links and the origin check")
+    disable_ssl: bool = _setting("DISABLE_SSL --disable-ssl", _is_on,
+        "never redirect to https, nor ask browsers to", "0")
+    wants_ssl: bool = _setting("FORCE_SSL --force-ssl", _is_on,
+        "redirect http to https; the default with a domain", "0")
+    tls_cert: Path | None = _optional("TLS_CERT_FILE --tls-cert FILE", Path,
+        "serve https with this certificate")
+    tls_key: Path | None = _optional("TLS_KEY_FILE --tls-key FILE", Path,
+        "the key of the certificate")
+    plain_port: int = _setting("HTTP_PORT", _number(0, 65_535),
+        "with a certificate: a port on which plain http is sent to https", "0")
+    trusted_proxies: tuple[Network, ...] = _setting("TRUSTED_PROXIES --trusted-proxies CIDRS",
+        _networks, "whose X-Forwarded-* headers are believed", _PRIVATE_PROXIES)
+    allowed_origins: frozenset[str] = _setting("ALLOWED_ORIGINS", _origins,
+        "further origins that may use /cable and change things (commas)", "")
+    secret_key_base: str | None = _optional("SECRET_KEY_BASE", str, "the root of every signature")
+    vapid_public_key: str | None = _optional("VAPID_PUBLIC_KEY", _vapid_key(65),
+        "keys for Web Push")
+    vapid_private_key: str | None = _optional("VAPID_PRIVATE_KEY", _vapid_key(32),
+        "keys for Web Push")
+    vapid_subject: str | None = _optional("VAPID_SUBJECT", _subject,
+        "whom push services may write to")
+    private_push_endpoints: bool = _setting("ALLOW_PRIVATE_PUSH_ENDPOINTS", _is_on,
+        "push endpoints may be http and private", "0")
+    metrics_token: str | None = _optional("METRICS_TOKEN", str, "bearer token for /metrics")
+    log_level: int = _setting("LOG_LEVEL RAILS_LOG_LEVEL --log-level LEVEL", _log_level,
+        "debug, info, warn or error; default: info", "info")
+    log_file: Path | None = _optional("LOG_FILE", Path,
+        "where the log goes; SIGHUP opens the file anew, and the certificates")
+    idle_timeout: int = _setting("HTTP_IDLE_TIMEOUT", _SECONDS,
+        "seconds a connection may be idle between requests", "60")
+    read_timeout: int = _setting("HTTP_READ_TIMEOUT", _SECONDS,
+        "seconds to receive an upload; any other body has at most 60", "300")
+    write_timeout: int = _setting("HTTP_WRITE_TIMEOUT", _SECONDS,
+        "seconds to send one whole answer", "300")
+    max_sockets: int = _setting("MAX_WS_CONNECTIONS", _number(1, 1_000_000),
+        "sockets at once", "10000")
+    bcrypt_cost: int = _setting("BCRYPT_COST", _number(4, 15),
+        "cost of new password digests, 4 to 15", "12")
+    version: str = _setting("APP_VERSION", str, "shown in headers and the version badge", VERSION)
+    revision: str = _setting("GIT_REVISION", str, "shown in headers and the version badge", "")
+    # fmt: on
+
+    @property
+    def tls_files(self) -> tuple[Path, Path] | None:
+        return (self.tls_cert, self.tls_key) if self.tls_cert and self.tls_key else None
+
+    @property
+    def vapid_keys(self) -> tuple[str, str] | None:
+        """Public, private."""
+        pair = self.vapid_public_key, self.vapid_private_key
+        return (pair[0], pair[1]) if pair[0] and pair[1] else None
+
+    @property
+    def force_ssl(self) -> bool:
+        return not self.disable_ssl and (self.wants_ssl or self.domain is not None)
+
+
+SETTINGS: Final = {each.name: each.metadata for each in fields(Config)}
 
 
 def config_from(settings: Mapping[str, str]) -> Config:
     """The settings as one checked record. Raises ConfigError."""
     given = {name: value for name, value in settings.items() if value}
-    level = (given.get("LOG_LEVEL") or given.get("RAILS_LOG_LEVEL") or "info").lower()
-    if level not in _LOG_LEVELS:
-        raise ConfigError(f"LOG_LEVEL must be debug, info, warn or error, not {level!r}")
-    domain = _domain(given.get("TLS_DOMAIN") or given.get("SSL_DOMAIN"))
-    disable_ssl = _is_on(given, "DISABLE_SSL")
-    tls = _pair(given, "TLS_CERT_FILE", "TLS_KEY_FILE")
-    return Config(
-        database=Path(given["CAMPFIRE_DB"]) if "CAMPFIRE_DB" in given else default_database(),
-        host=given.get("HOST", EVERYWHERE),
-        port=_number(given, "PORT", 3000, 0, 65_535),
-        plain_port=(_number(given, "HTTP_PORT", 0, 0, 65_535) or None) if tls else None,
-        domain=domain,
-        disable_ssl=disable_ssl,
-        force_ssl=not disable_ssl and (_is_on(given, "FORCE_SSL") or domain is not None),
-        tls_files=(Path(tls[0]), Path(tls[1])) if tls else None,
-        secret_key_base=given.get("SECRET_KEY_BASE"),
-        vapid_keys=_vapid_keys(given),
-        vapid_subject=_subject(given.get("VAPID_SUBJECT", "").strip()),
-        private_push_endpoints=_is_on(given, "ALLOW_PRIVATE_PUSH_ENDPOINTS"),
-        trusted_proxies=_networks(given.get("TRUSTED_PROXIES", _PRIVATE_PROXIES)),
-        allowed_origins=_origins(given.get("ALLOWED_ORIGINS", "")),
-        log_level=_LOG_LEVELS[level],
-        log_file=Path(given["LOG_FILE"]) if "LOG_FILE" in given else None,
-        idle_timeout=_number(given, "HTTP_IDLE_TIMEOUT", 60, 1, 86_400),
-        read_timeout=_number(given, "HTTP_READ_TIMEOUT", 300, 1, 86_400),
-        write_timeout=_number(given, "HTTP_WRITE_TIMEOUT", 300, 1, 86_400),
-        max_sockets=_number(given, "MAX_WS_CONNECTIONS", 10_000, 1, 1_000_000),
-        bcrypt_cost=_number(given, "BCRYPT_COST", 12, 4, 15),
-        metrics_token=given.get("METRICS_TOKEN"),
-        version=given.get("APP_VERSION", VERSION),
-        revision=given.get("GIT_REVISION", ""),
-    )
+    for pair in ("TLS_CERT_FILE TLS_KEY_FILE", "VAPID_PUBLIC_KEY VAPID_PRIVATE_KEY"):
+        first, second = pair.split()
+        if (first in given) is not (second in given):
+            raise ConfigError(f"{first} and {second} go together: set both or neither")
+    if "TLS_CERT_FILE" not in given:
+        given.pop("HTTP_PORT", None)
+    values: dict[str, Any] = {}
+    for field_name, setting in SETTINGS.items():
+        name, text = setting["variables"][0], setting["default"]
+        text = next((given[each] for each in setting["variables"] if each in given), text)
+        try:
+            values[field_name] = None if text is None else setting["read"](text)
+        except ValueError as error:
+            told = str(error)
+            raise ConfigError(name + (" " if told.startswith("must ") else ": ") + told) from error
+    return Config(**values)
 
 
 def ignored_settings(settings: Mapping[str, str]) -> dict[str, str]:
     """What the operator set and cannot have, each with its reason."""
     ignored = {"SENTRY_DSN": "not supported"} if settings.get("SENTRY_DSN") else {}
     for name in ("FILES_ENABLED", "AVATARS_ENABLED", "OPENGRAPH_ENABLED"):
-        if _is_on(settings, name):
+        if _is_on(settings.get(name, "")):
             ignored[name] = "coming in v2.0"
-    for name in settings:
-        if name.startswith("CAMPFIRE_") and name not in _OWN_NAMES:
-            ignored[name] = "there is no such setting"
-    return ignored
+    own = {"CAMPFIRE_DB", "CAMPFIRE_PYZ", "CAMPFIRE_ADMIN_PASSWORD"}
+    strange = (name for name in settings if name.startswith("CAMPFIRE_") and name not in own)
+    return ignored | dict.fromkeys(strange, "there is no such setting")
 
 
 # === 2. errors ================================================================
@@ -398,6 +436,8 @@ def ignored_settings(settings: Mapping[str, str]) -> dict[str, str]:
 # Raises    -
 # ==============================================================================
 
+Refusal = TypeVar("Refusal", bound="CampfireError")
+
 
 class CampfireError(Exception):
     """An answer that is a refusal: `status`, `code`, and `says`, the sentence people read."""
@@ -405,10 +445,11 @@ class CampfireError(Exception):
     status: ClassVar[int] = 500
     code: ClassVar[str] = "internal_error"
     says: str = "Something went wrong."
+    headers: Mapping[str, str] = MappingProxyType({})  # of the answer
 
-    def details(self) -> dict[str, object]:
-        """What the error object holds besides code and message."""
-        return {}
+    def __init__(self, line: str = "", **details: object) -> None:
+        super().__init__(line)  # for whoever reads a command's answer
+        self.details = details  # what a program reads beside code and message
 
 
 class AuthError(CampfireError):
@@ -437,34 +478,89 @@ class StorageError(CampfireError):
     says = "Campfire is busy, please try again."
 
 
-class Unauthenticated(AuthError):
-    status, code, says = 401, "unauthenticated", "Please sign in first."
+def _refusal(
+    kind: type[Refusal], status: int, code: str, says: str = "", retry_after: int = 0
+) -> type[Refusal]:
+    """A class of errors that differ from others of their kind in what they answer."""
+    answer_of = {"status": status, "code": code, "says": says or kind.says}
+    if retry_after:  # seconds
+        answer_of["headers"] = {"Retry-After": str(retry_after)}
+    return cast(type[Refusal], type(code, (kind,), answer_of))
 
 
-class InvalidCredentials(AuthError):
-    status, code, says = 401, "invalid_credentials", "Too many requests or unauthorized."
+# fmt: off
+Unauthenticated = _refusal(AuthError, 401, "unauthenticated", "Please sign in first.")
+InvalidCredentials = _refusal(AuthError, 401, "invalid_credentials",
+    "Too many requests or unauthorized.")
+Forbidden = _refusal(AuthError, 403, "forbidden", "You may not do that.")
+BotForbidden = _refusal(AuthError, 403, "bot_forbidden", "Bots may not do that.")
+WrongBotKey = _refusal(AuthError, 302, "wrong_bot_key",  # as Rails answers: to sign in
+    "This bot key is wrong or no longer in use.\n")
+BannedAddress = _refusal(AuthError, 429, "banned_ip", "Too many requests or unauthorized.")
+TooManyPasswords = _refusal(AuthError, 503, "busy",
+    "Too many people are signing in right now. Try again in a moment.", retry_after=1)
+InvalidCsrfToken = _refusal(AuthError, 422, "invalid_csrf_token",
+    "This page is out of date. Reload it and try again.")
+InvalidTransfer = _refusal(AuthError, 400, "invalid_transfer",
+    "This sign-in link has been used, or is too old.")
+InvalidJoinCode = _refusal(AuthError, 404, "invalid_join_code",
+    "This invitation link does not work any more.")
+AlreadySetUp = _refusal(AuthError, 409, "already_set_up", "Campfire is set up already.")
+EmailTaken = _refusal(AuthError, 422, "email_taken", "Somebody uses this e-mail address already.")
+AlreadySignedIn = _refusal(AuthError, 409, "already_signed_in", "You are signed in already.")
+EmailTakenAtJoin = _refusal(AuthError, 409, EmailTaken.code, EmailTaken.says)
+UserNotFound = _refusal(AuthError, 404, "user_not_found", "There is no such person.")
+CannotBan = _refusal(AuthError, 422, "cannot_ban", "This person cannot be banned.")
+BotNotFound = _refusal(AuthError, 404, "bot_not_found", "There is no such bot.")
 
+RoomNotFound = _refusal(RoomError, 404, "room_not_found", "Room not found or inaccessible")
+RoomCreationRestricted = _refusal(RoomError, 403, "room_creation_restricted",
+    "Only administrators may create rooms.")
+InvalidInvolvement = _refusal(RoomError, 422, "invalid_involvement",
+    "There is no such notification level.")
 
-class Forbidden(AuthError):
-    status, code, says = 403, "forbidden", "You may not do that."
+MessageNotFound = _refusal(MessageError, 404, "message_not_found", "There is no such message.")
+BodyBlank = _refusal(MessageError, 422, "body_blank", "A message needs some words.")
+BodyTooLong = _refusal(MessageError, 422, "body_too_long", "This message is too long.")
+InvalidClientMessageId = _refusal(MessageError, 422, "invalid_client_message_id",
+    "The message's id may hold 1 to 64 letters, digits, dots, underscores, colons, hyphens.")
+BoostNotFound = _refusal(MessageError, 404, "boost_not_found", "There is no such boost.")
+BoostBlank = _refusal(MessageError, 422, "boost_blank", "A boost needs a character or two.")
+BoostTooLong = _refusal(MessageError, 422, "boost_too_long", "A boost has at most 16 characters.")
+TooManyBoosts = _refusal(MessageError, 422, "too_many_boosts",
+    "You have boosted this message 20 times already.")
 
+OriginRefused = _refusal(CableError, 404, "ws_origin", "Page not found")
+CableFull = _refusal(CableError, 503, "ws_capacity",
+    "Campfire is full, please try again.", retry_after=10)
+TooManyTabs = _refusal(CableError, 503, "too_many_tabs",
+    "You have Campfire open fifty times already. Close some of the windows and try again.",
+    retry_after=10)
+PushFailed = _refusal(CableError, 502, "push_failed",
+    "The push service did not take the notification.")
+PushGone = _refusal(CableError, 410, "push_gone", "This browser has unsubscribed.")
+PushSubscriptionNotFound = _refusal(CableError, 404, "push_subscription_not_found",
+    "There is no such device.")
 
-class BotForbidden(AuthError):
-    status, code, says = 403, "bot_forbidden", "Bots may not do that."
+FeatureDisabled = _refusal(RequestError, 501, "feature_disabled")
+BadRequest = _refusal(RequestError, 400, "bad_request", "Campfire could not read this request.")
+NotFound = _refusal(RequestError, 404, "not_found", "There is nothing here.")
+PayloadTooLarge = _refusal(RequestError, 413, "payload_too_large", "This request is too large.")
+UnsupportedMediaType = _refusal(RequestError, 415, "unsupported_media_type", "Please send JSON.")
 
-
-class WrongBotKey(AuthError):
-    """As Rails answers: to sign in, which no bot can."""
-
-    status, code = 302, "wrong_bot_key"
-    says = "This bot key is wrong or no longer in use.\n"
-
-
-class BannedAddress(AuthError):
-    status, code, says = 429, "banned_ip", "Too many requests or unauthorized."
+DatabaseBusy = _refusal(StorageError, 503, "database_busy", retry_after=1)
+DatabaseFull = _refusal(StorageError, 503, "database_full",
+    "The server's disk is full. Nothing was lost; try again when there is room.", retry_after=60)
+DatabaseReadonly = _refusal(StorageError, 503, "database_readonly",
+    "The server may not write to its own files. Nothing was lost; tell whoever runs it.",
+    retry_after=60)
+DatabaseFailed = _refusal(StorageError, 500, "database_error")
+# fmt: on
 
 
 class RateLimited(AuthError):
+    """One try too many, by a person or from an address."""
+
     status, code = 429, "rate_limited"
 
     def __init__(self, retry_after: int) -> None:
@@ -473,162 +569,18 @@ class RateLimited(AuthError):
         minutes = -(-retry_after // 60)
         when = "in a minute" if minutes == 1 else f"in {minutes} minutes"
         self.says = f"Too many tries. Try again {when}."
+        self.headers = {"Retry-After": str(retry_after)}
 
 
-class TooManyPasswords(AuthError):
-    status, code = 503, "busy"
-    says = "Too many people are signing in right now. Try again in a moment."
-
-
-class InvalidCsrfToken(AuthError):
-    status, code = 422, "invalid_csrf_token"
-    says = "This page is out of date. Reload it and try again."
-
-
-class ForeignOrigin(InvalidCsrfToken):
+class ForeignOrigin(AuthError):
     """The browser asks for another host than the one it reaches us as, or a page of others asks."""
 
-    def __init__(self, reached: str, asked: str) -> None:
-        super().__init__()
-        self.hosts = reached, asked
+    status, code, says = 422, InvalidCsrfToken.code, InvalidCsrfToken.says
 
-    def details(self) -> dict[str, object]:
-        reached, asked = self.hosts
+    def __init__(self, reached: str, asked: str) -> None:
         proxy = "The proxy must pass the Host header."
         says = f"Campfire is reached as {reached} but the browser asks for {asked}. {proxy}"
-        return {"message": says}
-
-
-class InvalidTransfer(AuthError):
-    status, code = 400, "invalid_transfer"
-    says = "This sign-in link has been used, or is too old."
-
-
-class InvalidJoinCode(AuthError):
-    status, code, says = 404, "invalid_join_code", "This invitation link does not work any more."
-
-
-class AlreadySetUp(AuthError):
-    status, code, says = 409, "already_set_up", "Campfire is set up already."
-
-
-class AlreadySignedIn(AuthError):
-    status, code, says = 409, "already_signed_in", "You are signed in already."
-
-    def details(self) -> dict[str, object]:
-        return {"redirect_to": "/"}
-
-
-class EmailTakenAtJoin(AuthError):
-    status, code, says = 409, "email_taken", "Somebody uses this e-mail address already."
-
-    def __init__(self, redirect_to: str) -> None:
-        super().__init__()
-        self.redirect_to = redirect_to
-
-    def details(self) -> dict[str, object]:
-        return {"redirect_to": self.redirect_to}
-
-
-class EmailTaken(AuthError):
-    status, code, says = 422, "email_taken", "Somebody uses this e-mail address already."
-
-
-class UserNotFound(AuthError):
-    status, code, says = 404, "user_not_found", "There is no such person."
-
-
-class CannotBan(AuthError):
-    status, code, says = 422, "cannot_ban", "This person cannot be banned."
-
-
-class BotNotFound(AuthError):
-    status, code, says = 404, "bot_not_found", "There is no such bot."
-
-
-class RoomNotFound(RoomError):
-    status, code, says = 404, "room_not_found", "Room not found or inaccessible"
-
-
-class RoomCreationRestricted(RoomError):
-    status, code, says = 403, "room_creation_restricted", "Only administrators may create rooms."
-
-
-class InvalidInvolvement(RoomError):
-    status, code, says = 422, "invalid_involvement", "There is no such notification level."
-
-
-class MessageNotFound(MessageError):
-    status, code, says = 404, "message_not_found", "There is no such message."
-
-
-class BodyBlank(MessageError):
-    status, code, says = 422, "body_blank", "A message needs some words."
-
-
-class BodyTooLong(MessageError):
-    status, code, says = 422, "body_too_long", "This message is too long."
-
-
-class InvalidClientMessageId(MessageError):
-    status, code = 422, "invalid_client_message_id"
-    says = "The message's id may hold 1 to 64 letters, digits, dots, underscores, colons, hyphens."
-
-
-class BoostNotFound(MessageError):
-    status, code, says = 404, "boost_not_found", "There is no such boost."
-
-
-class BoostBlank(MessageError):
-    status, code, says = 422, "boost_blank", "A boost needs a character or two."
-
-
-class BoostTooLong(MessageError):
-    status, code, says = 422, "boost_too_long", "A boost has at most 16 characters."
-
-
-class TooManyBoosts(MessageError):
-    status, code, says = 422, "too_many_boosts", "You have boosted this message 20 times already."
-
-
-class OriginRefused(CableError):
-    status, code, says = 404, "ws_origin", "Page not found"
-
-
-class CableFull(CableError):
-    status, code, says = 503, "ws_capacity", "Campfire is full, please try again."
-
-
-class TooManyTabs(CableError):
-    status, code = 503, "too_many_tabs"
-    says = "You have Campfire open fifty times already. Close some of the windows and try again."
-
-
-class PushFailed(CableError):
-    status, code, says = 502, "push_failed", "The push service did not take the notification."
-
-    def __init__(self, problem: str, answered: int | None = None) -> None:
-        super().__init__()
-        self.problem, self.answered = problem, answered  # the status of the service
-
-    def details(self) -> dict[str, object]:
-        return {"problem": self.problem, "status": self.answered}
-
-
-class PushGone(CableError):
-    status, code, says = 410, "push_gone", "This browser has unsubscribed."
-
-
-class PushSubscriptionNotFound(CableError):
-    status, code, says = 404, "push_subscription_not_found", "There is no such device."
-
-
-class BadRequest(RequestError):
-    status, code, says = 400, "bad_request", "Campfire could not read this request."
-
-
-class NotFound(RequestError):
-    status, code, says = 404, "not_found", "There is nothing here."
+        super().__init__(message=says)
 
 
 class MethodNotAllowed(RequestError):
@@ -636,61 +588,21 @@ class MethodNotAllowed(RequestError):
 
     def __init__(self, allow: str) -> None:
         super().__init__()
-        self.allow = allow
-
-
-class PayloadTooLarge(RequestError):
-    status, code, says = 413, "payload_too_large", "This request is too large."
-
-
-class UnsupportedMediaType(RequestError):
-    status, code, says = 415, "unsupported_media_type", "Please send JSON."
+        self.headers = {"Allow": allow}
 
 
 class ValidationFailed(RequestError):
     status, code, says = 422, "validation_failed", "Please check what you entered."
 
     def __init__(self, fields: Mapping[str, Sequence[str]]) -> None:
-        super().__init__()
+        super().__init__(fields=fields)
         self.fields = fields
-
-    def details(self) -> dict[str, object]:
-        return {"fields": self.fields}
-
-
-class FeatureDisabled(RequestError):
-    status, code = 501, "feature_disabled"
-
-    def __init__(self, feature: str, message: str) -> None:
-        super().__init__()
-        self.feature, self.message = feature, message
-
-    def details(self) -> dict[str, object]:
-        return {"feature": self.feature, "message": self.message}
-
-
-class DatabaseBusy(StorageError):
-    status, code = 503, "database_busy"
-
-
-class DatabaseFull(StorageError):
-    status, code = 503, "database_full"
-    says = "The server's disk is full. Nothing was lost; try again when there is room."
-
-
-class DatabaseReadonly(StorageError):
-    status, code = 503, "database_readonly"
-    says = "The server may not write to its own files. Nothing was lost; tell whoever runs it."
-
-
-class DatabaseFailed(StorageError):
-    status, code = 500, "database_error"
 
 
 class DatabaseUnusable(StorageError):
     """The start stops, or the command: one line that says what to do. Exit code 3."""
 
-    status, code = 500, "database_error"
+    status, code = DatabaseFailed.status, DatabaseFailed.code
 
 
 class DatabaseForeign(DatabaseUnusable):
@@ -701,6 +613,11 @@ class DatabaseUnreadable(DatabaseUnusable):
     """It is damaged, or past recognising."""
 
 
+for _name_of_it, _kind in list(globals().items()):
+    if isinstance(_kind, type) and issubclass(_kind, CampfireError):
+        _kind.__name__ = _kind.__qualname__ = _name_of_it  # as traces show it
+
+
 # === 3. types =================================================================
 # The nouns. Ids that cannot be mixed up, frozen records, and a message's three
 # states: what came in, what was made safe, what was stored.
@@ -709,8 +626,6 @@ class DatabaseUnreadable(DatabaseUnusable):
 # Raises    -
 # ==============================================================================
 
-P = ParamSpec("P")
-T = TypeVar("T")
 Json = dict[str, object]
 
 UserId = NewType("UserId", int)
@@ -829,6 +744,22 @@ class Memory(Generic[K, T]):
             self._old, self._young, self._weight = self._young, {}, 0
         self._weight += weight
         self._young[key] = made
+
+
+class Seldom:
+    """True when asked for the first time, and then not again for so many seconds."""
+
+    __slots__ = ("_seconds", "_until")
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds, self._until = seconds, -math.inf
+
+    def __call__(self) -> bool:
+        now = time.monotonic()
+        if now < self._until:
+            return False
+        self._until = now + self._seconds
+        return True
 
 
 def milliseconds(at: Timestamp) -> int:
@@ -1436,51 +1367,7 @@ class BackgroundWork(Protocol):
         ...
 
 
-# === 5. measures ==============================================================
-# Counting while people wait must cost next to nothing: a histogram is a list of
-# counters and a sum, and whoever wants to know adds them up when asked.
-#
-# Owns      -
-# Raises    -
-# ==============================================================================
-
-SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-SIZES: Final = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)
-
-
-class Seldom:
-    """True when asked for the first time, and then not again for so many seconds."""
-
-    __slots__ = ("_seconds", "_until")
-
-    def __init__(self, seconds: float) -> None:
-        self._seconds, self._until = seconds, -math.inf
-
-    def __call__(self) -> bool:
-        now = time.monotonic()
-        if now < self._until:
-            return False
-        self._until = now + self._seconds
-        return True
-
-
-class Histogram:
-    """How often a value lay within each bound, and the sum of all."""
-
-    __slots__ = ("bounds", "counts", "total")
-
-    def __init__(self, bounds: tuple[float, ...]) -> None:
-        self.bounds = bounds
-        self.counts = [0] * (len(bounds) + 1)  # the last is for what is beyond
-        self.total = 0.0
-
-    def observe(self, value: float) -> None:
-        """Counts one value."""
-        self.counts[bisect_left(self.bounds, value)] += 1
-        self.total += value
-
-
-# === 6. folding ===============================================================
+# === 5. folding ===============================================================
 # Names as people type them: without case, accents or letters their keyboard may
 # lack. Whoever looks for a person or a room, or sorts them, compares these; the
 # client folds as we do (text.ts), and both are held to the same list of names.
@@ -1531,7 +1418,7 @@ def match_rank(query: str, name: str) -> int | None:
     return 2 if query in name else None
 
 
-# === 7. schema ================================================================
+# === 6. schema ================================================================
 # Every table, once. What the database can hold as a rule is a constraint here
 # and not an `if` elsewhere. Migrations are numbered functions, run in order.
 #
@@ -1845,22 +1732,38 @@ def create_schema(connection: sqlite3.Connection, at: int = 0) -> None:
         _fold_names(connection)
 
 
-# === 8. database_file =========================================================
-# Whose file it is, before anything is done to it. What is not ours is refused and
-# not changed by a byte; so is what somebody serves, or what lies beside the log of
-# another file. No function here may be called while this process has the file open:
+# === 7. file ==================================================================
+# The file on the disk: whose it is, before anything is done to it, who uses it, how
+# it is opened, copied and put back. What is not ours is refused and not changed by a
+# byte; so is what somebody serves, or what lies beside the log of another file. No
+# function here that locks or looks may be called while this process has the file open:
 # closing a file gives up the locks that SQLite holds on it for the whole process.
 #
+# A copy is taken in one step from one snapshot; it gets its name only once it is whole,
+# checked and on the disk, so that a name never stands for half a copy. Nothing is ever
+# written over: what is there already keeps its name, or makes way under a new one.
+#
 # Owns      -
-# Raises    DatabaseUnusable, DatabaseForeign, DatabaseUnreadable
+# Raises    DatabaseUnusable, DatabaseForeign, DatabaseUnreadable, FileExistsError
 # ==============================================================================
 
 _MAGIC: Final = b"SQLite format 3\0"  # https://sqlite.org/fileformat.html, 1.3
 _IN_WAL_MODE: Final = 2  # the header's byte 18
 _LOCK_TRIES: Final = 10  # for a command looks, for a moment, whether anybody has the lock
 _LOCK_PAUSE: Final = 0.02  # seconds
-_READ_ONLY: Final = "mode=ro"
-_IMMUTABLE: Final = "mode=ro&immutable=1"  # as if there were no log
+READ_ONLY: Final = "mode=ro"
+IMMUTABLE: Final = "mode=ro&immutable=1"  # as if there were no log
+_DATED: Final = re.compile(r"campfire-([0-9]{8}-[0-9]{6})(?:-([0-9]+))?\.db")
+BUSY_MS: Final = 5_000  # that a statement waits while somebody else holds the file
+_GLANCE_STEPS: Final = 1_000  # of SQLite between two looks at the clock
+_UNCLEAR: Final = frozenset((sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN))
+_MEANINGS: Final = {
+    sqlite3.SQLITE_FULL: DatabaseFull,
+    sqlite3.SQLITE_READONLY: DatabaseReadonly,
+    sqlite3.SQLITE_BUSY: DatabaseBusy,
+    sqlite3.SQLITE_LOCKED: DatabaseBusy,
+    sqlite3.SQLITE_INTERRUPT: DatabaseBusy,
+}
 RAILS_TABLES: Final = frozenset(("accounts", "users", "rooms", "memberships", "messages"))
 
 
@@ -1911,20 +1814,6 @@ def require_access(path: Path) -> None:
             raise DatabaseUnusable(whose(place))
 
 
-def _lock_files(path: Path) -> Iterator[Path]:
-    """What is locked: the file itself, so that it counts under whatever name it is opened.
-
-    Only Linux keeps these locks and SQLite's apart (flock(2)). Campfire 1.0 locked a file of
-    its own.
-    """
-    older = Path(f"{path}.lock")
-    if sys.platform == "linux":
-        yield path
-        if not older.exists():
-            return
-    yield older
-
-
 def give_up_lock(held: list[int]) -> None:
     """Lets others in again."""
     while held:
@@ -1932,10 +1821,17 @@ def give_up_lock(held: list[int]) -> None:
 
 
 def _locked(path: Path, how: int) -> list[int]:
-    held: list[int] = []
+    """Locks the file itself, so that it counts under whatever name it is opened.
+
+    Only Linux keeps these locks and SQLite's apart (flock(2)); Campfire 1.0 locked a file of
+    its own.
+    """
+    older = Path(f"{path}.lock")
+    places = [path, *([older] if older.exists() else [])] if sys.platform == "linux" else [older]
     mode = os.O_RDONLY if how == fcntl.LOCK_SH else os.O_RDWR | os.O_CREAT
+    held: list[int] = []
     try:
-        for place in _lock_files(path):
+        for place in places:
             held.append(os.open(place, mode | os.O_CLOEXEC, 0o600))
             fcntl.flock(held[-1], how | fcntl.LOCK_NB)
     except OSError:
@@ -1968,30 +1864,107 @@ def left_a_log(path: Path) -> bool:
     return log.exists() and log.stat().st_size > 0
 
 
-@contextmanager
-def _second_name(path: Path) -> Iterator[Path]:
-    """The same file under another name, beside which a copy of its log lies."""
-    with tempfile.TemporaryDirectory(prefix=".campfire-", dir=path.parent) as folder:
-        second = Path(folder) / path.name
-        try:
-            second.hardlink_to(path)
-        except OSError:  # a file system without links
-            shutil.copyfile(path, second)
-        shutil.copyfile(beside(path, "-wal"), f"{second}-wal")
-        yield second
+def is_interrupted(error: BaseException | None) -> bool:
+    """Whether a statement took more than a glance, whatever was made of its error since."""
+    while error is not None:
+        if getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_INTERRUPT:
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
-@contextmanager
-def _looking(path: Path, how: str) -> Iterator[sqlite3.Connection]:
-    """A connection that changes nothing. Immutable is a file whose log does not count."""
-    uri = f"{path.as_uri()}?{how}"
-    with closing(sqlite3.connect(uri, uri=True, isolation_level=None)) as connection:
-        yield connection
+def is_busy(error: Exception) -> bool:
+    """Whether somebody else held the file for longer than we wait."""
+    return getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_BUSY
+
+
+def in_words(error: sqlite3.Error, path: Path) -> StorageError:
+    """A person's error for SQLite's; the technical words go to the log, once."""
+    LOG.error("database_error", extra={"fields": {"problem": str(error)}})
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the rest only makes it more precise
+    with suppress(OSError):
+        if code in _UNCLEAR and not os.statvfs(path.parent).f_bavail:
+            return DatabaseFull()
+        if code in _UNCLEAR and not os.access(path, os.W_OK):
+            return DatabaseReadonly()
+    return _MEANINGS.get(code, DatabaseFailed)()
+
+
+class Handle(sqlite3.Connection):
+    """A connection to the file, as each of ours is opened."""
+
+    until = math.inf  # on the performance counter: when what the loop does here must end
+
+    def give_up_after_a_glance(self) -> None:
+        """For a connection that the loop uses itself."""
+        self.execute("PRAGMA busy_timeout = 0")
+        self.set_progress_handler(lambda: time.perf_counter() > self.until, _GLANCE_STEPS)
+
+
+def open_file(path: Path, *, for_writing: bool = False, checkpoints: bool = False) -> Handle:
+    connection = sqlite3.connect(
+        path, isolation_level=None, check_same_thread=False, factory=Handle
+    )
+    connection.row_factory = sqlite3.Row
+    try:
+        connection.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
+        connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute("PRAGMA temp_store = MEMORY")
+        connection.execute(f"PRAGMA wal_autocheckpoint = {1000 if checkpoints else 0}")
+        if for_writing:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
+        else:
+            connection.execute("PRAGMA query_only = ON")
+    except sqlite3.Error:
+        connection.close()
+        raise
+    return connection
+
+
+class Link:
+    """A connection and its thread, to which whole functions travel."""
+
+    def __init__(self, raw: Handle) -> None:
+        self.raw = raw  # for the loop to use while no function travels
+        self._thread = aiosqlite.Connection(lambda: raw, iter_chunk_size=64)
+        self._is_open = False
+
+    async def open(self) -> None:
+        await self._thread
+        self._is_open = True
+
+    async def close(self) -> None:
+        self._is_open = False
+        await self._thread.close()
+
+    def hop(
+        self, work: Callable[Concatenate[Handle, P], T], *args: P.args, **named: P.kwargs
+    ) -> asyncio.Future[T]:
+        """One trip into the connection's thread, where `work` runs from end to end.
+
+        aiosqlite's public methods make one trip a statement; a transaction of ours is one
+        function. This line alone knows the private name, and a test watches over it.
+        """
+        if not self._is_open:  # nobody would ever carry it out
+            raise ValueError("this connection is closed")
+        back: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        travel = partial(work, self.raw, *args, **named)
+        self._thread._tx.put_nowait((back, travel))  # noqa: SLF001 - see above
+        return back
+
+
+def connect(path: Path, how: str = READ_ONLY) -> sqlite3.Connection:
+    """A connection that makes no file: to read only, or as `how` says."""
+    uri = f"{path.resolve().as_uri()}?{how}"
+    connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
+    connection.row_factory = sqlite3.Row
+    return connection
 
 
 def _is_sound(path: Path, how: str) -> bool:
     try:
-        with _looking(path, how) as connection:
+        with closing(connect(path, how)) as connection:
             verdict = connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
     except sqlite3.Error:
         return False
@@ -2025,12 +1998,21 @@ def _recognised(path: Path, connection: sqlite3.Connection, mark: int) -> int:
 
 
 def _recognised_with_log(path: Path, mark: int) -> int:
-    """What a file is whose log was left behind, if it is its own. Raises as `recognise` does."""
-    with _second_name(path) as second:
-        if _is_sound(second, _READ_ONLY):
-            with _looking(second, _READ_ONLY) as connection:
+    """What a file is whose log was left behind, if it is its own. Raises as `recognise` does.
+
+    It is looked at under another name, beside which a copy of its log lies.
+    """
+    with tempfile.TemporaryDirectory(prefix=".campfire-", dir=path.parent) as folder:
+        second = Path(folder) / path.name
+        try:
+            second.hardlink_to(path)
+        except OSError:  # a file system without links
+            shutil.copyfile(path, second)
+        shutil.copyfile(beside(path, "-wal"), f"{second}-wal")
+        if _is_sound(second, READ_ONLY):
+            with closing(connect(second)) as connection:
                 return _recognised(path, connection, mark)
-    if _is_sound(path, _IMMUTABLE):
+    if _is_sound(path, IMMUTABLE):
         raise _beside_a_strange_log(path)
     raise cannot_read(path, "it is damaged")
 
@@ -2054,7 +2036,7 @@ def _look_into(path: Path) -> int:
     if is_served(path):
         if not beside(path, "-wal").exists():
             raise DatabaseUnusable(f"another Campfire is serving {path} under another name")
-        with _looking(path, _READ_ONLY) as connection:
+        with closing(connect(path)) as connection:
             return _recognised(path, connection, mark)
     if left_a_log(path):
         if header[18:19] != bytes((_IN_WAL_MODE,)):  # it never had one
@@ -2062,7 +2044,7 @@ def _look_into(path: Path) -> int:
         return _recognised_with_log(path, mark)
     if not header:
         return 0
-    with _looking(path, _IMMUTABLE) as connection:
+    with closing(connect(path, IMMUTABLE)) as connection:
         return _recognised(path, connection, mark)
 
 
@@ -2083,6 +2065,12 @@ def recognise(path: Path) -> int:
         raise cannot_read(path, error) from error
 
 
+def require_database(path: Path) -> None:
+    """Nothing, where a Campfire's database is. Raises as `recognise` does, and DatabaseUnusable."""
+    if not recognise(path):
+        raise DatabaseUnusable(f"there is no database at {path}")
+
+
 def keep_private(path: Path) -> None:
     """Lets nobody but the owner read what was open to others; each is one line in the log."""
     files = [beside(path, ending) for ending in ("", "-wal", "-shm")]
@@ -2093,20 +2081,6 @@ def keep_private(path: Path) -> None:
                 place.chmod(mode & 0o700)
                 fields = {"file": str(place), "was": f"{mode:04o}", "is": f"{mode & 0o700:04o}"}
                 LOG.warning("made_private", extra={"fields": fields})
-
-
-# === 9. backup ================================================================
-# A copy of the file while it is being written to. SQLite's own backup takes it in
-# one step from one snapshot; it gets its name only once it is whole, checked and
-# on the disk, so that a name never stands for half a copy. Nothing is ever written
-# over: what is there already keeps its name, or makes way under a new one.
-#
-# Owns      -
-# Raises    DatabaseUnusable, DatabaseForeign, FileExistsError
-# ==============================================================================
-
-_DATED: Final = re.compile(r"campfire-([0-9]{8}-[0-9]{6})(?:-([0-9]+))?\.db")
-_COPY_BUSY_MS: Final = 5_000
 
 
 def stamp(at: float) -> str:
@@ -2120,18 +2094,6 @@ def free_name(path: Path) -> Path:
     ending = path.name[len(stem) :]
     numbered = (path.with_name(f"{stem}-{n}{ending}") for n in range(2, 10_000))
     return next(name for name in chain((path,), numbered) if not os.path.lexists(name))
-
-
-def open_to_read(path: Path) -> sqlite3.Connection:
-    """A connection that cannot change the file, nor make one. Raises DatabaseUnusable."""
-    if not path.is_file():
-        raise DatabaseUnusable(f"there is no database at {path}")
-    connection = sqlite3.connect(
-        f"{path.resolve().as_uri()}?mode=ro", uri=True, isolation_level=None
-    )
-    connection.row_factory = sqlite3.Row
-    connection.execute(f"PRAGMA busy_timeout = {_COPY_BUSY_MS}")
-    return connection
 
 
 def _sync(path: Path) -> None:
@@ -2167,21 +2129,16 @@ def growing(path: Path) -> Iterator[Path]:
             left.unlink(missing_ok=True)
 
 
-def _copy(source: Path, part: Path) -> None:
-    """A checked copy in one file, without a log beside it."""
-    with closing(open_to_read(source)) as reader, closing(sqlite3.connect(part)) as copy:
-        reader.backup(copy)
-        copy.execute("PRAGMA journal_mode = DELETE")
-        verdict = copy.execute("PRAGMA integrity_check(1)").fetchone()[0]
-        if verdict != "ok":
-            raise sqlite3.DatabaseError(verdict)
-
-
 def back_up(source: Path, destination: Path) -> None:
     """Copies a database, in use or not. Raises DatabaseUnusable, and leaves nothing behind."""
     with growing(destination) as part:
         try:
-            _copy(source, part)
+            with closing(connect(source)) as reader, closing(sqlite3.connect(part)) as copy:
+                reader.backup(copy)
+                copy.execute("PRAGMA journal_mode = DELETE")  # in one file, without a log beside it
+                verdict = copy.execute("PRAGMA integrity_check(1)").fetchone()[0]
+            if verdict != "ok":
+                raise sqlite3.DatabaseError(verdict)
         except sqlite3.Error as error:
             require_access(source)
             raise DatabaseUnusable(
@@ -2202,13 +2159,6 @@ def remove_old_backups(newest: Path, keep: int) -> list[Path]:
     return left
 
 
-def back_up_before(schema: int, path: Path) -> None:
-    """Copies a database that is about to get a newer schema."""
-    copy = free_name(path.parent / "backups" / f"before-{schema}.db")
-    back_up(path, copy)
-    LOG.info("backed_up_before_upgrade", extra={"fields": {"backup": str(copy)}})
-
-
 def _make_way(path: Path, aside: Path) -> None:
     """Gives what is there another name; its own stays until something else takes it."""
     try:
@@ -2225,8 +2175,7 @@ def restore(backup: Path, path: Path, at: float) -> Path | None:
 
     Raises BlockingIOError while somebody serves it, DatabaseUnusable, DatabaseForeign.
     """
-    if not recognise(backup):
-        raise DatabaseUnusable(f"there is no database at {backup}")
+    require_database(backup)
     require_access(path)
     path = path.resolve()
     try:
@@ -2251,16 +2200,64 @@ def restore(backup: Path, path: Path, at: float) -> Path | None:
     return aside if was_there else None
 
 
-# === 10. statements ===========================================================
-# How a statement is asked: its parameters by name, its rows as SQLite has them; and
-# what SQLite means when it refuses.
+# === 8. db ====================================================================
+# One file, one writer. Whatever changes the database is a plain function; what waits
+# together commits together. Readers are five connections that cannot write. What
+# takes no longer than a glance is done on the loop, for the way into a thread and
+# back takes longer than most statements; every COMMIT, and whatever takes longer
+# or has to wait, travels into a connection's own thread. SQLite before 3.51.3 may
+# lose pages when one connection commits while another checkpoints, so the writer
+# alone does both, and a lock file keeps a second server away (Gap #3).
+#
+# A function given to `read` or `write` may run twice: once here until it took more than
+# a glance, and then from its beginning in a thread. What it returns and what it changes
+# must come from its arguments and the database alone. And before a function of `write`
+# runs, the right of whoever asks for it is looked at again, in the same transaction.
 #
 # Owns      -
-# Raises    -
+# Raises    DatabaseBusy, DatabaseFailed, DatabaseUnusable, RightChanged
 # ==============================================================================
 
-_BUSY: Final = frozenset((sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_INTERRUPT))
-_UNCLEAR: Final = frozenset((sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN))
+SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+SIZES: Final = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)
+GROUP_SIZE: Final = 64  # jobs that share one COMMIT
+_QUEUE_SIZE: Final = 10_000
+_READERS: Final = 4  # and the connection for glances
+_READ_SECONDS: Final = 2.0  # that a reader may spend on one question
+_AGAIN: Final = 0.02  # seconds until a statement that was told to end is told again
+_GLANCE: Final = 0.005  # seconds that the loop may spend on one
+SETTLED_AFTER: Final = 60 * SECOND  # no commit takes a minute
+# What chrony and ntpd put right by a step is seconds: moments then still only grow. Who sets a
+# clock back by more than a minute puts it right, and is followed.
+_SET_BACK: Final = 60 * SECOND
+_JUMP: Final = 24 * 3600 * SECOND  # is worth a warning
+_OLDEST_SQLITE: Final = (3, 38, 0)
+
+Right = Callable[[ReadTx], None]
+
+
+class RightChanged(Exception):
+    """What a request was allowed to write for is no longer so; its guard asks anew."""
+
+
+class TakesLong(Exception):
+    """A glance finds that what follows is no matter of a glance."""
+
+
+class Histogram:
+    """How often a value lay within each bound, and the sum of all: cheap to count."""
+
+    __slots__ = ("bounds", "counts", "total")
+
+    def __init__(self, bounds: tuple[float, ...]) -> None:
+        self.bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)  # the last is for what is beyond
+        self.total = 0.0
+
+    def observe(self, value: float) -> None:
+        """Counts one value."""
+        self.counts[bisect_left(self.bounds, value)] += 1
+        self.total += value
 
 
 def row(tx: ReadTx, sql: str, **values: object) -> sqlite3.Row | None:
@@ -2298,198 +2295,14 @@ def as_list(values: Iterable[object]) -> str:
     return compact(listed_values) if listed_values else "[]"
 
 
-def is_interrupted(error: BaseException | None) -> bool:
-    """Whether a statement took more than a glance, whatever was made of its error since."""
-    while error is not None:
-        if isinstance(error, sqlite3.OperationalError) and (
-            error.sqlite_errorcode == sqlite3.SQLITE_INTERRUPT
-        ):
-            return True
-        error = error.__cause__ or error.__context__
-    return False
+def leave_the_loop(tx: ReadTx) -> None:
+    """Nothing in a thread; on the loop the reading begins again in a thread of its own."""
+    if isinstance(tx, Handle) and tx.until < math.inf:
+        raise TakesLong
 
 
-def is_busy(error: Exception) -> bool:
-    """Whether somebody else held the file for longer than we wait."""
-    return (
-        isinstance(error, sqlite3.OperationalError)
-        and error.sqlite_errorcode == sqlite3.SQLITE_BUSY
-    )
-
-
-def in_words(error: sqlite3.Error, path: Path) -> StorageError:
-    """A person's error for SQLite's; the technical words go to the log, once."""
-    LOG.error("database_error", extra={"fields": {"problem": str(error)}})
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the rest only makes it more precise
-    if code in _UNCLEAR:
-        return _disk_in_words(path)
-    if code == sqlite3.SQLITE_FULL:
-        return DatabaseFull()
-    if code == sqlite3.SQLITE_READONLY:
-        return DatabaseReadonly()
-    return DatabaseBusy() if code in _BUSY else DatabaseFailed()
-
-
-def _disk_in_words(path: Path) -> StorageError:
-    with suppress(OSError):
-        if not os.statvfs(path.parent).f_bavail:
-            return DatabaseFull()
-        if not os.access(path, os.W_OK):
-            return DatabaseReadonly()
-    return DatabaseFailed()
-
-
-class Undone(Exception):
-    """A write that only tried whether it can."""
-
-
-def try_to_write(tx: WriteTx, at: Timestamp) -> None:
-    """Writes more than stays in memory, to see whether it can, and takes it back.
-
-    Raises Undone when it can.
-    """
-    del at
-    tx.execute("PRAGMA cache_size = 8")  # pages, so that it reaches the disk before its end
-    try:
-        tx.execute("CREATE TABLE write_probe AS SELECT zeroblob(131072) AS room")
-    finally:
-        tx.execute("PRAGMA cache_size = -2000")  # SQLite's default
-    raise Undone
-
-
-# === 11. connections ==========================================================
-# One connection to the file and the thread that carries functions to it, for as
-# long as both last. How a connection of ours is opened stands here and nowhere else.
-#
-# Owns      -
-# Raises    -
-# ==============================================================================
-
-BUSY_MS: Final = 5_000  # that a statement waits while somebody else holds the file
-
-
-class Link:
-    """An aiosqlite connection through which whole functions travel."""
-
-    def __init__(self, open_it: Callable[[], sqlite3.Connection]) -> None:
-        self._raw: sqlite3.Connection | None = None
-        self._refused: sqlite3.Error | None = None
-        self._open_it = open_it
-        self._async = aiosqlite.Connection(self._connect, iter_chunk_size=64)
-
-    def _connect(self) -> sqlite3.Connection:
-        try:
-            self._raw = self._open_it()
-        except sqlite3.Error as error:
-            # aiosqlite waits for its thread only when it closes what it has opened.
-            self._refused, self._raw = error, sqlite3.connect(":memory:", check_same_thread=False)
-        return self._raw
-
-    @property
-    def raw(self) -> sqlite3.Connection:
-        """The connection itself, for the loop to use while no function travels."""
-        return cast(sqlite3.Connection, self._raw)
-
-    async def open(self) -> None:
-        await self._async
-        if self._refused is not None:
-            await self.close()
-            raise self._refused
-
-    async def close(self) -> None:
-        await self._async.close()
-        self._raw = None
-
-    def hop(
-        self,
-        work: Callable[Concatenate[sqlite3.Connection, P], T],
-        *args: P.args,
-        **named: P.kwargs,
-    ) -> asyncio.Future[T]:
-        """One trip into the connection's thread, where `work` runs from end to end.
-
-        aiosqlite's public methods make one trip a statement; a transaction of ours is one
-        function. This line alone knows the private name, and a test watches over it.
-        """
-        if self._raw is None:  # closed: nobody would ever carry it out
-            raise ValueError("this connection is closed")
-        travel = partial(work, self._raw, *args, **named)
-        back: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._async._tx.put_nowait((back, travel))  # noqa: SLF001 - see above
-        return back
-
-
-def open_file(
-    path: Path,
-    kind: type[sqlite3.Connection] = sqlite3.Connection,
-    *,
-    for_writing: bool,
-    checkpoints: bool,
-) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, factory=kind)
-    connection.row_factory = sqlite3.Row
-    try:
-        connection.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
-        connection.execute("PRAGMA foreign_keys = ON")
-        connection.execute("PRAGMA temp_store = MEMORY")
-        connection.execute(f"PRAGMA wal_autocheckpoint = {1000 if checkpoints else 0}")
-        if for_writing:
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = FULL")
-        else:
-            connection.execute("PRAGMA query_only = ON")
-    except sqlite3.Error:
-        connection.close()
-        raise
-    return connection
-
-
-# === 12. db ===================================================================
-# One file, one writer. Whatever changes the database is a plain function; what waits
-# together commits together. Readers are five connections that cannot write. What
-# takes no longer than a glance is done on the loop, for the way into a thread and
-# back takes longer than most statements; every COMMIT, and whatever takes longer
-# or has to wait, travels into a connection's own thread. SQLite before 3.51.3 may
-# lose pages when one connection commits while another checkpoints, so the writer
-# alone does both, and a lock file keeps a second server away (Gap #3).
-#
-# A function given to `read` or `write` may run twice: once here until it took more than
-# a glance, and then from its beginning in a thread. What it returns and what it changes
-# must come from its arguments and the database alone. And before a function of `write`
-# runs, the right of whoever asks for it is looked at again, in the same transaction.
-#
-# Owns      -
-# Raises    DatabaseBusy, DatabaseFailed, DatabaseUnusable, RightChanged
-# ==============================================================================
-
-GROUP_SIZE: Final = 64  # jobs that share one COMMIT
-_QUEUE_SIZE: Final = 10_000
-_READERS: Final = 4  # and the connection for glances
-_READ_SECONDS: Final = 2.0  # that a reader may spend on one question
-_AGAIN: Final = 0.02  # seconds until a statement that was told to end is told again
-_GLANCE: Final = 0.005  # seconds that the loop may spend on one
-_GLANCE_STEPS: Final = 1_000  # of SQLite between two looks at the clock
-SETTLED_AFTER: Final = 60 * SECOND  # no commit takes a minute
-# What chrony and ntpd put right by a step is seconds: moments then still only grow. Who sets a
-# clock back by more than a minute puts it right, and is followed.
-_SET_BACK: Final = 60 * SECOND
-_JUMP: Final = 24 * 3600 * SECOND  # is worth a warning
-_OLDEST_SQLITE: Final = (3, 38, 0)
-
-
-Right = Callable[[ReadTx], None]
-
-
-class RightChanged(Exception):
-    """What a request was allowed to write for is no longer so; its guard asks anew."""
-
-
-def _is_ours(tx: ReadTx) -> None:
-    """The right of jobs, commands and the start, which nobody can withdraw."""
-    del tx
-
-
-_RIGHT: Final = ContextVar[Right]("right", default=_is_ours)
+# None is the right of jobs, commands and the start, which nobody can withdraw.
+_RIGHT: Final = ContextVar[Right | None]("right", default=None)
 
 
 @contextmanager
@@ -2506,7 +2319,7 @@ def writing_by(right: Right) -> Iterator[None]:
 
 
 @contextmanager
-def _savepoint(connection: sqlite3.Connection) -> Iterator[None]:
+def _savepoint(connection: Handle) -> Iterator[None]:
     """One job's part of a group: kept when it returns, undone when it raises."""
     connection.execute("SAVEPOINT job")
     try:
@@ -2537,16 +2350,6 @@ class _Job:
         self.error = error if isinstance(error, Exception) else None
         return self.error is not None
 
-    def undone(self) -> sqlite3.Error:
-        """Why SQLite gave up the transaction around this job."""
-        if isinstance(self.error, sqlite3.Error):
-            return self.error
-        return sqlite3.OperationalError("transaction lost")
-
-    def may_wait(self) -> bool:
-        """Whether somebody else holds the file, and may for a while yet."""
-        return isinstance(self.error, DatabaseBusy) and time.perf_counter() < self.until
-
     def deliver(self) -> None:
         if self.done.done():  # its request is gone; what it did stands
             return
@@ -2556,34 +2359,7 @@ class _Job:
             self.done.set_exception(self.error)
 
 
-class _Glance(sqlite3.Connection):
-    """The connection that the loop itself reads through."""
-
-
-class TakesLong(Exception):
-    """A glance finds that what follows is no matter of a glance."""
-
-
-def leave_the_loop(tx: ReadTx) -> None:
-    """Nothing in a thread; on the loop the reading begins again in a thread of its own."""
-    if isinstance(tx, _Glance):
-        raise TakesLong
-
-
-@dataclass(slots=True)
-class _Limit:
-    """Until when a connection's statements may run, on the performance counter."""
-
-    until: float = math.inf
-
-
-def _watch_the_clock(connection: sqlite3.Connection, limit: _Limit) -> None:
-    """Makes a connection that the loop uses give up what would take more than a glance."""
-    connection.execute("PRAGMA busy_timeout = 0")
-    connection.set_progress_handler(lambda: time.perf_counter() > limit.until, _GLANCE_STEPS)
-
-
-def _read(connection: sqlite3.Connection, work: Callable[[ReadTx], T]) -> T:
+def _read(connection: Handle, work: Callable[[ReadTx], T]) -> T:
     connection.execute("BEGIN")  # one snapshot for all its statements
     try:
         return work(ReadTx(connection))
@@ -2612,9 +2388,7 @@ class Database:
         self._writer: Link | None = None
         self._readers: list[Link] = []
         self._idle: asyncio.LifoQueue[Link] = asyncio.LifoQueue()
-        self._glance: sqlite3.Connection | None = None
-        # Two, for a write in the writer's thread must not end with a glance of the loop's.
-        self._read_limit, self._write_limit = _Limit(), _Limit()
+        self._glance: Handle | None = None
         self._queue: asyncio.Queue[_Job | None] = asyncio.Queue(_QUEUE_SIZE)
         self._loop: asyncio.Task[None] | None = None
         self._group: list[_Job] = []  # at work
@@ -2631,29 +2405,16 @@ class Database:
             raise DatabaseUnusable(f"SQLite {sqlite3.sqlite_version} is too old: 3.38 is needed")
         try:
             self._claim(is_server=is_server)
-            self._writer = Link(
-                partial(open_file, self.path, for_writing=True, checkpoints=is_server)
-            )
-            await self._writer.open()
-            await self._writer.hop(self._prepare)
-            _watch_the_clock(self._writer.raw, self._write_limit)
-            for _ in range(_READERS):
-                reader = Link(partial(open_file, self.path, for_writing=False, checkpoints=False))
-                self._readers.append(reader)
-                await reader.open()
-                self._idle.put_nowait(reader)
-            self._glance = open_file(self.path, _Glance, for_writing=False, checkpoints=False)
-            _watch_the_clock(self._glance, self._read_limit)
-        except (OSError, sqlite3.Error) as error:
+            await self._connect(is_server=is_server)
+        except (OSError, sqlite3.Error, DatabaseUnusable) as error:
             await self.close()
             if isinstance(error, OSError):
                 raise DatabaseUnusable(words_of(error)) from error
+            if isinstance(error, DatabaseUnusable):
+                raise
             if is_busy(error):
                 raise DatabaseUnusable(f"{self.path} is locked by another program") from error
             raise cannot_read(self.path, error) from error
-        except DatabaseUnusable:
-            await self.close()
-            raise
         self._loop = asyncio.create_task(self._write_forever())
         self._loop.add_done_callback(self._on_end)
 
@@ -2671,9 +2432,23 @@ class Database:
         if 0 < schema < SCHEMA_VERSION:
             if not is_server and is_served(self.path):
                 raise DatabaseUnusable(f"an older Campfire is serving {self.path}: stop it first")
-            back_up_before(SCHEMA_VERSION, self.path)
+            copy = free_name(self.path.parent / "backups" / f"before-{SCHEMA_VERSION}.db")
+            back_up(self.path, copy)
+            LOG.info("backed_up_before_upgrade", extra={"fields": {"backup": str(copy)}})
 
-    def _prepare(self, connection: sqlite3.Connection) -> None:
+    async def _connect(self, *, is_server: bool) -> None:
+        self._writer = Link(open_file(self.path, for_writing=True, checkpoints=is_server))
+        await self._writer.open()
+        await self._writer.hop(self._prepare)
+        self._writer.raw.give_up_after_a_glance()
+        for _ in range(_READERS):
+            self._readers.append(Link(open_file(self.path)))
+            await self._readers[-1].open()
+            self._idle.put_nowait(self._readers[-1])
+        self._glance = open_file(self.path)
+        self._glance.give_up_after_a_glance()
+
+    def _prepare(self, connection: Handle) -> None:
         create_schema(connection, at := self._clock())
         self._last = connection.execute("SELECT max(updated_at) FROM rooms").fetchone()[0] or 0
         self._clock_less_steady = at - time.monotonic_ns() // 1000
@@ -2701,7 +2476,7 @@ class Database:
         give_up_lock(self._lock)
 
     @staticmethod
-    def _checkpoint(connection: sqlite3.Connection) -> None:
+    def _checkpoint(connection: Handle) -> None:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     async def read(
@@ -2719,10 +2494,17 @@ class Database:
 
     def at_a_glance(self, work: Callable[[ReadTx], T]) -> T:
         """What `work` finds here and now. Raises TakesLong, or as `read`."""
-        if self._glance is None:  # closed: nobody would ever answer
+        glance = self._glance
+        if glance is None:  # closed: nobody would ever answer
             raise DatabaseBusy
         try:
-            return self._glanced(self._glance, work)
+            glance.execute("BEGIN")
+            glance.until = time.perf_counter() + _GLANCE
+            try:
+                return work(ReadTx(glance))
+            finally:
+                glance.until = math.inf
+                glance.execute("COMMIT")
         except sqlite3.Error as error:
             if is_interrupted(error) or is_busy(error):
                 raise TakesLong from error
@@ -2762,15 +2544,6 @@ class Database:
             reader.raw.interrupt()
             asyncio.get_running_loop().call_later(_AGAIN, self._end, reader, travel)
 
-    def _glanced(self, connection: sqlite3.Connection, work: Callable[[ReadTx], T]) -> T:
-        connection.execute("BEGIN")
-        self._read_limit.until = time.perf_counter() + _GLANCE
-        try:
-            return work(ReadTx(connection))
-        finally:
-            self._read_limit.until = math.inf
-            connection.execute("COMMIT")
-
     async def write(
         self,
         work: Callable[Concatenate[WriteTx, Timestamp, P], T],
@@ -2787,7 +2560,8 @@ class Database:
         right = _RIGHT.get()
 
         def rightful(tx: WriteTx, at: Timestamp) -> T:
-            right(tx)
+            if right is not None:
+                right(tx)
             return work(tx, at, *args, **named)
 
         until = time.perf_counter() + BUSY_MS / 1000
@@ -2829,21 +2603,18 @@ class Database:
                 began = time.perf_counter()
                 began_here = self._began(self._writer.raw, group)
                 await self._writer.hop(self._commit, group, began=began_here)
-                self._count(group, began)
+                self.committed_at = time.perf_counter()
+                self.write_seconds.observe(self.committed_at - began)
+                self.group_sizes.observe(len(group))
+                self._committed = self._last
+                self.groups += 1
+                self.jobs += len(group)
             self._group = []
-            for job in group:
-                if job.may_wait():
+            for job in group:  # one that found the file held by somebody else may wait a while
+                if isinstance(job.error, DatabaseBusy) and time.perf_counter() < job.until:
                     self._group.append(job)
                 else:
                     job.deliver()
-
-    def _count(self, group: list[_Job], began: float) -> None:
-        self.committed_at = time.perf_counter()
-        self.write_seconds.observe(self.committed_at - began)
-        self.group_sizes.observe(len(group))
-        self._committed = self._last
-        self.groups += 1
-        self.jobs += len(group)
 
     def _on_end(self, writing: asyncio.Task[None]) -> None:
         """When the writer ended by anything but `close`, nobody waits for it for ever."""
@@ -2859,7 +2630,7 @@ class Database:
         self.is_broken = True
         self.on_broken()
 
-    def _began(self, connection: sqlite3.Connection, group: list[_Job]) -> bool:
+    def _began(self, connection: Handle, group: list[_Job]) -> bool:
         """Whether the group was carried out here and now, all but its COMMIT.
 
         Nothing of it is done when somebody else writes, or when it takes more than a glance.
@@ -2881,20 +2652,22 @@ class Database:
         self._last = max(self._last + 1, clock) if self._last <= clock + _SET_BACK else clock
         return Timestamp(self._last)
 
-    def _carry_out(self, connection: sqlite3.Connection, group: list[_Job], seconds: float) -> None:
+    def _carry_out(self, connection: Handle, group: list[_Job], seconds: float) -> None:
         connection.execute("BEGIN IMMEDIATE")
         try:
             for job in group:
                 at = self._next_moment()
-                self._write_limit.until = time.perf_counter() + seconds
+                connection.until = time.perf_counter() + seconds
                 with job, _savepoint(connection):
                     job.result = job.work(WriteTx(ReadTx(connection)), at)
                 if not connection.in_transaction or is_interrupted(job.error):
-                    raise job.undone()  # a full disk undoes the whole group
+                    # A full disk undoes the whole group.
+                    why = job.error if isinstance(job.error, sqlite3.Error) else None
+                    raise why or sqlite3.OperationalError("transaction lost")
         finally:
-            self._write_limit.until = math.inf
+            connection.until = math.inf
 
-    def _commit(self, connection: sqlite3.Connection, group: list[_Job], *, began: bool) -> None:
+    def _commit(self, connection: Handle, group: list[_Job], *, began: bool) -> None:
         try:
             if not began:
                 left = max(group[0].until - time.perf_counter(), 0)
@@ -2914,7 +2687,7 @@ class Database:
                 job.error = in_words(job.error, self.path)
 
 
-# === 13. markup ===============================================================
+# === 9. markup ================================================================
 # What people write, made safe once. Only nh3 decides what is HTML; it is repeated
 # until a body no longer changes, so that a browser which parses the body sees the
 # very tree that was checked. Our own code only finds the attachments before nh3.
@@ -3342,7 +3115,7 @@ def canonical_form(source: str, replacement: Callable[[Attachment], str]) -> str
     return _cleaned(_WORDS_ONLY, markup)
 
 
-# === 14. text =================================================================
+# === 10. text =================================================================
 # What a body says: in plain words, on the screen, in the editor, as emoji or as a
 # sound. All of it is read from clean markup, never from what somebody sent.
 #
@@ -3714,12 +3487,14 @@ def sanitize(source: str, users: Mapping[UserId, Mentionable]) -> Body:
     return Body(markup, text, mentions_in(markup), links_in(markup))
 
 
-# === 15. signing ==============================================================
+# === 11. signing ==============================================================
 # What proves that a name, a link or a cookie came from here. A wrong signature,
-# purpose or age reads as "no such thing", never as an error.
+# purpose or age reads as "no such thing", never as an error. The root of all signatures,
+# and the pair with which we prove to push services who we are, are given by the operator,
+# or made at the first start and kept in the database.
 #
 # Owns      secrets
-# Raises    -
+# Raises    ConfigError
 # ==============================================================================
 
 TRANSFER_SECONDS: Final = 4 * 3600
@@ -3952,7 +3727,58 @@ def replace_secrets(tx: WriteTx, at: Timestamp, made: Mapping[str, str]) -> None
     keep_secrets(tx, at, made)
 
 
-# === 16. users ================================================================
+def fresh_vapid_keys() -> dict[str, str]:
+    """A pair as Rails prints it (RFC 8292: P-256)."""
+    from cryptography.hazmat.primitives.asymmetric import ec  # noqa: PLC0415 - first start only
+    from cryptography.hazmat.primitives.serialization import (  # noqa: PLC0415 - as above
+        Encoding,
+        PublicFormat,
+    )
+
+    private = ec.generate_private_key(ec.SECP256R1())
+    scalar = private.private_numbers().private_value.to_bytes(32, "big")
+    point = private.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+    return {
+        "vapid_private_key": base64.urlsafe_b64encode(scalar).decode().rstrip("="),
+        "vapid_public_key": base64.urlsafe_b64encode(point).decode().rstrip("="),
+    }
+
+
+def proper_pair(public_key: str, private_key: str) -> tuple[str, str]:
+    """The two keys, which belong together. Raises ConfigError with one line."""
+    from cryptography.hazmat.primitives.asymmetric import ec  # noqa: PLC0415 - as above
+
+    point, number = (
+        base64.urlsafe_b64decode(key + "=" * (-len(key) % 4)) for key in (public_key, private_key)
+    )
+    try:
+        ours = ec.derive_private_key(int.from_bytes(number, "big"), ec.SECP256R1())
+        theirs = ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), point)
+    except ValueError as error:
+        raise ConfigError("VAPID_PUBLIC_KEY and VAPID_PRIVATE_KEY are no keys of P-256") from error
+    if ours.public_key().public_numbers() != theirs.public_numbers():
+        raise ConfigError("VAPID_PUBLIC_KEY and VAPID_PRIVATE_KEY are no pair")
+    return public_key, private_key
+
+
+async def load_secrets(db: Database, config: Config) -> dict[str, str]:
+    """The secrets: from the environment, else stored, else made now and stored."""
+    names = ("secret_key_base", "vapid_private_key", "vapid_public_key")
+    known = await db.read(stored_secrets, names)
+    if len(known) < len(names):
+        made = {"secret_key_base": secrets.token_hex(64), **fresh_vapid_keys()}
+        known = await db.write(keep_secrets, made)
+    if config.secret_key_base:
+        if len(config.secret_key_base) < SHORT_SECRET:
+            needs = f"SECRET_KEY_BASE of {SHORT_SECRET} characters or more"
+            LOG.warning("weak_setting", extra={"fields": {"needs": needs}})
+        known["secret_key_base"] = config.secret_key_base
+    if config.vapid_keys:
+        known["vapid_public_key"], known["vapid_private_key"] = proper_pair(*config.vapid_keys)
+    return known
+
+
+# === 12. users ================================================================
 # People and bots: who they are, how they are found, what makes their fields
 # valid. Reading only, but for the three functions that write a person.
 #
@@ -4309,7 +4135,7 @@ class Users:
         return await self._db.read(matching_users, "", UserId(0), None, page, size)
 
 
-# === 17. memberships ==========================================================
+# === 13. memberships ==========================================================
 # Who is where. A membership is found first and the room comes from it, so that
 # looking a room up is the permission to see it.
 #
@@ -4698,7 +4524,7 @@ def mark_read(tx: WriteTx, at: Timestamp, user_id: UserId, room_id: RoomId) -> N
     )
 
 
-# === 18. search_index =========================================================
+# === 14. search_index =========================================================
 # The words of every message, for full-text search. An index row is written, moved
 # and deleted by the code that writes its message, in the same transaction: no
 # triggers, so that what a post costs can be read in one place.
@@ -4781,7 +4607,7 @@ def index_message(tx: WriteTx, message_id: MessageId, text: str, *, is_new: bool
     )
 
 
-# === 19. rooms ================================================================
+# === 15. rooms ================================================================
 # Where people talk. An open room holds everybody active, a closed one those it
 # was given, a direct room is the one room of exactly its people, for ever.
 #
@@ -5013,7 +4839,7 @@ class Rooms:
         await self._db.write(mark_read, user_id, room_id)
 
 
-# === 20. history ==============================================================
+# === 16. history ==============================================================
 # What was said: pages of forty, and what a reader missed. Order is time, then
 # id. Everything that belongs to a page is fetched with it, never one by one.
 #
@@ -5415,7 +5241,7 @@ def path_of_message(
     return f"/rooms/{found['room_id']}/@{message_id}"
 
 
-# === 21. subscriptions ========================================================
+# === 17. subscriptions ========================================================
 # The browsers that asked to be told when something is said: an address at a push
 # service, and two keys to encrypt with.
 #
@@ -5583,7 +5409,7 @@ def notices_for(
     return tuple(Notice(subscription_in(each), each["badge"]) for each in found)
 
 
-# === 22. messages =============================================================
+# === 18. messages =============================================================
 # What people say: once, in order. A draft is made safe, then stored; sending it
 # again changes nothing, because browsers retry and people double-click (Gap #1).
 # What was deleted leaves a tombstone, so that whoever was away can be told
@@ -6006,7 +5832,7 @@ class Messages:
         return await self._db.write(_unboost, actor, message_id, boost_id, room_id)
 
 
-# === 23. search ===============================================================
+# === 19. search ===============================================================
 # Finding what was said, in the rooms one is in. Every word must be there, stemmed
 # and folded; there are no operators. The newest hundred come back, oldest first.
 # Permission is part of the query: a common word in rooms of others costs a
@@ -6415,7 +6241,7 @@ class Search:
         await self._db.write(forget_searches, user_id)
 
 
-# === 24. accounts =============================================================
+# === 20. accounts =============================================================
 # The one account of an installation: its name, its invitation, its looks, and
 # whether everybody may create rooms.
 #
@@ -6526,7 +6352,7 @@ class Accounts:
         await self._db.write(_save_styles, styles)
 
 
-# === 25. sessions =============================================================
+# === 21. sessions =============================================================
 # Who is signed in. A session is a random token of which we keep the SHA-256
 # (Gap #4). The door looks a browser's session up when a request is whole, and each
 # write looks once more, inside its transaction: what is withdrawn is gone at once.
@@ -6805,7 +6631,7 @@ def addresses_of(tx: ReadTx, user_id: UserId) -> tuple[str, ...]:
     return tuple(each["ip_address"] for each in found)
 
 
-# === 26. passwords ============================================================
+# === 22. passwords ============================================================
 # Passwords, and how much work with them one person or one stranger may cost the
 # others. bcrypt takes a quarter of a second of a processor: two at once, in threads of
 # their own, twenty more may wait, and tries are counted.
@@ -6933,7 +6759,7 @@ class Limits:
         self.guesses = TryLimiter(monotonic, _GUESSES, _GUESS_WINDOW)
 
 
-# === 27. auth =================================================================
+# === 23. auth =================================================================
 # Who you are: the first run, joining, signing in with a password or a link. All of
 # them end in a session.
 #
@@ -7039,7 +6865,7 @@ def _open_for(tx: ReadTx, join_code: str, email: str) -> None:
     """Whether this code lets somebody with this address in. Raises InvalidJoinCode, EmailTaken…"""
     account_behind(tx, join_code)
     if _owner_of(tx, email) is not None:
-        raise EmailTakenAtJoin(f"/session/new?email_address={quote(email, safe='')}")
+        raise EmailTakenAtJoin(redirect_to=f"/session/new?email_address={quote(email, safe='')}")
 
 
 def _start_renewed_session(
@@ -7284,7 +7110,7 @@ class Auth:
         return await self._db.write(_redeem, self._signer, transfer_id, session)
 
 
-# === 28. people ===============================================================
+# === 24. people ===============================================================
 # What happens to people: their profile, their role, leaving, being banned, being
 # let back in. Messages of somebody who left stay; messages of somebody who was
 # banned go, one by one, in the background.
@@ -7522,7 +7348,7 @@ class People:
         return await self._db.read(_banned_authors)
 
 
-# === 29. outbound =============================================================
+# === 25. outbound =============================================================
 # Where a request of ours leads. Looking a name up may take half a minute, so it has
 # threads of its own: a slow name delays nobody but whoever waits for it. Where members
 # choose the address it must not lead inside: every answer must be one of the open
@@ -7624,7 +7450,7 @@ class Resolver(AbstractResolver):
         pass
 
 
-# === 30. bots =================================================================
+# === 26. bots =================================================================
 # Programs that talk. A bot is a user with a key in its address and perhaps a
 # webhook: where it is mentioned, or in a ping with it, it is called once, has
 # seven seconds, and may answer in words. A bot's answer calls no bot, so two of
@@ -7972,7 +7798,7 @@ class Bots:
             return Reply(hook.bot, response.status, media_type.lower(), body, response.charset)
 
 
-# === 31. push =================================================================
+# === 27. push =================================================================
 # Telling browsers that are not open (Web Push: RFC 8030, 8291, 8292). The address
 # comes from any member, so it must not lead inside, and what does not answer is
 # nobody else's delay: an endpoint is told one thing at a time, a person eight, and
@@ -8194,7 +8020,7 @@ class Push:
         if (status, problem) != known or self._db.now() - tried_at > _NOTED_AGAIN:
             await self._db.write(note_result, subscription.id, status, problem)
         if problem:
-            raise PushFailed(problem, status)
+            raise PushFailed(problem=problem, status=status)
 
     async def _attempt(self, endpoint: str, body: bytes) -> tuple[int | None, str | None]:
         """What the service answered, and what is wrong with that."""
@@ -8274,76 +8100,41 @@ class Push:
         return self._subject
 
 
-# === 32. keys =================================================================
-# What the program itself must keep to itself: the root of all signatures, and the
-# pair with which it proves to push services who it is. Given by the operator, or
-# made at the first start and kept in the database.
+# === 28. salvage ==============================================================
+# What can still be read of a damaged file goes into a new one, row by row. A file that
+# SQLite will not even open (cut short, without its header, or without its whole first
+# page) is made readable on a copy first: the header is written anew, and the rows that
+# say which table begins on which page are looked for on every page there is. A table is
+# read forwards; where that stops, the next readable key is searched for, so that one bad
+# page costs its own rows and no more. Nobody's words are dropped because their author's
+# row is lost: a stand-in takes the author's place.
 #
-# Owns      -
-# Raises    -
-# ==============================================================================
-
-
-def fresh_vapid_keys() -> dict[str, str]:
-    """A pair as Rails prints it (RFC 8292: P-256)."""
-    from cryptography.hazmat.primitives.asymmetric import ec  # noqa: PLC0415 - first start only
-    from cryptography.hazmat.primitives.serialization import (  # noqa: PLC0415 - as above
-        Encoding,
-        PublicFormat,
-    )
-
-    private = ec.generate_private_key(ec.SECP256R1())
-    scalar = private.private_numbers().private_value.to_bytes(32, "big")
-    point = private.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
-    return {
-        "vapid_private_key": base64.urlsafe_b64encode(scalar).decode().rstrip("="),
-        "vapid_public_key": base64.urlsafe_b64encode(point).decode().rstrip("="),
-    }
-
-
-def proper_pair(public_key: str, private_key: str) -> tuple[str, str]:
-    """The two keys, which belong together. Raises ConfigError with one line."""
-    from cryptography.hazmat.primitives.asymmetric import ec  # noqa: PLC0415 - as above
-
-    point, number = (
-        base64.urlsafe_b64decode(key + "=" * (-len(key) % 4)) for key in (public_key, private_key)
-    )
-    try:
-        ours = ec.derive_private_key(int.from_bytes(number, "big"), ec.SECP256R1())
-        theirs = ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), point)
-    except ValueError as error:
-        raise ConfigError("VAPID_PUBLIC_KEY and VAPID_PRIVATE_KEY are no keys of P-256") from error
-    if ours.public_key().public_numbers() != theirs.public_numbers():
-        raise ConfigError("VAPID_PUBLIC_KEY and VAPID_PRIVATE_KEY are no pair")
-    return public_key, private_key
-
-
-async def load_secrets(db: Database, config: Config) -> dict[str, str]:
-    """The secrets: from the environment, else stored, else made now and stored."""
-    names = ("secret_key_base", "vapid_private_key", "vapid_public_key")
-    known = await db.read(stored_secrets, names)
-    if len(known) < len(names):
-        made = {"secret_key_base": secrets.token_hex(64), **fresh_vapid_keys()}
-        known = await db.write(keep_secrets, made)
-    if config.secret_key_base:
-        if len(config.secret_key_base) < SHORT_SECRET:
-            needs = f"SECRET_KEY_BASE of {SHORT_SECRET} characters or more"
-            LOG.warning("weak_setting", extra={"fields": {"needs": needs}})
-        known["secret_key_base"] = config.secret_key_base
-    if config.vapid_keys:
-        known["vapid_public_key"], known["vapid_private_key"] = proper_pair(*config.vapid_keys)
-    return known
-
-
-# === 33. tables ===============================================================
-# Whole tables, whichever they are: of a file that is damaged, or of another
-# program. Elsewhere a statement is a literal that SQLite plans in the tests; here
-# the table is known only once the file is open, so these functions, and no
-# others, put statements together.
+# Elsewhere a statement is a literal that SQLite plans in the tests; here the table is
+# known only once the file is open, so these functions, and no others, put statements
+# together. The format is https://sqlite.org/fileformat.html; its sections are named below.
 #
 # Owns      sqlite_sequence
 # Raises    -
 # ==============================================================================
+
+_PAGE: Final = 4_096  # bytes, of every file that Campfire makes
+_LEAF: Final = 13  # the kind of page that rows of a table are on (1.6)
+_MORE: Final = 0x80  # the bit of a byte that is not the last of its number (1.6)
+_WIDTHS: Final = (0, 1, 2, 3, 4, 6, 8, 8)  # bytes, of NULL and of numbers (2.1)
+_TEXT: Final = 12  # from here on a column is bytes or text (2.1)
+_HIGHEST: Final = 2**62
+
+
+@dataclass(frozen=True, slots=True)
+class Salvage:
+    """How many rows the new file has, by table, and what could not be saved."""
+
+    path: Path
+    saved: Mapping[str, int]
+    lost: tuple[str, ...]
+
+
+# --- Whole tables, whichever they are ---
 
 
 def _name(text: str) -> str:
@@ -8374,61 +8165,59 @@ def columns_of(connection: sqlite3.Connection, table: str) -> tuple[str, ...]:
     return tuple(name for (name, *_) in found)
 
 
-def _key_of(table: str) -> str:
-    return "message_id" if table == "mentions" else "rowid"  # the one table without rowids
-
-
 def rows_from(
     connection: sqlite3.Connection, table: str, start: int = 1, limit: int = -1
 ) -> sqlite3.Cursor:
     """A table's rows in their order, from a key on; each says in `at` what its key is."""
-    key = _key_of(table)
-    return connection.execute(
-        _statement(
-            "SELECT", key, "AS at, * FROM", _name(table),
-            "WHERE", key, ">= :start ORDER BY", key, "LIMIT :limit",
-        ),
-        {"start": start, "limit": limit},
-    )  # fmt: skip
-
-
-def count_rows(connection: sqlite3.Connection, table: str) -> int:
-    """How many rows a table has, by the smallest index that knows."""
-    counted: int = connection.execute(
-        _statement("SELECT", "count(*) FROM", _name(table))
-    ).fetchone()[0]
-    return counted
+    key = "message_id" if table == "mentions" else "rowid"  # the one table without rowids
+    words = "SELECT", key, "AS at, * FROM", _name(table), "WHERE", key, ">= :start"
+    ordered = _statement(*words, "ORDER BY", key, "LIMIT :limit")
+    return connection.execute(ordered, {"start": start, "limit": limit})
 
 
 def put(connection: sqlite3.Connection, table: str, values: Mapping[str, object]) -> None:
     """Stores a row as it is. Raises sqlite3.IntegrityError when the table refuses it."""
-    names = ", ".join(map(_name, values))
-    marks = ", ".join(f":{name}" for name in values)
-    connection.execute(
-        _statement("INSERT", "INTO", _name(table), f"({names}) VALUES ({marks})"), dict(values)
-    )
+    names, marks = ", ".join(map(_name, values)), ", ".join(f":{name}" for name in values)
+    sql = _statement("INSERT", "INTO", _name(table), f"({names}) VALUES ({marks})")
+    connection.execute(sql, dict(values))
 
 
-def raise_sequence(connection: sqlite3.Connection, table: str, at_least: int) -> None:
-    """From now on new ids of a table are greater than this: none is ever used again."""
-    put_forward = connection.execute(
-        "UPDATE sqlite_sequence SET seq = max(seq, :seq) WHERE name = :table",
-        {"seq": at_least, "table": table},
-    )
-    if not put_forward.rowcount:
-        connection.execute(
-            "INSERT INTO sqlite_sequence (name, seq) VALUES (:table, :seq)",
-            {"seq": at_least, "table": table},
+def raise_sequences(
+    source: sqlite3.Connection, target: sqlite3.Connection, tables: Container[str]
+) -> None:
+    """New ids of these tables are greater than those another file has given: none is used again."""
+    if not source.execute("SELECT 1 FROM sqlite_schema WHERE name = 'sqlite_sequence'").fetchone():
+        return
+    for table, newest in source.execute("SELECT name, seq FROM sqlite_sequence"):
+        if table not in tables:
+            continue
+        values = {"table": table, "newest": int(newest or 0)}
+        raised = target.execute(
+            "UPDATE sqlite_sequence SET seq = max(seq, :newest) WHERE name = :table", values
         )
+        if not raised.rowcount:
+            target.execute(
+                "INSERT INTO sqlite_sequence (name, seq) VALUES (:table, :newest)", values
+            )
 
 
-def sequences_of(connection: sqlite3.Connection) -> dict[str, int]:
-    """The greatest id ever given, by table."""
-    has_any = connection.execute(
-        "SELECT 1 FROM sqlite_schema WHERE name = 'sqlite_sequence'"
-    ).fetchone()
-    found = connection.execute("SELECT name, seq FROM sqlite_sequence") if has_any else ()
-    return {str(name): int(seq or 0) for name, seq in found}
+def delete_orphans(connection: sqlite3.Connection) -> Counter[str]:
+    """Deletes rows that point to rows which are gone, and then those that pointed to them."""
+    references = [
+        (table, column, parent)
+        for table in tables_of(connection)
+        for column, parent in connection.execute(
+            'SELECT "from", "table" FROM pragma_foreign_key_list(:table)', {"table": table}
+        ).fetchall()
+    ]
+    gone: Counter[str] = Counter()
+    before = -1
+    while before != gone.total():
+        before = gone.total()
+        for table, column, parent in references:
+            words = "DELETE", "FROM", _name(table), "WHERE", _name(column), "NOT IN (SELECT id FROM"
+            gone[table] += connection.execute(_statement(*words, _name(parent), ")")).rowcount
+    return +gone
 
 
 def cut_out(connection: sqlite3.Connection, indexes: Iterable[str]) -> None:
@@ -8436,65 +8225,14 @@ def cut_out(connection: sqlite3.Connection, indexes: Iterable[str]) -> None:
 
     Their pages belong to nothing afterwards: a VACUUM gives them back.
     """
+    sql = _statement("DELETE", "FROM sqlite_schema WHERE type = 'index' AND name = :name")
     connection.execute("PRAGMA writable_schema = ON")
     for name in indexes:
-        connection.execute(
-            _statement("DELETE", "FROM sqlite_schema WHERE type = 'index' AND name = :name"),
-            {"name": name},
-        )
+        connection.execute(sql, {"name": name})
     connection.execute("PRAGMA writable_schema = RESET")
 
 
-def list_tables(connection: sqlite3.Connection, beginnings: Iterable[tuple[object, ...]]) -> None:
-    """Says anew which tables there are, and on which page each begins."""
-    connection.execute("PRAGMA writable_schema = ON")
-    connection.executemany(
-        _statement("INSERT", "INTO sqlite_schema VALUES (?, ?, ?, ?, ?)"), list(beginnings)
-    )
-
-
-def _references(connection: sqlite3.Connection) -> Iterator[tuple[str, str, str]]:
-    """Child table, its column, and the table whose ids are in it."""
-    for table in tables_of(connection):
-        found = connection.execute(
-            'SELECT "from", "table" FROM pragma_foreign_key_list(:table)', {"table": table}
-        ).fetchall()
-        yield from ((table, column, parent) for column, parent in found)
-
-
-def delete_orphans(connection: sqlite3.Connection) -> Counter[str]:
-    """Deletes rows that point to rows which are gone, and then those that pointed to them."""
-    gone: Counter[str] = Counter()
-    references = tuple(_references(connection))
-    before = -1
-    while before != gone.total():
-        before = gone.total()
-        for table, column, parent in references:
-            deleted = connection.execute(
-                _statement(
-                    "DELETE", "FROM", _name(table), "WHERE", _name(column),
-                    "NOT IN (SELECT id FROM", _name(parent), ")",
-                )
-            )  # fmt: skip
-            gone[table] += deleted.rowcount
-    return +gone
-
-
-# === 34. wrecks ===============================================================
-# A file that SQLite will not even open, made readable on a copy: cut short, without
-# its header, or without its whole first page. The header is written anew; the rows
-# that say which table begins on which page are looked for on every page there is.
-# The format is https://sqlite.org/fileformat.html; its sections are named below.
-#
-# Owns      -
-# Raises    -
-# ==============================================================================
-
-_PAGE: Final = 4_096  # bytes, of every file that Campfire makes
-_LEAF: Final = 13  # the kind of page that rows of a table are on (1.6)
-_MORE: Final = 0x80  # the bit of a byte that is not the last of its number (1.6)
-_WIDTHS: Final = (0, 1, 2, 3, 4, 6, 8, 8)  # bytes, of NULL and of numbers (2.1)
-_TEXT: Final = 12  # from here on a column is bytes or text (2.1)
+# --- A copy that SQLite can open ---
 
 
 def _number_at(data: bytes, at: int) -> tuple[int, int]:
@@ -8536,28 +8274,23 @@ def _row_at(page: bytes, at: int) -> list[object]:
     return columns
 
 
-def _rows_on(page: bytes) -> Iterator[list[object]]:
-    if page[:1] != bytes((_LEAF,)):
-        return
-    count = int.from_bytes(page[3:5], "big")
-    for n in range(min(count, len(page) // 4)):
-        with suppress(IndexError):
-            yield _row_at(page, int.from_bytes(page[8 + 2 * n : 10 + 2 * n], "big"))
-
-
-def _pages_of(path: Path) -> Iterator[bytes]:
+def _rows_in(path: Path) -> Iterator[list[object]]:
+    """Every row of every table that lies on its page as a whole."""
     with path.open("rb") as opened:
         while page := opened.read(_PAGE):
-            yield page
+            count = int.from_bytes(page[3:5], "big") if page[0] == _LEAF else 0
+            for n in range(min(count, len(page) // 4)):
+                with suppress(IndexError):
+                    yield _row_at(page, int.from_bytes(page[8 + 2 * n : 10 + 2 * n], "big"))
 
 
 def _beginnings(path: Path) -> dict[str, tuple[object, ...]]:
     """What each table is called, on which page it begins, and how it was made (2.6)."""
     found: dict[str, tuple[object, ...]] = {}
-    for columns in chain.from_iterable(map(_rows_on, _pages_of(path))):
+    for columns in _rows_in(path):
         match columns:
-            case ["table" | "index", str(name), str(), int(), None | str()]:
-                is_ours = columns[0] == "table" or columns[4] is None
+            case ["table" | "index" as kind, str(name), str(), int(), None | str() as sql]:
+                is_ours = kind == "table" or sql is None
                 if is_ours and not name.startswith("message_search_index"):
                     found[name] = tuple(columns)
             case _:
@@ -8565,25 +8298,30 @@ def _beginnings(path: Path) -> dict[str, tuple[object, ...]]:
     return found
 
 
-def _header(pages: int, kept: bytes, *, has_log: bool) -> bytes:
-    """The first hundred bytes (1.3), with what can be kept of those that were there."""
-    mode = bytes((2, 2) if has_log else (1, 1))
-    counter = kept[24:28]
-    head = b"SQLite format 3\0" + _PAGE.to_bytes(2, "big") + mode + bytes((0, 64, 32, 32))
-    head += counter + pages.to_bytes(4, "big") + bytes(8)  # no page is free
-    head += kept[40:44] + (4).to_bytes(4, "big") + bytes(8) + (1).to_bytes(4, "big")
-    return head + bytes(8) + kept[68:72] + bytes(20) + counter + kept[96:100]
-
-
-def _give_beginning(copy: Path, *, has_log: bool) -> None:
-    """Makes the file whole pages, and says in its header how many there are."""
-    size = copy.stat().st_size
-    pages = max(-(-size // _PAGE), 1)
+def _give_header(copy: Path, *, has_log: bool) -> None:
+    """Makes the file whole pages, and writes its first hundred bytes (1.3), keeping what it can."""
+    pages = max(-(-copy.stat().st_size // _PAGE), 1)
     os.truncate(copy, pages * _PAGE)
     with copy.open("r+b") as opened:
         kept = opened.read(100)
+        counter, mode = kept[24:28], bytes((2, 2) if has_log else (1, 1))
+        head = b"SQLite format 3\0" + _PAGE.to_bytes(2, "big") + mode + bytes((0, 64, 32, 32))
+        head += counter + pages.to_bytes(4, "big") + bytes(8)  # no page is free
+        head += kept[40:44] + (4).to_bytes(4, "big") + bytes(8) + (1).to_bytes(4, "big")
         opened.seek(0)
-        opened.write(_header(pages, kept, has_log=has_log))
+        opened.write(head + bytes(8) + kept[68:72] + bytes(20) + counter + kept[96:100])
+
+
+def _give_tables(copy: Path) -> None:
+    """Puts an empty list of tables on the first page, and what was found of them into it."""
+    beginnings = _beginnings(copy)
+    with copy.open("r+b") as opened:
+        opened.seek(100)
+        opened.write(bytes((_LEAF, 0, 0, 0, 0)) + _PAGE.to_bytes(2, "big") + bytes(_PAGE - 107))
+    with closing(sqlite3.connect(copy, isolation_level=None)) as connection:
+        connection.execute("PRAGMA writable_schema = ON")
+        sql = _statement("INSERT", "INTO sqlite_schema VALUES (?, ?, ?, ?, ?)")
+        connection.executemany(sql, list(beginnings.values()))
 
 
 def _opens(copy: Path) -> bool:
@@ -8594,18 +8332,8 @@ def _opens(copy: Path) -> bool:
         return False
 
 
-def _give_tables(copy: Path) -> None:
-    """Puts an empty list of tables on the first page, and what was found of them into it."""
-    beginnings = _beginnings(copy)
-    with copy.open("r+b") as opened:
-        opened.seek(100)
-        opened.write(bytes((_LEAF, 0, 0, 0, 0)) + _PAGE.to_bytes(2, "big") + bytes(_PAGE - 107))
-    with closing(sqlite3.connect(copy, isolation_level=None)) as connection:
-        list_tables(connection, beginnings.values())
-
-
 @contextmanager
-def made_readable(path: Path) -> Iterator[Path]:
+def _made_readable(path: Path) -> Iterator[Path]:
     """A copy of a damaged file that SQLite can open, as much of it as there is; then it goes.
 
     Raises sqlite3.DatabaseError when it never was a Campfire's.
@@ -8616,7 +8344,7 @@ def made_readable(path: Path) -> Iterator[Path]:
         if has_log := log.exists():
             shutil.copyfile(log, f"{copy}-wal")
         if not _opens(copy):
-            _give_beginning(copy, has_log=has_log)
+            _give_header(copy, has_log=has_log)
         if not _opens(copy):
             _give_tables(copy)
         if not _opens(copy):
@@ -8624,51 +8352,26 @@ def made_readable(path: Path) -> Iterator[Path]:
         yield copy
 
 
-# === 35. salvage ==============================================================
-# When pages are gone: every row that can still be read goes into a new file. A
-# table is read forwards; where that stops, the next readable key is searched for,
-# so that one bad page costs its own rows and no more. Nobody's words are dropped
-# because their author's row is lost: a stand-in takes the author's place.
-#
-# Owns      -
-# Raises    -
-# ==============================================================================
-
-_HIGHEST: Final = 2**62
-
-
-@dataclass(frozen=True, slots=True)
-class Salvage:
-    """How many rows the new file has, by table, and what could not be saved."""
-
-    path: Path
-    saved: Mapping[str, int]
-    lost: tuple[str, ...]
-
-
-def _is_readable(connection: sqlite3.Connection, table: str, start: int) -> bool:
-    try:
-        rows_from(connection, table, start, limit=1).fetchall()
-    except sqlite3.Error:
-        return False
-    return True
+# --- Row by row into a new file ---
 
 
 def _next_readable(connection: sqlite3.Connection, table: str, at: int) -> int:
     """The smallest key from which on rows can be read again; beyond all keys if there is none."""
+
+    def is_readable(start: int) -> bool:
+        try:
+            rows_from(connection, table, start, limit=1).fetchall()
+        except sqlite3.Error:
+            return False
+        return True
+
     step = 1
-    while not _is_readable(connection, table, at + step):
+    while not is_readable(at + step):
         step *= 2
         if step >= _HIGHEST:
             return _HIGHEST
-    unreadable = step // 2
-    while step - unreadable > 1:
-        middle = (step + unreadable) // 2
-        if _is_readable(connection, table, at + middle):
-            step = middle
-        else:
-            unreadable = middle
-    return at + step
+    tried = range(step // 2 + 1, step)
+    return at + tried.start + bisect_left(tried, 1, key=lambda n: is_readable(at + n))
 
 
 def _readable_rows(
@@ -8689,17 +8392,9 @@ def _readable_rows(
             return
 
 
-def _count_known(connection: sqlite3.Connection, table: str) -> int | None:
-    try:
-        return count_rows(connection, table)
-    except sqlite3.Error:
-        return None
-
-
 def _what_is_lost(
-    table: str, expected: int | None, saved: int, refused: int, gaps: Sequence[tuple[int, int]]
+    table: str, missing: int | None, refused: int, gaps: Sequence[tuple[int, int]]
 ) -> Iterator[str]:
-    missing = None if expected is None else expected - saved - refused
     spans = ", ".join(
         f"from {first} on" if last >= _HIGHEST - 1 else f"{first} to {last}" for first, last in gaps
     )
@@ -8727,26 +8422,17 @@ def _save_table(
             saved += 1
         except sqlite3.Error:
             refused += 1
-    return saved, list(_what_is_lost(table, _count_known(source, table), saved, refused, gaps))
+    missing = None
+    with suppress(sqlite3.Error):  # the smallest index may know how many there were
+        counted = source.execute(_statement("SELECT", "count(*) FROM", _name(table)))
+        missing = counted.fetchone()[0] - saved - refused
+    return saved, list(_what_is_lost(table, missing, refused, gaps))
 
 
-def _stand_in_for_people(target: sqlite3.Connection, at: int) -> int:
-    found = target.execute(
-        """
-        SELECT creator_id AS id FROM messages
-        UNION SELECT creator_id FROM rooms
-        UNION SELECT user_id FROM memberships
-        EXCEPT SELECT id FROM users
-        """
-    ).fetchall()
-    for user_id, *_ in found:
-        values = {"id": user_id, "name": f"Lost person {user_id}", "status": 1}
-        put(target, "users", {**values, "created_at": at, "updated_at": at})
-    return len(found)
-
-
-def _stand_in_for_rooms(target: sqlite3.Connection, at: int) -> int:
-    found = target.execute(
+def _stand_ins(target: sqlite3.Connection, at: int) -> Iterator[str]:
+    """Takes the places of lost rooms and people, and says so; then what belongs to nothing goes."""
+    times = {"created_at": at, "updated_at": at}
+    rooms = target.execute(
         """
         SELECT room_id, min(creator_id)
         FROM messages
@@ -8754,62 +8440,53 @@ def _stand_in_for_rooms(target: sqlite3.Connection, at: int) -> int:
         GROUP BY room_id
         """
     ).fetchall()
-    for room_id, creator_id in found:
+    for room_id, creator_id in rooms:
         values = {"id": room_id, "type": "closed", "name": f"Lost room {room_id}"}
-        times = {"created_at": at, "updated_at": at}
         put(target, "rooms", {**values, "creator_id": creator_id, **times})
-    return len(found)
-
-
-def _stand_ins(target: sqlite3.Connection, at: int) -> Iterator[str]:
-    if rooms := _stand_in_for_rooms(target, at):
-        yield f"rooms: what {rooms} of them were called, and of what kind they were"
-    if people := _stand_in_for_people(target, at):
-        yield f"users: who {people} people were; their words are kept under stand-ins"
+    if rooms:
+        yield f"rooms: what {len(rooms)} of them were called, and of what kind they were"
+    people = target.execute(
+        """
+        SELECT creator_id AS id FROM messages
+        UNION SELECT creator_id FROM rooms
+        UNION SELECT user_id FROM memberships
+        EXCEPT SELECT id FROM users
+        """
+    ).fetchall()
+    for user_id, *_ in people:
+        values = {"id": user_id, "name": f"Lost person {user_id}", "status": 1}
+        put(target, "users", {**values, **times})
+    if people:
+        yield f"users: who {len(people)} people were; their words are kept under stand-ins"
     for table, count in delete_orphans(target).items():
         yield f"{table}: {count} rows that belonged to something lost"
 
 
-def _save_all(
-    source: sqlite3.Connection, target: sqlite3.Connection, at: int
-) -> tuple[dict[str, int], list[str]]:
-    saved: dict[str, int] = {}
-    lost: list[str] = []
-    for table in tables_of(target):
-        if table != "schema_version":  # the new file has the newest schema
-            saved[table], words = _save_table(source, target, table)
-            lost += words
-    lost += _stand_ins(target, at)
-    with suppress(sqlite3.Error):
-        for table, newest in sequences_of(source).items():
-            raise_sequence(target, table, newest)
-    rebuild_index(target)
-    return saved, lost
-
-
-def _opened_leniently(path: Path) -> sqlite3.Connection:
-    connection = open_to_read(path)
-    connection.text_factory = lambda data: data.decode("utf-8", "replace")
-    return connection
-
-
 def salvage(path: Path, into: Path, at: float) -> Salvage:
     """Saves every readable row of a damaged file into a new one."""
-    moment = int(at * SECOND)
+    moment, saved, lost = int(at * SECOND), Counter[str](), list[str]()
     with (
         growing(into) as part,
-        made_readable(path) as copy,
-        closing(_opened_leniently(copy)) as source,
+        _made_readable(path) as copy,
+        closing(connect(copy)) as source,
         closing(sqlite3.connect(part, isolation_level=None)) as target,
     ):
+        source.text_factory = lambda data: data.decode("utf-8", "replace")
         create_schema(target, moment)
         target.execute("BEGIN")
-        saved, lost = _save_all(source, target, moment)
+        for table in tables_of(target):
+            if table != "schema_version":  # the new file has the newest schema
+                saved[table], words = _save_table(source, target, table)
+                lost += words
+        lost += _stand_ins(target, moment)
+        with suppress(sqlite3.Error):
+            raise_sequences(source, target, tables_of(target))
+        rebuild_index(target)
         target.execute("COMMIT")
-    return Salvage(into, {table: count for table, count in saved.items() if count}, tuple(lost))
+    return Salvage(into, +saved, tuple(lost))
 
 
-# === 36. checkup ==============================================================
+# === 29. repair ===============================================================
 # Whether the file is sound, and what can be done when it is not. Looking changes
 # nothing. Mending builds again what follows from the rows (indexes, the words of
 # search) and deletes what points nowhere. When pages are gone, every row that can
@@ -8821,7 +8498,6 @@ def salvage(path: Path, into: Path, at: float) -> Salvage:
 
 _MOST_LINES: Final = 20  # of one kind of damage
 _SAFE_SQLITE: Final = (3, 51, 3)
-_PATIENCE_MS: Final = 5_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -8830,6 +8506,11 @@ class Verdict:
 
     problems: tuple[str, ...]
     notes: tuple[str, ...]
+
+    def lines(self) -> Iterator[str]:
+        """What people read of it."""
+        yield from (f"note: {line}" for line in self.notes)
+        yield from self.problems
 
 
 @dataclass(frozen=True, slots=True)
@@ -8840,6 +8521,22 @@ class Repair:
     done: tuple[str, ...]
     verdict: Verdict
     salvage: Salvage | None
+
+    def lines(self) -> Iterator[str]:
+        """What people read of it."""
+        yield f"the file as it was is kept in {self.backup}"
+        yield from self.done
+        yield from self.verdict.lines()
+        if new := self.salvage:
+            yield f"{sum(new.saved.values())} rows are saved in {new.path}"
+            yield from (f"saved: {count} rows of {table}" for table, count in new.saved.items())
+            yield from (f"lost: {line}" for line in new.lost or ("nothing",))
+
+    def facts(self) -> dict[str, object]:
+        """What programs read of it."""
+        new = self.salvage
+        rescued = new and {"database": str(new.path), "rows": new.saved, "lost": new.lost}
+        return {"backup": str(self.backup), "repaired": self.done, "recovered": rescued}
 
 
 def _expected(kind: str) -> dict[str, str]:
@@ -8858,33 +8555,28 @@ def _expected(kind: str) -> dict[str, str]:
 
 
 def _missing(connection: sqlite3.Connection, kind: str) -> dict[str, str]:
+    """Those that are not there."""
     known = {name for (name, *_) in connection.execute("SELECT name FROM sqlite_schema")}
     return {name: sql for name, sql in _expected(kind).items() if name not in known}
 
 
-def _look_at_pages(connection: sqlite3.Connection) -> list[str]:
+def _look_at_pages(connection: sqlite3.Connection) -> Iterator[str]:
     found = connection.execute(f"PRAGMA integrity_check({_MOST_LINES})")
-    return [line for (said, *_) in found for line in said.splitlines() if line != "ok"]
+    yield from (line for (said, *_) in found for line in said.splitlines() if line != "ok")
 
 
-def _look_at_schema(connection: sqlite3.Connection) -> list[str]:
-    return [
-        f"{kind} {name} is missing"
-        for kind in ("table", "index")
-        for name in _missing(connection, kind)
-    ]
+def _look_at_schema(connection: sqlite3.Connection) -> Iterator[str]:
+    for kind in ("table", "index"):
+        yield from (f"{kind} {name} is missing" for name in _missing(connection, kind))
 
 
-def _look_at_references(connection: sqlite3.Connection) -> list[str]:
+def _look_at_references(connection: sqlite3.Connection) -> Iterator[str]:
     found = connection.execute("PRAGMA foreign_key_check")
-    broken = Counter((table, parent) for table, _, parent, _ in found)
-    return [
-        f"{count} rows of {table} point to missing {parent}"
-        for (table, parent), count in broken.items()
-    ]
+    for (table, parent), count in Counter((table, parent) for table, _, parent, _ in found).items():
+        yield f"{count} rows of {table} point to missing {parent}"
 
 
-def _look_at_search(connection: sqlite3.Connection) -> list[str]:
+def _look_at_search(connection: sqlite3.Connection) -> Iterator[str]:
     unfound, unsaid = connection.execute(
         """
         SELECT
@@ -8894,14 +8586,13 @@ def _look_at_search(connection: sqlite3.Connection) -> list[str]:
            WHERE rowid NOT IN (SELECT id FROM messages))
         """
     ).fetchone()
-    said = {
-        "messages are missing from the search index": unfound,
-        "entries of the search index have no message": unsaid,
-    }
-    return [f"{count} {words}" for words, count in said.items() if count]
+    if unfound:
+        yield f"{unfound} messages are missing from the search index"
+    if unsaid:
+        yield f"{unsaid} entries of the search index have no message"
 
 
-def _look_at_unread(connection: sqlite3.Connection) -> list[str]:
+def _look_at_unread(connection: sqlite3.Connection) -> Iterator[str]:
     strays = connection.execute(
         """
         SELECT count(*)
@@ -8910,10 +8601,11 @@ def _look_at_unread(connection: sqlite3.Connection) -> list[str]:
           user_id IN (SELECT id FROM users) AND room_id IN (SELECT id FROM rooms))
         """
     ).fetchone()[0]
-    return [f"{strays} unread marks of people who are no members"] if strays else []
+    if strays:
+        yield f"{strays} unread marks of people who are no members"
 
 
-def _look_at_rooms(connection: sqlite3.Connection) -> list[str]:
+def _look_at_rooms(connection: sqlite3.Connection) -> Iterator[str]:
     found = connection.execute(
         """
         SELECT id, coalesce(name, 'a ping')
@@ -8922,34 +8614,34 @@ def _look_at_rooms(connection: sqlite3.Connection) -> list[str]:
         ORDER BY id
         """
     )
-    return [f"room {room_id} ({name}) has no members" for room_id, name in found]
+    yield from (f"room {room_id} ({name}) has no members" for room_id, name in found)
 
 
-Inspection = Callable[[sqlite3.Connection], list[str]]
-
-_LOOKS: Final[Mapping[str, Inspection]] = {
+_DAMAGE: Final = {
     "pages": _look_at_pages,
     "schema": _look_at_schema,
     "references": _look_at_references,
     "search": _look_at_search,
     "unread": _look_at_unread,
 }
+_ODDITIES: Final = {"rooms": _look_at_rooms}
 
 
-def _looked(what: str, look: Inspection, connection: sqlite3.Connection) -> list[str]:
-    try:
-        found = look(connection)
-    except sqlite3.Error as error:
-        found = [str(error)]
-    return [f"{what}: {each}" for each in found]
+def _looked(
+    looks: Mapping[str, Callable[[sqlite3.Connection], Iterator[str]]],
+    connection: sqlite3.Connection,
+) -> Iterator[str]:
+    for what, look in looks.items():
+        try:
+            found = list(look(connection))
+        except sqlite3.Error as error:
+            found = [str(error)]
+        yield from (f"{what}: {line}" for line in found)
 
 
 def _open_to_write(path: Path) -> sqlite3.Connection:
     """A connection that changes rows and nothing else: the server alone checkpoints."""
-    connection = sqlite3.connect(
-        f"{path.resolve().as_uri()}?mode=rw", uri=True, isolation_level=None
-    )
-    connection.execute(f"PRAGMA busy_timeout = {_PATIENCE_MS}")
+    connection = connect(path, "mode=rw")
     connection.execute("PRAGMA wal_autocheckpoint = 0")
     return connection
 
@@ -8974,8 +8666,7 @@ def look_at(path: Path) -> Verdict:
     """What is wrong with a database, in use or not. Raises DatabaseUnusable, DatabaseBusy."""
     require_access(path)
     try:
-        if not recognise(path):
-            raise DatabaseUnusable(f"there is no database at {path}")
+        require_database(path)
     except DatabaseUnreadable as error:
         return Verdict((f"file: {error}",), ())
     notes = []
@@ -8985,12 +8676,10 @@ def look_at(path: Path) -> Verdict:
             " file, as Litestream does"
         )
     try:
-        with closing(open_to_read(path)) as connection:
-            problems = [
-                line for what, look in _LOOKS.items() for line in _looked(what, look, connection)
-            ]
+        with closing(connect(path)) as connection:
+            problems = list(_looked(_DAMAGE, connection))
             problems += _index_problems(path)  # inside: the last to leave would fold the log in
-            notes += _looked("rooms", _look_at_rooms, connection)
+            notes += _looked(_ODDITIES, connection)
     except sqlite3.Error as error:
         problems = [f"file: {error}"]
     return Verdict(tuple(problems), tuple(notes))
@@ -9014,22 +8703,19 @@ def _keep_as_it_is(path: Path, copy: Path) -> None:
                 shutil.copyfileobj(source, target)
 
 
-def _is_lost(connection: sqlite3.Connection, index: str) -> bool:
-    """Whether an index is so damaged that SQLite can neither rebuild nor drop it."""
-    try:
-        connection.execute(f'REINDEX "{index}"')
-    except sqlite3.DatabaseError:
-        return True
-    return False
-
-
 def _lost_indexes(connection: sqlite3.Connection) -> list[str]:
-    """The indexes that are lost, each tried alone: a failed try spoils its transaction."""
-    try:
-        known = _expected("index").keys() - _missing(connection, "index").keys()
-    except sqlite3.Error:  # not even the schema can be read
-        return []
-    return sorted(name for name in known if _is_lost(connection, name))
+    """The indexes that are so damaged that SQLite can neither rebuild nor drop them.
+
+    Each is tried alone: a failed try spoils its transaction.
+    """
+    lost = []
+    with suppress(sqlite3.Error):  # not even the schema can be read
+        for name in sorted(_expected("index").keys() - _missing(connection, "index").keys()):
+            try:
+                connection.execute(f'REINDEX "{name}"')
+            except sqlite3.DatabaseError:
+                lost.append(name)
+    return lost
 
 
 def _replace_indexes(connection: sqlite3.Connection, lost: Sequence[str]) -> str:
@@ -9056,9 +8742,6 @@ def _rebuild_search(connection: sqlite3.Connection) -> str:
     return f"rebuilt the search index over {rebuild_index(connection)} messages"
 
 
-_MENDINGS: Final = (_rebuild_indexes, _drop_orphans, _rebuild_search)
-
-
 def _mended(connection: sqlite3.Connection, mend: Callable[[sqlite3.Connection], str]) -> str:
     try:
         connection.execute("BEGIN IMMEDIATE")
@@ -9071,23 +8754,15 @@ def _mended(connection: sqlite3.Connection, mend: Callable[[sqlite3.Connection],
     return done
 
 
-def _all_mended(path: Path) -> list[str]:
+def _all_mended(path: Path) -> Iterator[str]:
     """What was done, in place: nothing of it takes a row away that belongs to something."""
     with closing(_open_to_write(path)) as connection:
-        done = []
         if lost := _lost_indexes(connection):
-            done.append(_mended(connection, partial(_replace_indexes, lost=lost)))
+            yield _mended(connection, partial(_replace_indexes, lost=lost))
             with suppress(sqlite3.Error):  # what the old ones left is nobody's
                 connection.execute("VACUUM")
-        return done + [_mended(connection, mend) for mend in _MENDINGS]
-
-
-def _salvaged(path: Path, at: float) -> Salvage | None:
-    """What could be saved; None when the file is no database at all."""
-    try:
-        return salvage(path, free_name(Path(f"{path}.recovered")), at)
-    except sqlite3.Error:
-        return None
+        for mend in (_rebuild_indexes, _drop_orphans, _rebuild_search):
+            yield _mended(connection, mend)
 
 
 def repair(path: Path, at: float) -> Repair:
@@ -9102,50 +8777,66 @@ def repair(path: Path, at: float) -> Repair:
         is_beyond_mending = True
     copy = free_name(path.parent / "backups" / f"before-repair-{stamp(at)}.db")
     _keep_as_it_is(path, copy)
-    done = [] if is_beyond_mending else _all_mended(path)
-    verdict = look_at(path)
-    salvaged = _salvaged(path, at) if verdict.problems else None
-    return Repair(copy, tuple(filter(None, done)), verdict, salvaged)
+    done = () if is_beyond_mending else tuple(filter(None, _all_mended(path)))
+    verdict, salvaged = look_at(path), None
+    if verdict.problems:
+        with suppress(sqlite3.Error):  # it is no database at all
+            salvaged = salvage(path, free_name(Path(f"{path}.recovered")), at)
+    return Repair(copy, done, verdict, salvaged)
 
 
-# === 37. rails ================================================================
-# The database of a Rails Campfire, as it was written over the years: which tables
-# it must have, and what its times, roles and settings say. It is only read, and
-# nothing in it is run.
+# === 30. rails ================================================================
+# Moving in from a Rails Campfire, whose database was written over the years: it is only
+# read, and nothing in it is run. One transaction, everything or nothing. Ids and times
+# stay, so that addresses people kept go on working; text is made safe anew; rows that
+# belong to nothing are left behind, and counted.
 #
 # Owns      -
-# Raises    DatabaseUnusable
+# Raises    AlreadySetUp, DatabaseUnusable
 # ==============================================================================
 
-ROOM_TYPES: Final = {
+_ROOM_TYPES: Final = {
     "Rooms::Open": RoomType.OPEN,
     "Rooms::Closed": RoomType.CLOSED,
     "Rooms::Direct": RoomType.DIRECT,
 }
 _TRUE: Final = frozenset((True, 1, "1", "true", "t"))
 _YEAR_10000: Final = 253_402_300_800  # seconds
+_PREVIEW: Final = "application/vnd.actiontext.opengraph-embed"
+_KEPT_SEARCHES: Final = 10
+_BOOST_LENGTH: Final = 16
+_LATER: Final = "File attachments are coming in v2.0"
+_ANY_TAG: Final = re.compile(r"<[^>]*>")
+_PARENTS: Final = {  # the tables whose ids are in these columns
+    "user_id": "users",
+    "creator_id": "users",
+    "booster_id": "users",
+    "room_id": "rooms",
+    "message_id": "messages",
+}
 
 
-class Found(dict[str, Any]):
+class _Row(dict[str, Any]):
     """A row of the old database; a column its schema does not have yet is None."""
 
     def __missing__(self, column: str) -> None:
         return None
 
 
+class _Orphan(Exception):
+    """A row that belongs to something that is not there."""
+
+
+class _UnknownType(Exception):
+    """A room of a type that we do not know."""
+
+
 def open_rails(path: Path) -> sqlite3.Connection:
     """The database of a Rails Campfire, to be read only. Raises DatabaseUnusable."""
     if not path.is_file():
         raise DatabaseUnusable(f"there is no database at {path}")
-    log = Path(f"{path}-wal")
-    has_log = log.exists() and log.stat().st_size > 0  # then SQLite must look beside the file
-    connection = sqlite3.connect(
-        f"{path.resolve().as_uri()}?mode=ro{'' if has_log else '&immutable=1'}",
-        uri=True,
-        isolation_level=None,
-        check_same_thread=False,  # it is opened here and read by the writer's thread
-    )
-    connection.row_factory = sqlite3.Row
+    # SQLite must look beside the file when there is a log.
+    connection = connect(path, READ_ONLY if left_a_log(path) else IMMUTABLE)
     connection.text_factory = lambda data: data.decode("utf-8", "replace")
     try:
         connection.execute("PRAGMA trusted_schema = OFF")
@@ -9162,7 +8853,7 @@ def open_rails(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def moment_in(value: object) -> Timestamp | None:
+def _moment_in(value: object) -> Timestamp | None:
     """A time as Rails writes it, UTC, with a fraction or without; None when it is none."""
     if isinstance(value, (int, float)):
         return Timestamp(int(value * SECOND)) if abs(value) < _YEAR_10000 else None
@@ -9175,7 +8866,7 @@ def moment_in(value: object) -> Timestamp | None:
     return Timestamp(whole * SECOND + moment.microsecond)
 
 
-def settings_in(text: object) -> str:
+def _settings_in(text: object) -> str:
     """An account's settings as we keep them: the one we know, as true or false."""
     try:
         given = json.loads(str(text or "{}"))
@@ -9186,41 +8877,12 @@ def settings_in(text: object) -> str:
     return json.dumps({} if wanted is None else {RESTRICTION: wanted in _TRUE})
 
 
-def status_in(found: Found) -> Status:
+def _status_in(person: _Row) -> Status:
     """A person's status; older schemas only know `active`."""
-    if "status" in found:
-        known = {each.value: each for each in Status}
-        return known.get(found["status"] or 0, Status.DEACTIVATED)
-    return Status.ACTIVE if found["active"] in (None, *_TRUE) else Status.DEACTIVATED
-
-
-def role_in(found: Found) -> Role:
-    """A person's role; one we do not know is a member's."""
-    return {each.value: each for each in Role}.get(found["role"] or 0, Role.MEMBER)
-
-
-# === 38. importing ============================================================
-# Moving in from a Rails Campfire: one transaction, everything or nothing. Ids and
-# times stay, so that addresses people kept go on working; text is made safe anew;
-# rows that belong to nothing are left behind, and counted.
-#
-# Owns      -
-# Raises    AlreadySetUp, DatabaseUnusable
-# ==============================================================================
-
-_PREVIEW: Final = "application/vnd.actiontext.opengraph-embed"
-_KEPT_SEARCHES: Final = 10
-_BOOST_LENGTH: Final = 16
-_LATER: Final = "File attachments are coming in v2.0"
-_ANY_TAG: Final = re.compile(r"<[^>]*>")
-
-
-class Orphan(Exception):
-    """A row that belongs to something that is not there."""
-
-
-class UnknownType(Exception):
-    """A room of a type that we do not know."""
+    if "status" in person:
+        known = {status.value: status for status in Status}
+        return known.get(person["status"] or 0, Status.DEACTIVATED)
+    return Status.ACTIVE if person["active"] in (None, *_TRUE) else Status.DEACTIVATED
 
 
 @dataclass(slots=True)
@@ -9236,14 +8898,13 @@ class Report:
     def lines(self) -> Iterator[str]:
         """The report, a line each."""
         yield from (f"{table}: {count}" for table, count in self.taken.items())
-        for table, count in self.orphans.items():
-            yield f"skipped: {count} of {table} that belonged to nothing"
-        for words, count in self.unknown.items():
-            yield f"skipped: {count} of {words}"
-        for table, count in self.repeated.items():
-            yield f"skipped: {count} of {table} that were there twice"
-        for words, count in self.warnings.items():
-            yield f"warning: {words} ({count})"
+        for counts, words in (
+            (self.orphans, "skipped: {1} of {0} that belonged to nothing"),
+            (self.unknown, "skipped: {1} of {0}"),
+            (self.repeated, "skipped: {1} of {0} that were there twice"),
+            (self.warnings, "warning: {0} ({1})"),
+        ):
+            yield from (words.format(what, count) for what, count in counts.items())
         yield "foreign_key_check: ok"
         yield f"search index: {self.taken['messages']} messages"
 
@@ -9286,62 +8947,65 @@ class _Import:
         self._take("memberships", self._rows("memberships"), self._membership)
         self._take_messages()
         self._take("boosts", self._rows("boosts"), self._boost)
-        self._count_what_stays()
+        for attachment in self._rows("active_storage_attachments"):
+            if what := {"User": "avatars", "Account": "logos"}.get(attachment["record_type"]):
+                self.report.warnings[f"{what} are not taken over"] += 1
         if self._unread_times:
             words = "times could not be read: each is now that of the row before"
             self.report.warnings[words] = len(self._unread_times)
-        for table, newest in sequences_of(self._rails).items():
-            if columns_of(self._tx, table) and table != "accounts":
-                raise_sequence(self._tx, table, newest)
+        raise_sequences(self._rails, self._tx, set(tables_of(self._tx)) - {"accounts"})
 
-    def _rows(self, table: str) -> Iterator[Found]:
+    def _rows(self, table: str) -> Iterator[_Row]:
         if columns_of(self._rails, table):
             before = self._at
-            for each in map(Found, rows_from(self._rails, table)):
-                before = self._put_times(table, each, before)
-                yield each
+            for old in map(_Row, rows_from(self._rails, table)):
+                before = self._put_times(table, old, before)
+                yield old
 
-    def _put_times(self, table: str, found: Found, before: Timestamp) -> Timestamp:
+    def _put_times(self, table: str, old: _Row, before: Timestamp) -> Timestamp:
         """Reads a row's times, and gives it the one before for what is none; when it was made."""
-        made = moment_in(found["created_at"])
+        made = _moment_in(old["created_at"])
         times = {"created_at": before if made is None else made}
         for column in ("updated_at", "unread_at", "last_active_at"):
-            if found[column]:
-                moment = moment_in(found[column])
+            if old[column]:
+                moment = _moment_in(old[column])
                 times[column] = times["created_at"] if moment is None else moment
-        unread = [column for column in times if moment_in(found[column]) is None]
-        self._unread_times.update((table, found["at"], column) for column in unread)
-        found.update(times)
+        unread = [column for column in times if _moment_in(old[column]) is None]
+        self._unread_times.update((table, old["at"], column) for column in unread)
+        old.update(times)
+        old["updated_at"] = old["updated_at"] or times["created_at"]
         if table == "accounts":
             self._at = times["created_at"]
         return times["created_at"]
 
     def _take(
-        self,
-        table: str,
-        found: Iterable[Found],
-        take: Callable[[Found], Mapping[str, object] | None],
+        self, table: str, old: Iterable[_Row], take: Callable[[_Row], Mapping[str, object] | None]
     ) -> None:
         """Stores what `take` makes of each row; None is a row that is not wanted."""
-        for each in found:
+        for each in old:
             try:
                 values = take(each)
-            except Orphan:
+            except _Orphan:
                 self.report.orphans[table] += 1
-                continue
-            except UnknownType as error:
+            except _UnknownType as error:
                 self.report.unknown[f"{table} of the unknown type {error}"] += 1
-                continue
-            if values is None:
-                continue
-            put(self._tx, table, values)
-            self._ids[table].add(each["id"])
-            self.report.taken[table] += 1
+            else:
+                if values is not None:
+                    self._put(table, values)
 
-    def _parent(self, table: str, row_id: object) -> int:
-        if not isinstance(row_id, int) or row_id not in self._ids[table]:
-            raise Orphan
-        return row_id
+    def _put(self, table: str, values: Mapping[str, object]) -> None:
+        put(self._tx, table, values)
+        self.report.taken[table] += 1
+        if isinstance(row_id := values.get("id"), int):
+            self._ids[table].add(row_id)
+
+    def _copy(self, old: _Row, columns: str) -> dict[str, object]:
+        """These columns as they are, and the times. Raises _Orphan when a parent is missing."""
+        names = ("id", *columns.split(), "created_at", "updated_at")
+        for name in set(names) & set(_PARENTS):
+            if not isinstance(old[name], int) or old[name] not in self._ids[_PARENTS[name]]:
+                raise _Orphan
+        return {name: old[name] for name in names}
 
     def _is_repeated(self, table: str, *key: object) -> bool:
         if (table, *key) in self._seen:
@@ -9350,219 +9014,160 @@ class _Import:
         self._seen.add((table, *key))
         return False
 
-    @staticmethod
-    def _times(found: Found) -> dict[str, Timestamp]:
-        made = found["created_at"]
-        return {"created_at": made, "updated_at": found["updated_at"] or made}
-
-    def _account(self, found: Found) -> Mapping[str, object] | None:
+    def _account(self, account: _Row) -> Mapping[str, object] | None:
         if self.report.taken["accounts"]:
             self.report.warnings["only the first account is taken over"] += 1
             return None
-        return {
+        return self._copy(account, "custom_styles") | {
             "id": 1,
-            "name": str(found["name"] or "").strip() or "Campfire",
-            "join_code": found["join_code"] or random_join_code(),
-            "custom_styles": found["custom_styles"],
-            "settings": settings_in(found["settings"]),
-            **self._times(found),
+            "name": str(account["name"] or "").strip() or "Campfire",
+            "join_code": account["join_code"] or random_join_code(),
+            "settings": _settings_in(account["settings"]),
         }
 
-    def _user(self, found: Found) -> Mapping[str, object] | None:
-        role, name = role_in(found), str(found["name"] or "").strip()
+    def _user(self, person: _Row) -> Mapping[str, object]:
+        role = {each.value: each for each in Role}.get(person["role"] or 0, Role.MEMBER)
+        name, token = str(person["name"] or "").strip(), person["bot_token"] or None
         if not name:
             self.report.warnings["people without a name are now called Unnamed"] += 1
-        email = found["email_address"] or None
+        email = person["email_address"] or None
         if email and self._is_repeated("e-mail addresses", email):
             email = None
+        if role is not Role.BOT:
+            token = None
+        elif token and ("bot token", token) in self._seen:
+            self.report.warnings["bots had the key of another; they need a new one"] += 1
+            token = None
+        self._seen.add(("bot token", token))
         user = User(
-            UserId(found["id"]), name or "Unnamed", email, found["bio"] or "", role,
-            status_in(found), *self._times(found).values(),
+            UserId(person["id"]), name or "Unnamed", email, person["bio"] or "", role,
+            _status_in(person), person["created_at"], person["updated_at"],
         )  # fmt: skip
         self._people[user.id] = self._signer.mentionable(user)
-        return {
-            "id": user.id,
+        return self._copy(person, "bio") | {
             "name": user.name,
-            "email_address": user.email_address,
-            "password_digest": found["password_digest"] or None,
-            "bio": found["bio"],
-            "role": user.role.value,
+            "email_address": email,
+            "password_digest": person["password_digest"] or None,
+            "role": role.value,
             "status": user.status.value,
-            "bot_token": self._bot_token(found) if role is Role.BOT else None,
-            **self._times(found),
+            "bot_token": token,
         }
 
-    def _bot_token(self, found: Found) -> str | None:
-        token = found["bot_token"] or None
-        if token and ("bot token", token) in self._seen:
-            self.report.warnings["bots had the key of another; they need a new one"] += 1
+    def _session(self, session: _Row) -> Mapping[str, object] | None:
+        values, token = self._copy(session, "user_id ip_address user_agent"), session["token"]
+        if not token or self._is_repeated("sessions", str(token)):
             return None
-        self._seen.add(("bot token", token))
-        return token
+        used = session["last_active_at"] or session["updated_at"]
+        return values | {"token_hash": hashed(RawToken(str(token))), "last_active_at": used}
 
-    def _session(self, found: Found) -> Mapping[str, object] | None:
-        user_id, token = self._parent("users", found["user_id"]), str(found["token"] or "")
-        if not token or self._is_repeated("sessions", token):
-            return None
-        times = self._times(found)
-        used = found["last_active_at"]
-        return {
-            "id": found["id"],
-            "user_id": user_id,
-            "token_hash": hashed(RawToken(token)),
-            "ip_address": found["ip_address"],
-            "user_agent": found["user_agent"],
-            "last_active_at": used or times["updated_at"],
-            **times,
-        }
+    def _ban(self, ban: _Row) -> Mapping[str, object] | None:
+        values, address = self._copy(ban, "user_id ip_address"), ban["ip_address"]
+        is_wanted = address and not self._is_repeated("bans", ban["user_id"], address)
+        return values if is_wanted else None
 
-    def _ban(self, found: Found) -> Mapping[str, object] | None:
-        user_id, address = self._parent("users", found["user_id"]), found["ip_address"]
-        if not address or self._is_repeated("bans", user_id, address):
-            return None
-        return {
-            "id": found["id"],
-            "user_id": user_id,
-            "ip_address": address,
-            **self._times(found),
-        }
+    def _webhook(self, webhook: _Row) -> Mapping[str, object] | None:
+        values, url = self._copy(webhook, "user_id"), str(webhook["url"] or "").strip()
+        is_wanted = url and not self._is_repeated("webhooks", webhook["user_id"])
+        return values | {"url": url} if is_wanted else None
 
-    def _webhook(self, found: Found) -> Mapping[str, object] | None:
-        user_id, url = self._parent("users", found["user_id"]), str(found["url"] or "").strip()
-        if not url or self._is_repeated("webhooks", user_id):
-            return None
-        return {"id": found["id"], "user_id": user_id, "url": url, **self._times(found)}
+    def _push_subscription(self, subscription: _Row) -> Mapping[str, object] | None:
+        values = self._copy(subscription, "user_id endpoint p256dh_key auth_key user_agent")
+        key = tuple(subscription[name] for name in ("endpoint", "p256dh_key", "auth_key"))
+        user_id = subscription["user_id"]
+        is_wanted = all(key) and not self._is_repeated("push_subscriptions", user_id, *key)
+        return values if is_wanted else None
 
-    def _push_subscription(self, found: Found) -> Mapping[str, object] | None:
-        user_id = self._parent("users", found["user_id"])
-        keys = {name: found[name] or "" for name in ("endpoint", "p256dh_key", "auth_key")}
-        if not all(keys.values()):
-            return None
-        if self._is_repeated("push_subscriptions", user_id, *keys.values()):
-            return None
-        agent = found["user_agent"]
-        times = self._times(found)
-        return {"id": found["id"], "user_id": user_id, "user_agent": agent, **keys, **times}
-
-    def _newest_searches(self) -> Iterator[Found]:
+    def _newest_searches(self) -> Iterator[_Row]:
         """The ten newest searches of each person, each query once."""
         kept: Counter[object] = Counter()
-        newest_first = sorted(
-            self._rows("searches"),
-            key=lambda found: (self._times(found)["updated_at"], found["id"]),
-            reverse=True,
-        )
-        for found in newest_first:
-            owner, query = found["user_id"], str(found["query"] or "")
+        newest_last = sorted(self._rows("searches"), key=lambda old: (old["updated_at"], old["id"]))
+        for search in reversed(newest_last):
+            owner, query = search["user_id"], str(search["query"] or "")
             is_wanted = kept[owner] < _KEPT_SEARCHES and query.strip()
             if is_wanted and not self._is_repeated("searches", owner, query):
                 kept[owner] += 1
-                yield found
+                yield search
 
-    def _search(self, found: Found) -> Mapping[str, object]:
-        user_id = self._parent("users", found["user_id"])
-        times = self._times(found)
-        return {"id": found["id"], "user_id": user_id, "query": found["query"], **times}
+    def _search(self, search: _Row) -> Mapping[str, object]:
+        return self._copy(search, "user_id query")
 
     def _keys_of_directs(self) -> dict[int, str]:
         """Who is in each ping; of several with the same people the oldest is the one."""
         people: defaultdict[int, set[int]] = defaultdict(set)
-        for each in self._rows("memberships"):
-            if each["user_id"] in self._ids["users"]:
-                people[each["room_id"]].add(each["user_id"])
-        directs = [each for each in self._rows("rooms") if each["type"] == "Rooms::Direct"]
-        directs.sort(key=lambda each: (self._times(each)["created_at"], each["id"]))
+        for membership in self._rows("memberships"):
+            if membership["user_id"] in self._ids["users"]:
+                people[membership["room_id"]].add(membership["user_id"])
+        directs = [room for room in self._rows("rooms") if room["type"] == "Rooms::Direct"]
         keys: dict[str, int] = {}
-        for each in directs:
-            key = ",".join(map(str, sorted(people[each["id"]])))
-            if key and each["creator_id"] in self._ids["users"]:
-                keys.setdefault(key, each["id"])
+        for room in sorted(directs, key=lambda room: (room["created_at"], room["id"])):
+            key = ",".join(map(str, sorted(people[room["id"]])))
+            if key and room["creator_id"] in self._ids["users"]:
+                keys.setdefault(key, room["id"])
         return {room_id: key for key, room_id in keys.items()}
 
-    def _room(self, found: Found) -> Mapping[str, object]:
-        room_type = ROOM_TYPES.get(str(found["type"]))
+    def _room(self, room: _Row) -> Mapping[str, object]:
+        room_type = _ROOM_TYPES.get(str(room["type"]))
         if room_type is None:
-            raise UnknownType(found["type"])
-        name = str(found["name"] or "").strip() or "Unnamed"
-        return {
-            "id": found["id"],
+            raise _UnknownType(room["type"])
+        name = str(room["name"] or "").strip() or "Unnamed"
+        return self._copy(room, "creator_id") | {
             "type": room_type.value,
             "name": None if room_type is RoomType.DIRECT else name,
-            "creator_id": self._parent("users", found["creator_id"]),
-            "direct_key": self._direct_keys.get(found["id"]),
-            **self._times(found),
+            "direct_key": self._direct_keys.get(room["id"]),
         }
 
-    def _membership(self, found: Found) -> Mapping[str, object] | None:
-        room_id = self._parent("rooms", found["room_id"])
-        user_id = UserId(self._parent("users", found["user_id"]))
-        if user_id in self._members[room_id]:
-            self.report.repeated["memberships"] += 1
+    def _membership(self, membership: _Row) -> Mapping[str, object] | None:
+        values, level = self._copy(membership, "room_id user_id"), membership["involvement"]
+        room_id, user_id = membership["room_id"], UserId(membership["user_id"])
+        if self._is_repeated("memberships", room_id, user_id):
             return None
         self._members[room_id].add(user_id)
-        level, unread = found["involvement"], found["unread_at"]
-        return {
-            "id": found["id"],
-            "room_id": room_id,
-            "user_id": user_id,
-            "involvement": level if level in set(Involvement) else Involvement.MENTIONS.value,
-            "unread_at": unread or None,
-            **self._times(found),
-        }
+        involvement = level if level in set(Involvement) else Involvement.MENTIONS.value
+        return values | {"involvement": involvement, "unread_at": membership["unread_at"] or None}
 
     def _take_messages(self) -> None:
         texts: dict[int, str] = {}
         messages: dict[int, int] = {}  # by the id of their rich text
-        for each in self._rows("action_text_rich_texts"):
-            if each["record_type"] == "Message" and each["name"] == "body":
-                texts[each["record_id"]] = str(each["body"] or "")
-                messages[each["id"]] = each["record_id"]
+        for text in self._rows("action_text_rich_texts"):
+            if text["record_type"] == "Message" and text["name"] == "body":
+                texts[text["record_id"]] = str(text["body"] or "")
+                messages[text["id"]] = text["record_id"]
         files = self._files(messages)
-        for each in self._rows("messages"):
+        for message in self._rows("messages"):
             try:
-                self._message(each, texts.get(each["id"], ""), files[each["id"]])
-            except Orphan:
+                self._message(message, texts.get(message["id"], ""), files[message["id"]])
+            except _Orphan:
                 self.report.orphans["messages"] += 1
 
-    def _files(self, messages: Mapping[int, int]) -> defaultdict[int, list[Found]]:
+    def _files(self, messages: Mapping[int, int]) -> defaultdict[int, list[_Row]]:
         """The files of each message, hung on it or standing in its text."""
-        blobs = {each["id"]: each for each in self._rows("active_storage_blobs")}
-        files: defaultdict[int, list[Found]] = defaultdict(list)
-        for each in self._rows("active_storage_attachments"):
-            blob = blobs.get(each["blob_id"])
-            of_text = each["record_type"] == "ActionText::RichText"
-            message_id = messages.get(each["record_id"]) if of_text else each["record_id"]
-            if blob and message_id and (of_text or each["record_type"] == "Message"):
-                files[message_id].append(Found({**blob, "id": each["id"]}))
+        blobs = {blob["id"]: blob for blob in self._rows("active_storage_blobs")}
+        files: defaultdict[int, list[_Row]] = defaultdict(list)
+        for attachment in self._rows("active_storage_attachments"):
+            blob = blobs.get(attachment["blob_id"])
+            of_text = attachment["record_type"] == "ActionText::RichText"
+            record_id = attachment["record_id"]
+            message_id = messages.get(record_id) if of_text else record_id
+            if blob and message_id and (of_text or attachment["record_type"] == "Message"):
+                files[message_id].append(_Row({**blob, "id": attachment["id"]}))
         return files
 
-    def _message(self, found: Found, source: str, files: Sequence[Found]) -> None:
-        room_id = self._parent("rooms", found["room_id"])
-        creator_id = self._parent("users", found["creator_id"])
-        name = str(found["client_message_id"] or f"rails-{found['id']}")
+    def _message(self, message: _Row, source: str, files: Sequence[_Row]) -> None:
+        values, room_id = self._copy(message, "room_id creator_id"), message["room_id"]
+        name = str(message["client_message_id"] or f"rails-{message['id']}")
         if (room_id, name) in self._seen:
             self.report.warnings["messages shared a client id; the later ones got a new one"] += 1
-            name = f"{name}-{found['id']}"
+            name = f"{name}-{message['id']}"
         self._seen.add((room_id, name))
         body = self._body(source, files)
-        values = {
-            "id": found["id"],
-            "room_id": room_id,
-            "creator_id": creator_id,
-            "client_message_id": name,
-            "body_html": body.html,
-            "body_text": body.text,
-        }
-        put(self._tx, "messages", {**values, **self._times(found)})
-        self._ids["messages"].add(found["id"])
-        self.report.taken["messages"] += 1
+        said = {"client_message_id": name, "body_html": body.html, "body_text": body.text}
+        self._put("messages", values | said)
         for user_id in self._members[room_id].intersection(body.mentions):
-            put(self._tx, "mentions", {"message_id": found["id"], "user_id": user_id})
-            self.report.taken["mentions"] += 1
-        for each in files:
-            self._file(each, found["id"])
+            self._put("mentions", {"message_id": message["id"], "user_id": user_id})
+        for file in files:
+            self._file(file, message["id"])
 
-    def _body(self, source: str, files: Sequence[Found]) -> Body:
+    def _body(self, source: str, files: Sequence[_Row]) -> Body:
         if _PREVIEW in source:
             self.report.warnings["link previews are not taken over"] += 1
         if is_nested_too_deeply(source):
@@ -9570,55 +9175,31 @@ class _Import:
             source = escape(unescape(_ANY_TAG.sub(" ", source)), quote=False)
         body = sanitize(source, self._people)
         if files and not body.text.strip() and not body.mentions:
-            lines = (f"📎 {escape(str(each['filename']))} — {_LATER}" for each in files)
+            lines = (f"📎 {escape(str(file['filename']))} — {_LATER}" for file in files)
             body = sanitize("".join(f"<div>{line}</div>" for line in lines), self._people)
         return body
 
-    def _file(self, found: Found, message_id: int) -> None:
-        key = str(found["key"])
+    def _file(self, file: _Row, message_id: int) -> None:
+        key = str(file["key"])
+        copied = ("id", "content_type", "checksum", "metadata", "created_at")
         values = {
-            "id": found["id"],
             "message_id": message_id,
             "blob_key": key,
-            "filename": str(found["filename"]),
-            "content_type": found["content_type"],
-            "byte_size": found["byte_size"] or 0,
-            "checksum": found["checksum"],
-            "metadata": found["metadata"],
-            "created_at": found["created_at"],
+            "filename": str(file["filename"]),
+            "byte_size": file["byte_size"] or 0,
         }
-        put(self._tx, "attachments", values)
-        self.report.taken["attachments"] += 1
+        self._put("attachments", values | {name: file[name] for name in copied})
         if self._storage is None:
             self.report.warnings["keep the old storage folder: files come in v2.0"] += 1
         elif not (self._storage / key[:2] / key[2:4] / key).is_file():
             self.report.warnings[f"files are not in {self._storage}"] += 1
 
-    def _boost(self, found: Found) -> Mapping[str, object] | None:
-        message_id = self._parent("messages", found["message_id"])
-        booster_id = self._parent("users", found["booster_id"])
-        content = str(found["content"] or "").strip()
+    def _boost(self, boost: _Row) -> Mapping[str, object] | None:
+        values, content = self._copy(boost, "message_id booster_id"), str(boost["content"] or "")
+        content = content.strip()
         if len(content) > _BOOST_LENGTH:
             self.report.warnings["boosts were cut to 16 characters"] += 1
-        if not content:
-            return None
-        return {
-            "id": found["id"],
-            "message_id": message_id,
-            "booster_id": booster_id,
-            "content": content[:_BOOST_LENGTH],
-            **self._times(found),
-        }
-
-    def _count_what_stays(self) -> None:
-        for each in self._rows("active_storage_attachments"):
-            match each["record_type"]:
-                case "User":
-                    self.report.warnings["avatars are not taken over"] += 1
-                case "Account":
-                    self.report.warnings["logos are not taken over"] += 1
-                case _:
-                    pass
+        return values | {"content": content[:_BOOST_LENGTH]} if content else None
 
 
 def import_all(
@@ -9653,7 +9234,7 @@ def import_all(
     return report
 
 
-# === 39. records ==============================================================
+# === 31. records ==============================================================
 # The small shapes: a record as JSON, where nothing but the record is needed, and
 # what the bot API tells, which speaks its own dialect.
 #
@@ -9807,7 +9388,7 @@ def bot_boost_json(signer: Signer, boosted: Boosted, base_url: str) -> Json:
     }
 
 
-# === 40. shown ================================================================
+# === 32. shown ================================================================
 # A stored message as JSON, made once for as long as nothing in it changes; and pages
 # of such messages, as long as a page may be.
 #
@@ -9878,7 +9459,7 @@ def fitting_around(sizes: Sequence[int], anchor: int) -> tuple[int, int]:
     return max(start, 0), end
 
 
-# === 41. shapes ===============================================================
+# === 33. shapes ===============================================================
 # How a record looks on the wire: as JSON for whoever asked, and as the markup
 # that travels to everybody else in Turbo Streams. Both tell the same; the client
 # reads every field of the one back out of the other. Public shapes only: no
@@ -10352,7 +9933,7 @@ class Shapes:
         return f'<i id="person_{user.id}" data-person="{escape(compact(self.user(user)))}"></i>'
 
 
-# === 42. answers ==============================================================
+# === 34. answers ==============================================================
 # What is asked for in numbers: what a search found, and what happened meanwhile. The
 # newest come first until the answer is full; what is cut off is said.
 #
@@ -10447,7 +10028,7 @@ def news_json(shapes: Shapes, tx: ReadTx, news: CatchUp, viewer: User, base_url:
     }
 
 
-# === 43. presence =============================================================
+# === 35. presence =============================================================
 # Who is looking at which room, and who is typing there. It lives in memory and
 # dies with the process; a heartbeat counts for sixty seconds (Gap #5). It decides
 # unread marks and pushes, and is shown to nobody. Rails limit: two tabs count as
@@ -10539,7 +10120,7 @@ class TypingMap:
             del self._started[key]
 
 
-# === 44. sockets ==============================================================
+# === 36. sockets ==============================================================
 # One tab's socket and its subscriptions. What a tab gets between two flushes is
 # one write to its transport; a frame is plain bytes, built once and shared. A
 # reader that lets too much pile up is not waited for.
@@ -10872,7 +10453,7 @@ class Subscription:
             self.caught_to = max(self.caught_to, *message_ids)
 
 
-# === 45. catching_up ==========================================================
+# === 37. catching_up ==========================================================
 # What a reader missed, told part by part: a part is read, made into markup and sent
 # before the next is looked at, so that no reader's past is in memory as a whole, and
 # a few parts are made at once, however many come back together (Gap #2).
@@ -10961,7 +10542,7 @@ class CatchUps:
         ]
 
 
-# === 46. ws ===================================================================
+# === 38. ws ===================================================================
 # Action Cable, spoken exactly, so that the official client works unmodified.
 # Broadcasting is a plain function: a payload is encoded once, a frame is built
 # once per identifier. No broadcast waits for a slow reader: it is cut off, comes
@@ -11426,9 +11007,12 @@ class Cable:
         await connection.emptied()
 
 
-# === 47. ops ==================================================================
-# What the operator sees, and what runs beside the requests: one JSON object a
-# line, background jobs that are held and awaited, and the few numbers of /up.
+# === 39. ops ==================================================================
+# What the operator sees, and what runs beside the requests: one JSON object a line,
+# background jobs that are held and awaited, the word of /up, and the numbers to draw
+# curves of, in Prometheus' text format 0.0.4. What is counted is counted where it
+# happens; the rest is read off when somebody asks. A route is named by its pattern,
+# never by its path: that would name people's rooms.
 #
 # Owns      -
 # Raises    -
@@ -11438,6 +11022,10 @@ _SECRET_WORDS: Final = re.compile(
     "passw|email|secret|token|_key|crypt|salt|certificate|otp|ssn|cvv|cvc|endpoint|body"
 )
 _QUIET_SECONDS: Final = 60
+_OUT_OF_FILES: Final = (
+    "socket.accept() out of system resource",
+    "Exception in callback BaseSelectorEventLoop._start_serving(",
+)
 LINES_WAITING: Final = 10_000
 _GATHERING_SECONDS: Final = 0.05
 # What the log shows of an address: parts of a path and of a query that are known to be no secret.
@@ -11481,37 +11069,24 @@ def _without_headers(record: logging.LogRecord) -> bool:
     return True
 
 
-class _OutOfFiles:
-    """Says once a minute what asyncio says a thousand times a second: no more files to open.
+def _out_of_files_seldom(may_speak: Seldom, record: logging.LogRecord) -> bool:
+    """Lets asyncio say once a minute what it says a thousand times a second: no files are left.
 
     A second after each failure asyncio begins to listen again, and fails once more when the
     server has stopped by then.
     """
-
-    _SIGNS: Final = (
-        "socket.accept() out of system resource",
-        "Exception in callback BaseSelectorEventLoop._start_serving(",
-    )
-
-    def __init__(self) -> None:
-        self._may_speak = Seldom(_QUIET_SECONDS)
-
-    def __call__(self, record: logging.LogRecord) -> bool:
-        if not record.getMessage().startswith(self._SIGNS):
-            return True
-        if not self._may_speak():
-            return False
-        record.msg, record.exc_info = "out_of_files", None
+    if not record.getMessage().startswith(_OUT_OF_FILES):
         return True
+    record.msg, record.exc_info = "out_of_files", None
+    return may_speak()
 
 
 def raise_file_limit() -> None:
     """Lets the process hold as many sockets as the system allows it."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if sys.platform == "darwin":  # which tells of no limit, and takes OPEN_MAX at most
-        resource.setrlimit(resource.RLIMIT_NOFILE, (min(most, 10_240), most))
-    else:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    # macOS tells of no limit, and takes OPEN_MAX at most.
+    wanted = min(most, 10_240) if sys.platform == "darwin" else most
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
 
 
 @lru_cache(maxsize=256)
@@ -11524,10 +11099,6 @@ _LINE: Final = json.JSONEncoder(ensure_ascii=False, default=str)
 _UNPRINTABLE: Final = re.compile(
     "[\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff]"
 )
-
-
-def _as_escape(found: re.Match[str]) -> str:
-    return f"\\u{ord(found[0]):04x}"
 
 
 class JsonLines(logging.Formatter):
@@ -11544,10 +11115,10 @@ class JsonLines(logging.Formatter):
             line[name] = "[FILTERED]" if _is_secret(name) else value
         if record.exc_info:
             line["trace"] = self.formatException(record.exc_info)
-        return _UNPRINTABLE.sub(_as_escape, _LINE.encode(line))
+        return _UNPRINTABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", _LINE.encode(line))
 
 
-class Lines:
+class Lines(logging.Handler):
     """Lines on their way to standard output or a file, in a thread of their own.
 
     Whoever does not read them, or has no room for them, stops nobody: what is too much is dropped
@@ -11555,6 +11126,8 @@ class Lines:
     """
 
     def __init__(self, path: Path | None) -> None:
+        super().__init__()
+        self.setFormatter(JsonLines())
         self._path, self._fd = path, -1
         if path is None and sys.stdout is not None:
             self._fd = sys.stdout.fileno()
@@ -11565,6 +11138,9 @@ class Lines:
         self._is_due = self._is_torn = False
         self._news, self._is_idle = Event(), Event()
         Thread(target=self._write_forever, name="log", daemon=True).start()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.put(self.format(record))
 
     def put(self, line: str) -> None:
         """Sends a line off; those of a twentieth of a second go together."""
@@ -11599,7 +11175,7 @@ class Lines:
         if dropped:
             said = logging.makeLogRecord({"msg": "log_lines_dropped", "levelname": "WARNING"})
             said.fields = {"lines": dropped}
-            lines.append(JsonLines().format(said))
+            lines.append(self.format(said))
         whole = left = "".join(f"{line}\n" for line in lines).encode()
         try:
             if self._is_torn:
@@ -11628,26 +11204,14 @@ class Lines:
         self._is_idle.wait(1)
 
 
-class _Logging(logging.Handler):
-    """Makes lines of records."""
-
-    def __init__(self, lines: Lines) -> None:
-        super().__init__()
-        self.setFormatter(JsonLines())
-        self._lines = lines
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self._lines.put(self.format(record))
-
-
 def log_to(lines: Lines, level: int) -> None:
     """Sends our log, and what libraries warn of, there."""
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False  # unused
     root = logging.getLogger()
-    root.handlers[:] = [_Logging(lines)]
+    root.handlers[:] = [lines]
     root.setLevel(logging.WARNING)
     logging.getLogger("aiohttp.server").addFilter(_without_headers)
-    logging.getLogger("asyncio").addFilter(_OutOfFiles())
+    logging.getLogger("asyncio").addFilter(partial(_out_of_files_seldom, Seldom(_QUIET_SECONDS)))
     LOG.setLevel(level)
 
 
@@ -11705,6 +11269,24 @@ class Jobs:
         await asyncio.gather(*late, return_exceptions=True)
 
 
+class Undone(Exception):
+    """A write that only tried whether it can."""
+
+
+def try_to_write(tx: WriteTx, at: Timestamp) -> None:
+    """Writes more than stays in memory, to see whether it can, and takes it back.
+
+    Raises Undone when it can.
+    """
+    del at
+    tx.execute("PRAGMA cache_size = 8")  # pages, so that it reaches the disk before its end
+    try:
+        tx.execute("CREATE TABLE write_probe AS SELECT zeroblob(131072) AS room")
+    finally:
+        tx.execute("PRAGMA cache_size = -2000")  # SQLite's default
+    raise Undone
+
+
 def _answers(tx: ReadTx) -> None:
     one(tx, "SELECT 1")
 
@@ -11743,53 +11325,22 @@ class Health:
         return self._could_write
 
 
-# === 48. metrics ==============================================================
-# The numbers an operator draws curves of, in Prometheus' text format 0.0.4. What is
-# counted is counted where it happens; the rest is read off when somebody asks. A
-# route is named by its pattern, never by its path: that would name people's rooms.
-#
-# Owns      -
-# Raises    -
-# ==============================================================================
-
 METRICS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 _METHODS: Final = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
-_HELP: Final = {
-    "campfire_http_requests_total": ("counter", "Answered requests."),
-    "campfire_http_request_seconds": ("histogram", "Time from a request to its answer."),
-    "campfire_ws_connections": ("gauge", "Open sockets."),
-    "campfire_ws_subscriptions": ("gauge", "Subscriptions of open sockets."),
-    "campfire_broadcasts_total": ("counter", "Broadcasts, with listeners or without."),
-    "campfire_ws_frames_sent_total": ("counter", "Frames that broadcasts brought to tabs."),
-    "campfire_ws_slow_closed_total": ("counter", "Sockets cut off because they read too slowly."),
-    "campfire_broadcast_seconds": ("histogram", "Time from a commit to its last frame queued."),
-    "campfire_db_writer_queue": ("gauge", "Jobs that wait for the writer."),
-    "campfire_db_write_seconds": ("histogram", "Time of one commit with all its jobs."),
-    "campfire_db_group_size": ("histogram", "Jobs that shared one commit."),
-    "campfire_messages_created_total": ("counter", "Messages stored, repeats not counted."),
-    "campfire_webhooks_total": ("counter", "Calls to bots, by how they ended."),
-    "campfire_pushes_total": ("counter", "Notifications, by how they ended."),
-    "campfire_presence_entries": ("gauge", "Tabs that look at a room."),
-    "campfire_process_resident_memory_bytes": ("gauge", "Memory of the process."),
-    "campfire_process_cpu_seconds_total": ("counter", "Processor time of the process."),
-    "campfire_build_info": ("gauge", "Which Campfire this is."),
-}
-
-Labels = tuple[tuple[str, str], ...]
 
 
 class Metrics:
     """What the requests count."""
 
     def __init__(self) -> None:
-        self.requests: Counter[tuple[str, str, int]] = Counter()
+        self.requests: Counter[tuple[str, str, str]] = Counter()
         self.seconds: dict[str, Histogram] = {}
         self.broadcast_seconds = Histogram(SECONDS)
         self.messages = 0
 
     def count_request(self, method: str, route: str, status: int, seconds: float) -> None:
         """Notes an answer. Unknown methods are one, or a stranger could make up thousands."""
-        self.requests[method if method in _METHODS else "other", route, status] += 1
+        self.requests[method if method in _METHODS else "other", route, str(status)] += 1
         if status == HTTPStatus.SWITCHING_PROTOCOLS:
             return  # how long a socket lived is no answer time
         histogram = self.seconds.get(route)
@@ -11803,27 +11354,30 @@ class Metrics:
         self.broadcast_seconds.observe(time.perf_counter() - committed_at)
 
 
-def _number_text(value: float) -> str:
-    return str(int(value)) if value == int(value) else repr(value)
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """Whom to ask for the numbers."""
+
+    config: Config
+    db: Database
+    cable: Cable
+    bots: Bots
+    push: Push
+    metrics: Metrics
 
 
-def _label_text(value: str) -> str:
-    return value.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
+def _by_channel(cable: Cable) -> Counter[str]:
+    return Counter(
+        subscription.channel
+        for connection in cable.connections.values()
+        for subscription in connection.subscriptions.values()
+    )
 
 
-def _sample(name: str, labels: Labels, value: float) -> str:
-    if not labels:
-        return f"{name} {_number_text(value)}"
-    inside = ",".join(f'{key}="{_label_text(each)}"' for key, each in labels)
-    return f"{name}{{{inside}}} {_number_text(value)}"
-
-
-def _samples_of(name: str, labels: Labels, histogram: Histogram) -> Iterator[str]:
-    counts = list(accumulate(histogram.counts))
-    for bound, count in zip((*map(_number_text, histogram.bounds), "+Inf"), counts, strict=True):
-        yield _sample(f"{name}_bucket", (*labels, ("le", bound)), count)
-    yield _sample(f"{name}_sum", labels, histogram.total)
-    yield _sample(f"{name}_count", labels, counts[-1])
+def _by_kind(cable: Cable) -> dict[str, int]:
+    """A stream's name without its numbers: `user_7_unreads` is `user_unreads`."""
+    streams = cable.broadcasts_by.items()
+    return {re.sub("[_:]+", "_", stream).strip("_"): count for stream, count in streams}
 
 
 def _resident_bytes() -> int:
@@ -11834,96 +11388,92 @@ def _resident_bytes() -> int:
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
-def _by_label(name: str, label: str, counts: Mapping[str, int]) -> Iterator[str]:
-    for value in sorted(counts):
-        yield _sample(name, ((label, value),), counts[value])
+class _Metric(NamedTuple):
+    """A number or a histogram; or several, by the values of the labels named after it."""
+
+    name: str
+    kind: str
+    about: str
+    read: Callable[[Counted], float | Histogram | Mapping[Any, float] | Mapping[str, Histogram]]
 
 
-@dataclass(frozen=True, slots=True)
-class Gauges:
-    """Whom to ask for the numbers that are read off."""
-
-    config: Config
-    db: Database
-    cable: Cable
-    webhooks: Bots
-    push: Push
-
-    def plain(self) -> Iterator[tuple[str, float]]:
-        """The numbers without labels."""
-        yield "campfire_ws_connections", len(self.cable.connections)
-        yield "campfire_ws_frames_sent_total", self.cable.frames
-        yield "campfire_ws_slow_closed_total", self.cable.slow
-        yield "campfire_db_writer_queue", self.db.waiting
-        yield "campfire_presence_entries", self.cable.presence.entries()
-        yield "campfire_process_resident_memory_bytes", _resident_bytes()
-        yield "campfire_process_cpu_seconds_total", time.process_time()
-
-    def labelled(self) -> Iterator[tuple[str, Iterator[str]]]:
-        """The samples of the numbers with labels."""
-        channels = Counter(
-            subscription.channel
-            for connection in self.cable.connections.values()
-            for subscription in connection.subscriptions.values()
-        )
-        kinds = {_kind_of(stream): count for stream, count in self.cable.broadcasts_by.items()}
-        build = (("version", self.config.version), ("revision", self.config.revision))
-        for name, label, counts in (
-            ("campfire_ws_subscriptions", "channel", channels),
-            ("campfire_broadcasts_total", "kind", kinds),
-            ("campfire_webhooks_total", "result", self.webhooks.calls),
-            ("campfire_pushes_total", "result", self.push.pushes),
-        ):
-            yield name, _by_label(name, label, counts)
-        yield "campfire_build_info", iter((_sample("campfire_build_info", build, 1),))
-
-
-def _kind_of(stream: str) -> str:
-    """A stream's name without its numbers: `user_7_unreads` is `user_unreads`."""
-    return re.sub("[_:]+", "_", stream).strip("_")
+# fmt: off
+_METRICS: Final = (
+    _Metric("http_requests_total method route status", "counter", "Answered requests.",
+        lambda of: of.metrics.requests),
+    _Metric("http_request_seconds route", "histogram", "Time from a request to its answer.",
+        lambda of: of.metrics.seconds),
+    _Metric("ws_connections", "gauge", "Open sockets.", lambda of: len(of.cable.connections)),
+    _Metric("ws_subscriptions channel", "gauge", "Subscriptions of open sockets.",
+        lambda of: _by_channel(of.cable)),
+    _Metric("broadcasts_total kind", "counter", "Broadcasts, with listeners or without.",
+        lambda of: _by_kind(of.cable)),
+    _Metric("ws_frames_sent_total", "counter", "Frames that broadcasts brought to tabs.",
+        lambda of: of.cable.frames),
+    _Metric("ws_slow_closed_total", "counter", "Sockets cut off because they read too slowly.",
+        lambda of: of.cable.slow),
+    _Metric("broadcast_seconds", "histogram", "Time from a commit to its last frame queued.",
+        lambda of: of.metrics.broadcast_seconds),
+    _Metric("db_writer_queue", "gauge", "Jobs that wait for the writer.", lambda of: of.db.waiting),
+    _Metric("db_write_seconds", "histogram", "Time of one commit with all its jobs.",
+        lambda of: of.db.write_seconds),
+    _Metric("db_group_size", "histogram", "Jobs that shared one commit.",
+        lambda of: of.db.group_sizes),
+    _Metric("messages_created_total", "counter", "Messages stored, repeats not counted.",
+        lambda of: of.metrics.messages),
+    _Metric("webhooks_total result", "counter", "Calls to bots, by how they ended.",
+        lambda of: of.bots.calls),
+    _Metric("pushes_total result", "counter", "Notifications, by how they ended.",
+        lambda of: of.push.pushes),
+    _Metric("presence_entries", "gauge", "Tabs that look at a room.",
+        lambda of: of.cable.presence.entries()),
+    _Metric("process_resident_memory_bytes", "gauge", "Memory of the process.",
+        lambda _: _resident_bytes()),
+    _Metric("process_cpu_seconds_total", "counter", "Processor time of the process.",
+        lambda _: time.process_time()),
+    _Metric("build_info version revision", "gauge", "Which Campfire this is.",
+        lambda of: {(of.config.version, of.config.revision): 1}),
+)
+# fmt: on
 
 
-def _counted(metrics: Metrics) -> Iterator[tuple[str, Iterator[str]]]:
-    answered = "campfire_http_requests_total"
-    yield (
-        answered,
-        (
-            _sample(
-                answered, (("method", method), ("route", route), ("status", str(status))), count
-            )
-            for (method, route, status), count in sorted(metrics.requests.items())
-        ),
-    )
-    took = "campfire_http_request_seconds"
-    yield (
-        took,
-        (
-            line
-            for route, histogram in sorted(metrics.seconds.items())
-            for line in _samples_of(took, (("route", route),), histogram)
-        ),
+def _number_text(value: float) -> str:
+    return str(int(value)) if value == int(value) else repr(value)
+
+
+def _label_text(value: str) -> str:
+    return value.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
+
+
+def _sample(name: str, labels: Mapping[str, str], value: float) -> str:
+    inside = ",".join(f'{key}="{_label_text(each)}"' for key, each in labels.items())
+    return (
+        f"{name}{{{inside}}} {_number_text(value)}" if inside else f"{name} {_number_text(value)}"
     )
 
 
-def metrics_text(metrics: Metrics, gauges: Gauges) -> str:
+def _samples(name: str, labels: Mapping[str, str], value: float | Histogram) -> Iterator[str]:
+    if not isinstance(value, Histogram):
+        yield _sample(name, labels, value)
+        return
+    counts = list(accumulate(value.counts))
+    for bound, count in zip((*map(_number_text, value.bounds), "+Inf"), counts, strict=True):
+        yield _sample(f"{name}_bucket", {**labels, "le": bound}, count)
+    yield _sample(f"{name}_sum", labels, value.total)
+    yield _sample(f"{name}_count", labels, counts[-1])
+
+
+def metrics_text(counted: Counted) -> str:
     """All numbers, as Prometheus reads them."""
-    samples: dict[str, Iterable[str]] = {
-        **dict(_counted(metrics)),
-        **{name: (_sample(name, (), value),) for name, value in gauges.plain()},
-        **dict(gauges.labelled()),
-        "campfire_messages_created_total": (
-            _sample("campfire_messages_created_total", (), metrics.messages),
-        ),
-    }
-    for name, histogram in (
-        ("campfire_broadcast_seconds", metrics.broadcast_seconds),
-        ("campfire_db_write_seconds", gauges.db.write_seconds),
-        ("campfire_db_group_size", gauges.db.group_sizes),
-    ):
-        samples[name] = _samples_of(name, (), histogram)
     lines: list[str] = []
-    for name, (kind, about) in _HELP.items():
-        lines += f"# HELP {name} {about}", f"# TYPE {name} {kind}", *samples[name]
+    for metric in _METRICS:
+        name, *keys = f"campfire_{metric.name}".split()
+        lines += f"# HELP {name} {metric.about}", f"# TYPE {name} {metric.kind}"
+        found = metric.read(counted)
+        by_labels = found if isinstance(found, Mapping) else {(): found}
+        for values in sorted(by_labels):
+            told = (values,) if isinstance(values, str) else values
+            lines += _samples(name, dict(zip(keys, told, strict=True)), by_labels[values])
     return "\n".join(lines) + "\n"
 
 
@@ -11948,7 +11498,7 @@ def may_read_metrics(config: Config, peer: str, headers: Mapping[str, str]) -> b
     return is_here and is_asked_here and not any(map(_FORWARDED.fullmatch, headers))
 
 
-# === 49. certificates =========================================================
+# === 40. certificates =========================================================
 # Serving https without a proxy. The certificate is chosen anew at every handshake,
 # so that a renewed one takes over at SIGHUP: no restart, no socket lost.
 #
@@ -12009,7 +11559,7 @@ class Certificates:
         self.warn_if_expired()
 
 
-# === 50. compression ==========================================================
+# === 41. compression ==========================================================
 # Fewer bytes on the way. gzip is what every browser takes, and its quickest level
 # costs less than sending what it saves. What is sent again and again is deflated
 # once; the stream around it begins anew at its edges, which costs a few bytes.
@@ -12078,7 +11628,7 @@ async def compress(request: web.Request, response: web.Response) -> None:
         headers["Content-Encoding"] = "gzip"
 
 
-# === 51. assets ===============================================================
+# === 42. assets ===============================================================
 # The built client, the sounds, the pictures. They lie beside this file, in the
 # clone and in the executable alike. Every build has one digest, and its folder
 # name is that digest, so that a browser may keep what is in it for ever.
@@ -12261,7 +11811,7 @@ def serve_avatar(user: User, etag: str | None) -> web.Response:
     return web.Response(text=avatar_svg(user), headers=headers)
 
 
-# === 52. browsers =============================================================
+# === 43. browsers =============================================================
 # Which browsers the client runs in, by the name they give themselves, and what the
 # others see: a page that needs nothing of what they lack. Whoever is not known is
 # let through, and so are crawlers.
@@ -12365,7 +11915,7 @@ def unsupported_html(bundle: Bundle) -> str:
 """
 
 
-# === 53. devices ==============================================================
+# === 44. devices ==============================================================
 # What devices ask for: a manifest, to put Campfire on the home screen, and a square
 # to scan, to come along from another screen.
 #
@@ -12453,7 +12003,7 @@ def qr_svg(text: str) -> str:
     return drawn.getvalue().decode()
 
 
-# === 54. web ==================================================================
+# === 45. web ==================================================================
 # The door. A request becomes an Ask: who sends it, what it says, what its answer will
 # carry. Every route names its audience, so that none can be forgotten; the guard asks
 # in one look at the database who is there, in the order: banned address, session, CSRF.
@@ -12950,7 +12500,7 @@ def act(
     return Route(method, path, audience, guarded)
 
 
-# === 55. people_handlers ======================================================
+# === 46. people_handlers ======================================================
 # Signing in and out, setting up, joining, and the people one can find. What is shown is
 # found by one look; what is done is told to the world.
 #
@@ -13016,7 +12566,7 @@ async def first_run(ask: Ask) -> Outcome:
 async def join(ask: Ask) -> Outcome:
     """Lets somebody with the invitation link in."""
     if ask.guest is not None:
-        raise AlreadySignedIn
+        raise AlreadySignedIn(redirect_to="/")
     newcomer, session = _newcomer_in(ask), _session_from(ask)
     user = await ask.campfire.auth.join(ask.parts["join_code"], *newcomer, session)
     LOG.info("joined", extra={"fields": {"user_id": user.id, "ip": session.ip_address}})
@@ -13184,7 +12734,7 @@ def _refusing(feature: str, words: str) -> Handler:
     """What answers where there will be more in v2.0."""
 
     async def refuse(_: Ask) -> Outcome:
-        raise FeatureDisabled(feature, words)
+        raise FeatureDisabled(feature=feature, message=words)
 
     return refuse
 
@@ -13321,7 +12871,7 @@ def show_avatar(tx: ReadTx, ask: Ask) -> Outcome:
     return serve_avatar(user_by_id(tx, user_id), ask.request.headers.get("If-None-Match"))
 
 
-# === 56. room_handlers ========================================================
+# === 47. room_handlers ========================================================
 # Rooms, messages, boosts, searches and the socket. A handler changes something through
 # a service, and then tells the world, at once and in one place: `announce` is all
 # that follows a new message.
@@ -13605,7 +13155,7 @@ async def create_message(ask: Ask) -> Outcome:
     if is_form or not isinstance(ask.body.get("body", ""), str):
         await ask.db.read(membership_of, ask.user.id, ask.room_id)  # strangers learn nothing else
     if is_form:
-        raise FeatureDisabled("files", FILES_COME)
+        raise FeatureDisabled(feature="files", message=FILES_COME)
     client_message_id = _client_message_id_in(ask.body)
     draft = DraftMessage(ask.room_id, ask.user.id, client_message_id, ask.text("body"))
     posted = await ask.campfire.messages.create_message_with_deduplication(draft)
@@ -13652,7 +13202,7 @@ async def delete_message(ask: Ask) -> Outcome:
 async def refuse_attachment(ask: Ask) -> Outcome:
     """Files are v2.0."""
     await ask.db.read(membership_of, ask.user.id, ask.room_id)
-    raise FeatureDisabled("files", FILES_COME)
+    raise FeatureDisabled(feature="files", message=FILES_COME)
 
 
 def list_boosts(tx: ReadTx, ask: Ask) -> Outcome:
@@ -13746,7 +13296,7 @@ async def open_cable(request: web.Request) -> web.StreamResponse:
     return socket
 
 
-# === 57. bot_handlers =========================================================
+# === 48. bot_handlers =========================================================
 # The addresses bots talk to, as the Rails Campfire has them: the key is in the
 # path, the body is the message, refusals have no body. And the administration of
 # bots, which only people see.
@@ -13799,7 +13349,7 @@ async def _refuse_file(ask: Ask) -> str:
     reader = await ask.request.multipart()
     async for part in reader:
         if isinstance(part, BodyPartReader) and part.name == "attachment":
-            raise FeatureDisabled("files", FILES_COME)
+            raise FeatureDisabled(feature="files", message=FILES_COME)
     return ""
 
 
@@ -13894,7 +13444,7 @@ async def reset_bot_key(ask: Ask) -> Outcome:
     return {"bot": _bot_shape(ask, await ask.campfire.bots.reset_key(_bot_id(ask)))}
 
 
-# === 58. screens ==============================================================
+# === 49. screens ==============================================================
 # What a browser gets when it opens an address: one HTML page for all of them, with
 # everything the screen needs inside, so that the first paint asks nothing more; most of
 # it is what an address of the API answers. The same object is the answer of /api/boot
@@ -14327,7 +13877,7 @@ def nothing_more(_: ReadTx, __: Ask) -> Json:
     return {}
 
 
-# === 59. site_handlers ========================================================
+# === 50. site_handlers ========================================================
 # The files of the client, and the few addresses that machines ask for.
 #
 # Owns      -
@@ -14406,8 +13956,10 @@ async def show_metrics(request: web.Request) -> web.Response:
     campfire = request.app[CAMPFIRE]
     if not may_read_metrics(campfire.config, request.remote or "", request.headers):
         raise NotFound
-    gauges = Gauges(campfire.config, campfire.db, campfire.cable, campfire.bots, campfire.push)
-    text = metrics_text(campfire.metrics, gauges)
+    counted = Counted(
+        campfire.config, campfire.db, campfire.cable, campfire.bots, campfire.push, campfire.metrics
+    )
+    text = metrics_text(counted)
     headers = {"Content-Type": METRICS_TYPE, "Cache-Control": "no-store"}
     return web.Response(body=text.encode(), headers=headers)
 
@@ -14434,7 +13986,7 @@ async def show_health(request: web.Request) -> web.StreamResponse:
     return web.Response(text=page, status=status, content_type="text/html", charset="utf-8")
 
 
-# === 60. app ==================================================================
+# === 51. app ==================================================================
 # All routes on one page, each with its audience; then the one place that turns
 # what went wrong into an answer.
 #
@@ -14632,25 +14184,9 @@ def _router_error(error: web.HTTPException) -> CampfireError:
     return _ERROR_CODES.get(error.status, BadRequest)()
 
 
-def _error_headers(error: CampfireError) -> dict[str, str]:
-    match error:
-        case RateLimited():
-            return {"Retry-After": str(error.retry_after)}
-        case DatabaseBusy() | TooManyPasswords():
-            return {"Retry-After": "1"}
-        case DatabaseFull() | DatabaseReadonly():
-            return {"Retry-After": "60"}
-        case CableFull() | TooManyTabs():
-            return {"Retry-After": "10"}
-        case MethodNotAllowed():
-            return {"Allow": error.allow}
-        case _:
-            return {}
-
-
 def error_answer(request: web.Request, error: CampfireError) -> web.StreamResponse:
     """The refusal in the form of the route: JSON, a line of text, or the error screen."""
-    headers = _error_headers(error)
+    headers = error.headers
     if isinstance(error, WrongBotKey):
         headers = {"Location": f"{caller_of(request).base_url}/session/new"}
         return web.Response(status=error.status, headers=headers, text=error.says)
@@ -14661,7 +14197,7 @@ def error_answer(request: web.Request, error: CampfireError) -> web.StreamRespon
     if is_bare or (isinstance(error, BotForbidden) and not is_api):
         return web.Response(status=error.status, headers=headers)
     if is_api or BOT_ROUTE in request or request.method not in ("GET", "HEAD"):
-        shape = {"code": error.code, "message": error.says, **error.details()}
+        shape = {"code": error.code, "message": error.says, **error.details}
         return answer({"error": shape}, error.status, headers)
     response = error_screen(request, error)
     response.headers.update(headers)
@@ -14702,7 +14238,7 @@ def _https_address(request: web.Request) -> str | None:
     is_exempt = request.path in ("/up", "/up.json", "/metrics")
     if is_exempt or caller.scheme == "https":
         return None
-    if config.plain_port is not None and request.scheme != "https":  # it came to HTTP_PORT
+    if config.plain_port and request.scheme != "https":  # it came to HTTP_PORT
         port = "" if config.port == _HTTPS_PORT else f":{config.port}"
         return f"https://{config.domain or URL(f'//{caller.host}').host}{port}{request.path_qs}"
     if not config.force_ssl:
@@ -14884,7 +14420,7 @@ async def answer_errors(request: web.Request, handler: Guarded) -> web.StreamRes
     return response
 
 
-# === 61. serving ==============================================================
+# === 52. serving ==============================================================
 # How the parts are put together, started, listened to and stopped.
 #
 # Owns      -
@@ -15124,7 +14660,7 @@ async def listen(campfire: Campfire) -> tuple[web.AppRunner, str]:
     await runner.setup()
     context = campfire.certificates.context
     sites = [(each, context) for each in listening_on(config.host, config.port)]
-    if config.plain_port is not None:
+    if config.plain_port:
         sites += [(each, None) for each in listening_on(config.host, config.plain_port)]
     for listening, tls in sites:
         await Site(runner, listening, ssl_context=tls, backlog=_BACKLOG).start()
@@ -15145,15 +14681,16 @@ async def stop(campfire: Campfire, runner: web.AppRunner) -> None:
     await campfire.db.close()
 
 
-# === 62. commands =============================================================
+# === 53. commands =============================================================
 # What can be done to a Campfire from a shell, whether it runs or not: SQLite makes
 # them wait for one another, and the server keeps nothing in memory that could go
 # stale. Each command opens the file, does one thing, says what it did, and closes.
+# Exit codes: 0 success, 1 failure with one line on stderr, 2 wrong usage, 3 the
+# database cannot be used.
 #
 # Owns      -
 # Raises    DatabaseUnusable, AlreadySetUp, BotNotFound, UserNotFound, ValidationFailed
 # ==============================================================================
-
 
 _ASKING_SECONDS: Final = 10  # as long as the write probe of /up may take
 
@@ -15173,15 +14710,11 @@ def say(line: str) -> None:
     sys.stdout.flush()
 
 
-def _say_json(found: object) -> None:
-    say(json.dumps(found, ensure_ascii=False, indent=2))
-
-
 @asynccontextmanager
 async def _opened(config: Config, *, may_be_new: bool = False) -> AsyncIterator[Database]:
     """The database, beside a server if there is one; a new one only where that makes sense."""
-    if not may_be_new and not recognise(config.database):
-        raise DatabaseUnusable(f"there is no database at {config.database}")
+    if not may_be_new:
+        require_database(config.database)
     db = Database(config.database, wall_clock)
     await db.open(is_server=False)
     try:
@@ -15196,21 +14729,17 @@ async def _auth_over(db: Database, config: Config) -> Auth:
     return Auth(db, Signer(known["secret_key_base"]), limits, config.bcrypt_cost)
 
 
-def _first_line_typed() -> str:
-    try:
-        typed = sys.stdin.readline().rstrip("\r\n")
-        typed.encode()
-    except (AttributeError, UnicodeError) as error:  # it is closed, or no text
-        raise Refused("no password can be read from standard input") from error
-    return typed
-
-
 def _password_for(options: argparse.Namespace, environment: str | None = None) -> str:
     """The password from the flag, standard input, the environment, or two equal answers."""
     if options.password is not None:
         return str(options.password)
     if options.password_stdin:
-        return _first_line_typed()
+        try:
+            typed = sys.stdin.readline().rstrip("\r\n")
+            typed.encode()
+        except (AttributeError, UnicodeError) as error:  # it is closed, or no text
+            raise Refused("no password can be read from standard input") from error
+        return typed
     if environment:
         return environment
     if not sys.stdin.isatty():
@@ -15244,26 +14773,11 @@ async def reset_password(config: Config, options: argparse.Namespace) -> None:
     say(f"{user.name} can sign in with the new password.")
 
 
-def _bot_facts(bot: Bot) -> dict[str, object]:
-    return {
-        "id": bot.user.id,
-        "name": bot.user.name,
-        "bot_key": bot.key,
-        "webhook_url": bot.webhook_url,
-        "rooms": [{"id": room.id, "name": room.name} for room in bot.rooms],
-    }
-
-
-def _bot_line(bot: Bot) -> str:
-    names = ", ".join(room.name or "" for room in bot.rooms) or "-"
-    return "\t".join((str(bot.user.id), bot.user.name, bot.key, bot.webhook_url or "-", names))
-
-
 async def _bot_called(every: Bots, wanted: str) -> Bot:
     """The bot with this id, or else with exactly this name."""
-    found = await every.all()
-    by_id = [bot for bot in found if str(bot.user.id) == wanted]
-    matching = by_id or [bot for bot in found if bot.user.name == wanted]
+    bots_there = await every.all()
+    by_id = [bot for bot in bots_there if str(bot.user.id) == wanted]
+    matching = by_id or [bot for bot in bots_there if bot.user.name == wanted]
     if not matching:
         raise BotNotFound
     if len(matching) > 1:
@@ -15274,12 +14788,23 @@ async def _bot_called(every: Bots, wanted: str) -> Bot:
 async def list_every_bot(config: Config, options: argparse.Namespace) -> None:
     """Lists the active bots."""
     async with _opened(config) as db:
-        found = await Bots(db, config.version).all()
+        every = await Bots(db, config.version).all()
+    facts = [
+        {
+            "id": bot.user.id,
+            "name": bot.user.name,
+            "bot_key": bot.key,
+            "webhook_url": bot.webhook_url,
+            "rooms": [{"id": room.id, "name": room.name} for room in bot.rooms],
+        }
+        for bot in every
+    ]
     if options.json:
-        _say_json([_bot_facts(bot) for bot in found])
+        say(json.dumps(facts, ensure_ascii=False, indent=2))
         return
-    for bot in found:
-        say(_bot_line(bot))
+    for bot in every:
+        names = ", ".join(room.name or "" for room in bot.rooms) or "-"
+        say(f"{bot.user.id}\t{bot.user.name}\t{bot.key}\t{bot.webhook_url or '-'}\t{names}")
 
 
 async def add_bot(config: Config, options: argparse.Namespace) -> None:
@@ -15317,8 +14842,7 @@ async def make_backup(config: Config, options: argparse.Namespace) -> None:
     destination = Path(options.dest) if options.dest else folder / dated
     if destination.is_dir() or destination == folder / dated:
         destination = free_name(destination / dated if destination.is_dir() else destination)
-    if not recognise(config.database):
-        raise DatabaseUnusable(f"there is no database at {config.database}")
+    require_database(config.database)
     back_up(config.database, destination)
     say(str(destination))
     for left in remove_old_backups(destination, options.keep) if options.keep else ():
@@ -15336,65 +14860,33 @@ async def restore_backup(config: Config, options: argparse.Namespace) -> None:
         say(f"What was there is kept as {aside}.")
 
 
-def _verdict_facts(config: Config, verdict: Verdict, repaired: Repair | None) -> dict[str, object]:
-    facts: dict[str, object] = {
-        "database": str(config.database),
-        "healthy": not verdict.problems,
-        "problems": verdict.problems,
-        "notes": verdict.notes,
-    }
-    if repaired:
-        saved = repaired.salvage
-        facts |= {"backup": str(repaired.backup), "repaired": repaired.done}
-        facts["recovered"] = saved and {
-            "database": str(saved.path), "rows": saved.saved, "lost": saved.lost
-        }  # fmt: skip
-    return facts
-
-
-def _verdict_lines(config: Config, verdict: Verdict, repaired: Repair | None) -> Iterator[str]:
-    if repaired:
-        yield f"the file as it was is kept in {repaired.backup}"
-        yield from repaired.done
-    yield from (f"note: {line}" for line in verdict.notes)
-    yield from verdict.problems
-    if repaired and (saved := repaired.salvage):
-        yield f"{sum(saved.saved.values())} rows are saved in {saved.path}"
-        yield from (f"saved: {count} rows of {table}" for table, count in saved.saved.items())
-        yield from (f"lost: {line}" for line in saved.lost)
-        if not saved.lost:
-            yield "lost: nothing"
-    if not verdict.problems:
-        yield f"{config.database} is healthy"
-
-
 async def check_database(config: Config, options: argparse.Namespace) -> None:
     """Says whether the database is sound; with --repair mends it, or saves what it can."""
-    before = look_at(config.database)
-    repaired = repair(config.database, time.time()) if options.repair else None
+    path, before, repaired = config.database, look_at(config.database), None
+    if options.repair:
+        repaired = repair(path, time.time())
     verdict = repaired.verdict if repaired else before
     if options.json:
-        _say_json(_verdict_facts(config, verdict, repaired))
+        facts = {"database": str(path), "healthy": not verdict.problems, **asdict(verdict)}
+        facts |= repaired.facts() if repaired else {}
+        say(json.dumps(facts, ensure_ascii=False, indent=2))
     else:
-        if repaired:
-            for line in before.problems:
-                say(f"found: {line}")
-        for line in _verdict_lines(config, verdict, repaired):
+        found = [f"found: {line}" for line in before.problems] if repaired else []
+        lines = repaired.lines() if repaired else verdict.lines()
+        for line in (*found, *lines, *([] if verdict.problems else [f"{path} is healthy"])):
             say(line)
     if not verdict.problems:
         return
     if repaired and repaired.salvage:
-        raise DatabaseUnusable(
-            f"{config.database} is damaged. Stop the server and `restore`"
-            f" {repaired.salvage.path}, or a backup"
-        )
+        remedy = f"`restore` {repaired.salvage.path}, or a backup"
+        raise DatabaseUnusable(f"{path} is damaged. Stop the server and {remedy}")
     remedy = "`restore` a backup" if repaired else "mend it with `check --repair`"
-    raise DatabaseUnusable(f"{config.database} is damaged: {remedy}")
+    raise DatabaseUnusable(f"{path} is damaged: {remedy}")
 
 
-def _vapid_lines(known: Mapping[str, str]) -> Iterator[str]:
-    yield f"VAPID_PRIVATE_KEY={known['vapid_private_key']}"
-    yield f"VAPID_PUBLIC_KEY={known['vapid_public_key']}"
+def _say_vapid(known: Mapping[str, str]) -> None:
+    for name in ("vapid_private_key", "vapid_public_key"):
+        say(f"{name.upper()}={known[name]}")
 
 
 async def make_vapid(config: Config, options: argparse.Namespace) -> None:
@@ -15403,8 +14895,7 @@ async def make_vapid(config: Config, options: argparse.Namespace) -> None:
     if options.store:
         async with _opened(config, may_be_new=True) as db:
             await db.write(replace_secrets, pair)
-    for line in _vapid_lines(pair):
-        say(line)
+    _say_vapid(pair)
 
 
 async def show_secrets(config: Config, _: argparse.Namespace) -> None:
@@ -15412,8 +14903,7 @@ async def show_secrets(config: Config, _: argparse.Namespace) -> None:
     async with _opened(config, may_be_new=True) as db:
         known = await load_secrets(db, config)
     say(f"SECRET_KEY_BASE={known['secret_key_base']}")
-    for line in _vapid_lines(known):
-        say(line)
+    _say_vapid(known)
 
 
 async def check_health(config: Config, _: argparse.Namespace) -> None:
@@ -15436,58 +14926,17 @@ async def check_health(config: Config, _: argparse.Namespace) -> None:
 
 async def import_from_rails(config: Config, options: argparse.Namespace) -> None:
     """Takes over everything from the database of a Rails Campfire, and reports."""
-    source = Path(options.rails_db)
     storage = Path(options.storage) if options.storage else None
     async with _opened(config, may_be_new=True) as db:
         if await db.read(is_set_up):
             raise AlreadySetUp
         signer = Signer((await load_secrets(db, config))["secret_key_base"])
-        with closing(open_rails(source)) as rails:
+        with closing(open_rails(Path(options.rails_db))) as rails:
             report = await db.write(
                 import_all, rails, signer, storage, has_vapid_keys=config.vapid_keys is not None
             )
     for line in report.lines():
         say(line)
-
-
-# === 63. cli ==================================================================
-# The words of the command line. Exit codes: 0 success, 1 failure with one line on
-# stderr, 2 wrong usage, 3 the database cannot be used.
-#
-# Owns      -
-# Raises    -
-# ==============================================================================
-
-# Each flag of `serve`: its setting, what it takes, and what it does.
-_SERVE: Final = {
-    "host": ("HOST", "ADDRESS", "where to listen; default: every address, IPv4 and IPv6"),
-    "port": ("PORT", "PORT", "default: 3000; 0 picks a free one and shows it"),
-    "domain": ("TLS_DOMAIN", "NAME", "the public host name, for links and the origin check"),
-    "disable-ssl": ("DISABLE_SSL", "", "never redirect to https, nor ask browsers to"),
-    "force-ssl": ("FORCE_SSL", "", "redirect http to https; the default with a domain"),
-    "tls-cert": ("TLS_CERT_FILE", "FILE", "serve https with this certificate"),
-    "tls-key": ("TLS_KEY_FILE", "FILE", "the key of the certificate"),
-    "trusted-proxies": ("TRUSTED_PROXIES", "CIDRS", "whose X-Forwarded-* headers are believed"),
-    "log-level": ("LOG_LEVEL", "LEVEL", "debug, info, warn or error; default: info"),
-}
-_FLAGS: Final = {"db": "CAMPFIRE_DB", **{flag: setting for flag, (setting, *_) in _SERVE.items()}}
-_USAGE: Final = 2
-_UNUSABLE: Final = 3
-_DATABASE_ERRORS: Final = (
-    DatabaseUnusable, DatabaseFailed, DatabaseFull, DatabaseReadonly, sqlite3.Error
-)  # fmt: skip
-
-Command = Callable[[Config, argparse.Namespace], Coroutine[Any, Any, None]]
-
-
-async def _serve(config: Config, _: argparse.Namespace) -> None:
-    out = Lines(None)
-    lines = _log_of(config, out)
-    try:
-        await _serve_until_told(config, out, lines)
-    finally:
-        for each in (lines, out):
-            each.finish()
 
 
 async def _serve_until_told(config: Config, out: Lines, lines: Lines) -> None:
@@ -15553,88 +15002,61 @@ def _told_to_stop() -> asyncio.Event:
     return told
 
 
-class _Words:
-    """The parser, one command after the other."""
+async def _serve(config: Config, _: argparse.Namespace) -> None:
+    out = Lines(None)
+    lines = _log_of(config, out)
+    try:
+        await _serve_until_told(config, out, lines)
+    finally:
+        for each in (lines, out):
+            each.finish()
 
-    def __init__(self) -> None:
-        self.parser = argparse.ArgumentParser(
-            "campfire", description="Campfire: a group chat in one file.", allow_abbrev=False
-        )
-        self.parser.add_argument("--version", action="version", version=_version_line())
-        self._commands = self.parser.add_subparsers(dest="command", metavar="COMMAND")
-        self._add_server()
-        self._add_people()
-        self._add_bots()
-        self._add_file()
-        self._add_keys()
 
-    def _command(
-        self,
-        name: str,
-        command: Command,
-        says: str,
-        group: Any = None,  # noqa: ANN401 - argparse hides the class of a group of commands
-    ) -> argparse.ArgumentParser:
-        added: argparse.ArgumentParser = (group or self._commands).add_parser(
-            name, help=says, description=says, allow_abbrev=False
-        )
-        added.set_defaults(run=command)
-        added.add_argument("--db", metavar="PATH", help="the database file")
-        return added
+Command = Callable[[Config, argparse.Namespace], Coroutine[Any, Any, None]]
 
-    def _add_server(self) -> None:
-        serve = self._command("serve", _serve, "listen for browsers")
-        for flag, (_, takes, says) in _SERVE.items():
-            if takes:
-                serve.add_argument(f"--{flag}", metavar=takes, help=says)
-            else:
-                serve.add_argument(f"--{flag}", action="store_const", const="1", help=says)
+_PASSWORD: Final = {
+    "--email EMAIL!": "the address they sign in with",
+    "--password PASSWORD|": "the new password; without it you are asked",
+    "--password-stdin|": "read it from there",
+}
+_BOT: Final = {"BOT": "its id, or its exact name"}
 
-    def _add_people(self) -> None:
-        admin = self._command("create-admin", create_admin, "create or promote an administrator")
-        admin.add_argument("--name", required=True, help="what people call them")
-        reset = self._command("reset-password", reset_password, "give somebody a new password")
-        for parser in (admin, reset):
-            parser.add_argument("--email", required=True, help="the address they sign in with")
-            given = parser.add_mutually_exclusive_group()
-            given.add_argument("--password", help="the new password; without it you are asked")
-            given.add_argument("--password-stdin", action="store_true", help="read it from there")
-
-    def _add_bots(self) -> None:
-        parser = self._commands.add_parser("bot", help="bots and their keys", allow_abbrev=False)
-        parser.set_defaults(run=None, parser=parser)
-        group = parser.add_subparsers(dest="bot_command", metavar="COMMAND")
-        listed = self._command("list", list_every_bot, "list the bots with their keys", group)
-        listed.add_argument("--json", action="store_true", help="show JSON")
-        created = self._command("create", add_bot, "create a bot and show its key", group)
-        created.add_argument("name", metavar="NAME")
-        created.add_argument("--webhook-url", metavar="URL", help="where to call it")
-        renewed = self._command("reset-token", renew_bot, "give a bot a new key", group)
-        removed = self._command("delete", remove_bot, "deactivate a bot", group)
-        for each in (renewed, removed):
-            each.add_argument("bot", metavar="BOT", help="its id, or its exact name")
-
-    def _add_file(self) -> None:
-        copied = self._command("backup", make_backup, "copy the database while it is in use")
-        copied.add_argument("dest", metavar="DEST", nargs="?", help="default: in backups/")
-        copied.add_argument(
-            "--keep", type=_count, metavar="N", help="remove all but N dated copies in backups/"
-        )
-        restored = self._command("restore", restore_backup, "put a backup in the database's place")
-        restored.add_argument("backup", metavar="BACKUP", help="a copy that `backup` made")
-        checked = self._command("check", check_database, "say whether the database is sound")
-        checked.add_argument("--repair", action="store_true", help="mend it, or save what is left")
-        checked.add_argument("--json", action="store_true", help="show JSON")
-        taken = self._command("import", import_from_rails, "take over a Rails Campfire")
-        taken.add_argument("rails_db", metavar="RAILS_DB", help="its SQLite file")
-        taken.add_argument("--storage", metavar="DIR", help="its folder of uploaded files")
-
-    def _add_keys(self) -> None:
-        fresh = self._command("vapid", make_vapid, "make a pair of keys for Web Push")
-        fresh.add_argument("--store", action="store_true", help="and use it from now on")
-        self._command("secrets", show_secrets, "show the secrets in use")
-        asked = self._command("healthcheck", check_health, "ask the running server how it is")
-        asked.add_argument("--port", metavar="PORT", help="where it listens")
+# What each command is called, does and takes, besides --db: spelled as its usage shows it, with
+# `!` behind what must be there and `|` behind those of which one may be; N is a number from 1.
+# fmt: off
+_COMMANDS: Final[Mapping[str, tuple[Command | None, str, Mapping[str, str]]]] = {
+    "serve": (_serve, "listen for browsers",
+        {f"--{each['flag']}": each["says"] for each in SETTINGS.values() if each["flag"]}),
+    "create-admin": (create_admin, "create or promote an administrator",
+        {"--name NAME!": "what people call them", **_PASSWORD}),
+    "reset-password": (reset_password, "give somebody a new password", _PASSWORD),
+    "bot": (None, "bots and their keys", {}),
+    "bot list": (list_every_bot, "list the bots with their keys", {"--json": "show JSON"}),
+    "bot create": (add_bot, "create a bot and show its key",
+        {"NAME": "", "--webhook-url URL": "where to call it"}),
+    "bot reset-token": (renew_bot, "give a bot a new key", _BOT),
+    "bot delete": (remove_bot, "deactivate a bot", _BOT),
+    "backup": (make_backup, "copy the database while it is in use",
+        {"[DEST]": "default: in backups/",
+         "--keep N": "remove all but N dated copies in backups/"}),
+    "restore": (restore_backup, "put a backup in the database's place",
+        {"BACKUP": "a copy that `backup` made"}),
+    "check": (check_database, "say whether the database is sound",
+        {"--repair": "mend it, or save what is left", "--json": "show JSON"}),
+    "import": (import_from_rails, "take over a Rails Campfire",
+        {"RAILS_DB": "its SQLite file", "--storage DIR": "its folder of uploaded files"}),
+    "vapid": (make_vapid, "make a pair of keys for Web Push",
+        {"--store": "and use it from now on"}),
+    "secrets": (show_secrets, "show the secrets in use", {}),
+    "healthcheck": (check_health, "ask the running server how it is",
+        {"--port PORT": "where it listens"}),
+}
+# fmt: on
+_USAGE: Final = 2
+_UNUSABLE: Final = 3
+_DATABASE_ERRORS: Final = (
+    DatabaseUnusable, DatabaseFailed, DatabaseFull, DatabaseReadonly, sqlite3.Error
+)  # fmt: skip
 
 
 def _count(text: str) -> int:
@@ -15643,9 +15065,42 @@ def _count(text: str) -> int:
     return int(text)
 
 
-def _version_line() -> str:
-    revision = os.environ.get("GIT_REVISION") or "unreleased"
-    return f"campfire {os.environ.get('APP_VERSION') or VERSION} ({revision})"
+def _add_options(parser: argparse.ArgumentParser, options: Mapping[str, str]) -> None:
+    either: Any = None  # argparse hides the class of a group
+    for usage, says in options.items():
+        name, _, takes = usage.rstrip("!|").partition(" ")
+        more: dict[str, Any] = {"help": says or None}
+        if not name.startswith("--"):
+            more |= {"metavar": name.strip("[]"), "nargs": "?" if "[" in name else None}
+            name = name.strip("[]").lower()
+        elif takes:
+            more |= {"metavar": takes, "required": "!" in usage}
+            more |= {"type": _count} if takes == "N" else {}
+        else:
+            more["action"] = "store_true"
+        if "|" in usage:
+            either = either or parser.add_mutually_exclusive_group()
+        (either if "|" in usage else parser).add_argument(name, **more)
+
+
+def _parser() -> argparse.ArgumentParser:
+    version, revision = os.environ.get("APP_VERSION"), os.environ.get("GIT_REVISION")
+    parser = argparse.ArgumentParser(
+        "campfire", description="Campfire: a group chat in one file.", allow_abbrev=False
+    )
+    line = f"campfire {version or VERSION} ({revision or 'unreleased'})"
+    parser.add_argument("--version", action="version", version=line)
+    groups = {"": parser.add_subparsers(dest="command", metavar="COMMAND")}
+    for name, (command, says, options) in _COMMANDS.items():
+        group, _, word = name.rpartition(" ")
+        about = None if command is None else says
+        added = groups[group].add_parser(word, help=says, description=about, allow_abbrev=False)
+        added.set_defaults(run=command, parser=added)
+        if command is None:
+            groups[name] = added.add_subparsers(dest="bot_command", metavar="COMMAND")
+        else:
+            _add_options(added, {"--db PATH": "the database file", **options})
+    return parser
 
 
 def _in_one_line(error: CampfireError | sqlite3.Error) -> str:
@@ -15683,9 +15138,11 @@ def _complain(line: str) -> None:
 
 def _run(command: Command, options: argparse.Namespace) -> tuple[int, str]:
     """The exit code of a command, and its one line when that is not 0."""
-    flags = {flag.replace("-", "_"): name for flag, name in _FLAGS.items()}
-    given = {name: getattr(options, flag, None) for flag, name in flags.items()}
-    settings = {**os.environ, **{name: value for name, value in given.items() if value}}
+    settings = dict(os.environ)
+    for setting in SETTINGS.values():
+        flag = setting["flag"].partition(" ")[0].replace("-", "_")
+        if given := getattr(options, flag, None):
+            settings[setting["variables"][0]] = "1" if given is True else given
     try:
         asyncio.run(command(config_from(settings), options))
     except ConfigError as error:
@@ -15709,10 +15166,10 @@ def main() -> int:
     if callable(signal.getsignal(signal.SIGINT)):  # not what a shell's background ignores
         signal.signal(signal.SIGINT, signal.default_int_handler)  # asyncio replaces no other
     LOG.addHandler(logging.NullHandler())  # until a server logs to stdout, nothing else may speak
-    parser = _Words().parser
+    parser = _parser()
     options = parser.parse_args()
     if options.command is None or options.run is None:
-        (parser if options.command is None else options.parser).print_help()
+        getattr(options, "parser", parser).print_help()
         return _USAGE
     code, line = _run(options.run, options)
     if code:

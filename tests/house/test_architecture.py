@@ -30,8 +30,8 @@ from tests.support.source import (
     section_of,
 )
 
-FILE_LINES = 15_948  # at last 11,200, and 13,200 with v2.md and daily.md; only lower it
-SECTIONS_AT_MOST = 65  # at last 34, and 41
+FILE_LINES = 15_190  # at last 11,200, and 13,200 with v2.md and daily.md; only lower it
+SECTIONS_AT_MOST = 53  # at last 34, and 41
 SECTION_LINES = 500
 FUNCTION_LINES = 50
 GUARD_AWAITS = 1
@@ -42,7 +42,7 @@ PROOFS = {
     "HashedToken": {"hashed"},
     "Membership": {"_membership_in"},
     "PersistedMessage": {"messages_in"},
-    "ReadTx": {"Database._carry_out", "Database._glanced", "_read"},
+    "ReadTx": {"Database._carry_out", "Database.at_a_glance", "_read"},
     "SafeHtml": {"_safe", "messages_in"},
     "Subscription": {"Cable._subscribe"},
     "ValidatedMessage": {"validate"},
@@ -88,8 +88,7 @@ MAY_SCAN = {
     "_look_at_rooms": "a check looks at everything",
     "_look_at_search": "a check looks at everything",
     "_look_at_unread": "a check looks at everything",
-    "_stand_in_for_people": "a salvage looks at everything, once",
-    "_stand_in_for_rooms": "a salvage looks at everything, once",
+    "_stand_ins": "a salvage looks at everything, once",
     "rebuild_index": "it is made of all messages",
     "_index_one_by_one": "a migration looks at everything, once",
     "stem_of": "an index in memory holds one word",

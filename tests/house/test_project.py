@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+import campfire
 from tests.support.cast import Cast, Server
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -46,9 +47,6 @@ TOP_LEVEL = set(
     requirements.lock sounds static_bundle tests
     """.split()
 )
-
-# An environment variable between the executable and campfire.py, not a setting.
-INTERNAL = {"CAMPFIRE_PYZ"}
 
 
 @cache
@@ -391,20 +389,17 @@ def test_every_package_inside_the_executable_is_listed_with_its_licence() -> Non
 # --- Words ---------------------------------------------------------------------------------------
 
 
-def config_section() -> str:
-    text = (ROOT / "campfire.py").read_text()
-    (section,) = re.findall(
-        r"^# === 1\. config =+$(.*?)^# === 2\. ", text, re.MULTILINE | re.DOTALL
-    )
-    return str(section)
+def test_the_readme_says_of_every_setting_what_its_table_says() -> None:
+    readme = (ROOT / "README.md").read_text().replace("`", "")
+    cells = r"^\| ([A-Z_, ]+) \| ([a-z -]*)\| .* \| (.*) \|$"
+    rows = re.findall(cells, readme, re.MULTILINE)
 
-
-def test_the_readme_mentions_every_setting() -> None:
-    settings = set(re.findall(r'"([A-Z][A-Z0-9]*(?:_[A-Z0-9]+)*)"', config_section())) - INTERNAL
-    readme = (ROOT / "README.md").read_text()
-
-    assert {"HOST", "PORT", "CAMPFIRE_DB"} <= settings
-    assert [name for name in sorted(settings) if f"`{name}`" not in readme] == []
+    assert {"host", "port", "database"} <= set(campfire.SETTINGS)
+    for setting in campfire.SETTINGS.values():
+        names, flag = set(setting["variables"]), setting["flag"].partition(" ")[0]
+        (row,) = (row for row in rows if names <= set(row[0].split(", ")))
+        assert row[2].startswith(setting["says"])
+        assert row[1].strip() == (f"--{flag}" if flag else "")
 
 
 def test_the_readme_mentions_every_route_for_bots() -> None:
