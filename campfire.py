@@ -8,55 +8,51 @@ you can search for ("# === 10." jumps there).
    2. errors           the whole tree of refusals
    3. types            ids, enums, frozen records, a message's three states
    4. contracts        Protocols: what the services promise
-   5. folding          names as people type them
-   6. schema           every table; migrations
-   7. file             the file on the disk: whose, locked, opened, copied
-   8. db               one writer, four readers
-   9. markup           what people write, made safe
-  10. text             plain text, mentions, links, emoji, sounds
-  11. signing          signatures, stream names, cookies, tokens
-  12. users            people and bots
-  13. memberships      who is in which room; sidebar; unread
-  14. search_index     the words of every message
-  15. rooms            open, closed, direct: made, saved, deleted
-  16. history          pages of forty; what a reader missed
-  17. subscriptions    browsers that want to be told
-  18. messages         posted once, edited, deleted, boosted
-  19. search           full text, in the rooms one is in
-  20. accounts         the account: name, invitation, styles
-  21. sessions         who is signed in, and may still
-  22. passwords        bcrypt, and how often one may try
-  23. auth             first run, joining, passwords, sessions, sign-in links
-  24. people           profiles, roles, leaving, bans
-  25. outbound         where our own requests may lead
-  26. bots             bots, their keys, webhooks and answers
-  27. push             Web Push: who is told, encrypted, guarded
-  28. salvage          what can still be read of a damaged file
-  29. repair           is the file sound; mending it
-  30. rails            moving in from a Rails Campfire
-  31. records          small shapes, and what the bot API tells
-  32. shown            messages made into JSON once
-  33. shapes           records as JSON and as Turbo Stream markup
-  34. answers          what a search found; what happened meanwhile
-  35. presence         who looks at which room; who types
-  36. sockets          one tab: frames, joined writes, slow readers
-  37. catching_up      what a reader missed, part by part
-  38. ws               Action Cable: broadcasts, channels, catch-up
-  39. ops              log lines, background jobs, health, numbers
-  40. certificates     https of our own
-  41. compression      fewer bytes on the way
-  42. assets           the client's files, sounds, avatars
-  43. browsers         which browsers the client runs in
-  44. devices          manifest, squares to scan
-  45. web              the door: who asks, guards, bodies, answers
-  46. people_handlers  sessions, joining, people
-  47. room_handlers    rooms, messages, boosts, the socket; announce
-  48. bot_handlers     the bot API; administration of bots
-  49. screens          what each address shows; the one HTML page
-  50. site_handlers    files of the client, health
-  51. app              all routes; errors into answers; start and stop
-  52. serving          the parts put together, started, stopped
-  53. commands         what can be done from a shell
+   5. written          JSON, gzip, moments, each once; the bounded memory
+   6. folding          names as people type them
+   7. schema           every table; migrations
+   8. file             the file on the disk: whose, locked, opened, copied
+   9. db               one writer, four readers
+  10. markup           what people write, made safe
+  11. text             plain text, mentions, links, emoji, sounds
+  12. signing          signatures, stream names, cookies, tokens
+  13. users            people and bots
+  14. memberships      who is in which room; sidebar; unread
+  15. search_index     the words of every message
+  16. rooms            open, closed, direct: made, saved, deleted
+  17. history          pages of forty; what a reader missed
+  18. subscriptions    browsers that want to be told
+  19. messages         posted once, edited, deleted, boosted
+  20. search           full text, in the rooms one is in
+  21. accounts         the account: name, invitation, styles
+  22. sessions         who is signed in, and may still
+  23. passwords        bcrypt, and how often one may try
+  24. auth             first run, joining, passwords, sessions, sign-in links
+  25. people           profiles, roles, leaving, bans
+  26. outbound         where our own requests may lead
+  27. bots             bots, their keys, webhooks and answers
+  28. push             Web Push: who is told, encrypted, guarded
+  29. salvage          what can still be read of a damaged file
+  30. repair           is the file sound; mending it
+  31. rails            moving in from a Rails Campfire
+  32. shapes           records as JSON, written once while nothing changes
+  33. elements         records as markup, for Turbo Streams
+  34. tabs             who looks where, who types; one tab: frames, slow readers
+  35. ws               Action Cable: broadcasts, channels, catch-up
+  36. ops              log lines, background jobs, health, numbers
+  37. certificates     https of our own
+  38. assets           the client's files, sounds, avatars
+  39. browsers         which browsers the client runs in
+  40. devices          manifest, squares to scan
+  41. web              the door: who asks, guards, bodies, answers
+  42. people_handlers  sessions, joining, people
+  43. room_handlers    rooms, messages, boosts, the socket; announce
+  44. bot_handlers     the bot API; administration of bots
+  45. screens          what each address shows; the one HTML page
+  46. site_handlers    files of the client, health
+  47. app              all routes; errors into answers; start and stop
+  48. serving          the parts put together, started, stopped
+  49. commands         what can be done from a shell
 
 The road of a request: the guard asks who, the handler parses what, one service method is one
 transaction, and then the handler tells the world. What follows a new message stands in one
@@ -642,110 +638,6 @@ ReadTx = NewType("ReadTx", sqlite3.Connection)
 WriteTx = NewType("WriteTx", ReadTx)  # may stand in for a ReadTx, never the reverse
 
 
-_COMPACT: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
-
-
-def compact(value: object) -> str:
-    """JSON without a needless byte."""
-    return _COMPACT.encode(value)
-
-
-class Written:
-    """JSON that is written already, in pieces; it may stand inside a page's script as it is."""
-
-    __slots__ = ("pieces",)
-
-    def __init__(self, *pieces: bytes) -> None:
-        self.pieces = pieces
-
-    def __bytes__(self) -> bytes:
-        return b"".join(self.pieces)
-
-
-def written(value: object) -> Written:
-    """JSON in which no character could end a script."""
-    text = compact(value)
-    for character in "<>&\u2028\u2029":
-        if character in text:
-            text = text.replace(character, f"\\u{ord(character):04x}")
-    return Written(text.encode())
-
-
-def joined(parts: Mapping[str, object]) -> Written:
-    """An object of parts, some of which are written already and are not written again."""
-    rest = {name: part for name, part in parts.items() if not isinstance(part, Written)}
-    pieces = [bytes(written(rest))[:-1]]
-    for name, part in parts.items():
-        if isinstance(part, Written):
-            comma = "," if len(pieces) > 1 or rest else ""
-            pieces += f'{comma}"{name}":'.encode(), *part.pieces
-    return Written(*pieces, b"}")
-
-
-def written_list(items: Iterable[Written]) -> Written:
-    """A list of what is written already."""
-    pieces = [b"["]
-    for item in items:
-        pieces += *item.pieces, b","
-    return Written(*pieces[:-1], b"]") if len(pieces) > 1 else Written(b"[]")
-
-
-K = TypeVar("K")
-
-
-class Weighs:
-    """What takes notable room in a Memory."""
-
-    __slots__ = ()
-
-    @property
-    def weight(self) -> int:
-        """In bytes, about."""
-        return 1
-
-
-class Packed(bytes, Weighs):
-    """What is sent again and again: deflated once, as blocks that may stand in any gzip stream."""
-
-    @cached_property
-    def deflated(self) -> bytes:
-        """RFC 1951, closed by a full flush: nothing before or after is referred to."""
-        deflating = zlib.compressobj(DEFLATE_LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS)
-        return deflating.compress(self) + deflating.flush(zlib.Z_FULL_FLUSH)
-
-    @property
-    def weight(self) -> int:
-        return len(self)
-
-
-class Memory(Generic[K, T]):
-    """The last things made, for any thread to find, as far as they weigh no more than `size`.
-
-    The older half is forgotten at once.
-    """
-
-    def __init__(self, size: int) -> None:
-        self._size = size // 2
-        self._weight = 0  # of the young ones
-        self._young: dict[K, T] = {}
-        self._old: dict[K, T] = {}
-
-    def find(self, key: K) -> T | None:
-        """What was kept under the key, if it is not forgotten."""
-        found = self._young.get(key)
-        if found is None and (found := self._old.get(key)) is not None:
-            self.keep(key, found)
-        return found
-
-    def keep(self, key: K, made: T) -> None:
-        """Remembers, in place of what was there."""
-        weight = made.weight if isinstance(made, Weighs) else 1
-        if self._weight + weight > self._size:
-            self._old, self._young, self._weight = self._young, {}, 0
-        self._weight += weight
-        self._young[key] = made
-
-
 class Seldom:
     """True when asked for the first time, and then not again for so many seconds."""
 
@@ -760,24 +652,6 @@ class Seldom:
             return False
         self._until = now + self._seconds
         return True
-
-
-def milliseconds(at: Timestamp) -> int:
-    """A moment as clients count: milliseconds since 1970, truncated."""
-    return at // 1000
-
-
-@lru_cache(maxsize=8192)
-def iso(at: Timestamp) -> str:
-    """A moment as JSON writes it: 2026-01-02T03:04:05.678Z."""
-    moment = datetime.fromtimestamp(at // 1_000_000, UTC)
-    return f"{moment.isoformat()[:19]}.{at // 1000 % 1000:03d}Z"
-
-
-@lru_cache(maxsize=8192)
-def version_of(at: Timestamp) -> str:
-    """A moment as addresses of pictures carry it: 20260102030405."""
-    return f"{datetime.fromtimestamp(at // 1_000_000, UTC):%Y%m%d%H%M%S}"
 
 
 class Role(IntEnum):
@@ -1367,7 +1241,201 @@ class BackgroundWork(Protocol):
         ...
 
 
-# === 5. folding ===============================================================
+# === 5. written ===============================================================
+# How values leave us: JSON, base64, moments. What is written already is never written
+# again, what is sent again and again is deflated once, and what was made lately is
+# remembered, as far as it may weigh. gzip is what every browser takes, and its quickest
+# level costs less than sending what it saves.
+#
+# Owns      -
+# Raises    -
+# ==============================================================================
+
+_COMPACT: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+_PIECES: Final = web.ResponseKey("pieces", tuple[bytes, ...])
+_WORTH_IT: Final = 1_024  # bytes, below which a packet is a packet
+_LONG: Final = 262_144  # bytes, above which compressing leaves the loop
+_PADDING: Final = 64  # bytes at most
+_DYNAMIC: Final = ("text/html", "application/json")
+
+
+def compact(value: object) -> str:
+    """JSON without a needless byte."""
+    return _COMPACT.encode(value)
+
+
+def json_object(text: str | bytes) -> dict[str, Any]:
+    """The object in a text, or an empty one."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def to_base64(data: bytes) -> str:
+    """URL-safe base64 without padding."""
+    return base64.urlsafe_b64encode(data).decode().rstrip("=")
+
+
+def from_base64(text: str) -> bytes:
+    """The bytes of standard or URL-safe base64, padded or not. Raises ValueError."""
+    bare = text.rstrip("=").replace("-", "+").replace("_", "/")
+    return base64.b64decode(bare + "=" * (-len(bare) % 4), validate=True)
+
+
+class Written:
+    """JSON that is written already, in pieces; it may stand inside a page's script as it is."""
+
+    __slots__ = ("pieces",)
+
+    def __init__(self, *pieces: bytes) -> None:
+        self.pieces = pieces
+
+    def __bytes__(self) -> bytes:
+        return b"".join(self.pieces)
+
+
+def written(value: object) -> Written:
+    """JSON in which no character could end a script."""
+    text = compact(value)
+    for character in "<>&\u2028\u2029":
+        if character in text:
+            text = text.replace(character, f"\\u{ord(character):04x}")
+    return Written(text.encode())
+
+
+def joined(parts: Mapping[str, object]) -> Written:
+    """An object of parts, some of which are written already and are not written again."""
+    rest = {name: part for name, part in parts.items() if not isinstance(part, Written)}
+    pieces = [bytes(written(rest))[:-1]]
+    for name, part in parts.items():
+        if isinstance(part, Written):
+            comma = "," if len(pieces) > 1 or rest else ""
+            pieces += f'{comma}"{name}":'.encode(), *part.pieces
+    return Written(*pieces, b"}")
+
+
+def written_list(items: Iterable[Written]) -> Written:
+    """A list of what is written already."""
+    pieces = [b"["]
+    for item in items:
+        pieces += *item.pieces, b","
+    return Written(*pieces[:-1], b"]") if len(pieces) > 1 else Written(b"[]")
+
+
+class Packed(bytes):
+    """What is sent again and again: deflated once, as blocks that may stand in any gzip stream."""
+
+    @cached_property
+    def deflated(self) -> bytes:
+        """RFC 1951, closed by a full flush: nothing before or after is referred to."""
+        deflating = zlib.compressobj(DEFLATE_LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS)
+        return deflating.compress(self) + deflating.flush(zlib.Z_FULL_FLUSH)
+
+
+K = TypeVar("K")
+
+
+class Memory(Generic[K, T]):
+    """The last things made, for any thread to find, as far as they weigh no more than `size`.
+
+    The older half is forgotten at once.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._size = size // 2
+        self._weight = 0  # of the young ones
+        self._young: dict[K, tuple[T, int]] = {}
+        self._old: dict[K, tuple[T, int]] = {}
+
+    def find(self, key: K) -> T | None:
+        """What was kept under the key, if it is not forgotten."""
+        kept = self._young.get(key)
+        if kept is None and (kept := self._old.get(key)) is not None:
+            self.keep(key, *kept)
+        return kept and kept[0]
+
+    def keep(self, key: K, made: T, weight: int = 1) -> None:
+        """Remembers, in place of what was there; the weight is in bytes, about."""
+        if self._weight + weight > self._size:
+            self._old, self._young, self._weight = self._young, {}, 0
+        self._weight += weight
+        self._young[key] = made, weight
+
+
+def milliseconds(at: Timestamp) -> int:
+    """A moment as clients count: milliseconds since 1970, truncated."""
+    return at // 1000
+
+
+@lru_cache(maxsize=8192)
+def iso(at: Timestamp) -> str:
+    """A moment as JSON writes it: 2026-01-02T03:04:05.678Z."""
+    moment = datetime.fromtimestamp(at // 1_000_000, UTC)
+    return f"{moment.isoformat()[:19]}.{at // 1000 % 1000:03d}Z"
+
+
+@lru_cache(maxsize=8192)
+def version_of(at: Timestamp) -> str:
+    """A moment as addresses of pictures carry it: 20260102030405."""
+    return f"{datetime.fromtimestamp(at // 1_000_000, UTC):%Y%m%d%H%M%S}"
+
+
+@lru_cache(maxsize=512)
+def accepted(header: str) -> frozenset[str]:
+    """The codings that a browser takes, by its Accept-Encoding (RFC 9110, 12.5.3)."""
+    parts = (part.partition(";") for part in header.lower().split(","))
+    return frozenset(
+        name.strip() for name, _, weight in parts if not re.fullmatch(r"\s*q=0(\.0*)?\s*", weight)
+    )
+
+
+def piecewise(written_already: Written, status: int, headers: Mapping[str, str]) -> web.Response:
+    """An answer that remembers of which pieces it is."""
+    response = web.Response(body=bytes(written_already), status=status, headers=headers)
+    response[_PIECES] = written_already.pieces
+    return response
+
+
+def gzipped(pieces: Iterable[bytes]) -> bytes:
+    """The pieces as one gzip stream (RFC 1952).
+
+    Its length tells nothing exactly: the name of the file in its head is as long as chance wants,
+    and so nobody learns a secret by what compresses well beside it (BREACH).
+    """
+    name = b"-" * secrets.randbelow(_PADDING + 1)
+    made = [b"\x1f\x8b\x08\x08\0\0\0\0\x04\xff" + name + b"\0"]  # deflate, FNAME, fastest
+    deflating = zlib.compressobj(DEFLATE_LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS)
+    check = size = 0
+    for is_packed, some in groupby(pieces, lambda piece: isinstance(piece, Packed)):
+        parts = tuple(some)
+        data = b"".join(parts)
+        check, size = zlib.crc32(data, check), size + len(data)
+        if is_packed:
+            made.append(deflating.flush(zlib.Z_FULL_FLUSH))
+            made += (cast(Packed, part).deflated for part in parts)
+        else:
+            made.append(deflating.compress(data))
+    made.append(deflating.flush())
+    return b"".join((*made, check.to_bytes(4, "little"), size.to_bytes(4, "little")))
+
+
+async def compress(request: web.Request, response: web.Response) -> None:
+    """Sends what is made for this request as gzip, if that is accepted and worth it."""
+    body, headers = response.body, response.headers
+    is_dynamic = headers.get("Content-Type", "").startswith(_DYNAMIC) and "Vary" not in headers
+    if not isinstance(body, bytes) or len(body) < _WORTH_IT or not is_dynamic:
+        return
+    headers["Vary"] = "Accept-Encoding"
+    if "gzip" in accepted(request.headers.get("Accept-Encoding", "")):
+        pieces = response.get(_PIECES) or (body,)
+        is_long = len(body) > _LONG
+        response.body = await asyncio.to_thread(gzipped, pieces) if is_long else gzipped(pieces)
+        headers["Content-Encoding"] = "gzip"
+
+
+# === 6. folding ===============================================================
 # Names as people type them: without case, accents or letters their keyboard may
 # lack. Whoever looks for a person or a room, or sorts them, compares these; the
 # client folds as we do (text.ts), and both are held to the same list of names.
@@ -1418,7 +1486,7 @@ def match_rank(query: str, name: str) -> int | None:
     return 2 if query in name else None
 
 
-# === 6. schema ================================================================
+# === 7. schema ================================================================
 # Every table, once. What the database can hold as a rule is a constraint here
 # and not an `if` elsewhere. Migrations are numbered functions, run in order.
 #
@@ -1732,7 +1800,7 @@ def create_schema(connection: sqlite3.Connection, at: int = 0) -> None:
         _fold_names(connection)
 
 
-# === 7. file ==================================================================
+# === 8. file ==================================================================
 # The file on the disk: whose it is, before anything is done to it, who uses it, how
 # it is opened, copied and put back. What is not ours is refused and not changed by a
 # byte; so is what somebody serves, or what lies beside the log of another file. No
@@ -2200,7 +2268,7 @@ def restore(backup: Path, path: Path, at: float) -> Path | None:
     return aside if was_there else None
 
 
-# === 8. db ====================================================================
+# === 9. db ====================================================================
 # One file, one writer. Whatever changes the database is a plain function; what waits
 # together commits together. Readers are five connections that cannot write. What
 # takes no longer than a glance is done on the loop, for the way into a thread and
@@ -2687,7 +2755,7 @@ class Database:
                 job.error = in_words(job.error, self.path)
 
 
-# === 9. markup ================================================================
+# === 10. markup ===============================================================
 # What people write, made safe once. Only nh3 decides what is HTML; it is repeated
 # until a body no longer changes, so that a browser which parses the body sees the
 # very tree that was checked. Our own code only finds the attachments before nh3.
@@ -2943,30 +3011,22 @@ class Attachment:
     address: str
 
 
-def _decoded(encoded: str) -> bytes:
-    """Standard or URL-safe base64, padded or not. Raises ValueError."""
-    standard = encoded.rstrip("=").translate({ord("-"): "+", ord("_"): "/"})
-    return base64.b64decode(standard + "=" * (-len(standard) % 4), validate=True)
-
-
 def user_id_in_sgid(sgid: str) -> UserId | None:
     """The person a signed global id names, in either of its two forms.
 
     The signature is not looked at: a mention gives no right, and thus survives a new
     SECRET_KEY_BASE and an import.
     """
-    try:
-        payload = json.loads(_decoded(sgid.partition("--")[0]))
-        match payload:
+    gid = None
+    with suppress(ValueError):
+        match json_object(from_base64(sgid.partition("--")[0])):
             case {"_rails": {"data": str(data)}}:
-                found = _USER_GID.fullmatch(data)
+                gid = _USER_GID.fullmatch(data)
             case {"_rails": {"message": str(message)}}:
-                found = _USER_GID.search(_decoded(message).decode("latin-1"))
+                gid = _USER_GID.search(from_base64(message).decode("latin-1"))
             case _:
-                return None
-    except (ValueError, RecursionError):
-        return None
-    return UserId(int(found[1])) if found else None
+                pass
+    return UserId(int(gid[1])) if gid else None
 
 
 def _attachment_in(tag: re.Match[str]) -> Attachment | None:
@@ -3021,16 +3081,14 @@ def attachments_replaced(source: str, replacement: Callable[[Attachment], str]) 
 
 
 def mentions_in(source: str) -> tuple[UserId, ...]:
-    """Whom a body mentions, each once and in order; whether they exist is another matter."""
+    """Whom a body mentions, each once and in order; whether they exist is another matter.
+
+    They have to be looked up before a source can be made safe, or a body be shown.
+    """
     if not _SPELLS_ATTACHMENT.search(source):
         return ()
     found = (attachment.user_id for *_, attachment in _attachments(_normalized(source)))
     return tuple(dict.fromkeys(user_id for user_id in found if user_id is not None))
-
-
-def users_named_in(source: str) -> frozenset[UserId]:
-    """Whom to look up before this source can be made safe, or this body be shown."""
-    return frozenset(mentions_in(source))
 
 
 def _is_allowed_address(value: str) -> bool:
@@ -3115,7 +3173,7 @@ def canonical_form(source: str, replacement: Callable[[Attachment], str]) -> str
     return _cleaned(_WORDS_ONLY, markup)
 
 
-# === 10. text =================================================================
+# === 11. text =================================================================
 # What a body says: in plain words, on the screen, in the editor, as emoji or as a
 # sound. All of it is read from clean markup, never from what somebody sent.
 #
@@ -3478,7 +3536,7 @@ def _safe(
 def sanitize(source: str, users: Mapping[UserId, Mentionable]) -> Body:
     """Whatever was sent, as a body that is safe to show to anybody.
 
-    `users` holds those of `users_named_in(source)` who exist. A mention of anybody else becomes a
+    `users` holds those of `mentions_in(source)` who exist. A mention of anybody else becomes a
     crossed box, like every other attachment; a link preview vanishes, unless it is all there is.
     """
     markup, text = _safe(source, users, shows_previews=False)
@@ -3487,7 +3545,7 @@ def sanitize(source: str, users: Mapping[UserId, Mentionable]) -> Body:
     return Body(markup, text, mentions_in(markup), links_in(markup))
 
 
-# === 11. signing ==============================================================
+# === 12. signing ==============================================================
 # What proves that a name, a link or a cookie came from here. A wrong signature,
 # purpose or age reads as "no such thing", never as an error. The root of all signatures,
 # and the pair with which we prove to push services who we are, are given by the operator,
@@ -3516,42 +3574,24 @@ def hashed(raw_token: RawToken) -> HashedToken:
     return HashedToken(hashlib.sha256(raw_token.encode("utf-8", "replace")).digest())
 
 
-def _base64(data: bytes) -> str:
-    return base64.urlsafe_b64encode(data).decode().rstrip("=")
-
-
 def _xor(data: bytes, mask: bytes) -> bytes:
     return bytes(a ^ b for a, b in zip(data, mask, strict=False))
-
-
-def from_base64(text: str) -> bytes:
-    """The bytes of standard or URL-safe base64, padded or not. Raises ValueError."""
-    padded = text.replace("-", "+").replace("_", "/") + "=" * (-len(text) % 4)
-    return base64.b64decode(padded, validate=True)
-
-
-def _as_object(text: str) -> dict[str, Any]:
-    """The JSON object in base64, or an empty one."""
-    try:
-        found = json.loads(from_base64(text))
-    except (ValueError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def token_inside_rails_cookie(value: str) -> RawToken | None:
     """The session token in a cookie of the Rails app, whose own signature adds nothing."""
     payload, mark, _ = unquote(value).rpartition("--")
-    inside = _as_object(payload).get("_rails") if mark else None
-    if not isinstance(inside, dict):
-        return None
-    try:
-        data = inside.get("data")
-        text = data if isinstance(data, str) else from_base64(str(inside["message"])).decode()
+    with suppress(ValueError):
+        match json_object(from_base64(payload)) if mark else {}:
+            case {"_rails": {"data": str(text)}}:
+                pass
+            case {"_rails": {"message": message}}:
+                text = from_base64(str(message)).decode()
+            case _:
+                return None
         token = json.loads(text) if text.startswith('"') else text
-    except (ValueError, KeyError):
-        return None
-    return RawToken(token) if isinstance(token, str) and token else None
+        return RawToken(token) if isinstance(token, str) and token else None
+    return None
 
 
 class Signer:
@@ -3561,9 +3601,7 @@ class Signer:
         self._root = secret_key_base.encode()
         self._keys: dict[str, bytes] = {}  # one for each purpose
         self._csrf: Memory[str, bytes] = Memory(4_000)
-        self._avatars: dict[UserId, str] = {}
-        self._sgids: dict[UserId, str] = {}
-        self._streams: dict[str, str] = {}
+        self._always: dict[str, str] = {}  # what is signed again and again
 
     def _mac(self, purpose: str, text: str) -> str:
         if purpose not in self._keys:
@@ -3573,46 +3611,42 @@ class Signer:
     def _signed(self, purpose: str, encoded: str) -> str:
         return f"{encoded}--{self._mac(purpose, encoded)}"
 
-    def _verified(self, purpose: str, signed: str) -> str | None:
-        encoded, mark, mac = signed.rpartition("--")
-        good = mark and signed.isascii() and hmac.compare_digest(self._mac(purpose, encoded), mac)
-        return encoded if good else None
+    def _opened(self, purpose: str, signed: object, kind: type[T]) -> T | None:
+        """What we signed for this purpose; None when it is forged."""
+        text = signed if isinstance(signed, str) and signed.isascii() else ""
+        encoded, mark, mac = text.rpartition("--")
+        if not mark or not hmac.compare_digest(self._mac(purpose, encoded), mac):
+            return None
+        value = json.loads(from_base64(encoded))
+        return value if isinstance(value, kind) else None
+
+    def _signed_once(self, purpose: str, encoded: str) -> str:
+        if encoded not in self._always:
+            self._always[encoded] = self._signed(purpose, encoded)
+        return self._always[encoded]
 
     def stream(self, name: str) -> str:
         """A stream's name as clients subscribe with it."""
-        if name not in self._streams:
-            encoded = base64.b64encode(json.dumps(name).encode()).decode()
-            self._streams[name] = self._signed("stream", encoded)
-        return self._streams[name]
-
-    def stream_name(self, signed: object) -> str | None:
-        """The name in a signed stream name."""
-        encoded = self._verified("stream", signed) if isinstance(signed, str) else None
-        if encoded is None:
-            return None
-        name = json.loads(base64.b64decode(encoded))
-        return name if isinstance(name, str) else None
+        return self._signed_once("stream", base64.b64encode(json.dumps(name).encode()).decode())
 
     def sgid(self, user_id: UserId) -> str:
         """A person as a mention in rich text names them."""
-        if user_id not in self._sgids:
-            inside = {"data": f"gid://campfire/User/{user_id}", "pur": "attachable"}
-            text = json.dumps({"_rails": inside}, separators=(",", ":"))
-            self._sgids[user_id] = self._signed("sgid", base64.b64encode(text.encode()).decode())
-        return self._sgids[user_id]
+        inside = f'{{"_rails":{{"data":"gid://campfire/User/{user_id}","pur":"attachable"}}}}'
+        return self._signed_once("sgid", base64.b64encode(inside.encode()).decode())
 
     def avatar_token(self, user_id: UserId) -> str:
         """A person as the address of their picture names them."""
-        if user_id not in self._avatars:
-            text = json.dumps({"id": user_id, "pur": "user/avatar"}, separators=(",", ":"))
-            self._avatars[user_id] = self._signed("signed_id", _base64(text.encode()))
-        return self._avatars[user_id]
+        inside = f'{{"id":{user_id},"pur":"user/avatar"}}'
+        return self._signed_once("signed_id", to_base64(inside.encode()))
+
+    def stream_name(self, signed: object) -> str | None:
+        """The name in a signed stream name."""
+        return self._opened("stream", signed, str)
 
     def user_id_in_avatar_token(self, token: str) -> UserId | None:
         """The person an avatar token names."""
-        encoded = self._verified("signed_id", token)
-        found = _as_object(encoded) if encoded else {}
-        return UserId(int(found["id"])) if found.get("pur") == "user/avatar" else None
+        inside = self._opened("signed_id", token, dict) or {}
+        return UserId(int(inside["id"])) if inside.get("pur") == "user/avatar" else None
 
     def avatar_url(self, user: User) -> str:
         """The address of somebody's picture; it changes whenever they do."""
@@ -3632,23 +3666,19 @@ class Signer:
         `credential` is what a new password changes.
         """
         until = Timestamp(at + TRANSFER_SECONDS * SECOND)
-        text = json.dumps(
-            {
-                "id": user.id,
-                "by": session_id,
-                "pur": "user/transfer",
-                "exp": iso(until),
-                "nonce": secrets.token_urlsafe(12),
-                "for": self._mac("transfer", credential)[:16],
-            },
-            separators=(",", ":"),
-        )
-        return self._signed("signed_id", _base64(text.encode())), until
+        inside = {
+            "id": user.id,
+            "by": session_id,
+            "pur": "user/transfer",
+            "exp": iso(until),
+            "nonce": secrets.token_urlsafe(12),
+            "for": self.credential_mark(credential),
+        }
+        return self._signed("signed_id", to_base64(compact(inside).encode())), until
 
     def transfer_in(self, transfer_id: str) -> Transfer | None:
         """What a sign-in link's id holds; None for one that is not ours, or of before 1.1."""
-        encoded = self._verified("signed_id", transfer_id)
-        inside = _as_object(encoded) if encoded else {}
+        inside = self._opened("signed_id", transfer_id, dict) or {}
         if inside.get("pur") != "user/transfer" or "by" not in inside:
             return None
         user_id, session_id = UserId(int(inside["id"])), SessionId(int(inside["by"]))
@@ -3659,8 +3689,7 @@ class Signer:
         return self._mac("transfer", credential)[:16]
 
     def _csrf_secret(self, nonce: str) -> bytes:
-        secret = self._csrf.find(nonce)
-        if secret is None:
+        if (secret := self._csrf.find(nonce)) is None:
             secret = bytes.fromhex(self._mac("csrf", nonce))
             self._csrf.keep(nonce, secret)
         return secret
@@ -3672,7 +3701,7 @@ class Signer:
         """
         secret = self._csrf_secret(nonce)
         mask = secrets.token_bytes(len(secret))
-        return _base64(mask + _xor(secret, mask))
+        return to_base64(mask + _xor(secret, mask))
 
     def is_csrf_token(self, nonce: str, given: str) -> bool:
         """Whether a token goes with the cookie, however it is masked."""
@@ -3688,13 +3717,12 @@ class Signer:
     def cookie(self, value: Mapping[str, object], seconds: int, now: float) -> str:
         """A value for a cookie of ours, good for `seconds`."""
         text = json.dumps({**value, "exp": int(now) + seconds}, separators=(",", ":"))
-        return self._signed("cookie", _base64(text.encode()))
+        return self._signed("cookie", to_base64(text.encode()))
 
     def cookie_value(self, signed: str, now: float) -> dict[str, Any]:
         """What a cookie of ours holds; nothing when it is forged or too old."""
-        encoded = self._verified("cookie", signed)
-        found = _as_object(encoded) if encoded else {}
-        return found if float(found.get("exp", 0)) > now else {}
+        inside = self._opened("cookie", signed, dict) or {}
+        return inside if float(inside.get("exp", 0)) > now else {}
 
 
 def stored_secrets(tx: ReadTx, names: Sequence[str]) -> dict[str, str]:
@@ -3778,7 +3806,7 @@ async def load_secrets(db: Database, config: Config) -> dict[str, str]:
     return known
 
 
-# === 12. users ================================================================
+# === 13. users ================================================================
 # People and bots: who they are, how they are found, what makes their fields
 # valid. Reading only, but for the three functions that write a person.
 #
@@ -4135,7 +4163,7 @@ class Users:
         return await self._db.read(matching_users, "", UserId(0), None, page, size)
 
 
-# === 13. memberships ==========================================================
+# === 14. memberships ==========================================================
 # Who is where. A membership is found first and the room comes from it, so that
 # looking a room up is the permission to see it.
 #
@@ -4524,7 +4552,7 @@ def mark_read(tx: WriteTx, at: Timestamp, user_id: UserId, room_id: RoomId) -> N
     )
 
 
-# === 14. search_index =========================================================
+# === 15. search_index =========================================================
 # The words of every message, for full-text search. An index row is written, moved
 # and deleted by the code that writes its message, in the same transaction: no
 # triggers, so that what a post costs can be read in one place.
@@ -4607,7 +4635,7 @@ def index_message(tx: WriteTx, message_id: MessageId, text: str, *, is_new: bool
     )
 
 
-# === 15. rooms ================================================================
+# === 16. rooms ================================================================
 # Where people talk. An open room holds everybody active, a closed one those it
 # was given, a direct room is the one room of exactly its people, for ever.
 #
@@ -4839,7 +4867,7 @@ class Rooms:
         await self._db.write(mark_read, user_id, room_id)
 
 
-# === 16. history ==============================================================
+# === 17. history ==============================================================
 # What was said: pages of forty, and what a reader missed. Order is time, then
 # id. Everything that belongs to a page is fetched with it, never one by one.
 #
@@ -4908,7 +4936,7 @@ def messages_in(
         leave_the_loop(tx)
     ids = as_list(each["id"] for each in found)
     boosts = boosts_of(tx, ids) if boosts is None else boosts
-    named = {each["id"]: users_named_in(each["body_html"]) for each in found}
+    named = {each["id"]: mentions_in(each["body_html"]) for each in found}
     mentionees = _mentionees_of(tx, ids) if any(named.values()) else {}
     people = users_by_id(tx, {each["creator_id"] for each in found}.union(*named.values()))
     return tuple(
@@ -4926,7 +4954,7 @@ def messages_in(
             created_at=Timestamp(each["created_at"]),
             updated_at=Timestamp(each["updated_at"]),
             boosts=boosts.get(each["id"], ()),
-            named=tuple(people[user_id] for user_id in sorted(named[each["id"]] & people.keys())),
+            named=tuple(people[user_id] for user_id in sorted(people.keys() & named[each["id"]])),
         )
         for each in found
     )
@@ -5241,7 +5269,7 @@ def path_of_message(
     return f"/rooms/{found['room_id']}/@{message_id}"
 
 
-# === 17. subscriptions ========================================================
+# === 18. subscriptions ========================================================
 # The browsers that asked to be told when something is said: an address at a push
 # service, and two keys to encrypt with.
 #
@@ -5409,7 +5437,7 @@ def notices_for(
     return tuple(Notice(subscription_in(each), each["badge"]) for each in found)
 
 
-# === 18. messages =============================================================
+# === 19. messages =============================================================
 # What people say: once, in order. A draft is made safe, then stored; sending it
 # again changes nothing, because browsers retry and people double-click (Gap #1).
 # What was deleted leaves a tombstone, so that whoever was away can be told
@@ -5719,7 +5747,7 @@ class Messages:
 
     async def _named(self, source: str) -> dict[UserId, Mentionable]:
         """The people a source names; nearly always nobody, and then nothing is read."""
-        ids = users_named_in(source)
+        ids = mentions_in(source)
         if not ids:
             return {}
         found = await self._db.read(users_by_id, ids)
@@ -5832,7 +5860,7 @@ class Messages:
         return await self._db.write(_unboost, actor, message_id, boost_id, room_id)
 
 
-# === 19. search ===============================================================
+# === 20. search ===============================================================
 # Finding what was said, in the rooms one is in. Every word must be there, stemmed
 # and folded; there are no operators. The newest hundred come back, oldest first.
 # Permission is part of the query: a common word in rooms of others costs a
@@ -6241,7 +6269,7 @@ class Search:
         await self._db.write(forget_searches, user_id)
 
 
-# === 20. accounts =============================================================
+# === 21. accounts =============================================================
 # The one account of an installation: its name, its invitation, its looks, and
 # whether everybody may create rooms.
 #
@@ -6352,7 +6380,7 @@ class Accounts:
         await self._db.write(_save_styles, styles)
 
 
-# === 21. sessions =============================================================
+# === 22. sessions =============================================================
 # Who is signed in. A session is a random token of which we keep the SHA-256
 # (Gap #4). The door looks a browser's session up when a request is whole, and each
 # write looks once more, inside its transaction: what is withdrawn is gone at once.
@@ -6631,7 +6659,7 @@ def addresses_of(tx: ReadTx, user_id: UserId) -> tuple[str, ...]:
     return tuple(each["ip_address"] for each in found)
 
 
-# === 22. passwords ============================================================
+# === 23. passwords ============================================================
 # Passwords, and how much work with them one person or one stranger may cost the
 # others. bcrypt takes a quarter of a second of a processor: two at once, in threads of
 # their own, twenty more may wait, and tries are counted.
@@ -6759,7 +6787,7 @@ class Limits:
         self.guesses = TryLimiter(monotonic, _GUESSES, _GUESS_WINDOW)
 
 
-# === 23. auth =================================================================
+# === 24. auth =================================================================
 # Who you are: the first run, joining, signing in with a password or a link. All of
 # them end in a session.
 #
@@ -7110,7 +7138,7 @@ class Auth:
         return await self._db.write(_redeem, self._signer, transfer_id, session)
 
 
-# === 24. people ===============================================================
+# === 25. people ===============================================================
 # What happens to people: their profile, their role, leaving, being banned, being
 # let back in. Messages of somebody who left stay; messages of somebody who was
 # banned go, one by one, in the background.
@@ -7348,7 +7376,7 @@ class People:
         return await self._db.read(_banned_authors)
 
 
-# === 25. outbound =============================================================
+# === 26. outbound =============================================================
 # Where a request of ours leads. Looking a name up may take half a minute, so it has
 # threads of its own: a slow name delays nobody but whoever waits for it. Where members
 # choose the address it must not lead inside: every answer must be one of the open
@@ -7450,7 +7478,7 @@ class Resolver(AbstractResolver):
         pass
 
 
-# === 26. bots =================================================================
+# === 27. bots =================================================================
 # Programs that talk. A bot is a user with a key in its address and perhaps a
 # webhook: where it is mentioned, or in a ping with it, it is called once, has
 # seven seconds, and may answer in words. A bot's answer calls no bot, so two of
@@ -7798,7 +7826,7 @@ class Bots:
             return Reply(hook.bot, response.status, media_type.lower(), body, response.charset)
 
 
-# === 27. push =================================================================
+# === 28. push =================================================================
 # Telling browsers that are not open (Web Push: RFC 8030, 8291, 8292). The address
 # comes from any member, so it must not lead inside, and what does not answer is
 # nobody else's delay: an endpoint is told one thing at a time, a person eight, and
@@ -8100,7 +8128,7 @@ class Push:
         return self._subject
 
 
-# === 28. salvage ==============================================================
+# === 29. salvage ==============================================================
 # What can still be read of a damaged file goes into a new one, row by row. A file that
 # SQLite will not even open (cut short, without its header, or without its whole first
 # page) is made readable on a copy first: the header is written anew, and the rows that
@@ -8486,7 +8514,7 @@ def salvage(path: Path, into: Path, at: float) -> Salvage:
     return Salvage(into, +saved, tuple(lost))
 
 
-# === 29. repair ===============================================================
+# === 30. repair ===============================================================
 # Whether the file is sound, and what can be done when it is not. Looking changes
 # nothing. Mending builds again what follows from the rows (indexes, the words of
 # search) and deletes what points nowhere. When pages are gone, every row that can
@@ -8785,7 +8813,7 @@ def repair(path: Path, at: float) -> Repair:
     return Repair(copy, done, verdict, salvaged)
 
 
-# === 30. rails ================================================================
+# === 31. rails ================================================================
 # Moving in from a Rails Campfire, whose database was written over the years: it is only
 # read, and nothing in it is run. One transaction, everything or nothing. Ids and times
 # stay, so that addresses people kept go on working; text is made safe anew; rows that
@@ -9234,12 +9262,13 @@ def import_all(
     return report
 
 
-# === 31. records ==============================================================
-# The small shapes: a record as JSON, where nothing but the record is needed, and
-# what the bot API tells, which speaks its own dialect.
+# === 32. shapes ===============================================================
+# Records as JSON. What is asked for again and again is written once, for as long as
+# nothing in it changes; an answer holds the newest, as far as they fit, and says what
+# is cut off.
 #
 # Owns      -
-# Raises    -
+# Raises    MessageNotFound
 # ==============================================================================
 
 INVOLVEMENT_LABELS: Final = {
@@ -9249,40 +9278,27 @@ INVOLVEMENT_LABELS: Final = {
     Involvement.INVISIBLE: "Notifications are off and room invisible in sidebar",
 }
 FEATURES: Final = {"files": False, "avatars": False, "opengraph": False}  # all of them v2.0
+REMEMBERED: Final = 16_000_000  # bytes of messages, and of pages
+_EXTRA: Final = 500  # bytes of what stands around something remembered, about
 
 
-def turbo(action: str, target: str, markup: str | None = None, extra: str = "") -> str:
-    """A Turbo Stream; those that bring nothing have no template."""
-    inside = "" if markup is None else f"<template>{markup}</template>"
-    return (
-        f'<turbo-stream {extra}action="{action}" target="{escape(target)}">{inside}</turbo-stream>'
-    )
-
-
-def session_json(session: Session) -> Json:
-    """The session of the person who asks."""
-    return {
-        "id": session.id,
-        "created_at": iso(session.created_at),
-        "last_active_at": iso(session.last_active_at),
-        "ip_address": session.ip_address,
-        "user_agent": session.user_agent,
-    }
+def record_json(record: object, names: str, **more: object) -> Json:
+    """Fields of a record as JSON has them: moments as text, roles and standings as words."""
+    shape: Json = {}
+    for name in names.split():
+        value = getattr(record, name)
+        if name.endswith("_at"):
+            value = iso(value)
+        shape[name] = value.name.lower() if isinstance(value, IntEnum) else value
+    return shape | more
 
 
 def sound_json(sound: Sound) -> Json:
     """A sound of the table, with the words or the picture it shows."""
-    image = sound.image and {
-        "url": f"/assets/sounds/{sound.image.file}",
-        "width": sound.image.width,
-        "height": sound.image.height,
-    }
-    return {
-        "name": sound.name,
-        "url": f"/sounds/{sound.name}.mp3",
-        "text": sound.text,
-        "image": image,
-    }
+    image = sound.image and record_json(
+        sound.image, "width height", url=f"/assets/sounds/{sound.image.file}"
+    )
+    return record_json(sound, "name text", url=f"/sounds/{sound.name}.mp3", image=image)
 
 
 @lru_cache(maxsize=1)
@@ -9291,183 +9307,17 @@ def all_sounds() -> Written:
     return Written(Packed(bytes(written([sound_json(SOUNDS[name]) for name in sorted(SOUNDS)]))))
 
 
-def _first_words_initials(name: str) -> str:
-    return initials(" ".join(name.split()[:3])).upper()
-
-
-def _first_word(name: str) -> str:
-    return (name.split() or [name])[0]
-
-
-def direct_label(viewer_id: UserId, people: Sequence[User]) -> str:
-    """A ping's name in the sidebar: a first name, or everybody's initials."""
-    others = [user for user in people if user.id != viewer_id] or list(people)
-    if len(others) == 1:
-        return _first_word(others[0].name)
-    return sentence([_first_words_initials(user.name) for user in others], pair="+")
-
-
-def qr_path(text: str) -> str:
-    """Where the QR code of a text is drawn."""
-    return f"/qr_code/{base64.urlsafe_b64encode(text.encode()).decode().rstrip('=')}"
-
-
-def subscription_json(subscription: PushSubscription) -> Json:
+def subscription_json(browser: PushSubscription) -> Json:
     """A browser that wants to be told; its keys stay here."""
-    return {
-        "id": subscription.id,
-        "endpoint": subscription.endpoint,
-        "user_agent": subscription.user_agent,
-        "created_at": iso(subscription.created_at),
-        "updated_at": iso(subscription.updated_at),
-        "last_result": subscription.last_tried_at
-        and {
-            "at": iso(subscription.last_tried_at),
-            "status": subscription.last_status,
-            "problem": subscription.last_problem,
-        },
-    }
+    tried, how = browser.last_tried_at, (browser.last_status, browser.last_problem)
+    result = tried and {"at": iso(tried), "status": how[0], "problem": how[1]}
+    return record_json(browser, "id endpoint user_agent created_at updated_at", last_result=result)
 
 
 def involvement_json(room_type: RoomType, now: Involvement) -> Json:
     """A member's notification level, and what the bell turns to next."""
-    return {
-        "involvement": now,
-        "involvement_label": INVOLVEMENT_LABELS[now],
-        "next_involvement": next_involvement(room_type, now),
-    }
-
-
-def logo_url(account: Account | None) -> str:
-    """The address of the account's picture."""
-    if account is None:
-        return "/account/logo"
-    return f"/account/logo?v={version_of(account.updated_at)}"
-
-
-def mentionables(signer: Signer, message: PersistedMessage) -> dict[UserId, Mentionable]:
-    """Everybody a message's text shows, as they are now."""
-    return {user.id: signer.mentionable(user) for user in message.named}
-
-
-def _author_json(signer: Signer, user: User, base_url: str) -> Json:
-    return {
-        "id": user.id,
-        "name": user.name,
-        "role": user.role.name.lower(),
-        "avatar_url": base_url + signer.avatar_url(user),
-    }
-
-
-def bot_message_json(signer: Signer, message: PersistedMessage, base_url: str) -> Json:
-    """A message as the bot API tells it."""
-    content = with_mentions(message.body.html, mentionables(signer, message))
-    return {
-        "id": message.id,
-        "created_at": iso(message.created_at),
-        "body": {
-            "plain_text": message.body.text,
-            "html": f'<div class="trix-content">\n  {content}\n</div>\n',
-        },
-        "creator": _author_json(signer, message.creator, base_url),
-        "room": {"id": message.room_id},
-        "url": f"{base_url}/rooms/{message.room_id}/messages/{message.id}",
-    }
-
-
-def bot_boost_json(signer: Signer, boosted: Boosted, base_url: str) -> Json:
-    """A boost as the bot API tells it."""
-    boost = boosted.boost
-    url = f"{base_url}/rooms/{boosted.room_id}/messages/{boost.message_id}"
-    return {
-        "id": boost.id,
-        "content": boost.content,
-        "created_at": iso(boost.created_at),
-        "booster": _author_json(signer, boost.booster, base_url),
-        "message": {"id": boost.message_id, "url": url},
-    }
-
-
-# === 32. shown ================================================================
-# A stored message as JSON, made once for as long as nothing in it changes; and pages
-# of such messages, as long as a page may be.
-#
-# Owns      -
-# Raises    -
-# ==============================================================================
-
-
-@dataclass(frozen=True, slots=True)
-class Shown(Weighs):
-    """A stored message as JSON, under everything it was made of."""
-
-    updated_at: Timestamp
-    base_url: str
-    people: frozenset[tuple[UserId, Timestamp]]  # everybody it shows, as they were
-    creator_id: UserId
-    json: bytes  # all but who may edit it
-    is_large: bool  # too large to be shown whole by a search
-
-    @property
-    def weight(self) -> int:
-        return len(self.json) + 500
-
-
-@dataclass(frozen=True, slots=True)
-class ShownPage(Weighs):
-    """A page as one of its readers saw it. Whatever happens in a room moves its moment."""
-
-    room_updated_at: Timestamp
-    people: frozenset[tuple[UserId, Timestamp]]
-    json: Written
-    mark: str  # by which a browser knows it again
-
-    @property
-    def weight(self) -> int:
-        return sum(map(len, self.json.pieces)) + 500
-
-
-@dataclass(frozen=True, slots=True)
-class Marked:
-    """What a search shows of a message: the text of an excerpt, and the text with its marks."""
-
-    updated_at: Timestamp
-    text: str
-    json: bytes
-
-
-REMEMBERED: Final = 16_000_000  # bytes of messages, and of pages
-_EDITABLE: Final = b'"can_edit":true}'
-_FIXED: Final = b'"can_edit":false}'
-
-
-def ending_for(viewer: User, creator_id: UserId) -> bytes:
-    """The end of a message's JSON: whether the viewer may edit it."""
-    return _EDITABLE if can_administer(viewer, creator_id) else _FIXED
-
-
-def fitting_around(sizes: Sequence[int], anchor: int) -> tuple[int, int]:
-    """From where to where a page holds what an answer may, around the message at its anchor."""
-    start, end = anchor, anchor + 1
-    left = MOST_SHOWN - sum(sizes[start:end])
-    while start > 0 or end < len(sizes):
-        goes_back = start > 0 and (end >= len(sizes) or anchor - start < end - anchor)
-        left -= sizes[start - 1] if goes_back else sizes[end]
-        if left < 0:
-            break
-        start, end = (start - 1, end) if goes_back else (start, end + 1)
-    return max(start, 0), end
-
-
-# === 33. shapes ===============================================================
-# How a record looks on the wire: as JSON for whoever asked, and as the markup
-# that travels to everybody else in Turbo Streams. Both tell the same; the client
-# reads every field of the one back out of the other. Public shapes only: no
-# e-mail address ever enters markup.
-#
-# Owns      -
-# Raises    -
-# ==============================================================================
+    label, following = INVOLVEMENT_LABELS[now], next_involvement(room_type, now)
+    return {"involvement": now, "involvement_label": label, "next_involvement": following}
 
 
 @lru_cache(maxsize=256)
@@ -9481,51 +9331,105 @@ def _seen_by(
     return bytes(written({**involvement_json(room_type, involvement), **dict(said)}))[1:]
 
 
+def logo_url(account: Account | None) -> str:
+    """The address of the account's picture."""
+    return f"/account/logo?v={version_of(account.updated_at)}" if account else "/account/logo"
+
+
+def mentionables(signer: Signer, message: PersistedMessage) -> dict[UserId, Mentionable]:
+    """Everybody a message's text shows, as they are now."""
+    return {user.id: signer.mentionable(user) for user in message.named}
+
+
+Faces = frozenset[tuple[UserId, Timestamp]]  # people, as they looked then
+
+
+def _faces_in(message: PersistedMessage) -> Faces:
+    people = (message.creator, *message.named, *(boost.booster for boost in message.boosts))
+    return frozenset([(user.id, user.updated_at) for user in people])
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A message as JSON, under everything it was made of."""
+
+    updated_at: Timestamp
+    faces: Faces
+    creator_id: UserId
+    path: str
+    own: bytes  # what its element carries, to the last comma
+    rest: bytes  # what stands there anyway, to the last comma
+    is_large: bool  # too large to be shown whole by a search
+
+    def __len__(self) -> int:
+        return len(self.own) + len(self.rest)
+
+    def seen_by(self, viewer: User, base_url: str, *more: bytes) -> Written:
+        """The message as one of its readers sees it."""
+        may_edit = can_administer(viewer, self.creator_id)
+        end = bytes(written({"url": base_url + self.path, "can_edit": may_edit}))[1:]
+        return Written(self.own, self.rest, *more, end)
+
+
+@dataclass(frozen=True, slots=True)
+class ShownPage:
+    """A page as one of its readers saw it. Whatever happens in a room moves its moment."""
+
+    room_updated_at: Timestamp
+    faces: Faces
+    json: Written
+    mark: str  # by which a browser knows it again
+
+
+def _fitting_around(sizes: Sequence[int], anchor: int) -> tuple[int, int]:
+    """From where to where a page holds what an answer may, around the message at its anchor."""
+    start, end = anchor, anchor + 1
+    left = MOST_SHOWN - sum(sizes[start:end])
+    while start > 0 or end < len(sizes):
+        goes_back = start > 0 and (end >= len(sizes) or anchor - start < end - anchor)
+        left -= sizes[start - 1] if goes_back else sizes[end]
+        if left < 0:
+            break
+        start, end = (start - 1, end) if goes_back else (start, end + 1)
+    return max(start, 0), end
+
+
 class Shapes:
-    """Every JSON object and every piece of markup the server sends."""
+    """Every JSON object the server sends."""
 
     def __init__(self, signer: Signer) -> None:
         self.signer = signer
         self.renderings = 0  # markup made so far: one a broadcast, however many listen
         self._messages: Memory[MessageId, Shown] = Memory(REMEMBERED)
+        self._pages: Memory[tuple[object, ...], ShownPage] = Memory(REMEMBERED)
         self._people: Memory[UserId, tuple[User, Json, Written]] = Memory(4_000)
         self._rooms: Memory[RoomId, tuple[Room, bytes]] = Memory(1_000)
-        self.marked: Memory[tuple[MessageId, str, bool], Marked] = Memory(4_000)
+        self._marked: Memory[tuple[MessageId, str, bool], tuple[int, str, bytes]] = Memory(4_000)
         self._packed: Memory[tuple[str, UserId], Packed] = Memory(REMEMBERED)
-        self._pages: Memory[tuple[object, ...], ShownPage] = Memory(REMEMBERED)
 
-    def _person(self, user: User) -> tuple[User, Json, Written]:
-        """The public shape of somebody as they are now, in both forms."""
+    # People and the account.
+
+    def person(self, user: User) -> tuple[User, Json, Written]:
+        """Somebody as everybody sees them, as they are now: the shape, and the same written."""
         known = self._people.find(user.id)
         if known is None or (known[0] is not user and known[0] != user):  # by what it shows
-            shape = self._public_user(user)
+            shape = record_json(
+                user,
+                "id name title bio role status",
+                initials=initials(user.name),
+                avatar_url=self.signer.avatar_url(user),
+                url=f"/users/{user.id}",
+            )
             known = (user, shape, written(shape))
             self._people.keep(user.id, known)
         return known
 
     def user(self, user: User, viewer: User | None = None) -> Json:
         """A person; the address only for administrators and the person themselves."""
-        shape = self._person(user)[1]
+        shape = self.person(user)[1]
         if viewer and (viewer.is_administrator or viewer.id == user.id):
             return {**shape, "email_address": user.email_address}
         return shape
-
-    def _public_user(self, user: User) -> Json:
-        return {
-            "id": user.id,
-            "name": user.name,
-            "initials": initials(user.name),
-            "title": user.title,
-            "bio": user.bio,
-            "role": user.role.name.lower(),
-            "status": user.status.name.lower(),
-            "avatar_url": self.signer.avatar_url(user),
-            "url": f"/users/{user.id}",
-        }
-
-    def public_users(self, users: Iterable[User]) -> Written:
-        """People as everybody sees them, in order."""
-        return written_list(self._person(user)[2] for user in users)
 
     def users(self, users: Iterable[User], viewer: User | None = None) -> list[Json]:
         """People, in order."""
@@ -9545,19 +9449,19 @@ class Shapes:
         self, profile: Profile, views: Sequence[RoomView], viewer: User, base_url: str
     ) -> Json:
         """One's own profile: rooms, pings, and the link to sign in elsewhere."""
-        link = f"{base_url}/session/transfers/{profile.transfer_id}"
-        shared: list[Written] = []
-        directs: list[Written] = []
+        link, until = f"{base_url}/session/transfers/{profile.transfer_id}", profile.transfer_until
+        rooms: dict[bool, list[Written]] = {True: [], False: []}  # pings, and the others
         for view in sorted(views, key=lambda view: folded(display_name(view))):
-            shape = joined({"room": self.room(view, viewer), **self.involvement(view)})
-            (directs if view.room.type is RoomType.DIRECT else shared).append(shape)
+            level = involvement_json(view.room.type, view.membership.involvement)
+            shape = joined({"room": self.room(view, viewer), **level})
+            rooms[view.room.type is RoomType.DIRECT].append(shape)
         return {
             "user": self.user(profile.user, viewer),
-            "shared_memberships": written_list(shared),
-            "direct_memberships": written_list(directs),
+            "shared_memberships": written_list(rooms[False]),
+            "direct_memberships": written_list(rooms[True]),
             "transfer_url": link,
-            "transfer_expires_at": profile.transfer_until and iso(profile.transfer_until),
-            "transfer_qr_path": qr_path(link),
+            "transfer_expires_at": until and iso(until),
+            "transfer_qr_path": f"/qr_code/{to_base64(link.encode())}",
         }
 
     def suggestion(self, user: User) -> Json:
@@ -9572,37 +9476,42 @@ class Shapes:
             "about": user.bio or f"{user.role.name.capitalize()} since {since:%-d %B %Y}",
         }
 
+    def bot(self, bot: Bot, viewer: User, base_url: str) -> Json:
+        """A bot as administrators see it, with the addresses it posts to."""
+        rooms = [
+            record_json(
+                room, "id name", messages_url=f"{base_url}/rooms/{room.id}/{bot.key}/messages"
+            )
+            for room in bot.rooms
+        ]
+        more = {"bot_key": bot.key, "webhook_url": bot.webhook_url, "rooms": rooms}
+        return {**self.user(bot.user, viewer), **more}
+
     def account(self, account: Account, base_url: str, *, can_create_rooms: bool) -> Json:
         """The account as every signed-in person sees it; `join_url` is absolute."""
-        return {
-            "name": account.name,
-            "join_code": account.join_code,
-            "join_url": f"{base_url}/join/{account.join_code}",
-            "logo_url": logo_url(account),
-            "settings": {RESTRICTION: account.only_administrators_create_rooms},
-            "can_create_rooms": can_create_rooms,
-            "updated_at": iso(account.updated_at),
-        }
+        return record_json(
+            account,
+            "name join_code updated_at",
+            join_url=f"{base_url}/join/{account.join_code}",
+            logo_url=logo_url(account),
+            settings={RESTRICTION: account.only_administrators_create_rooms},
+            can_create_rooms=can_create_rooms,
+        )
 
-    def involvement(self, view: RoomView) -> Json:
-        """A member's notification level, and what the bell turns to next."""
-        return involvement_json(view.room.type, view.membership.involvement)
+    # Rooms.
 
-    def _public_room(self, room: Room) -> bytes:
+    def public_room(self, room: Room) -> bytes:
         """What of a room is the same for all its members, and is not closed yet."""
         known = self._rooms.find(room.id)
         if known is None or known[0] != room:
-            shape = {
-                "id": room.id,
-                "type": room.type,
-                "name": room.name,
-                "creator_id": room.creator_id,
-                "created_at": iso(room.created_at),
-                "updated_at": iso(room.updated_at),
-                "updated_at_ms": milliseconds(room.updated_at),
-                "streams": {"messages": self.signer.stream(f"room_{room.id}:messages")},
-                "path": f"/rooms/{room.id}",
-            }
+            streams = {"messages": self.signer.stream(f"room_{room.id}:messages")}
+            shape = record_json(
+                room,
+                "id type name creator_id created_at updated_at",
+                updated_at_ms=milliseconds(room.updated_at),
+                streams=streams,
+                path=f"/rooms/{room.id}",
+            )
             if room.type is not RoomType.DIRECT:
                 shape |= {"display_name": room.name, "members": None}
             known = (room, bytes(written(shape))[:-1] + b",")
@@ -9611,41 +9520,40 @@ class Shapes:
 
     def room(self, view: RoomView, viewer: User) -> Written:
         """A room as one of its members sees it."""
-        room, is_direct = view.room, view.room.type is RoomType.DIRECT
+        room, is_direct, member = view.room, view.room.type is RoomType.DIRECT, view.membership
+        may_administer = is_direct or can_administer(viewer, room.creator_id)
+        is_unread = member.unread_at is not None
         seen = _seen_by(
-            room.type,
-            view.membership.involvement,
-            view.membership.unread_at is not None,
-            is_direct or can_administer(viewer, room.creator_id),
-            view.is_invitation,
+            room.type, member.involvement, is_unread, may_administer, view.is_invitation
         )
         if not is_direct:
-            return Written(self._public_room(room), seen)
+            return Written(self.public_room(room), seen)
         others = [user for user in view.people if user.id != viewer.id] or list(view.people)
-        name, members = written(display_name(view)), self.public_users(others)
+        name, members = (
+            written(display_name(view)),
+            written_list(self.person(user)[2] for user in others),
+        )
         who = (b'"display_name":', *name.pieces, b',"members":', *members.pieces, b",")
-        return Written(self._public_room(room), *who, seen)
+        return Written(self.public_room(room), *who, seen)
 
     def sidebar(self, sidebar: Sidebar, viewer: User) -> Written:
         """What stands beside every room."""
-        parts = joined(
-            {
-                "directs": written_list(self.room(view, viewer) for view in sidebar.directs),
-                "shared": written_list(self.room(view, viewer) for view in sidebar.shared),
-                "placeholders": self.public_users(sidebar.placeholders),
-                "can_create_rooms": sidebar.can_create_rooms,
-                "total_unread": sidebar.total_unread,
-            }
-        )
-        return self.packed(("sidebar", viewer.id), parts)
+        parts = {
+            "directs": written_list(self.room(view, viewer) for view in sidebar.directs),
+            "shared": written_list(self.room(view, viewer) for view in sidebar.shared),
+            "placeholders": written_list(self.person(user)[2] for user in sidebar.placeholders),
+            "can_create_rooms": sidebar.can_create_rooms,
+            "total_unread": sidebar.total_unread,
+        }
+        return self._deflated_once(("sidebar", viewer.id), joined(parts))
 
-    def packed(self, key: tuple[str, UserId], parts: Written) -> Written:
-        """What somebody sees again and again: as long as it stays the same, it is deflated once."""
+    def _deflated_once(self, key: tuple[str, UserId], parts: Written) -> Written:
+        """What somebody sees again and again, for as long as it stays the same."""
         shown = bytes(parts)
         known = self._packed.find(key)
         if known != shown:
             known = Packed(shown)
-            self._packed.keep(key, known)
+            self._packed.keep(key, known, len(known))
         return Written(known)
 
     def members(self, members: RoomMembers, viewer: User) -> Json:
@@ -9656,93 +9564,77 @@ class Shapes:
             "unselected": self.users(members.unselected, viewer),
         }
 
+    # Messages and boosts.
+
     def boost(self, boost: Boost) -> Json:
         """A boost."""
-        return {
-            "id": boost.id,
-            "message_id": boost.message_id,
-            "content": boost.content,
-            "emoji_only": is_emoji_only(boost.content),
-            "booster": self.user(boost.booster),
-            "created_at": iso(boost.created_at),
-        }
+        emoji_only, booster = is_emoji_only(boost.content), self.user(boost.booster)
+        names = "id message_id content created_at"
+        return record_json(boost, names, emoji_only=emoji_only, booster=booster)
 
-    def _text(self, message: PersistedMessage) -> str | None:
-        """The presentation of a body; None, with a log line, when it cannot be made."""
+    def _shown(self, message: PersistedMessage, html: str, **more: object) -> Shown:
+        """A message as everybody sees it, with this text."""
+        text, created_at = message.body.text, milliseconds(message.created_at)
+        sound = sound_in(text)
+        own = record_json(
+            message,
+            "id client_message_id room_id created_at updated_at path",
+            timestamp=created_at,
+            updated_at_ms=milliseconds(message.updated_at),
+            sort_value=created_at,
+            content_type="sound" if sound else "text",
+            emoji_only=is_emoji_only(text),
+            sound=sound and sound_json(sound),
+            mentionee_ids=message.body.mentions,
+            links=message.body.links,
+            boosts=[self.boost(boost) for boost in message.boosts],
+        )
+        creator = self.person(message.creator)[1]
+        rest = {"creator": creator, "body_html": html, "plain_text": text}
+        return Shown(
+            message.updated_at,
+            _faces_in(message),
+            message.creator.id,
+            message.path,
+            bytes(written(own))[:-1] + b",",
+            bytes(written(rest | more))[1:-1] + b",",
+            len(html.encode()) > LARGE_HIT,
+        )
+
+    def told(self, message: PersistedMessage) -> tuple[Shown, str | None]:
+        """The message told once, and its text; None, with a log line, when it cannot be shown."""
+        html: str | None = None
         try:
-            return presented(message.body, mentionables(self.signer, message))
+            named = {user.id: self.signer.mentionable(user) for user in message.named}
+            html = presented(message.body, named)
         except (ValueError, LookupError, TypeError) as error:
             LOG.exception("message_unrenderable", exc_info=error)
-            return None
-
-    def public_message(self, message: PersistedMessage, base_url: str) -> Json:
-        """A message as everybody sees it."""
-        sound = sound_in(message.body.text)
-        return {
-            "id": message.id,
-            "client_message_id": message.client_message_id,
-            "room_id": message.room_id,
-            "creator": self.user(message.creator),
-            "created_at": iso(message.created_at),
-            "updated_at": iso(message.updated_at),
-            "timestamp": milliseconds(message.created_at),
-            "updated_at_ms": milliseconds(message.updated_at),
-            "sort_value": milliseconds(message.created_at),
-            "content_type": "sound" if sound else "text",
-            "body_html": self._text(message) or "",
-            "plain_text": message.body.text,
-            "emoji_only": is_emoji_only(message.body.text),
-            "sound": sound_json(sound) if sound else None,
-            "mentionee_ids": message.body.mentions,
-            "links": message.body.links,
-            "boosts": [self.boost(boost) for boost in message.boosts],
-            "path": message.path,
-            "url": base_url + message.path,
-        }
-
-    def _made(self, message: PersistedMessage, base_url: str) -> Shown:
-        """The message as JSON, made once for as long as nobody in it changes."""
-        people = {message.creator, *message.named, *(each.booster for each in message.boosts)}
-        shape = self.public_message(message, base_url)
-        shown = Shown(
-            message.updated_at,
-            base_url,
-            frozenset((user.id, user.updated_at) for user in people),
-            message.creator.id,
-            bytes(written(shape))[:-1] + b",",
-            len(str(shape["body_html"]).encode()) > LARGE_HIT,
-        )
-        self._messages.keep(message.id, shown)
-        return shown
-
-    def shown(
-        self, tx: ReadTx, found: Sequence[sqlite3.Row], base_url: str
-    ) -> tuple[list[Shown], set[tuple[UserId, Timestamp]]]:
-        """The messages of an excerpt, and the people in them as they are now."""
-        known: dict[MessageId, Shown] = {}
-        people: set[tuple[UserId, Timestamp]] = set()
-        for each in found:
-            shown = self._messages.find(each["id"])
-            if shown and shown.updated_at == each["updated_at"] and shown.base_url == base_url:
-                known[each["id"]] = shown
-                people |= shown.people
-        if changed := people - standing(tx, people):
-            known = {key: shown for key, shown in known.items() if not shown.people & changed}
-            people -= changed
-        missing = [each["id"] for each in found if each["id"] not in known]
-        for message in messages_by_id(tx, missing) if missing else ():
-            known[message.id] = self._made(message, base_url)
-            people |= known[message.id].people
-        return [known[each["id"]] for each in found], people
+        shown = self._shown(message, html or "")
+        self._messages.keep(message.id, shown, len(shown.own) + len(shown.rest) + _EXTRA)
+        return shown, html
 
     def message(self, message: PersistedMessage, viewer: User, base_url: str) -> Written:
-        """A message as the one who asks sees it."""
-        return self.seen(self._made(message, base_url), viewer)
+        """A message as the one who asks sees it; told anew if anything in it changed."""
+        shown = self._messages.find(message.id)
+        is_old = shown is None or shown.updated_at != message.updated_at
+        if shown is None or is_old or shown.faces != _faces_in(message):
+            shown, _ = self.told(message)
+        return shown.seen_by(viewer, base_url)
 
-    @staticmethod
-    def seen(shown: Shown, viewer: User) -> Written:
-        """A message made before, as one of its readers sees it."""
-        return Written(shown.json, ending_for(viewer, shown.creator_id))
+    def shown(self, tx: ReadTx, excerpt: Sequence[sqlite3.Row]) -> list[Shown]:
+        """The messages of an excerpt, with the people in them as they are now."""
+        known: dict[MessageId, Shown] = {}
+        for entry in excerpt:
+            shown = self._messages.find(entry["id"])
+            if shown and shown.updated_at == entry["updated_at"]:
+                known[entry["id"]] = shown
+        faces = Faces().union(*(shown.faces for shown in known.values()))
+        if changed := faces - standing(tx, faces):
+            known = {key: shown for key, shown in known.items() if not shown.faces & changed}
+        missing = [entry["id"] for entry in excerpt if entry["id"] not in known]
+        for message in messages_by_id(tx, missing) if missing else ():
+            known[message.id], _ = self.told(message)
+        return [known[entry["id"]] for entry in excerpt]
 
     def page(
         self,
@@ -9756,341 +9648,337 @@ class Shapes:
 
         The place is before, after or around a message. Raises MessageNotFound.
         """
-        editor = None if viewer.is_administrator else viewer.id
-        key = (room.id, place, editor, base_url)
+        key = (room.id, place, None if viewer.is_administrator else viewer.id, base_url)
         known = self._pages.find(key)
-        if (
-            known is None
-            or known.room_updated_at != room.updated_at
-            or known.people != standing(tx, known.people)
-        ):
-            known = self._made_page(tx, room, place, viewer, base_url)
-            self._pages.keep(key, known)
-        return known.json, known.mark
-
-    def _made_page(
-        self,
-        tx: ReadTx,
-        room: Room,
-        place: tuple[MessageId | None, ...],
-        viewer: User,
-        base_url: str,
-    ) -> ShownPage:
+        is_old = known is None or known.room_updated_at != room.updated_at
+        if known and not is_old and known.faces == standing(tx, known.faces):
+            return known.json, known.mark
         page = page_of(tx, room.id, *place)
-        shown, people = self.shown(tx, page.found, base_url)
-        is_after = place[0] is None and place[1] is not None
-        ids = [each["id"] for each in page.found]
+        shown, ids = self.shown(tx, page.found), [entry["id"] for entry in page.found]
+        faces = Faces().union(*(message.faces for message in shown))
         anchor = ids.index(page.highlighted_id) if page.highlighted_id in ids else len(ids) - 1
-        start, end = fitting_around([len(each.json) for each in shown], 0 if is_after else anchor)
+        is_after = place[0] is None and place[1] is not None
+        start, end = _fitting_around([*map(len, shown)], 0 if is_after else anchor)
         parts = {
-            "messages": written_list(self.seen(each, viewer) for each in shown[start:end]),
+            "messages": written_list(each.seen_by(viewer, base_url) for each in shown[start:end]),
             "has_before": page.has_before or start > 0,
             "has_after": page.has_after or end < len(ids),
             "highlighted_id": page.highlighted_id,
         }
-        moments = [[each["id"], each["updated_at"]] for each in page.found[start:end]]
-        digest = hashlib.sha256(compact([sorted(people), moments]).encode()).hexdigest()[:24]
-        mark = f'W/"{digest}"' if shown else ""
-        json_of_all = Written(Packed(bytes(joined(parts))))
-        return ShownPage(room.updated_at, frozenset(people), json_of_all, mark)
+        moments = [[entry["id"], entry["updated_at"]] for entry in page.found[start:end]]
+        digest = hashlib.sha256(compact([sorted(faces), moments]).encode()).hexdigest()[:24]
+        page_json, mark = Written(Packed(bytes(joined(parts)))), f'W/"{digest}"' if shown else ""
+        made = ShownPage(room.updated_at, faces, page_json, mark)
+        self._pages.keep(key, made, sum(map(len, page_json.pieces)) + _EXTRA)
+        return page_json, mark
 
-    def _avatar(self, user: User, figure: str, label: str = "") -> str:
-        named = f' aria-label="{escape(label)}"' if label else ""
-        hidden = "" if label else ' aria-hidden="true"'
-        size = ' width="48" height="48" alt=""'
-        return (
-            f'<figure class="avatar {figure}"><a href="/users/{user.id}"'
-            f' title="{escape(user.title)}" class="btn avatar"{named}>'
-            f'<img src="{escape(self.signer.avatar_url(user))}"{size}{hidden}></a></figure>'
-        )
+    # What is asked for in numbers: the newest come first until the answer is full.
 
-    def bot(self, bot: Bot, viewer: User, base_url: str) -> Json:
-        """A bot as administrators see it, with the addresses it posts to."""
+    def _marks(self, hit: SearchHit, *, is_excerpt: bool) -> tuple[int, str, bytes]:
+        """What a search shows of a message, remembered for whoever seeks the same."""
+        key = (hit.found["id"], hit.words.match, is_excerpt)
+        known = self._marked.find(key)
+        if known is None or known[0] != hit.found["updated_at"]:
+            text, marks = hit.excerpt() if is_excerpt else hit.whole()
+            pieces: list[str] = []
+            at = 0
+            for start, end in marks:
+                pieces += escape(text[at:start]), "<mark>", escape(text[start:end]), "</mark>"
+                at = end
+            html = {"highlight_html": "".join(pieces) + escape(text[at:])}
+            json_of_it = bytes(written(html))[1:-1] + b","
+            known = (hit.found["updated_at"], text if is_excerpt else "", json_of_it)
+            self._marked.keep(key, known)
+        return known
+
+    def hits(self, tx: ReadTx, found: SearchHits, query: str, viewer: User, base_url: str) -> Json:
+        """What a search found, oldest first, as far as it is no more than an answer holds."""
+        small = [hit.found for hit in found.hits if not hit.is_large]
+        pairs = zip(small, self.shown(tx, small), strict=True)
+        whole = {entry["id"]: message for entry, message in pairs if not message.is_large}
+        ids = [hit.found["id"] for hit in found.hits]
+        cut = messages_without_bodies(tx, [key for key in ids if key not in whole])
+        answered: list[Written] = []
+        left = MOST_SHOWN
+        for key, hit in zip(reversed(ids), reversed(found.hits), strict=True):
+            _, text, marks = self._marks(hit, is_excerpt=key not in whole)
+            excerpt = {"plain_text": text, "excerpt": True}
+            message = whole.get(key) or self._shown(cut[key], escape(text), **excerpt)
+            left -= len(message) + len(marks)
+            if left < 0:
+                break
+            room_name = bytes(written({"room_name": hit.room_name}))[1:-1] + b","
+            answered.append(message.seen_by(viewer, base_url, room_name, marks))
         return {
-            **self.user(bot.user, viewer),
-            "bot_key": bot.key,
-            "webhook_url": bot.webhook_url,
-            "rooms": [
-                {
-                    "id": room.id,
-                    "name": room.name,
-                    "messages_url": f"{base_url}/rooms/{room.id}/{bot.key}/messages",
-                }
-                for room in bot.rooms
+            "query": query or None,
+            "messages": self._deflated_once(("search", viewer.id), written_list(answered[::-1])),
+            "has_before": found.has_before or len(answered) < len(ids),
+        }
+
+    def news(self, tx: ReadTx, news: CatchUp, viewer: User, base_url: str) -> Json:
+        """What happened in a room since a moment; what is too much for an answer is a reset."""
+        shown: list[Shown] = []
+        excerpt, is_too_much = [*news.missed, *news.changed], news.is_too_much
+        while len(shown) < len(excerpt) and not is_too_much:
+            shown += self.shown(tx, excerpt[len(shown) : len(shown) + PAGE_SIZE])
+            is_too_much = sum(map(len, shown)) > MOST_SHOWN
+        seen = [] if is_too_much else [message.seen_by(viewer, base_url) for message in shown]
+        stones = () if is_too_much else news.removed
+        return {
+            "messages": written_list(seen[: len(news.missed)]),
+            "updated": written_list(seen[len(news.missed) :]),
+            "removed": [
+                {"id": stone.message_id, "client_message_id": stone.client_message_id}
+                for stone in stones
             ],
+            "reset": is_too_much,
+            "server_time_ms": milliseconds(news.at),
         }
 
-    def boost_element(self, boost: Boost) -> str:
-        """A boost's markup."""
-        self.renderings += 1
-        emoji = is_emoji_only(boost.content)
-        booster = boost.booster
-        label = f"{booster.name} boosted {boost.content}"
-        return (
-            f'<div id="boost_{boost.id}" class="boost" data-boost-id="{boost.id}"'
-            f' data-message-id="{boost.message_id}"'
-            f' data-booster="{escape(compact(self.user(booster)))}"'
-            f' data-booster-id="{booster.id}" data-emoji-only="{compact(emoji)}"'
-            f' data-created-at="{iso(boost.created_at)}">'
-            f"{self._avatar(booster, 'boost__avatar', label)}"
-            f'<span class="txt-small{" txt-medium" if emoji else ""}" data-boost-content>'
-            f"{escape(boost.content)}</span></div>"
-        )
 
-    def presentation_element(self, message: PersistedMessage) -> str:
-        """A message's text, as an edit replaces it."""
-        self.renderings += 1
-        return self._presentation(message, self._text(message) or "")
-
-    def _presentation(self, message: PersistedMessage, text: str) -> str:
-        body = message.body
-        sound = sound_in(body.text)
-        shown = text if sound else f'<div class="trix-content">{text}</div>'
-        return (
-            f'<div id="presentation_message_{escape(message.client_message_id)}"'
-            f' class="message__presentation" dir="auto" data-message-id="{message.id}"'
-            f' data-message-updated-at="{milliseconds(message.updated_at)}"'
-            f' data-content-type="{"sound" if sound else "text"}"'
-            f' data-emoji-only="{compact(is_emoji_only(body.text))}"'
-            f' data-mentionee-ids="{",".join(map(str, body.mentions))}"'
-            f' data-links="{escape(compact(body.links))}"'
-            f' data-sound="{escape(compact(sound_json(sound) if sound else None))}"'
-            f' data-plain-text="{escape(body.text)}">{shown}</div>'
-        )
-
-    def message_element(self, message: PersistedMessage, room_name: str) -> str:
-        """A message's markup; a message that cannot be shown says so in its place."""
-        self.renderings += 1
-        text = self._text(message)
-        if text is None:
-            return (
-                '<div class="message message--formatted message--failed center">'
-                '<div class="message__body">Failed to load message content</div></div>'
-            )
-        cmid, creator = escape(message.client_message_id), message.creator
-        emoji = " message--emoji" if is_emoji_only(message.body.text) else ""
-        created, at = milliseconds(message.created_at), iso(message.created_at)
-        title = escape(creator.title)
-        boosts = "".join(map(self.boost_element, message.boosts))
-        return (
-            f'<div id="message_{cmid}" class="message{emoji}" data-message-id="{message.id}"'
-            f' data-client-message-id="{cmid}" data-room-id="{message.room_id}"'
-            f' data-user-id="{creator.id}" data-message-timestamp="{created}"'
-            f' data-message-updated-at="{milliseconds(message.updated_at)}"'
-            f' data-sort-value="{created}" data-creator="{escape(compact(self.user(creator)))}"'
-            f' data-path="{message.path}">'
-            f'<h2 class="message__day-separator"><time datetime="{at}"'
-            ' data-local-time-target="date"></time></h2>'
-            f"{self._avatar(creator, 'message__avatar')}"
-            '<div class="message__body"><div class="message__body-content">'
-            '<div class="message__meta"><h3 class="message__heading">'
-            f'<span class="message__author" title="{title}"><strong>{escape(creator.name)}</strong>'
-            f'</span> <a href="{message.path}" class="message__permalink">'
-            f'<time class="message__timestamp" datetime="{at}" data-local-time-target="time">'
-            f'</time></a> <span class="message__room"><a href="{message.path}">'
-            f"{escape(room_name)}</a></span></h3></div>"
-            f"{self._presentation(message, text)}"
-            f'<div class="boosts" id="boosts_message_{cmid}">{boosts}</div></div></div></div>'
-        )
-
-    def shared_room_element(self, room: Room) -> str:
-        """An open or closed room in the sidebar."""
-        self.renderings += 1
-        name = escape(room.name or "")
-        return (
-            f'<a id="list_room_{room.id}" href="/rooms/{room.id}"'
-            ' class="align-center gap room btn txt-nowrap"'
-            f' data-room-id="{room.id}" data-room-type="{room.type}"'
-            f' data-sorted-list-name="{name}"><span class="overflow-ellipsis">{name}</span></a>'
-        )
-
-    def direct_room_elements(self, room: Room, people: Sequence[User]) -> dict[UserId, str]:
-        """A ping in each member's sidebar: it differs, but what it shows of people does not."""
-        self.renderings += len(people)
-        shapes = {user.id: escape(compact(self.user(user))) for user in people}
-        pictures = {
-            user.id: f'<img src="{escape(self.signer.avatar_url(user))}" class="avatar" width="48"'
-            ' height="48" alt="" aria-hidden="true">'
-            for user in people
-        }
-
-        def element(viewer: User) -> str:
-            others = [user.id for user in people if user is not viewer] or [viewer.id]
-            first_pictures = [pictures[user_id] for user_id in others[:4]]
-            return (
-                f'<a id="list_room_{room.id}" href="/rooms/{room.id}" class="direct"'
-                f' data-room-id="{room.id}" data-room-type="direct"'
-                f' data-sorted-list-number="{milliseconds(room.updated_at)}"'
-                f' data-members="[{",".join(map(shapes.__getitem__, others))}]">'
-                f'<span class="avatar__group">{"".join(first_pictures)}</span>'
-                f'<span class="direct__author">{escape(direct_label(viewer.id, people))}</span></a>'
-            )
-
-        return {viewer.id: element(viewer) for viewer in people}
-
-    def person_element(self, user: User) -> str:
-        """Somebody as everybody sees them, for the client alone: nothing of it is drawn."""
-        return f'<i id="person_{user.id}" data-person="{escape(compact(self.user(user)))}"></i>'
-
-
-# === 34. answers ==============================================================
-# What is asked for in numbers: what a search found, and what happened meanwhile. The
-# newest come first until the answer is full; what is cut off is said.
+# === 33. elements =============================================================
+# The markup that travels to everybody in Turbo Streams. A message is told once: what
+# is new in a stream carries, in `data-json`, the very JSON of the answer, but for
+# what stands in the element anyway (the text, who said it) and what differs from
+# reader to reader. Public shapes only: no e-mail address ever enters markup.
 #
 # Owns      -
 # Raises    -
 # ==============================================================================
 
 
-@lru_cache(maxsize=1_024)
-def _room_named(name: str) -> bytes:
-    return bytes(written({"room_name": name}))[1:-1] + b","
+def turbo(action: str, target: str, markup: str | None = None, extra: str = "") -> str:
+    """A Turbo Stream; those that bring nothing have no template."""
+    inside = "" if markup is None else f"<template>{markup}</template>"
+    return (
+        f'<turbo-stream {extra}action="{action}" target="{escape(target)}">{inside}</turbo-stream>'
+    )
 
 
-def _with_marks(text: str, marks: Marks) -> str:
-    """A text as HTML."""
-    pieces: list[str] = []
-    at = 0
-    for start, end in marks:
-        pieces += escape(text[at:start]), "<mark>", escape(text[start:end]), "</mark>"
-        at = end
-    return "".join(pieces) + escape(text[at:])
+def _attribute(name: str, value: object) -> str:
+    """JSON as an attribute: written as everywhere, nothing but its quotation mark could end it."""
+    json_of_it = bytes(value if isinstance(value, Written) else written(value)).decode()
+    return f" {name}='" + json_of_it.replace("'", "&#39;") + "'"
 
 
-def _marked(shapes: Shapes, hit: SearchHit, *, is_excerpt: bool) -> Marked:
-    """What a search shows of a message, remembered for whoever seeks the same."""
-    key = (hit.found["id"], hit.words.match, is_excerpt)
-    known = shapes.marked.find(key)
-    if known is None or known.updated_at != hit.found["updated_at"]:
-        text, marks = hit.excerpt() if is_excerpt else hit.whole()
-        shape = bytes(written({"highlight_html": _with_marks(text, marks)}))[1:-1] + b","
-        known = Marked(hit.found["updated_at"], text if is_excerpt else "", shape)
-        shapes.marked.keep(key, known)
-    return known
+def _own(members: bytes, **more: object) -> str:
+    """The JSON an element carries, from members that end in a comma, and some more."""
+    end = bytes(written(more))[1:] if more else b"}"
+    return _attribute("data-json", Written(members if more else members[:-1], end))
 
 
-def search_json(
-    shapes: Shapes, tx: ReadTx, found: SearchHits, query: str, viewer: User, base_url: str
-) -> Json:
-    """What a search found, oldest first, as far as it is no more than an answer holds."""
-    small = [hit.found for hit in found.hits if not hit.is_large]
-    messages, _ = shapes.shown(tx, small, base_url)
-    shown = {
-        each["id"]: message
-        for each, message in zip(small, messages, strict=True)
-        if not message.is_large
-    }
-    ids = [hit.found["id"] for hit in found.hits]
-    cut = messages_without_bodies(tx, [each for each in ids if each not in shown])
-    answered: list[Written] = []
-    left = MOST_SHOWN
-    for message_id, hit in zip(reversed(ids), reversed(found.hits), strict=True):
-        whole = shown.get(message_id)
-        marked = _marked(shapes, hit, is_excerpt=whole is None)
-        json_of_it = whole.json if whole else _excerpt(shapes, cut[message_id], marked, base_url)
-        left -= len(json_of_it) + len(marked.json)
-        if left < 0:
-            break
-        ending = ending_for(viewer, hit.found["creator_id"])
-        answered.append(Written(json_of_it, _room_named(hit.room_name), marked.json, ending))
-    return {
-        "query": query or None,
-        "messages": shapes.packed(("search", viewer.id), written_list(reversed(answered))),
-        "has_before": found.has_before or len(answered) < len(ids),
-    }
+def _avatar(user: Json, figure: str, label: str = "") -> str:
+    named = f' aria-label="{escape(label)}"' if label else ""
+    hidden = "" if label else ' aria-hidden="true"'
+    return (
+        f'<figure class="avatar {figure}"><a href="{user["url"]}"'
+        f' title="{escape(str(user["title"]))}"'
+        f' class="btn avatar"{named}><img src="{escape(str(user["avatar_url"]))}"'
+        f' width="48" height="48" alt=""{hidden}></a></figure>'
+    )
 
 
-def _excerpt(shapes: Shapes, message: PersistedMessage, marked: Marked, base_url: str) -> bytes:
-    """A message that says no more than was cut out for a search, before who may edit it."""
-    text = {"body_html": escape(marked.text), "plain_text": marked.text, "excerpt": True}
-    return bytes(written(shapes.public_message(message, base_url) | text))[:-1] + b","
+def person_element(shapes: Shapes, user: User) -> str:
+    """Somebody as everybody sees them, for the client alone: nothing of it is drawn."""
+    return f'<i id="person_{user.id}"{_attribute("data-json", shapes.person(user)[2])}></i>'
 
 
-def news_json(shapes: Shapes, tx: ReadTx, news: CatchUp, viewer: User, base_url: str) -> Json:
-    """What happened in a room since a moment; what is too much for an answer is a reset."""
-    shown: list[Shown] = []
-    found, is_too_much = [*news.missed, *news.changed], news.is_too_much
-    while len(shown) < len(found) and not is_too_much:
-        shown += shapes.shown(tx, found[len(shown) : len(shown) + PAGE_SIZE], base_url)[0]
-        is_too_much = sum(len(each.json) for each in shown) > MOST_SHOWN
-    shown = [] if is_too_much else shown
-    messages, updated = shown[: len(news.missed)], shown[len(news.missed) :]
-    removed = () if is_too_much else news.removed
-    return {
-        "messages": written_list(shapes.seen(each, viewer) for each in messages),
-        "updated": written_list(shapes.seen(each, viewer) for each in updated),
-        "removed": [
-            {"id": stone.message_id, "client_message_id": stone.client_message_id}
-            for stone in removed
-        ],
-        "reset": is_too_much,
-        "server_time_ms": milliseconds(news.at),
+def shared_room_element(shapes: Shapes, room: Room) -> str:
+    """An open or closed room in the sidebar."""
+    shapes.renderings += 1
+    name = escape(room.name or "")
+    return (
+        f'<a id="list_room_{room.id}" href="/rooms/{room.id}"'
+        f' class="align-center gap room btn txt-nowrap" data-room-id="{room.id}"'
+        f' data-room-type="{room.type}" data-sorted-list-name="{name}"'
+        f'{_own(shapes.public_room(room))}><span class="overflow-ellipsis">{name}</span></a>'
+    )
+
+
+def _direct_label(others: Sequence[User]) -> str:
+    """A ping's name in the sidebar: a first name, or everybody's initials."""
+    names = [user.name for user in others]
+    if len(names) == 1:
+        return (names[0].split() or names)[0]
+    return sentence([initials(" ".join(name.split()[:3])).upper() for name in names], pair="+")
+
+
+def direct_room_elements(shapes: Shapes, room: Room, people: Sequence[User]) -> dict[UserId, str]:
+    """A ping in each member's sidebar: it differs, but what it shows of people does not."""
+    shapes.renderings += len(people)
+    pictures = {
+        user.id: f'<img src="{escape(shapes.signer.avatar_url(user))}" class="avatar" width="48"'
+        ' height="48" alt="" aria-hidden="true">'
+        for user in people
     }
 
+    def element(viewer: User) -> str:
+        others = [user for user in people if user is not viewer] or [viewer]
+        members = written_list(shapes.person(user)[2] for user in others)
+        own = _own(shapes.public_room(room), display_name=sentence([each.name for each in others]))
+        return (
+            f'<a id="list_room_{room.id}" href="/rooms/{room.id}" class="direct"'
+            f' data-room-id="{room.id}" data-room-type="direct"'
+            f' data-sorted-list-number="{milliseconds(room.updated_at)}"'
+            f"{_attribute('data-members', members)}{own}>"
+            f'<span class="avatar__group">{"".join(pictures[user.id] for user in others[:4])}'
+            f'</span><span class="direct__author">{escape(_direct_label(others))}</span></a>'
+        )
 
-# === 35. presence =============================================================
-# Who is looking at which room, and who is typing there. It lives in memory and
-# dies with the process; a heartbeat counts for sixty seconds (Gap #5). It decides
-# unread marks and pushes, and is shown to nobody. Rails limit: two tabs count as
-# two entries, and someone who just left may count for up to a minute.
+    return {viewer.id: element(viewer) for viewer in people}
+
+
+def boost_element(shapes: Shapes, boost: Boost) -> str:
+    """A boost's markup, as it appears under a message."""
+    shapes.renderings += 1
+    shape = shapes.boost(boost)
+    del shape["booster"]  # who stands in the element anyway
+    return _boost_markup(shapes, boost, _attribute("data-json", shape))
+
+
+def _boost_markup(shapes: Shapes, boost: Boost, own: str = "") -> str:
+    (booster, shape, who), emoji = shapes.person(boost.booster), is_emoji_only(boost.content)
+    avatar = _avatar(shape, "boost__avatar", f"{booster.name} boosted {boost.content}")
+    return (
+        f'<div id="boost_{boost.id}" class="boost" data-boost-id="{boost.id}"'
+        f' data-message-id="{boost.message_id}"'
+        f"{_attribute('data-booster', who)}"
+        f' data-booster-id="{booster.id}" data-emoji-only="{compact(emoji)}"'
+        f' data-created-at="{iso(boost.created_at)}"{own}>{avatar}'
+        f'<span class="txt-small{" txt-medium" if emoji else ""}" data-boost-content>'
+        f"{escape(boost.content)}</span></div>"
+    )
+
+
+def presentation_element(shapes: Shapes, message: PersistedMessage) -> str:
+    """A message's text, as an edit replaces it."""
+    shapes.renderings += 1
+    shown, html = shapes.told(message)
+    return _presentation(message, html or "", _own(shown.own))
+
+
+def _presentation(message: PersistedMessage, html: str, own: str = "") -> str:
+    body, sound = message.body, sound_in(message.body.text)
+    shown = html if sound else f'<div class="trix-content">{html}</div>'
+    return (
+        f'<div id="presentation_message_{escape(message.client_message_id)}"'
+        f' class="message__presentation" dir="auto" data-message-id="{message.id}"'
+        f' data-message-updated-at="{milliseconds(message.updated_at)}"'
+        f' data-content-type="{"sound" if sound else "text"}"'
+        f' data-emoji-only="{compact(is_emoji_only(body.text))}"'
+        f' data-mentionee-ids="{",".join(map(str, body.mentions))}"'
+        f"{_attribute('data-links', body.links)}"
+        f"{_attribute('data-sound', sound and sound_json(sound))}"
+        f' data-plain-text="{escape(body.text)}"{own}>{shown}</div>'
+    )
+
+
+def message_element(shapes: Shapes, message: PersistedMessage, room_name: str) -> str:
+    """A message's markup; a message that cannot be shown says so in its place."""
+    shapes.renderings += 1
+    shown, html = shapes.told(message)
+    if html is None:
+        return (
+            '<div class="message message--formatted message--failed center">'
+            '<div class="message__body">Failed to load message content</div></div>'
+        )
+    cmid, (creator, shape, who) = escape(message.client_message_id), shapes.person(message.creator)
+    emoji = " message--emoji" if is_emoji_only(message.body.text) else ""
+    created, at = milliseconds(message.created_at), iso(message.created_at)
+    return (
+        f'<div id="message_{cmid}" class="message{emoji}" data-message-id="{message.id}"'
+        f' data-client-message-id="{cmid}" data-room-id="{message.room_id}"'
+        f' data-user-id="{creator.id}" data-message-timestamp="{created}"'
+        f' data-message-updated-at="{milliseconds(message.updated_at)}"'
+        f' data-sort-value="{created}" data-path="{message.path}"'
+        f"{_attribute('data-creator', who)}{_own(shown.own)}>"
+        f'<h2 class="message__day-separator"><time datetime="{at}" data-local-time-target="date">'
+        f"</time></h2>{_avatar(shape, 'message__avatar')}"
+        '<div class="message__body"><div class="message__body-content"><div class="message__meta">'
+        f'<h3 class="message__heading"><span class="message__author"'
+        f' title="{escape(creator.title)}"><strong>{escape(creator.name)}</strong></span>'
+        f' <a href="{message.path}" class="message__permalink"><time class="message__timestamp"'
+        f' datetime="{at}" data-local-time-target="time"></time></a>'
+        f' <span class="message__room"><a href="{message.path}">{escape(room_name)}</a></span>'
+        f"</h3></div>{_presentation(message, html)}"
+        f'<div class="boosts" id="boosts_message_{cmid}">'
+        f"{''.join(_boost_markup(shapes, boost) for boost in message.boosts)}"
+        "</div></div></div></div>"
+    )
+
+
+# === 34. tabs =================================================================
+# Open tabs: who looks at which room and who types there, in memory and for a minute at
+# most (Gap #5); and one tab's socket, with its subscriptions. What a tab gets between
+# two flushes is one write to its transport; a frame is plain bytes, built once and
+# shared. A reader that lets too much pile up is not waited for.
 #
 # Owns      -
-# Raises    -
+# Raises    CableFull, TooManyTabs
 # ==============================================================================
 
 PRESENCE_SECONDS: Final = 60
 SWEEP_SECONDS: Final = 15
 _TYPING_SECONDS: Final = 5
 _TYPING_PAUSE: Final = 0.5
+_WAITING_BYTES: Final = 4 * 1024 * 1024
+_WAITING_FRAMES: Final = 512
+STALLED_SECONDS: Final = 7
+_EXTENDED_16: Final = 126  # from here on the length takes two bytes more
+_EXTENDED_64: Final = 65_536  # and from here on eight
+_MASKED: Final = 0x80
+SOCKETS_EACH: Final = 50  # of one person
+FRAMES_EACH_SECOND: Final = 50
+FRAMES_AT_ONCE: Final = 500  # a client's, for whoever comes back and subscribes to everything
+FAULTS_LIMIT: Final = 100  # frames nobody understands
+CLOSE_1008: Final = b"\x88\x02" + (1008).to_bytes(2, "big")
+_UNMASKED_CLOSE: Final = b"\x88\x02" + (1002).to_bytes(2, "big")
 
 
 class PresenceMap:
-    """Presence: room -> person -> tab -> last heartbeat, on a clock that never jumps."""
+    """Presence: room -> person and tab -> last heartbeat, on a clock that never jumps.
+
+    It decides unread marks and pushes, and is shown to nobody. Two tabs count as two entries, and
+    someone who just left may count for up to a minute.
+    """
 
     def __init__(self, monotonic: Callable[[], float]) -> None:
         self._monotonic = monotonic
-        self._rooms: dict[RoomId, dict[UserId, dict[object, float]]] = {}
+        self._rooms: dict[RoomId, dict[tuple[UserId, object], float]] = {}
 
     def enter(self, room_id: RoomId, user_id: UserId, tab: object) -> None:
         """The tab looks at the room from now on."""
-        tabs = self._rooms.setdefault(room_id, {}).setdefault(user_id, {})
-        tabs[tab] = self._monotonic()
+        self._rooms.setdefault(room_id, {})[user_id, tab] = self._monotonic()
 
     def leave(self, room_id: RoomId, user_id: UserId, tab: object) -> None:
         """The tab looks away; twice does nothing more."""
-        people = self._rooms.get(room_id, {})
-        people.get(user_id, {}).pop(tab, None)
-        if not people.get(user_id, True):
-            del people[user_id]
-        if not people:
+        entries = self._rooms.get(room_id, {})
+        entries.pop((user_id, tab), None)
+        if not entries:
             self._rooms.pop(room_id, None)
 
     def count(self, room_id: RoomId, user_id: UserId) -> int:
         """The person's live tabs in the room."""
         horizon = self._monotonic() - PRESENCE_SECONDS
-        tabs = self._rooms.get(room_id, {}).get(user_id, {})
-        return sum(seen >= horizon for seen in tabs.values())
+        entries = self._rooms.get(room_id, {}).items()
+        return sum(who == user_id and seen >= horizon for (who, _), seen in entries)
 
     def present_in(self, room_id: RoomId) -> frozenset[UserId]:
-        people = self._rooms.get(room_id, {})
-        return frozenset(user_id for user_id in people if self.count(room_id, user_id))
+        horizon = self._monotonic() - PRESENCE_SECONDS
+        entries = self._rooms.get(room_id, {}).items()
+        return frozenset(user_id for (user_id, _), seen in entries if seen >= horizon)
 
     def entries(self) -> int:
         """All entries, live or not yet swept."""
-        return sum(len(tabs) for people in self._rooms.values() for tabs in people.values())
+        return sum(map(len, self._rooms.values()))
 
     def sweep(self) -> None:
         """Forgets entries older than sixty seconds."""
         horizon = self._monotonic() - PRESENCE_SECONDS
-        gone = [
-            (room_id, user_id, tab)
-            for room_id, people in self._rooms.items()
-            for user_id, tabs in people.items()
-            for tab, seen in tabs.items()
-            if seen < horizon
-        ]
-        for room_id, user_id, tab in gone:
-            self.leave(room_id, user_id, tab)
+        for room_id, entries in list(self._rooms.items()):
+            for (user_id, tab), seen in list(entries.items()):
+                if seen < horizon:
+                    self.leave(room_id, user_id, tab)
 
 
 class TypingMap:
@@ -10118,44 +10006,6 @@ class TypingMap:
         horizon = self._monotonic() - _TYPING_SECONDS
         for key in [key for key, started in self._started.items() if started < horizon]:
             del self._started[key]
-
-
-# === 36. sockets ==============================================================
-# One tab's socket and its subscriptions. What a tab gets between two flushes is
-# one write to its transport; a frame is plain bytes, built once and shared. A
-# reader that lets too much pile up is not waited for.
-#
-# Owns      -
-# Raises    CableFull, TooManyTabs
-# ==============================================================================
-
-_WAITING_BYTES: Final = 4 * 1024 * 1024
-_WAITING_FRAMES: Final = 512
-STALLED_SECONDS: Final = 7
-_EXTENDED_16: Final = 126  # from here on the length takes two bytes more
-_EXTENDED_64: Final = 65_536  # and from here on eight
-_MASKED: Final = 0x80
-SOCKETS_EACH: Final = 50  # of one person
-FRAMES_EACH_SECOND: Final = 50
-FRAMES_AT_ONCE: Final = 500  # a client's, for whoever comes back and subscribes to everything
-FAULTS_LIMIT: Final = 100  # frames nobody understands
-CLOSE_1008: Final = b"\x88\x02" + (1008).to_bytes(2, "big")
-_UNMASKED_CLOSE: Final = b"\x88\x02" + (1002).to_bytes(2, "big")
-
-
-def json_object(text: str) -> dict[str, Any]:
-    """The object in a text, or an empty one."""
-    try:
-        found = json.loads(text)
-    except (ValueError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def room_id_in(params: Mapping[str, object]) -> RoomId | None:
-    given = params.get("room_id")
-    text = str(given) if isinstance(given, (int, str)) and not isinstance(given, bool) else ""
-    return RoomId(int(text)) if re.fullmatch(r"[0-9]{1,18}", text) else None
 
 
 class ConnectionState(IntEnum):
@@ -10211,8 +10061,39 @@ class Pace:
         return self._left >= 0
 
 
-class FrameGuard(asyncio.Protocol):
-    """Stands between a socket's transport and aiohttp, and sees what that does not tell us.
+class Places:
+    """How many sockets there may be, of everybody and of one person."""
+
+    def __init__(self, most: int) -> None:
+        self._most, self._all = most, 0
+        self._held: Counter[UserId] = Counter()  # who has none is not in it
+        self._may_complain = Seldom(60)
+
+    @contextmanager
+    def taken(self, user_id: UserId) -> Iterator[None]:
+        """A place for one socket, given back in every case. Raises CableFull, TooManyTabs."""
+        is_full = self._all >= self._most
+        if is_full or self._held[user_id] >= SOCKETS_EACH:
+            refusal: CableError = CableFull() if is_full else TooManyTabs()
+            if self._may_complain():
+                LOG.warning(refusal.code, extra={"fields": {"user_id": user_id}})
+            raise refusal
+        self._all, self._held[user_id] = self._all + 1, self._held[user_id] + 1
+        try:
+            yield
+        finally:
+            self._all, self._held[user_id] = self._all - 1, self._held[user_id] - 1
+            if not self._held[user_id]:
+                del self._held[user_id]
+
+    def held_among(self, user_ids: Iterable[UserId]) -> list[UserId]:
+        """Those of the people who have a place now."""
+        asked = set(user_ids)
+        return [user_id for user_id in self._held if user_id in asked]
+
+
+class Connection(asyncio.Protocol):
+    """One tab's socket. It stands between the transport and aiohttp, and sees what that hides.
 
     A client's frame without a mask, which a server answers by closing (RFC 6455, 5.1) and aiohttp
     would take; whether all that was written has left; and how fast frames come: reading so many
@@ -10220,30 +10101,47 @@ class FrameGuard(asyncio.Protocol):
     """
 
     __slots__ = (
-        "_ahead", "_emptied", "_flooded", "_guarded", "_head", "_is_empty", "_pace", "_transport",
-        "is_deaf",
+        "_ahead", "_dirty", "_emptied", "_flooded", "_frames", "_gone", "_guarded", "_head",
+        "_pace", "_pending", "_stalled_at", "_written", "faults", "id", "is_deaf", "may_complain",
+        "name", "session_id", "socket", "state", "subscriptions", "transport", "user_id",
     )  # fmt: skip
 
-    def __init__(self, transport: asyncio.Transport, flooded: Callable[[], None]) -> None:
-        self._transport, self._guarded = transport, cast(asyncio.Protocol, transport.get_protocol())
-        self._flooded, self.is_deaf = flooded, False
-        self._head = b""  # what has come of a frame whose length has not
-        self._ahead = 0  # how far the next frame's beginning is away
+    def __init__(
+        self, socket: web.WebSocketResponse, transport: asyncio.Transport, dirty: list["Connection"]
+    ) -> None:
+        self.id = ConnectionId(secrets.token_hex(8))
+        self.socket, self.transport = socket, transport
+        self.user_id, self.session_id, self.name = UserId(0), SessionId(0), ""
+        self.subscriptions: dict[str, Subscription] = {}
+        self.state = ConnectionState.CONNECTED
+        self.faults, self.may_complain = 0, Seldom(60)
+        self.is_deaf = False  # what comes is read and dropped: unread, it would take our goodbye
+        self._dirty = dirty
+        self._pending: list[bytes] = []
+        self._frames = 0  # written since the socket was last empty
+        self._written = self._gone = 0  # bytes, and how many of them had left when we last looked
+        self._stalled_at: float | None = None
+        self._head, self._ahead = b"", 0  # a frame whose length has not come; where the next begins
         self._pace = Pace()
-        self._is_empty = True
-        self._emptied: asyncio.Event | None = None  # only while somebody waits for it
-        transport.set_write_buffer_limits(high=1, low=0)  # pause and resume tell of any waiting
+        self._emptied: asyncio.Event | None = None  # not set while something waits
+
+    def guard(self, flooded: Callable[[], None]) -> None:
+        """From now on all that comes passes here; too much of it is told."""
+        self._guarded = cast(asyncio.Protocol, self.transport.get_protocol())
+        self._flooded = flooded
+        self.transport.set_write_buffer_limits(high=1, low=0)  # pause and resume tell of waiting
+        self.transport.set_protocol(self)
 
     def data_received(self, data: bytes) -> None:
-        if self.is_deaf:  # unread, it would take our goodbye with it
+        if self.is_deaf:
             return
         come, at, frames = self._head + data, self._ahead, 0
         try:
             while frames <= FRAMES_AT_ONCE and (end := frame_end(come, at)) is not None:
                 at, frames = end, frames + 1
         except ValueError:
-            self._transport.write(_UNMASKED_CLOSE)
-            self._transport.close()
+            self.transport.write(_UNMASKED_CLOSE)
+            self.transport.close()
             return
         if not self._pace.holds(frames):
             self._flooded()
@@ -10259,7 +10157,7 @@ class FrameGuard(asyncio.Protocol):
         self._guarded.connection_lost(exc)
 
     def pause_writing(self) -> None:
-        self._is_empty = False
+        self._emptied = self._emptied or asyncio.Event()
         self._guarded.pause_writing()
 
     def resume_writing(self) -> None:
@@ -10267,72 +10165,14 @@ class FrameGuard(asyncio.Protocol):
         self._guarded.resume_writing()
 
     def _has_left(self) -> None:
-        self._is_empty = True
         if self._emptied is not None:
             self._emptied.set()
             self._emptied = None
 
     async def emptied(self) -> None:
         """Returns when all that was written has left, or the socket is gone."""
-        if not self._is_empty:
-            self._emptied = self._emptied or asyncio.Event()
+        if self._emptied is not None:
             await self._emptied.wait()
-
-
-class Places:
-    """How many sockets there may be, of everybody and of one person."""
-
-    def __init__(self, most: int) -> None:
-        self._most, self._all = most, 0
-        self._held: dict[UserId, int] = {}  # who has none is not in it
-        self._may_complain = Seldom(60)
-
-    @contextmanager
-    def taken(self, user_id: UserId) -> Iterator[None]:
-        """A place for one socket, given back in every case. Raises CableFull, TooManyTabs."""
-        held = self._held.get(user_id, 0)
-        if self._all >= self._most or held >= SOCKETS_EACH:
-            refusal: CableError = CableFull() if self._all >= self._most else TooManyTabs()
-            if self._may_complain():
-                LOG.warning(refusal.code, extra={"fields": {"user_id": user_id}})
-            raise refusal
-        self._all, self._held[user_id] = self._all + 1, held + 1
-        try:
-            yield
-        finally:
-            self._all, self._held[user_id] = self._all - 1, self._held[user_id] - 1
-            if not self._held[user_id]:
-                del self._held[user_id]
-
-    def held_among(self, user_ids: Iterable[UserId]) -> list[UserId]:
-        """Those of the people who have a place now."""
-        asked = set(user_ids)
-        return [user_id for user_id in self._held if user_id in asked]
-
-
-class Connection:
-    """One tab's socket."""
-
-    __slots__ = (
-        "_dirty", "_frames", "_gone", "_pending", "_stalled_at", "_written", "faults", "id",
-        "may_complain", "name", "session_id", "socket", "state", "subscriptions", "transport",
-        "user_id",
-    )  # fmt: skip
-
-    def __init__(
-        self, socket: web.WebSocketResponse, transport: asyncio.Transport, dirty: list["Connection"]
-    ) -> None:
-        self.id = ConnectionId(secrets.token_hex(8))
-        self.socket, self.transport = socket, transport
-        self.user_id, self.session_id, self.name = UserId(0), SessionId(0), ""
-        self.subscriptions: dict[str, Subscription] = {}
-        self.state = ConnectionState.CONNECTED
-        self.faults, self.may_complain = 0, Seldom(60)
-        self._dirty = dirty
-        self._pending: list[bytes] = []
-        self._frames = 0  # written since the socket was last empty
-        self._written = self._gone = 0  # bytes, and how many of them had left when we last looked
-        self._stalled_at: float | None = None
 
     def move_to(self, state: ConnectionState) -> None:
         """Moves forward. Raises ValueError, which is a bug, for any other move."""
@@ -10354,9 +10194,8 @@ class Connection:
         self._pending.clear()
         if not data or self.transport.is_closing():
             return True
-        if self.transport.get_write_buffer_size() == 0:
+        if self._look(now) == 0:
             self._frames = 0
-        self._look(now)
         self.transport.write(data)
         self._written += len(data)
         waiting = self._look(now)
@@ -10374,10 +10213,6 @@ class Connection:
         self._gone = self._written - waiting
         return waiting
 
-    async def emptied(self) -> None:
-        """Returns when all that was written has left, or the socket is gone."""
-        await cast(FrameGuard, self.transport.get_protocol()).emptied()
-
     def is_stalled(self, now: float) -> bool:
         """Whether something waits, and nothing has left for more than seven seconds."""
         self._look(now)
@@ -10388,8 +10223,8 @@ class Subscription:
     """One channel on one connection, known by its identifier, byte for byte."""
 
     __slots__ = (
-        "caught_from", "caught_to", "channel", "connection", "held", "identifier", "live_from",
-        "live_to", "prefix", "room_id", "stream",
+        "caught", "channel", "connection", "held", "identifier", "live", "prefix", "room_id",
+        "stream",
     )  # fmt: skip
 
     def __init__(
@@ -10397,17 +10232,15 @@ class Subscription:
         connection: Connection,
         identifier: str,
         channel: str,
-        stream: str,
-        membership: Membership | None,
+        stream: str = "",
+        room_id: RoomId = RoomId(0),  # 0: not about a room
     ) -> None:
         self.connection, self.identifier, self.channel = connection, identifier, channel
-        self.stream = stream
-        self.room_id = membership.room_id if membership else RoomId(0)  # 0: not about a room
+        self.stream, self.room_id = stream, room_id
         self.prefix = b'{"identifier":' + json.dumps(identifier).encode()
         # Ids grow in commit order and frames come in commit order, so what was appended live is
-        # one run of ids, and two numbers hold it.
-        self.live_from = self.live_to = MessageId(0)
-        self.caught_from = self.caught_to = MessageId(0)  # and what catch-ups brought is another
+        # one run of ids, and two numbers hold it; what catch-ups brought is another.
+        self.live = self.caught = (MessageId(0), MessageId(0))
         self.held: list[tuple[bytes, MessageId | None]] | None = None
 
     def typed(self, kind: str) -> None:
@@ -10424,15 +10257,10 @@ class Subscription:
             self.held.append((frame, appends))
             return
         if appends is not None:
-            if appends <= self.caught_to:
+            if appends <= self.caught[1]:
                 return  # the catch-up brought it already
-            self.live_from = self.live_from or appends
-            self.live_to = appends
+            self.live = (self.live[0] or appends, appends)
         self.connection.send(frame)
-
-    def hold(self) -> None:
-        """From now on broadcasts wait."""
-        self.held = self.held or []
 
     def release(self) -> None:
         """Delivers the broadcasts that waited."""
@@ -10442,111 +10270,22 @@ class Subscription:
 
     def has_brought(self, message_id: MessageId) -> bool:
         """Whether a frame appended this message already, live or by a catch-up."""
-        return (self.live_from or message_id + 1) <= message_id <= self.live_to or (
-            (self.caught_from or message_id + 1) <= message_id <= self.caught_to
-        )
+        runs = (self.live, self.caught)
+        return any(first and first <= message_id <= last for first, last in runs)
 
     def note_caught(self, message_ids: Sequence[MessageId]) -> None:
         """Remembers what a catch-up brought."""
         if message_ids:
-            self.caught_from = min(self.caught_from or message_ids[0], *message_ids)
-            self.caught_to = max(self.caught_to, *message_ids)
+            first, last = self.caught
+            self.caught = (min(first or message_ids[0], *message_ids), max(last, *message_ids))
 
 
-# === 37. catching_up ==========================================================
-# What a reader missed, told part by part: a part is read, made into markup and sent
-# before the next is looked at, so that no reader's past is in memory as a whole, and
-# a few parts are made at once, however many come back together (Gap #2).
-#
-# Owns      -
-# Raises    -
-# ==============================================================================
-
-_PORTION: Final = 262_144  # characters, which a slow reader takes in less than STALLED_SECONDS
-_PART: Final = 65_536  # characters of bodies that a catch-up holds in memory at once
-_CATCH_UPS: Final = 4  # parts that are made at once
-
-
-def _parts(found: Sequence[sqlite3.Row]) -> Iterator[list[MessageId]]:
-    """The messages of an excerpt, a page of them at a time, or less where they are large."""
-    part: list[MessageId] = []
-    size = 0
-    for each in found:
-        part.append(MessageId(each["id"]))
-        size += each["size"]
-        if len(part) == PAGE_SIZE or size > _PART:
-            yield part
-            part, size = [], 0
-    yield from [part] if part else ()
-
-
-def _portions(elements: Iterable[str]) -> Iterator[str]:
-    """Elements joined, not many more characters than fit a portion."""
-    portion: list[str] = []
-    for element in elements:
-        portion.append(element)
-        if sum(map(len, portion)) > _PORTION:
-            yield "".join(portion)
-            portion.clear()
-    if portion:
-        yield "".join(portion)
-
-
-class CatchUps:
-    """Makes the payloads of catch-ups."""
-
-    def __init__(self, messages: MessageService, shapes: Shapes) -> None:
-        self._messages, self._shapes = messages, shapes
-        self._at_once = asyncio.Semaphore(_CATCH_UPS)
-
-    async def payloads(
-        self, room_id: RoomId, fresh: Sequence[sqlite3.Row], newest: MessageId, news: CatchUp
-    ) -> AsyncIterator[str | Json]:
-        """What was missed, what changed, what is gone, in this order; or that it is too much."""
-        left, is_too_much = MOST_SHOWN, news.is_too_much
-        parts = [("append", part) for part in _parts(fresh)]
-        parts += [("replace", part) for part in _parts(news.changed)]
-        for action, part in parts:
-            async with self._at_once:
-                messages = {each.id: each for each in await self._messages.some(part)}
-                still_there = [messages[each] for each in part if each in messages]
-                made = await asyncio.to_thread(
-                    self._markup, room_id, action, still_there, news.room_name
-                )
-            left -= sum(map(len, made))
-            if left < 0:
-                is_too_much = True
-                break
-            for payload in made:
-                yield payload
-        for stone in () if is_too_much else news.removed:
-            yield turbo("remove", f"message_{stone.client_message_id}")
-        if is_too_much:
-            yield '<turbo-stream action="refresh"></turbo-stream>'
-        yield {
-            "action": "caught_up",
-            "last_seen_message_id": newest,
-            "server_time_ms": milliseconds(news.at),
-            "reset": is_too_much,
-        }
-
-    def _markup(
-        self, room_id: RoomId, action: str, messages: Sequence[PersistedMessage], room_name: str
-    ) -> list[str]:
-        element = partial(self._shapes.message_element, room_name=room_name)
-        if action == "append":
-            portions = _portions(map(element, messages))
-            return [turbo(action, f"messages_room_{room_id}", portion) for portion in portions]
-        return [
-            turbo(action, f"message_{each.client_message_id}", element(each)) for each in messages
-        ]
-
-
-# === 38. ws ===================================================================
+# === 35. ws ===================================================================
 # Action Cable, spoken exactly, so that the official client works unmodified.
-# Broadcasting is a plain function: a payload is encoded once, a frame is built
-# once per identifier. No broadcast waits for a slow reader: it is cut off, comes
-# back and catches up, part by part, as fast as it reads (Gap #2).
+# Broadcasting is a plain function: a payload is encoded once, a frame is built once per
+# identifier. No broadcast waits for a slow reader: it is cut off, comes back and catches
+# up, told part by part: a part is read, made into markup and sent before the next is
+# looked at, so that no reader's past is in memory as a whole (Gap #2).
 #
 # Owns      -
 # Raises    CableFull, TooManyTabs
@@ -10559,29 +10298,75 @@ _SUBSCRIPTIONS_LIMIT: Final = 64
 _FRAMES_IN_A_ROW: Final = 50  # of one socket, before others have their turn
 _GOODBYE_SECONDS: Final = 0.9
 _REST: Final = 0.004  # seconds between flushes at most, so that many sockets get more at once
+_PORTION: Final = 262_144  # characters, which a slow reader takes in less than STALLED_SECONDS
+_PART: Final = 65_536  # characters of bodies that a catch-up holds in memory at once
+_CATCH_UPS: Final = 4  # parts that are made at once
 _CLOSE_1013: Final = b"\x88\x02\x03\xf5"
 _NO_DIGITS: Final = str.maketrans("", "", string.digits)
 _MESSAGES_STREAM: Final = re.compile(r"room_([0-9]{1,18}):messages")
-_CHANNELS: Final = {
-    "HeartbeatChannel": "",
+_CHANNELS: Final = {  # and the stream of each, with the person or the room it is about
+    "HeartbeatChannel": "heartbeat",
+    "ReadRoomsChannel": "user_{}_reads",
+    "UnreadRoomsChannel": "user_{}_unreads",
+    "Turbo::StreamsChannel": "",
+    "RoomMessagesChannel": "room_{}:messages",
     "RoomChannel": "room:{}",
     "PresenceChannel": "presence:{}",
     "TypingNotificationsChannel": "typing_notifications:{}",
-    "ReadRoomsChannel": "",
-    "UnreadRoomsChannel": "",
-    "RoomMessagesChannel": "",
-    "Turbo::StreamsChannel": "",
 }
+Payload = str | Mapping[str, object]
 
 
 def _is_count(value: object, limit: int) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < limit
 
 
+def _room_id_in(params: Mapping[str, object]) -> RoomId | None:
+    given = params.get("room_id")
+    text = str(given) if isinstance(given, (int, str)) and not isinstance(given, bool) else ""
+    return RoomId(int(text)) if re.fullmatch(r"[0-9]{1,18}", text) else None
+
+
 def _ignore(connection: Connection) -> None:
     """What makes no sense gets no answer; it is one log line a socket and minute."""
     if connection.may_complain():
         LOG.info("cable_ignored", extra={"fields": {"user_id": connection.user_id}})
+
+
+def _parts(excerpt: Sequence[sqlite3.Row]) -> Iterator[list[MessageId]]:
+    """The messages of an excerpt, a page of them at a time, or less where they are large."""
+    part: list[MessageId] = []
+    size = 0
+    for entry in excerpt:
+        part.append(MessageId(entry["id"]))
+        size += entry["size"]
+        if len(part) == PAGE_SIZE or size > _PART:
+            yield part
+            part, size = [], 0
+    if part:
+        yield part
+
+
+def _portions(elements: Iterable[str]) -> Iterator[str]:
+    """Elements joined, not many more characters than fit a portion."""
+    portion = ""
+    for element in elements:
+        portion += element
+        if len(portion) > _PORTION:
+            yield portion
+            portion = ""
+    if portion:
+        yield portion
+
+
+def _streams_of(
+    shapes: Shapes, action: str, room_id: RoomId, room_name: str, messages: list[PersistedMessage]
+) -> list[str]:
+    elements = (message_element(shapes, message, room_name) for message in messages)
+    if action == "append":
+        return [turbo(action, f"messages_room_{room_id}", each) for each in _portions(elements)]
+    targets = (f"message_{message.client_message_id}" for message in messages)
+    return [turbo(action, *pair) for pair in zip(targets, elements, strict=True)]
 
 
 class Cable:
@@ -10593,81 +10378,64 @@ class Cable:
         rooms: Rooms,
         messages: MessageService,
         shapes: Shapes,
-        signer: Signer,
         presence: PresenceMap,
         typing: TypingMap,
         jobs: BackgroundWork,
         max_sockets: int,
     ) -> None:
-        self._rooms, self._messages, self._shapes, self._signer = rooms, messages, shapes, signer
+        self._rooms, self._messages, self._shapes = rooms, messages, shapes
         self.presence, self.typing, self._jobs = presence, typing, jobs
-        self._places = Places(max_sockets)
-        self._catch_ups = CatchUps(messages, shapes)
-        self._is_stopping = False
+        self._places, self._catch_ups = Places(max_sockets), asyncio.Semaphore(_CATCH_UPS)
         self._streams: dict[str, dict[Subscription, None]] = {}
         self._dirty: list[Connection] = []
-        self._flushing = False
+        self._is_flushing = self._is_stopping = False
         self._rests_until = 0.0
         self._closings = 0  # grows with every forced closing
         self.connections: dict[ConnectionId, Connection] = {}
-        self.broadcasts = self.frames = self.slow = 0
+        self.frames = self.slow = 0
         self.broadcasts_by: Counter[str] = Counter()  # streams without their numbers
 
     # Broadcasting: plain functions, called after a commit.
 
-    def broadcast(
-        self, stream: str, payload: str | Mapping[str, object], *, appends: MessageId | None = None
-    ) -> int:
-        return self.broadcast_each((stream,), payload, appends=appends)
+    def broadcast(self, stream: str, payload: Payload, *, appends: MessageId | None = None) -> int:
+        return self._broadcast((stream,), payload, appends)
 
-    def broadcast_each(
-        self,
-        streams: Sequence[str],
-        payload: str | Mapping[str, object],
-        *,
-        appends: MessageId | None = None,
-    ) -> int:
-        """The same payload on every stream of one kind; how many tabs it reaches."""
-        self.broadcasts += len(streams)
-        self.broadcasts_by["".join(streams[:1]).translate(_NO_DIGITS)] += len(streams)
-        heard = [self._streams[stream] for stream in streams if stream in self._streams]
-        reached = sum(map(len, heard))
-        if reached:
-            encoded = compact(payload).encode()
-            frames: dict[str, bytes] = {}
-            for subscription in chain.from_iterable(heard):
-                frame = frames.get(subscription.identifier)
-                if frame is None:
-                    frame = frames[subscription.identifier] = subscription.frame(encoded)
-                subscription.deliver(frame, appends)
-            self.frames += reached
-            self._flush_soon()
-        return reached
-
-    def broadcast_to(
-        self, user_ids: Sequence[UserId], stream: str, payload: str | Mapping[str, object]
-    ) -> int:
+    def broadcast_to(self, user_ids: Sequence[UserId], stream: str, payload: Payload) -> int:
         """The same payload on the stream of each of these people; who is not here costs nothing."""
         here = self._places.held_among(user_ids)
-        absent = len(user_ids) - len(here)
-        self.broadcasts += absent
-        self.broadcasts_by[stream.replace("{}", "")] += absent
+        self.broadcasts_by[stream.replace("{}", "")] += len(user_ids) - len(here)
         streams = [stream.format(user_id) for user_id in here]
-        return self.broadcast_each(streams, payload) if streams else 0
+        return self._broadcast(streams, payload) if streams else 0
+
+    def _broadcast(
+        self, streams: Sequence[str], payload: Payload, appends: MessageId | None = None
+    ) -> int:
+        """The same payload on every stream of one kind; how many tabs it reaches."""
+        self.broadcasts_by[streams[0].translate(_NO_DIGITS)] += len(streams)
+        heard = [self._streams[stream] for stream in streams if stream in self._streams]
+        if not heard:
+            return 0
+        encoded = compact(payload).encode()
+        frames: dict[str, bytes] = {}
+        for subscription in chain.from_iterable(heard):
+            frame = frames.get(subscription.identifier)
+            if frame is None:
+                frame = frames[subscription.identifier] = subscription.frame(encoded)
+            subscription.deliver(frame, appends)
+        reached = sum(map(len, heard))
+        self.frames += reached
+        self._flush_soon()
+        return reached
 
     def disconnect_user(self, user_id: UserId, *, reconnect: bool) -> None:
-        self._disconnect(lambda each: each.user_id == user_id, "remote", reconnect=reconnect)
+        self._disconnect(lambda tab: tab.user_id == user_id, reconnect=reconnect)
 
     def disconnect_session(self, session_id: SessionId) -> None:
-        self._disconnect(lambda each: each.session_id == session_id, "remote", reconnect=False)
+        self._disconnect(lambda tab: tab.session_id == session_id)
 
     def disconnect_others(self, user_id: UserId, session_id: SessionId) -> None:
         """Closes a person's sockets but for those of one session: their password changed."""
-        self._disconnect(
-            lambda each: each.user_id == user_id and each.session_id != session_id,
-            "remote",
-            reconnect=False,
-        )
+        self._disconnect(lambda tab: tab.user_id == user_id and tab.session_id != session_id)
 
     def disconnect_everybody(self) -> None:
         """Tells all clients to come back: the server stops, and takes no more."""
@@ -10675,10 +10443,10 @@ class Cable:
         self._disconnect(lambda _: True, "server_restart", reconnect=True)
 
     def _disconnect(
-        self, chosen: Callable[[Connection], bool], reason: str, *, reconnect: bool
+        self, chosen: Callable[[Connection], bool], why: str = "remote", *, reconnect: bool = False
     ) -> None:
         self._closings += 1
-        goodbye = {"type": "disconnect", "reason": reason, "reconnect": reconnect}
+        goodbye = {"type": "disconnect", "reason": why, "reconnect": reconnect}
         for connection in [each for each in self.connections.values() if chosen(each)]:
             connection.send(text_frame(compact(goodbye).encode()))
             connection.flush(time.monotonic())
@@ -10687,13 +10455,13 @@ class Cable:
 
     def _flush_soon(self) -> None:
         """At the end of this turn; after a flush that took long, what comes meanwhile joins it."""
-        if not self._flushing:
-            self._flushing = True
+        if not self._is_flushing:
+            self._is_flushing = True
             loop = asyncio.get_running_loop()
             loop.call_at(max(self._rests_until, loop.time()), self._flush)
 
     def _flush(self) -> None:
-        self._flushing = False
+        self._is_flushing = False
         now = time.monotonic()
         dirty = self._dirty.copy()
         self._dirty.clear()
@@ -10746,57 +10514,15 @@ class Cable:
             if viewer is None or self._is_stopping:
                 await self._turn_away(socket, transport)
             else:
-                await self._listen(socket, transport, viewer, request_id)
+                await self._listen(Connection(socket, transport, self._dirty), viewer, request_id)
 
-    async def _listen(
-        self,
-        socket: web.WebSocketResponse,
-        transport: asyncio.Transport,
-        viewer: Viewer,
-        request_id: str,
-    ) -> None:
-        connection, pace = Connection(socket, transport, self._dirty), Pace()
-        guard = FrameGuard(transport, partial(self._drain, connection, "cable_flooded"))
-        transport.set_protocol(guard)
-        try:
-            self._welcome(connection, viewer)
-            number = 0
-            async for message in socket:
-                if connection.state is ConnectionState.CLOSED:
-                    break
-                if not pace.holds():  # they came with the handshake, before the guard did
-                    self._drain(connection, "cable_flooded")
-                    break
-                if message.type is WSMsgType.TEXT:
-                    obeyed = self._heed(connection, message.data)
-                    await self._jobs.attempt("cable", obeyed, request_id=request_id)
-                else:
-                    self._fault(connection)
-                if (number := number + 1) % _FRAMES_IN_A_ROW == 0:
-                    await asyncio.sleep(0)  # others wait
-            if guard.is_deaf:  # whoever leaves at once takes the goodbye along
-                await asyncio.sleep(_GOODBYE_SECONDS)
-        finally:
-            self._detach(connection)
-
-    def _drain(self, connection: Connection, event: str) -> None:
-        """Ends a socket that sends more than it may, and lets the rest of it run off."""
-        if connection.state is ConnectionState.CLOSED:
-            return
-        LOG.warning(event, extra={"fields": {"user_id": connection.user_id}})
-        self._detach(connection)
-        transport = connection.transport
-        cast(FrameGuard, transport.get_protocol()).is_deaf = True
-        transport.write(CLOSE_1008)
-        transport.resume_reading()
-        asyncio.get_running_loop().call_later(_GOODBYE_SECONDS, transport.abort)
-
-    def _fault(self, connection: Connection) -> None:
-        """Ignores a frame that is none of the protocol's; too many end the socket."""
-        _ignore(connection)
-        connection.faults += 1
-        if connection.faults >= FAULTS_LIMIT:
-            self._drain(connection, "cable_senseless")
+    async def _authenticated(self, who: Callable[[], Awaitable[Viewer | None]]) -> Viewer | None:
+        """The session's person; read again if anybody was signed out while we were reading."""
+        while True:
+            closings = self._closings
+            viewer = await who()
+            if viewer is None or closings == self._closings:
+                return viewer
 
     async def _turn_away(self, socket: web.WebSocketResponse, transport: asyncio.Transport) -> None:
         """Closes a socket that got no welcome: nobody is signed in, or the server stops."""
@@ -10809,21 +10535,51 @@ class Cable:
                 await socket.close(code=1000)
         transport.abort()
 
-    async def _authenticated(self, who: Callable[[], Awaitable[Viewer | None]]) -> Viewer | None:
-        """The session's person; read again if anybody was signed out while we were reading."""
-        while True:
-            closings = self._closings
-            viewer = await who()
-            if viewer is None or closings == self._closings:
-                return viewer
-
-    def _welcome(self, connection: Connection, viewer: Viewer) -> None:
+    async def _listen(self, connection: Connection, viewer: Viewer, request_id: str) -> None:
         connection.user_id, connection.name = viewer.id, viewer.user.name
         connection.session_id = viewer.session.id
-        connection.move_to(ConnectionState.AUTHENTICATED)
-        self.connections[connection.id] = connection
-        connection.send(text_frame(b'{"type":"welcome"}'))
-        self._flush_soon()
+        connection.guard(partial(self._drain, connection, "cable_flooded"))
+        number, pace = 0, Pace()
+        try:
+            connection.move_to(ConnectionState.AUTHENTICATED)
+            self.connections[connection.id] = connection
+            connection.send(text_frame(b'{"type":"welcome"}'))
+            self._flush_soon()
+            async for message in connection.socket:
+                if connection.state is ConnectionState.CLOSED:
+                    break
+                if not pace.holds():  # they came with the handshake, before anything was guarded
+                    self._drain(connection, "cable_flooded")
+                    break
+                if message.type is WSMsgType.TEXT:
+                    obeyed = self._heed(connection, message.data)
+                    await self._jobs.attempt("cable", obeyed, request_id=request_id)
+                else:
+                    self._fault(connection)
+                if (number := number + 1) % _FRAMES_IN_A_ROW == 0:
+                    await asyncio.sleep(0)  # others wait
+            if connection.is_deaf:  # whoever leaves at once takes the goodbye along
+                await asyncio.sleep(_GOODBYE_SECONDS)
+        finally:
+            self._detach(connection)
+
+    def _drain(self, connection: Connection, event: str) -> None:
+        """Ends a socket that sends more than it may, and lets the rest of it run off."""
+        if connection.state is ConnectionState.CLOSED:
+            return
+        LOG.warning(event, extra={"fields": {"user_id": connection.user_id}})
+        self._detach(connection)
+        connection.is_deaf = True
+        connection.transport.write(CLOSE_1008)
+        connection.transport.resume_reading()
+        asyncio.get_running_loop().call_later(_GOODBYE_SECONDS, connection.transport.abort)
+
+    def _fault(self, connection: Connection) -> None:
+        """Ignores a frame that is none of the protocol's; too many end the socket."""
+        _ignore(connection)
+        connection.faults += 1
+        if connection.faults >= FAULTS_LIMIT:
+            self._drain(connection, "cable_senseless")
 
     def _detach(self, connection: Connection) -> None:
         """Ends all of a connection's subscriptions: no frame reaches it afterwards."""
@@ -10842,19 +10598,21 @@ class Cable:
             self.disconnect_session(connection.session_id)
 
     async def _obey(self, connection: Connection, text: str) -> None:
+        subscriptions = connection.subscriptions
         match json_object(text):
             case {"command": "subscribe", "identifier": str(identifier)}:
                 await self._subscribe(connection, identifier)
-            case {"command": "unsubscribe", "identifier": str(identifier)}:
-                if identifier in connection.subscriptions:
-                    self._end(connection.subscriptions[identifier])
-                else:
-                    _ignore(connection)
-            case {"command": "message", "identifier": str(identifier), "data": str(data)} if (
-                identifier in connection.subscriptions
+            case {"command": "unsubscribe", "identifier": str(identifier)} if (
+                identifier in subscriptions
             ):
-                await self._act(connection.subscriptions[identifier], json_object(data))
-            case {"command": "message", "identifier": str(), "data": str()}:
+                self._end(subscriptions[identifier])
+            case {"command": "message", "identifier": str(identifier), "data": str(data)} if (
+                identifier in subscriptions
+            ):
+                await self._act(subscriptions[identifier], json_object(data))
+            case {"command": "unsubscribe", "identifier": str()} | {
+                "command": "message", "identifier": str(), "data": str()
+            }:  # fmt: skip
                 _ignore(connection)  # it ended while this was on its way
             case _:
                 self._fault(connection)
@@ -10864,15 +10622,15 @@ class Cable:
 
     async def _subscribe(self, connection: Connection, identifier: str) -> None:
         params = json_object(identifier)
-        is_known = isinstance(params.get("channel"), str) and params["channel"] in _CHANNELS
-        is_short = len(identifier.encode("utf-8", "replace")) <= _IDENTIFIER_LIMIT
-        if identifier in connection.subscriptions or not is_known or not is_short:
+        channel = params.get("channel")
+        is_long = len(identifier.encode("utf-8", "replace")) > _IDENTIFIER_LIMIT
+        is_known = isinstance(channel, str) and channel in _CHANNELS
+        if identifier in connection.subscriptions or not is_known or is_long:
             _ignore(connection)
             return
         is_full = len(connection.subscriptions) >= _SUBSCRIPTIONS_LIMIT
         wanted = None if is_full else await self._stream_for(connection.user_id, params)
-        stream, membership = wanted or ("", None)
-        subscription = Subscription(connection, identifier, params["channel"], stream, membership)
+        subscription = Subscription(connection, identifier, str(channel), *(wanted or ()))
         if connection.state is ConnectionState.CLOSED:
             return
         if wanted is None:
@@ -10880,43 +10638,31 @@ class Cable:
             return
         connection.move_to(ConnectionState.SUBSCRIBED)
         connection.subscriptions[identifier] = subscription
-        self._streams.setdefault(stream, {})[subscription] = None
+        self._streams.setdefault(subscription.stream, {})[subscription] = None
         subscription.typed("confirm_subscription")
-        if subscription.channel == "PresenceChannel":
+        if channel == "PresenceChannel":
             await self._present(subscription)
 
     async def _stream_for(
         self, user_id: UserId, params: Mapping[str, Any]
-    ) -> tuple[str, Membership | None] | None:
-        """The stream of a subscription somebody may have now, with the proof; else None."""
-        match params["channel"]:
-            case "HeartbeatChannel":
-                return "heartbeat", None
-            case "ReadRoomsChannel":
-                return f"user_{user_id}_reads", None
-            case "UnreadRoomsChannel":
-                return f"user_{user_id}_unreads", None
-            case "Turbo::StreamsChannel":
-                name = self._signer.stream_name(params.get("signed_stream_name"))
-                return (name, None) if name in ("rooms", f"user_{user_id}:rooms") else None
-            case "RoomMessagesChannel":
-                name = self._signer.stream_name(params.get("signed_stream_name")) or ""
-                found = _MESSAGES_STREAM.fullmatch(name)
-                room_id = RoomId(int(found[1])) if found else None
-                return await self._room_stream(user_id, room_id, "room_{}:messages")
-            case channel:
-                return await self._room_stream(user_id, room_id_in(params), _CHANNELS[channel])
-
-    async def _room_stream(
-        self, user_id: UserId, room_id: RoomId | None, stream: str
-    ) -> tuple[str, Membership] | None:
+    ) -> tuple[str] | tuple[str, RoomId] | None:
+        """The stream of a subscription somebody may have now, and its room; else None."""
+        channel = params["channel"]
+        signed = self._shapes.signer.stream_name(params.get("signed_stream_name")) or ""
+        if channel == "Turbo::StreamsChannel":
+            return (signed,) if signed in ("rooms", f"user_{user_id}:rooms") else None
+        if channel in ("HeartbeatChannel", "ReadRoomsChannel", "UnreadRoomsChannel"):
+            return (_CHANNELS[channel].format(user_id),)
+        room_id = _room_id_in(params)
+        if channel == "RoomMessagesChannel":
+            named = _MESSAGES_STREAM.fullmatch(signed)
+            room_id = RoomId(int(named[1])) if named else None
         if room_id is None:
             return None
-        try:
+        with suppress(RoomNotFound):
             membership = await self._rooms.membership(user_id, room_id)
-        except RoomNotFound:
-            return None
-        return stream.format(membership.room_id), membership
+            return _CHANNELS[channel].format(membership.room_id), membership.room_id
+        return None
 
     def _end(self, subscription: Subscription) -> None:
         """Takes a subscription out, running its channel's leave code."""
@@ -10969,36 +10715,60 @@ class Cable:
             self._tell_typing("stop", room_id, user_id, name)
 
     async def _catch_up(self, subscription: Subscription, data: Mapping[str, Any]) -> None:
+        """Sends what was missed, and then the broadcasts that came meanwhile."""
         last_seen, since = data.get("last_seen_message_id"), data.get("since")
         last_seen = 0 if last_seen is None else last_seen
         if not _is_count(last_seen, 10**18) or not _is_count(since, 10**15):
             LOG.info("cable_catch_up_refused")
             return
-        subscription.hold()
+        seen, user_id = MessageId(last_seen), subscription.connection.user_id
+        subscription.held = subscription.held or []
         try:
             news = await self._messages.get_messages_since(
-                subscription.connection.user_id,
-                subscription.room_id,
-                MessageId(last_seen),
-                since,
+                user_id, subscription.room_id, seen, since
             )
-            await self._bring(subscription, MessageId(last_seen), news)
+            fresh = [entry for entry in news.missed if not subscription.has_brought(entry["id"])]
+            ids = [MessageId(entry["id"]) for entry in fresh]
+            newest = max((seen, subscription.live[1], *ids))
+            subscription.note_caught(ids)
+            async for payload in self._told(subscription.room_id, fresh, newest, news):
+                await self._pour(subscription, payload)
         except RoomNotFound:
             self._end(subscription)
         finally:
             subscription.release()
 
-    async def _bring(self, subscription: Subscription, last_seen: MessageId, news: CatchUp) -> None:
-        """Sends what was missed, part by part, so that no more than a part is ever in memory."""
-        fresh = [each for each in news.missed if not subscription.has_brought(each["id"])]
-        ids = [MessageId(each["id"]) for each in fresh]
-        newest = max((last_seen, subscription.live_to, *ids))
-        subscription.note_caught(ids)
-        room_id = subscription.room_id
-        async for payload in self._catch_ups.payloads(room_id, fresh, newest, news):
-            await self._pour(subscription, payload)
+    async def _told(
+        self, room_id: RoomId, fresh: Sequence[sqlite3.Row], newest: MessageId, news: CatchUp
+    ) -> AsyncIterator[Payload]:
+        """What was missed, what changed, what is gone, in this order; or that it is too much."""
+        left, is_too_much = MOST_SHOWN, news.is_too_much
+        parts = [("append", part) for part in _parts(fresh)]
+        parts += [("replace", part) for part in _parts(news.changed)]
+        for action, part in parts:
+            async with self._catch_ups:
+                found = {message.id: message for message in await self._messages.some(part)}
+                messages = [found[message_id] for message_id in part if message_id in found]
+                told = (self._shapes, action, room_id, news.room_name, messages)
+                streams = await asyncio.to_thread(_streams_of, *told)
+            left -= sum(map(len, streams))
+            if left < 0:
+                is_too_much = True
+                break
+            for stream in streams:
+                yield stream
+        for stone in () if is_too_much else news.removed:
+            yield turbo("remove", f"message_{stone.client_message_id}")
+        if is_too_much:
+            yield '<turbo-stream action="refresh"></turbo-stream>'
+        yield {
+            "action": "caught_up",
+            "last_seen_message_id": newest,
+            "server_time_ms": milliseconds(news.at),
+            "reset": is_too_much,
+        }
 
-    async def _pour(self, subscription: Subscription, payload: str | Json) -> None:
+    async def _pour(self, subscription: Subscription, payload: Payload) -> None:
         """Sends what may be more than a reader may leave waiting; returns when it has left."""
         connection = subscription.connection
         connection.send(subscription.frame(compact(payload).encode()))
@@ -11007,7 +10777,7 @@ class Cable:
         await connection.emptied()
 
 
-# === 39. ops ==================================================================
+# === 36. ops ==================================================================
 # What the operator sees, and what runs beside the requests: one JSON object a line,
 # background jobs that are held and awaited, the word of /up, and the numbers to draw
 # curves of, in Prometheus' text format 0.0.4. What is counted is counted where it
@@ -11498,7 +11268,7 @@ def may_read_metrics(config: Config, peer: str, headers: Mapping[str, str]) -> b
     return is_here and is_asked_here and not any(map(_FORWARDED.fullmatch, headers))
 
 
-# === 40. certificates =========================================================
+# === 37. certificates =========================================================
 # Serving https without a proxy. The certificate is chosen anew at every handshake,
 # so that a renewed one takes over at SIGHUP: no restart, no socket lost.
 #
@@ -11559,76 +11329,7 @@ class Certificates:
         self.warn_if_expired()
 
 
-# === 41. compression ==========================================================
-# Fewer bytes on the way. gzip is what every browser takes, and its quickest level
-# costs less than sending what it saves. What is sent again and again is deflated
-# once; the stream around it begins anew at its edges, which costs a few bytes.
-#
-# Owns      -
-# Raises    -
-# ==============================================================================
-
-_PIECES: Final = web.ResponseKey("pieces", tuple[bytes, ...])
-_WORTH_IT: Final = 1_024  # bytes, below which a packet is a packet
-_LONG: Final = 262_144  # bytes, above which compressing leaves the loop
-_PADDING: Final = 64  # bytes at most
-_DYNAMIC: Final = ("text/html", "application/json")
-
-
-@lru_cache(maxsize=512)
-def accepted(header: str) -> frozenset[str]:
-    """The codings that a browser takes, by its Accept-Encoding (RFC 9110, 12.5.3)."""
-    parts = (part.partition(";") for part in header.lower().split(","))
-    return frozenset(
-        name.strip() for name, _, weight in parts if not re.fullmatch(r"\s*q=0(\.0*)?\s*", weight)
-    )
-
-
-def piecewise(written_already: Written, status: int, headers: Mapping[str, str]) -> web.Response:
-    """An answer that remembers of which pieces it is."""
-    response = web.Response(body=bytes(written_already), status=status, headers=headers)
-    response[_PIECES] = written_already.pieces
-    return response
-
-
-def gzipped(pieces: Iterable[bytes]) -> bytes:
-    """The pieces as one gzip stream (RFC 1952).
-
-    Its length tells nothing exactly: the name of the file in its head is as long as chance wants,
-    and so nobody learns a secret by what compresses well beside it (BREACH).
-    """
-    name = b"-" * secrets.randbelow(_PADDING + 1)
-    made = [b"\x1f\x8b\x08\x08\0\0\0\0\x04\xff" + name + b"\0"]  # deflate, FNAME, fastest
-    deflating = zlib.compressobj(DEFLATE_LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS)
-    check = size = 0
-    for is_packed, some in groupby(pieces, lambda piece: isinstance(piece, Packed)):
-        parts = tuple(some)
-        data = b"".join(parts)
-        check, size = zlib.crc32(data, check), size + len(data)
-        if is_packed:
-            made.append(deflating.flush(zlib.Z_FULL_FLUSH))
-            made += (cast(Packed, part).deflated for part in parts)
-        else:
-            made.append(deflating.compress(data))
-    made.append(deflating.flush())
-    return b"".join((*made, check.to_bytes(4, "little"), size.to_bytes(4, "little")))
-
-
-async def compress(request: web.Request, response: web.Response) -> None:
-    """Sends what is made for this request as gzip, if that is accepted and worth it."""
-    body, headers = response.body, response.headers
-    is_dynamic = headers.get("Content-Type", "").startswith(_DYNAMIC) and "Vary" not in headers
-    if not isinstance(body, bytes) or len(body) < _WORTH_IT or not is_dynamic:
-        return
-    headers["Vary"] = "Accept-Encoding"
-    if "gzip" in accepted(request.headers.get("Accept-Encoding", "")):
-        pieces = response.get(_PIECES) or (body,)
-        is_long = len(body) > _LONG
-        response.body = await asyncio.to_thread(gzipped, pieces) if is_long else gzipped(pieces)
-        headers["Content-Encoding"] = "gzip"
-
-
-# === 42. assets ===============================================================
+# === 38. assets ===============================================================
 # The built client, the sounds, the pictures. They lie beside this file, in the
 # clone and in the executable alike. Every build has one digest, and its folder
 # name is that digest, so that a browser may keep what is in it for ever.
@@ -11811,7 +11512,7 @@ def serve_avatar(user: User, etag: str | None) -> web.Response:
     return web.Response(text=avatar_svg(user), headers=headers)
 
 
-# === 43. browsers =============================================================
+# === 39. browsers =============================================================
 # Which browsers the client runs in, by the name they give themselves, and what the
 # others see: a page that needs nothing of what they lack. Whoever is not known is
 # let through, and so are crawlers.
@@ -11843,21 +11544,15 @@ _NAMES: Final = (  # the first that fits: many browsers also call themselves Chr
 )
 
 
-def _version_in(text: str) -> tuple[int, int]:
-    major, _, minor = text.partition(".")
-    return int(major[:9] or 0), int(minor[:9] or 0)
-
-
 def is_supported(user_agent: str) -> bool:
     """Whether the client runs in a browser of this name."""
     if _CRAWLER.search(user_agent):
         return True
     for name, pattern in _NAMES:
-        if found := pattern.search(user_agent):
-            version = found[1] if pattern.groups and found[1] else ""
-            if name == _NEVER:
-                return False
-            return name not in _MINIMUMS or _version_in(version) >= _MINIMUMS[name]
+        if said := pattern.search(user_agent):
+            major, _, minor = ((said[1] if pattern.groups else "") or "").partition(".")
+            version = (int(major[:9] or 0), int(minor[:9] or 0))
+            return name != _NEVER and version >= _MINIMUMS.get(name, (0, 0))
     return True
 
 
@@ -11915,7 +11610,7 @@ def unsupported_html(bundle: Bundle) -> str:
 """
 
 
-# === 44. devices ==============================================================
+# === 40. devices ==============================================================
 # What devices ask for: a manifest, to put Campfire on the home screen, and a square
 # to scan, to come along from another screen.
 #
@@ -12003,7 +11698,7 @@ def qr_svg(text: str) -> str:
     return drawn.getvalue().decode()
 
 
-# === 45. web ==================================================================
+# === 41. web ==================================================================
 # The door. A request becomes an Ask: who sends it, what it says, what its answer will
 # carry. Every route names its audience, so that none can be forgotten; the guard asks
 # in one look at the database who is there, in the order: banned address, session, CSRF.
@@ -12500,7 +12195,7 @@ def act(
     return Route(method, path, audience, guarded)
 
 
-# === 46. people_handlers ======================================================
+# === 42. people_handlers ======================================================
 # Signing in and out, setting up, joining, and the people one can find. What is shown is
 # found by one look; what is done is told to the world.
 #
@@ -12508,6 +12203,7 @@ def act(
 # Raises    NotFound, AlreadySignedIn, FeatureDisabled, ValidationFailed
 # ==============================================================================
 
+_SESSION: Final = "id created_at last_active_at ip_address user_agent"
 USERS_SIZE: Final = 500
 _AUTOCOMPLETE_SIZE: Final = 20
 
@@ -12520,13 +12216,13 @@ def announce_removal(cable: Cable, stone: Tombstone) -> None:
 
 def announce_newcomer(campfire: Campfire, user: User) -> None:
     """Somebody joined: they can be pinged and mentioned from every open page."""
-    element = campfire.shapes.person_element(user)
+    element = person_element(campfire.shapes, user)
     campfire.cable.broadcast("rooms", turbo("append", "people", element))
 
 
 def announce_person(campfire: Campfire, user: User) -> None:
     """Somebody has another name or standing, wherever people are shown."""
-    element = campfire.shapes.person_element(user)
+    element = person_element(campfire.shapes, user)
     campfire.cable.broadcast("rooms", turbo("replace", f"person_{user.id}", element))
 
 
@@ -12583,7 +12279,7 @@ def show_invitation(tx: ReadTx, ask: Ask) -> Outcome:
 def show_session(_: ReadTx, ask: Ask) -> Outcome:
     """Who is signed in, and since when."""
     user = ask.campfire.shapes.user(ask.user, ask.user)
-    return {"user": user, "session": session_json(ask.viewer.session)}
+    return {"user": user, "session": record_json(ask.viewer.session, _SESSION)}
 
 
 @lru_cache(maxsize=64)  # once for each
@@ -12871,7 +12567,7 @@ def show_avatar(tx: ReadTx, ask: Ask) -> Outcome:
     return serve_avatar(user_by_id(tx, user_id), ask.request.headers.get("If-None-Match"))
 
 
-# === 47. room_handlers ========================================================
+# === 43. room_handlers ========================================================
 # Rooms, messages, boosts, searches and the socket. A handler changes something through
 # a service, and then tells the world, at once and in one place: `announce` is all
 # that follows a new message.
@@ -12887,7 +12583,7 @@ def announce(campfire: Campfire, posted: Posted, *, calls_bots: bool = True) -> 
     """Everything that follows a new message, in its order."""
     message, cable = posted.message, campfire.cable
     room_id = message.room_id
-    element = campfire.shapes.message_element(message, posted.room_name)
+    element = message_element(campfire.shapes, message, posted.room_name)
     frame = turbo("append", f"messages_room_{room_id}", element)
     cable.broadcast(f"room_{room_id}:messages", frame, appends=message.id)
     cable.broadcast_to(posted.members, "user_{}_unreads", {"roomId": room_id})
@@ -12923,12 +12619,12 @@ def _announce_new_room(campfire: Campfire, change: RoomChange) -> None:
     """A room appears: an open one to everybody, the others to their members."""
     cable, shapes, room = campfire.cable, campfire.shapes, change.room
     if room.type is RoomType.DIRECT and change.view is not None:
-        elements = shapes.direct_room_elements(room, change.view.people)
+        elements = direct_room_elements(shapes, room, change.view.people)
         for user_id in change.granted:
             prepended = turbo("prepend", "direct_rooms", elements[user_id])
             cable.broadcast(f"user_{user_id}:rooms", prepended)
         return
-    prepended = turbo("prepend", "shared_rooms", shapes.shared_room_element(room))
+    prepended = turbo("prepend", "shared_rooms", shared_room_element(shapes, room))
     if room.type is RoomType.OPEN:
         cable.broadcast("rooms", prepended)
     else:
@@ -12938,7 +12634,7 @@ def _announce_new_room(campfire: Campfire, change: RoomChange) -> None:
 def _announce_saved_room(campfire: Campfire, change: RoomChange) -> None:
     """A room changed: replaced where it is listed, new to some, gone for others."""
     cable, target = campfire.cable, f"list_room_{change.room.id}"
-    element = campfire.shapes.shared_room_element(change.room)
+    element = shared_room_element(campfire.shapes, change.room)
     replaced = turbo("replace", target, element)
     prepended = turbo("prepend", "shared_rooms", element)
     for user_id in change.granted:
@@ -13069,7 +12765,8 @@ def show_members(tx: ReadTx, ask: Ask) -> Outcome:
 
 def show_involvement(tx: ReadTx, ask: Ask) -> Outcome:
     """The viewer's notification level in a room."""
-    return ask.campfire.shapes.involvement(view_of(tx, ask.user.id, ask.room_id))
+    membership = membership_of(tx, ask.user.id, ask.room_id)
+    return involvement_json(membership.room.type, membership.involvement)
 
 
 async def save_involvement(ask: Ask) -> Outcome:
@@ -13077,7 +12774,7 @@ async def save_involvement(ask: Ask) -> Outcome:
     wanted = str(ask.body.get("involvement"))
     view, before = await ask.campfire.rooms.set_involvement(ask.user, ask.room_id, wanted)
     _announce_involvement(ask.campfire, view, before)
-    return ask.campfire.shapes.involvement(view)
+    return involvement_json(view.room.type, view.membership.involvement)
 
 
 def _announce_involvement(campfire: Campfire, view: RoomView, before: Involvement) -> None:
@@ -13090,7 +12787,7 @@ def _announce_involvement(campfire: Campfire, view: RoomView, before: Involvemen
     if is_hidden:
         campfire.cable.broadcast(stream, turbo("remove", f"list_room_{view.room.id}"))
     else:
-        element = campfire.shapes.shared_room_element(view.room)
+        element = shared_room_element(campfire.shapes, view.room)
         campfire.cable.broadcast(stream, turbo("prepend", "shared_rooms", element))
 
 
@@ -13110,7 +12807,7 @@ def refresh_room(tx: ReadTx, ask: Ask) -> Outcome:
         news = news_of(tx, user.id, room_id, since, ask.at)
     else:
         news = catch_up_of(tx, user.id, room_id, MessageId(last_seen), since, ask.at)
-    return news_json(ask.campfire.shapes, tx, news, user, ask.caller.base_url)
+    return ask.campfire.shapes.news(tx, news, user, ask.caller.base_url)
 
 
 def message_id_in(query: Mapping[str, str], name: str) -> MessageId | None:
@@ -13187,7 +12884,7 @@ async def update_message(ask: Ask) -> Outcome:
 def announce_edit(campfire: Campfire, message: PersistedMessage) -> None:
     """A message's text is replaced wherever it is shown."""
     target = f"presentation_message_{message.client_message_id}"
-    element = campfire.shapes.presentation_element(message)
+    element = presentation_element(campfire.shapes, message)
     frame = turbo("replace", target, element, 'maintain_scroll="true" ')
     campfire.cable.broadcast(f"room_{message.room_id}:messages", frame)
 
@@ -13214,7 +12911,7 @@ def list_boosts(tx: ReadTx, ask: Ask) -> Outcome:
 def announce_boost(campfire: Campfire, boosted: Boosted) -> None:
     """A boost appears under its message."""
     target = f"boosts_message_{boosted.client_message_id}"
-    element = campfire.shapes.boost_element(boosted.boost)
+    element = boost_element(campfire.shapes, boosted.boost)
     frame = turbo("append", target, element, 'maintain_scroll="true" ')
     campfire.cable.broadcast(f"room_{boosted.room_id}:messages", frame)
 
@@ -13246,7 +12943,7 @@ def search_data(tx: ReadTx, ask: Ask) -> Json:
         for search in recent_searches(tx, user.id)
     ]
     return {
-        **search_json(ask.campfire.shapes, tx, found, query, user, ask.caller.base_url),
+        **ask.campfire.shapes.hits(tx, found, query, user, ask.caller.base_url),
         "recent_searches": recent,
         "return_to_room_id": room_to_return_to(tx, ask),
     }
@@ -13296,7 +12993,7 @@ async def open_cable(request: web.Request) -> web.StreamResponse:
     return socket
 
 
-# === 48. bot_handlers =========================================================
+# === 44. bot_handlers =========================================================
 # The addresses bots talk to, as the Rails Campfire has them: the key is in the
 # path, the body is the message, refusals have no body. And the administration of
 # bots, which only people see.
@@ -13304,6 +13001,32 @@ async def open_cable(request: web.Request) -> web.StreamResponse:
 # Owns      -
 # Raises    WrongBotKey, BannedAddress, BadRequest, FeatureDisabled
 # ==============================================================================
+
+
+def _author_json(signer: Signer, user: User, base_url: str) -> Json:
+    return record_json(user, "id name role", avatar_url=base_url + signer.avatar_url(user))
+
+
+def _message_json(signer: Signer, message: PersistedMessage, base_url: str) -> Json:
+    content = with_mentions(message.body.html, mentionables(signer, message))
+    html = f'<div class="trix-content">\n  {content}\n</div>\n'
+    return record_json(
+        message,
+        "id created_at",
+        body={"plain_text": message.body.text, "html": html},
+        creator=_author_json(signer, message.creator, base_url),
+        room={"id": message.room_id},
+        url=f"{base_url}/rooms/{message.room_id}/messages/{message.id}",
+    )
+
+
+def _boost_json(signer: Signer, boosted: Boosted, base_url: str) -> Json:
+    boost = boosted.boost
+    url = f"{base_url}/rooms/{boosted.room_id}/messages/{boost.message_id}"
+    booster = _author_json(signer, boost.booster, base_url)
+    message = {"id": boost.message_id, "url": url}
+    return record_json(boost, "id content created_at", booster=booster, message=message)
+
 
 BOT_ROUTE: Final = web.RequestKey("bot_route", bool)
 
@@ -13366,7 +13089,7 @@ async def list_bot_messages(ask: Ask) -> Outcome:
         query = f"{'after' if forward else 'before'}={edge}"
         ask.headers["Link"] = f'<{ask.caller.base_url}{ask.request.path}?{query}>; rel="next"'
     signer = ask.campfire.signer
-    return written([bot_message_json(signer, each, ask.caller.base_url) for each in page.messages])
+    return written([_message_json(signer, each, ask.caller.base_url) for each in page.messages])
 
 
 async def create_bot_message(ask: Ask) -> Outcome:
@@ -13387,7 +13110,7 @@ async def update_bot_message(ask: Ask) -> Outcome:
     content, messages = source_of_bot(await read_content(ask)), ask.campfire.messages
     message = await messages.update(ask.user, ask.room_id, ask.message_id, content, may_vanish=True)
     announce_edit(ask.campfire, message)
-    return bot_message_json(ask.campfire.signer, message, ask.caller.base_url)
+    return _message_json(ask.campfire.signer, message, ask.caller.base_url)
 
 
 async def create_bot_boost(ask: Ask) -> Outcome:
@@ -13395,7 +13118,7 @@ async def create_bot_boost(ask: Ask) -> Outcome:
     content, messages = await read_content(ask), ask.campfire.messages
     boosted = await messages.boost(ask.user, ask.message_id, content, room_id=ask.room_id)
     announce_boost(ask.campfire, boosted)
-    return bot_boost_json(ask.campfire.signer, boosted, ask.caller.base_url)
+    return _boost_json(ask.campfire.signer, boosted, ask.caller.base_url)
 
 
 def _bot_id(ask: Ask) -> UserId:
@@ -13444,7 +13167,7 @@ async def reset_bot_key(ask: Ask) -> Outcome:
     return {"bot": _bot_shape(ask, await ask.campfire.bots.reset_key(_bot_id(ask)))}
 
 
-# === 49. screens ==============================================================
+# === 45. screens ==============================================================
 # What a browser gets when it opens an address: one HTML page for all of them, with
 # everything the screen needs inside, so that the first paint asks nothing more; most of
 # it is what an address of the API answers. The same object is the answer of /api/boot
@@ -13877,7 +13600,7 @@ def nothing_more(_: ReadTx, __: Ask) -> Json:
     return {}
 
 
-# === 50. site_handlers ========================================================
+# === 46. site_handlers ========================================================
 # The files of the client, and the few addresses that machines ask for.
 #
 # Owns      -
@@ -13986,7 +13709,7 @@ async def show_health(request: web.Request) -> web.StreamResponse:
     return web.Response(text=page, status=status, content_type="text/html", charset="utf-8")
 
 
-# === 51. app ==================================================================
+# === 47. app ==================================================================
 # All routes on one page, each with its audience; then the one place that turns
 # what went wrong into an answer.
 #
@@ -14420,7 +14143,7 @@ async def answer_errors(request: web.Request, handler: Guarded) -> web.StreamRes
     return response
 
 
-# === 52. serving ==============================================================
+# === 48. serving ==============================================================
 # How the parts are put together, started, listened to and stopped.
 #
 # Owns      -
@@ -14448,7 +14171,6 @@ def assemble(
         rooms=rooms,
         messages=messages,
         shapes=shapes,
-        signer=signer,
         presence=presence,
         typing=typing,
         jobs=jobs,
@@ -14681,7 +14403,7 @@ async def stop(campfire: Campfire, runner: web.AppRunner) -> None:
     await campfire.db.close()
 
 
-# === 53. commands =============================================================
+# === 49. commands =============================================================
 # What can be done to a Campfire from a shell, whether it runs or not: SQLite makes
 # them wait for one another, and the server keeps nothing in memory that could go
 # stale. Each command opens the file, does one thing, says what it did, and closes.

@@ -19,7 +19,7 @@ from hypothesis.stateful import run_state_machine_as_test
 
 import campfire as program
 from campfire import PersistedMessage, RoomId
-from tests.conftest import Place, Template, read_back
+from tests.conftest import Markup, Place, Template, read_back
 from tests.support.asking import KEY
 from tests.support.cast import PATIENCE, SESAME, Cast, Server, start_server
 from tests.support.fuzz import PARSERS, Request, anything, ask_all, requests
@@ -115,11 +115,15 @@ def test_a_message_reads_the_same_from_its_markup_and_names_no_address(
             place.do(place.messages.boost(cast.kevin, stored.id, content))
     [message] = place.do(place.messages.page(cast.kevin, room)).messages
 
-    markup = place.parts.shapes.message_element(message, "Backstage")
-    shape = place.parts.shapes.public_message(message, "http://chat.example.com")
+    shapes = place.parts.shapes
+    markup = program.message_element(shapes, message, "Backstage")
+    shape = json.loads(bytes(shapes.message(message, cast.kevin, "http://chat.example.com")))
 
-    del shape["url"]
-    assert read_back(markup) == json.loads(json.dumps(shape))
+    del shape["url"], shape["can_edit"]
+    assert read_back(markup) == shape
+    beside = {key: shape.pop(key) for key in ("creator", "body_html", "plain_text")}
+    assert all(value is not None for value in beside.values())
+    assert json.loads(Markup(markup).all("data-json")[0][0]["data-json"]) == shape
     assert "kevin@example.com" not in markup
     place.run("UPDATE users SET name = 'Kevin' WHERE id = :kevin", kevin=cast.kevin.id)
 

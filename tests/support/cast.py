@@ -147,7 +147,6 @@ def _on_clock(parts: program.Campfire, steady: SteadyClock) -> program.Campfire:
             rooms=parts.rooms,
             messages=messages,
             shapes=parts.shapes,
-            signer=parts.signer,
             presence=presence,
             typing=typing,
             jobs=parts.jobs,

@@ -88,8 +88,17 @@ export function ping(id: number, ...members: User[]): Room {
   return room(id, "", { type: "direct", name: null, display_name, members });
 }
 
-export function boostMarkup(boost: Message["boosts"][number]): string {
-  return `<div id="boost_${boost.id}" class="boost" data-boost-id="${boost.id}" data-message-id="${boost.message_id}"
+/** What an element carries of what the API says. */
+function told(value: object, ...beside: string[]): string {
+  const own = Object.entries(value).filter(([name]) => !beside.includes(name));
+  return ` data-json='${escaped(Object.fromEntries(own))}'`;
+}
+
+export function boostMarkup(
+  boost: Message["boosts"][number],
+  own = told(boost, "booster"),
+): string {
+  return `<div id="boost_${boost.id}" class="boost" data-boost-id="${boost.id}" data-message-id="${boost.message_id}"${own}
     data-booster='${escaped(boost.booster)}' data-booster-id="${boost.booster.id}" data-emoji-only="${boost.emoji_only}" data-created-at="${boost.created_at}">
     <figure class="avatar boost__avatar"><a href="${boost.booster.url}" class="btn avatar"><img src="x" alt=""></a></figure>
     <span class="txt-small" data-boost-content>${boost.content}</span></div>`;
@@ -99,22 +108,35 @@ export function escaped(value: unknown): string {
   return escapeHtml(JSON.stringify(value)).replaceAll("'", "&#39;");
 }
 
-export function presentationMarkup(m: Message): string {
+const ownOf = (m: Message) => told(m, "creator", "body_html", "plain_text");
+
+export function presentationMarkup(m: Message, own = ownOf(m)): string {
   const attribute = (words: string) => escapeHtml(words).replaceAll('"', "&quot;");
   const inner = m.sound ? m.body_html : `<div class="trix-content">${m.body_html}</div>`;
   return `<div id="presentation_message_${m.client_message_id}" class="message__presentation" dir="auto" data-message-id="${m.id}"
     data-message-updated-at="${m.updated_at_ms}" data-content-type="${m.content_type}" data-emoji-only="${m.emoji_only}"
     data-mentionee-ids="${m.mentionee_ids.join(",")}" data-links='${escaped(m.links)}' data-sound='${escaped(m.sound)}'
-    data-plain-text="${attribute(m.plain_text)}">\n  ${inner}\n</div>`;
+    data-plain-text="${attribute(m.plain_text)}"${own}>\n  ${inner}\n</div>`;
 }
 
 export function messageMarkup(m: Message): string {
   return `<div id="message_${m.client_message_id}" class="message" data-message-id="${m.id}" data-client-message-id="${m.client_message_id}"
     data-room-id="${m.room_id}" data-user-id="${m.creator.id}" data-message-timestamp="${m.timestamp}" data-message-updated-at="${m.updated_at_ms}"
-    data-sort-value="${m.sort_value}" data-creator='${escaped(m.creator)}' data-path="${m.path}">
-    <div class="message__body"><div class="message__body-content">${presentationMarkup(m)}
-    <div class="boosts" id="boosts_message_${m.client_message_id}">${m.boosts.map(boostMarkup).join("")}</div></div></div></div>`;
+    data-sort-value="${m.sort_value}" data-creator='${escaped(m.creator)}' data-path="${m.path}"${ownOf(m)}>
+    <div class="message__body"><div class="message__body-content">${presentationMarkup(m, "")}
+    <div class="boosts" id="boosts_message_${m.client_message_id}">${m.boosts.map((boost) => boostMarkup(boost, "")).join("")}</div></div></div></div>`;
 }
+
+const publicly = "involvement involvement_label next_involvement unread can_administer invitation";
+
+/** A room in the sidebar, as everybody hears of it. */
+export function roomMarkup(room: Room): string {
+  const own = told(room, "members", ...publicly.split(" "));
+  const members = room.members ? ` data-members='${escaped(room.members)}'` : "";
+  return `<a id="list_room_${room.id}" href="${room.path}" data-room-id="${room.id}"${members}${own}></a>`;
+}
+
+export const personMarkup = (user: User) => `<i id="person_${user.id}"${told(user)}></i>`;
 
 export const stream = (action: string, target: string, content = "") =>
   `<turbo-stream action="${action}" target="${target}"><template>${content}</template></turbo-stream>`;

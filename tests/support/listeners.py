@@ -44,17 +44,26 @@ async def stored_message(server: Server, shape: Mapping[str, Any]) -> program.Pe
 
 
 async def element(server: Server, shape: Mapping[str, Any], room_name: str = "Watercooler") -> str:
-    return server.parts.shapes.message_element(await stored_message(server, shape), room_name)
+    message = await stored_message(server, shape)
+    return program.message_element(server.parts.shapes, message, room_name)
+
+
+ONES_OWN = (
+    "involvement involvement_label next_involvement unread can_administer invitation"  # of a room
+).split()
 
 
 def listed(room: Mapping[str, Any]) -> str:
-    """A shared room as sidebars list it, in the specification's words."""
+    """A shared room as sidebars list it, in the specification's words, with what the API says."""
     name = escape(room["name"])
+    public = {key: value for key, value in room.items() if key not in ONES_OWN}
+    said = bytes(program.written(public)).decode().replace("'", "&#39;")
     return (
         f'<a id="list_room_{room["id"]}" href="/rooms/{room["id"]}"'
         ' class="align-center gap room btn txt-nowrap"'
         f' data-room-id="{room["id"]}" data-room-type="{room["type"]}"'
-        f' data-sorted-list-name="{name}"><span class="overflow-ellipsis">{name}</span></a>'
+        f" data-sorted-list-name=\"{name}\" data-json='{said}'>"
+        f'<span class="overflow-ellipsis">{name}</span></a>'
     )
 
 

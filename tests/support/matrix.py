@@ -221,7 +221,7 @@ class World:
 
     def heard(self) -> tuple[int, int]:
         """What the world has heard so far: broadcasts, and pushes of any outcome."""
-        return self.parts.cable.broadcasts, self.parts.push.pushes.total()
+        return self.parts.cable.broadcasts_by.total(), self.parts.push.pushes.total()
 
     async def everything(self) -> dict[str, list[tuple[Any, ...]]]:
         return await stored(self.place.server)

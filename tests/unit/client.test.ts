@@ -10,7 +10,6 @@ import {
   boot,
   clap,
   davidHH as david,
-  escaped,
   full,
   jasonF as jason,
   kevin,
@@ -23,6 +22,7 @@ import {
   presentationMarkup,
   pretend,
   room,
+  roomMarkup,
   sidebar,
   sounding,
   stream,
@@ -160,8 +160,8 @@ describe("a Turbo Stream", () => {
   });
 
   test("lists rooms and pings", () => {
-    const shared = `<a id="list_room_5" href="/rooms/5" class="room btn" data-room-id="5" data-room-type="closed" data-sorted-list-name="Designers"><span>Designers</span></a>`;
-    const direct = `<a id="list_room_8" href="/rooms/8" class="direct unread" data-room-id="8" data-room-type="direct" data-sorted-list-number="99" data-members='${escaped([jason, kevin])}'></a>`;
+    const shared = roomMarkup(room(5, "Designers", { type: "closed" }));
+    const direct = roomMarkup({ ...ping(8, jason, kevin), updated_at_ms: 99 });
     const html =
       stream("prepend", "shared_rooms", shared) + stream("prepend", "direct_rooms", direct);
 
@@ -172,7 +172,7 @@ describe("a Turbo Stream", () => {
       },
       {
         type: "room_listed",
-        room: { id: 8, unread: true, updated_at_ms: 99, display_name: "Jason Fried and Kevin" },
+        room: { id: 8, unread: false, updated_at_ms: 99, display_name: "Jason Fried and Kevin" },
       },
     ]);
     expect(parseStreams(stream("remove", "list_room_8"))).toEqual([

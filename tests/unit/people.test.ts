@@ -5,21 +5,20 @@ import * as store from "../../static_bundle/src/lib/store";
 import {
   boot,
   davidHH,
-  escaped,
   jasonF,
   kevin,
   person,
+  personMarkup,
   room,
   stream,
 } from "../support/client_world";
 
 const inez = person(7, "Inez");
-const markup = (user: User) => `<i id="person_${user.id}" data-person='${escaped(user)}'></i>`;
 
 test("streams tell who joined, who is not what they were, and who left", () => {
   const html =
-    stream("append", "people", markup(inez)) +
-    stream("replace", "person_2", markup(jasonF)) +
+    stream("append", "people", personMarkup(inez)) +
+    stream("replace", "person_2", personMarkup(jasonF)) +
     stream("remove", "person_7") +
     stream("replace", "person_8", "<i></i>");
 

@@ -3,12 +3,11 @@
  * way back when it is lost.
  */
 import { type Consumer, createConsumer, type Subscription } from "@rails/actioncable";
-import type { Boost, Message, RoomType, Sidebar, User } from "./api";
+import type { Boost, Message, Room, Sidebar, User } from "./api";
 import * as api from "./api";
 import { visit } from "./browser";
 import type { Presentation, RoomEvent } from "./messages";
-import { apply, getState, type SidebarRoom } from "./store";
-import { sentence } from "./text";
+import { apply, getState, type SidebarRoom, sidebarRoom } from "./store";
 
 const OFFLINE_AFTER = 5000;
 /** Before each try to come back, in milliseconds; the last one for all that follow. */
@@ -267,9 +266,9 @@ function streamEvent(
       return roomEvent("room_renamed", content);
     case "append people":
     case "replace person_": {
-      const [element] = elements(content, "[data-person]");
-      const user = json<User>(element?.dataset.person ?? "null");
-      return user && { type: "person_changed", user, joined: action === "append" };
+      const [element] = elements(content, "[data-json]");
+      const joined = action === "append";
+      return element ? { type: "person_changed", user: told(element), joined } : null;
     }
     case "remove person_":
       return { type: "person_left", user_id: Number(id) };
@@ -292,19 +291,7 @@ function presentationEvent(id: string, content: DocumentFragment): RoomEvent | n
 
 function roomEvent(type: "room_listed" | "room_renamed", content: ParentNode): StreamEvent | null {
   const [element] = elements(content, "[data-room-id]");
-  if (!element) return null;
-  const data = element.dataset;
-  const members = data.members ? json<User[]>(data.members) : null;
-  const room: SidebarRoom = {
-    id: Number(data.roomId),
-    type: data.roomType as RoomType,
-    display_name: members ? sentence(members.map(({ name }) => name)) : (data.sortedListName ?? ""),
-    path: element.getAttribute("href") ?? "",
-    unread: element.classList.contains("unread"),
-    updated_at_ms: Number(data.sortedListNumber ?? 0),
-    members,
-  };
-  return { type, room };
+  return element ? { type, room: roomOf(element) } : null;
 }
 
 // --- Messages from their elements ----------------------------------------------------------------
@@ -316,68 +303,39 @@ function elements(root: ParentNode, selector: string): HTMLElement[] {
   );
 }
 
-/** The JSON of a message, read back from its element. */
+/** What an element of a stream says: JSON as the API tells it, but for what stands beside it. */
+const told = <Value>(element: HTMLElement): Value => json(element.dataset.json);
+
+/** The message of an element, which says beside its JSON who wrote it, and shows the text. */
 function messageOf(element: HTMLElement): Message {
-  const data = element.dataset;
-  const timestamp = Number(data.messageTimestamp);
   const presentation = element.querySelector<HTMLElement>(".message__presentation");
-  const shown = presentation ? presentationOf(presentation) : NOTHING;
-  const updated_at_ms = Number(data.messageUpdatedAt);
-  return {
-    ...shown,
-    id: Number(data.messageId),
-    client_message_id: data.clientMessageId ?? "",
-    room_id: Number(data.roomId),
-    creator: json<User>(data.creator),
-    created_at: new Date(timestamp).toISOString(),
-    updated_at: new Date(updated_at_ms).toISOString(),
-    timestamp,
-    updated_at_ms,
-    sort_value: Number(data.sortValue),
-    boosts: elements(element, ".boosts > .boost").map(boostOf),
-    path: data.path ?? "",
-  };
+  const creator = json<User>(element.dataset.creator);
+  return { ...told<Message>(element), creator, ...textOf(presentation) };
 }
 
-const NOTHING: Presentation = {
-  updated_at: new Date(0).toISOString(),
-  updated_at_ms: 0,
-  content_type: "text",
-  body_html: "",
-  plain_text: "",
-  emoji_only: false,
-  sound: null,
-  mentionee_ids: [],
-  links: [],
-};
+function textOf(element: HTMLElement | null): Pick<Message, "body_html" | "plain_text"> {
+  const shown =
+    element?.querySelector(":scope > .sound")?.outerHTML ??
+    element?.querySelector(".trix-content")?.innerHTML;
+  return { body_html: (shown ?? "").trim(), plain_text: element?.dataset.plainText ?? "" };
+}
 
+/** What an edit changed, of the element that shows it. */
 function presentationOf(element: HTMLElement): Presentation {
-  const data = element.dataset;
-  const updated_at_ms = Number(data.messageUpdatedAt);
-  const sound = element.querySelector(":scope > .sound");
-  return {
-    updated_at: new Date(updated_at_ms).toISOString(),
-    updated_at_ms,
-    content_type: data.contentType as Message["content_type"],
-    body_html: (sound?.outerHTML ?? element.querySelector(".trix-content")?.innerHTML ?? "").trim(),
-    plain_text: data.plainText ?? "",
-    emoji_only: data.emojiOnly === "true",
-    sound: json(data.sound ?? "null"),
-    mentionee_ids: (data.mentioneeIds ?? "").split(",").filter(Boolean).map(Number),
-    links: json(data.links ?? "[]"),
-  };
+  const { updated_at, updated_at_ms, content_type, emoji_only, sound, mentionee_ids, links } =
+    told<Message>(element);
+  const wording = { content_type, emoji_only, sound, mentionee_ids, links, ...textOf(element) };
+  return { updated_at, updated_at_ms, ...wording };
 }
 
 function boostOf(element: HTMLElement): Boost {
-  const data = element.dataset;
-  return {
-    id: Number(data.boostId),
-    message_id: Number(data.messageId),
-    content: element.querySelector("[data-boost-content]")?.textContent ?? "",
-    emoji_only: data.emojiOnly === "true",
-    booster: json<User>(data.booster),
-    created_at: data.createdAt ?? "",
-  };
+  return { ...told<Boost>(element), booster: json<User>(element.dataset.booster) };
+}
+
+/** A room of the lists, as everybody in it hears of it: who has read it, is not said. */
+function roomOf(element: HTMLElement): SidebarRoom {
+  const members = json<User[] | null>(element.dataset.members);
+  return sidebarRoom({ ...told<Room>(element), unread: false, members });
 }
 
 function json<Value>(text: string | undefined): Value {

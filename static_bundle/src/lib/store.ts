@@ -326,7 +326,7 @@ function withInvolvement(state: State, room_id: number, involvement: Involvement
   return { ...state, involvements: { ...state.involvements, [room_id]: involvement } };
 }
 
-function sidebarRoom(room: Room): SidebarRoom {
+export function sidebarRoom(room: Room): SidebarRoom {
   const { id, type, display_name, path, unread, updated_at_ms, members } = room;
   return { id, type, display_name, path, unread, updated_at_ms, members };
 }
