@@ -326,7 +326,7 @@ class Config:
         "the public host name, for links and the origin check")
     disable_ssl: bool = _setting("DISABLE_SSL --disable-ssl", _is_on,
         "never redirect to https, nor ask browsers to", "0")
-    wants_ssl: bool = _setting("FORCE_SSL --force-ssl", _is_on,
+    force_ssl: bool = _setting("FORCE_SSL --force-ssl", _is_on,
         "redirect http to https; the default with a domain", "0")
     tls_cert: Path | None = _optional("TLS_CERT_FILE --tls-cert FILE", Path,
         "serve https with this certificate")
@@ -376,10 +376,6 @@ class Config:
         pair = self.vapid_public_key, self.vapid_private_key
         return (pair[0], pair[1]) if pair[0] and pair[1] else None
 
-    @property
-    def force_ssl(self) -> bool:
-        return not self.disable_ssl and (self.wants_ssl or self.domain is not None)
-
 
 SETTINGS: Final = {each.name: each.metadata for each in fields(Config)}
 
@@ -402,6 +398,8 @@ def config_from(settings: Mapping[str, str]) -> Config:
         except ValueError as error:
             told = str(error)
             raise ConfigError(name + (" " if told.startswith("must ") else ": ") + told) from error
+    is_wanted = values["force_ssl"] or values["domain"] is not None
+    values["force_ssl"] = is_wanted and not values["disable_ssl"]
     return Config(**values)
 
 
@@ -652,6 +650,26 @@ class Seldom:
             return False
         self._until = now + self._seconds
         return True
+
+
+SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+SIZES: Final = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)
+
+
+class Histogram:
+    """How often a value lay within each bound, and the sum of all: cheap to count."""
+
+    __slots__ = ("bounds", "counts", "total")
+
+    def __init__(self, bounds: tuple[float, ...]) -> None:
+        self.bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)  # the last is for what is beyond
+        self.total = 0.0
+
+    def observe(self, value: float) -> None:
+        """Counts one value."""
+        self.counts[bisect_left(self.bounds, value)] += 1
+        self.total += value
 
 
 class Role(IntEnum):
@@ -1990,38 +2008,6 @@ def open_file(path: Path, *, for_writing: bool = False, checkpoints: bool = Fals
     return connection
 
 
-class Link:
-    """A connection and its thread, to which whole functions travel."""
-
-    def __init__(self, raw: Handle) -> None:
-        self.raw = raw  # for the loop to use while no function travels
-        self._thread = aiosqlite.Connection(lambda: raw, iter_chunk_size=64)
-        self._is_open = False
-
-    async def open(self) -> None:
-        await self._thread
-        self._is_open = True
-
-    async def close(self) -> None:
-        self._is_open = False
-        await self._thread.close()
-
-    def hop(
-        self, work: Callable[Concatenate[Handle, P], T], *args: P.args, **named: P.kwargs
-    ) -> asyncio.Future[T]:
-        """One trip into the connection's thread, where `work` runs from end to end.
-
-        aiosqlite's public methods make one trip a statement; a transaction of ours is one
-        function. This line alone knows the private name, and a test watches over it.
-        """
-        if not self._is_open:  # nobody would ever carry it out
-            raise ValueError("this connection is closed")
-        back: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        travel = partial(work, self.raw, *args, **named)
-        self._thread._tx.put_nowait((back, travel))  # noqa: SLF001 - see above
-        return back
-
-
 def connect(path: Path, how: str = READ_ONLY) -> sqlite3.Connection:
     """A connection that makes no file: to read only, or as `how` says."""
     uri = f"{path.resolve().as_uri()}?{how}"
@@ -2286,8 +2272,6 @@ def restore(backup: Path, path: Path, at: float) -> Path | None:
 # Raises    DatabaseBusy, DatabaseFailed, DatabaseUnusable, RightChanged
 # ==============================================================================
 
-SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-SIZES: Final = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)
 GROUP_SIZE: Final = 64  # jobs that share one COMMIT
 _QUEUE_SIZE: Final = 10_000
 _READERS: Final = 4  # and the connection for glances
@@ -2310,22 +2294,6 @@ class RightChanged(Exception):
 
 class TakesLong(Exception):
     """A glance finds that what follows is no matter of a glance."""
-
-
-class Histogram:
-    """How often a value lay within each bound, and the sum of all: cheap to count."""
-
-    __slots__ = ("bounds", "counts", "total")
-
-    def __init__(self, bounds: tuple[float, ...]) -> None:
-        self.bounds = bounds
-        self.counts = [0] * (len(bounds) + 1)  # the last is for what is beyond
-        self.total = 0.0
-
-    def observe(self, value: float) -> None:
-        """Counts one value."""
-        self.counts[bisect_left(self.bounds, value)] += 1
-        self.total += value
 
 
 def row(tx: ReadTx, sql: str, **values: object) -> sqlite3.Row | None:
@@ -2369,6 +2337,38 @@ def leave_the_loop(tx: ReadTx) -> None:
         raise TakesLong
 
 
+class Link:
+    """A connection and its thread, to which whole functions travel."""
+
+    def __init__(self, raw: Handle) -> None:
+        self.raw = raw  # for the loop to use while no function travels
+        self._thread = aiosqlite.Connection(lambda: raw, iter_chunk_size=64)
+        self._is_open = False
+
+    async def open(self) -> None:
+        await self._thread
+        self._is_open = True
+
+    async def close(self) -> None:
+        self._is_open = False
+        await self._thread.close()
+
+    def hop(
+        self, work: Callable[Concatenate[Handle, P], T], *args: P.args, **named: P.kwargs
+    ) -> asyncio.Future[T]:
+        """One trip into the connection's thread, where `work` runs from end to end.
+
+        aiosqlite's public methods make one trip a statement; a transaction of ours is one
+        function. This line alone knows the private name, and a test watches over it.
+        """
+        if not self._is_open:  # nobody would ever carry it out
+            raise ValueError("this connection is closed")
+        back: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        travel = partial(work, self.raw, *args, **named)
+        self._thread._tx.put_nowait((back, travel))  # noqa: SLF001 - see above
+        return back
+
+
 # None is the right of jobs, commands and the start, which nobody can withdraw.
 _RIGHT: Final = ContextVar[Right | None]("right", default=None)
 
@@ -2386,35 +2386,31 @@ def writing_by(right: Right) -> Iterator[None]:
         _RIGHT.reset(before)
 
 
-@contextmanager
-def _savepoint(connection: Handle) -> Iterator[None]:
-    """One job's part of a group: kept when it returns, undone when it raises."""
-    connection.execute("SAVEPOINT job")
-    try:
-        yield
-    except BaseException:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK TO job")
-        raise
-    finally:
-        if connection.in_transaction:
-            connection.execute("RELEASE job")
-
-
 @dataclass(slots=True)
 class _Job:
-    """One function of a group, and what came of it: `with` keeps an error for its caller."""
+    """One function of a group, and what came of it.
+
+    `with` keeps what it does when it returns, takes it back when it raises, and keeps the error
+    for its caller.
+    """
 
     work: Callable[..., object]
     done: asyncio.Future[Any]
     until: float  # on the performance counter: how long it may wait for a foreign lock
+    at_work: Handle | None = None
     result: object = None
     error: Exception | None = None
 
     def __enter__(self) -> None:
         self.error = None
+        if self.at_work:
+            self.at_work.execute("SAVEPOINT job")
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
+        if self.at_work and self.at_work.in_transaction:
+            if error:
+                self.at_work.execute("ROLLBACK TO job")
+            self.at_work.execute("RELEASE job")
         self.error = error if isinstance(error, Exception) else None
         return self.error is not None
 
@@ -2435,12 +2431,6 @@ def _read(connection: Handle, work: Callable[[ReadTx], T]) -> T:
         while connection.in_transaction:
             with suppress(sqlite3.OperationalError):  # whoever ends the question may hit this
                 connection.execute("COMMIT")
-
-
-def _warn_of_jump(by: int) -> None:
-    """By how much the clock went another way than it should, in microseconds."""
-    if abs(by) > _JUMP:
-        LOG.warning("clock_jumped", extra={"fields": {"by_s": by // SECOND}})
 
 
 class Database:
@@ -2520,8 +2510,8 @@ class Database:
         create_schema(connection, at := self._clock())
         self._last = connection.execute("SELECT max(updated_at) FROM rooms").fetchone()[0] or 0
         self._clock_less_steady = at - time.monotonic_ns() // 1000
-        if self._last:
-            _warn_of_jump(at - self._last)
+        if self._last and abs(jump := at - self._last) > _JUMP:
+            LOG.warning("clock_jumped", extra={"fields": {"by_s": jump // SECOND}})
 
     async def close(self) -> None:
         """Every queued write done, the log folded into the file, every thread ended."""
@@ -2715,7 +2705,8 @@ class Database:
         """The clock's time, but later than the last moment if it was set back by a little only."""
         clock = self._clock()
         less_steady = clock - time.monotonic_ns() // 1000
-        _warn_of_jump(less_steady - self._clock_less_steady)
+        if abs(jump := less_steady - self._clock_less_steady) > _JUMP:
+            LOG.warning("clock_jumped", extra={"fields": {"by_s": jump // SECOND}})
         self._clock_less_steady = less_steady
         self._last = max(self._last + 1, clock) if self._last <= clock + _SET_BACK else clock
         return Timestamp(self._last)
@@ -2726,9 +2717,10 @@ class Database:
             for job in group:
                 at = self._next_moment()
                 connection.until = time.perf_counter() + seconds
-                with job, _savepoint(connection):
+                job.at_work = connection
+                with job:
                     job.result = job.work(WriteTx(ReadTx(connection)), at)
-                if not connection.in_transaction or is_interrupted(job.error):
+                if not connection.in_transaction or (job.error and is_interrupted(job.error)):
                     # A full disk undoes the whole group.
                     why = job.error if isinstance(job.error, sqlite3.Error) else None
                     raise why or sqlite3.OperationalError("transaction lost")
