@@ -40,19 +40,16 @@ you can search for ("# === 10." jumps there).
   34. tabs             who looks where, who types; one tab: frames, slow readers
   35. ws               Action Cable: broadcasts, channels, catch-up
   36. ops              log lines, background jobs, health, numbers
-  37. certificates     https of our own
-  38. assets           the client's files, sounds, avatars
-  39. browsers         which browsers the client runs in
-  40. devices          manifest, squares to scan
-  41. web              the door: who asks, guards, bodies, answers
-  42. people_handlers  sessions, joining, people
-  43. room_handlers    rooms, messages, boosts, the socket; announce
-  44. bot_handlers     the bot API; administration of bots
-  45. screens          what each address shows; the one HTML page
-  46. site_handlers    files of the client, health
-  47. app              all routes; errors into answers; start and stop
-  48. serving          the parts put together, started, stopped
-  49. commands         what can be done from a shell
+  37. files            the client, sounds, pictures, certificates: served as they lie
+  38. web              the door: who asks, guards, bodies, answers
+  39. people_handlers  sessions, joining, people
+  40. room_handlers    rooms, messages, boosts, the socket; announce
+  41. bot_handlers     the bot API; administration of bots
+  42. screens          what each address shows; the one HTML page
+  43. site_handlers    files of the client, health
+  44. app              all routes; errors into answers; start and stop
+  45. serving          the parts put together, started, stopped
+  46. commands         what can be done from a shell
 
 The road of a request: the guard asks who, the handler parses what, one service method is one
 transaction, and then the handler tells the world. What follows a new message stands in one
@@ -11260,74 +11257,14 @@ def may_read_metrics(config: Config, peer: str, headers: Mapping[str, str]) -> b
     return is_here and is_asked_here and not any(map(_FORWARDED.fullmatch, headers))
 
 
-# === 37. certificates =========================================================
-# Serving https without a proxy. The certificate is chosen anew at every handshake,
-# so that a renewed one takes over at SIGHUP: no restart, no socket lost.
+# === 37. files ================================================================
+# What is served as it lies: the built client, whose folder has the digest of the build
+# for a name, so that a browser may keep what is in it for ever; sounds and pictures,
+# beside this file in the clone and in the executable alike; what devices ask for; the
+# page for browsers that are too old; and the certificates of whoever serves https.
 #
 # Owns      -
-# Raises    ConfigError
-# ==============================================================================
-
-
-def _context_of(certificate: Path, key: Path) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    try:
-        context.load_cert_chain(certificate, key)
-    except OSError as error:
-        raise ConfigError(f"TLS_CERT_FILE and TLS_KEY_FILE: {error.strerror or error}") from error
-    return context
-
-
-def _end_of(certificate: Path) -> datetime:
-    """When a certificate ends; the first in its file is the server's own."""
-    from cryptography import x509  # noqa: PLC0415 - only who serves https himself needs it
-
-    return x509.load_pem_x509_certificate(certificate.read_bytes()).not_valid_after_utc
-
-
-class Certificates:
-    """The certificate files, as last read. Raises ConfigError when they are no pair."""
-
-    def __init__(self, files: tuple[Path, Path] | None) -> None:
-        self._files = files
-        self.context: ssl.SSLContext | None = None  # the one that listens
-        if files:
-            self.context = _context_of(*files)
-            self._newest, self._end = self.context, _end_of(files[0])
-            self.context.sni_callback = self._choose
-            self.warn_if_expired()
-
-    def warn_if_expired(self) -> None:
-        """One line when browsers refuse the certificate that is shown."""
-        if self._files and self._end < datetime.now(UTC):
-            fields = {"file": str(self._files[0]), "ended": self._end.isoformat()}
-            LOG.warning("certificate_expired", extra={"fields": fields})
-
-    def _choose(self, handshake: ssl.SSLObject, name: str | None, context: ssl.SSLContext) -> None:
-        del name, context  # called for browsers that name no host, too
-        handshake.context = self._newest
-
-    def reload(self) -> None:
-        """Reads the files again; if they are no good, what was read before goes on."""
-        if not self._files:
-            return
-        try:
-            self._newest, self._end = _context_of(*self._files), _end_of(self._files[0])
-        except ConfigError as error:
-            LOG.warning("tls_reload_failed", extra={"fields": {"problem": str(error)}})
-            return
-        LOG.info("tls_reloaded")
-        self.warn_if_expired()
-
-
-# === 38. assets ===============================================================
-# The built client, the sounds, the pictures. They lie beside this file, in the
-# clone and in the executable alike. Every build has one digest, and its folder
-# name is that digest, so that a browser may keep what is in it for ever.
-#
-# Owns      -
-# Raises    -
+# Raises    BadRequest, ConfigError, NotFound
 # ==============================================================================
 
 _HERE: Final = Path(__file__).resolve().parent
@@ -11364,20 +11301,15 @@ class Asset:
     """One file of the client, as bytes: as it is, or gzipped, and perhaps smaller still."""
 
     media_type: str
-    plain: bytes | None
-    zipped: bytes | None
-    brotli: bytes | None
+    coded: dict[str, bytes]  # by its Content-Encoding
 
-    def for_browser(self, accepts: str) -> tuple[bytes, str | None]:
+    def for_browser(self, accepts: str) -> tuple[bytes, str]:
         """The bytes and their Content-Encoding for a browser that accepts so much."""
-        codings = accepted(accepts)
-        if self.brotli is not None and "br" in codings:
-            return self.brotli, "br"
-        if self.zipped is not None:
-            if "gzip" in codings:
-                return self.zipped, "gzip"
-            return gzip.decompress(self.zipped), None
-        return self.plain or b"", None
+        for coding in ("br", "gzip"):
+            if coding in self.coded and coding in accepted(accepts):
+                return self.coded[coding], coding
+        gzipped_bytes = self.coded.get("gzip")
+        return gzip.decompress(gzipped_bytes) if gzipped_bytes else self.coded.get("", b""), ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -11396,21 +11328,13 @@ def load_bundle(folder: Path = _HERE / "static_bundle" / "dist") -> Bundle:
     """The client as it lies on disk, read into memory once (it is about a megabyte)."""
     files: dict[str, Asset] = {}
     digest = hashlib.sha256()
-    for path in sorted(folder.rglob("*")):
-        if path.is_file():
-            name = path.relative_to(folder).as_posix()
-            data = path.read_bytes()
-            digest.update(name.encode() + data)
-            coding = path.suffix if path.suffix in (".gz", ".br") else ""
-            name = name.removesuffix(coding)
-            media_type = _MEDIA_TYPES.get(Path(name).suffix, "application/octet-stream")
-            known = files.get(name, Asset(media_type, None, None, None))
-            files[name] = Asset(
-                media_type,
-                known.plain if coding else data,
-                data if coding == ".gz" else known.zipped,
-                data if coding == ".br" else known.brotli,
-            )
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        name, data = path.relative_to(folder).as_posix(), path.read_bytes()
+        digest.update(name.encode() + data)
+        coding = {".gz": "gzip", ".br": "br"}.get(path.suffix, "")
+        name = name.removesuffix(path.suffix) if coding else name
+        media_type = _MEDIA_TYPES.get(Path(name).suffix, "application/octet-stream")
+        files.setdefault(name, Asset(media_type, {})).coded[coding] = data
     return Bundle(digest.hexdigest()[:16], files)
 
 
@@ -11420,33 +11344,34 @@ def is_seen(if_none_match: str | None, etag: str) -> bool:
     return not known.isdisjoint(("*", etag.removeprefix("W/")))
 
 
-def serve_asset(bundle: Bundle, path: str, accepts: str) -> web.Response | None:
-    """A file of the client: for ever under the build's digest, for a month without it."""
-    folder, _, rest = path.partition("/")
-    name, keep = (rest, _FOREVER) if folder == bundle.digest else (path, _MONTH)
-    asset = bundle.files.get(name)
-    if asset is None:
-        return None
-    body, encoding = asset.for_browser(accepts)
-    headers = {"Content-Type": asset.media_type, "Cache-Control": keep, "Vary": "Accept-Encoding"}
-    if encoding:
-        headers["Content-Encoding"] = encoding
+def _unless_seen(seen: str | None, headers: Mapping[str, str], body: bytes) -> web.Response:
+    if is_seen(seen, headers["ETag"]):
+        return web.Response(status=304, headers=headers)
     return web.Response(body=body, headers=headers)
 
 
-def serve_service_worker(bundle: Bundle, accepts: str) -> web.Response | None:
-    """The service worker, at the one address whose scope is the whole site."""
+def serve_asset(bundle: Bundle, path: str, accepts: str) -> web.Response:
+    """A file of the client: for ever under the build's digest, for a month without it.
+
+    Raises NotFound.
+    """
+    folder, _, rest = path.partition("/")
+    name, keep = (rest, _FOREVER) if folder == bundle.digest else (path, _MONTH)
+    if name not in bundle.files:
+        raise NotFound
+    content, coding = bundle.files[name].for_browser(accepts)
+    kind = bundle.files[name].media_type
+    headers = {"Content-Type": kind, "Cache-Control": keep, "Vary": "Accept-Encoding"}
+    return web.Response(
+        body=content, headers=headers | ({"Content-Encoding": coding} if coding else {})
+    )
+
+
+def serve_service_worker(bundle: Bundle, accepts: str) -> web.Response:
+    """The service worker, at the one address whose scope is the whole site. Raises NotFound."""
     response = serve_asset(bundle, "service_worker.js", accepts)
-    if response is not None:
-        response.headers["Cache-Control"] = "no-cache"
-        response.headers["Service-Worker-Allowed"] = "/"
+    response.headers.update({"Cache-Control": "no-cache", "Service-Worker-Allowed": "/"})
     return response
-
-
-def sound_file(name: str) -> Path | None:
-    """The MP3 of this name, which may hold letters, digits and underscores only."""
-    path = _HERE / "sounds" / f"{name}.mp3"
-    return path if re.fullmatch(r"[A-Za-z0-9_]{1,40}", name) and path.is_file() else None
 
 
 class _File(web.FileResponse):
@@ -11456,27 +11381,27 @@ class _File(web.FileResponse):
         return None if self.prepared else await super().prepare(request)
 
 
-def serve_sound(path: Path) -> web.StreamResponse:
-    """A sound, with byte ranges: browsers refuse to play without."""
-    headers = {"Content-Type": "audio/mpeg", "Cache-Control": _MONTH}
-    return _File(path, headers=headers)
+def serve_sound(name: str) -> web.StreamResponse:
+    """A sound, with byte ranges: browsers refuse to play without. Raises NotFound."""
+    path = _HERE / "sounds" / f"{name}.mp3"
+    if not re.fullmatch(r"[A-Za-z0-9_]{1,40}", name) or not path.is_file():
+        raise NotFound
+    return _File(path, headers={"Content-Type": "audio/mpeg", "Cache-Control": _MONTH})
 
 
 def serve_logo(bundle: Bundle, *, small: bool, etag: str | None) -> web.Response:
     """Campfire's own mark, 512 pixels square, or 192."""
     asset = bundle.files.get("logo-192.png" if small else "logo-512.png")
-    body = asset.plain if asset and asset.plain else b""
+    picture = asset.coded.get("", b"") if asset else b""
     headers = {
         "Content-Type": "image/png",
         "Cache-Control": "public, max-age=300, stale-while-revalidate=604800",
-        "ETag": f'"{hashlib.sha256(body).hexdigest()[:20]}"',
+        "ETag": f'"{hashlib.sha256(picture).hexdigest()[:20]}"',
     }
-    if is_seen(etag, headers["ETag"]):
-        return web.Response(status=304, headers=headers)
-    return web.Response(body=body, headers=headers)
+    return _unless_seen(etag, headers, picture)
 
 
-def avatar_svg(user: User) -> str:
+def serve_avatar(user: User, etag: str | None) -> web.Response:
     """Somebody's picture: initials on the colour of their id; bots share one face."""
     colour = _AVATAR_COLOURS[zlib.crc32(str(user.id).encode()) % len(_AVATAR_COLOURS)]
     letters = initials(user.name) or "?"
@@ -11489,29 +11414,14 @@ def avatar_svg(user: User) -> str:
         f' Helvetica, Arial, sans-serif"{squeeze}>{escape(letters)}</text>'
     )
     drawing = _ROBOT if user.role is Role.BOT else words
-    return f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 512 512">{drawing}</svg>'
-
-
-def serve_avatar(user: User, etag: str | None) -> web.Response:
-    """Somebody's picture, or 304 when the browser has it."""
+    svg = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 512 512">{drawing}</svg>'
     headers = {
-        "Content-Type": "image/svg+xml",
+        "Content-Type": "image/svg+xml; charset=utf-8",
         "Cache-Control": _HALF_HOUR,
         "ETag": f'"{user.id}-{user.updated_at}"',
     }
-    if is_seen(etag, headers["ETag"]):
-        return web.Response(status=304, headers=headers)
-    return web.Response(text=avatar_svg(user), headers=headers)
+    return _unless_seen(etag, headers, svg.encode())
 
-
-# === 39. browsers =============================================================
-# Which browsers the client runs in, by the name they give themselves, and what the
-# others see: a page that needs nothing of what they lack. Whoever is not known is
-# let through, and so are crawlers.
-#
-# Owns      -
-# Raises    -
-# ==============================================================================
 
 _MINIMUMS: Final = {"Safari": (17, 2), "Chrome": (120, 0), "Firefox": (125, 0), "Opera": (104, 0)}
 _ADVICE: Final = "Campfire needs a recent browser. Use one of these and keep it up to date."
@@ -11602,42 +11512,15 @@ def unsupported_html(bundle: Bundle) -> str:
 """
 
 
-# === 40. devices ==============================================================
-# What devices ask for: a manifest, to put Campfire on the home screen, and a square
-# to scan, to come along from another screen.
-#
-# Owns      -
-# Raises    BadRequest
-# ==============================================================================
-
 _QR_LIMIT: Final = 1_000  # bytes of text; a square holds little more than twice of it
 _SHORT_NAME: Final = 12
 
 
-def _icon(size: int, purpose: str = "any") -> Json:
-    source = "/account/logo?size=small" if size == 192 else "/account/logo"  # noqa: PLR2004 - see its name
-    return {"src": source, "sizes": f"{size}x{size}", "type": "image/png", "purpose": purpose}
-
-
-def _shortcut(name: str, url: str) -> Json:
-    return {"name": name, "url": url, "icons": [_icon(192)]}
-
-
-_SCREENSHOTS: Final = (
-    ("chat", "A room, and what was said in it"),
-    ("sidebar", "Every room and every ping at a glance"),
-    ("dark", "Easy on the eyes at night"),
-)
-
-
-def _screenshot(name: str, label: str, url: Callable[[str], str]) -> Json:
-    return {
-        "src": url(f"screenshot-{name}.png"),
-        "sizes": "1080x2400",
-        "type": "image/png",
-        "form_factor": "narrow",
-        "label": label,
-    }
+_SCREENSHOTS: Final = {
+    "chat": "A room, and what was said in it",
+    "sidebar": "Every room and every ping at a glance",
+    "dark": "Easy on the eyes at night",
+}
 
 
 def manifest_of(account: Account | None, url: Callable[[str], str]) -> Json:
@@ -11646,6 +11529,11 @@ def manifest_of(account: Account | None, url: Callable[[str], str]) -> Json:
     `url` tells where a file of the client is.
     """
     name = (account.name if account else "") or "Campfire"
+    png, logo = {"type": "image/png"}, "/account/logo"
+    small = {"src": f"{logo}?size=small", "sizes": "192x192", **png, "purpose": "any"}
+    large = {"src": logo, "sizes": "512x512", **png}
+    shortcuts = {"New chat room": "/rooms/opens/new", "My profile": "/users/me/profile"}
+    narrow = {"sizes": "1080x2400", **png, "form_factor": "narrow"}
     return {
         "id": "/",
         "name": name,
@@ -11657,12 +11545,14 @@ def manifest_of(account: Account | None, url: Callable[[str], str]) -> Json:
         "display": "standalone",
         "theme_color": "#ffffff",
         "background_color": "#ffffff",
-        "icons": [_icon(192), _icon(512), _icon(512, "maskable")],
+        "icons": [small, *({**large, "purpose": purpose} for purpose in ("any", "maskable"))],
         "shortcuts": [
-            _shortcut("New chat room", "/rooms/opens/new"),
-            _shortcut("My profile", "/users/me/profile"),
+            {"name": words, "url": where, "icons": [small]} for words, where in shortcuts.items()
         ],
-        "screenshots": [_screenshot(name, label, url) for name, label in _SCREENSHOTS],
+        "screenshots": [
+            {"src": url(f"screenshot-{shot}.png"), **narrow, "label": label}
+            for shot, label in _SCREENSHOTS.items()
+        ],
     }
 
 
@@ -11690,7 +11580,63 @@ def qr_svg(text: str) -> str:
     return drawn.getvalue().decode()
 
 
-# === 41. web ==================================================================
+def _context_of(certificate: Path, key: Path) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_cert_chain(certificate, key)
+    except OSError as error:
+        raise ConfigError(f"TLS_CERT_FILE and TLS_KEY_FILE: {error.strerror or error}") from error
+    return context
+
+
+def _end_of(certificate: Path) -> datetime:
+    """When a certificate ends; the first in its file is the server's own."""
+    from cryptography import x509  # noqa: PLC0415 - only who serves https himself needs it
+
+    return x509.load_pem_x509_certificate(certificate.read_bytes()).not_valid_after_utc
+
+
+class Certificates:
+    """The certificate files, as last read. Raises ConfigError when they are no pair.
+
+    The certificate is chosen anew at every handshake, so that a renewed one takes over at SIGHUP:
+    no restart, no socket lost.
+    """
+
+    def __init__(self, files: tuple[Path, Path] | None) -> None:
+        self._files = files
+        self.context: ssl.SSLContext | None = None  # the one that listens
+        if files:
+            self.context = _context_of(*files)
+            self._newest, self._end = self.context, _end_of(files[0])
+            self.context.sni_callback = self._choose
+            self.warn_if_expired()
+
+    def warn_if_expired(self) -> None:
+        """One line when browsers refuse the certificate that is shown."""
+        if self._files and self._end < datetime.now(UTC):
+            fields = {"file": str(self._files[0]), "ended": self._end.isoformat()}
+            LOG.warning("certificate_expired", extra={"fields": fields})
+
+    def _choose(self, handshake: ssl.SSLObject, name: str | None, context: ssl.SSLContext) -> None:
+        del name, context  # called for browsers that name no host, too
+        handshake.context = self._newest
+
+    def reload(self) -> None:
+        """Reads the files again; if they are no good, what was read before goes on."""
+        if not self._files:
+            return
+        try:
+            self._newest, self._end = _context_of(*self._files), _end_of(self._files[0])
+        except ConfigError as error:
+            LOG.warning("tls_reload_failed", extra={"fields": {"problem": str(error)}})
+            return
+        LOG.info("tls_reloaded")
+        self.warn_if_expired()
+
+
+# === 38. web ==================================================================
 # The door. A request becomes an Ask: who sends it, what it says, what its answer will
 # carry. Every route names its audience, so that none can be forgotten; the guard asks
 # in one look at the database who is there, in the order: banned address, session, CSRF.
@@ -12187,7 +12133,7 @@ def act(
     return Route(method, path, audience, guarded)
 
 
-# === 42. people_handlers ======================================================
+# === 39. people_handlers ======================================================
 # Signing in and out, setting up, joining, and the people one can find. What is shown is
 # found by one look; what is done is told to the world.
 #
@@ -12559,7 +12505,7 @@ def show_avatar(tx: ReadTx, ask: Ask) -> Outcome:
     return serve_avatar(user_by_id(tx, user_id), ask.request.headers.get("If-None-Match"))
 
 
-# === 43. room_handlers ========================================================
+# === 40. room_handlers ========================================================
 # Rooms, messages, boosts, searches and the socket. A handler changes something through
 # a service, and then tells the world, at once and in one place: `announce` is all
 # that follows a new message.
@@ -12985,7 +12931,7 @@ async def open_cable(request: web.Request) -> web.StreamResponse:
     return socket
 
 
-# === 44. bot_handlers =========================================================
+# === 41. bot_handlers =========================================================
 # The addresses bots talk to, as the Rails Campfire has them: the key is in the
 # path, the body is the message, refusals have no body. And the administration of
 # bots, which only people see.
@@ -13159,7 +13105,7 @@ async def reset_bot_key(ask: Ask) -> Outcome:
     return {"bot": _bot_shape(ask, await ask.campfire.bots.reset_key(_bot_id(ask)))}
 
 
-# === 45. screens ==============================================================
+# === 42. screens ==============================================================
 # What a browser gets when it opens an address: one HTML page for all of them, with
 # everything the screen needs inside, so that the first paint asks nothing more; most of
 # it is what an address of the API answers. The same object is the answer of /api/boot
@@ -13592,7 +13538,7 @@ def nothing_more(_: ReadTx, __: Ask) -> Json:
     return {}
 
 
-# === 46. site_handlers ========================================================
+# === 43. site_handlers ========================================================
 # The files of the client, and the few addresses that machines ask for.
 #
 # Owns      -
@@ -13600,28 +13546,21 @@ def nothing_more(_: ReadTx, __: Ask) -> Json:
 # ==============================================================================
 
 
-def _there(response: web.StreamResponse | None) -> web.StreamResponse:
-    if response is None:
-        raise NotFound
-    return response
-
-
 async def show_asset(ask: Ask) -> Outcome:
     """A file of the built client."""
     accepts = ask.request.headers.get("Accept-Encoding", "")
-    return _there(serve_asset(ask.campfire.bundle, ask.parts["path"], accepts))
+    return serve_asset(ask.campfire.bundle, ask.parts["path"], accepts)
 
 
 async def show_service_worker(ask: Ask) -> Outcome:
     """The service worker."""
     accepts = ask.request.headers.get("Accept-Encoding", "")
-    return _there(serve_service_worker(ask.campfire.bundle, accepts))
+    return serve_service_worker(ask.campfire.bundle, accepts)
 
 
 async def show_sound(ask: Ask) -> Outcome:
     """A sound."""
-    path = sound_file(ask.parts["name"])
-    return _there(serve_sound(path) if path else None)
+    return serve_sound(ask.parts["name"])
 
 
 async def show_logo(ask: Ask) -> Outcome:
@@ -13701,7 +13640,7 @@ async def show_health(request: web.Request) -> web.StreamResponse:
     return web.Response(text=page, status=status, content_type="text/html", charset="utf-8")
 
 
-# === 47. app ==================================================================
+# === 44. app ==================================================================
 # All routes on one page, each with its audience; then the one place that turns
 # what went wrong into an answer.
 #
@@ -14135,7 +14074,7 @@ async def answer_errors(request: web.Request, handler: Guarded) -> web.StreamRes
     return response
 
 
-# === 48. serving ==============================================================
+# === 45. serving ==============================================================
 # How the parts are put together, started, listened to and stopped.
 #
 # Owns      -
@@ -14395,7 +14334,7 @@ async def stop(campfire: Campfire, runner: web.AppRunner) -> None:
     await campfire.db.close()
 
 
-# === 49. commands =============================================================
+# === 46. commands =============================================================
 # What can be done to a Campfire from a shell, whether it runs or not: SQLite makes
 # them wait for one another, and the server keeps nothing in memory that could go
 # stale. Each command opens the file, does one thing, says what it did, and closes.
