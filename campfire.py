@@ -9,47 +9,40 @@ you can search for ("# === 10." jumps there).
    3. types            ids, enums, frozen records, a message's three states
    4. contracts        Protocols: what the services promise
    5. written          JSON, gzip, moments, each once; the bounded memory
-   6. folding          names as people type them
-   7. schema           every table; migrations
-   8. file             the file on the disk: whose, locked, opened, copied
-   9. db               one writer, four readers
-  10. markup           what people write, made safe
-  11. text             plain text, mentions, links, emoji, sounds
-  12. signing          signatures, stream names, cookies, tokens
-  13. users            people and bots
-  14. memberships      who is in which room; sidebar; unread
-  15. search_index     the words of every message
-  16. rooms            open, closed, direct: made, saved, deleted
-  17. history          pages of forty; what a reader missed
-  18. subscriptions    browsers that want to be told
-  19. messages         posted once, edited, deleted, boosted
-  20. search           full text, in the rooms one is in
-  21. accounts         the account: name, invitation, styles
-  22. sessions         who is signed in, and may still
-  23. passwords        bcrypt, and how often one may try
-  24. auth             first run, joining, passwords, sessions, sign-in links
-  25. people           profiles, roles, leaving, bans
-  26. outbound         where our own requests may lead
-  27. bots             bots, their keys, webhooks and answers
-  28. push             Web Push: who is told, encrypted, guarded
-  29. shapes           records as JSON, written once while nothing changes
-  30. elements         records as markup, for Turbo Streams
-  31. tabs             who looks where, who types; one tab: frames, slow readers
-  32. ws               Action Cable: broadcasts, channels, catch-up
-  33. ops              log lines, background jobs, health, numbers
-  34. files            the client, sounds, pictures, certificates: served as they lie
-  35. web              the door: who asks, guards, bodies, answers
-  36. people_handlers  sessions, joining, people
-  37. room_handlers    rooms, messages, boosts, the socket; announce
-  38. bot_handlers     the bot API; administration of bots
-  39. screens          what each address shows; the one HTML page
-  40. site_handlers    files of the client, health
-  41. app              all routes; errors into answers; start and stop
-  42. serving          the parts put together, started, stopped
-  43. salvage          what can still be read of a damaged file
-  44. repair           is the file sound; mending it
-  45. rails            moving in from a Rails Campfire
-  46. commands         what can be done from a shell
+   6. schema           every table; migrations
+   7. file             the file on the disk: whose, locked, opened, copied
+   8. db               one writer, four readers
+   9. markup           what people write, made safe
+  10. text             plain text, mentions, links, emoji, sounds
+  11. signing          signatures, stream names, cookies, tokens
+  12. account          the account, and who belongs to it
+  13. rooms            who is where; open, closed, direct; sidebar; unread
+  14. history          pages of forty; what a reader missed
+  15. messages         posted once, edited, deleted, boosted, indexed
+  16. search           full text, in the rooms one is in
+  17. outbound         where our own requests may lead
+  18. push             browsers that want to be told, and telling them
+  19. auth             who is signed in, and how one gets there
+  20. people           profiles, roles, leaving, bans
+  21. bots             bots, their keys, webhooks and answers
+  22. salvage          what can still be read of a damaged file
+  23. repair           is the file sound; mending it
+  24. rails            moving in from a Rails Campfire
+  25. shapes           records as JSON, written once while nothing changes
+  26. elements         records as markup, for Turbo Streams
+  27. tabs             who looks where, who types; one tab: frames, slow readers
+  28. ws               Action Cable: broadcasts, channels, catch-up
+  29. ops              log lines, background jobs, health, numbers
+  30. files            the client, sounds, pictures, certificates: served as they lie
+  31. web              callers, cookies, bodies, answers
+  32. people_handlers  sessions, joining, people
+  33. room_handlers    rooms, messages, boosts, the socket; announce
+  34. bot_handlers     the bot API; administration of bots
+  35. screens          what each address shows; the one HTML page
+  36. site_handlers    files of the client, health
+  37. app              all routes; errors into answers; start and stop
+  38. serving          the parts put together, started, stopped
+  39. commands         what each command does
 
 The road of a request: the guard asks who, the handler parses what, one service method is one
 transaction, and then the handler tells the world. What follows a new message stands in one
@@ -626,6 +619,7 @@ BoostId = NewType("BoostId", int)
 SessionId = NewType("SessionId", int)
 ConnectionId = NewType("ConnectionId", str)
 Timestamp = NewType("Timestamp", int)  # microseconds since 1970, UTC
+Invited: TypeAlias = Sequence[UserId] | None  # None for what was no list of ids
 SafeHtml = NewType("SafeHtml", str)  # only `sanitize`, and loading what it made, give one
 RawToken = NewType("RawToken", str)  # what a browser holds
 HashedToken = NewType("HashedToken", bytes)  # what we keep of it
@@ -713,6 +707,7 @@ class User:
     status: Status
     created_at: Timestamp
     updated_at: Timestamp
+    folded: str = ""  # the name, as it is looked for
 
     @property
     def title(self) -> str:
@@ -721,6 +716,15 @@ class User:
     @property
     def is_administrator(self) -> bool:
         return self.role is Role.ADMINISTRATOR
+
+
+@dataclass(frozen=True, slots=True)
+class Newcomer:
+    """What somebody says of themselves who comes in."""
+
+    name: str
+    email_address: str
+    password: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -825,9 +829,9 @@ class RoomChange:
 
     view: RoomView | None  # as the actor sees it afterwards; None when no longer a member
     room: Room
-    kept: tuple[UserId, ...]
-    granted: tuple[UserId, ...]
-    revoked: tuple[UserId, ...]
+    kept: tuple[UserId, ...] = ()
+    granted: tuple[UserId, ...] = ()
+    revoked: tuple[UserId, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -921,15 +925,7 @@ class Excerpt:
     found: Sequence[sqlite3.Row]
     has_before: bool
     has_after: bool
-    highlighted_id: MessageId | None
-
-
-@dataclass(frozen=True, slots=True)
-class MessagePage:
-    messages: tuple[PersistedMessage, ...]
-    has_before: bool
-    has_after: bool
-    highlighted_id: MessageId | None
+    highlighted_id: MessageId | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -987,12 +983,12 @@ class Boosted:
 class CatchUp:
     """What a reader missed in one room, from one snapshot: the messages as an excerpt has them."""
 
-    missed: Sequence[sqlite3.Row]
-    changed: Sequence[sqlite3.Row]
-    removed: tuple[Tombstone, ...]
-    is_too_much: bool
-    room_name: str
     at: Timestamp
+    missed: Sequence[sqlite3.Row] = ()
+    changed: Sequence[sqlite3.Row] = ()
+    removed: tuple[Tombstone, ...] = ()
+    room_name: str = ""
+    is_too_much: bool = False
 
 
 # === 4. contracts =============================================================
@@ -1005,16 +1001,8 @@ class CatchUp:
 # ==============================================================================
 
 
-class Clock(Protocol):
-    """Microseconds since 1970, UTC. May stand still or jump: the writer makes it increase."""
-
-    def __call__(self) -> int: ...
-
-
 class AuthService(Protocol):
-    async def first_run(
-        self, name: str, email: str, password: str, session: NewSession | None = None
-    ) -> User:
+    async def first_run(self, who: Newcomer, session: NewSession | None = None) -> User:
         """The first administrator, with the account and the room All Talk, in one transaction.
 
         The session, if one is wanted, begins in it too. However many try at once, one wins.
@@ -1022,49 +1010,29 @@ class AuthService(Protocol):
         """
         ...
 
-    async def join(
-        self,
-        join_code: str,
-        name: str,
-        email: str,
-        password: str,
-        session: NewSession | None = None,
-    ) -> User:
+    async def join(self, join_code: str, who: Newcomer, session: NewSession | None = None) -> User:
         """A new member, who belongs to every open room; the session begins with them.
 
         Raises InvalidJoinCode, EmailTakenAtJoin, ValidationFailed.
         """
         ...
 
-    async def authenticate(self, email: str, password: str, ip: str) -> User:
-        """The active person with this address and password, in the same time for all others.
-
-        Raises RateLimited after ten tries from one address within 180 s, InvalidCredentials.
-        """
-        ...
-
     def count_try(self, ip: str) -> None:
-        """Notes that somebody tries to sign in. Raises RateLimited as `authenticate` does."""
-        ...
-
-    async def start_session(self, user_id: UserId, ip: str, user_agent: str) -> RawToken:
-        """A fresh token of 256 random bits; only its SHA-256 is stored (Gap #4)."""
-        ...
-
-    async def session_for(self, raw_token: RawToken) -> Viewer | None:
-        """The active person this token signs in, read anew each time."""
-        ...
-
-    async def end_session(self, session: Session, push_endpoint: str | None) -> None:
-        """Deletes the session, and the person's push subscription with that endpoint."""
+        """Notes a try to sign in. Raises RateLimited after ten from one address within 180 s."""
         ...
 
     async def sign_in(self, email: str, password: str, session: NewSession) -> User:
-        """The person, as `authenticate` finds them, with this session; the try was counted before.
+        """The active person with this address and password, with this session.
 
-        If the password changes while it is being checked, it is the old one that counts for
-        nothing. Raises InvalidCredentials.
+        It takes the same time for all others. After fifty failed tries an hour for one address of
+        e-mail only who has signed in from here before may try: guessing from many addresses ends
+        there. If the password changes while it is being checked, it is the old one that counts
+        for nothing. Raises InvalidCredentials, RateLimited.
         """
+        ...
+
+    async def new_digest(self, user_id: UserId, password: str) -> str:
+        """A digest for somebody's new password. Raises RateLimited for the 11th in 3 minutes."""
         ...
 
     async def transfer(self, transfer_id: str, session: NewSession) -> User:
@@ -1084,18 +1052,14 @@ class RoomService(Protocol):
         """
         ...
 
-    async def create_closed(
-        self, actor: User, name: str, user_ids: Sequence[UserId] | None
-    ) -> RoomChange:
-        """A new room with the actor and those of `user_ids` who exist.
+    async def create_closed(self, actor: User, name: str, invited: Invited) -> RoomChange:
+        """A new room with the actor and those of `invited` who exist.
 
         Raises RoomCreationRestricted, ValidationFailed.
         """
         ...
 
-    async def find_or_create_direct(
-        self, actor: User, user_ids: Sequence[UserId] | None
-    ) -> tuple[RoomChange, bool]:
+    async def find_or_create_direct(self, actor: User, invited: Invited) -> tuple[RoomChange, bool]:
         """The one ping of exactly these people and the actor, and whether it is new.
 
         Raises ValidationFailed.
@@ -1110,18 +1074,11 @@ class RoomService(Protocol):
         ...
 
     async def save_closed(
-        self, actor: User, room_id: RoomId, name: str, user_ids: Sequence[UserId] | None
+        self, actor: User, room_id: RoomId, name: str, invited: Invited
     ) -> RoomChange:
         """Renames and revises the members; an open room becomes closed; its creator stays.
 
         Raises RoomNotFound (direct rooms too), Forbidden, ValidationFailed.
-        """
-        ...
-
-    async def delete(self, actor: User, room_id: RoomId) -> Room:
-        """The room that is gone, with everything that referred to it.
-
-        Raises RoomNotFound, Forbidden.
         """
         ...
 
@@ -1164,21 +1121,6 @@ class MessageService(Protocol):
         """What is left of a deleted message. Raises RoomNotFound, MessageNotFound, Forbidden."""
         ...
 
-    async def page(
-        self,
-        actor: User,
-        room_id: RoomId,
-        *,
-        before: MessageId | None = None,
-        after: MessageId | None = None,
-        around: MessageId | None = None,
-    ) -> MessagePage:
-        """Forty messages, oldest first; up to 81 `around` one; without a direction, the newest.
-
-        Raises RoomNotFound, MessageNotFound.
-        """
-        ...
-
     async def get_messages_since(
         self, user_id: UserId, room_id: RoomId, last_seen: MessageId, since_ms: int
     ) -> CatchUp:
@@ -1187,10 +1129,6 @@ class MessageService(Protocol):
         More than 300 of a kind, more than 2 MB, or older than 7 days: `is_too_much`, and nothing
         else. Raises RoomNotFound.
         """
-        ...
-
-    async def some(self, ids: Iterable[MessageId]) -> tuple[PersistedMessage, ...]:
-        """Those of these messages that are still there, oldest first."""
         ...
 
     async def boost(
@@ -1203,24 +1141,12 @@ class MessageService(Protocol):
         ...
 
     async def unboost(
-        self,
-        actor: User,
-        message_id: MessageId,
-        boost_id: BoostId,
-        room_id: RoomId | None = None,
+        self, actor: User, message_id: MessageId, boost_id: BoostId, room_id: RoomId | None = None
     ) -> Boosted:
         """The boost that is gone; only its booster may.
 
         Raises RoomNotFound, MessageNotFound, BoostNotFound.
         """
-        ...
-
-
-class Presence(Protocol):
-    """Who is looking at which room, in memory, for at most 60 s a heartbeat (Gap #5)."""
-
-    def present_in(self, room_id: RoomId) -> frozenset[UserId]:
-        """The people with a live entry for this room."""
         ...
 
 
@@ -1450,58 +1376,7 @@ async def compress(request: web.Request, response: web.Response) -> None:
         headers["Content-Encoding"] = "gzip"
 
 
-# === 6. folding ===============================================================
-# Names as people type them: without case, accents or letters their keyboard may
-# lack. Whoever looks for a person or a room, or sorts them, compares these; the
-# client folds as we do (text.ts), and both are held to the same list of names.
-#
-# Owns      -
-# Raises    -
-# ==============================================================================
-
-_WORD: Final = re.compile(r"\w+")
-_PLAIN_LETTERS: Final = str.maketrans(
-    {"ł": "l", "ø": "o", "đ": "d", "ð": "d", "ħ": "h", "ŧ": "t", "\u0131": "i", "æ": "ae",
-     "œ": "oe", "þ": "th"}
-)  # fmt: skip
-
-
-def folded(name: str) -> str:
-    """The name as it is looked for: case folded (ß is ss), NFKD without marks, plain letters."""
-    if name.isascii():
-        return name.lower()
-    letters = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", name).casefold())
-    bare = "".join(each for each in letters if not unicodedata.category(each).startswith("M"))
-    return bare.translate(_PLAIN_LETTERS)
-
-
-def caseless(email: str | None) -> str | None:
-    """An address of e-mail as it is looked for: case alone does not tell two people apart."""
-    return email and email.casefold()
-
-
-def match_rank(query: str, name: str) -> int | None:
-    """How well a folded name answers a folded query: 0 from its head, 1 from a later word.
-
-    Each letter follows the one before or begins a later word, so that "jw" finds "jonas weber".
-    2 is a name that only holds the query, None one that does not. Bit n of a mask is letter n.
-    """
-    if name.startswith(query):
-        return 0
-    begins = sum(1 << word.start() for word in _WORD.finditer(name))
-    for rank, first in enumerate((begins & -begins, begins & (begins - 1))):
-        ends = here = first
-        for typed in query:
-            here = ends & sum(1 << at for at, letter in enumerate(name) if letter == typed)
-            if not here:
-                break
-            ends = here << 1 | begins & ~((here & -here) * 2 - 1)
-        if here:
-            return rank
-    return 2 if query in name else None
-
-
-# === 7. schema ================================================================
+# === 6. schema ================================================================
 # Every table, once. What the database can hold as a rule is a constraint here
 # and not an `if` elsewhere. Migrations are numbered functions, run in order.
 #
@@ -1729,6 +1604,46 @@ CREATE INDEX messages_page ON messages (room_id, id, created_at);
 """
 
 
+_PLAIN_LETTERS: Final = str.maketrans(
+    {"ł": "l", "ø": "o", "đ": "d", "ð": "d", "ħ": "h", "ŧ": "t", "\u0131": "i", "æ": "ae",
+     "œ": "oe", "þ": "th"}
+)  # fmt: skip
+
+
+def folded(name: str) -> str:
+    """The name as it is looked for: case folded (ß is ss), NFKD without marks, plain letters."""
+    if name.isascii():
+        return name.lower()
+    letters = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", name).casefold())
+    bare = "".join(c for c in letters if not unicodedata.category(c).startswith("M"))
+    return bare.translate(_PLAIN_LETTERS)
+
+
+def caseless(email: str | None) -> str | None:
+    """An address of e-mail as it is looked for: case alone does not tell two people apart."""
+    return email and email.casefold()
+
+
+# What the records are made of, field by field: a person, a message as it was said, a room as one of
+# its members has it, a browser that wants to be told. A version that changes one drops it first.
+_VIEWS: Final = """
+CREATE VIEW IF NOT EXISTS people AS
+  SELECT id, name, email_address, coalesce(bio, '') AS bio, role, status, created_at, updated_at,
+    folded
+  FROM users;
+CREATE VIEW IF NOT EXISTS said AS
+  SELECT id, room_id, creator_id, client_message_id, body_html, body_text, created_at, updated_at
+  FROM messages;
+CREATE VIEW IF NOT EXISTS room_rows AS
+  SELECT rooms.id, type, name, creator_id, rooms.created_at, rooms.updated_at, user_id,
+    involvement, unread_at
+  FROM memberships
+  JOIN rooms ON rooms.id = room_id;
+CREATE VIEW IF NOT EXISTS subscriptions AS
+  SELECT id, user_id, endpoint, p256dh_key, auth_key, coalesce(user_agent, '') AS user_agent,
+    created_at, updated_at, last_tried_at, last_status, last_problem
+  FROM push_subscriptions;
+"""
 _FOLD_NAMES: Final = """
 -- what an older version wrote, or somebody by hand
 UPDATE users SET folded = fold(name) WHERE folded != fold(name);
@@ -1768,8 +1683,9 @@ def _version_2(connection: sqlite3.Connection) -> None:
     _index_one_by_one(connection)
 
 
-def _fold_names(connection: sqlite3.Connection) -> None:
-    """Folds the names and addresses that nobody has folded yet."""
+def _make_good(connection: sqlite3.Connection) -> None:
+    """Makes the views that are missing, and folds names and addresses that nobody has folded."""
+    _run_all(connection, _VIEWS)
     connection.create_function("fold", 1, folded, deterministic=True)
     connection.create_function("caseless", 1, caseless, deterministic=True)
     _run_all(connection, _FOLD_NAMES)
@@ -1812,10 +1728,10 @@ def create_schema(connection: sqlite3.Connection, at: int = 0) -> None:
                 """,
                 {"version": number, "at": at, "release": release},
             )
-        _fold_names(connection)
+        _make_good(connection)
 
 
-# === 8. file ==================================================================
+# === 7. file ==================================================================
 # The file on the disk: whose it is, before anything is done to it, who uses it, how
 # it is opened, copied and put back. What is not ours is refused and not changed by a
 # byte; so is what somebody serves, or what lies beside the log of another file. No
@@ -2251,7 +2167,7 @@ def restore(backup: Path, path: Path, at: float) -> Path | None:
     return aside if was_there else None
 
 
-# === 9. db ====================================================================
+# === 8. db ====================================================================
 # One file, one writer. Whatever changes the database is a plain function; what waits
 # together commits together. Readers are five connections that cannot write. What
 # takes no longer than a glance is done on the loop, for the way into a thread and
@@ -2433,7 +2349,7 @@ def _read(connection: Handle, work: Callable[[ReadTx], T]) -> T:
 class Database:
     """The file: `read` and `write` take functions, and run each in one transaction."""
 
-    def __init__(self, path: Path, clock: Clock) -> None:
+    def __init__(self, path: Path, clock: Callable[[], int]) -> None:
         self.path = path
         self._clock = clock
         self._last: int = 0
@@ -2744,7 +2660,7 @@ class Database:
                 job.error = in_words(job.error, self.path)
 
 
-# === 10. markup ===============================================================
+# === 9. markup ================================================================
 # What people write, made safe once. Only nh3 decides what is HTML; it is repeated
 # until a body no longer changes, so that a browser which parses the body sees the
 # very tree that was checked. Our own code only finds the attachments before nh3.
@@ -3162,7 +3078,7 @@ def canonical_form(source: str, replacement: Callable[[Attachment], str]) -> str
     return _cleaned(_WORDS_ONLY, markup)
 
 
-# === 11. text =================================================================
+# === 10. text =================================================================
 # What a body says: in plain words, on the screen, in the editor, as emoji or as a
 # sound. All of it is read from clean markup, never from what somebody sent.
 #
@@ -3534,7 +3450,7 @@ def sanitize(source: str, users: Mapping[UserId, Mentionable]) -> Body:
     return Body(markup, text, mentions_in(markup), links_in(markup))
 
 
-# === 12. signing ==============================================================
+# === 11. signing ==============================================================
 # What proves that a name, a link or a cookie came from here. A wrong signature,
 # purpose or age reads as "no such thing", never as an error. The root of all signatures,
 # and the pair with which we prove to push services who we are, are given by the operator,
@@ -3795,59 +3711,31 @@ async def load_secrets(db: Database, config: Config) -> dict[str, str]:
     return known
 
 
-# === 13. users ================================================================
-# People and bots: who they are, how they are found, what makes their fields
-# valid. Reading only, but for the three functions that write a person.
+# === 12. account ==============================================================
+# The one account of an installation, and who belongs to it: people and bots, how they
+# are found, what makes their fields valid.
 #
-# Owns      users
-# Raises    UserNotFound, RoomNotFound, ValidationFailed
+# Owns      accounts, users
+# Raises    UserNotFound, RoomNotFound, InvalidJoinCode, ValidationFailed
 # ==============================================================================
 
 _BIO_LIMIT: Final = 200
 _LETTERS_ASKED: Final = 16  # of a query, before its rank is looked at
 _FIELD_LIMIT: Final = 255
+_STYLES_LIMIT: Final = 65_536
 _PASSWORD_BYTES: Final = (8, 72)  # bcrypt counts no more; old passwords may be shorter or longer
-_TOO_LONG: Final = "is too long (maximum is 255 characters)"
+_WORD: Final = re.compile(r"\w+")
 
 
 @lru_cache(maxsize=4096)  # most rows are read again and again, and make the same person
-def _same_user(
-    user_id: int, name: str, email: str | None, bio: str | None, role: int, status: int, *at: int
-) -> User:
-    created_at, updated_at = map(Timestamp, at)
-    return User(
-        UserId(user_id), name, email, bio or "", Role(role), Status(status), created_at, updated_at
-    )
+def _same_user(person: tuple[Any, ...]) -> User:
+    user_id, name, email, bio, role, status, *rest = person
+    return User(user_id, name, email, bio, Role(role), Status(status), *rest)
 
 
-def user_in(found: sqlite3.Row) -> User:
-    """The user in a row of `users`."""
-    return _same_user(
-        found["id"],
-        found["name"],
-        found["email_address"],
-        found["bio"],
-        found["role"],
-        found["status"],
-        found["created_at"],
-        found["updated_at"],
-    )
-
-
-def user_by_id(tx: ReadTx, user_id: UserId) -> User:
-    """Anybody, of any status. Raises UserNotFound."""
-    found = row(
-        tx,
-        """
-        SELECT id, name, email_address, bio, role, status, created_at, updated_at
-        FROM users
-        WHERE id = :user_id
-        """,
-        user_id=user_id,
-    )
-    if found is None:
-        raise UserNotFound
-    return user_in(found)
+def user_in(person: Iterable[Any]) -> User:
+    """The user in a row of `people`."""
+    return _same_user(tuple(person))
 
 
 def users_by_id(tx: ReadTx, user_ids: Iterable[UserId]) -> dict[UserId, User]:
@@ -3856,15 +3744,29 @@ def users_by_id(tx: ReadTx, user_ids: Iterable[UserId]) -> dict[UserId, User]:
     if wanted == "[]":
         return {}
     found = rows(
-        tx,
-        """
-        SELECT id, name, email_address, bio, role, status, created_at, updated_at
-        FROM users
-        WHERE id IN (SELECT value FROM json_each(:ids))
-        """,
-        ids=wanted,
+        tx, "SELECT * FROM people WHERE id IN (SELECT value FROM json_each(:ids))", ids=wanted
     )
     return {user.id: user for user in map(user_in, found)}
+
+
+def user_by_id(tx: ReadTx, user_id: UserId) -> User:
+    """Anybody, of any status. Raises UserNotFound."""
+    person = row(tx, "SELECT * FROM people WHERE id = :user_id", user_id=user_id)
+    if person is None:
+        raise UserNotFound
+    return user_in(person)
+
+
+def active_users(tx: ReadTx) -> tuple[User, ...]:
+    """Everybody active, bots too, by name."""
+    found = rows(tx, "SELECT * FROM people WHERE status = 0 ORDER BY folded, id")
+    return tuple(map(user_in, found))
+
+
+def first_administrator(tx: ReadTx) -> User | None:
+    """Whom to ask for help: the administrator who was first."""
+    first = row(tx, "SELECT * FROM people WHERE role = 1 AND status = 0 ORDER BY id LIMIT 1")
+    return user_in(first) if first else None
 
 
 def standing(
@@ -3876,27 +3778,37 @@ def standing(
         "SELECT id, updated_at FROM users WHERE id IN (SELECT value FROM json_each(:ids))",
         ids=as_list(user_id for user_id, _ in people),
     )
-    return {(each["id"], each["updated_at"]) for each in found}.intersection(people)
+    return set(map(tuple, found)).intersection(people)
 
 
-def active_users(tx: ReadTx) -> tuple[User, ...]:
-    """Everybody active, bots too, by name."""
-    found = rows(
-        tx,
-        """
-        SELECT id, name, email_address, bio, role, status, created_at, updated_at
-        FROM users
-        WHERE status = 0
-        ORDER BY folded, id
-        """,
-    )
-    return tuple(map(user_in, found))
+def match_rank(query: str, name: str) -> int | None:
+    """How well a folded name answers a folded query: 0 from its head, 1 from a later word.
+
+    Each letter follows the one before or begins a later word, so that "jw" finds "jonas weber".
+    2 is a name that only holds the query, None one that does not. Bit n of a mask is letter n.
+    """
+    if name.startswith(query):
+        return 0
+    begins = sum(1 << word.start() for word in _WORD.finditer(name))
+    for rank, first in enumerate((begins & -begins, begins & (begins - 1))):
+        ends = here = first
+        for typed in query:
+            here = ends & sum(1 << at for at, letter in enumerate(name) if letter == typed)
+            if not here:
+                break
+            ends = here << 1 | begins & ~((here & -here) * 2 - 1)
+        if here:
+            return rank
+    return 2 if query in name else None
 
 
 def matching_users(
     tx: ReadTx, query: str, viewer_id: UserId, room_id: RoomId | None, page: int, size: int
 ) -> tuple[User, ...]:
-    """Active users whose name answers `query`, of one room if given, best first; `size` and one."""
+    """Active users whose name answers `query`, best first: a page, and one more if there is one.
+
+    Of a room the viewer is in, if one is given. Raises RoomNotFound.
+    """
     is_inside = room_id is None or row(
         tx,
         "SELECT 1 FROM memberships WHERE room_id = :room_id AND user_id = :viewer_id",
@@ -3918,146 +3830,11 @@ def matching_users(
         letters="".join(f"%~{letter}" for letter in wanted[:_LETTERS_ASKED]) + "%",
         room_id=room_id,
     )
-    ranks = [(match_rank(wanted, each["folded"]), each["id"]) for each in found]
+    ranks = [(match_rank(wanted, name), user_id) for user_id, name in found]
     best = [user_id for wanted_rank in (0, 1, 2) for rank, user_id in ranks if rank == wanted_rank]
     ids = best[(page - 1) * size : page * size + 1]
-    known = users_by_id(tx, ids)
-    return tuple(known[user_id] for user_id in ids)
-
-
-def insert_user(tx: WriteTx, at: Timestamp, name: str, email: str, digest: str, role: Role) -> User:
-    """A new active person. The address must be free."""
-    user_id = insert(
-        tx,
-        """
-        INSERT INTO users
-          (name, folded, email_address, email_folded, password_digest, role, created_at, updated_at)
-        VALUES (:name, :folded, :email, :email_folded, :digest, :role, :at, :at)
-        """,
-        name=name,
-        folded=folded(name),
-        email=email,
-        email_folded=caseless(email),
-        digest=digest,
-        role=role,
-        at=at,
-    )
-    return user_by_id(tx, UserId(user_id))
-
-
-def insert_bot(tx: WriteTx, at: Timestamp, name: str, token: str) -> UserId:
-    """A new active bot."""
-    bot_id = insert(
-        tx,
-        """
-        INSERT INTO users (name, folded, role, bot_token, created_at, updated_at)
-        VALUES (:name, :folded, 2, :token, :at, :at)
-        """,
-        name=name,
-        folded=folded(name),
-        token=token,
-        at=at,
-    )
-    return UserId(bot_id)
-
-
-def give_bot_token(tx: WriteTx, at: Timestamp, bot_id: UserId, token: str) -> None:
-    """Gives a bot a new token; the old one is dead."""
-    run(
-        tx,
-        "UPDATE users SET bot_token = :token, updated_at = :at WHERE id = :bot_id",
-        token=token,
-        at=at,
-        bot_id=bot_id,
-    )
-
-
-def update_credentials(tx: WriteTx, at: Timestamp, user_id: UserId, digest: str) -> None:
-    """Gives a person a new password."""
-    run(
-        tx,
-        "UPDATE users SET password_digest = :digest, updated_at = :at WHERE id = :user_id",
-        digest=digest,
-        at=at,
-        user_id=user_id,
-    )
-
-
-def promote(tx: WriteTx, at: Timestamp, user_id: UserId) -> None:
-    """Makes somebody an active administrator."""
-    run(
-        tx,
-        "UPDATE users SET role = 1, status = 0, updated_at = :at WHERE id = :user_id",
-        at=at,
-        user_id=user_id,
-    )
-
-
-def revise_user(
-    tx: WriteTx,
-    at: Timestamp,
-    user_id: UserId,
-    name: str | None,
-    email: str | None,
-    bio: str | None,
-) -> None:
-    """Changes what is given of a person; None stays as it is."""
-    run(
-        tx,
-        """
-        UPDATE users
-        SET name = coalesce(:name, name), folded = coalesce(:folded, folded),
-          email_address = coalesce(:email, email_address),
-          email_folded = coalesce(:email_folded, email_folded), bio = coalesce(:bio, bio),
-          updated_at = :at
-        WHERE id = :user_id
-        """,
-        name=name,
-        folded=None if name is None else folded(name),
-        email=email,
-        email_folded=caseless(email),
-        bio=bio,
-        at=at,
-        user_id=user_id,
-    )
-
-
-def give_role(tx: WriteTx, at: Timestamp, user_id: UserId, role: Role) -> None:
-    """Gives a person a role."""
-    run(
-        tx,
-        "UPDATE users SET role = :role, updated_at = :at WHERE id = :user_id",
-        role=role,
-        at=at,
-        user_id=user_id,
-    )
-
-
-def give_status(tx: WriteTx, at: Timestamp, user_id: UserId, status: Status) -> None:
-    """Makes a person active or banned."""
-    run(
-        tx,
-        "UPDATE users SET status = :status, updated_at = :at WHERE id = :user_id",
-        status=status,
-        at=at,
-        user_id=user_id,
-    )
-
-
-def retire_user(tx: WriteTx, at: Timestamp, user_id: UserId, email: str | None) -> None:
-    """Makes somebody deactivated, under an address that frees the real one."""
-    run(
-        tx,
-        """
-        UPDATE users
-        SET status = 1, email_address = :email, email_folded = :email_folded, updated_at = :at
-        WHERE id = :user_id
-        """,
-        email=email,
-        email_folded=caseless(email),
-        at=at,
-        user_id=user_id,
-    )
+    people = users_by_id(tx, ids)
+    return tuple(people[user_id] for user_id in ids)
 
 
 def account_users(tx: ReadTx, page: int, size: int, *, with_banned: bool) -> tuple[User, ...]:
@@ -4065,8 +3842,8 @@ def account_users(tx: ReadTx, page: int, size: int, *, with_banned: bool) -> tup
     found = rows(
         tx,
         """
-        SELECT id, name, email_address, bio, role, status, created_at, updated_at
-        FROM users
+        SELECT *
+        FROM people
         WHERE role != 2 AND (status = 0 OR (status = 2 AND :with_banned))
         ORDER BY role DESC, folded, id
         LIMIT :size + 1 OFFSET :skipped
@@ -4078,101 +3855,234 @@ def account_users(tx: ReadTx, page: int, size: int, *, with_banned: bool) -> tup
     return tuple(map(user_in, found))
 
 
-def _problem_with_name(name: str) -> str | None:
-    if not name:
+def owner_of(tx: ReadTx, email: str) -> UserId | None:
+    """Whose address of e-mail this is, whatever they have become; of twins, the exact one's."""
+    owner = row(
+        tx,
+        """
+        SELECT id
+        FROM users
+        WHERE email_folded = :folded
+        ORDER BY email_address = :email DESC, id
+        LIMIT 1
+        """,
+        email=email,
+        folded=caseless(email),
+    )
+    return owner["id"] if owner else None
+
+
+def password_digest_of(tx: ReadTx, user_id: UserId) -> str:
+    """What a new password changes; sign-in links made under an old one are dead."""
+    person = row(tx, "SELECT password_digest FROM users WHERE id = :user_id", user_id=user_id)
+    return (person["password_digest"] or "") if person else ""
+
+
+def insert_user(
+    tx: WriteTx,
+    at: Timestamp,
+    name: str,
+    role: Role,
+    email: str | None = None,
+    digest: str | None = None,
+    bot_token: str | None = None,
+) -> User:
+    """A new active person or bot. The address must be free."""
+    user_id = insert(
+        tx,
+        """
+        INSERT INTO users
+          (name, folded, email_address, email_folded, password_digest, role, bot_token,
+          created_at, updated_at)
+        VALUES (:name, :folded, :email, :email_folded, :digest, :role, :bot_token, :at, :at)
+        """,
+        name=name,
+        folded=folded(name),
+        email=email,
+        email_folded=caseless(email),
+        digest=digest,
+        role=role,
+        bot_token=bot_token,
+        at=at,
+    )
+    return user_by_id(tx, UserId(user_id))
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What may change in a person or bot; None stays as it is."""
+
+    name: str | None = None
+    email_address: str | None = None
+    bio: str | None = None
+    password_digest: str | None = None
+    role: Role | None = None
+    status: Status | None = None
+    bot_token: str | None = None
+
+
+def revise_user(tx: WriteTx, at: Timestamp, user_id: UserId, change: Change) -> User:
+    """The person or bot with what is given changed."""
+    run(
+        tx,
+        """
+        UPDATE users
+        SET name = coalesce(:name, name), folded = coalesce(:folded, folded),
+          email_address = coalesce(:email_address, email_address),
+          email_folded = coalesce(:email_folded, email_folded), bio = coalesce(:bio, bio),
+          password_digest = coalesce(:password_digest, password_digest),
+          role = coalesce(:role, role), status = coalesce(:status, status),
+          bot_token = coalesce(:bot_token, bot_token), updated_at = :at
+        WHERE id = :user_id
+        """,
+        **asdict(change),
+        folded=None if change.name is None else folded(change.name),
+        email_folded=caseless(change.email_address),
+        at=at,
+        user_id=user_id,
+    )
+    return user_by_id(tx, user_id)
+
+
+def _problem_with(field_name: str, value: str) -> str | None:
+    if field_name == "bio":
+        is_short = len(value) <= _BIO_LIMIT
+        return None if is_short else f"is too long (maximum is {_BIO_LIMIT} characters)"
+    if not value.strip():
         return "can't be blank"
-    return _TOO_LONG if len(name) > _FIELD_LIMIT else None
+    if field_name == "password":
+        is_right = _PASSWORD_BYTES[0] <= len(value.encode()) <= _PASSWORD_BYTES[1]
+        return None if is_right else "needs 8 to 72 bytes (é takes two, an emoji four)"
+    if len(value) > _FIELD_LIMIT:
+        return "is too long (maximum is 255 characters)"
+    is_fit = field_name == "name" or re.fullmatch(r"[^@\s]+@[^@\s]+", value)
+    return None if is_fit else "is invalid"
 
 
-def _problem_with_email(email: str) -> str | None:
-    if not email:
-        return "can't be blank"
-    if len(email) > _FIELD_LIMIT:
-        return _TOO_LONG
-    return None if re.fullmatch(r"[^@\s]+@[^@\s]+", email) else "is invalid"
+def check_fields(**fields: str | None) -> None:
+    """Whether each field that is given (name, email_address, password, bio) may be stored.
 
-
-def _problem_with_password(password: str) -> str | None:
-    if not password.strip():
-        return "can't be blank"
-    is_right = _PASSWORD_BYTES[0] <= len(password.encode()) <= _PASSWORD_BYTES[1]
-    return None if is_right else "needs 8 to 72 bytes (é takes two, an emoji four)"
-
-
-def check_fields(
-    *,
-    name: str | None = None,
-    email_address: str | None = None,
-    password: str | None = None,
-    bio: str | None = None,
-) -> None:
-    """Nothing, when every given field may be stored. Raises ValidationFailed."""
+    Raises ValidationFailed.
+    """
+    given = {name: value for name, value in fields.items() if value is not None}
     problems = {
-        "name": None if name is None else _problem_with_name(name),
-        "email_address": None if email_address is None else _problem_with_email(email_address),
-        "password": None if password is None else _problem_with_password(password),
-        "bio": f"is too long (maximum is {_BIO_LIMIT} characters)"
-        if bio is not None and len(bio) > _BIO_LIMIT
-        else None,
+        name: [says] for name, value in given.items() if (says := _problem_with(name, value))
     }
-    if any(problems.values()):
-        raise ValidationFailed({field: [says] for field, says in problems.items() if says})
+    if problems:
+        raise ValidationFailed(problems)
 
 
 def initials(name: str) -> str:
     """The first character of every word, in order; a word is letters, digits and underscores."""
-    return "".join(word[0] for word in re.findall(r"\w+", name))
+    return "".join(word[0] for word in _WORD.findall(name))
 
 
-class Users:
-    """People as others find them: one method, one transaction."""
+def is_set_up(tx: ReadTx) -> bool:
+    """Whether the first run is over."""
+    return row(tx, "SELECT 1 FROM accounts") is not None
 
-    def __init__(self, db: Database) -> None:
-        self._db = db
 
-    async def by_id(self, user_id: UserId) -> User:
-        """Anybody, of any status. Raises UserNotFound."""
-        return await self._db.read(user_by_id, user_id)
-
-    async def by_ids(self, user_ids: Iterable[UserId]) -> dict[UserId, User]:
-        """Those of the ids that exist."""
-        return await self._db.read(users_by_id, user_ids)
-
-    async def matching(
-        self, query: str, viewer_id: UserId, room_id: RoomId | None, page: int, size: int
-    ) -> tuple[User, ...]:
-        """Active users whose name holds `query`, of a room the viewer is in if one is given.
-
-        One more than `size` when there is a next page. Raises RoomNotFound.
+def account_of(tx: ReadTx) -> Account | None:
+    """The one account, or None before the first run."""
+    account = row(
+        tx,
         """
-        return await self._db.read(matching_users, query, viewer_id, room_id, page, size)
+        SELECT name, join_code, coalesce(custom_styles, ''),
+          coalesce(json_extract(settings, '$.restrict_room_creation_to_administrators'), 0),
+          updated_at
+        FROM accounts
+        """,
+    )
+    if account is None:
+        return None
+    name, join_code, styles, is_restricted, updated_at = account
+    return Account(name, join_code, styles, bool(is_restricted), updated_at)
 
-    async def page(self, page: int, size: int) -> tuple[User, ...]:
-        """Active users by name; one more than `size` when there is a next page."""
-        return await self._db.read(matching_users, "", UserId(0), None, page, size)
+
+def the_account(tx: ReadTx) -> Account:
+    """The account, which is there when somebody is signed in."""
+    account = account_of(tx)
+    if account is None:
+        raise LookupError("somebody is signed in, and there is no account")
+    return account
 
 
-# === 14. memberships ==========================================================
-# Who is where. A membership is found first and the room comes from it, so that
-# looking a room up is the permission to see it.
+def account_behind(tx: ReadTx, join_code: str) -> Account:
+    """The account this code lets people into. Raises InvalidJoinCode."""
+    account = account_of(tx)
+    given = join_code.encode("utf-8", "replace")
+    if account is None or not hmac.compare_digest(account.join_code.encode(), given):
+        raise InvalidJoinCode
+    return account
+
+
+def insert_account(tx: WriteTx, at: Timestamp) -> None:
+    """The account, as it is on the first day."""
+    run(
+        tx,
+        """
+        INSERT INTO accounts (id, name, join_code, created_at, updated_at)
+        VALUES (1, 'Campfire', :join_code, :at, :at)
+        """,
+        join_code=random_join_code(),
+        at=at,
+    )
+
+
+def revise_account(
+    tx: WriteTx, at: Timestamp, name: str | None, *, only_administrators: bool | None
+) -> Account:
+    """The account with what was given changed. Raises ValidationFailed."""
+    check_fields(name=name)
+    run(
+        tx,
+        """
+        UPDATE accounts
+        SET name = coalesce(:name, name), updated_at = :at,
+          settings = CASE WHEN :restricted IS NULL THEN settings ELSE json_set(
+            settings, '$.restrict_room_creation_to_administrators', json(:restricted)) END
+        """,
+        name=name,
+        restricted=None if only_administrators is None else json.dumps(only_administrators),
+        at=at,
+    )
+    return the_account(tx)
+
+
+def renew_join_code(tx: WriteTx, at: Timestamp) -> Account:
+    """The account with a new invitation; the old one is dead at once."""
+    code = random_join_code()
+    run(tx, "UPDATE accounts SET join_code = :code, updated_at = :at", code=code, at=at)
+    return the_account(tx)
+
+
+def store_styles(tx: WriteTx, at: Timestamp, styles: str) -> None:
+    """Stores the account's custom styles. Raises ValidationFailed."""
+    if len(styles) > _STYLES_LIMIT:
+        too_long = f"is too long (maximum is {_STYLES_LIMIT} characters)"
+        raise ValidationFailed({"custom_styles": [too_long]})
+    run(tx, "UPDATE accounts SET custom_styles = :styles, updated_at = :at", styles=styles, at=at)
+
+
+# === 13. rooms ================================================================
+# Where people talk, and who is where. A membership is found first and the room comes
+# from it, so that looking a room up is the permission to see it. An open room holds
+# everybody active, a closed one those it was given, a direct room is the one room of
+# exactly its people, for ever.
 #
-# Owns      memberships
-# Raises    RoomNotFound
+# Owns      rooms, memberships
+# Raises    RoomNotFound, RoomCreationRestricted, InvalidInvolvement, Forbidden, ValidationFailed
 # ==============================================================================
 
-_SHARED_CYCLE: Final = (
-    Involvement.MENTIONS,
-    Involvement.EVERYTHING,
-    Involvement.NOTHING,
-    Involvement.INVISIBLE,
-)
-_DIRECT_CYCLE: Final = (Involvement.EVERYTHING, Involvement.NOTHING)
+MOST_IN_A_PING: Final = 50  # people
 _SIDEBAR_PEOPLE: Final = 20
+_SHARED_CYCLE: Final = tuple(map(Involvement, ("mentions", "everything", "nothing", "invisible")))
+_DIRECT_CYCLE: Final = (Involvement.EVERYTHING, Involvement.NOTHING)
 
 
-def next_involvement(room_type: RoomType, now: Involvement) -> Involvement:
+def next_involvement(kind: RoomType, now: Involvement) -> Involvement:
     """What the bell turns to; a level outside the cycle is followed by its first."""
-    cycle = _DIRECT_CYCLE if room_type is RoomType.DIRECT else _SHARED_CYCLE
+    cycle = _DIRECT_CYCLE if kind is RoomType.DIRECT else _SHARED_CYCLE
     return cycle[(cycle.index(now) + 1) % len(cycle)] if now in cycle else cycle[0]
 
 
@@ -4196,127 +4106,96 @@ def can_administer(user: User, creator_id: UserId) -> bool:
     return user.is_administrator or user.id == creator_id
 
 
-def may_delete(user: User, room: Room) -> bool:
-    """Whether a member may delete the room; any member may delete a ping."""
-    return room.type is RoomType.DIRECT or can_administer(user, room.creator_id)
-
-
 @lru_cache(maxsize=1024)
-def _same_room(room_id: int, kind: str, name: str | None, creator_id: int, *at: int) -> Room:
-    created_at, updated_at = map(Timestamp, at)
-    return Room(RoomId(room_id), RoomType(kind), name, UserId(creator_id), created_at, updated_at)
+def _same_room(room: tuple[Any, ...]) -> Room:
+    room_id, room_type, *rest = room
+    return Room(room_id, RoomType(room_type), *rest)
 
 
-def room_in(found: sqlite3.Row) -> Room:
-    """The room in a row."""
-    return _same_room(
-        found["id"],
-        found["type"],
-        found["name"],
-        found["creator_id"],
-        found["created_at"],
-        found["updated_at"],
-    )
-
-
-def _membership_in(found: sqlite3.Row) -> Membership:
-    return Membership(
-        room=room_in(found),
-        user_id=UserId(found["user_id"]),
-        involvement=Involvement(found["involvement"]),
-        unread_at=found["unread_at"],
-    )
+def _membership_in(membership: Iterable[Any]) -> Membership:
+    """The membership in a row of `room_rows`."""
+    *room, user_id, involvement, unread_at = membership
+    return Membership(_same_room(tuple(room)), user_id, Involvement(involvement), unread_at)
 
 
 def membership_of(tx: ReadTx, user_id: UserId, room_id: RoomId) -> Membership:
     """The proof that somebody is in a room. Raises RoomNotFound, also if there is no such room."""
-    found = row(
+    membership = row(
         tx,
-        """
-        SELECT rooms.id, type, name, creator_id, rooms.created_at, rooms.updated_at,
-          user_id, involvement, unread_at
-        FROM memberships
-        JOIN rooms ON rooms.id = room_id
-        WHERE room_id = :room_id AND user_id = :user_id
-        """,
+        "SELECT * FROM room_rows WHERE id = :room_id AND user_id = :user_id",
         room_id=room_id,
         user_id=user_id,
     )
-    if found is None:
+    if membership is None:
         raise RoomNotFound
-    return _membership_in(found)
+    return _membership_in(membership)
+
+
+def _order_of(membership: Membership) -> tuple[int, int, str, RoomId]:
+    room = membership.room
+    if room.type is RoomType.DIRECT:
+        return 1, -room.updated_at, "", room.id
+    return 0, 0, folded(room.name or ""), room.id
 
 
 def memberships_of(tx: ReadTx, user_id: UserId) -> list[Membership]:
     """All rooms somebody belongs to, by name, then direct rooms with the latest first."""
-    found = rows(
-        tx,
-        """
-        SELECT rooms.id, type, name, creator_id, rooms.created_at, rooms.updated_at,
-          user_id, involvement, unread_at
-        FROM memberships
-        JOIN rooms ON rooms.id = room_id
-        WHERE user_id = :user_id
-        ORDER BY type = 'direct', CASE WHEN type = 'direct' THEN -rooms.updated_at END,
-          folded, rooms.id
-        """,
-        user_id=user_id,
-    )
-    return [_membership_in(each) for each in found]
+    found = rows(tx, "SELECT * FROM room_rows WHERE user_id = :user_id", user_id=user_id)
+    return sorted(map(_membership_in, found), key=_order_of)
 
 
 def member_ids(tx: ReadTx, room_id: RoomId) -> tuple[UserId, ...]:
     """Everybody in a room."""
-    found = one(
+    (ids,) = one(
         tx,
-        "SELECT json_group_array(user_id) AS ids FROM memberships WHERE room_id = :room_id",
+        "SELECT json_group_array(user_id) FROM memberships WHERE room_id = :room_id",
         room_id=room_id,
     )
-    return tuple(sorted(json.loads(found["ids"])))
+    return tuple(sorted(json.loads(ids)))
+
+
+def grouped(pairs: Iterable[tuple[K, T]]) -> dict[K, tuple[T, ...]]:
+    """What belongs to each key, in order."""
+    groups: dict[K, tuple[T, ...]] = {}
+    for key, item in pairs:
+        groups[key] = (*groups.get(key, ()), item)
+    return groups
 
 
 def _people_in(tx: ReadTx, room_ids: Iterable[RoomId]) -> dict[RoomId, tuple[User, ...]]:
-    wanted = as_list(room_ids)
-    if wanted == "[]":
-        return {}
-    people: dict[RoomId, tuple[User, ...]] = {}
     found = rows(
         tx,
         """
-        SELECT room_id, users.id, name, email_address, bio, role, status,
-          users.created_at, users.updated_at
+        SELECT room_id, people.*
         FROM memberships
-        JOIN users ON users.id = user_id
+        JOIN people ON people.id = user_id
         WHERE room_id IN (SELECT value FROM json_each(:ids))
         ORDER BY memberships.id
         """,
-        ids=wanted,
+        ids=as_list(room_ids),
     )
-    for each in found:
-        room_id = RoomId(each["room_id"])
-        people[room_id] = (*people.get(room_id, ()), user_in(each))
-    return people
+    return grouped((room_id, user_in(person)) for room_id, *person in found)
 
 
-def _invitation_id(tx: ReadTx, memberships: Sequence[Membership]) -> RoomId | None:
-    """The oldest room, if it is among these and while it has no more than one page of messages."""
-    oldest = row(tx, "SELECT id FROM rooms ORDER BY created_at, id LIMIT 1")
-    if oldest is None or all(each.room_id != oldest["id"] for each in memberships):
-        return None
-    beyond = row(
+def _invitation_id(tx: ReadTx) -> RoomId | None:
+    """The oldest room, while it has no more than one page of messages."""
+    oldest = row(
         tx,
-        "SELECT 1 FROM messages WHERE room_id = :room_id LIMIT 1 OFFSET :page",
-        room_id=oldest["id"],
+        """
+        SELECT id
+        FROM (SELECT id FROM rooms ORDER BY created_at, id LIMIT 1) AS oldest
+        WHERE (SELECT 1 FROM messages WHERE room_id = oldest.id LIMIT 1 OFFSET :page) IS NULL
+        """,
         page=PAGE_SIZE,
     )
-    return None if beyond else RoomId(oldest["id"])
+    return oldest["id"] if oldest else None
 
 
 def views_of(tx: ReadTx, memberships: Sequence[Membership]) -> tuple[RoomView, ...]:
     """The rooms as their member sees them."""
     directs = [each.room_id for each in memberships if each.room.type is RoomType.DIRECT]
     people = _people_in(tx, directs) if directs else {}
-    invitation = _invitation_id(tx, memberships)
+    invitation = _invitation_id(tx)
     return tuple(
         RoomView(each, people.get(each.room_id, ()), each.room_id == invitation)
         for each in memberships
@@ -4337,32 +4216,28 @@ def name_for_all(tx: ReadTx, room: Room) -> str:
 
 def may_create_rooms(tx: ReadTx, user: User) -> bool:
     """Whether somebody may create open and closed rooms; pings they always may."""
-    restricted = row(
-        tx,
-        """
-        SELECT json_extract(settings, '$.restrict_room_creation_to_administrators') AS only_admins
-        FROM accounts
-        """,
-    )
-    return user.is_administrator or not (restricted and restricted["only_admins"])
+    if user.is_administrator:
+        return True
+    setting = "$.restrict_room_creation_to_administrators"
+    restricted = row(tx, "SELECT json_extract(settings, :setting) FROM accounts", setting=setting)
+    return not (restricted and restricted[0])
 
 
 def last_room_of(tx: ReadTx, user_id: UserId, remembered: RoomId | None) -> RoomId | None:
     """The remembered room if somebody is still in it, else the oldest they belong to."""
-    found = row(
+    last = row(
         tx,
         """
-        SELECT rooms.id
-        FROM memberships
-        JOIN rooms ON rooms.id = room_id
+        SELECT id
+        FROM room_rows
         WHERE user_id = :user_id
-        ORDER BY rooms.id = :remembered DESC, rooms.created_at, rooms.id
+        ORDER BY id = :remembered DESC, created_at, id
         LIMIT 1
         """,
         user_id=user_id,
         remembered=remembered or 0,
     )
-    return RoomId(found["id"]) if found else None
+    return last["id"] if last else None
 
 
 def _placeholders(tx: ReadTx, user_id: UserId) -> tuple[User, ...]:
@@ -4370,19 +4245,18 @@ def _placeholders(tx: ReadTx, user_id: UserId) -> tuple[User, ...]:
         tx,
         """
         SELECT DISTINCT others.user_id
-        FROM memberships
-        JOIN rooms ON rooms.id = memberships.room_id AND type = 'direct'
-        JOIN memberships AS others ON others.room_id = rooms.id
-        WHERE memberships.user_id = :user_id
+        FROM room_rows
+        JOIN memberships AS others ON others.room_id = room_rows.id
+        WHERE room_rows.user_id = :user_id AND type = 'direct'
         """,
         user_id=user_id,
     )
-    known = {each["user_id"] for each in pinged}
+    known = {other_id for (other_id,) in pinged}
     found = rows(
         tx,
         """
-        SELECT id, name, email_address, bio, role, status, created_at, updated_at
-        FROM users
+        SELECT *
+        FROM people
         WHERE status = 0 AND id NOT IN (SELECT value FROM json_each(:known))
         ORDER BY created_at, id
         LIMIT :space
@@ -4410,22 +4284,17 @@ def sidebar_of(tx: ReadTx, user: User) -> Sidebar:
 
 def members_of(tx: ReadTx, user_id: UserId, room_id: RoomId) -> RoomMembers:
     """A room's active members and the other active users, each by name. Raises RoomNotFound."""
-    view = view_of(tx, user_id, room_id)
-    inside = set(member_ids(tx, room_id))
+    view, inside = view_of(tx, user_id, room_id), set(member_ids(tx, room_id))
     everybody = active_users(tx)
-    return RoomMembers(
-        view,
-        selected=tuple(user for user in everybody if user.id in inside),
-        unselected=tuple(
-            user
-            for user in everybody
-            if user.id not in inside and view.room.type is not RoomType.DIRECT
-        ),
-    )
+    selected = tuple(user for user in everybody if user.id in inside)
+    if view.room.type is RoomType.DIRECT:
+        return RoomMembers(view, selected, ())
+    return RoomMembers(view, selected, tuple(user for user in everybody if user.id not in inside))
 
 
 def grant(tx: WriteTx, at: Timestamp, room: Room, user_ids: Iterable[UserId]) -> None:
     """Lets people in; those who are in already stay as they are. Unknown ids are ignored."""
+    is_direct = room.type is RoomType.DIRECT
     run(
         tx,
         """
@@ -4437,57 +4306,9 @@ def grant(tx: WriteTx, at: Timestamp, room: Room, user_ids: Iterable[UserId]) ->
         ON CONFLICT DO NOTHING
         """,
         room_id=room.id,
-        involvement=Involvement.EVERYTHING
-        if room.type is RoomType.DIRECT
-        else Involvement.MENTIONS,
+        involvement=Involvement.EVERYTHING if is_direct else Involvement.MENTIONS,
         ids=as_list(user_ids),
         at=at,
-    )
-
-
-def revise(tx: WriteTx, at: Timestamp, room: Room, wanted: Sequence[UserId]) -> None:
-    """Lets the wanted in and everybody else out."""
-    grant(tx, at, room, wanted)
-    run(
-        tx,
-        """
-        DELETE FROM memberships
-        WHERE room_id = :room_id AND user_id NOT IN (SELECT value FROM json_each(:wanted))
-        """,
-        room_id=room.id,
-        wanted=as_list(wanted),
-    )
-
-
-def leave_shared_rooms(tx: WriteTx, user_id: UserId) -> None:
-    """Takes somebody out of every room but the direct ones."""
-    run(
-        tx,
-        """
-        DELETE FROM memberships
-        WHERE user_id = :user_id
-        AND (SELECT type FROM rooms WHERE id = room_id) != 'direct'
-        """,
-        user_id=user_id,
-    )
-
-
-def involve(
-    tx: WriteTx, at: Timestamp, user_id: UserId, room_id: RoomId, level: Involvement
-) -> None:
-    """Sets a member's notification level; what is invisible is not unread either."""
-    run(
-        tx,
-        """
-        UPDATE memberships
-        SET involvement = :level, updated_at = :at,
-          unread_at = CASE WHEN :level = 'invisible' THEN NULL ELSE unread_at END
-        WHERE room_id = :room_id AND user_id = :user_id
-        """,
-        level=level,
-        at=at,
-        room_id=room_id,
-        user_id=user_id,
     )
 
 
@@ -4507,10 +4328,29 @@ def grant_open_rooms(tx: WriteTx, at: Timestamp, user_id: UserId) -> None:
     )
 
 
-def mark_unread(
+def leave_shared_rooms(tx: WriteTx, user_id: UserId) -> None:
+    """Takes somebody out of every room but the direct ones."""
+    run(
+        tx,
+        """
+        DELETE FROM memberships
+        WHERE user_id = :user_id
+        AND (SELECT type FROM rooms WHERE id = room_id) != 'direct'
+        """,
+        user_id=user_id,
+    )
+
+
+def touch_room(tx: WriteTx, at: Timestamp, room_id: RoomId) -> None:
+    """Moves a room's clock: something was said, changed or boosted in it."""
+    run(tx, "UPDATE rooms SET updated_at = :at WHERE id = :room_id", at=at, room_id=room_id)
+
+
+def receive_message(
     tx: WriteTx, at: Timestamp, room_id: RoomId, creator_id: UserId, present: Iterable[UserId]
 ) -> None:
-    """Marks a room unread for its visible members, but for the author and who is there."""
+    """Moves the room's clock and marks it unread for the visible members who are elsewhere."""
+    touch_room(tx, at, room_id)
     run(
         tx,
         """
@@ -4526,9 +4366,8 @@ def mark_unread(
     )
 
 
-def mark_read(tx: WriteTx, at: Timestamp, user_id: UserId, room_id: RoomId) -> None:
+def mark_read(tx: WriteTx, _: Timestamp, user_id: UserId, room_id: RoomId) -> None:
     """Clears somebody's unread mark in a room, if there is one."""
-    del at
     run(
         tx,
         """
@@ -4541,106 +4380,8 @@ def mark_read(tx: WriteTx, at: Timestamp, user_id: UserId, room_id: RoomId) -> N
     )
 
 
-# === 15. search_index =========================================================
-# The words of every message, for full-text search. An index row is written, moved
-# and deleted by the code that writes its message, in the same transaction: no
-# triggers, so that what a post costs can be read in one place.
-#
-# Owns      message_search_index
-# Raises    -
-# ==============================================================================
-
-
-STEMS: Final = "CREATE VIRTUAL TABLE stems USING fts5vocab(message_search_index, instance)"
-_ONE_AT_A_TIME: Final = threading.Lock()
-
-
-@lru_cache(maxsize=1)
-def _empty_index() -> sqlite3.Connection:
-    connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
-    connection.execute(SEARCH_INDEX)
-    connection.execute(STEMS)
-    return connection
-
-
-@lru_cache(maxsize=8_192)
-def stem_of(word: str) -> str:
-    """What the index makes of a word; nothing of one that it does not keep."""
-    with _ONE_AT_A_TIME:
-        connection = _empty_index()
-        connection.execute("BEGIN")
-        connection.execute("INSERT INTO message_search_index (body) VALUES (:word)", {"word": word})
-        stem = connection.execute("SELECT term FROM stems LIMIT 1").fetchone()
-        connection.execute("ROLLBACK")
-    return str(stem[0]) if stem else ""
-
-
-def forget_message(tx: WriteTx, message_id: MessageId) -> None:
-    """Takes a message out of the index."""
-    run(tx, "DELETE FROM message_search_index WHERE rowid = :id", id=message_id)
-
-
-def forget_room(tx: WriteTx, room_id: RoomId) -> None:
-    """Takes all messages of a room out of the index, while they are still there."""
-    run(
-        tx,
-        """
-        DELETE FROM message_search_index
-        WHERE rowid IN (SELECT id FROM messages WHERE room_id = :room_id)
-        """,
-        room_id=room_id,
-    )
-
-
-def verify_index(connection: sqlite3.Connection) -> None:
-    """Nothing, when the index agrees with the words it holds. Raises sqlite3.DatabaseError."""
-    connection.execute(
-        "INSERT INTO message_search_index (message_search_index) VALUES ('integrity-check')"
-    )
-
-
-def rebuild_index(connection: sqlite3.Connection) -> int:
-    """Makes the index anew from what the messages say, however damaged it was; their number."""
-    connection.execute("DROP TABLE IF EXISTS message_search_index")
-    connection.execute(SEARCH_INDEX)
-    return connection.executemany(
-        "INSERT INTO message_search_index (rowid, body) VALUES (:id, :words)",
-        (
-            {"id": message_id, "words": searchable(text)}
-            for message_id, text in connection.execute("SELECT id, body_text FROM messages")
-        ),
-    ).rowcount
-
-
-def index_message(tx: WriteTx, message_id: MessageId, text: str, *, is_new: bool = False) -> None:
-    """Puts a message's words into the index, in place of those it had."""
-    if not is_new:
-        forget_message(tx, message_id)
-    run(
-        tx,
-        "INSERT INTO message_search_index (rowid, body) VALUES (:id, :words)",
-        id=message_id,
-        words=searchable(text),
-    )
-
-
-# === 16. rooms ================================================================
-# Where people talk. An open room holds everybody active, a closed one those it
-# was given, a direct room is the one room of exactly its people, for ever.
-#
-# Owns      rooms
-# Raises    RoomNotFound, RoomCreationRestricted, InvalidInvolvement, Forbidden, ValidationFailed
-# ==============================================================================
-
-
 def insert_room(
-    tx: WriteTx,
-    at: Timestamp,
-    room_type: RoomType,
-    creator_id: UserId,
-    *,
-    name: str | None = None,
-    direct_key: str | None = None,
+    tx: WriteTx, at: Timestamp, kind: RoomType, by: UserId, name: str | None, key: str | None = None
 ) -> Room:
     """A new room with nobody in it yet."""
     room_id = insert(
@@ -4649,27 +4390,19 @@ def insert_room(
         INSERT INTO rooms (type, name, folded, creator_id, direct_key, created_at, updated_at)
         VALUES (:type, :name, :folded, :creator_id, :direct_key, :at, :at)
         """,
-        type=room_type,
+        type=kind,
         name=name,
         folded=folded(name or ""),
-        creator_id=creator_id,
-        direct_key=direct_key,
+        creator_id=by,
+        direct_key=key,
         at=at,
     )
-    return Room(RoomId(room_id), room_type, name, creator_id, at, at)
+    return Room(RoomId(room_id), kind, name, by, at, at)
 
 
-def touch_room(tx: WriteTx, at: Timestamp, room_id: RoomId) -> None:
-    """Moves a room's clock: something was said, changed or boosted in it."""
-    run(tx, "UPDATE rooms SET updated_at = :at WHERE id = :room_id", at=at, room_id=room_id)
-
-
-def receive_message(
-    tx: WriteTx, at: Timestamp, room_id: RoomId, creator_id: UserId, present: Iterable[UserId]
-) -> None:
-    """Moves the room's clock and marks it unread for the visible members who are elsewhere."""
-    touch_room(tx, at, room_id)
-    mark_unread(tx, at, room_id, creator_id, present)
+def drop_room(tx: WriteTx, room_id: RoomId) -> None:
+    """Deletes a room, and by the foreign keys all that refers to it."""
+    run(tx, "DELETE FROM rooms WHERE id = :room_id", room_id=room_id)
 
 
 def _checked_name(name: str) -> str:
@@ -4677,62 +4410,38 @@ def _checked_name(name: str) -> str:
     return name.strip()
 
 
-def _active_ids(tx: ReadTx) -> list[UserId]:
-    found = one(tx, "SELECT json_group_array(id) AS ids FROM users WHERE status = 0")
-    return [UserId(each) for each in json.loads(found["ids"])]
-
-
-def _checked_ids(user_ids: Sequence[UserId] | None) -> Sequence[UserId]:
+def _checked_ids(invited: Invited) -> Sequence[UserId]:
     """The ids; None stands for something that was no list of ids."""
-    if user_ids is None:
+    if invited is None:
         raise ValidationFailed({"user_ids": ["is invalid"]})
-    return user_ids
+    return invited
 
 
 def _create(
-    tx: WriteTx,
-    at: Timestamp,
-    actor: User,
-    room_type: RoomType,
-    name: str,
-    user_ids: Sequence[UserId] | None,
+    tx: WriteTx, at: Timestamp, actor: User, kind: RoomType, name: str, invited: Invited
 ) -> RoomChange:
     if not may_create_rooms(tx, actor):
         raise RoomCreationRestricted
-    room = insert_room(tx, at, room_type, actor.id, name=_checked_name(name))
-    chosen = [*_checked_ids(user_ids), actor.id]
-    grant(tx, at, room, _active_ids(tx) if room_type is RoomType.OPEN else chosen)
-    view = view_of(tx, actor.id, room.id)
-    return RoomChange(view, room, (), member_ids(tx, room.id), ())
-
-
-MOST_IN_A_PING: Final = 50  # people
+    room = insert_room(tx, at, kind, actor.id, _checked_name(name))
+    chosen = [*_checked_ids(invited), actor.id]
+    is_open = kind is RoomType.OPEN
+    grant(tx, at, room, (user.id for user in active_users(tx)) if is_open else chosen)
+    return RoomChange(view_of(tx, actor.id, room.id), room, granted=member_ids(tx, room.id))
 
 
 def _find_or_create_direct(
-    tx: WriteTx, at: Timestamp, actor: User, user_ids: Sequence[UserId] | None
+    tx: WriteTx, at: Timestamp, actor: User, invited: Invited
 ) -> tuple[RoomChange, bool]:
-    people = sorted(users_by_id(tx, {*_checked_ids(user_ids), actor.id}))
+    people = sorted(users_by_id(tx, {*_checked_ids(invited), actor.id}))
     if len(people) > MOST_IN_A_PING:
         raise ValidationFailed({"user_ids": [f"can be at most {MOST_IN_A_PING} people with you"]})
     key = ",".join(map(str, people))
-    found = row(tx, "SELECT id FROM rooms WHERE direct_key = :key", key=key)
-    if found is not None:
-        view = view_of(tx, actor.id, RoomId(found["id"]))
-        return RoomChange(view, view.room, (), (actor.id,), ()), False
-    room = insert_room(tx, at, RoomType.DIRECT, actor.id, direct_key=key)
+    if known := row(tx, "SELECT id FROM rooms WHERE direct_key = :key", key=key):
+        view = view_of(tx, actor.id, known["id"])
+        return RoomChange(view, view.room, granted=(actor.id,)), False
+    room = insert_room(tx, at, RoomType.DIRECT, actor.id, None, key)
     grant(tx, at, room, people)
-    view = view_of(tx, actor.id, room.id)
-    return RoomChange(view, room, (), tuple(people), ()), True
-
-
-def _shared_room_to_save(tx: ReadTx, actor: User, room_id: RoomId) -> Room:
-    room = membership_of(tx, actor.id, room_id).room
-    if room.type is RoomType.DIRECT:
-        raise RoomNotFound
-    if not can_administer(actor, room.creator_id):
-        raise Forbidden
-    return room
+    return RoomChange(view_of(tx, actor.id, room.id), room, granted=tuple(people)), True
 
 
 def _save(
@@ -4741,10 +4450,15 @@ def _save(
     actor: User,
     room_id: RoomId,
     name: str,
-    room_type: RoomType,
-    user_ids: Sequence[UserId] | None,
+    kind: RoomType,
+    invited: Invited,
 ) -> RoomChange:
-    room = _shared_room_to_save(tx, actor, room_id)
+    room = membership_of(tx, actor.id, room_id).room
+    if room.type is RoomType.DIRECT:
+        raise RoomNotFound
+    if not can_administer(actor, room.creator_id):
+        raise Forbidden
+    saved = replace(room, type=kind, name=_checked_name(name), updated_at=at)
     run(
         tx,
         """
@@ -4752,21 +4466,20 @@ def _save(
         SET type = :type, name = :name, folded = :folded, updated_at = :at
         WHERE id = :room_id
         """,
-        type=room_type,
-        name=_checked_name(name),
-        folded=folded(_checked_name(name)),
+        type=kind,
+        name=saved.name,
+        folded=folded(saved.name or ""),
         at=at,
         room_id=room_id,
     )
     before = set(member_ids(tx, room_id))
-    if room_type is RoomType.OPEN:
-        grant(tx, at, room, _active_ids(tx))
+    if kind is RoomType.OPEN:
+        grant(tx, at, room, (user.id for user in active_users(tx)))
     else:
         creator = user_by_id(tx, room.creator_id)
         stays = [creator.id] if creator.status is Status.ACTIVE else []
-        revise(tx, at, room, [*_checked_ids(user_ids), *stays])
+        _revise(tx, at, room, [*_checked_ids(invited), *stays])
     after = set(member_ids(tx, room_id))
-    saved = replace(room, type=room_type, name=name.strip(), updated_at=at)
     return RoomChange(
         view_of(tx, actor.id, room_id) if actor.id in after else None,
         saved,
@@ -4776,23 +4489,39 @@ def _save(
     )
 
 
-def _delete_room(tx: WriteTx, at: Timestamp, actor: User, room_id: RoomId) -> Room:
-    del at
-    room = membership_of(tx, actor.id, room_id).room
-    if not may_delete(actor, room):
-        raise Forbidden
-    forget_room(tx, room_id)
-    run(tx, "DELETE FROM rooms WHERE id = :room_id", room_id=room_id)
-    return room
+def _revise(tx: WriteTx, at: Timestamp, room: Room, wanted: Sequence[UserId]) -> None:
+    """Lets the wanted in and everybody else out."""
+    grant(tx, at, room, wanted)
+    run(
+        tx,
+        """
+        DELETE FROM memberships
+        WHERE room_id = :room_id AND user_id NOT IN (SELECT value FROM json_each(:wanted))
+        """,
+        room_id=room.id,
+        wanted=as_list(wanted),
+    )
 
 
 def _set_involvement(
-    tx: WriteTx, at: Timestamp, actor: User, room_id: RoomId, involvement: str
+    tx: WriteTx, at: Timestamp, actor: User, room_id: RoomId, level: str
 ) -> tuple[RoomView, Involvement]:
     before = membership_of(tx, actor.id, room_id)
-    if involvement not in set(Involvement):
+    if level not in set(Involvement):
         raise InvalidInvolvement
-    involve(tx, at, actor.id, room_id, Involvement(involvement))
+    run(
+        tx,
+        """
+        UPDATE memberships
+        SET involvement = :level, updated_at = :at,
+          unread_at = CASE WHEN :level = 'invisible' THEN NULL ELSE unread_at END
+        WHERE room_id = :room_id AND user_id = :user_id
+        """,
+        level=level,
+        at=at,
+        room_id=room_id,
+        user_id=actor.id,
+    )
     return view_of(tx, actor.id, room_id), before.involvement
 
 
@@ -4805,60 +4534,29 @@ class Rooms:
     async def create_open(self, actor: User, name: str) -> RoomChange:
         return await self._db.write(_create, actor, RoomType.OPEN, name, ())
 
-    async def create_closed(
-        self, actor: User, name: str, user_ids: Sequence[UserId] | None
-    ) -> RoomChange:
-        return await self._db.write(_create, actor, RoomType.CLOSED, name, user_ids)
+    async def create_closed(self, actor: User, name: str, invited: Invited) -> RoomChange:
+        return await self._db.write(_create, actor, RoomType.CLOSED, name, invited)
 
-    async def find_or_create_direct(
-        self, actor: User, user_ids: Sequence[UserId] | None
-    ) -> tuple[RoomChange, bool]:
-        return await self._db.write(_find_or_create_direct, actor, user_ids)
+    async def find_or_create_direct(self, actor: User, invited: Invited) -> tuple[RoomChange, bool]:
+        return await self._db.write(_find_or_create_direct, actor, invited)
 
     async def save_open(self, actor: User, room_id: RoomId, name: str) -> RoomChange:
         return await self._db.write(_save, actor, room_id, name, RoomType.OPEN, ())
 
     async def save_closed(
-        self, actor: User, room_id: RoomId, name: str, user_ids: Sequence[UserId] | None
+        self, actor: User, room_id: RoomId, name: str, invited: Invited
     ) -> RoomChange:
-        return await self._db.write(_save, actor, room_id, name, RoomType.CLOSED, user_ids)
-
-    async def delete(self, actor: User, room_id: RoomId) -> Room:
-        return await self._db.write(_delete_room, actor, room_id)
+        return await self._db.write(_save, actor, room_id, name, RoomType.CLOSED, invited)
 
     async def set_involvement(
         self, actor: User, room_id: RoomId, involvement: str
     ) -> tuple[RoomView, Involvement]:
         return await self._db.write(_set_involvement, actor, room_id, involvement)
 
-    async def view(self, viewer_id: UserId, room_id: RoomId) -> RoomView:
-        """The room as a member sees it. Raises RoomNotFound."""
-        return await self._db.read(view_of, viewer_id, room_id)
 
-    async def all_of(self, viewer_id: UserId) -> tuple[RoomView, ...]:
-        """Every room somebody belongs to, the invisible ones too."""
-        return await self._db.read(lambda tx: views_of(tx, memberships_of(tx, viewer_id)))
-
-    async def members(self, viewer_id: UserId, room_id: RoomId) -> RoomMembers:
-        """Who is in a room and who could be. Raises RoomNotFound."""
-        return await self._db.read(members_of, viewer_id, room_id)
-
-    async def sidebar(self, viewer: User) -> Sidebar:
-        """What somebody sees beside every room."""
-        return await self._db.read(sidebar_of, viewer)
-
-    async def membership(self, user_id: UserId, room_id: RoomId) -> Membership:
-        """The proof that somebody is in a room. Raises RoomNotFound."""
-        return await self._db.read(membership_of, user_id, room_id)
-
-    async def read_by(self, user_id: UserId, room_id: RoomId) -> None:
-        """Clears somebody's unread mark in a room, if there is one."""
-        await self._db.write(mark_read, user_id, room_id)
-
-
-# === 17. history ==============================================================
-# What was said: pages of forty, and what a reader missed. Order is time, then
-# id. Everything that belongs to a page is fetched with it, never one by one.
+# === 14. history ==============================================================
+# What was said: pages of forty, and what a reader missed. The order is that of the
+# ids. Everything that belongs to a page is fetched with it, never one by one.
 #
 # Owns      -
 # Raises    MessageNotFound
@@ -4872,33 +4570,24 @@ GLANCE_BYTES: Final = 65_536  # of bodies, which take the loop a few millisecond
 
 def boosts_of(tx: ReadTx, message_ids: str) -> dict[MessageId, tuple[Boost, ...]]:
     """The boosts of each message in a JSON list of ids, oldest first."""
-    boosts: dict[MessageId, tuple[Boost, ...]] = {}
     found = rows(
         tx,
         """
-        SELECT boosts.id AS boost_id, message_id, content, boosts.created_at AS boosted_at,
-          users.id, name, email_address, bio, role, status, users.created_at, users.updated_at
+        SELECT boosts.id, message_id, content, boosts.created_at, people.*
         FROM boosts
-        JOIN users ON users.id = booster_id
+        JOIN people ON people.id = booster_id
         WHERE message_id IN (SELECT value FROM json_each(:ids))
         ORDER BY boosts.id
         """,
         ids=message_ids,
     )
-    for each in found:
-        boost = Boost(
-            BoostId(each["boost_id"]),
-            MessageId(each["message_id"]),
-            each["content"],
-            user_in(each),
-            Timestamp(each["boosted_at"]),
-        )
-        boosts[boost.message_id] = (*boosts.get(boost.message_id, ()), boost)
-    return boosts
+    return grouped(
+        (message_id, Boost(boost_id, message_id, content, user_in(booster), at))
+        for boost_id, message_id, content, at, *booster in found
+    )
 
 
 def _mentionees_of(tx: ReadTx, message_ids: str) -> dict[MessageId, tuple[UserId, ...]]:
-    mentionees: dict[MessageId, tuple[UserId, ...]] = {}
     found = rows(
         tx,
         """
@@ -4909,10 +4598,7 @@ def _mentionees_of(tx: ReadTx, message_ids: str) -> dict[MessageId, tuple[UserId
         """,
         ids=message_ids,
     )
-    for each in found:
-        message_id = MessageId(each["message_id"])
-        mentionees[message_id] = (*mentionees.get(message_id, ()), UserId(each["user_id"]))
-    return mentionees
+    return grouped(map(tuple, found))
 
 
 def messages_in(
@@ -4920,66 +4606,52 @@ def messages_in(
     found: Sequence[sqlite3.Row],
     boosts: Mapping[MessageId, tuple[Boost, ...]] | None = None,
 ) -> tuple[PersistedMessage, ...]:
-    """The messages in rows of `messages`, in their order, with all that belongs to them."""
-    if sum(len(each["body_html"]) for each in found) > GLANCE_BYTES:
+    """The messages in rows of `said`, in their order, with all that belongs to them."""
+    if sum(len(message["body_html"]) for message in found) > GLANCE_BYTES:
         leave_the_loop(tx)
-    ids = as_list(each["id"] for each in found)
+    ids = as_list(message["id"] for message in found)
     boosts = boosts_of(tx, ids) if boosts is None else boosts
-    named = {each["id"]: mentions_in(each["body_html"]) for each in found}
+    named = {message["id"]: mentions_in(message["body_html"]) for message in found}
     mentionees = _mentionees_of(tx, ids) if any(named.values()) else {}
-    people = users_by_id(tx, {each["creator_id"] for each in found}.union(*named.values()))
-    return tuple(
-        PersistedMessage(
-            id=MessageId(each["id"]),
-            room_id=RoomId(each["room_id"]),
-            creator=people[each["creator_id"]],
-            client_message_id=each["client_message_id"],
-            body=Body(
-                SafeHtml(each["body_html"]),
-                each["body_text"],
-                mentionees.get(each["id"], ()),
-                links_in(each["body_html"]),
-            ),
-            created_at=Timestamp(each["created_at"]),
-            updated_at=Timestamp(each["updated_at"]),
-            boosts=boosts.get(each["id"], ()),
-            named=tuple(people[user_id] for user_id in sorted(people.keys() & named[each["id"]])),
+    people = users_by_id(tx, {message["creator_id"] for message in found}.union(*named.values()))
+
+    def made(message: Iterable[Any]) -> PersistedMessage:
+        message_id, room_id, author, client_id, html, text, created_at, updated_at = message
+        shown = sorted(people.keys() & named[message_id])
+        return PersistedMessage(
+            message_id,
+            room_id,
+            people[author],
+            client_id,
+            Body(SafeHtml(html), text, mentionees.get(message_id, ()), links_in(html)),
+            created_at,
+            updated_at,
+            boosts.get(message_id, ()),
+            tuple(people[user_id] for user_id in shown),
         )
-        for each in found
-    )
+
+    return tuple(map(made, found))
 
 
 def message_by_id(tx: ReadTx, room_id: RoomId, message_id: MessageId) -> PersistedMessage:
     """A message of this room. Raises MessageNotFound."""
-    found = row(
+    message = row(
         tx,
-        """
-        SELECT id, room_id, creator_id, client_message_id, body_html, body_text,
-          created_at, updated_at
-        FROM messages
-        WHERE id = :message_id AND room_id = :room_id
-        """,
+        "SELECT * FROM said WHERE id = :message_id AND room_id = :room_id",
         message_id=message_id,
         room_id=room_id,
     )
-    if found is None:
+    if message is None:
         raise MessageNotFound
-    return messages_in(tx, [found])[0]
+    return messages_in(tx, [message])[0]
 
 
 def messages_by_id(tx: ReadTx, ids: Iterable[MessageId]) -> tuple[PersistedMessage, ...]:
     """Those of the messages that exist, oldest first."""
-    wanted = as_list(ids)
     found = rows(
         tx,
-        """
-        SELECT id, room_id, creator_id, client_message_id, body_html, body_text,
-          created_at, updated_at
-        FROM messages
-        WHERE id IN (SELECT value FROM json_each(:ids))
-        ORDER BY id
-        """,
-        ids=wanted,
+        "SELECT * FROM said WHERE id IN (SELECT value FROM json_each(:ids)) ORDER BY id",
+        ids=as_list(ids),
     )
     return messages_in(tx, found) if found else ()
 
@@ -4991,7 +4663,7 @@ def messages_without_bodies(tx: ReadTx, ids: Iterable[int]) -> dict[int, Persist
         """
         SELECT id, room_id, creator_id, client_message_id, '' AS body_html, '' AS body_text,
           created_at, updated_at
-        FROM messages
+        FROM said
         WHERE id IN (SELECT value FROM json_each(:ids))
         """,
         ids=as_list(ids),
@@ -5019,12 +4691,14 @@ def page_before(
     return found[:PAGE_SIZE][::-1], len(found) > PAGE_SIZE
 
 
-def page_after(tx: ReadTx, room_id: RoomId, after: MessageId) -> tuple[list[sqlite3.Row], bool]:
-    """The 40 oldest rows later than a message, ascending, and whether there are later ones."""
+def page_after(
+    tx: ReadTx, room_id: RoomId, after: MessageId, size: int = PAGE_SIZE
+) -> tuple[list[sqlite3.Row], bool]:
+    """The oldest rows later than a message, ascending, and whether there are later ones."""
     found = rows(
         tx,
         """
-        SELECT id, created_at, updated_at, creator_id
+        SELECT id, created_at, updated_at, creator_id, length(body_html) AS size
         FROM messages
         WHERE room_id = :room_id AND id > :after
         ORDER BY id
@@ -5032,9 +4706,9 @@ def page_after(tx: ReadTx, room_id: RoomId, after: MessageId) -> tuple[list[sqli
         """,
         room_id=room_id,
         after=after,
-        size=PAGE_SIZE,
+        size=size,
     )
-    return found[:PAGE_SIZE], len(found) > PAGE_SIZE
+    return found[:size], len(found) > size
 
 
 def _place_of(tx: ReadTx, room_id: RoomId, message_id: MessageId) -> sqlite3.Row | None:
@@ -5050,76 +4724,84 @@ def _place_of(tx: ReadTx, room_id: RoomId, message_id: MessageId) -> sqlite3.Row
     )
 
 
-def count_messages(tx: ReadTx, room_id: RoomId) -> int:
-    """How many messages a room has."""
-    found = one(
-        tx,
-        "SELECT count(*) AS number FROM messages WHERE room_id = :room_id",
-        room_id=room_id,
-    )
-    return int(found["number"])
-
-
-def last_page(tx: ReadTx, room_id: RoomId) -> Excerpt:
-    """The 40 newest messages of a room."""
-    found, has_before = page_before(tx, room_id)
-    return Excerpt(found, has_before, has_after=False, highlighted_id=None)
-
-
-def page_around(tx: ReadTx, room_id: RoomId, message_id: MessageId | None) -> Excerpt:
-    """Up to 40 messages at each side of one; the last page when it is not of this room."""
-    centre = _place_of(tx, room_id, message_id) if message_id else None
-    if centre is None:
-        return last_page(tx, room_id)
-    earlier, has_before = page_before(tx, room_id, centre["id"])
-    later, has_after = page_after(tx, room_id, centre["id"])
-    return Excerpt([*earlier, centre, *later], has_before, has_after, message_id)
-
-
 def page_of(
     tx: ReadTx,
     room_id: RoomId,
-    before: MessageId | None,
-    after: MessageId | None,
-    around: MessageId | None,
+    before: MessageId | None = None,
+    after: MessageId | None = None,
+    around: MessageId | None = None,
 ) -> Excerpt:
-    """The page before, after or around a message, else the last. Raises MessageNotFound."""
+    """The page before or after a message; up to 40 at each side of one; else the last.
+
+    Raises MessageNotFound for an edge that is not of this room.
+    """
     anchor = after if before is None else before
-    if anchor is None:
-        return page_around(tx, room_id, around)
-    if _place_of(tx, room_id, anchor) is None:
+    if anchor is not None and _place_of(tx, room_id, anchor) is None:
         raise MessageNotFound
     if before is not None:
-        found, more = page_before(tx, room_id, anchor)
-        return Excerpt(found, more, has_after=True, highlighted_id=None)
-    found, more = page_after(tx, room_id, anchor)
-    return Excerpt(found, has_before=True, has_after=more, highlighted_id=None)
+        found, more = page_before(tx, room_id, before)
+        return Excerpt(found, more, has_after=True)
+    if after is not None:
+        found, more = page_after(tx, room_id, after)
+        return Excerpt(found, has_before=True, has_after=more)
+    centre = _place_of(tx, room_id, around) if around else None
+    if centre is None:
+        found, more = page_before(tx, room_id)
+        return Excerpt(found, more, has_after=False)
+    earlier, has_before = page_before(tx, room_id, centre["id"])
+    later, has_after = page_after(tx, room_id, centre["id"])
+    return Excerpt([*earlier, centre, *later], has_before, has_after, centre["id"])
 
 
-def whole_page(tx: ReadTx, page: Excerpt) -> MessagePage:
-    """A page with its messages."""
-    messages = messages_by_id(tx, (each["id"] for each in page.found))
-    return MessagePage(messages, page.has_before, page.has_after, page.highlighted_id)
+def page_and_count(
+    tx: ReadTx,
+    user_id: UserId,
+    room_id: RoomId,
+    before: MessageId | None = None,
+    after: MessageId | None = None,
+) -> tuple[tuple[PersistedMessage, ...], Excerpt, int]:
+    """The messages of a page, the page, and the number of all messages of the room.
+
+    Raises RoomNotFound, MessageNotFound.
+    """
+    membership_of(tx, user_id, room_id)
+    page = page_of(tx, room_id, before, after)
+    (count,) = one(tx, "SELECT count(*) FROM messages WHERE room_id = :room_id", room_id=room_id)
+    return messages_by_id(tx, (message["id"] for message in page.found)), page, count
 
 
-def _newer(tx: ReadTx, room_id: RoomId, last_seen: MessageId) -> list[sqlite3.Row]:
-    return rows(
+def _removed(
+    tx: ReadTx, room_id: RoomId, last_seen: MessageId, since: int
+) -> tuple[Tombstone, ...]:
+    found = rows(
         tx,
         """
-        SELECT id, created_at, updated_at, creator_id, length(body_html) AS size
-        FROM messages
-        WHERE room_id = :room_id AND id > :last_seen
-        ORDER BY id
+        SELECT message_id, room_id, client_message_id
+        FROM message_tombstones
+        WHERE room_id = :room_id AND deleted_at >= :since AND message_id <= :last_seen
+        ORDER BY deleted_at
         LIMIT :limit + 1
         """,
         room_id=room_id,
         last_seen=last_seen,
+        since=since,
         limit=CATCH_UP_LIMIT,
     )
+    return tuple(Tombstone(*stone) for stone in found)
 
 
-def _changed(tx: ReadTx, room_id: RoomId, last_seen: MessageId, since: int) -> list[sqlite3.Row]:
-    return rows(
+def _is_to_come(since: int, at: Timestamp) -> bool:
+    """Whether somebody knows the room by a clock that was set back: changes may look older."""
+    return since > at + SETTLED_AFTER
+
+
+def catch_up_of(
+    tx: ReadTx, user_id: UserId, room_id: RoomId, last_seen: MessageId, since_ms: int, at: Timestamp
+) -> CatchUp:
+    """What changed since, as `get_messages_since` says it."""
+    room, since = membership_of(tx, user_id, room_id).room, since_ms * 1000
+    missed, is_too_much = page_after(tx, room_id, last_seen, CATCH_UP_LIMIT)
+    changed = rows(
         tx,
         """
         SELECT id, created_at, updated_at, creator_id, length(body_html) AS size
@@ -5133,64 +4815,22 @@ def _changed(tx: ReadTx, room_id: RoomId, last_seen: MessageId, since: int) -> l
         since=since,
         limit=CATCH_UP_LIMIT,
     )
-
-
-def _removed(tx: ReadTx, room_id: RoomId, last_seen: MessageId, since: int) -> list[Tombstone]:
-    found = rows(
-        tx,
-        """
-        SELECT message_id, client_message_id
-        FROM message_tombstones
-        WHERE room_id = :room_id AND deleted_at >= :since AND message_id <= :last_seen
-        ORDER BY deleted_at
-        LIMIT :limit + 1
-        """,
-        room_id=room_id,
-        last_seen=last_seen,
-        since=since,
-        limit=CATCH_UP_LIMIT,
-    )
-    return [
-        Tombstone(MessageId(each["message_id"]), room_id, each["client_message_id"])
-        for each in found
-    ]
-
-
-def _too_much(at: Timestamp) -> CatchUp:
-    return CatchUp((), (), (), is_too_much=True, room_name="", at=at)
-
-
-def _is_to_come(since: int, at: Timestamp) -> bool:
-    """Whether somebody knows the room by a clock that was set back: changes may look older."""
-    return since > at + SETTLED_AFTER
-
-
-def catch_up_of(
-    tx: ReadTx, user_id: UserId, room_id: RoomId, last_seen: MessageId, since_ms: int, at: Timestamp
-) -> CatchUp:
-    room = membership_of(tx, user_id, room_id).room
-    since = since_ms * 1000
-    missed = _newer(tx, room_id, last_seen)
-    changed = _changed(tx, room_id, last_seen, since)
     removed = _removed(tx, room_id, last_seen, since)
-    most = max(len(missed), len(changed), len(removed))
-    is_large = sum(each["size"] for each in chain(missed, changed)) > MOST_SHOWN
+    is_too_much = is_too_much or max(len(changed), len(removed)) > CATCH_UP_LIMIT
+    is_large = sum(message["size"] for message in chain(missed, changed)) > MOST_SHOWN
     is_known = since >= at - TOMBSTONE_LIFE and not _is_to_come(since, at)
-    if most > CATCH_UP_LIMIT or is_large or not is_known:
-        return _too_much(at)
-    return CatchUp(
-        missed,
-        changed,
-        tuple(removed),
-        is_too_much=False,
-        room_name=name_for_all(tx, room),
-        at=at,
-    )
+    if is_too_much or is_large or not is_known:
+        return CatchUp(at, is_too_much=True)
+    return CatchUp(at, missed, changed, removed, name_for_all(tx, room))
 
 
-def _last_until(tx: ReadTx, room_id: RoomId, since: int) -> MessageId:
-    """The last message of a room that is no later than a moment; 0 when there is none."""
-    found = row(
+def news_of(tx: ReadTx, user_id: UserId, room_id: RoomId, since_ms: int, at: Timestamp) -> CatchUp:
+    """The 40 oldest messages since a moment, the 40 latest changes to older ones, the removals."""
+    room = membership_of(tx, user_id, room_id).room
+    since = since_ms * 1000 + 999  # the last moment of that millisecond
+    if _is_to_come(since, at):
+        return CatchUp(at, is_too_much=True)
+    last = row(
         tx,
         """
         SELECT id
@@ -5202,16 +4842,7 @@ def _last_until(tx: ReadTx, room_id: RoomId, since: int) -> MessageId:
         room_id=room_id,
         since=since,
     )
-    return MessageId(found["id"] if found else 0)
-
-
-def news_of(tx: ReadTx, user_id: UserId, room_id: RoomId, since_ms: int, at: Timestamp) -> CatchUp:
-    """The 40 oldest messages since a moment, the 40 latest changes to older ones, the removals."""
-    room = membership_of(tx, user_id, room_id).room
-    since = since_ms * 1000 + 999  # the last moment of that millisecond
-    if _is_to_come(since, at):
-        return _too_much(at)
-    last_seen = _last_until(tx, room_id, since)
+    last_seen = MessageId(last["id"] if last else 0)
     created, _ = page_after(tx, room_id, last_seen)
     changed = rows(
         tx,
@@ -5228,24 +4859,24 @@ def news_of(tx: ReadTx, user_id: UserId, room_id: RoomId, since_ms: int, at: Tim
         now=at + SETTLED_AFTER,
         size=PAGE_SIZE,
     )
-    return CatchUp(
-        created,
-        sorted(changed, key=lambda each: each["id"]),
-        tuple(_removed(tx, room_id, _NEWEST, since)),
-        is_too_much=False,
-        room_name=name_for_all(tx, room),
-        at=at,
-    )
+    changed.sort(key=lambda message: message["id"])
+    removed = _removed(tx, room_id, _NEWEST, since)
+    return CatchUp(at, created, changed, removed, name_for_all(tx, room))
 
 
-def path_of_message(
-    tx: ReadTx, user_id: UserId, message_id: MessageId, room_id: RoomId | None
-) -> str:
-    """Where a message is shown, to members of its room. Raises MessageNotFound."""
-    found = row(
+def message_of_member(
+    tx: ReadTx, user_id: UserId, message_id: MessageId, room_id: RoomId | None = None
+) -> sqlite3.Row:
+    """Where a message is, and its client's id, for a member of its room: this one, if one is given.
+
+    Raises RoomNotFound for a room they are not in, MessageNotFound.
+    """
+    if room_id is not None:
+        membership_of(tx, user_id, room_id)
+    message = row(
         tx,
         """
-        SELECT messages.room_id
+        SELECT messages.room_id, client_message_id
         FROM messages
         JOIN memberships ON memberships.room_id = messages.room_id AND user_id = :user_id
         WHERE messages.id = :message_id
@@ -5253,202 +4884,108 @@ def path_of_message(
         message_id=message_id,
         user_id=user_id,
     )
-    if found is None or room_id not in (None, found["room_id"]):
+    if message is None or room_id not in (None, message["room_id"]):
         raise MessageNotFound
-    return f"/rooms/{found['room_id']}/@{message_id}"
+    return message
 
 
-# === 18. subscriptions ========================================================
-# The browsers that asked to be told when something is said: an address at a push
-# service, and two keys to encrypt with.
-#
-# Owns      push_subscriptions
-# Raises    PushSubscriptionNotFound
-# ==============================================================================
-
-SUBSCRIPTIONS_LIMIT: Final = 20  # a person
-
-
-def subscription_in(found: sqlite3.Row) -> PushSubscription:
-    """The subscription in a row of `push_subscriptions`."""
-    return PushSubscription(
-        found["id"],
-        UserId(found["user_id"]),
-        found["endpoint"],
-        found["p256dh_key"],
-        found["auth_key"],
-        found["user_agent"] or "",
-        Timestamp(found["created_at"]),
-        Timestamp(found["updated_at"]),
-        found["last_tried_at"],
-        found["last_status"],
-        found["last_problem"],
-    )
+def path_of_message(
+    tx: ReadTx, user_id: UserId, message_id: MessageId, room_id: RoomId | None
+) -> str:
+    """Where a message is shown, to members of its room. Raises MessageNotFound."""
+    message = message_of_member(tx, user_id, message_id)
+    if room_id not in (None, message["room_id"]):
+        raise MessageNotFound
+    return f"/rooms/{message['room_id']}/@{message_id}"
 
 
-def subscriptions_of(tx: ReadTx, user_id: UserId) -> tuple[PushSubscription, ...]:
-    """Somebody's browsers, oldest first."""
-    found = rows(
-        tx,
-        """
-        SELECT id, user_id, endpoint, p256dh_key, auth_key, user_agent, created_at, updated_at,
-          last_tried_at, last_status, last_problem
-        FROM push_subscriptions
-        WHERE user_id = :user_id
-        ORDER BY id
-        """,
-        user_id=user_id,
-    )
-    return tuple(map(subscription_in, found))
-
-
-def subscription_of(tx: ReadTx, user_id: UserId, subscription_id: int) -> PushSubscription:
-    """One of somebody's own browsers. Raises PushSubscriptionNotFound."""
-    found = [each for each in subscriptions_of(tx, user_id) if each.id == subscription_id]
-    if not found:
-        raise PushSubscriptionNotFound
-    return found[0]
-
-
-def keep_subscription(
-    tx: WriteTx,
-    at: Timestamp,
-    user_id: UserId,
-    endpoint: str,
-    p256dh_key: str,
-    auth_key: str,
-    user_agent: str,
-) -> PushSubscription:
-    """The subscription, new or known; a known one is only refreshed. The oldest above 20 goes."""
-    run(
-        tx,
-        """
-        INSERT INTO push_subscriptions
-          (user_id, endpoint, p256dh_key, auth_key, user_agent, created_at, updated_at)
-        VALUES (:user_id, :endpoint, :p256dh_key, :auth_key, :user_agent, :at, :at)
-        ON CONFLICT (user_id, endpoint, p256dh_key, auth_key)
-        DO UPDATE SET updated_at = excluded.updated_at
-        """,
-        user_id=user_id,
-        endpoint=endpoint,
-        p256dh_key=p256dh_key,
-        auth_key=auth_key,
-        user_agent=user_agent,
-        at=at,
-    )
-    run(
-        tx,
-        """
-        DELETE FROM push_subscriptions
-        WHERE id IN (
-          SELECT id FROM push_subscriptions WHERE user_id = :user_id
-          ORDER BY updated_at DESC, id DESC LIMIT -1 OFFSET :most
-        )
-        """,
-        user_id=user_id,
-        most=SUBSCRIPTIONS_LIMIT,
-    )
-    known = subscriptions_of(tx, user_id)
-    return next(each for each in known if each.updated_at == at)
-
-
-def forget_subscription(tx: WriteTx, at: Timestamp, user_id: UserId, subscription_id: int) -> None:
-    """Deletes one of somebody's own; another's, or an unknown one, stays as it is."""
-    del at
-    run(
-        tx,
-        "DELETE FROM push_subscriptions WHERE id = :id AND user_id = :user_id",
-        id=subscription_id,
-        user_id=user_id,
-    )
-
-
-def note_result(
-    tx: WriteTx, at: Timestamp, subscription_id: int, status: int | None, problem: str | None
-) -> None:
-    """Remembers how telling a browser ended."""
-    run(
-        tx,
-        """
-        UPDATE push_subscriptions
-        SET last_tried_at = :at, last_status = :status, last_problem = :problem
-        WHERE id = :id
-        """,
-        at=at,
-        status=status,
-        problem=problem,
-        id=subscription_id,
-    )
-
-
-def forget_endpoint(tx: WriteTx, user_id: UserId, endpoint: str | None) -> None:
-    """Deletes somebody's subscription at this address."""
-    run(
-        tx,
-        "DELETE FROM push_subscriptions WHERE user_id = :user_id AND endpoint = :endpoint",
-        user_id=user_id,
-        endpoint=endpoint,
-    )
-
-
-def forget_subscriptions(tx: WriteTx, user_id: UserId) -> None:
-    """Deletes all of somebody's subscriptions."""
-    run(tx, "DELETE FROM push_subscriptions WHERE user_id = :user_id", user_id=user_id)
-
-
-def notices_for(
-    tx: ReadTx, room_id: RoomId, message: PersistedMessage, present: Iterable[UserId]
-) -> tuple[Notice, ...]:
-    """The browsers to tell about a message: of visible members who are elsewhere and want it."""
-    found = rows(
-        tx,
-        """
-        SELECT push_subscriptions.id, push_subscriptions.user_id, endpoint, p256dh_key, auth_key,
-          user_agent, push_subscriptions.created_at, push_subscriptions.updated_at,
-          last_tried_at, last_status, last_problem, (
-            SELECT count(*) FROM memberships AS theirs
-            WHERE theirs.user_id = push_subscriptions.user_id AND theirs.unread_at IS NOT NULL
-          ) AS badge
-        FROM memberships
-        JOIN push_subscriptions ON push_subscriptions.user_id = memberships.user_id
-        JOIN users ON users.id = memberships.user_id AND users.status = 0
-        WHERE room_id = :room_id AND memberships.user_id != :creator_id
-        AND memberships.user_id NOT IN (SELECT value FROM json_each(:present))
-        AND (involvement = 'everything' OR (involvement = 'mentions'
-          AND memberships.user_id IN (SELECT value FROM json_each(:mentionees))))
-        ORDER BY push_subscriptions.id
-        """,
-        room_id=room_id,
-        creator_id=message.creator.id,
-        present=as_list(present),
-        mentionees=as_list(message.body.mentions),
-    )
-    return tuple(Notice(subscription_in(each), each["badge"]) for each in found)
-
-
-# === 19. messages =============================================================
+# === 15. messages =============================================================
 # What people say: once, in order. A draft is made safe, then stored; sending it
 # again changes nothing, because browsers retry and people double-click (Gap #1).
-# What was deleted leaves a tombstone, so that whoever was away can be told
-# (Gap #2).
+# What was deleted leaves a tombstone, so that whoever was away can be told (Gap #2).
+# The search index is written here too: no triggers, so that what a post costs can be
+# read in one place.
 #
-# Owns      messages, mentions, boosts, message_tombstones
+# Owns      messages, mentions, boosts, message_tombstones, message_search_index
 # Raises    MessageNotFound, BodyBlank, BodyTooLong, InvalidClientMessageId, Forbidden,
 #           BoostNotFound, BoostBlank, BoostTooLong, TooManyBoosts
 # ==============================================================================
 
+STEMS: Final = "CREATE VIRTUAL TABLE stems USING fts5vocab(message_search_index, instance)"
+_ONE_AT_A_TIME: Final = threading.Lock()
 _LARGE_BODY: Final = 8_192  # bytes above which sanitizing leaves the event loop
 _BOOST_LIMIT: Final = 16  # code points
 _MOST_BOOSTS: Final = 20  # of one person for one message
 
 
-def checked_client_message_id(given: str | None) -> str:
-    """The id a browser gave its message, or a fresh one. Raises InvalidClientMessageId."""
-    if not given:
-        return str(uuid.uuid4())
-    if not re.fullmatch(r"[A-Za-z0-9._:-]{1,64}", given):
-        raise InvalidClientMessageId
-    return given
+@lru_cache(maxsize=1)
+def _empty_index() -> sqlite3.Connection:
+    connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+    connection.execute(SEARCH_INDEX)
+    connection.execute(STEMS)
+    return connection
+
+
+@lru_cache(maxsize=8_192)
+def stem_of(word: str) -> str:
+    """What the index makes of a word; nothing of one that it does not keep."""
+    with _ONE_AT_A_TIME:
+        connection = _empty_index()
+        connection.execute("BEGIN")
+        connection.execute("INSERT INTO message_search_index (body) VALUES (:word)", {"word": word})
+        stem = connection.execute("SELECT term FROM stems LIMIT 1").fetchone()
+        connection.execute("ROLLBACK")
+    return str(stem[0]) if stem else ""
+
+
+def verify_index(connection: sqlite3.Connection) -> None:
+    """Nothing, when the index agrees with the words it holds. Raises sqlite3.DatabaseError."""
+    connection.execute(
+        "INSERT INTO message_search_index (message_search_index) VALUES ('integrity-check')"
+    )
+
+
+def rebuild_index(connection: sqlite3.Connection) -> int:
+    """Makes the index anew from what the messages say, however damaged it was; their number."""
+    connection.execute("DROP TABLE IF EXISTS message_search_index")
+    connection.execute(SEARCH_INDEX)
+    return connection.executemany(
+        "INSERT INTO message_search_index (rowid, body) VALUES (:id, :words)",
+        (
+            {"id": message_id, "words": searchable(text)}
+            for message_id, text in connection.execute("SELECT id, body_text FROM messages")
+        ),
+    ).rowcount
+
+
+def _forget_words(tx: WriteTx, message_id: MessageId) -> None:
+    run(tx, "DELETE FROM message_search_index WHERE rowid = :id", id=message_id)
+
+
+def _index_words(tx: WriteTx, message_id: MessageId, text: str) -> None:
+    run(
+        tx,
+        "INSERT INTO message_search_index (rowid, body) VALUES (:id, :words)",
+        id=message_id,
+        words=searchable(text),
+    )
+
+
+def remove_room(tx: WriteTx, _: Timestamp, actor: User, room_id: RoomId) -> Room:
+    """The room that is gone, with all that referred to it. Raises RoomNotFound, Forbidden."""
+    room = membership_of(tx, actor.id, room_id).room
+    if room.type is not RoomType.DIRECT and not can_administer(actor, room.creator_id):
+        raise Forbidden  # any member may delete a ping
+    run(
+        tx,
+        """
+        DELETE FROM message_search_index
+        WHERE rowid IN (SELECT id FROM messages WHERE room_id = :room_id)
+        """,
+        room_id=room_id,
+    )
+    drop_room(tx, room_id)
+    return room
 
 
 def must_not_be_too_large(source: str) -> None:
@@ -5457,29 +4994,25 @@ def must_not_be_too_large(source: str) -> None:
         raise BodyTooLong
 
 
-def made_safe(source: str, users: Mapping[UserId, Mentionable]) -> Body:
-    """The body of what somebody wrote. Raises BodyTooLong."""
+def made_safe(source: str, users: Mapping[UserId, Mentionable], *, may_vanish: bool) -> Body:
+    """The body of what somebody wrote. Raises BodyTooLong; and BodyBlank unless it may vanish."""
     must_not_be_too_large(source)
     if is_nested_too_deeply(source):
         raise BodyTooLong
     body = sanitize(source, users)
     if len(body.html.encode()) > BODY_LIMIT:
         raise BodyTooLong
-    return body
-
-
-def must_say_something(body: Body) -> None:
-    """Nothing, when a body has words or names somebody. Raises BodyBlank."""
-    if not body.text.strip() and not body.mentions:
+    if not (may_vanish or body.text.strip() or body.mentions):
         raise BodyBlank
+    return body
 
 
 def validate(draft: DraftMessage, users: Mapping[UserId, Mentionable]) -> ValidatedMessage:
     """The draft made safe. Raises BodyBlank, BodyTooLong, InvalidClientMessageId."""
-    client_message_id = checked_client_message_id(draft.client_message_id)
-    body = made_safe(draft.source, users)
-    if not draft.may_vanish:
-        must_say_something(body)
+    client_message_id = draft.client_message_id or str(uuid.uuid4())
+    if not re.fullmatch(r"[A-Za-z0-9._:-]{1,64}", client_message_id):
+        raise InvalidClientMessageId
+    body = made_safe(draft.source, users, may_vanish=draft.may_vanish)
     return ValidatedMessage(draft.room_id, draft.creator_id, client_message_id, body)
 
 
@@ -5487,7 +5020,6 @@ def _note_mentions(
     tx: WriteTx, room_id: RoomId, message_id: MessageId, named: Sequence[UserId]
 ) -> None:
     """Notes whom a message mentions: of the people it names, the members of its room."""
-    run(tx, "DELETE FROM mentions WHERE message_id = :id", id=message_id)
     run(
         tx,
         """
@@ -5506,15 +5038,13 @@ def store_message(
     tx: WriteTx, at: Timestamp, by: Membership, valid: ValidatedMessage, present: Iterable[UserId]
 ) -> Posted:
     """The stored message; sent again, the first one stands and is not fresh (Gap #1)."""
-    inserted = row(
+    fresh = run(
         tx,
         """
         INSERT INTO messages
           (room_id, creator_id, client_message_id, body_html, body_text, created_at, updated_at)
         VALUES (:room_id, :creator_id, :client_message_id, :html, :text, :at, :at)
         ON CONFLICT (client_message_id, room_id) DO NOTHING
-        RETURNING id, room_id, creator_id, client_message_id, body_html, body_text,
-          created_at, updated_at
         """,
         room_id=by.room_id,
         creator_id=by.user_id,
@@ -5523,27 +5053,22 @@ def store_message(
         text=valid.body.text,
         at=at,
     )
-    stored = inserted or one(
+    stored = one(
         tx,
-        """
-        SELECT id, room_id, creator_id, client_message_id, body_html, body_text,
-          created_at, updated_at
-        FROM messages
-        WHERE client_message_id = :client_message_id AND room_id = :room_id
-        """,
+        "SELECT * FROM said WHERE client_message_id = :client_message_id AND room_id = :room_id",
         client_message_id=valid.client_message_id,
         room_id=by.room_id,
     )
-    if inserted:
+    if fresh:
         message_id = MessageId(stored["id"])
-        index_message(tx, message_id, valid.body.text, is_new=True)
+        _index_words(tx, message_id, valid.body.text)
         if valid.body.mentions:
             _note_mentions(tx, by.room_id, message_id, valid.body.mentions)
         receive_message(tx, at, by.room_id, by.user_id, present)
-    message = messages_in(tx, [stored], {} if inserted else None)[0]
+    (message,) = messages_in(tx, [stored], {} if fresh else None)
     return Posted(
         message,
-        fresh=inserted is not None,
+        fresh=bool(fresh),
         room=by.room,
         room_name=name_for_all(tx, by.room),
         members=member_ids(tx, by.room_id),
@@ -5558,11 +5083,18 @@ def _post(tx: WriteTx, at: Timestamp, valid: ValidatedMessage, present: Iterable
     return store_message(tx, at, by, valid, present)
 
 
+def message_for(
+    tx: ReadTx, user_id: UserId, room_id: RoomId, message_id: MessageId
+) -> PersistedMessage:
+    """A message of a room somebody is in. Raises RoomNotFound, MessageNotFound."""
+    membership_of(tx, user_id, room_id)
+    return message_by_id(tx, room_id, message_id)
+
+
 def _editable_message(
     tx: ReadTx, actor: User, room_id: RoomId, message_id: MessageId
 ) -> PersistedMessage:
-    membership_of(tx, actor.id, room_id)
-    message = message_by_id(tx, room_id, message_id)
+    message = message_for(tx, actor.id, room_id, message_id)
     if not can_administer(actor, message.creator.id):
         raise Forbidden
     return message
@@ -5584,7 +5116,9 @@ def _update(
         at=at,
         message_id=message_id,
     )
-    index_message(tx, message_id, body.text)
+    _forget_words(tx, message_id)
+    _index_words(tx, message_id, body.text)
+    run(tx, "DELETE FROM mentions WHERE message_id = :id", id=message_id)
     _note_mentions(tx, room_id, message_id, body.mentions)
     touch_room(tx, at, room_id)
     return message_by_id(tx, room_id, message_id)
@@ -5592,24 +5126,20 @@ def _update(
 
 def bury_message(tx: WriteTx, at: Timestamp, room_id: RoomId, message_id: MessageId) -> Tombstone:
     """Deletes a message with all that belongs to it, and leaves its tombstone."""
-    run(
+    stone = one(
         tx,
         """
         INSERT INTO message_tombstones (message_id, room_id, client_message_id, deleted_at)
         SELECT id, room_id, client_message_id, :at FROM messages WHERE id = :message_id
+        RETURNING message_id, room_id, client_message_id
         """,
         at=at,
         message_id=message_id,
     )
-    stone = one(
-        tx,
-        "SELECT client_message_id FROM message_tombstones WHERE message_id = :message_id",
-        message_id=message_id,
-    )
-    forget_message(tx, message_id)
+    _forget_words(tx, message_id)
     run(tx, "DELETE FROM messages WHERE id = :id", id=message_id)
     touch_room(tx, at, room_id)
-    return Tombstone(message_id, room_id, stone["client_message_id"])
+    return Tombstone(*stone)
 
 
 def _delete(
@@ -5617,33 +5147,6 @@ def _delete(
 ) -> Tombstone:
     _editable_message(tx, actor, room_id, message_id)
     return bury_message(tx, at, room_id, message_id)
-
-
-def _message_of_member(
-    tx: ReadTx, user_id: UserId, message_id: MessageId, room_id: RoomId | None = None
-) -> sqlite3.Row:
-    if room_id is not None:
-        membership_of(tx, user_id, room_id)
-    found = row(
-        tx,
-        """
-        SELECT messages.id, messages.room_id, client_message_id
-        FROM messages
-        JOIN memberships ON memberships.room_id = messages.room_id AND user_id = :user_id
-        WHERE messages.id = :message_id
-        """,
-        message_id=message_id,
-        user_id=user_id,
-    )
-    if found is None or room_id not in (None, found["room_id"]):
-        raise MessageNotFound
-    return found
-
-
-def boosts_seen_by(tx: ReadTx, user_id: UserId, message_id: MessageId) -> tuple[Boost, ...]:
-    """A message's boosts, oldest first, for a member of its room. Raises MessageNotFound."""
-    _message_of_member(tx, user_id, message_id)
-    return boosts_of(tx, as_list([message_id])).get(message_id, ())
 
 
 def _touch_message(tx: WriteTx, at: Timestamp, message_id: MessageId, room_id: RoomId) -> None:
@@ -5656,18 +5159,10 @@ def _touch_message(tx: WriteTx, at: Timestamp, message_id: MessageId, room_id: R
     touch_room(tx, at, room_id)
 
 
-def _boosts_by(tx: ReadTx, message_id: MessageId, user_id: UserId) -> int:
-    boosted = one(
-        tx,
-        """
-        SELECT count(*) AS times
-        FROM boosts
-        WHERE message_id = :message_id AND booster_id = :user_id
-        """,
-        message_id=message_id,
-        user_id=user_id,
-    )
-    return int(boosted["times"])
+def boosts_seen_by(tx: ReadTx, user_id: UserId, message_id: MessageId) -> tuple[Boost, ...]:
+    """A message's boosts, oldest first, for a member of its room. Raises MessageNotFound."""
+    message_of_member(tx, user_id, message_id)
+    return boosts_of(tx, as_list([message_id])).get(message_id, ())
 
 
 def _boost(
@@ -5678,12 +5173,18 @@ def _boost(
     content: str,
     room_id: RoomId | None,
 ) -> Boosted:
-    found = _message_of_member(tx, actor.id, message_id, room_id)
+    message = message_of_member(tx, actor.id, message_id, room_id)
     if not content:
         raise BoostBlank
     if len(content) > _BOOST_LIMIT:
         raise BoostTooLong
-    if _boosts_by(tx, message_id, actor.id) >= _MOST_BOOSTS:
+    (times,) = one(
+        tx,
+        "SELECT count(*) FROM boosts WHERE message_id = :message_id AND booster_id = :by",
+        message_id=message_id,
+        by=actor.id,
+    )
+    if times >= _MOST_BOOSTS:
         raise TooManyBoosts
     boost_id = insert(
         tx,
@@ -5696,9 +5197,8 @@ def _boost(
         content=content,
         at=at,
     )
-    _touch_message(tx, at, message_id, found["room_id"])
-    boost = Boost(BoostId(boost_id), message_id, content, actor, at)
-    return Boosted(boost, found["room_id"], found["client_message_id"])
+    _touch_message(tx, at, message_id, message["room_id"])
+    return Boosted(Boost(BoostId(boost_id), message_id, content, actor, at), *message)
 
 
 def _unboost(
@@ -5709,51 +5209,49 @@ def _unboost(
     boost_id: BoostId,
     room_id: RoomId | None,
 ) -> Boosted:
-    found = _message_of_member(tx, actor.id, message_id, room_id)
+    message = message_of_member(tx, actor.id, message_id, room_id)
     boosts = boosts_of(tx, as_list([message_id])).get(message_id, ())
     mine = [boost for boost in boosts if boost.id == boost_id and boost.booster.id == actor.id]
     if not mine:
         raise BoostNotFound
     run(tx, "DELETE FROM boosts WHERE id = :boost_id", boost_id=boost_id)
-    _touch_message(tx, at, message_id, found["room_id"])
-    return Boosted(mine[0], found["room_id"], found["client_message_id"])
+    _touch_message(tx, at, message_id, message["room_id"])
+    return Boosted(mine[0], *message)
 
 
 def sweep_tombstones(tx: WriteTx, at: Timestamp) -> int:
     """Forgets what was deleted more than 7 days ago; the number of tombstones gone."""
-    return run(
-        tx,
-        "DELETE FROM message_tombstones WHERE deleted_at < :horizon",
-        horizon=at - TOMBSTONE_LIFE,
-    )
+    horizon = at - TOMBSTONE_LIFE
+    return run(tx, "DELETE FROM message_tombstones WHERE deleted_at < :horizon", horizon=horizon)
 
 
 class Messages:
     """MessageService over SQLite: one method, one transaction (and a look at who is named)."""
 
-    def __init__(self, db: Database, signer: Signer, presence: Presence) -> None:
-        self._db, self._signer, self._presence = db, signer, presence
+    def __init__(
+        self, db: Database, signer: Signer, present_in: Callable[[RoomId], frozenset[UserId]]
+    ) -> None:
+        self._db, self._signer, self._present_in = db, signer, present_in
 
-    async def _named(self, source: str) -> dict[UserId, Mentionable]:
-        """The people a source names; nearly always nobody, and then nothing is read."""
+    async def _safe(self, source: str, work: Callable[[Mapping[UserId, Mentionable]], T]) -> T:
+        """What `work` makes of a source, aside for a large one, with the people it names.
+
+        Nearly always that is nobody, and then nothing is read.
+        """
+        must_not_be_too_large(source)
         ids = mentions_in(source)
-        if not ids:
-            return {}
-        found = await self._db.read(users_by_id, ids)
-        return {user.id: self._signer.mentionable(user) for user in found.values()}
-
-    async def _safe(self, work: Callable[[], T], source: str) -> T:
-        return await asyncio.to_thread(work) if len(source.encode()) > _LARGE_BODY else work()
+        found = await self._db.read(users_by_id, ids) if ids else {}
+        users = {user.id: self._signer.mentionable(user) for user in found.values()}
+        is_large = len(source.encode()) > _LARGE_BODY
+        return await asyncio.to_thread(work, users) if is_large else work(users)
 
     async def create_message_with_deduplication(self, draft: DraftMessage) -> Posted:
         try:
-            must_not_be_too_large(draft.source)
-            users = await self._named(draft.source)
-            valid = await self._safe(lambda: validate(draft, users), draft.source)
+            valid = await self._safe(draft.source, partial(validate, draft))
         except MessageError:
             await self._db.read(membership_of, draft.creator_id, draft.room_id)
             raise  # outsiders learn of the room first, that is: nothing
-        return await self._db.write(_post, valid, self._presence.present_in(draft.room_id))
+        return await self._db.write(_post, valid, self._present_in(draft.room_id))
 
     async def update(
         self,
@@ -5765,73 +5263,17 @@ class Messages:
         may_vanish: bool = False,
     ) -> PersistedMessage:
         await self._db.read(_editable_message, actor, room_id, message_id)
-        must_not_be_too_large(source)
-        users = await self._named(source)
-        body = await self._safe(lambda: made_safe(source, users), source)
-        if not may_vanish:
-            must_say_something(body)
+        body = await self._safe(source, partial(made_safe, source, may_vanish=may_vanish))
         return await self._db.write(_update, actor, room_id, message_id, body)
 
     async def delete(self, actor: User, room_id: RoomId, message_id: MessageId) -> Tombstone:
         return await self._db.write(_delete, actor, room_id, message_id)
-
-    async def page(
-        self,
-        actor: User,
-        room_id: RoomId,
-        *,
-        before: MessageId | None = None,
-        after: MessageId | None = None,
-        around: MessageId | None = None,
-    ) -> MessagePage:
-
-        def work(tx: ReadTx) -> MessagePage:
-            membership_of(tx, actor.id, room_id)
-            return whole_page(tx, page_of(tx, room_id, before, after, around))
-
-        return await self._db.read(work)
-
-    async def page_and_count(
-        self, actor: User, room_id: RoomId, *, before: MessageId | None, after: MessageId | None
-    ) -> tuple[MessagePage, int]:
-        """A page, and the number of all messages of the room.
-
-        Raises RoomNotFound, MessageNotFound.
-        """
-
-        def work(tx: ReadTx) -> tuple[MessagePage, int]:
-            membership_of(tx, actor.id, room_id)
-            page = page_of(tx, room_id, before, after, None)
-            return whole_page(tx, page), count_messages(tx, room_id)
-
-        return await self._db.read(work)
 
     async def get_messages_since(
         self, user_id: UserId, room_id: RoomId, last_seen: MessageId, since_ms: int
     ) -> CatchUp:
         at = self._db.settled_at()
         return await self._db.read(catch_up_of, user_id, room_id, last_seen, since_ms, at)
-
-    async def some(self, ids: Iterable[MessageId]) -> tuple[PersistedMessage, ...]:
-        return await self._db.read(messages_by_id, ids)
-
-    async def by_id(self, actor: User, room_id: RoomId, message_id: MessageId) -> PersistedMessage:
-        """A message of a room the actor is in. Raises RoomNotFound, MessageNotFound."""
-
-        def work(tx: ReadTx) -> PersistedMessage:
-            membership_of(tx, actor.id, room_id)
-            return message_by_id(tx, room_id, message_id)
-
-        return await self._db.read(work)
-
-    async def boosts(self, actor: User, message_id: MessageId) -> tuple[Boost, ...]:
-        """A message's boosts, oldest first. Raises MessageNotFound."""
-
-        def work(tx: ReadTx) -> tuple[Boost, ...]:
-            _message_of_member(tx, actor.id, message_id)
-            return boosts_of(tx, as_list([message_id])).get(message_id, ())
-
-        return await self._db.read(work)
 
     async def boost(
         self, actor: User, message_id: MessageId, content: str, room_id: RoomId | None = None
@@ -5840,16 +5282,12 @@ class Messages:
         return await self._db.write(_boost, actor, message_id, words, room_id)
 
     async def unboost(
-        self,
-        actor: User,
-        message_id: MessageId,
-        boost_id: BoostId,
-        room_id: RoomId | None = None,
+        self, actor: User, message_id: MessageId, boost_id: BoostId, room_id: RoomId | None = None
     ) -> Boosted:
         return await self._db.write(_unboost, actor, message_id, boost_id, room_id)
 
 
-# === 20. search ===============================================================
+# === 16. search ===============================================================
 # Finding what was said, in the rooms one is in. Every word must be there, stemmed
 # and folded; there are no operators. The newest hundred come back, oldest first.
 # Permission is part of the query: a common word in rooms of others costs a
@@ -6152,7 +5590,7 @@ def matches_for(tx: ReadTx, user_id: UserId, query: str) -> list[sqlite3.Row]:
 def hits_for(tx: ReadTx, user_id: UserId, query: str) -> SearchHits:
     """What a cleaned query finds in somebody's rooms: the newest hundred, oldest first."""
     matches = matches_for(tx, user_id, query)
-    found = sorted(matches[:SEARCH_LIMIT], key=lambda each: each["id"])
+    found = sorted(matches[:SEARCH_LIMIT], key=lambda message: message["id"])
     if sum(each["size"] for each in found) > GLANCE_BYTES:
         leave_the_loop(tx)
     rooms = {each["room_id"] for each in found}
@@ -6177,12 +5615,19 @@ def recent_searches(tx: ReadTx, user_id: UserId) -> tuple[RecentSearch, ...]:
         user_id=user_id,
         recent=_RECENT,
     )
-    return tuple(
-        RecentSearch(each["id"], each["query"], Timestamp(each["updated_at"])) for each in found
-    )
+    return tuple(RecentSearch(*search) for search in found)
 
 
-def _record(tx: WriteTx, at: Timestamp, user_id: UserId, query: str) -> None:
+def checked_query(text: str) -> str:
+    """The cleaned query. Raises ValidationFailed when nothing is left of it."""
+    query = cleaned_query(text)
+    if not sought(query).match:
+        raise ValidationFailed({"q": ["can't be blank"]})
+    return query
+
+
+def remember_search(tx: WriteTx, at: Timestamp, user_id: UserId, query: str) -> None:
+    """Remembers a search among somebody's last ten."""
     run(
         tx,
         """
@@ -6198,11 +5643,9 @@ def _record(tx: WriteTx, at: Timestamp, user_id: UserId, query: str) -> None:
         tx,
         """
         DELETE FROM searches
-        WHERE user_id = :user_id AND id NOT IN (
-          SELECT id FROM searches
-          WHERE user_id = :user_id
-          ORDER BY updated_at DESC
-          LIMIT :recent
+        WHERE id IN (
+          SELECT id FROM searches WHERE user_id = :user_id
+          ORDER BY updated_at DESC LIMIT -1 OFFSET :recent
         )
         """,
         user_id=user_id,
@@ -6210,14 +5653,13 @@ def _record(tx: WriteTx, at: Timestamp, user_id: UserId, query: str) -> None:
     )
 
 
-def forget_searches(tx: WriteTx, at: Timestamp, user_id: UserId) -> None:
+def forget_searches(tx: WriteTx, _: Timestamp, user_id: UserId) -> None:
     """Clears somebody's recent searches."""
-    del at
     run(tx, "DELETE FROM searches WHERE user_id = :user_id", user_id=user_id)
 
 
 class Search:
-    """Searches, one at a time per person, and what is remembered of them.
+    """Searches, one at a time per person.
 
     Whose last search took long waits with the others like them: no crowd of those delays an
     ordinary one for longer than it takes to see that they are none.
@@ -6245,141 +5687,556 @@ class Search:
                     self._slow.discard(user_id)
                 return found
 
-    async def record(self, user_id: UserId, text: str) -> str:
-        """The cleaned query, remembered. Raises ValidationFailed when nothing is left of it."""
-        query = cleaned_query(text)
-        if not sought(query).match:
-            raise ValidationFailed({"q": ["can't be blank"]})
-        await self._db.write(_record, user_id, query)
-        return query
 
-    async def clear(self, user_id: UserId) -> None:
-        """Forgets somebody's recent searches."""
-        await self._db.write(forget_searches, user_id)
-
-
-# === 21. accounts =============================================================
-# The one account of an installation: its name, its invitation, its looks, and
-# whether everybody may create rooms.
+# === 17. outbound =============================================================
+# Where a request of ours leads. Looking a name up may take half a minute, so it has
+# threads of its own: a slow name delays nobody but whoever waits for it. Where members
+# choose the address it must not lead inside: every answer must be one of the open
+# internet, and that answer is the one connected to.
 #
-# Owns      accounts
-# Raises    ValidationFailed
+# Owns      -
+# Raises    -
 # ==============================================================================
 
-_STYLES_LIMIT: Final = 65_536
+NAMES_AT_ONCE: Final = 32
+LookUp = Callable[..., Sequence[tuple[Any, ...]]]  # as socket.getaddrinfo
 
 
-def is_set_up(tx: ReadTx) -> bool:
-    """Whether the first run is over."""
-    return row(tx, "SELECT 1 FROM accounts") is not None
+def networks_in(listed: str) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]:
+    """The networks in a list with spaces between them."""
+    return tuple(map(ipaddress.ip_network, listed.split()))
 
 
-def account_of(tx: ReadTx) -> Account | None:
-    """The one account, or None before the first run."""
-    found = row(tx, "SELECT name, join_code, custom_styles, settings, updated_at FROM accounts")
-    if found is None:
-        return None
-    settings = json.loads(found["settings"])
-    return Account(
-        found["name"],
-        found["join_code"],
-        found["custom_styles"] or "",
-        bool(settings.get(RESTRICTION)),
-        Timestamp(found["updated_at"]),
+_NOT_PUBLIC: Final = networks_in(
+    """
+    0.0.0.0/8 10.0.0.0/8 100.64.0.0/10 127.0.0.0/8 168.63.129.16/32 169.254.0.0/16 172.16.0.0/12
+    192.0.0.0/24 192.0.2.0/24 192.88.99.0/24 192.168.0.0/16 198.18.0.0/15 198.51.100.0/24
+    203.0.113.0/24 224.0.0.0/4 240.0.0.0/4 2001:db8::/32
+    """
+)
+# Of IPv6 only what is given out for the open internet (IANA, October 2025), so without mapped and
+# translated addresses, tunnels, local networks, groups, and whatever is thought of next.
+_GIVEN_OUT: Final = networks_in(
+    """
+    2001:3::/32 2001:4:112::/48 2001:200::/23 2001:400::/23 2001:600::/23 2001:800::/22
+    2001:c00::/23 2001:e00::/23 2001:1200::/23 2001:1400::/22 2001:1800::/23 2001:1a00::/23
+    2001:1c00::/22 2001:2000::/19 2001:4000::/23 2001:4200::/23 2001:4400::/23 2001:4600::/23
+    2001:4800::/23 2001:4a00::/23 2001:4c00::/23 2001:5000::/20 2001:8000::/19 2001:a000::/20
+    2001:b000::/20 2003::/18 2400::/11 2600::/12 2610::/23 2620::/23 2630::/12 2800::/12
+    2a00::/11 2c00::/12
+    """
+)
+_NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
+
+
+def is_public(address: str) -> bool:
+    """Whether an address is one of the open internet; what does not parse is not."""
+    try:
+        ip = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    if ip in _NAT64:
+        return is_public(str(ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)))
+    if isinstance(ip, ipaddress.IPv6Address) and not any(ip in network for network in _GIVEN_OUT):
+        return False
+    return not any(ip in network for network in _NOT_PUBLIC)
+
+
+def leads_inside(url: URL) -> bool:
+    """Whether a URL holds an address instead of a name, and one that is not public.
+
+    The host is the one aiohttp connects to, after it has folded what only looks like digits; for
+    such hosts it asks no resolver.
+    """
+    host = url.raw_host or ""
+    is_address = ":" in host or host.replace(".", "").isdigit()
+    return is_address and not is_public(host)
+
+
+class Resolver(AbstractResolver):
+    """Looks names up in threads of their own."""
+
+    def __init__(self, names: ThreadPoolExecutor, look_up: LookUp, *, only_public: bool) -> None:
+        self._names, self._look_up, self._only_public = names, look_up, only_public
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        """What a name leads to. Raises OSError, also for one that leads inside and must not."""
+        found = await asyncio.get_running_loop().run_in_executor(
+            self._names, self._look_up, host, port, family, socket.SOCK_STREAM
+        )
+        addresses = [str(sockaddr[0]) for *_, sockaddr in found]
+        if not addresses or (self._only_public and not all(map(is_public, addresses))):
+            raise OSError(f"{host} is not on the open internet")
+        return [
+            ResolveResult(
+                hostname=host,
+                host=address,
+                port=port,
+                family=each_family,
+                proto=proto,
+                flags=socket.AI_NUMERICHOST,
+            )
+            for address, (each_family, _, proto, *_) in zip(addresses, found, strict=True)
+        ]
+
+    async def close(self) -> None:
+        pass
+
+
+def client_over(
+    names: Resolver | None, agent: str, tracing: Sequence[TraceConfig] = ()
+) -> ClientSession:
+    """A client that remembers nothing, and finds its way by these names alone."""
+    return ClientSession(
+        connector=TCPConnector(resolver=names, use_dns_cache=False),
+        headers={"User-Agent": agent},
+        trust_env=False,
+        cookie_jar=DummyCookieJar(),
+        trace_configs=list(tracing),
     )
 
 
-def insert_account(tx: WriteTx, at: Timestamp) -> None:
-    """The account, as it is on the first day."""
-    run(
-        tx,
-        """
-        INSERT INTO accounts (id, name, join_code, created_at, updated_at)
-        VALUES (1, 'Campfire', :join_code, :at, :at)
-        """,
-        join_code=random_join_code(),
-        at=at,
-    )
-
-
-def _the_account(tx: ReadTx) -> Account:
-    account = account_of(tx)
-    if account is None:
-        raise LookupError("somebody is signed in, and there is no account")
-    return account
-
-
-def _save_account(
-    tx: WriteTx, at: Timestamp, name: str | None, *, only_administrators: bool | None
-) -> Account:
-    if name is not None:
-        check_fields(name=name)
-    run(
-        tx,
-        """
-        UPDATE accounts
-        SET name = coalesce(:name, name), updated_at = :at,
-          settings = CASE WHEN :restricted IS NULL THEN settings ELSE json_set(
-            settings, '$.restrict_room_creation_to_administrators', json(:restricted)) END
-        """,
-        name=name,
-        restricted=None if only_administrators is None else json.dumps(only_administrators),
-        at=at,
-    )
-    return _the_account(tx)
-
-
-def _reset_join_code(tx: WriteTx, at: Timestamp) -> Account:
-    run(
-        tx,
-        "UPDATE accounts SET join_code = :join_code, updated_at = :at",
-        join_code=random_join_code(),
-        at=at,
-    )
-    return _the_account(tx)
-
-
-def _save_styles(tx: WriteTx, at: Timestamp, styles: str) -> None:
-    run(tx, "UPDATE accounts SET custom_styles = :styles, updated_at = :at", styles=styles, at=at)
-
-
-class Accounts:
-    """The account, changed by administrators: one method, one transaction."""
-
-    def __init__(self, db: Database) -> None:
-        self._db = db
-
-    async def current(self) -> Account:
-        """The account."""
-        return await self._db.read(_the_account)
-
-    async def save(self, name: str | None, *, only_administrators: bool | None) -> Account:
-        """The account with what was given changed. Raises ValidationFailed."""
-        return await self._db.write(_save_account, name, only_administrators=only_administrators)
-
-    async def reset_join_code(self) -> Account:
-        """The account with a new invitation; the old one is dead at once."""
-        return await self._db.write(_reset_join_code)
-
-    async def save_styles(self, styles: str) -> None:
-        """Stores the account's custom styles. Raises ValidationFailed."""
-        if len(styles) > _STYLES_LIMIT:
-            too_long = f"is too long (maximum is {_STYLES_LIMIT} characters)"
-            raise ValidationFailed({"custom_styles": [too_long]})
-        await self._db.write(_save_styles, styles)
-
-
-# === 22. sessions =============================================================
-# Who is signed in. A session is a random token of which we keep the SHA-256
-# (Gap #4). The door looks a browser's session up when a request is whole, and each
-# write looks once more, inside its transaction: what is withdrawn is gone at once.
+# === 18. push =================================================================
+# Telling browsers that are not open (Web Push: RFC 8030, 8291, 8292). The address
+# comes from any member, so it must not lead inside, and what does not answer is
+# nobody else's delay: an endpoint is told one thing at a time, a person eight, and
+# who lets three run out of time rests for an hour. One try, ten seconds; a service
+# that says the browser is gone is believed.
 #
-# Owns      sessions, sign_ins, bans
-# Raises    InvalidCredentials, RightChanged
+# Owns      push_subscriptions
+# Raises    PushSubscriptionNotFound, PushFailed, PushGone, ValidationFailed
+# ==============================================================================
+
+SUBSCRIPTIONS_LIMIT: Final = 20  # a person
+PUSH_LIMIT: Final = 3_000  # bytes of payload; services refuse more than 4,096 encrypted
+_PUSH_SECONDS: Final = 10
+_PUSHES_AT_ONCE: Final = 50
+_PUSHES_EACH: Final = 8  # at once to the browsers of one person
+_PUSHES_WAITING_EACH: Final = 400  # twenty messages to twenty browsers
+_PEOPLE_WAITING: Final = 10_000
+_TIMEOUTS: Final = 3  # running, after which an endpoint rests
+_REST_SECONDS: Final = 3_600
+_SLOW_ENDPOINTS: Final = 10_000  # remembered
+_PUSH_PORT: Final = 443
+_PUSH_LIFE: Final = 2_419_200  # seconds a push service keeps it for a sleeping device
+_TOKEN_LIFE: Final = 6 * 3600
+_GONE: Final = frozenset((404, 410))
+_PROBLEMS: Final = {400: "keys", 401: "keys", 403: "keys", 413: "too_large", 429: "too_many"}
+_NOTED_AGAIN: Final = 3_600 * SECOND  # the same result
+_MAILABLE: Final = re.compile(r"[^@\s]+@[\w-]+(\.[\w-]+)+", re.ASCII)  # as py_vapid wants it
+_NOBODY: Final = "campfire@localhost.localdomain"
+_KEY_LIMIT: Final = 4_096
+_TOKENS: Final = 1_000  # push services whose proof is remembered
+
+
+def subscriptions_of(tx: ReadTx, user_id: UserId) -> tuple[PushSubscription, ...]:
+    """Somebody's browsers, oldest first."""
+    found = rows(
+        tx, "SELECT * FROM subscriptions WHERE user_id = :user_id ORDER BY id", user_id=user_id
+    )
+    return tuple(PushSubscription(*subscription) for subscription in found)
+
+
+def subscription_of(tx: ReadTx, user_id: UserId, subscription_id: int) -> PushSubscription:
+    """One of somebody's own browsers. Raises PushSubscriptionNotFound."""
+    for subscription in subscriptions_of(tx, user_id):
+        if subscription.id == subscription_id:
+            return subscription
+    raise PushSubscriptionNotFound
+
+
+def keep_subscription(
+    tx: WriteTx,
+    at: Timestamp,
+    user_id: UserId,
+    endpoint: str,
+    p256dh_key: str,
+    auth_key: str,
+    user_agent: str,
+) -> PushSubscription:
+    """The subscription, new or known; a known one is only refreshed. The oldest above 20 goes."""
+    run(
+        tx,
+        """
+        INSERT INTO push_subscriptions
+          (user_id, endpoint, p256dh_key, auth_key, user_agent, created_at, updated_at)
+        VALUES (:user_id, :endpoint, :p256dh_key, :auth_key, :user_agent, :at, :at)
+        ON CONFLICT (user_id, endpoint, p256dh_key, auth_key)
+        DO UPDATE SET updated_at = excluded.updated_at
+        """,
+        user_id=user_id,
+        endpoint=endpoint,
+        p256dh_key=p256dh_key,
+        auth_key=auth_key,
+        user_agent=user_agent,
+        at=at,
+    )
+    run(
+        tx,
+        """
+        DELETE FROM push_subscriptions
+        WHERE id IN (
+          SELECT id FROM push_subscriptions WHERE user_id = :user_id
+          ORDER BY updated_at DESC, id DESC LIMIT -1 OFFSET :most
+        )
+        """,
+        user_id=user_id,
+        most=SUBSCRIPTIONS_LIMIT,
+    )
+    known = subscriptions_of(tx, user_id)
+    return next(subscription for subscription in known if subscription.updated_at == at)
+
+
+def forget_subscription(tx: WriteTx, _: Timestamp, user_id: UserId, subscription_id: int) -> None:
+    """Deletes one of somebody's own; another's, or an unknown one, stays as it is."""
+    run(
+        tx,
+        "DELETE FROM push_subscriptions WHERE id = :id AND user_id = :user_id",
+        id=subscription_id,
+        user_id=user_id,
+    )
+
+
+def forget_subscriptions(tx: WriteTx, user_id: UserId, endpoint: str | None = None) -> None:
+    """Deletes somebody's subscriptions, all of them or those at one address."""
+    run(
+        tx,
+        """
+        DELETE FROM push_subscriptions
+        WHERE user_id = :user_id AND endpoint = coalesce(:endpoint, endpoint)
+        """,
+        user_id=user_id,
+        endpoint=endpoint,
+    )
+
+
+def note_result(
+    tx: WriteTx, at: Timestamp, subscription_id: int, status: int | None, problem: str | None
+) -> None:
+    """Remembers how telling a browser ended."""
+    run(
+        tx,
+        """
+        UPDATE push_subscriptions
+        SET last_tried_at = :at, last_status = :status, last_problem = :problem
+        WHERE id = :id
+        """,
+        at=at,
+        status=status,
+        problem=problem,
+        id=subscription_id,
+    )
+
+
+def notices_for(
+    tx: ReadTx, room_id: RoomId, message: PersistedMessage, present: Iterable[UserId]
+) -> tuple[Notice, ...]:
+    """The browsers to tell about a message: of visible members who are elsewhere and want it."""
+    found = rows(
+        tx,
+        """
+        SELECT subscriptions.*, (
+            SELECT count(*) FROM memberships AS theirs
+            WHERE theirs.user_id = subscriptions.user_id AND theirs.unread_at IS NOT NULL
+          ) AS badge
+        FROM memberships
+        JOIN subscriptions ON subscriptions.user_id = memberships.user_id
+        JOIN users ON users.id = memberships.user_id AND users.status = 0
+        WHERE room_id = :room_id AND memberships.user_id != :creator_id
+        AND memberships.user_id NOT IN (SELECT value FROM json_each(:present))
+        AND (involvement = 'everything' OR (involvement = 'mentions'
+          AND memberships.user_id IN (SELECT value FROM json_each(:mentionees))))
+        ORDER BY subscriptions.id
+        """,
+        room_id=room_id,
+        creator_id=message.creator.id,
+        present=as_list(present),
+        mentionees=as_list(message.body.mentions),
+    )
+    return tuple(Notice(PushSubscription(*subscription), badge) for *subscription, badge in found)
+
+
+def _may_be_reached(url: URL) -> bool:
+    return url.port == _PUSH_PORT and not leads_inside(url)
+
+
+def checked_endpoint(endpoint: str, *, may_be_private: bool) -> str:
+    """An address a browser may register. Raises ValidationFailed."""
+    if not endpoint:
+        raise ValidationFailed({"endpoint": ["can't be blank"]})
+    try:
+        url = URL(endpoint)
+    except ValueError as error:
+        raise ValidationFailed({"endpoint": ["is invalid"]}) from error
+    is_fit = may_be_private or _may_be_reached(url)
+    schemes = ("https", "http") if may_be_private else ("https",)
+    if url.scheme not in schemes or not url.raw_host or not is_fit or len(endpoint) > PUSH_LIMIT:
+        raise ValidationFailed({"endpoint": ["is invalid"]})
+    return endpoint
+
+
+def push_payload(title: str, body: str, path: str, badge: int) -> bytes:
+    """What the service worker shows; at most 3,000 bytes, the body cut with an ellipsis."""
+
+    def made(shown: str) -> bytes:
+        data = {"path": path, "badge": badge}
+        options = {"body": shown, "icon": "/account/logo", "data": data}
+        return compact({"title": title, "options": options}).encode()
+
+    if len(body) <= PUSH_LIMIT and len(whole := made(body)) <= PUSH_LIMIT:
+        return whole
+    lengths = range(min(len(body), PUSH_LIMIT))
+    fitting = bisect_right(lengths, PUSH_LIMIT, key=lambda size: len(made(body[:size] + "…")))
+    return made(body[: max(fitting - 1, 0)] + "…")
+
+
+def message_payload(posted: Posted, badge: int) -> bytes:
+    """The notification of a new message."""
+    message, room = posted.message, posted.room
+    author, words = message.creator.name, message.body.text[: PUSH_LIMIT + 1]
+    path = f"/rooms/{room.id}"
+    if room.type is RoomType.DIRECT:
+        return push_payload(author, words, path, badge)
+    return push_payload(room.name or "", f"{author}: {words}", path, badge)
+
+
+class Push:
+    """Subscriptions, and the delivery of notifications to them."""
+
+    def __init__(
+        self,
+        db: Database,
+        jobs: BackgroundWork,
+        keys: tuple[str, str],
+        subject: str | None,
+        names: Resolver,
+        *,
+        may_be_private: bool,
+    ) -> None:
+        self._db, self._jobs, self._names = db, jobs, names
+        self.public_key, self._private_key = keys
+        self._subject, self._may_be_private = subject, may_be_private
+        self._posted: list[Posted] = []  # what is still to be told
+        self._waiting: dict[UserId, int] = {}  # those who have none are not in it
+        self._slots = asyncio.Semaphore(_PUSHES_AT_ONCE)
+        self._lanes: WeakValueDictionary[str | UserId, asyncio.Semaphore] = WeakValueDictionary()
+        self._slow: dict[str, tuple[int, float]] = {}  # timeouts running, and until when it rests
+        self._tokens: dict[str, tuple[float, str]] = {}
+        self.pushes: Counter[str] = Counter()  # by how they ended
+
+    async def close(self) -> None:
+        """Ends the connections to push services."""
+        if "_client" in vars(self):
+            await self._client.close()
+
+    async def keep(
+        self, user_id: UserId, endpoint: str, keys: tuple[str, str], user_agent: str
+    ) -> PushSubscription:
+        """The subscription, new or refreshed. Raises ValidationFailed."""
+        checked_endpoint(endpoint, may_be_private=self._may_be_private)
+        problems = {
+            name: ["is invalid" if key else "can't be blank"]
+            for name, key in zip(("p256dh_key", "auth_key"), keys, strict=True)
+            if not 0 < len(key) <= _KEY_LIMIT
+        }
+        if problems:
+            raise ValidationFailed(problems)
+        return await self._db.write(keep_subscription, user_id, endpoint, *keys, user_agent)
+
+    async def test(self, user_id: UserId, subscription_id: int, path: str) -> None:
+        """Delivers a test to one of somebody's own browsers, at once.
+
+        Raises PushSubscriptionNotFound, PushFailed, PushGone.
+        """
+        subscription = await self._db.read(subscription_of, user_id, subscription_id)
+        payload = push_payload("Campfire Test", str(uuid.uuid4()), path, 0)
+        async with self._turn(subscription):
+            await self._deliver(subscription, payload)
+
+    def tell_later(self, posted: Posted) -> None:
+        """Tells the browsers of everybody a message is meant for, and who is elsewhere."""
+        self._posted.append(posted)
+        if len(self._posted) == 1:
+            self._jobs.spawn("push", self._tell_all())
+
+    async def _tell_all(self) -> None:
+        """Tells of all that was said since the last time."""
+        told, self._posted = self._posted, []
+
+        def work(tx: ReadTx) -> list[tuple[Notice, ...]]:
+            return [notices_for(tx, each.room.id, each.message, each.present) for each in told]
+
+        for posted, notices in zip(told, await self._db.read(work), strict=True):
+            payloads = {
+                badge: message_payload(posted, badge) for badge in {n.badge for n in notices}
+            }
+            for notice in notices:
+                self._tell_one(notice.subscription, payloads[notice.badge])
+
+    def _tell_one(self, subscription: PushSubscription, payload: bytes) -> None:
+        waiting = self._waiting.get(subscription.user_id, 0)
+        if waiting >= _PUSHES_WAITING_EACH or len(self._waiting) >= _PEOPLE_WAITING:
+            self.pushes["dropped"] += 1
+            LOG.warning("push_dropped", extra={"fields": {"user_id": subscription.user_id}})
+            return
+        self._waiting[subscription.user_id] = waiting + 1
+        self._jobs.spawn("push", self._tell(subscription, payload))
+
+    async def _tell(self, subscription: PushSubscription, payload: bytes) -> None:
+        try:
+            async with self._turn(subscription):
+                if self._is_resting(subscription.endpoint):
+                    self.pushes["resting"] += 1
+                else:
+                    await self._deliver(subscription, payload)
+        except CableError:
+            pass  # it is in the log, and on the page of devices
+        finally:
+            self._waiting[subscription.user_id] -= 1
+            if not self._waiting[subscription.user_id]:
+                del self._waiting[subscription.user_id]
+
+    @asynccontextmanager
+    async def _turn(self, subscription: PushSubscription) -> AsyncIterator[None]:
+        """One at a time to each endpoint, eight to each person, fifty in all."""
+        lanes = self._lanes
+        endpoint = lanes.setdefault(subscription.endpoint, asyncio.Semaphore(1))
+        person = lanes.setdefault(subscription.user_id, asyncio.Semaphore(_PUSHES_EACH))
+        async with endpoint, person, self._slots:
+            yield
+
+    def _is_resting(self, endpoint: str) -> bool:
+        _, until = self._slow.get(endpoint, (0, 0.0))
+        return asyncio.get_running_loop().time() < until
+
+    def _note_timeout(self, endpoint: str) -> None:
+        running = self._slow.pop(endpoint, (0, 0.0))[0] + 1
+        until = asyncio.get_running_loop().time() + _REST_SECONDS if running >= _TIMEOUTS else 0.0
+        self._slow[endpoint] = (running, until)
+        if len(self._slow) > _SLOW_ENDPOINTS:
+            del self._slow[next(iter(self._slow))]
+
+    async def _deliver(self, subscription: PushSubscription, payload: bytes) -> None:
+        try:
+            body = await asyncio.to_thread(self._encrypted, subscription, payload)
+        except (ValueError, IndexError, TypeError) as error:
+            self.pushes["gone"] += 1
+            await self._db.write(forget_subscription, subscription.user_id, subscription.id)
+            raise PushGone from error
+        status, problem = await self._attempt(subscription.endpoint, body)
+        self.pushes["gone" if status in _GONE else "failed" if problem else "delivered"] += 1
+        if problem:
+            host = URL(subscription.endpoint).raw_host
+            fields = {"user_id": subscription.user_id, "host": host, "status": status}
+            LOG.info("push_failed", extra={"fields": {**fields, "reason": problem}})
+        if status in _GONE:
+            await self._db.write(forget_subscription, subscription.user_id, subscription.id)
+            raise PushGone
+        known = (subscription.last_status, subscription.last_problem)
+        tried_at = subscription.last_tried_at or 0
+        if (status, problem) != known or self._db.now() - tried_at > _NOTED_AGAIN:
+            await self._db.write(note_result, subscription.id, status, problem)
+        if problem:
+            raise PushFailed(problem=problem, status=status)
+
+    async def _attempt(self, endpoint: str, body: bytes) -> tuple[int | None, str | None]:
+        """What the service answered, and what is wrong with that."""
+        try:
+            async with asyncio.timeout(_PUSH_SECONDS):
+                status = await self._send(endpoint, body)
+        except TimeoutError:
+            self._note_timeout(endpoint)
+            return None, "timeout"
+        except (ClientError, OSError):
+            return None, "no_network"
+        except ValueError:
+            return None, "keys"
+        self._slow.pop(endpoint, None)
+        is_good = status < HTTPStatus.MULTIPLE_CHOICES
+        return status, None if is_good else _PROBLEMS.get(status, "refused")
+
+    def _encrypted(self, subscription: PushSubscription, payload: bytes) -> bytes:
+        """The payload as only that browser can read it (RFC 8291). Raises ValueError."""
+        from pywebpush import WebPusher, WebPushException  # noqa: PLC0415 - 9 MB, often unused
+
+        keys = {"p256dh": subscription.p256dh_key, "auth": subscription.auth_key}
+        try:
+            pusher = WebPusher({"endpoint": subscription.endpoint, "keys": keys})
+            return bytes(pusher.encode(payload, content_encoding="aes128gcm")["body"])
+        except WebPushException as error:
+            raise ValueError from error
+
+    def _token(self, origin: str, subject: str) -> str:
+        """The signed proof of who sends, for one push service (RFC 8292)."""
+        from py_vapid import Vapid02, VapidException  # noqa: PLC0415 - comes with pywebpush
+
+        until, token = self._tokens.get(origin, (0.0, ""))
+        if until < time.time():
+            if len(self._tokens) >= _TOKENS:
+                self._tokens.clear()
+            until = time.time() + _TOKEN_LIFE
+            claims = {"aud": origin, "exp": int(until + _TOKEN_LIFE), "sub": subject}
+            try:
+                token = Vapid02.from_raw(self._private_key.encode()).sign(claims)["Authorization"]
+            except VapidException as error:
+                raise ValueError from error
+            self._tokens[origin] = (until, token)
+        return token
+
+    async def _send(self, endpoint: str, body: bytes) -> int:
+        url = URL(endpoint)
+        if not self._may_be_private and not _may_be_reached(url):
+            raise OSError(f"{url.raw_host} is not on the open internet")
+        subject = await self._subject_line()
+        token = await asyncio.to_thread(self._token, str(url.origin()), subject)
+        headers = {
+            "Authorization": token,
+            "Content-Encoding": "aes128gcm",
+            "Content-Type": "application/octet-stream",
+            "TTL": str(_PUSH_LIFE),
+            "Urgency": "high",
+        }
+        async with self._client.post(
+            url, data=body, headers=headers, allow_redirects=False
+        ) as reply:
+            return reply.status
+
+    @cached_property
+    def _client(self) -> ClientSession:
+        return client_over(self._names, "Campfire")
+
+    async def _subject_line(self) -> str:
+        if self._subject is None:
+            person = await self._db.read(first_administrator)
+            address = person.email_address if person else None
+            return f"mailto:{address if address and _MAILABLE.fullmatch(address) else _NOBODY}"
+        return self._subject
+
+
+# === 19. auth =================================================================
+# Who is signed in, and how one gets there: the first run, joining, a password or a link.
+# A session is a random token of which we keep the SHA-256 (Gap #4). The door looks a
+# browser's session up when a request is whole, and each write looks once more, inside
+# its transaction: what is withdrawn is gone at once. bcrypt takes a quarter of a second of
+# a processor: two at once, in threads of their own, twenty more may wait, tries are counted.
+#
+# Owns      sessions, sign_ins, used_transfers
+# Raises    AlreadySetUp, InvalidCredentials, RateLimited, TooManyPasswords, InvalidTransfer,
+#           InvalidJoinCode, EmailTakenAtJoin, RightChanged, ValidationFailed
 # ==============================================================================
 
 SESSION_REFRESH: Final = 3600 * SECOND
 _KNOWN_FOR: Final = 30 * 24 * 3600 * SECOND
+_AGENT_LIMIT: Final = 1_024
+SIGN_IN_TRIES, SIGN_IN_WINDOW = 10, 180  # seconds
+_JOINS, _JOIN_WINDOW = 100, 3600  # a whole office comes on the first day
+_GUESSES, _GUESS_WINDOW = 50, 3600
+_REMEMBERED: Final = 50_000  # by each limiter
+_HASHERS: Final = 2  # bcrypt at once: more would starve the loop of processors
+_WAITING: Final = 20
+_BCRYPT_BYTES: Final = 72
 
 
 def household(address: str) -> str:
@@ -6390,46 +6247,39 @@ def household(address: str) -> str:
     return str(ipaddress.ip_network(f"{address.partition('%')[0]}/64", strict=False))
 
 
-@dataclass(frozen=True, slots=True)
-class Arrival:
-    """Who stands at the door, read in one look."""
-
-    is_banned: bool  # this address, for anything but looking
-    viewer: Viewer | None
+def tokens_in(cookie: str) -> list[HashedToken]:
+    """What may be a session's token in a cookie, ours or one of the Rails app."""
+    inside = token_inside_rails_cookie(cookie) if "--" in cookie else None
+    return [hashed(token) for token in (RawToken(cookie), inside) if token]
 
 
-def _viewer_in(found: sqlite3.Row) -> Viewer:
-    session = Session(
-        SessionId(found["session_id"]),
-        UserId(found["id"]),
-        found["ip_address"] or "",
-        found["user_agent"] or "",
-        Timestamp(found["session_created_at"]),
-        Timestamp(found["last_active_at"]),
-    )
-    return Viewer(user_in(found), session)
+def viewer_by_tokens(tx: ReadTx, tokens: Iterable[HashedToken]) -> Viewer | None:
+    """The active person whose session the first good token opens."""
+    for token in tokens:
+        found = row(
+            tx,
+            """
+            SELECT sessions.id, user_id, coalesce(ip_address, ''), coalesce(user_agent, ''),
+              sessions.created_at, last_active_at, people.*
+            FROM sessions
+            JOIN people ON people.id = user_id AND status = 0
+            WHERE token_hash = :token
+            """,
+            token=token,
+        )
+        if found:
+            return Viewer(user_in(found[6:]), Session(*found[:6]))
+    return None
 
 
-def viewer_by_token(tx: ReadTx, token: HashedToken) -> Viewer | None:
-    """The active person whose session this token opens."""
-    found = row(
-        tx,
-        """
-        SELECT sessions.id AS session_id, ip_address, user_agent, last_active_at,
-          sessions.created_at AS session_created_at,
-          users.id, name, email_address, bio, role, status, users.created_at, users.updated_at
-        FROM sessions
-        JOIN users ON users.id = user_id AND status = 0
-        WHERE token_hash = :token
-        """,
-        token=token,
-    )
-    return _viewer_in(found) if found else None
+def is_banned_address(tx: ReadTx, ip: str, viewer: Viewer | None = None) -> bool:
+    """Whether from this address one may only look.
 
-
-def is_banned_address(tx: ReadTx, ip: str) -> bool:
-    """Whether from this address one may only look; never where an administrator's session is."""
-    found = one(
+    Never where an administrator's session is; and whoever administers unbans from anywhere.
+    """
+    if viewer and viewer.user.is_administrator:
+        return False
+    (is_so,) = one(
         tx,
         """
         SELECT
@@ -6443,27 +6293,12 @@ def is_banned_address(tx: ReadTx, ip: str) -> bool:
         """,
         ip=ip,
     )
-    return bool(found[0])
-
-
-def viewer_by_tokens(tx: ReadTx, tokens: Iterable[HashedToken]) -> Viewer | None:
-    """Whom the first good token signs in."""
-    for token in tokens:
-        if viewer := viewer_by_token(tx, token):
-            return viewer
-    return None
-
-
-def arrival(tx: ReadTx, ip: str, tokens: Sequence[HashedToken]) -> Arrival:
-    """Whether the address is banned, and whom the first good token signs in."""
-    viewer = viewer_by_tokens(tx, tokens)
-    is_free = viewer is not None and viewer.user.is_administrator  # who unbans from anywhere
-    return Arrival(not is_free and is_banned_address(tx, ip), viewer)
+    return bool(is_so)
 
 
 def check_right(tx: ReadTx, ip: str, viewer: Viewer | None) -> None:
     """Whether the door would see the same person still. Raises RightChanged."""
-    found = row(
+    person = row(
         tx,
         """
         SELECT role
@@ -6473,15 +6308,14 @@ def check_right(tx: ReadTx, ip: str, viewer: Viewer | None) -> None:
         """,
         session_id=viewer.session.id if viewer else None,
     )
-    role = found["role"] if found else None
-    is_banned = role != Role.ADMINISTRATOR and is_banned_address(tx, ip)
-    if is_banned or role != (viewer.user.role if viewer else None):
+    role = person["role"] if person else None
+    if role != (viewer.user.role if viewer else None) or is_banned_address(tx, ip, viewer):
         raise RightChanged
 
 
 def ended_sessions(tx: ReadTx, session_ids: Iterable[SessionId]) -> tuple[SessionId, ...]:
     """Those of the sessions that are gone, or whose person is not active any more."""
-    found = rows(
+    ended = rows(
         tx,
         """
         SELECT value
@@ -6493,7 +6327,7 @@ def ended_sessions(tx: ReadTx, session_ids: Iterable[SessionId]) -> tuple[Sessio
         """,
         ids=as_list(session_ids),
     )
-    return tuple(SessionId(each["value"]) for each in found)
+    return tuple(session_id for (session_id,) in ended)
 
 
 def check_session(tx: ReadTx, session_id: SessionId) -> None:
@@ -6502,19 +6336,24 @@ def check_session(tx: ReadTx, session_id: SessionId) -> None:
         raise RightChanged
 
 
-def _fresh_token() -> RawToken:
-    return RawToken(secrets.token_urlsafe(32))  # 256 random bits
-
-
 def fresh_session(ip: str, user_agent: str, replaces: SessionId | None = None) -> NewSession:
     """A session with a token of its own, not begun yet; it ends the one it replaces."""
-    return NewSession(_fresh_token(), ip, user_agent, replaces)
+    token = RawToken(secrets.token_urlsafe(32))  # 256 random bits
+    return NewSession(token, ip, user_agent[:_AGENT_LIMIT], replaces)
 
 
 def start_session(
-    tx: WriteTx, at: Timestamp, user_id: UserId, digest: str | None, session: NewSession
+    tx: WriteTx,
+    at: Timestamp,
+    user_id: UserId,
+    session: NewSession,
+    digest: str | None = None,
+    renewed: str | None = None,
 ) -> None:
-    """A session for somebody active, whose password is still the one that was checked."""
+    """A session for somebody active whose password is still the one checked, perhaps renewed.
+
+    Raises InvalidCredentials.
+    """
     started = run(
         tx,
         """
@@ -6528,7 +6367,7 @@ def start_session(
         digest=digest,
         token=hashed(session.token),
         ip=session.ip_address,
-        user_agent=session.user_agent[:1024],
+        user_agent=session.user_agent,
         at=at,
     )
     if not started:
@@ -6544,27 +6383,13 @@ def start_session(
         ip=household(session.ip_address),
         at=at,
     )
-
-
-def has_signed_in_from(tx: ReadTx, user_id: UserId, ip: str) -> bool:
-    """Whether somebody signed in from an address, or one beside it, in the last 30 days."""
-    found = row(
-        tx,
-        "SELECT 1 FROM sign_ins WHERE user_id = :user_id AND ip_address = :ip",
-        user_id=user_id,
-        ip=household(ip),
-    )
-    return found is not None
-
-
-def sweep_sign_ins(tx: WriteTx, at: Timestamp) -> int:
-    """Forgets from where nobody has signed in for 30 days; the number of addresses."""
-    return run(tx, "DELETE FROM sign_ins WHERE at < :before", before=at - _KNOWN_FOR)
+    if renewed is not None:
+        revise_user(tx, at, user_id, Change(password_digest=renewed))
 
 
 def renew_token(tx: WriteTx, session_id: SessionId) -> RawToken:
     """Another token for a session; the one it had opens nothing any more."""
-    token = _fresh_token()
+    token = RawToken(secrets.token_urlsafe(32))
     run(
         tx,
         "UPDATE sessions SET token_hash = :token WHERE id = :session_id",
@@ -6586,17 +6411,17 @@ def refresh_session(
         WHERE id = :session_id
         """,
         ip=ip,
-        user_agent=user_agent,
+        user_agent=user_agent[:_AGENT_LIMIT],
         at=at,
         session_id=session_id,
     )
 
 
-def end_session(tx: WriteTx, at: Timestamp, session: Session, push_endpoint: str | None) -> None:
-    """Signs a browser out, and forgets that it wants to be told."""
-    del at
+def end_session(tx: WriteTx, _: Timestamp, session: Session, push_endpoint: str | None) -> None:
+    """Deletes the session, and the person's push subscription with that endpoint."""
     run(tx, "DELETE FROM sessions WHERE id = :session_id", session_id=session.id)
-    forget_endpoint(tx, session.user_id, push_endpoint)
+    if push_endpoint is not None:
+        forget_subscriptions(tx, session.user_id, push_endpoint)
 
 
 def end_sessions(tx: WriteTx, user_id: UserId, *, but: SessionId | None = None) -> None:
@@ -6607,64 +6432,6 @@ def end_sessions(tx: WriteTx, user_id: UserId, *, but: SessionId | None = None) 
         user_id=user_id,
         but=but,
     )
-
-
-def ban_address(tx: WriteTx, at: Timestamp, user_id: UserId, address: str) -> None:
-    """Bans an address on somebody's account: from there one may only look."""
-    run(
-        tx,
-        """
-        INSERT INTO bans (user_id, ip_address, created_at, updated_at)
-        VALUES (:user_id, :address, :at, :at)
-        ON CONFLICT DO NOTHING
-        """,
-        user_id=user_id,
-        address=address,
-        at=at,
-    )
-
-
-def lift_bans(tx: WriteTx, user_id: UserId) -> None:
-    """Opens the addresses again that were banned on somebody's account."""
-    run(tx, "DELETE FROM bans WHERE user_id = :user_id", user_id=user_id)
-
-
-def addresses_of(tx: ReadTx, user_id: UserId) -> tuple[str, ...]:
-    """The addresses somebody's sessions were used from, and no administrator's."""
-    found = rows(
-        tx,
-        """
-        SELECT DISTINCT ip_address
-        FROM sessions
-        WHERE user_id = :user_id AND ip_address != '' AND NOT EXISTS (
-          SELECT 1
-          FROM sessions AS others
-          JOIN users ON users.id = others.user_id AND status = 0 AND role = 1
-          WHERE others.ip_address = sessions.ip_address
-        )
-        """,
-        user_id=user_id,
-    )
-    return tuple(each["ip_address"] for each in found)
-
-
-# === 23. passwords ============================================================
-# Passwords, and how much work with them one person or one stranger may cost the
-# others. bcrypt takes a quarter of a second of a processor: two at once, in threads of
-# their own, twenty more may wait, and tries are counted.
-#
-# Owns      -
-# Raises    RateLimited, TooManyPasswords
-# ==============================================================================
-
-SIGN_IN_TRIES: Final = 10
-SIGN_IN_WINDOW: Final = 180  # seconds
-_JOINS, _JOIN_WINDOW = 100, 3600  # a whole office comes on the first day
-_GUESSES, _GUESS_WINDOW = 50, 3600
-_REMEMBERED: Final = 50_000  # by each limiter
-_HASHERS: Final = 2  # bcrypt at once: more would starve the loop of processors
-_WAITING: Final = 20
-_BCRYPT_BYTES: Final = 72
 
 
 def hash_password(password: str, cost: int) -> str:
@@ -6747,10 +6514,9 @@ class TryLimiter:
     def note(self, key: str) -> int:
         """Notes a try; 0, or for one too many the seconds until the window ends."""
         now, key = self._monotonic(), household(key)
-        started, tries = self._windows.get(key, (now, 0))
+        started, tries = self._windows.pop(key, (now, 0))
         if now - started >= self._seconds:
             started, tries = now, 0
-        self._windows.pop(key, None)
         self._windows[key] = (started, tries + 1)
         if len(self._windows) > _REMEMBERED:
             del self._windows[next(iter(self._windows))]
@@ -6776,150 +6542,70 @@ class Limits:
         self.guesses = TryLimiter(monotonic, _GUESSES, _GUESS_WINDOW)
 
 
-# === 24. auth =================================================================
-# Who you are: the first run, joining, signing in with a password or a link. All of
-# them end in a session.
-#
-# Owns      used_transfers
-# Raises    AlreadySetUp, InvalidCredentials, RateLimited, InvalidTransfer, InvalidJoinCode,
-#           EmailTakenAtJoin, ValidationFailed
-# ==============================================================================
-
-
-def first_administrator(tx: ReadTx) -> User | None:
-    """Whom to ask for help: the administrator who was first."""
-    found = row(
-        tx,
-        """
-        SELECT id, name, email_address, bio, role, status, created_at, updated_at
-        FROM users
-        WHERE role = 1 AND status = 0
-        ORDER BY id
-        LIMIT 1
-        """,
-    )
-    return user_in(found) if found else None
-
-
-@dataclass(frozen=True, slots=True)
-class Evidence:
-    """What somebody who signs in is measured by."""
-
-    user: User | None  # active and no bot
-    digest: str
-    cost: int  # the highest of all digests: nobody's address is told by the time it takes
-    is_known_here: bool  # whether this person signed in from this address lately
-
-
-def _evidence(tx: ReadTx, email: str, ip: str) -> Evidence:
-    found = row(
-        tx,
-        """
-        SELECT id, name, email_address, bio, role, status, created_at, updated_at, password_digest
-        FROM users
-        WHERE email_folded = :folded AND status = 0 AND role != 2
-        ORDER BY email_address = :email DESC, id  -- of twins in an old database, the exact one
-        LIMIT 1
-        """,
-        email=email,
-        folded=caseless(email),
-    )
-    highest = one(tx, "SELECT max(substr(password_digest, 5, 2)) AS cost FROM users")["cost"]
+def _evidence(tx: ReadTx, email: str, ip: str) -> tuple[User | None, str, bool, int]:
+    """Who would sign in, the digest of their password, whether they did from here lately, and what
+    checking is to cost: as much as the dearest of all digests, for time would tell who is known.
+    """
+    (highest,) = one(tx, "SELECT max(substr(password_digest, 5, 2)) FROM users")
     cost = int(highest) if (highest or "").isdigit() else 0
-    if found is None:
-        return Evidence(None, "", cost, is_known_here=False)
-    user, is_known = user_in(found), has_signed_in_from(tx, UserId(found["id"]), ip)
-    return Evidence(user, found["password_digest"] or "", cost, is_known_here=is_known)
-
-
-def _owner_of(tx: ReadTx, email: str) -> UserId | None:
-    """Whose address of e-mail this is, whatever they have become; of twins, the exact one's."""
-    owner = row(
+    found = row(
         tx,
         """
-        SELECT id
+        SELECT coalesce(password_digest, ''), EXISTS (
+            SELECT 1 FROM sign_ins WHERE user_id = users.id AND ip_address = :household
+          ), people.*
         FROM users
-        WHERE email_folded = :folded
-        ORDER BY email_address = :email DESC, id
+        JOIN people USING (id)
+        WHERE email_folded = :folded AND users.status = 0 AND users.role != 2
+        ORDER BY users.email_address = :email DESC, id  -- of twins in an old database, the exact
         LIMIT 1
         """,
         email=email,
         folded=caseless(email),
+        household=household(ip),
     )
-    return UserId(owner["id"]) if owner else None
-
-
-def account_behind(tx: ReadTx, join_code: str) -> Account:
-    """The account this code lets people into. Raises InvalidJoinCode."""
-    account = account_of(tx)
-    given = join_code.encode("utf-8", "replace")
-    if account is None or not hmac.compare_digest(account.join_code.encode(), given):
-        raise InvalidJoinCode
-    return account
+    if found is None:
+        return None, "", False, cost
+    digest, is_known_here, *person = found
+    return user_in(person), digest, bool(is_known_here), cost
 
 
 def set_up(
-    tx: WriteTx,
-    at: Timestamp,
-    name: str,
-    email: str,
-    digest: str,
-    session: NewSession | None = None,
+    tx: WriteTx, at: Timestamp, who: Newcomer, digest: str, session: NewSession | None = None
 ) -> User:
     """The account, its first administrator and All Talk. Raises AlreadySetUp."""
     if is_set_up(tx):
         raise AlreadySetUp
     insert_account(tx, at)
-    user = insert_user(tx, at, name, email, digest, Role.ADMINISTRATOR)
-    room = insert_room(tx, at, RoomType.OPEN, user.id, name="All Talk")
+    user = insert_user(tx, at, who.name, Role.ADMINISTRATOR, who.email_address, digest)
+    room = insert_room(tx, at, RoomType.OPEN, user.id, "All Talk")
     grant(tx, at, room, [user.id])
     if session is not None:
-        start_session(tx, at, user.id, None, session)
+        start_session(tx, at, user.id, session)
     return user
 
 
 def _open_for(tx: ReadTx, join_code: str, email: str) -> None:
-    """Whether this code lets somebody with this address in. Raises InvalidJoinCode, EmailTaken…"""
+    """Raises InvalidJoinCode, or EmailTakenAtJoin, when somebody may not come in."""
     account_behind(tx, join_code)
-    if _owner_of(tx, email) is not None:
+    if owner_of(tx, email) is not None:
         raise EmailTakenAtJoin(redirect_to=f"/session/new?email_address={quote(email, safe='')}")
-
-
-def _start_renewed_session(
-    tx: WriteTx,
-    at: Timestamp,
-    user_id: UserId,
-    digest: str,
-    renewed: str | None,
-    session: NewSession,
-) -> None:
-    """A session, and the password kept at the cost of today."""
-    start_session(tx, at, user_id, digest, session)
-    if renewed is not None:
-        update_credentials(tx, at, user_id, renewed)
 
 
 def _join(
     tx: WriteTx,
     at: Timestamp,
     join_code: str,
-    name: str,
-    email: str,
+    who: Newcomer,
     digest: str,
     session: NewSession | None,
 ) -> User:
-    _open_for(tx, join_code, email)
-    user = insert_user(tx, at, name, email, digest, Role.MEMBER)
+    _open_for(tx, join_code, who.email_address)
+    user = insert_user(tx, at, who.name, Role.MEMBER, who.email_address, digest)
     grant_open_rooms(tx, at, user.id)
     if session is not None:
-        start_session(tx, at, user.id, None, session)
+        start_session(tx, at, user.id, session)
     return user
-
-
-def password_digest_of(tx: ReadTx, user_id: UserId) -> str:
-    """What a new password changes; sign-in links made under an old one are dead."""
-    found = row(tx, "SELECT password_digest FROM users WHERE id = :user_id", user_id=user_id)
-    return (found["password_digest"] or "") if found else ""
 
 
 def void_transfers(tx: WriteTx, at: Timestamp, user_id: UserId) -> None:
@@ -6935,16 +6621,6 @@ def void_transfers(tx: WriteTx, at: Timestamp, user_id: UserId) -> None:
     )
 
 
-def _is_void(tx: ReadTx, user_id: UserId, until: str) -> bool:
-    """Whether a link that ends then was made before all of somebody's were voided."""
-    found = row(
-        tx,
-        "SELECT expires_at FROM used_transfers WHERE nonce = :nonce",
-        nonce=f"all of {user_id}",
-    )
-    return found is not None and until <= iso(found["expires_at"])
-
-
 def _redeem(
     tx: WriteTx, at: Timestamp, signer: Signer, transfer_id: str, session: NewSession
 ) -> User:
@@ -6954,12 +6630,15 @@ def _redeem(
         raise InvalidTransfer
     user_id = transfer.user_id
     user = users_by_id(tx, [user_id]).get(user_id)
+    voided = row(
+        tx, "SELECT expires_at FROM used_transfers WHERE nonce = :nonce", nonce=f"all of {user_id}"
+    )
     credential = signer.credential_mark(password_digest_of(tx, user_id))
     is_good = (
         user is not None
         and user.status is Status.ACTIVE
         and iso(at) < transfer.until
-        and not _is_void(tx, user_id, transfer.until)
+        and not (voided and transfer.until <= iso(voided["expires_at"]))
         and hmac.compare_digest(transfer.credential, credential)
     )
     fresh = is_good and run(
@@ -6973,44 +6652,14 @@ def _redeem(
     )
     if user is None or not fresh:
         raise InvalidTransfer
-    start_session(tx, at, user_id, None, session)
+    start_session(tx, at, user_id, session)
     return user
 
 
-def sweep_transfers(tx: WriteTx, at: Timestamp) -> int:
-    """Forgets the used sign-in links that have ended; their number."""
-    return run(tx, "DELETE FROM used_transfers WHERE expires_at < :at", at=at)
-
-
-def make_administrator(tx: WriteTx, at: Timestamp, name: str, email: str, digest: str) -> User:
-    """An active administrator with this password: the first one, a known one, or a new one."""
-    if not is_set_up(tx):
-        return set_up(tx, at, name, email, digest)
-    user_id = _owner_of(tx, email)
-    if user_id is None:
-        user_id = insert_user(tx, at, name, email, digest, Role.ADMINISTRATOR).id
-    else:
-        promote(tx, at, user_id)
-        lift_bans(tx, user_id)
-        end_sessions(tx, user_id)
-        update_credentials(tx, at, user_id, digest)
-    grant_open_rooms(tx, at, user_id)
-    return user_by_id(tx, user_id)
-
-
-def _set_password(tx: WriteTx, at: Timestamp, email: str, digest: str) -> User:
-    user_id = _owner_of(tx, email)
-    if user_id is None:
-        raise UserNotFound
-    update_credentials(tx, at, user_id, digest)
-    end_sessions(tx, user_id)
-    return user_by_id(tx, user_id)
-
-
-def tokens_in(cookie: str) -> list[HashedToken]:
-    """What may be a session's token in a cookie, ours or one of the Rails app."""
-    inside = token_inside_rails_cookie(cookie) if "--" in cookie else None
-    return [hashed(token) for token in (RawToken(cookie), inside) if token]
+def sweep_sign_ins(tx: WriteTx, at: Timestamp) -> None:
+    """Forgets used links that have ended, and from where nobody has signed in for 30 days."""
+    run(tx, "DELETE FROM used_transfers WHERE expires_at < :at", at=at)
+    run(tx, "DELETE FROM sign_ins WHERE at < :before", before=at - _KNOWN_FOR)
 
 
 class Auth:
@@ -7020,121 +6669,64 @@ class Auth:
         self._db, self._signer, self._limits = db, signer, limits
         self._hasher = Hasher(cost)
 
-    async def new_digest(self, user_id: UserId, password: str) -> str:
-        """A digest for somebody's new password. Raises RateLimited, for the 11th in 3 minutes."""
-        self._limits.new_passwords.count(f"person {user_id}")
-        return await self._hasher.digest(password)
-
-    async def first_run(
-        self, name: str, email: str, password: str, session: NewSession | None = None
-    ) -> User:
-        check_fields(name=name, email_address=email, password=password)
+    async def first_run(self, who: Newcomer, session: NewSession | None = None) -> User:
+        check_fields(**asdict(who))
         if await self._db.read(is_set_up):
             raise AlreadySetUp
-        return await self._db.write(
-            set_up, name, email, await self._hasher.digest(password), session
-        )
+        digest = await self._hasher.digest(who.password)
+        return await self._db.write(set_up, who, digest, session)
 
-    async def join(
-        self,
-        join_code: str,
-        name: str,
-        email: str,
-        password: str,
-        session: NewSession | None = None,
-    ) -> User:
-        await self.invitation(join_code)
-        check_fields(name=name, email_address=email, password=password)
-        await self._db.read(_open_for, join_code, email)
+    async def join(self, join_code: str, who: Newcomer, session: NewSession | None = None) -> User:
+        await self._db.read(account_behind, join_code)
+        check_fields(**asdict(who))
+        await self._db.read(_open_for, join_code, who.email_address)
         if session is not None:
             self._limits.joins.count(session.ip_address)
-        digest = await self._hasher.digest(password)
-        return await self._db.write(_join, join_code, name, email, digest, session)
-
-    async def invitation(self, join_code: str) -> Account:
-        """The account this code lets people into. Raises InvalidJoinCode."""
-        return await self._db.read(account_behind, join_code)
-
-    async def authenticate(self, email: str, password: str, ip: str) -> User:
-        self.count_try(ip)
-        user, _ = await self._proved(email, password, ip)
-        return user
+        digest = await self._hasher.digest(who.password)
+        return await self._db.write(_join, join_code, who, digest, session)
 
     def count_try(self, ip: str) -> None:
         self._limits.sign_ins.count(ip)
 
-    async def _proved(self, email: str, password: str, ip: str) -> tuple[User, str]:
-        """Who this is, and the digest that the password was checked against.
-
-        After fifty failed tries an hour for one address of e-mail, only who has signed in from
-        here before may try: guessing from many addresses ends there.
-        """
-        evidence = await self._db.read(_evidence, email, ip)
+    async def sign_in(self, email: str, password: str, session: NewSession) -> User:
+        user, digest, is_known_here, cost = await self._db.read(
+            _evidence, email, session.ip_address
+        )
         guesses, account = self._limits.guesses, email.casefold()
         wait = guesses.note(account)
-        if wait and not evidence.is_known_here:
+        if wait and not is_known_here:
             raise RateLimited(wait)
-        cost = evidence.cost or self._hasher.cost
-        digest = evidence.digest or nobodys_digest(cost)
+        cost = cost or self._hasher.cost
+        digest = digest or nobodys_digest(cost)
         is_right = await self._hasher.matches(password, digest, cost) and password.strip()
-        if not is_right or evidence.user is None:
+        if not is_right or user is None:
             raise InvalidCredentials
         guesses.take_back(account)
-        return evidence.user, digest
-
-    async def sign_in(self, email: str, password: str, session: NewSession) -> User:
-        user, digest = await self._proved(email, password, session.ip_address)
         is_current = cost_of(digest) == self._hasher.cost
         renewed = None if is_current else await self._hasher.digest(password)
-        await self._db.write(_start_renewed_session, user.id, digest, renewed, session)
+        await self._db.write(start_session, user.id, session, digest, renewed)
         return user
 
-    async def create_administrator(self, name: str, email: str, password: str) -> User:
-        """An active administrator, made or promoted. Raises ValidationFailed."""
-        check_fields(name=name, email_address=email, password=password)
-        return await self._db.write(
-            make_administrator, name, email, await self._hasher.digest(password)
-        )
-
-    async def reset_password(self, email: str, password: str) -> User:
-        """The person with a new password, and all their sessions ended.
-
-        Raises UserNotFound, ValidationFailed.
-        """
-        check_fields(password=password)
-        return await self._db.write(_set_password, email, await self._hasher.digest(password))
-
-    async def start_session(self, user_id: UserId, ip: str, user_agent: str) -> RawToken:
-        session = fresh_session(ip, user_agent)
-        await self._db.write(start_session, user_id, None, session)
-        return session.token
-
-    async def session_for(self, raw_token: RawToken) -> Viewer | None:
-        return await self._db.read(viewer_by_token, hashed(raw_token))
-
-    async def arrive(self, ip: str, cookie: str) -> Arrival:
-        """Who stands at the door with this cookie, ours or one of the Rails app."""
-        return await self._db.read(arrival, ip, tokens_in(cookie))
-
-    async def refresh(self, session: Session, ip: str, user_agent: str) -> None:
-        """Notes that a session is still in use, and from where."""
-        await self._db.write(refresh_session, session.id, ip, user_agent[:1024])
-
-    async def end_session(self, session: Session, push_endpoint: str | None) -> None:
-        await self._db.write(end_session, session, push_endpoint)
+    async def new_digest(self, user_id: UserId, password: str) -> str:
+        self._limits.new_passwords.count(f"person {user_id}")
+        return await self._hasher.digest(password)
 
     async def transfer(self, transfer_id: str, session: NewSession) -> User:
         return await self._db.write(_redeem, self._signer, transfer_id, session)
 
 
-# === 25. people ===============================================================
+# === 20. people ===============================================================
 # What happens to people: their profile, their role, leaving, being banned, being
 # let back in. Messages of somebody who left stay; messages of somebody who was
 # banned go, one by one, in the background.
 #
-# Owns      -
+# Owns      bans
 # Raises    UserNotFound, CannotBan, EmailTaken, ValidationFailed
 # ==============================================================================
+
+_UNBANNABLE: Final = networks_in(
+    "127.0.0.0/8 10.0.0.0/8 172.16.0.0/12 192.168.0.0/16 169.254.0.0/16 ::1/128 fc00::/7 fe80::/10"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -7146,41 +6738,13 @@ class Profile:
     transfer_until: Timestamp | None
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
-    """What may change in a profile; None stays as it is."""
-
-    name: str | None
-    email_address: str | None
-    password: str | None
-    bio: str | None
-
-
-_UNBANNABLE: Final = tuple(
-    map(
-        ipaddress.ip_network,
-        ("127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16",
-         "::1/128", "fc00::/7", "fe80::/10"),
-    )
-)  # fmt: skip
-
-
-def can_ban(actor: User, user: User) -> bool:
-    """Whether an administrator may ban this person."""
-    is_somebody_else = actor.is_administrator and actor.id != user.id
-    return is_somebody_else and user.role is not Role.BOT and user.status is not Status.DEACTIVATED
-
-
-def _is_bannable_address(address: str) -> bool:
-    """Whether banning this address could hit the one meant: it must be a public one."""
-    ip = parsed_address(address)
-    return ip is not None and not any(ip in network for network in _UNBANNABLE)
-
-
 def profile_of(
     tx: ReadTx, viewer: Viewer, user_id: UserId, signer: Signer, at: Timestamp
 ) -> Profile:
-    """Somebody's profile, with a fresh sign-in link for administrators and themselves."""
+    """Anybody's profile, with a fresh sign-in link for administrators and themselves.
+
+    Raises UserNotFound.
+    """
     user = user_by_id(tx, user_id)
     is_able = user.status is Status.ACTIVE and user.role is not Role.BOT
     if not is_able or not can_administer(viewer.user, user.id):
@@ -7189,36 +6753,44 @@ def profile_of(
     return Profile(user, *signer.transfer_id(user, viewer.session.id, credential, at))
 
 
-def _is_taken(tx: ReadTx, email: str, user_id: UserId) -> bool:
-    found = row(
+def _check_address(tx: ReadTx, change: Change, user_id: UserId) -> None:
+    taken = row(
         tx,
         "SELECT 1 FROM users WHERE email_folded = :folded AND id != :user_id",
-        folded=caseless(email),
+        folded=caseless(change.email_address),
         user_id=user_id,
     )
-    return found is not None
-
-
-def _check_address(tx: ReadTx, change: Change, user_id: UserId) -> None:
-    if change.email_address is not None and _is_taken(tx, change.email_address, user_id):
+    if taken:
         raise EmailTaken
 
 
 def _change_profile(
-    tx: WriteTx,
-    at: Timestamp,
-    viewer: Viewer,
-    change: Change,
-    digest: str | None,
+    tx: WriteTx, at: Timestamp, viewer: Viewer, change: Change
 ) -> tuple[User, RawToken | None]:
-    token = None
     _check_address(tx, change, viewer.id)
-    revise_user(tx, at, viewer.id, change.name, change.email_address, change.bio)
-    if digest is not None:
-        update_credentials(tx, at, viewer.id, digest)
-        end_sessions(tx, viewer.id, but=viewer.session.id)
-        token = renew_token(tx, viewer.session.id)
-    return user_by_id(tx, viewer.id), token
+    user = revise_user(tx, at, viewer.id, change)
+    if change.password_digest is None:
+        return user, None
+    end_sessions(tx, viewer.id, but=viewer.session.id)
+    return user, renew_token(tx, viewer.session.id)
+
+
+async def change_profile(
+    db: Database, auth: AuthService, viewer: Viewer, change: Change, password: str | None
+) -> tuple[User, RawToken | None]:
+    """The person with what was given changed, and the session's new token, if there is one.
+
+    A new password ends the person's other sessions, and what opened this one; a blank one
+    changes nothing. Raises ValidationFailed, EmailTaken, RateLimited.
+    """
+    password = password if (password or "").strip() else None
+    check_fields(
+        name=change.name, email_address=change.email_address, password=password, bio=change.bio
+    )
+    if password is not None:
+        await db.read(_check_address, change, viewer.id)
+        change = replace(change, password_digest=await auth.new_digest(viewer.id, password))
+    return await db.write(_change_profile, viewer, change)
 
 
 def _active_person(tx: ReadTx, user_id: UserId) -> User:
@@ -7228,57 +6800,103 @@ def _active_person(tx: ReadTx, user_id: UserId) -> User:
     return user
 
 
-def _set_role(tx: WriteTx, at: Timestamp, user_id: UserId, role: Role) -> User:
+def set_role(tx: WriteTx, at: Timestamp, user_id: UserId, role: Role) -> User:
+    """The active person with their new role. Raises UserNotFound."""
     _active_person(tx, user_id)
-    give_role(tx, at, user_id, role)
-    return user_by_id(tx, user_id)
+    return revise_user(tx, at, user_id, Change(role=role))
 
 
-def deactivate(tx: WriteTx, at: Timestamp, user: User) -> None:
-    """Ends somebody's part in everything but pings and what they said."""
+def retire(tx: WriteTx, at: Timestamp, user: User) -> None:
+    """Ends somebody's part in everything but pings and what they said; their address is free."""
     leave_shared_rooms(tx, user.id)
     forget_subscriptions(tx, user.id)
     forget_searches(tx, at, user.id)
     end_sessions(tx, user.id)
     mark = f"-deactivated-{uuid.uuid4()}@"
     email = user.email_address and user.email_address.replace("@", mark)
-    retire_user(tx, at, user.id, email)
+    revise_user(tx, at, user.id, Change(email_address=email, status=Status.DEACTIVATED))
 
 
-def _deactivate_person(tx: WriteTx, at: Timestamp, user_id: UserId) -> None:
-    deactivate(tx, at, _active_person(tx, user_id))
+def retire_person(tx: WriteTx, at: Timestamp, user_id: UserId) -> None:
+    """Ends an active person's part in Campfire. Raises UserNotFound."""
+    retire(tx, at, _active_person(tx, user_id))
 
 
-def _ban(tx: WriteTx, at: Timestamp, actor: User, user_id: UserId) -> User:
-    user = user_by_id(tx, user_id)
-    if not can_ban(actor, user):
+def can_ban(actor: User, user: User) -> bool:
+    """Whether an administrator may ban this person."""
+    is_somebody_else = actor.is_administrator and actor.id != user.id
+    return is_somebody_else and user.role is not Role.BOT and user.status is not Status.DEACTIVATED
+
+
+def _addresses_to_ban(tx: ReadTx, user_id: UserId) -> Iterator[str]:
+    """The public addresses somebody's sessions were used from, and no administrator's."""
+    found = rows(
+        tx,
+        """
+        SELECT DISTINCT ip_address
+        FROM sessions
+        WHERE user_id = :user_id AND ip_address != '' AND NOT EXISTS (
+          SELECT 1
+          FROM sessions AS others
+          JOIN users ON users.id = others.user_id AND status = 0 AND role = 1
+          WHERE others.ip_address = sessions.ip_address
+        )
+        """,
+        user_id=user_id,
+    )
+    for (address,) in found:
+        ip = parsed_address(address)
+        if ip is not None and not any(ip in network for network in _UNBANNABLE):
+            yield address
+
+
+def banish(tx: WriteTx, at: Timestamp, actor: User, user_id: UserId) -> User:
+    """The banned person; their messages are left for `bury_oldest_of_banned`.
+
+    Raises UserNotFound, CannotBan.
+    """
+    if not can_ban(actor, user_by_id(tx, user_id)):
         raise CannotBan
-    for address in filter(_is_bannable_address, addresses_of(tx, user_id)):
-        ban_address(tx, at, user_id, address)
+    for address in _addresses_to_ban(tx, user_id):
+        run(
+            tx,
+            """
+            INSERT INTO bans (user_id, ip_address, created_at, updated_at)
+            VALUES (:user_id, :address, :at, :at)
+            ON CONFLICT DO NOTHING
+            """,
+            user_id=user_id,
+            address=address,
+            at=at,
+        )
     end_sessions(tx, user_id)
     void_transfers(tx, at, user_id)
     forget_subscriptions(tx, user_id)
-    give_status(tx, at, user_id, Status.BANNED)
-    return user_by_id(tx, user_id)
+    return revise_user(tx, at, user_id, Change(status=Status.BANNED))
 
 
-def _unban(tx: WriteTx, at: Timestamp, user_id: UserId) -> User:
+def _lift_bans(tx: WriteTx, user_id: UserId) -> None:
+    run(tx, "DELETE FROM bans WHERE user_id = :user_id", user_id=user_id)
+
+
+def readmit(tx: WriteTx, at: Timestamp, user_id: UserId) -> User:
+    """The person, active again. Raises UserNotFound, CannotBan."""
     user = user_by_id(tx, user_id)
     if user.status is Status.DEACTIVATED or user.role is Role.BOT:
         raise CannotBan
-    if user.status is Status.BANNED:
-        lift_bans(tx, user_id)
-        give_status(tx, at, user_id, Status.ACTIVE)
-        grant_open_rooms(tx, at, user_id)
-    return user_by_id(tx, user_id)
+    if user.status is not Status.BANNED:
+        return user
+    _lift_bans(tx, user_id)
+    grant_open_rooms(tx, at, user_id)
+    return revise_user(tx, at, user_id, Change(status=Status.ACTIVE))
 
 
-def _bury_oldest_of_banned(tx: WriteTx, at: Timestamp, user_id: UserId) -> Tombstone | None:
-    """Deletes the oldest message of somebody banned; None when none is left, or the ban is off."""
+def bury_oldest_of_banned(tx: WriteTx, at: Timestamp, user_id: UserId) -> Tombstone | None:
+    """What is left of a banned person's oldest message; None when all are gone, or the ban is."""
     oldest = row(
         tx,
         """
-        SELECT messages.id, room_id
+        SELECT room_id, messages.id
         FROM messages
         JOIN users ON users.id = creator_id AND status = 2
         WHERE creator_id = :user_id
@@ -7287,12 +6905,11 @@ def _bury_oldest_of_banned(tx: WriteTx, at: Timestamp, user_id: UserId) -> Tombs
         """,
         user_id=user_id,
     )
-    if oldest is None:
-        return None
-    return bury_message(tx, at, RoomId(oldest["room_id"]), MessageId(oldest["id"]))
+    return bury_message(tx, at, *oldest) if oldest else None
 
 
-def _banned_authors(tx: ReadTx) -> tuple[UserId, ...]:
+def banned_authors(tx: ReadTx) -> tuple[UserId, ...]:
+    """Banned people whose messages are not gone yet."""
     found = rows(
         tx,
         """
@@ -7301,173 +6918,35 @@ def _banned_authors(tx: ReadTx) -> tuple[UserId, ...]:
         WHERE status = 2 AND EXISTS (SELECT 1 FROM messages WHERE creator_id = users.id)
         """,
     )
-    return tuple(UserId(each["id"]) for each in found)
+    return tuple(user_id for (user_id,) in found)
 
 
-class People:
-    """What administrators do to people, and people to themselves."""
-
-    def __init__(self, db: Database, signer: Signer, auth: Auth) -> None:
-        self._db, self._signer, self._auth = db, signer, auth
-
-    async def profile(self, viewer: Viewer, user_id: UserId, at: Timestamp) -> Profile:
-        """Anybody's profile, of any status. Raises UserNotFound."""
-        return await self._db.read(profile_of, viewer, user_id, self._signer, at)
-
-    async def change_profile(self, viewer: Viewer, change: Change) -> tuple[User, RawToken | None]:
-        """The person with what was given changed, and the session's new token, if there is one.
-
-        A new password ends the person's other sessions, and what opened this one; a blank one
-        changes nothing. Raises ValidationFailed, EmailTaken, RateLimited.
-        """
-        password = change.password if (change.password or "").strip() else None
-        check_fields(
-            name=change.name,
-            email_address=change.email_address,
-            password=password,
-            bio=change.bio,
-        )
-        digest = None
-        if password is not None:
-            await self._db.read(_check_address, change, viewer.id)
-            digest = await self._auth.new_digest(viewer.id, password)
-        return await self._db.write(_change_profile, viewer, change, digest)
-
-    async def page(self, actor: User, page: int, size: int) -> tuple[User, ...]:
-        """The account's people: administrators first, each by name; one more than `size`."""
-        return await self._db.read(account_users, page, size, with_banned=actor.is_administrator)
-
-    async def set_role(self, user_id: UserId, role: Role) -> User:
-        """The active person with their new role. Raises UserNotFound."""
-        return await self._db.write(_set_role, user_id, role)
-
-    async def deactivate(self, user_id: UserId) -> None:
-        """Ends an active person's part in Campfire. Raises UserNotFound."""
-        await self._db.write(_deactivate_person, user_id)
-
-    async def ban(self, actor: User, user_id: UserId) -> User:
-        """The banned person; their messages are left for `bury_oldest`.
-
-        Raises UserNotFound, CannotBan.
-        """
-        return await self._db.write(_ban, actor, user_id)
-
-    async def unban(self, user_id: UserId) -> User:
-        """The person, active again. Raises UserNotFound, CannotBan."""
-        return await self._db.write(_unban, user_id)
-
-    async def bury_oldest(self, user_id: UserId) -> Tombstone | None:
-        """What is left of a banned person's oldest message; None when all are gone."""
-        return await self._db.write(_bury_oldest_of_banned, user_id)
-
-    async def banned_authors(self) -> tuple[UserId, ...]:
-        """Banned people whose messages are not gone yet."""
-        return await self._db.read(_banned_authors)
+def make_administrator(tx: WriteTx, at: Timestamp, who: Newcomer, digest: str) -> User:
+    """An active administrator with this password: the first one, a known one, or a new one."""
+    if not is_set_up(tx):
+        return set_up(tx, at, who, digest)
+    user_id = owner_of(tx, who.email_address)
+    if user_id is None:
+        user_id = insert_user(tx, at, who.name, Role.ADMINISTRATOR, who.email_address, digest).id
+    else:
+        _lift_bans(tx, user_id)
+        end_sessions(tx, user_id)
+        promoted = Change(role=Role.ADMINISTRATOR, status=Status.ACTIVE, password_digest=digest)
+        revise_user(tx, at, user_id, promoted)
+    grant_open_rooms(tx, at, user_id)
+    return user_by_id(tx, user_id)
 
 
-# === 26. outbound =============================================================
-# Where a request of ours leads. Looking a name up may take half a minute, so it has
-# threads of its own: a slow name delays nobody but whoever waits for it. Where members
-# choose the address it must not lead inside: every answer must be one of the open
-# internet, and that answer is the one connected to.
-#
-# Owns      -
-# Raises    -
-# ==============================================================================
-
-NAMES_AT_ONCE: Final = 32
-_NOT_PUBLIC: Final = tuple(
-    map(
-        ipaddress.ip_network,
-        (
-            "0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "168.63.129.16/32",
-            "169.254.0.0/16", "172.16.0.0/12", "192.0.0.0/24", "192.0.2.0/24", "192.88.99.0/24",
-            "192.168.0.0/16", "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24", "224.0.0.0/4",
-            "240.0.0.0/4", "2001:db8::/32",
-        ),
-    )
-)  # fmt: skip
-# Of IPv6 only what is given out for the open internet (IANA, October 2025), so without mapped and
-# translated addresses, tunnels, local networks, groups, and whatever is thought of next.
-_GIVEN_OUT: Final = tuple(
-    map(
-        ipaddress.ip_network,
-        (
-            "2001:3::/32", "2001:4:112::/48", "2001:200::/23", "2001:400::/23", "2001:600::/23",
-            "2001:800::/22", "2001:c00::/23", "2001:e00::/23", "2001:1200::/23", "2001:1400::/22",
-            "2001:1800::/23", "2001:1a00::/23", "2001:1c00::/22", "2001:2000::/19",
-            "2001:4000::/23", "2001:4200::/23", "2001:4400::/23", "2001:4600::/23",
-            "2001:4800::/23", "2001:4a00::/23", "2001:4c00::/23", "2001:5000::/20",
-            "2001:8000::/19", "2001:a000::/20", "2001:b000::/20", "2003::/18", "2400::/11",
-            "2600::/12", "2610::/23", "2620::/23", "2630::/12", "2800::/12", "2a00::/11",
-            "2c00::/12",
-        ),
-    )
-)  # fmt: skip
-_NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
+def set_password(tx: WriteTx, at: Timestamp, email: str, digest: str) -> User:
+    """The person with a new password, and all their sessions ended. Raises UserNotFound."""
+    user_id = owner_of(tx, email)
+    if user_id is None:
+        raise UserNotFound
+    end_sessions(tx, user_id)
+    return revise_user(tx, at, user_id, Change(password_digest=digest))
 
 
-def is_public(address: str) -> bool:
-    """Whether an address is one of the open internet; what does not parse is not."""
-    try:
-        ip = ipaddress.ip_address(address)
-    except ValueError:
-        return False
-    if ip in _NAT64:
-        return is_public(str(ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)))
-    is_given_out = isinstance(ip, ipaddress.IPv4Address) or any(
-        ip in network for network in _GIVEN_OUT
-    )
-    return is_given_out and not any(ip in network for network in _NOT_PUBLIC)
-
-
-def leads_inside(url: URL) -> bool:
-    """Whether a URL holds an address instead of a name, and one that is not public.
-
-    The host is the one aiohttp connects to, after it has folded what only looks like digits; for
-    such hosts it asks no resolver.
-    """
-    host = url.raw_host or ""
-    is_address = ":" in host or host.replace(".", "").isdigit()
-    return is_address and not is_public(host)
-
-
-LookUp = Callable[..., Sequence[tuple[Any, ...]]]  # as socket.getaddrinfo
-
-
-class Resolver(AbstractResolver):
-    """Looks names up in threads of their own."""
-
-    def __init__(self, names: ThreadPoolExecutor, look_up: LookUp, *, only_public: bool) -> None:
-        self._names, self._look_up, self._only_public = names, look_up, only_public
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
-    ) -> list[ResolveResult]:
-        """What a name leads to. Raises OSError, also for one that leads inside and must not."""
-        found = await asyncio.get_running_loop().run_in_executor(
-            self._names, self._look_up, host, port, family, socket.SOCK_STREAM
-        )
-        addresses = [str(sockaddr[0]) for *_, sockaddr in found]
-        if not addresses or (self._only_public and not all(map(is_public, addresses))):
-            raise OSError(f"{host} is not on the open internet")
-        return [
-            ResolveResult(
-                hostname=host,
-                host=address,
-                port=port,
-                family=each_family,
-                proto=proto,
-                flags=socket.AI_NUMERICHOST,
-            )
-            for address, (each_family, _, proto, *_) in zip(addresses, found, strict=True)
-        ]
-
-    async def close(self) -> None:
-        pass
-
-
-# === 27. bots =================================================================
+# === 21. bots =================================================================
 # Programs that talk. A bot is a user with a key in its address and perhaps a
 # webhook: where it is mentioned, or in a ping with it, it is called once, has
 # seven seconds, and may answer in words. A bot's answer calls no bot, so two of
@@ -7514,19 +6993,28 @@ def bot_by_key(tx: ReadTx, bot_key: str) -> User | None:
     parts = bot_key_parts(bot_key)
     if parts is None:
         return None
-    found = row(
-        tx,
-        """
-        SELECT id, name, email_address, bio, role, status, created_at, updated_at, bot_token
-        FROM users
-        WHERE id = :id AND role = 2 AND status = 0 AND bot_token != ''
-        """,
-        id=parts[0],
+    bot_id, given = parts
+    bot = row(
+        tx, "SELECT bot_token FROM users WHERE id = :id AND role = 2 AND status = 0", id=bot_id
     )
-    token = parts[1].encode("utf-8", "replace")
-    if found is None or not hmac.compare_digest(found["bot_token"].encode(), token):
-        return None
-    return user_in(found)
+    token = (bot["bot_token"] or "").encode() if bot else b""
+    is_right = token and hmac.compare_digest(token, given.encode("utf-8", "replace"))
+    return user_by_id(tx, bot_id) if is_right else None
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """Who stands at the door, from one look."""
+
+    is_banned: bool  # this address, for anything but looking
+    viewer: Viewer | None
+    bot: User | None
+
+
+def at_the_door(tx: ReadTx, ip: str, tokens: Iterable[HashedToken], bot_key: str) -> Door:
+    """Whom the first good token signs in, and the bot with this key."""
+    viewer, bot = viewer_by_tokens(tx, tokens), bot_by_key(tx, bot_key) if bot_key else None
+    return Door(is_banned_address(tx, ip, viewer), viewer, bot)
 
 
 def check_bots_right(tx: ReadTx, ip: str, bot_key: str) -> None:
@@ -7535,19 +7023,15 @@ def check_bots_right(tx: ReadTx, ip: str, bot_key: str) -> None:
         raise RightChanged
 
 
-def _hook_in(found: sqlite3.Row) -> Hook:
-    return Hook(user_in(found), f"{found['id']}-{found['bot_token']}", found["url"])
-
-
 def hooks_for(tx: ReadTx, room: Room, message: PersistedMessage) -> tuple[Hook, ...]:
     """The bots to call about a message: of a ping its members, elsewhere whom it mentions."""
     found = rows(
         tx,
         """
-        SELECT users.id, name, email_address, bio, role, status,
-          users.created_at, users.updated_at, bot_token, url
+        SELECT users.id || '-' || bot_token, url, people.*
         FROM memberships
-        JOIN users ON users.id = memberships.user_id AND role = 2 AND status = 0
+        JOIN users ON users.id = memberships.user_id AND users.role = 2 AND users.status = 0
+        JOIN people ON people.id = users.id
         JOIN webhooks ON webhooks.user_id = users.id
         WHERE room_id = :room_id AND users.id != :creator_id
         AND (:is_direct OR users.id IN (SELECT value FROM json_each(:mentionees)))
@@ -7558,22 +7042,21 @@ def hooks_for(tx: ReadTx, room: Room, message: PersistedMessage) -> tuple[Hook, 
         is_direct=room.type is RoomType.DIRECT,
         mentionees=as_list(message.body.mentions),
     )
-    return tuple(map(_hook_in, found))
+    return tuple(Hook(user_in(bot), key, url) for key, url, *bot in found)
 
 
 def _bot(tx: ReadTx, user: User) -> Bot:
-    facts = one(
+    key, url = one(
         tx,
         """
-        SELECT bot_token, (SELECT url FROM webhooks WHERE user_id = users.id) AS url
+        SELECT id || '-' || bot_token, (SELECT url FROM webhooks WHERE user_id = users.id)
         FROM users
         WHERE id = :id
         """,
         id=user.id,
     )
-    rooms = [each.room for each in memberships_of(tx, user.id)]
-    shared = tuple(room for room in rooms if room.type is not RoomType.DIRECT)
-    return Bot(user, f"{user.id}-{facts['bot_token']}", facts["url"], shared)
+    rooms = (membership.room for membership in memberships_of(tx, user.id))
+    return Bot(user, key, url, tuple(room for room in rooms if room.type is not RoomType.DIRECT))
 
 
 def bot_by_id(tx: ReadTx, bot_id: UserId) -> Bot:
@@ -7586,16 +7069,8 @@ def bot_by_id(tx: ReadTx, bot_id: UserId) -> Bot:
 
 def active_bots(tx: ReadTx) -> tuple[Bot, ...]:
     """All active bots, by name."""
-    found = rows(
-        tx,
-        """
-        SELECT id, name, email_address, bio, role, status, created_at, updated_at
-        FROM users
-        WHERE role = 2 AND status = 0
-        ORDER BY folded, id
-        """,
-    )
-    return tuple(_bot(tx, user_in(each)) for each in found)
+    found = rows(tx, "SELECT * FROM people WHERE role = 2 AND status = 0 ORDER BY folded, id")
+    return tuple(_bot(tx, user_in(bot)) for bot in found)
 
 
 def _checked_url(url: str) -> str:
@@ -7621,41 +7096,44 @@ def _set_webhook(tx: WriteTx, at: Timestamp, bot_id: UserId, url: str) -> None:
         )
 
 
-def _create_bot(tx: WriteTx, at: Timestamp, name: str, url: str) -> Bot:
-    bot_id = insert_bot(tx, at, name, random_code(12))
-    grant_open_rooms(tx, at, bot_id)
-    _set_webhook(tx, at, bot_id, url)
-    return bot_by_id(tx, bot_id)
+def make_bot(tx: WriteTx, at: Timestamp, name: str, url: str) -> Bot:
+    """A new bot, in every open room. Raises ValidationFailed."""
+    check_fields(name=name)
+    bot = insert_user(tx, at, name, Role.BOT, bot_token=random_code(12))
+    grant_open_rooms(tx, at, bot.id)
+    _set_webhook(tx, at, bot.id, _checked_url(url))
+    return bot_by_id(tx, bot.id)
 
 
-def _save_bot(tx: WriteTx, at: Timestamp, bot_id: UserId, name: str | None, url: str) -> Bot:
+def revise_bot(tx: WriteTx, at: Timestamp, bot_id: UserId, name: str | None, url: str) -> Bot:
+    """The bot with its new name and webhook; a blank address ends the webhook.
+
+    Raises BotNotFound, ValidationFailed.
+    """
     bot_by_id(tx, bot_id)
-    if name is not None:
-        check_fields(name=name)
-    revise_user(tx, at, bot_id, name, None, None)
+    check_fields(name=name)
+    revise_user(tx, at, bot_id, Change(name=name))
     _set_webhook(tx, at, bot_id, _checked_url(url))
     return bot_by_id(tx, bot_id)
 
 
-def _reset_key(tx: WriteTx, at: Timestamp, bot_id: UserId) -> Bot:
+def renew_bot_key(tx: WriteTx, at: Timestamp, bot_id: UserId) -> Bot:
+    """The bot with a new key; the old one is dead at once. Raises BotNotFound."""
     bot_by_id(tx, bot_id)
-    give_bot_token(tx, at, bot_id, random_code(12))
+    revise_user(tx, at, bot_id, Change(bot_token=random_code(12)))
     return bot_by_id(tx, bot_id)
 
 
-def _delete_bot(tx: WriteTx, at: Timestamp, bot_id: UserId) -> None:
-    deactivate(tx, at, bot_by_id(tx, bot_id).user)
+def retire_bot(tx: WriteTx, at: Timestamp, bot_id: UserId) -> None:
+    """Deactivates a bot. Raises BotNotFound."""
+    retire(tx, at, bot_by_id(tx, bot_id).user)
 
 
 def webhook_payload(hook: Hook, room: Room, message: PersistedMessage) -> Json:
     """What a bot is told: who, where with its own address to answer to, and what."""
     return {
         "user": {"id": message.creator.id, "name": message.creator.name},
-        "room": {
-            "id": room.id,
-            "name": room.name,
-            "path": f"/rooms/{room.id}/{hook.key}/messages",
-        },
+        "room": {"id": room.id, "name": room.name, "path": f"/rooms/{room.id}/{hook.key}/messages"},
         "message": {
             "id": message.id,
             "body": {
@@ -7679,22 +7157,20 @@ class Reply:
 
     def source(self) -> str | None:
         """Its words as markup; None when it said nothing, or nothing we take."""
-        if self.status == HTTPStatus.OK and len(self.body) <= _REPLY_LIMIT:
-            if self.type in ("text/plain", "text/html"):
-                said = decoded(self.body, self.charset)
-                return source_of_bot(said) if said.strip() else None
-            if self.body and _FILE_TYPES.fullmatch(self.type):
-                return f"Sent a file ({self.type}). File sharing is coming in v2.0."
-        self._note_what_is_dropped()
-        return None
-
-    def _note_what_is_dropped(self) -> None:
-        if len(self.body) > _REPLY_LIMIT:
+        is_ok, is_short = self.status == HTTPStatus.OK, len(self.body) <= _REPLY_LIMIT
+        is_text = self.type in ("text/plain", "text/html")
+        if is_ok and is_short and is_text:
+            said = decoded(self.body, self.charset)
+            return source_of_bot(said) if said.strip() else None
+        if is_ok and is_short and self.body and _FILE_TYPES.fullmatch(self.type):
+            return f"Sent a file ({self.type}). File sharing is coming in v2.0."
+        if not is_short:
             self.note_dropped("size")
-        elif not HTTPStatus.OK <= self.status < HTTPStatus.MULTIPLE_CHOICES:
+        elif not is_ok and (self.body or self.status // 100 != HTTPStatus.OK // 100):
             self.note_dropped("status")
         elif self.body:
-            self.note_dropped("type" if self.status == HTTPStatus.OK else "status")
+            self.note_dropped("type")
+        return None
 
     def note_dropped(self, reason: str) -> None:
         """Tells the log that nobody sees this answer, and why."""
@@ -7713,55 +7189,16 @@ async def _stop_counting(_: object, call: SimpleNamespace, __: object) -> None:
 
 
 class Bots:
-    """Bots for administrators, and the calls to their webhooks."""
+    """The calls to the webhooks of bots."""
 
-    def __init__(self, db: Database, version: str, names: Resolver | None = None) -> None:
-        self._db, self._version, self._names = db, version, names
-        self._client: ClientSession | None = None
+    def __init__(self, version: str, names: Resolver | None = None) -> None:
+        self._version, self._names = version, names
         self.calls: Counter[str] = Counter()  # by how they ended
 
     async def close(self) -> None:
         """Ends the connections to webhooks."""
-        if self._client is not None:
+        if "_client" in vars(self):
             await self._client.close()
-
-    async def arrive(self, ip: str, bot_key: str) -> tuple[bool, User | None]:
-        """Whether the address is banned, and the bot with this key."""
-        return await self._db.read(
-            lambda tx: (arrival(tx, ip, ()).is_banned, bot_by_key(tx, bot_key))
-        )
-
-    async def all(self) -> tuple[Bot, ...]:
-        """All active bots, by name."""
-        return await self._db.read(active_bots)
-
-    async def by_id(self, bot_id: UserId) -> Bot:
-        """An active bot. Raises BotNotFound."""
-        return await self._db.read(bot_by_id, bot_id)
-
-    async def create(self, name: str, url: str) -> Bot:
-        """A new bot, in every open room. Raises ValidationFailed."""
-        check_fields(name=name)
-        return await self._db.write(_create_bot, name, _checked_url(url))
-
-    async def save(self, bot_id: UserId, name: str | None, url: str) -> Bot:
-        """The bot with its new name and webhook; a blank address ends the webhook.
-
-        Raises BotNotFound, ValidationFailed.
-        """
-        return await self._db.write(_save_bot, bot_id, name, url)
-
-    async def reset_key(self, bot_id: UserId) -> Bot:
-        """The bot with a new key; the old one is dead at once. Raises BotNotFound."""
-        return await self._db.write(_reset_key, bot_id)
-
-    async def delete(self, bot_id: UserId) -> None:
-        """Deactivates a bot. Raises BotNotFound."""
-        await self._db.write(_delete_bot, bot_id)
-
-    async def hooks_for(self, room: Room, message: PersistedMessage) -> tuple[Hook, ...]:
-        """The bots to call about a message."""
-        return await self._db.read(hooks_for, room, message)
 
     async def call(self, hook: Hook, room: Room, message: PersistedMessage) -> Reply | None:
         """What a bot answers to a message; None when it cannot.
@@ -7783,25 +7220,17 @@ class Bots:
         self.calls["answered"] += 1
         return answered
 
-    def _connected(self) -> ClientSession:
-        if self._client is None:
-            tracing = TraceConfig()
-            tracing.on_connection_create_start.append(_begin_to_count)
-            tracing.on_connection_reuseconn.append(_begin_to_count)
-            tracing.on_dns_resolvehost_start.append(_stop_counting)
-            tracing.on_dns_resolvehost_end.append(_begin_to_count)
-            self._client = ClientSession(
-                connector=TCPConnector(resolver=self._names, use_dns_cache=False),
-                headers={"User-Agent": f"Campfire/{self._version}"},
-                trust_env=False,
-                cookie_jar=DummyCookieJar(),
-                trace_configs=[tracing],
-            )
-        return self._client
+    @cached_property
+    def _client(self) -> ClientSession:
+        tracing = TraceConfig()
+        tracing.on_connection_create_start.append(_begin_to_count)
+        tracing.on_connection_reuseconn.append(_begin_to_count)
+        tracing.on_dns_resolvehost_start.append(_stop_counting)
+        tracing.on_dns_resolvehost_end.append(_begin_to_count)
+        return client_over(self._names, f"Campfire/{self._version}", [tracing])
 
     async def _post(self, hook: Hook, payload: Json, limit: asyncio.Timeout) -> Reply:
-        client = self._connected()
-        async with client.post(
+        async with self._client.post(
             hook.url,
             json=payload,
             allow_redirects=False,
@@ -7815,309 +7244,1141 @@ class Bots:
             return Reply(hook.bot, response.status, media_type.lower(), body, response.charset)
 
 
-# === 28. push =================================================================
-# Telling browsers that are not open (Web Push: RFC 8030, 8291, 8292). The address
-# comes from any member, so it must not lead inside, and what does not answer is
-# nobody else's delay: an endpoint is told one thing at a time, a person eight, and
-# who lets three run out of time rests for an hour. One try, ten seconds; a service
-# that says the browser is gone is believed.
+# === 22. salvage ==============================================================
+# What can still be read of a damaged file goes into a new one, row by row. A file that
+# SQLite will not even open (cut short, without its header, or without its whole first
+# page) is made readable on a copy first: the header is written anew, and the rows that
+# say which table begins on which page are looked for on every page there is. A table is
+# read forwards; where that stops, the next readable key is searched for, so that one bad
+# page costs its own rows and no more. Nobody's words are dropped because their author's
+# row is lost: a stand-in takes the author's place.
 #
-# Owns      -
-# Raises    PushFailed, PushGone, ValidationFailed
+# Elsewhere a statement is a literal that SQLite plans in the tests; here the table is
+# known only once the file is open, so these functions, and no others, put statements
+# together. The format is https://sqlite.org/fileformat.html; its sections are named below.
+#
+# Owns      sqlite_sequence
+# Raises    -
 # ==============================================================================
 
-PUSH_LIMIT: Final = 3_000  # bytes of payload; services refuse more than 4,096 encrypted
-_PUSH_SECONDS: Final = 10
-_PUSHES_AT_ONCE: Final = 50
-_PUSHES_EACH: Final = 8  # at once to the browsers of one person
-_PUSHES_WAITING_EACH: Final = 400  # twenty messages to twenty browsers
-_PEOPLE_WAITING: Final = 10_000
-_TIMEOUTS: Final = 3  # running, after which an endpoint rests
-_REST_SECONDS: Final = 3_600
-_SLOW_ENDPOINTS: Final = 10_000  # remembered
-_PUSH_PORT: Final = 443
-_PUSH_LIFE: Final = 2_419_200  # seconds a push service keeps it for a sleeping device
-_TOKEN_LIFE: Final = 6 * 3600
-_GONE: Final = frozenset((404, 410))
-_PROBLEMS: Final = {400: "keys", 401: "keys", 403: "keys", 413: "too_large", 429: "too_many"}
-_NOTED_AGAIN: Final = 3_600 * SECOND  # the same result
-_MAILABLE: Final = re.compile(r"[^@\s]+@[\w-]+(\.[\w-]+)+", re.ASCII)  # as py_vapid wants it
-_NOBODY: Final = "campfire@localhost.localdomain"
-_KEY_LIMIT: Final = 4_096
-_TOKENS: Final = 1_000  # push services whose proof is remembered
+_PAGE: Final = 4_096  # bytes, of every file that Campfire makes
+_LEAF: Final = 13  # the kind of page that rows of a table are on (1.6)
+_MORE: Final = 0x80  # the bit of a byte that is not the last of its number (1.6)
+_WIDTHS: Final = (0, 1, 2, 3, 4, 6, 8, 8)  # bytes, of NULL and of numbers (2.1)
+_TEXT: Final = 12  # from here on a column is bytes or text (2.1)
+_HIGHEST: Final = 2**62
 
 
-def _may_be_reached(url: URL) -> bool:
-    return url.port == _PUSH_PORT and not leads_inside(url)
+@dataclass(frozen=True, slots=True)
+class Salvage:
+    """How many rows the new file has, by table, and what could not be saved."""
+
+    path: Path
+    saved: Mapping[str, int]
+    lost: tuple[str, ...]
 
 
-def checked_endpoint(endpoint: str, *, may_be_private: bool) -> str:
-    """An address a browser may register. Raises ValidationFailed."""
-    if not endpoint:
-        raise ValidationFailed({"endpoint": ["can't be blank"]})
+# --- Whole tables, whichever they are ---
+
+
+def _name(text: str) -> str:
+    """A table's or column's name as SQL quotes it."""
+    return '"' + text.replace('"', '""') + '"'
+
+
+def _statement(*words: str) -> str:
+    return " ".join(words)
+
+
+def tables_of(connection: sqlite3.Connection) -> tuple[str, ...]:
+    """The tables people's rows are in; not SQLite's own, and not those of the search index."""
+    found = connection.execute(
+        """
+        SELECT name
+        FROM sqlite_schema
+        WHERE type = 'table' AND name NOT GLOB 'sqlite_*' AND name NOT GLOB '*_search_index*'
+        ORDER BY rowid
+        """
+    )
+    return tuple(name for (name, *_) in found)
+
+
+def columns_of(connection: sqlite3.Connection, table: str) -> tuple[str, ...]:
+    """The columns of a table; none when there is no such table."""
+    found = connection.execute("SELECT name FROM pragma_table_info(:table)", {"table": table})
+    return tuple(name for (name, *_) in found)
+
+
+def rows_from(
+    connection: sqlite3.Connection, table: str, start: int = 1, limit: int = -1
+) -> sqlite3.Cursor:
+    """A table's rows in their order, from a key on; each says in `at` what its key is."""
+    key = "message_id" if table == "mentions" else "rowid"  # the one table without rowids
+    words = "SELECT", key, "AS at, * FROM", _name(table), "WHERE", key, ">= :start"
+    ordered = _statement(*words, "ORDER BY", key, "LIMIT :limit")
+    return connection.execute(ordered, {"start": start, "limit": limit})
+
+
+def put(connection: sqlite3.Connection, table: str, values: Mapping[str, object]) -> None:
+    """Stores a row as it is. Raises sqlite3.IntegrityError when the table refuses it."""
+    names, marks = ", ".join(map(_name, values)), ", ".join(f":{name}" for name in values)
+    sql = _statement("INSERT", "INTO", _name(table), f"({names}) VALUES ({marks})")
+    connection.execute(sql, dict(values))
+
+
+def raise_sequences(
+    source: sqlite3.Connection, target: sqlite3.Connection, tables: Container[str]
+) -> None:
+    """New ids of these tables are greater than those another file has given: none is used again."""
+    if not source.execute("SELECT 1 FROM sqlite_schema WHERE name = 'sqlite_sequence'").fetchone():
+        return
+    for table, newest in source.execute("SELECT name, seq FROM sqlite_sequence"):
+        if table not in tables:
+            continue
+        values = {"table": table, "newest": int(newest or 0)}
+        raised = target.execute(
+            "UPDATE sqlite_sequence SET seq = max(seq, :newest) WHERE name = :table", values
+        )
+        if not raised.rowcount:
+            target.execute(
+                "INSERT INTO sqlite_sequence (name, seq) VALUES (:table, :newest)", values
+            )
+
+
+def delete_orphans(connection: sqlite3.Connection) -> Counter[str]:
+    """Deletes rows that point to rows which are gone, and then those that pointed to them."""
+    references = [
+        (table, column, parent)
+        for table in tables_of(connection)
+        for column, parent in connection.execute(
+            'SELECT "from", "table" FROM pragma_foreign_key_list(:table)', {"table": table}
+        ).fetchall()
+    ]
+    gone: Counter[str] = Counter()
+    before = -1
+    while before != gone.total():
+        before = gone.total()
+        for table, column, parent in references:
+            words = "DELETE", "FROM", _name(table), "WHERE", _name(column), "NOT IN (SELECT id FROM"
+            gone[table] += connection.execute(_statement(*words, _name(parent), ")")).rowcount
+    return +gone
+
+
+def cut_out(connection: sqlite3.Connection, indexes: Iterable[str]) -> None:
+    """Forgets indexes whose pages cannot be read, as DROP INDEX must to drop them.
+
+    Their pages belong to nothing afterwards: a VACUUM gives them back.
+    """
+    sql = _statement("DELETE", "FROM sqlite_schema WHERE type = 'index' AND name = :name")
+    connection.execute("PRAGMA writable_schema = ON")
+    for name in indexes:
+        connection.execute(sql, {"name": name})
+    connection.execute("PRAGMA writable_schema = RESET")
+
+
+# --- A copy that SQLite can open ---
+
+
+def _number_at(data: bytes, at: int) -> tuple[int, int]:
+    """A number of up to nine bytes, and where what follows it begins (1.6)."""
+    value = 0
+    for position in range(at, at + 8):
+        value = value << 7 | data[position] % _MORE
+        if data[position] < _MORE:
+            return value, position + 1
+    return value << 8 | data[at + 8], at + 9
+
+
+def _column_at(data: bytes, at: int, kind: int) -> tuple[object, int]:
+    """A value of a row, and where the next begins (2.1); numbers, texts and NULL are enough."""
+    if kind >= _TEXT:
+        end = at + (kind - _TEXT) // 2
+        return data[at:end].decode("utf-8", "replace"), end
+    if kind >= len(_WIDTHS):  # the numbers 0 and 1
+        return kind - len(_WIDTHS), at
+    end = at + _WIDTHS[kind]
+    return (int.from_bytes(data[at:end], "big", signed=True) if kind else None), end
+
+
+def _row_at(page: bytes, at: int) -> list[object]:
+    """The columns of a row that lies on its page as a whole. Raises IndexError."""
+    size, at = _number_at(page, at)
+    _, at = _number_at(page, at)
+    if at + size > len(page):
+        raise IndexError(at)
+    kinds, body = [], at
+    head, at = _number_at(page, at)
+    while at < body + head:
+        kind, at = _number_at(page, at)
+        kinds.append(kind)
+    columns = []
+    for kind in kinds:
+        value, at = _column_at(page, at, kind)
+        columns.append(value)
+    return columns
+
+
+def _rows_in(path: Path) -> Iterator[list[object]]:
+    """Every row of every table that lies on its page as a whole."""
+    with path.open("rb") as opened:
+        while page := opened.read(_PAGE):
+            count = int.from_bytes(page[3:5], "big") if page[0] == _LEAF else 0
+            for n in range(min(count, len(page) // 4)):
+                with suppress(IndexError):
+                    yield _row_at(page, int.from_bytes(page[8 + 2 * n : 10 + 2 * n], "big"))
+
+
+def _beginnings(path: Path) -> dict[str, tuple[object, ...]]:
+    """What each table is called, on which page it begins, and how it was made (2.6)."""
+    found: dict[str, tuple[object, ...]] = {}
+    for columns in _rows_in(path):
+        match columns:
+            case ["table" | "index" as kind, str(name), str(), int(), None | str() as sql]:
+                is_ours = kind == "table" or sql is None
+                if is_ours and not name.startswith("message_search_index"):
+                    found[name] = tuple(columns)
+            case _:
+                pass
+    return found
+
+
+def _give_header(copy: Path, *, has_log: bool) -> None:
+    """Makes the file whole pages, and writes its first hundred bytes (1.3), keeping what it can."""
+    pages = max(-(-copy.stat().st_size // _PAGE), 1)
+    os.truncate(copy, pages * _PAGE)
+    with copy.open("r+b") as opened:
+        kept = opened.read(100)
+        counter, mode = kept[24:28], bytes((2, 2) if has_log else (1, 1))
+        head = b"SQLite format 3\0" + _PAGE.to_bytes(2, "big") + mode + bytes((0, 64, 32, 32))
+        head += counter + pages.to_bytes(4, "big") + bytes(8)  # no page is free
+        head += kept[40:44] + (4).to_bytes(4, "big") + bytes(8) + (1).to_bytes(4, "big")
+        opened.seek(0)
+        opened.write(head + bytes(8) + kept[68:72] + bytes(20) + counter + kept[96:100])
+
+
+def _give_tables(copy: Path) -> None:
+    """Puts an empty list of tables on the first page, and what was found of them into it."""
+    beginnings = _beginnings(copy)
+    with copy.open("r+b") as opened:
+        opened.seek(100)
+        opened.write(bytes((_LEAF, 0, 0, 0, 0)) + _PAGE.to_bytes(2, "big") + bytes(_PAGE - 107))
+    with closing(sqlite3.connect(copy, isolation_level=None)) as connection:
+        connection.execute("PRAGMA writable_schema = ON")
+        sql = _statement("INSERT", "INTO sqlite_schema VALUES (?, ?, ?, ?, ?)")
+        connection.executemany(sql, list(beginnings.values()))
+
+
+def _opens(copy: Path) -> bool:
     try:
-        url = URL(endpoint)
-    except ValueError as error:
-        raise ValidationFailed({"endpoint": ["is invalid"]}) from error
-    is_fit = may_be_private or _may_be_reached(url)
-    schemes = ("https", "http") if may_be_private else ("https",)
-    if url.scheme not in schemes or not url.raw_host or not is_fit or len(endpoint) > PUSH_LIMIT:
-        raise ValidationFailed({"endpoint": ["is invalid"]})
-    return endpoint
+        with closing(sqlite3.connect(copy, isolation_level=None)) as connection:
+            return "messages" in tables_of(connection)
+    except sqlite3.Error:
+        return False
 
 
-def push_payload(title: str, body: str, path: str, badge: int) -> bytes:
-    """What the service worker shows; at most 3,000 bytes, the body cut with an ellipsis."""
+@contextmanager
+def _made_readable(path: Path) -> Iterator[Path]:
+    """A copy of a damaged file that SQLite can open, as much of it as there is; then it goes.
 
-    def made(shown: str) -> bytes:
-        data = {"path": path, "badge": badge}
-        options = {"body": shown, "icon": "/account/logo", "data": data}
-        return compact({"title": title, "options": options}).encode()
-
-    if len(body) <= PUSH_LIMIT and len(whole := made(body)) <= PUSH_LIMIT:
-        return whole
-    lengths = range(min(len(body), PUSH_LIMIT))
-    fitting = bisect_right(lengths, PUSH_LIMIT, key=lambda size: len(made(body[:size] + "…")))
-    return made(body[: max(fitting - 1, 0)] + "…")
-
-
-def message_payload(posted: Posted, badge: int) -> bytes:
-    """The notification of a new message."""
-    message, room = posted.message, posted.room
-    author, words = message.creator.name, message.body.text[: PUSH_LIMIT + 1]
-    path = f"/rooms/{room.id}"
-    if room.type is RoomType.DIRECT:
-        return push_payload(author, words, path, badge)
-    return push_payload(room.name or "", f"{author}: {words}", path, badge)
+    Raises sqlite3.DatabaseError when it never was a Campfire's.
+    """
+    with tempfile.TemporaryDirectory(prefix=".campfire-", dir=path.resolve().parent) as folder:
+        copy, log = Path(folder) / "wreck.db", beside(path, "-wal")
+        shutil.copyfile(path, copy)
+        if has_log := log.exists():
+            shutil.copyfile(log, f"{copy}-wal")
+        if not _opens(copy):
+            _give_header(copy, has_log=has_log)
+        if not _opens(copy):
+            _give_tables(copy)
+        if not _opens(copy):
+            raise sqlite3.DatabaseError("no page says where the messages are")
+        yield copy
 
 
-class Push:
-    """Subscriptions, and the delivery of notifications to them."""
+# --- Row by row into a new file ---
+
+
+def _next_readable(connection: sqlite3.Connection, table: str, at: int) -> int:
+    """The smallest key from which on rows can be read again; beyond all keys if there is none."""
+
+    def is_readable(start: int) -> bool:
+        try:
+            rows_from(connection, table, start, limit=1).fetchall()
+        except sqlite3.Error:
+            return False
+        return True
+
+    step = 1
+    while not is_readable(at + step):
+        step *= 2
+        if step >= _HIGHEST:
+            return _HIGHEST
+    tried = range(step // 2 + 1, step)
+    return at + tried.start + bisect_left(tried, 1, key=lambda n: is_readable(at + n))
+
+
+def _readable_rows(
+    connection: sqlite3.Connection, table: str, gaps: list[tuple[int, int]]
+) -> Iterator[sqlite3.Row]:
+    """All rows that can be read; `gaps` gets the first and last key of what cannot."""
+    at = 1
+    while at < _HIGHEST:
+        try:
+            for found in rows_from(connection, table, at):
+                at = max(at, found["at"] + 1)
+                yield found
+        except sqlite3.Error:
+            beyond = _next_readable(connection, table, at)
+            gaps.append((at, beyond - 1))
+            at = beyond
+        else:
+            return
+
+
+def _what_is_lost(
+    table: str, missing: int | None, refused: int, gaps: Sequence[tuple[int, int]]
+) -> Iterator[str]:
+    spans = ", ".join(
+        f"from {first} on" if last >= _HIGHEST - 1 else f"{first} to {last}" for first, last in gaps
+    )
+    if missing and missing > 0:
+        where = f" (ids {spans})" if spans else ""
+        yield f"{table}: {missing} rows could not be read{where}"
+    elif spans and missing is None:
+        yield f"{table}: what was at ids {spans} could not be read"
+    if refused:
+        yield f"{table}: {refused} rows made no sense any more"
+
+
+def _save_table(
+    source: sqlite3.Connection, target: sqlite3.Connection, table: str
+) -> tuple[int, list[str]]:
+    known = columns_of(source, table)
+    if not known:
+        return 0, [f"{table}: the whole table"]
+    columns = [name for name in columns_of(target, table) if name in known]
+    gaps: list[tuple[int, int]] = []
+    saved = refused = 0
+    for found in _readable_rows(source, table, gaps):
+        try:
+            put(target, table, {name: found[name] for name in columns})
+            saved += 1
+        except sqlite3.Error:
+            refused += 1
+    missing = None
+    with suppress(sqlite3.Error):  # the smallest index may know how many there were
+        counted = source.execute(_statement("SELECT", "count(*) FROM", _name(table)))
+        missing = counted.fetchone()[0] - saved - refused
+    return saved, list(_what_is_lost(table, missing, refused, gaps))
+
+
+def _stand_ins(target: sqlite3.Connection, at: int) -> Iterator[str]:
+    """Takes the places of lost rooms and people, and says so; then what belongs to nothing goes."""
+    times = {"created_at": at, "updated_at": at}
+    rooms = target.execute(
+        """
+        SELECT room_id, min(creator_id)
+        FROM messages
+        WHERE room_id NOT IN (SELECT id FROM rooms)
+        GROUP BY room_id
+        """
+    ).fetchall()
+    for room_id, creator_id in rooms:
+        values = {"id": room_id, "type": "closed", "name": f"Lost room {room_id}"}
+        put(target, "rooms", {**values, "creator_id": creator_id, **times})
+    if rooms:
+        yield f"rooms: what {len(rooms)} of them were called, and of what kind they were"
+    people = target.execute(
+        """
+        SELECT creator_id AS id FROM messages
+        UNION SELECT creator_id FROM rooms
+        UNION SELECT user_id FROM memberships
+        EXCEPT SELECT id FROM users
+        """
+    ).fetchall()
+    for user_id, *_ in people:
+        values = {"id": user_id, "name": f"Lost person {user_id}", "status": 1}
+        put(target, "users", {**values, **times})
+    if people:
+        yield f"users: who {len(people)} people were; their words are kept under stand-ins"
+    for table, count in delete_orphans(target).items():
+        yield f"{table}: {count} rows that belonged to something lost"
+
+
+def salvage(path: Path, into: Path, at: float) -> Salvage:
+    """Saves every readable row of a damaged file into a new one."""
+    moment, saved, lost = int(at * SECOND), Counter[str](), list[str]()
+    with (
+        growing(into) as part,
+        _made_readable(path) as copy,
+        closing(connect(copy)) as source,
+        closing(sqlite3.connect(part, isolation_level=None)) as target,
+    ):
+        source.text_factory = lambda data: data.decode("utf-8", "replace")
+        create_schema(target, moment)
+        target.execute("BEGIN")
+        for table in tables_of(target):
+            if table != "schema_version":  # the new file has the newest schema
+                saved[table], words = _save_table(source, target, table)
+                lost += words
+        lost += _stand_ins(target, moment)
+        with suppress(sqlite3.Error):
+            raise_sequences(source, target, tables_of(target))
+        rebuild_index(target)
+        target.execute("COMMIT")
+    return Salvage(into, +saved, tuple(lost))
+
+
+# === 23. repair ===============================================================
+# Whether the file is sound, and what can be done when it is not. Looking changes
+# nothing. Mending builds again what follows from the rows (indexes, the words of
+# search) and deletes what points nowhere. When pages are gone, every row that can
+# still be read is saved into a new file, and what is lost is said.
+#
+# Owns      -
+# Raises    DatabaseUnusable, DatabaseBusy
+# ==============================================================================
+
+_MOST_LINES: Final = 20  # of one kind of damage
+_SAFE_SQLITE: Final = (3, 51, 3)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What looking at a file found: damage, and what is only worth knowing."""
+
+    problems: tuple[str, ...]
+    notes: tuple[str, ...]
+
+    def lines(self) -> Iterator[str]:
+        """What people read of it."""
+        yield from (f"note: {line}" for line in self.notes)
+        yield from self.problems
+
+
+@dataclass(frozen=True, slots=True)
+class Repair:
+    """What mending did, what is still wrong, and the new file if one had to be made."""
+
+    backup: Path
+    done: tuple[str, ...]
+    verdict: Verdict
+    salvage: Salvage | None
+
+    def lines(self) -> Iterator[str]:
+        """What people read of it."""
+        yield f"the file as it was is kept in {self.backup}"
+        yield from self.done
+        yield from self.verdict.lines()
+        if new := self.salvage:
+            yield f"{sum(new.saved.values())} rows are saved in {new.path}"
+            yield from (f"saved: {count} rows of {table}" for table, count in new.saved.items())
+            yield from (f"lost: {line}" for line in new.lost or ("nothing",))
+
+    def facts(self) -> dict[str, object]:
+        """What programs read of it."""
+        new = self.salvage
+        rescued = new and {"database": str(new.path), "rows": new.saved, "lost": new.lost}
+        return {"backup": str(self.backup), "repaired": self.done, "recovered": rescued}
+
+
+def _expected(kind: str) -> dict[str, str]:
+    """The tables or indexes of a new database, by name, with the statement that makes each."""
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as model:
+        create_schema(model)
+        found = model.execute(
+            """
+            SELECT name, sql
+            FROM sqlite_schema
+            WHERE type = :kind AND sql IS NOT NULL AND name NOT GLOB 'sqlite_*'
+            """,
+            {"kind": kind},
+        )
+        return dict(found.fetchall())
+
+
+def _missing(connection: sqlite3.Connection, kind: str) -> dict[str, str]:
+    """Those that are not there."""
+    known = {name for (name, *_) in connection.execute("SELECT name FROM sqlite_schema")}
+    return {name: sql for name, sql in _expected(kind).items() if name not in known}
+
+
+def _look_at_pages(connection: sqlite3.Connection) -> Iterator[str]:
+    found = connection.execute(f"PRAGMA integrity_check({_MOST_LINES})")
+    yield from (line for (said, *_) in found for line in said.splitlines() if line != "ok")
+
+
+def _look_at_schema(connection: sqlite3.Connection) -> Iterator[str]:
+    for kind in ("table", "index"):
+        yield from (f"{kind} {name} is missing" for name in _missing(connection, kind))
+
+
+def _look_at_references(connection: sqlite3.Connection) -> Iterator[str]:
+    found = connection.execute("PRAGMA foreign_key_check")
+    for (table, parent), count in Counter((table, parent) for table, _, parent, _ in found).items():
+        yield f"{count} rows of {table} point to missing {parent}"
+
+
+def _look_at_search(connection: sqlite3.Connection) -> Iterator[str]:
+    unfound, unsaid = connection.execute(
+        """
+        SELECT
+          (SELECT count(*) FROM messages
+           WHERE id NOT IN (SELECT rowid FROM message_search_index)),
+          (SELECT count(*) FROM message_search_index
+           WHERE rowid NOT IN (SELECT id FROM messages))
+        """
+    ).fetchone()
+    if unfound:
+        yield f"{unfound} messages are missing from the search index"
+    if unsaid:
+        yield f"{unsaid} entries of the search index have no message"
+
+
+def _look_at_unread(connection: sqlite3.Connection) -> Iterator[str]:
+    strays = connection.execute(
+        """
+        SELECT count(*)
+        FROM memberships
+        WHERE unread_at IS NOT NULL AND NOT (
+          user_id IN (SELECT id FROM users) AND room_id IN (SELECT id FROM rooms))
+        """
+    ).fetchone()[0]
+    if strays:
+        yield f"{strays} unread marks of people who are no members"
+
+
+def _look_at_rooms(connection: sqlite3.Connection) -> Iterator[str]:
+    found = connection.execute(
+        """
+        SELECT id, coalesce(name, 'a ping')
+        FROM rooms
+        WHERE id NOT IN (SELECT room_id FROM memberships)
+        ORDER BY id
+        """
+    )
+    yield from (f"room {room_id} ({name}) has no members" for room_id, name in found)
+
+
+_DAMAGE: Final = {
+    "pages": _look_at_pages,
+    "schema": _look_at_schema,
+    "references": _look_at_references,
+    "search": _look_at_search,
+    "unread": _look_at_unread,
+}
+_ODDITIES: Final = {"rooms": _look_at_rooms}
+
+
+def _looked(
+    looks: Mapping[str, Callable[[sqlite3.Connection], Iterator[str]]],
+    connection: sqlite3.Connection,
+) -> Iterator[str]:
+    for what, look in looks.items():
+        try:
+            found = list(look(connection))
+        except sqlite3.Error as error:
+            found = [str(error)]
+        yield from (f"{what}: {line}" for line in found)
+
+
+def _open_to_write(path: Path) -> sqlite3.Connection:
+    """A connection that changes rows and nothing else: the server alone checkpoints."""
+    connection = connect(path, "mode=rw")
+    connection.execute("PRAGMA wal_autocheckpoint = 0")
+    return connection
+
+
+def _index_problems(path: Path) -> list[str]:
+    """What FTS5 itself says of its index: only a writer may ask, and this one takes it back."""
+    try:
+        with closing(_open_to_write(path)) as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                verify_index(connection)
+            finally:
+                connection.execute("ROLLBACK")
+    except sqlite3.Error as error:
+        if is_busy(error):
+            raise DatabaseBusy from error
+        return [f"search: the index does not agree with itself ({error})"]
+    return []
+
+
+def look_at(path: Path) -> Verdict:
+    """What is wrong with a database, in use or not. Raises DatabaseUnusable, DatabaseBusy."""
+    require_access(path)
+    try:
+        require_database(path)
+    except DatabaseUnreadable as error:
+        return Verdict((f"file: {error}",), ())
+    notes = []
+    if sqlite3.sqlite_version_info < _SAFE_SQLITE:
+        notes.append(
+            f"SQLite {sqlite3.sqlite_version}: before 3.51.3 no other program may checkpoint this"
+            " file, as Litestream does"
+        )
+    try:
+        with closing(connect(path)) as connection:
+            problems = list(_looked(_DAMAGE, connection))
+            problems += _index_problems(path)  # inside: the last to leave would fold the log in
+            notes += _looked(_ODDITIES, connection)
+    except sqlite3.Error as error:
+        problems = [f"file: {error}"]
+    return Verdict(tuple(problems), tuple(notes))
+
+
+def _keep_as_it_is(path: Path, copy: Path) -> None:
+    """The damaged file byte by byte, its log too: SQLite's own copying would stop at the damage.
+
+    The files are closed last, because closing one gives up SQLite's locks on it.
+    """
+    with ExitStack() as opened:
+        sources = {
+            ending: opened.enter_context(Path(f"{path}{ending}").open("rb"))
+            for ending in ("", *(["-wal"] if left_a_log(path) else []))
+        }
+        connection = opened.enter_context(closing(_open_to_write(path)))
+        with suppress(sqlite3.Error):  # no server writes meanwhile
+            connection.execute("BEGIN IMMEDIATE")
+        for ending, source in sources.items():
+            with growing(Path(f"{copy}{ending}")) as part, part.open("wb") as target:
+                shutil.copyfileobj(source, target)
+
+
+def _lost_indexes(connection: sqlite3.Connection) -> list[str]:
+    """The indexes that are so damaged that SQLite can neither rebuild nor drop them.
+
+    Each is tried alone: a failed try spoils its transaction.
+    """
+    lost = []
+    with suppress(sqlite3.Error):  # not even the schema can be read
+        for name in sorted(_expected("index").keys() - _missing(connection, "index").keys()):
+            try:
+                connection.execute(f'REINDEX "{name}"')
+            except sqlite3.DatabaseError:
+                lost.append(name)
+    return lost
+
+
+def _replace_indexes(connection: sqlite3.Connection, lost: Sequence[str]) -> str:
+    cut_out(connection, lost)
+    for name in lost:
+        connection.execute(_expected("index")[name])
+    return f"made anew from the rows: {', '.join(lost)}"
+
+
+def _rebuild_indexes(connection: sqlite3.Connection) -> str:
+    for sql in _missing(connection, "index").values():
+        connection.execute(sql)
+    connection.execute("REINDEX")
+    return "rebuilt every index"
+
+
+def _drop_orphans(connection: sqlite3.Connection) -> str:
+    gone = delete_orphans(connection)
+    said = ", ".join(f"{count} of {table}" for table, count in gone.items())
+    return f"deleted rows that pointed nowhere: {said}" if said else ""
+
+
+def _rebuild_search(connection: sqlite3.Connection) -> str:
+    return f"rebuilt the search index over {rebuild_index(connection)} messages"
+
+
+def _mended(connection: sqlite3.Connection, mend: Callable[[sqlite3.Connection], str]) -> str:
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+        done = mend(connection)
+        connection.execute("COMMIT")
+    except sqlite3.Error:  # looking again tells what is still wrong
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        return ""
+    return done
+
+
+def _all_mended(path: Path) -> Iterator[str]:
+    """What was done, in place: nothing of it takes a row away that belongs to something."""
+    with closing(_open_to_write(path)) as connection:
+        if lost := _lost_indexes(connection):
+            yield _mended(connection, partial(_replace_indexes, lost=lost))
+            with suppress(sqlite3.Error):  # what the old ones left is nobody's
+                connection.execute("VACUUM")
+        for mend in (_rebuild_indexes, _drop_orphans, _rebuild_search):
+            yield _mended(connection, mend)
+
+
+def repair(path: Path, at: float) -> Repair:
+    """Mends a database, after a copy of the file as it is; salvages when mending is not enough.
+
+    Raises DatabaseUnusable when there is no such file.
+    """
+    is_beyond_mending = False
+    try:
+        recognise(path)
+    except DatabaseUnreadable:
+        is_beyond_mending = True
+    copy = free_name(path.parent / "backups" / f"before-repair-{stamp(at)}.db")
+    _keep_as_it_is(path, copy)
+    done = () if is_beyond_mending else tuple(filter(None, _all_mended(path)))
+    verdict, salvaged = look_at(path), None
+    if verdict.problems:
+        with suppress(sqlite3.Error):  # it is no database at all
+            salvaged = salvage(path, free_name(Path(f"{path}.recovered")), at)
+    return Repair(copy, done, verdict, salvaged)
+
+
+# === 24. rails ================================================================
+# Moving in from a Rails Campfire, whose database was written over the years: it is only
+# read, and nothing in it is run. One transaction, everything or nothing. Ids and times
+# stay, so that addresses people kept go on working; text is made safe anew; rows that
+# belong to nothing are left behind, and counted.
+#
+# Owns      -
+# Raises    AlreadySetUp, DatabaseUnusable
+# ==============================================================================
+
+_ROOM_TYPES: Final = {
+    "Rooms::Open": RoomType.OPEN,
+    "Rooms::Closed": RoomType.CLOSED,
+    "Rooms::Direct": RoomType.DIRECT,
+}
+_TRUE: Final = frozenset((True, 1, "1", "true", "t"))
+_YEAR_10000: Final = 253_402_300_800  # seconds
+_PREVIEW: Final = "application/vnd.actiontext.opengraph-embed"
+_KEPT_SEARCHES: Final = 10
+_BOOST_LENGTH: Final = 16
+_LATER: Final = "File attachments are coming in v2.0"
+_ANY_TAG: Final = re.compile(r"<[^>]*>")
+_PARENTS: Final = {  # the tables whose ids are in these columns
+    "user_id": "users",
+    "creator_id": "users",
+    "booster_id": "users",
+    "room_id": "rooms",
+    "message_id": "messages",
+}
+
+
+class _Row(dict[str, Any]):
+    """A row of the old database; a column its schema does not have yet is None."""
+
+    def __missing__(self, column: str) -> None:
+        return None
+
+
+class _Orphan(Exception):
+    """A row that belongs to something that is not there."""
+
+
+class _UnknownType(Exception):
+    """A room of a type that we do not know."""
+
+
+def open_rails(path: Path) -> sqlite3.Connection:
+    """The database of a Rails Campfire, to be read only. Raises DatabaseUnusable."""
+    if not path.is_file():
+        raise DatabaseUnusable(f"there is no database at {path}")
+    # SQLite must look beside the file when there is a log.
+    connection = connect(path, READ_ONLY if left_a_log(path) else IMMUTABLE)
+    connection.text_factory = lambda data: data.decode("utf-8", "replace")
+    try:
+        connection.execute("PRAGMA trusted_schema = OFF")
+        tables = frozenset(tables_of(connection))
+    except sqlite3.Error as error:
+        connection.close()
+        raise DatabaseUnusable(f"{path} is no database of a Rails Campfire ({error})") from error
+    missing = RAILS_TABLES - tables
+    if missing or "schema_version" in tables:
+        connection.close()
+        why = f"is no database of a Rails Campfire: it has no table {min(missing or ('',))}"
+        ours = "is a database of this Campfire, not of a Rails one: `restore` puts it in place"
+        raise DatabaseUnusable(f"{path} {why if missing else ours}")
+    return connection
+
+
+def _moment_in(value: object) -> Timestamp | None:
+    """A time as Rails writes it, UTC, with a fraction or without; None when it is none."""
+    if isinstance(value, (int, float)):
+        return Timestamp(int(value * SECOND)) if abs(value) < _YEAR_10000 else None
+    try:
+        moment = datetime.fromisoformat(str(value).strip().removesuffix("UTC").strip())
+        moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        whole = int(moment.replace(microsecond=0).timestamp())
+    except (ValueError, OverflowError):
+        return None
+    return Timestamp(whole * SECOND + moment.microsecond)
+
+
+def _settings_in(text: object) -> str:
+    """An account's settings as we keep them: the one we know, as true or false."""
+    try:
+        given = json.loads(str(text or "{}"))
+    except (ValueError, RecursionError):
+        given = {}
+    wanted = given.get(RESTRICTION) if isinstance(given, dict) else None
+    wanted = None if isinstance(wanted, (dict, list)) else wanted
+    return json.dumps({} if wanted is None else {RESTRICTION: wanted in _TRUE})
+
+
+def _status_in(person: _Row) -> Status:
+    """A person's status; older schemas only know `active`."""
+    if "status" in person:
+        known = {status.value: status for status in Status}
+        return known.get(person["status"] or 0, Status.DEACTIVATED)
+    return Status.ACTIVE if person["active"] in (None, *_TRUE) else Status.DEACTIVATED
+
+
+@dataclass(slots=True)
+class Report:
+    """What an import took over, and what it could not."""
+
+    taken: Counter[str] = field(default_factory=Counter)
+    orphans: Counter[str] = field(default_factory=Counter)
+    unknown: Counter[str] = field(default_factory=Counter)
+    repeated: Counter[str] = field(default_factory=Counter)
+    warnings: Counter[str] = field(default_factory=Counter)
+
+    def lines(self) -> Iterator[str]:
+        """The report, a line each."""
+        yield from (f"{table}: {count}" for table, count in self.taken.items())
+        for counts, words in (
+            (self.orphans, "skipped: {1} of {0} that belonged to nothing"),
+            (self.unknown, "skipped: {1} of {0}"),
+            (self.repeated, "skipped: {1} of {0} that were there twice"),
+            (self.warnings, "warning: {0} ({1})"),
+        ):
+            yield from (words.format(what, count) for what, count in counts.items())
+        yield "foreign_key_check: ok"
+        yield f"search index: {self.taken['messages']} messages"
+
+
+class _Import:
+    """One import: the old database, the new one, and what is known of it so far."""
 
     def __init__(
         self,
-        db: Database,
-        jobs: BackgroundWork,
-        keys: tuple[str, str],
-        subject: str | None,
-        names: Resolver,
-        *,
-        may_be_private: bool,
+        rails: sqlite3.Connection,
+        tx: WriteTx,
+        at: Timestamp,
+        signer: Signer,
+        storage: Path | None,
     ) -> None:
-        self._db, self._jobs, self._names = db, jobs, names
-        self.public_key, self._private_key = keys
-        self._subject, self._may_be_private = subject, may_be_private
-        self._client: ClientSession | None = None
-        self._posted: list[Posted] = []  # what is still to be told
-        self._waiting: dict[UserId, int] = {}  # those who have none are not in it
-        self._slots = asyncio.Semaphore(_PUSHES_AT_ONCE)
-        self._lanes: WeakValueDictionary[str | UserId, asyncio.Semaphore] = WeakValueDictionary()
-        self._slow: dict[str, tuple[int, float]] = {}  # timeouts running, and until when it rests
-        self._tokens: dict[str, tuple[float, str]] = {}
-        self.pushes: Counter[str] = Counter()  # by how they ended
+        self._rails, self._tx, self._signer, self._storage = rails, tx, signer, storage
+        self._at = at  # for a first row without a time: the account's is known before all others
+        self.report = Report()
+        self._ids: defaultdict[str, set[int]] = defaultdict(set)
+        self._members: defaultdict[int, set[UserId]] = defaultdict(set)
+        self._direct_keys: dict[int, str] = {}
+        self._people: dict[UserId, Mentionable] = {}
+        self._seen: set[tuple[object, ...]] = set()
+        self._unread_times: set[tuple[object, ...]] = set()
 
-    async def close(self) -> None:
-        """Ends the connections to push services."""
-        if self._client is not None:
-            await self._client.close()
+    def take_all(self) -> None:
+        """Takes everything over, parents before children."""
+        for table, take in (
+            ("accounts", self._account),
+            ("users", self._user),
+            ("sessions", self._session),
+            ("bans", self._ban),
+            ("webhooks", self._webhook),
+            ("push_subscriptions", self._push_subscription),
+        ):
+            self._take(table, self._rows(table), take)
+        self._take("searches", self._newest_searches(), self._search)
+        self._direct_keys = self._keys_of_directs()
+        self._take("rooms", self._rows("rooms"), self._room)
+        self._take("memberships", self._rows("memberships"), self._membership)
+        self._take_messages()
+        self._take("boosts", self._rows("boosts"), self._boost)
+        for attachment in self._rows("active_storage_attachments"):
+            if what := {"User": "avatars", "Account": "logos"}.get(attachment["record_type"]):
+                self.report.warnings[f"{what} are not taken over"] += 1
+        if self._unread_times:
+            words = "times could not be read: each is now that of the row before"
+            self.report.warnings[words] = len(self._unread_times)
+        raise_sequences(self._rails, self._tx, set(tables_of(self._tx)) - {"accounts"})
 
-    async def all_of(self, user_id: UserId) -> tuple[PushSubscription, ...]:
-        """Somebody's browsers, oldest first."""
-        return await self._db.read(subscriptions_of, user_id)
+    def _rows(self, table: str) -> Iterator[_Row]:
+        if columns_of(self._rails, table):
+            before = self._at
+            for old in map(_Row, rows_from(self._rails, table)):
+                before = self._put_times(table, old, before)
+                yield old
 
-    async def keep(
-        self, user_id: UserId, endpoint: str, keys: tuple[str, str], user_agent: str
-    ) -> PushSubscription:
-        """The subscription, new or refreshed. Raises ValidationFailed."""
-        checked_endpoint(endpoint, may_be_private=self._may_be_private)
-        problems = {
-            name: ["is invalid" if key else "can't be blank"]
-            for name, key in zip(("p256dh_key", "auth_key"), keys, strict=True)
-            if not 0 < len(key) <= _KEY_LIMIT
-        }
-        if problems:
-            raise ValidationFailed(problems)
-        return await self._db.write(keep_subscription, user_id, endpoint, *keys, user_agent)
+    def _put_times(self, table: str, old: _Row, before: Timestamp) -> Timestamp:
+        """Reads a row's times, and gives it the one before for what is none; when it was made."""
+        made = _moment_in(old["created_at"])
+        times = {"created_at": before if made is None else made}
+        for column in ("updated_at", "unread_at", "last_active_at"):
+            if old[column]:
+                moment = _moment_in(old[column])
+                times[column] = times["created_at"] if moment is None else moment
+        unread = [column for column in times if _moment_in(old[column]) is None]
+        self._unread_times.update((table, old["at"], column) for column in unread)
+        old.update(times)
+        old["updated_at"] = old["updated_at"] or times["created_at"]
+        if table == "accounts":
+            self._at = times["created_at"]
+        return times["created_at"]
 
-    async def forget(self, user_id: UserId, subscription_id: int) -> None:
-        """Deletes one of somebody's own subscriptions."""
-        await self._db.write(forget_subscription, user_id, subscription_id)
-
-    async def test(self, user_id: UserId, subscription_id: int, path: str) -> None:
-        """Delivers a test to one of somebody's own browsers, at once.
-
-        Raises PushSubscriptionNotFound, PushFailed, PushGone.
-        """
-        subscription = await self._db.read(subscription_of, user_id, subscription_id)
-        payload = push_payload("Campfire Test", str(uuid.uuid4()), path, 0)
-        async with self._turn(subscription):
-            await self._deliver(subscription, payload)
-
-    def tell_later(self, posted: Posted) -> None:
-        """Tells the browsers of everybody a message is meant for, and who is elsewhere."""
-        self._posted.append(posted)
-        if len(self._posted) == 1:
-            self._jobs.spawn("push", self._tell_all())
-
-    async def _tell_all(self) -> None:
-        """Tells of all that was said since the last time."""
-        told, self._posted = self._posted, []
-
-        def work(tx: ReadTx) -> list[tuple[Notice, ...]]:
-            return [notices_for(tx, each.room.id, each.message, each.present) for each in told]
-
-        for posted, notices in zip(told, await self._db.read(work), strict=True):
-            payloads = {
-                badge: message_payload(posted, badge) for badge in {n.badge for n in notices}
-            }
-            for notice in notices:
-                self._tell_one(notice.subscription, payloads[notice.badge])
-
-    def _tell_one(self, subscription: PushSubscription, payload: bytes) -> None:
-        waiting = self._waiting.get(subscription.user_id, 0)
-        if waiting >= _PUSHES_WAITING_EACH or len(self._waiting) >= _PEOPLE_WAITING:
-            self.pushes["dropped"] += 1
-            LOG.warning("push_dropped", extra={"fields": {"user_id": subscription.user_id}})
-            return
-        self._waiting[subscription.user_id] = waiting + 1
-        self._jobs.spawn("push", self._tell(subscription, payload))
-
-    async def _tell(self, subscription: PushSubscription, payload: bytes) -> None:
-        try:
-            async with self._turn(subscription):
-                if self._is_resting(subscription.endpoint):
-                    self.pushes["resting"] += 1
-                else:
-                    await self._deliver(subscription, payload)
-        except CableError:
-            pass  # it is in the log, and on the page of devices
-        finally:
-            self._waiting[subscription.user_id] -= 1
-            if not self._waiting[subscription.user_id]:
-                del self._waiting[subscription.user_id]
-
-    @asynccontextmanager
-    async def _turn(self, subscription: PushSubscription) -> AsyncIterator[None]:
-        """One at a time to each endpoint, eight to each person, fifty in all."""
-        lanes = self._lanes
-        endpoint = lanes.setdefault(subscription.endpoint, asyncio.Semaphore(1))
-        person = lanes.setdefault(subscription.user_id, asyncio.Semaphore(_PUSHES_EACH))
-        async with endpoint, person, self._slots:
-            yield
-
-    def _is_resting(self, endpoint: str) -> bool:
-        _, until = self._slow.get(endpoint, (0, 0.0))
-        return asyncio.get_running_loop().time() < until
-
-    def _note_timeout(self, endpoint: str) -> None:
-        running = self._slow.pop(endpoint, (0, 0.0))[0] + 1
-        until = asyncio.get_running_loop().time() + _REST_SECONDS if running >= _TIMEOUTS else 0.0
-        self._slow[endpoint] = (running, until)
-        if len(self._slow) > _SLOW_ENDPOINTS:
-            del self._slow[next(iter(self._slow))]
-
-    async def _deliver(self, subscription: PushSubscription, payload: bytes) -> None:
-        try:
-            body = await asyncio.to_thread(self._encrypted, subscription, payload)
-        except (ValueError, IndexError, TypeError) as error:
-            self.pushes["gone"] += 1
-            await self.forget(subscription.user_id, subscription.id)
-            raise PushGone from error
-        status, problem = await self._attempt(subscription.endpoint, body)
-        self.pushes["gone" if status in _GONE else "failed" if problem else "delivered"] += 1
-        if problem:
-            host = URL(subscription.endpoint).raw_host
-            fields = {"user_id": subscription.user_id, "host": host, "status": status}
-            LOG.info("push_failed", extra={"fields": {**fields, "reason": problem}})
-        if status in _GONE:
-            await self.forget(subscription.user_id, subscription.id)
-            raise PushGone
-        known = (subscription.last_status, subscription.last_problem)
-        tried_at = subscription.last_tried_at or 0
-        if (status, problem) != known or self._db.now() - tried_at > _NOTED_AGAIN:
-            await self._db.write(note_result, subscription.id, status, problem)
-        if problem:
-            raise PushFailed(problem=problem, status=status)
-
-    async def _attempt(self, endpoint: str, body: bytes) -> tuple[int | None, str | None]:
-        """What the service answered, and what is wrong with that."""
-        try:
-            async with asyncio.timeout(_PUSH_SECONDS):
-                status = await self._send(endpoint, body)
-        except TimeoutError:
-            self._note_timeout(endpoint)
-            return None, "timeout"
-        except (ClientError, OSError):
-            return None, "no_network"
-        except ValueError:
-            return None, "keys"
-        self._slow.pop(endpoint, None)
-        is_good = status < HTTPStatus.MULTIPLE_CHOICES
-        return status, None if is_good else _PROBLEMS.get(status, "refused")
-
-    def _encrypted(self, subscription: PushSubscription, payload: bytes) -> bytes:
-        """The payload as only that browser can read it (RFC 8291). Raises ValueError."""
-        from pywebpush import WebPusher, WebPushException  # noqa: PLC0415 - 9 MB, often unused
-
-        keys = {"p256dh": subscription.p256dh_key, "auth": subscription.auth_key}
-        try:
-            pusher = WebPusher({"endpoint": subscription.endpoint, "keys": keys})
-            return bytes(pusher.encode(payload, content_encoding="aes128gcm")["body"])
-        except WebPushException as error:
-            raise ValueError from error
-
-    def _token(self, origin: str, subject: str) -> str:
-        """The signed proof of who sends, for one push service (RFC 8292)."""
-        from py_vapid import Vapid02, VapidException  # noqa: PLC0415 - comes with pywebpush
-
-        until, token = self._tokens.get(origin, (0.0, ""))
-        if until < time.time():
-            if len(self._tokens) >= _TOKENS:
-                self._tokens.clear()
-            until = time.time() + _TOKEN_LIFE
-            claims = {"aud": origin, "exp": int(until + _TOKEN_LIFE), "sub": subject}
+    def _take(
+        self, table: str, old: Iterable[_Row], take: Callable[[_Row], Mapping[str, object] | None]
+    ) -> None:
+        """Stores what `take` makes of each row; None is a row that is not wanted."""
+        for each in old:
             try:
-                token = Vapid02.from_raw(self._private_key.encode()).sign(claims)["Authorization"]
-            except VapidException as error:
-                raise ValueError from error
-            self._tokens[origin] = (until, token)
-        return token
+                values = take(each)
+            except _Orphan:
+                self.report.orphans[table] += 1
+            except _UnknownType as error:
+                self.report.unknown[f"{table} of the unknown type {error}"] += 1
+            else:
+                if values is not None:
+                    self._put(table, values)
 
-    async def _send(self, endpoint: str, body: bytes) -> int:
-        url = URL(endpoint)
-        if not self._may_be_private and not _may_be_reached(url):
-            raise OSError(f"{url.raw_host} is not on the open internet")
-        subject = await self._subject_line()
-        token = await asyncio.to_thread(self._token, str(url.origin()), subject)
-        headers = {
-            "Authorization": token,
-            "Content-Encoding": "aes128gcm",
-            "Content-Type": "application/octet-stream",
-            "TTL": str(_PUSH_LIFE),
-            "Urgency": "high",
-            "User-Agent": "Campfire",
+    def _put(self, table: str, values: Mapping[str, object]) -> None:
+        put(self._tx, table, values)
+        self.report.taken[table] += 1
+        if isinstance(row_id := values.get("id"), int):
+            self._ids[table].add(row_id)
+
+    def _copy(self, old: _Row, columns: str) -> dict[str, object]:
+        """These columns as they are, and the times. Raises _Orphan when a parent is missing."""
+        names = ("id", *columns.split(), "created_at", "updated_at")
+        for name in set(names) & set(_PARENTS):
+            if not isinstance(old[name], int) or old[name] not in self._ids[_PARENTS[name]]:
+                raise _Orphan
+        return {name: old[name] for name in names}
+
+    def _is_repeated(self, table: str, *key: object) -> bool:
+        if (table, *key) in self._seen:
+            self.report.repeated[table] += 1
+            return True
+        self._seen.add((table, *key))
+        return False
+
+    def _account(self, account: _Row) -> Mapping[str, object] | None:
+        if self.report.taken["accounts"]:
+            self.report.warnings["only the first account is taken over"] += 1
+            return None
+        return self._copy(account, "custom_styles") | {
+            "id": 1,
+            "name": str(account["name"] or "").strip() or "Campfire",
+            "join_code": account["join_code"] or random_join_code(),
+            "settings": _settings_in(account["settings"]),
         }
-        client = self._connected()
-        async with client.post(url, data=body, headers=headers, allow_redirects=False) as reply:
-            return reply.status
 
-    def _connected(self) -> ClientSession:
-        if self._client is None:
-            connector = TCPConnector(resolver=self._names, use_dns_cache=False)
-            self._client = ClientSession(
-                connector=connector, trust_env=False, cookie_jar=DummyCookieJar()
-            )
-        return self._client
+    def _user(self, person: _Row) -> Mapping[str, object]:
+        role = {each.value: each for each in Role}.get(person["role"] or 0, Role.MEMBER)
+        name, token = str(person["name"] or "").strip(), person["bot_token"] or None
+        if not name:
+            self.report.warnings["people without a name are now called Unnamed"] += 1
+        email = person["email_address"] or None
+        if email and self._is_repeated("e-mail addresses", email):
+            email = None
+        if role is not Role.BOT:
+            token = None
+        elif token and ("bot token", token) in self._seen:
+            self.report.warnings["bots had the key of another; they need a new one"] += 1
+            token = None
+        self._seen.add(("bot token", token))
+        user = User(
+            UserId(person["id"]), name or "Unnamed", email, person["bio"] or "", role,
+            _status_in(person), person["created_at"], person["updated_at"],
+        )  # fmt: skip
+        self._people[user.id] = self._signer.mentionable(user)
+        return self._copy(person, "bio") | {
+            "name": user.name,
+            "email_address": email,
+            "password_digest": person["password_digest"] or None,
+            "role": role.value,
+            "status": user.status.value,
+            "bot_token": token,
+        }
 
-    async def _subject_line(self) -> str:
-        if self._subject is None:
-            person = await self._db.read(first_administrator)
-            address = person.email_address if person else None
-            return f"mailto:{address if address and _MAILABLE.fullmatch(address) else _NOBODY}"
-        return self._subject
+    def _session(self, session: _Row) -> Mapping[str, object] | None:
+        values, token = self._copy(session, "user_id ip_address user_agent"), session["token"]
+        if not token or self._is_repeated("sessions", str(token)):
+            return None
+        used = session["last_active_at"] or session["updated_at"]
+        return values | {"token_hash": hashed(RawToken(str(token))), "last_active_at": used}
+
+    def _ban(self, ban: _Row) -> Mapping[str, object] | None:
+        values, address = self._copy(ban, "user_id ip_address"), ban["ip_address"]
+        is_wanted = address and not self._is_repeated("bans", ban["user_id"], address)
+        return values if is_wanted else None
+
+    def _webhook(self, webhook: _Row) -> Mapping[str, object] | None:
+        values, url = self._copy(webhook, "user_id"), str(webhook["url"] or "").strip()
+        is_wanted = url and not self._is_repeated("webhooks", webhook["user_id"])
+        return values | {"url": url} if is_wanted else None
+
+    def _push_subscription(self, subscription: _Row) -> Mapping[str, object] | None:
+        values = self._copy(subscription, "user_id endpoint p256dh_key auth_key user_agent")
+        key = tuple(subscription[name] for name in ("endpoint", "p256dh_key", "auth_key"))
+        user_id = subscription["user_id"]
+        is_wanted = all(key) and not self._is_repeated("push_subscriptions", user_id, *key)
+        return values if is_wanted else None
+
+    def _newest_searches(self) -> Iterator[_Row]:
+        """The ten newest searches of each person, each query once."""
+        kept: Counter[object] = Counter()
+        newest_last = sorted(self._rows("searches"), key=lambda old: (old["updated_at"], old["id"]))
+        for search in reversed(newest_last):
+            owner, query = search["user_id"], str(search["query"] or "")
+            is_wanted = kept[owner] < _KEPT_SEARCHES and query.strip()
+            if is_wanted and not self._is_repeated("searches", owner, query):
+                kept[owner] += 1
+                yield search
+
+    def _search(self, search: _Row) -> Mapping[str, object]:
+        return self._copy(search, "user_id query")
+
+    def _keys_of_directs(self) -> dict[int, str]:
+        """Who is in each ping; of several with the same people the oldest is the one."""
+        people: defaultdict[int, set[int]] = defaultdict(set)
+        for membership in self._rows("memberships"):
+            if membership["user_id"] in self._ids["users"]:
+                people[membership["room_id"]].add(membership["user_id"])
+        directs = [room for room in self._rows("rooms") if room["type"] == "Rooms::Direct"]
+        keys: dict[str, int] = {}
+        for room in sorted(directs, key=lambda room: (room["created_at"], room["id"])):
+            key = ",".join(map(str, sorted(people[room["id"]])))
+            if key and room["creator_id"] in self._ids["users"]:
+                keys.setdefault(key, room["id"])
+        return {room_id: key for key, room_id in keys.items()}
+
+    def _room(self, room: _Row) -> Mapping[str, object]:
+        room_type = _ROOM_TYPES.get(str(room["type"]))
+        if room_type is None:
+            raise _UnknownType(room["type"])
+        name = str(room["name"] or "").strip() or "Unnamed"
+        return self._copy(room, "creator_id") | {
+            "type": room_type.value,
+            "name": None if room_type is RoomType.DIRECT else name,
+            "direct_key": self._direct_keys.get(room["id"]),
+        }
+
+    def _membership(self, membership: _Row) -> Mapping[str, object] | None:
+        values, level = self._copy(membership, "room_id user_id"), membership["involvement"]
+        room_id, user_id = membership["room_id"], UserId(membership["user_id"])
+        if self._is_repeated("memberships", room_id, user_id):
+            return None
+        self._members[room_id].add(user_id)
+        involvement = level if level in set(Involvement) else Involvement.MENTIONS.value
+        return values | {"involvement": involvement, "unread_at": membership["unread_at"] or None}
+
+    def _take_messages(self) -> None:
+        texts: dict[int, str] = {}
+        messages: dict[int, int] = {}  # by the id of their rich text
+        for text in self._rows("action_text_rich_texts"):
+            if text["record_type"] == "Message" and text["name"] == "body":
+                texts[text["record_id"]] = str(text["body"] or "")
+                messages[text["id"]] = text["record_id"]
+        files = self._files(messages)
+        for message in self._rows("messages"):
+            try:
+                self._message(message, texts.get(message["id"], ""), files[message["id"]])
+            except _Orphan:
+                self.report.orphans["messages"] += 1
+
+    def _files(self, messages: Mapping[int, int]) -> defaultdict[int, list[_Row]]:
+        """The files of each message, hung on it or standing in its text."""
+        blobs = {blob["id"]: blob for blob in self._rows("active_storage_blobs")}
+        files: defaultdict[int, list[_Row]] = defaultdict(list)
+        for attachment in self._rows("active_storage_attachments"):
+            blob = blobs.get(attachment["blob_id"])
+            of_text = attachment["record_type"] == "ActionText::RichText"
+            record_id = attachment["record_id"]
+            message_id = messages.get(record_id) if of_text else record_id
+            if blob and message_id and (of_text or attachment["record_type"] == "Message"):
+                files[message_id].append(_Row({**blob, "id": attachment["id"]}))
+        return files
+
+    def _message(self, message: _Row, source: str, files: Sequence[_Row]) -> None:
+        values, room_id = self._copy(message, "room_id creator_id"), message["room_id"]
+        name = str(message["client_message_id"] or f"rails-{message['id']}")
+        if (room_id, name) in self._seen:
+            self.report.warnings["messages shared a client id; the later ones got a new one"] += 1
+            name = f"{name}-{message['id']}"
+        self._seen.add((room_id, name))
+        body = self._body(source, files)
+        said = {"client_message_id": name, "body_html": body.html, "body_text": body.text}
+        self._put("messages", values | said)
+        for user_id in self._members[room_id].intersection(body.mentions):
+            self._put("mentions", {"message_id": message["id"], "user_id": user_id})
+        for file in files:
+            self._file(file, message["id"])
+
+    def _body(self, source: str, files: Sequence[_Row]) -> Body:
+        if _PREVIEW in source:
+            self.report.warnings["link previews are not taken over"] += 1
+        if is_nested_too_deeply(source):
+            self.report.warnings["messages were nested too deeply: only their words are kept"] += 1
+            source = escape(unescape(_ANY_TAG.sub(" ", source)), quote=False)
+        body = sanitize(source, self._people)
+        if files and not body.text.strip() and not body.mentions:
+            lines = (f"📎 {escape(str(file['filename']))} — {_LATER}" for file in files)
+            body = sanitize("".join(f"<div>{line}</div>" for line in lines), self._people)
+        return body
+
+    def _file(self, file: _Row, message_id: int) -> None:
+        key = str(file["key"])
+        copied = ("id", "content_type", "checksum", "metadata", "created_at")
+        values = {
+            "message_id": message_id,
+            "blob_key": key,
+            "filename": str(file["filename"]),
+            "byte_size": file["byte_size"] or 0,
+        }
+        self._put("attachments", values | {name: file[name] for name in copied})
+        if self._storage is None:
+            self.report.warnings["keep the old storage folder: files come in v2.0"] += 1
+        elif not (self._storage / key[:2] / key[2:4] / key).is_file():
+            self.report.warnings[f"files are not in {self._storage}"] += 1
+
+    def _boost(self, boost: _Row) -> Mapping[str, object] | None:
+        values, content = self._copy(boost, "message_id booster_id"), str(boost["content"] or "")
+        content = content.strip()
+        if len(content) > _BOOST_LENGTH:
+            self.report.warnings["boosts were cut to 16 characters"] += 1
+        return values | {"content": content[:_BOOST_LENGTH]} if content else None
 
 
-# === 29. shapes ===============================================================
+def import_all(
+    tx: WriteTx,
+    at: Timestamp,
+    rails: sqlite3.Connection,
+    signer: Signer,
+    storage: Path | None,
+    *,
+    has_vapid_keys: bool,
+) -> Report:
+    """Takes a Rails Campfire over into a database that has no account yet, all or nothing.
+
+    Raises AlreadySetUp, DatabaseUnusable.
+    """
+    if is_set_up(tx):
+        raise AlreadySetUp
+    moving = _Import(rails, tx, at, signer, storage)
+    try:
+        moving.take_all()
+        rebuild_index(tx)
+        broken = tx.execute("PRAGMA foreign_key_check").fetchone()
+    except sqlite3.Error as error:
+        raise DatabaseUnusable(f"nothing was imported: {error}") from error
+    report = moving.report
+    if broken or not report.taken["accounts"]:
+        why = f"{broken[0]} points to a missing row" if broken else "it has no account"
+        raise DatabaseUnusable(f"nothing was imported: {why}")
+    if report.taken["push_subscriptions"] and not has_vapid_keys:
+        words = "push subscriptions need the old VAPID keys in the environment"
+        report.warnings[words] = report.taken["push_subscriptions"]
+    return report
+
+
+# === 25. shapes ===============================================================
 # Records as JSON. What is asked for again and again is written once, for as long as
 # nothing in it changes; an answer holds the newest, as far as they fit, and says what
 # is cut off.
@@ -8591,7 +8852,7 @@ class Shapes:
         }
 
 
-# === 30. elements =============================================================
+# === 26. elements =============================================================
 # The markup that travels to everybody in Turbo Streams. A message is told once: what
 # is new in a stream carries, in `data-json`, the very JSON of the answer, but for
 # what stands in the element anyway (the text, who said it) and what differs from
@@ -8762,7 +9023,7 @@ def message_element(shapes: Shapes, message: PersistedMessage, room_name: str) -
     )
 
 
-# === 31. tabs =================================================================
+# === 27. tabs =================================================================
 # Open tabs: who looks at which room and who types there, in memory and for a minute at
 # most (Gap #5); and one tab's socket, with its subscriptions. What a tab gets between
 # two flushes is one write to its transport; a frame is plain bytes, built once and
@@ -9135,7 +9396,7 @@ class Subscription:
             self.caught = (min(first or message_ids[0], *message_ids), max(last, *message_ids))
 
 
-# === 32. ws ===================================================================
+# === 28. ws ===================================================================
 # Action Cable, spoken exactly, so that the official client works unmodified.
 # Broadcasting is a plain function: a payload is encoded once, a frame is built once per
 # identifier. No broadcast waits for a slow reader: it is cut off, comes back and catches
@@ -9230,7 +9491,7 @@ class Cable:
     def __init__(
         self,
         *,
-        rooms: Rooms,
+        db: Database,
         messages: MessageService,
         shapes: Shapes,
         presence: PresenceMap,
@@ -9238,7 +9499,7 @@ class Cable:
         jobs: BackgroundWork,
         max_sockets: int,
     ) -> None:
-        self._rooms, self._messages, self._shapes = rooms, messages, shapes
+        self._db, self._messages, self._shapes = db, messages, shapes
         self.presence, self.typing, self._jobs = presence, typing, jobs
         self._places, self._catch_ups = Places(max_sockets), asyncio.Semaphore(_CATCH_UPS)
         self._streams: dict[str, dict[Subscription, None]] = {}
@@ -9515,7 +9776,7 @@ class Cable:
         if room_id is None:
             return None
         with suppress(RoomNotFound):
-            membership = await self._rooms.membership(user_id, room_id)
+            membership = await self._db.read(membership_of, user_id, room_id)
             return _CHANNELS[channel].format(membership.room_id), membership.room_id
         return None
 
@@ -9557,7 +9818,7 @@ class Cable:
     async def _present(self, subscription: Subscription) -> None:
         user_id, room_id = subscription.connection.user_id, subscription.room_id
         self.presence.enter(room_id, user_id, subscription)
-        await self._rooms.read_by(user_id, room_id)
+        await self._db.write(mark_read, user_id, room_id)
         self.broadcast(f"user_{user_id}_reads", {"room_id": room_id})
 
     def _tell_typing(self, action: str, room_id: RoomId, user_id: UserId, name: str) -> None:
@@ -9602,8 +9863,9 @@ class Cable:
         parts += [("replace", part) for part in _parts(news.changed)]
         for action, part in parts:
             async with self._catch_ups:
-                found = {message.id: message for message in await self._messages.some(part)}
-                messages = [found[message_id] for message_id in part if message_id in found]
+                found = await self._db.read(messages_by_id, part)
+                known = {message.id: message for message in found}
+                messages = [known[message_id] for message_id in part if message_id in known]
                 told = (self._shapes, action, room_id, news.room_name, messages)
                 streams = await asyncio.to_thread(_streams_of, *told)
             left -= sum(map(len, streams))
@@ -9632,7 +9894,7 @@ class Cable:
         await connection.emptied()
 
 
-# === 33. ops ==================================================================
+# === 29. ops ==================================================================
 # What the operator sees, and what runs beside the requests: one JSON object a line,
 # background jobs that are held and awaited, the word of /up, and the numbers to draw
 # curves of, in Prometheus' text format 0.0.4. What is counted is counted where it
@@ -10123,7 +10385,7 @@ def may_read_metrics(config: Config, peer: str, headers: Mapping[str, str]) -> b
     return is_here and is_asked_here and not any(map(_FORWARDED.fullmatch, headers))
 
 
-# === 34. files ================================================================
+# === 30. files ================================================================
 # What is served as it lies: the built client, whose folder has the digest of the build
 # for a name, so that a browser may keep what is in it for ever; sounds and pictures,
 # beside this file in the clone and in the executable alike; what devices ask for; the
@@ -10502,7 +10764,7 @@ class Certificates:
         self.warn_if_expired()
 
 
-# === 35. web ==================================================================
+# === 31. web ==================================================================
 # The door. A request becomes an Ask: who sends it, what it says, what its answer will
 # carry. Every route names its audience, so that none can be forgotten; the guard asks
 # in one look at the database who is there, in the order: banned address, session, CSRF.
@@ -10527,14 +10789,11 @@ class Campfire:
     config: Config
     db: Database
     signer: Signer
-    auth: Auth
-    accounts: Accounts
-    users: Users
-    people: People
+    auth: AuthService
+    rooms: RoomService
+    messages: MessageService
     search: Search
     bots: Bots
-    rooms: Rooms
-    messages: Messages
     cable: Cable
     shapes: Shapes
     jobs: Jobs
@@ -10860,7 +11119,8 @@ def _note_viewer(request: web.Request, viewer: Viewer | None) -> None:
     request[VIEWER_ID] = viewer.id
     if time.time() * SECOND - viewer.session.last_active_at > SESSION_REFRESH:
         campfire, ip = request.app[CAMPFIRE], caller_of(request).ip
-        refresh = campfire.auth.refresh(viewer.session, ip, user_agent_of(request))
+        agent = user_agent_of(request)
+        refresh = campfire.db.write(refresh_session, viewer.session.id, ip, agent)
         campfire.jobs.spawn("refresh_session", refresh)
 
 
@@ -10873,14 +11133,12 @@ async def admit_person(request: web.Request, audience: Audience) -> tuple[Ask, R
     is_safe, bot_key = request.method in SAFE_METHODS, request.query.get("bot_key", "")
     tokens = tokens_in(cookies_of(request).get("session_token", ""))
     if tokens or bot_key or not is_safe:
-        seen, is_bot = await campfire.db.read(
-            lambda tx: (arrival(tx, caller.ip, tokens), bool(bot_key) and bot_by_key(tx, bot_key))
-        )
-        if seen.is_banned and not is_safe:
+        door = await campfire.db.read(at_the_door, caller.ip, tokens, bot_key)
+        if door.is_banned and not is_safe:
             LOG.warning("banned_request", extra={"fields": {"ip": caller.ip}})
             raise BannedAddress
-        viewer = seen.viewer
-        if viewer is None and is_bot:
+        viewer = door.viewer
+        if viewer is None and door.bot is not None:
             raise BotForbidden
         if not is_safe:
             check_csrf(request)
@@ -10999,7 +11257,7 @@ def act(
     return Route(method, path, audience, guarded)
 
 
-# === 36. people_handlers ======================================================
+# === 32. people_handlers ======================================================
 # Signing in and out, setting up, joining, and the people one can find. What is shown is
 # found by one look; what is done is told to the world.
 #
@@ -11050,15 +11308,15 @@ def _welcome(ask: Ask, user: User, session: NewSession, redirect_to: str = "/") 
     return {"user": ask.campfire.shapes.user(user, user), "redirect_to": redirect_to}
 
 
-def _newcomer_in(ask: Ask) -> tuple[str, str, str]:
-    """The name, address and password of somebody new."""
-    return ask.text("name").strip(), ask.text("email_address").strip(), ask.text("password")
+def _newcomer_in(ask: Ask) -> Newcomer:
+    name, email = ask.text("name").strip(), ask.text("email_address").strip()
+    return Newcomer(name, email, ask.text("password"))
 
 
 async def first_run(ask: Ask) -> Outcome:
     """Sets Campfire up."""
     newcomer, session = _newcomer_in(ask), _session_from(ask)
-    user = await ask.campfire.auth.first_run(*newcomer, session)
+    user = await ask.campfire.auth.first_run(newcomer, session)
     LOG.info("joined", extra={"fields": {"user_id": user.id, "ip": session.ip_address}})
     return _welcome(ask, user, session)
 
@@ -11068,7 +11326,7 @@ async def join(ask: Ask) -> Outcome:
     if ask.guest is not None:
         raise AlreadySignedIn(redirect_to="/")
     newcomer, session = _newcomer_in(ask), _session_from(ask)
-    user = await ask.campfire.auth.join(ask.parts["join_code"], *newcomer, session)
+    user = await ask.campfire.auth.join(ask.parts["join_code"], newcomer, session)
     LOG.info("joined", extra={"fields": {"user_id": user.id, "ip": session.ip_address}})
     announce_newcomer(ask.campfire, user)
     return _welcome(ask, user, session)
@@ -11129,7 +11387,7 @@ async def redeem_transfer(ask: Ask) -> Outcome:
 async def sign_out(ask: Ask) -> Outcome:
     """Ends this session, and closes its sockets."""
     endpoint, session = ask.given("push_subscription_endpoint"), ask.viewer.session
-    await ask.campfire.auth.end_session(session, endpoint)
+    await ask.db.write(end_session, session, endpoint)
     ask.campfire.cable.disconnect_session(session.id)
     ask.headers["Clear-Site-Data"] = '"cache"'
     ask.forget_cookie("session_token")
@@ -11204,15 +11462,15 @@ def _restriction_in(body: Mapping[str, object]) -> bool | None:
 async def save_account(ask: Ask) -> Outcome:
     """Renames the account, or changes who may create rooms."""
     name, restriction = ask.given("name"), _restriction_in(ask.body)
-    account = await ask.campfire.accounts.save(
-        name and name.strip(), only_administrators=restriction
+    account = await ask.db.write(
+        revise_account, name and name.strip(), only_administrators=restriction
     )
     return {"account": account_shape(ask, account)}
 
 
 async def reset_join_code(ask: Ask) -> Outcome:
     """Makes a new invitation; the old one is dead at once."""
-    account = await ask.campfire.accounts.reset_join_code()
+    account = await ask.db.write(renew_join_code)
     join_url = f"{ask.caller.base_url}/join/{account.join_code}"
     return {"join_code": account.join_code, "join_url": join_url}
 
@@ -11226,7 +11484,7 @@ def show_styles(tx: ReadTx, _: Ask) -> Mapping[str, object]:
 async def save_styles(ask: Ask) -> Outcome:
     """Changes the account's custom styles."""
     styles = ask.text("custom_styles")
-    await ask.campfire.accounts.save_styles(styles)
+    await ask.db.write(store_styles, styles)
     return {"custom_styles": styles}
 
 
@@ -11258,7 +11516,7 @@ def list_people(tx: ReadTx, ask: Ask) -> Outcome:
 async def save_role(ask: Ask) -> Outcome:
     """Makes somebody an administrator, or a member."""
     role = Role.ADMINISTRATOR if ask.body.get("role") == "administrator" else Role.MEMBER
-    user = await ask.campfire.people.set_role(_user_id(ask), role)
+    user = await ask.db.write(set_role, _user_id(ask), role)
     fields = {"user_id": user.id, "role": role.name.lower(), "by": ask.user.id}
     LOG.info("role_changed", extra={"fields": fields})
     return {"user": ask.campfire.shapes.user(user, ask.user)}
@@ -11267,7 +11525,7 @@ async def save_role(ask: Ask) -> Outcome:
 async def deactivate_person(ask: Ask) -> Outcome:
     """Removes somebody from the account."""
     campfire, user_id = ask.campfire, _user_id(ask)
-    await campfire.people.deactivate(user_id)
+    await ask.db.write(retire_person, user_id)
     campfire.cable.disconnect_user(user_id, reconnect=False)
     announce_departure(campfire.cable, user_id)
     LOG.warning("user_deactivated", extra={"fields": {"user_id": user_id, "by": ask.user.id}})
@@ -11292,7 +11550,7 @@ def show_profile(tx: ReadTx, ask: Ask) -> Mapping[str, object]:
 async def ban_person(ask: Ask) -> Outcome:
     """Bans somebody: signed out at once, their messages gone soon."""
     campfire, user_id = ask.campfire, _user_id(ask)
-    user = await campfire.people.ban(ask.user, user_id)
+    user = await ask.db.write(banish, ask.user, user_id)
     campfire.cable.disconnect_user(user_id, reconnect=False)
     announce_person(campfire, user)
     LOG.warning("user_banned", extra={"fields": {"user_id": user_id, "by": ask.user.id}})
@@ -11304,7 +11562,7 @@ def remove_banned_content_later(campfire: Campfire, user_id: UserId) -> None:
     """Deletes a banned person's messages, oldest first, each with its broadcast."""
 
     async def remove() -> None:
-        while stone := await campfire.people.bury_oldest(user_id):
+        while stone := await campfire.db.write(bury_oldest_of_banned, user_id):
             announce_removal(campfire.cable, stone)
 
     campfire.jobs.spawn("remove_banned_content", remove())
@@ -11312,7 +11570,7 @@ def remove_banned_content_later(campfire: Campfire, user_id: UserId) -> None:
 
 async def unban_person(ask: Ask) -> Outcome:
     """Lets somebody back in; their messages do not come back."""
-    user = await ask.campfire.people.unban(_user_id(ask))
+    user = await ask.db.write(readmit, _user_id(ask))
     announce_person(ask.campfire, user)
     return {"user": ask.campfire.shapes.user(user, ask.user)}
 
@@ -11321,8 +11579,8 @@ async def save_profile(ask: Ask) -> Outcome:
     """Changes one's own name, address, password, bio; a new password ends other sessions."""
     campfire, viewer = ask.campfire, ask.viewer
     name, email, password, bio = map(ask.given, ("name", "email_address", "password", "bio"))
-    change = Change(name and name.strip(), email and email.strip(), password, bio and bio.strip())
-    user, token = await campfire.people.change_profile(viewer, change)
+    change = Change(name and name.strip(), email and email.strip(), bio and bio.strip())
+    user, token = await change_profile(campfire.db, campfire.auth, viewer, change, password)
     if token is not None:
         campfire.cable.disconnect_others(viewer.id, viewer.session.id)
         ask.set_cookie("session_token", token, TWENTY_YEARS)
@@ -11347,7 +11605,7 @@ async def save_device(ask: Ask) -> Outcome:
 
 async def delete_device(ask: Ask) -> Outcome:
     """Forgets one of the viewer's browsers; another's stays."""
-    await ask.campfire.push.forget(ask.user.id, int(ask.parts["subscription_id"]))
+    await ask.db.write(forget_subscription, ask.user.id, int(ask.parts["subscription_id"]))
     return None
 
 
@@ -11371,7 +11629,7 @@ def show_avatar(tx: ReadTx, ask: Ask) -> Outcome:
     return serve_avatar(user_by_id(tx, user_id), ask.request.headers.get("If-None-Match"))
 
 
-# === 37. room_handlers ========================================================
+# === 33. room_handlers ========================================================
 # Rooms, messages, boosts, searches and the socket. A handler changes something through
 # a service, and then tells the world, at once and in one place: `announce` is all
 # that follows a new message.
@@ -11400,7 +11658,7 @@ def announce(campfire: Campfire, posted: Posted, *, calls_bots: bool = True) -> 
 
 async def _call_bots(campfire: Campfire, posted: Posted) -> None:
     """Calls the bots a message is meant for, each on its own."""
-    for hook in await campfire.bots.hooks_for(posted.room, posted.message):
+    for hook in await campfire.db.read(hooks_for, posted.room, posted.message):
         campfire.jobs.spawn("call_bot", _call_bot(campfire, hook, posted))
 
 
@@ -11515,7 +11773,7 @@ def show_room(tx: ReadTx, ask: Ask) -> Outcome:
 
 async def delete_room(ask: Ask) -> Outcome:
     """Deletes a room with everything in it."""
-    room = await ask.campfire.rooms.delete(ask.user, ask.room_id)
+    room = await ask.db.write(remove_room, ask.user, ask.room_id)
     ask.campfire.cable.broadcast("rooms", turbo("remove", f"list_room_{room.id}"))
     return None
 
@@ -11668,8 +11926,7 @@ async def create_message(ask: Ask) -> Outcome:
 
 def show_message(tx: ReadTx, ask: Ask) -> Outcome:
     """One message; for its editors also as the editor takes it."""
-    membership_of(tx, ask.user.id, ask.room_id)
-    message = message_by_id(tx, ask.room_id, ask.message_id)
+    message = message_for(tx, ask.user.id, ask.room_id, ask.message_id)
     shown = _message_shape(ask, message)
     if ask.query.get("edit") == "1" and can_administer(ask.user, message.creator.id):
         named = mentionables(ask.campfire.signer, message)
@@ -11755,7 +12012,8 @@ def search_data(tx: ReadTx, ask: Ask) -> Json:
 
 async def record_search(ask: Ask) -> Outcome:
     """Remembers a search among the last ten."""
-    query = await ask.campfire.search.record(ask.user.id, ask.text("q"))
+    query = checked_query(ask.text("q"))
+    await ask.db.write(remember_search, ask.user.id, query)
     return {"query": query, "redirect_to": f"/searches?q={quote(query, safe='')}"}
 
 
@@ -11784,10 +12042,10 @@ async def open_cable(request: web.Request) -> web.StreamResponse:
     if not is_allowed_origin(request.headers.get("Origin", ""), request):
         log_foreign("ws_origin_rejected", request)
         raise OriginRefused
-    cookie, ip = cookies_of(request).get("session_token", ""), caller_of(request).ip
+    cookie = cookies_of(request).get("session_token", "")
 
     async def who() -> Viewer | None:
-        return (await campfire.auth.arrive(ip, cookie)).viewer if cookie else None
+        return await campfire.db.read(viewer_by_tokens, tokens_in(cookie)) if cookie else None
 
     async def shake_hands() -> asyncio.Transport:
         await socket.prepare(request)
@@ -11797,7 +12055,7 @@ async def open_cable(request: web.Request) -> web.StreamResponse:
     return socket
 
 
-# === 38. bot_handlers =========================================================
+# === 34. bot_handlers =========================================================
 # The addresses bots talk to, as the Rails Campfire has them: the key is in the
 # path, the body is the message, refusals have no body. And the administration of
 # bots, which only people see.
@@ -11839,16 +12097,16 @@ async def _admit_bot(request: web.Request, _: Audience) -> tuple[Ask, Right]:
     """The bot with the key in the path, and what must stay true of it while it writes."""
     request[BOT_ROUTE] = True
     campfire, caller, key = request.app[CAMPFIRE], caller_of(request), request.match_info["bot_key"]
-    is_banned, bot = await campfire.bots.arrive(caller.ip, key)
-    if is_banned and request.method not in SAFE_METHODS:
+    door = await campfire.db.read(at_the_door, caller.ip, (), key)
+    if door.is_banned and request.method not in SAFE_METHODS:
         raise BannedAddress
-    if bot is None:
+    if door.bot is None:
         LOG.warning("bot_auth_failed", extra={"fields": {"ip": caller.ip}})
         raise WrongBotKey
-    request[VIEWER_ID] = bot.id
+    request[VIEWER_ID] = door.bot.id
     right = partial(check_bots_right, ip=caller.ip, bot_key=key)
     place, at = (request.match_info, request.query), campfire.db.settled_at()
-    return Ask(request, campfire, None, bot, caller, *place, at), right
+    return Ask(request, campfire, None, door.bot, caller, *place, at), right
 
 
 def bot_act(method: str, path: str, handler: Handler, *, status: int = 200) -> Route:
@@ -11883,17 +12141,16 @@ async def _refuse_file(ask: Ask) -> str:
 async def list_bot_messages(ask: Ask) -> Outcome:
     """A page of a room, with the number of all its messages and a link to the next page."""
     before, after = message_id_in(ask.query, "before"), message_id_in(ask.query, "after")
-    page, total = await ask.campfire.messages.page_and_count(
-        ask.user, ask.room_id, before=before, after=after
-    )
+    found = await ask.db.read(page_and_count, ask.user.id, ask.room_id, before, after)
+    messages, page, total = found
     ask.headers["X-Total-Count"] = str(total)
     forward = after is not None and before is None
-    if page.messages and (page.has_after if forward else page.has_before):
-        edge = page.messages[-1 if forward else 0].id
+    if messages and (page.has_after if forward else page.has_before):
+        edge = messages[-1 if forward else 0].id
         query = f"{'after' if forward else 'before'}={edge}"
         ask.headers["Link"] = f'<{ask.caller.base_url}{ask.request.path}?{query}>; rel="next"'
     signer = ask.campfire.signer
-    return written([_message_json(signer, each, ask.caller.base_url) for each in page.messages])
+    return written([_message_json(signer, each, ask.caller.base_url) for each in messages])
 
 
 async def create_bot_message(ask: Ask) -> Outcome:
@@ -11946,7 +12203,7 @@ def show_bot(tx: ReadTx, ask: Ask) -> Mapping[str, object]:
 async def create_bot(ask: Ask) -> Outcome:
     """A new bot."""
     name, url = ask.text("name").strip(), ask.text("webhook_url").strip()
-    bot = await ask.campfire.bots.create(name, url)
+    bot = await ask.db.write(make_bot, name, url)
     announce_newcomer(ask.campfire, bot.user)
     return {"bot": _bot_shape(ask, bot)}
 
@@ -11954,24 +12211,24 @@ async def create_bot(ask: Ask) -> Outcome:
 async def save_bot(ask: Ask) -> Outcome:
     """Changes a bot's name and webhook; an address not given ends the webhook, as in Rails."""
     name, url = ask.given("name"), ask.text("webhook_url").strip()
-    bot = await ask.campfire.bots.save(_bot_id(ask), name and name.strip(), url)
+    bot = await ask.db.write(revise_bot, _bot_id(ask), name and name.strip(), url)
     announce_person(ask.campfire, bot.user)
     return {"bot": _bot_shape(ask, bot)}
 
 
 async def delete_bot(ask: Ask) -> Outcome:
     """Deactivates a bot."""
-    await ask.campfire.bots.delete(_bot_id(ask))
+    await ask.db.write(retire_bot, _bot_id(ask))
     announce_departure(ask.campfire.cable, _bot_id(ask))
     return None
 
 
 async def reset_bot_key(ask: Ask) -> Outcome:
     """Gives a bot a new key."""
-    return {"bot": _bot_shape(ask, await ask.campfire.bots.reset_key(_bot_id(ask)))}
+    return {"bot": _bot_shape(ask, await ask.db.write(renew_bot_key, _bot_id(ask)))}
 
 
-# === 39. screens ==============================================================
+# === 35. screens ==============================================================
 # What a browser gets when it opens an address: one HTML page for all of them, with
 # everything the screen needs inside, so that the first paint asks nothing more; most of
 # it is what an address of the API answers. The same object is the answer of /api/boot
@@ -12404,7 +12661,7 @@ def nothing_more(_: ReadTx, __: Ask) -> Json:
     return {}
 
 
-# === 40. site_handlers ========================================================
+# === 36. site_handlers ========================================================
 # The files of the client, and the few addresses that machines ask for.
 #
 # Owns      -
@@ -12506,7 +12763,7 @@ async def show_health(request: web.Request) -> web.StreamResponse:
     return web.Response(text=page, status=status, content_type="text/html", charset="utf-8")
 
 
-# === 41. app ==================================================================
+# === 37. app ==================================================================
 # All routes on one page, each with its audience; then the one place that turns
 # what went wrong into an answer.
 #
@@ -12940,7 +13197,7 @@ async def answer_errors(request: web.Request, handler: Guarded) -> web.StreamRes
     return response
 
 
-# === 42. serving ==============================================================
+# === 38. serving ==============================================================
 # How the parts are put together, started, listened to and stopped.
 #
 # Owns      -
@@ -12962,10 +13219,9 @@ def assemble(
     names = ThreadPoolExecutor(NAMES_AT_ONCE, "names")
     presence, typing = PresenceMap(time.monotonic), TypingMap(time.monotonic)
     auth = Auth(db, signer, Limits(time.monotonic), config.bcrypt_cost)
-    rooms, shapes = Rooms(db), Shapes(signer)
-    messages = Messages(db, signer, presence)
+    shapes, messages = Shapes(signer), Messages(db, signer, presence.present_in)
     cable = Cable(
-        rooms=rooms,
+        db=db,
         messages=messages,
         shapes=shapes,
         presence=presence,
@@ -12978,12 +13234,9 @@ def assemble(
         db=db,
         signer=signer,
         auth=auth,
-        accounts=Accounts(db),
-        users=Users(db),
-        people=People(db, signer, auth),
         search=Search(db),
-        bots=Bots(db, config.version, Resolver(names, look_up, only_public=False)),
-        rooms=rooms,
+        bots=Bots(config.version, Resolver(names, look_up, only_public=False)),
+        rooms=Rooms(db),
         messages=messages,
         cable=cable,
         shapes=shapes,
@@ -13011,7 +13264,6 @@ async def _sweep_memory(campfire: Campfire) -> None:
 
 async def _sweep_database(campfire: Campfire) -> None:
     await campfire.db.write(sweep_tombstones)
-    await campfire.db.write(sweep_transfers)
     await campfire.db.write(sweep_sign_ins)
 
 
@@ -13043,7 +13295,7 @@ def start_sweepers(campfire: Campfire) -> None:
 
 async def resume_bans(campfire: Campfire) -> None:
     """Goes on removing what banned people said, where a stop interrupted it."""
-    for user_id in await campfire.people.banned_authors():
+    for user_id in await campfire.db.read(banned_authors):
         remove_banned_content_later(campfire, user_id)
 
 
@@ -13200,1141 +13452,7 @@ async def stop(campfire: Campfire, runner: web.AppRunner) -> None:
     await campfire.db.close()
 
 
-# === 43. salvage ==============================================================
-# What can still be read of a damaged file goes into a new one, row by row. A file that
-# SQLite will not even open (cut short, without its header, or without its whole first
-# page) is made readable on a copy first: the header is written anew, and the rows that
-# say which table begins on which page are looked for on every page there is. A table is
-# read forwards; where that stops, the next readable key is searched for, so that one bad
-# page costs its own rows and no more. Nobody's words are dropped because their author's
-# row is lost: a stand-in takes the author's place.
-#
-# Elsewhere a statement is a literal that SQLite plans in the tests; here the table is
-# known only once the file is open, so these functions, and no others, put statements
-# together. The format is https://sqlite.org/fileformat.html; its sections are named below.
-#
-# Owns      sqlite_sequence
-# Raises    -
-# ==============================================================================
-
-_PAGE: Final = 4_096  # bytes, of every file that Campfire makes
-_LEAF: Final = 13  # the kind of page that rows of a table are on (1.6)
-_MORE: Final = 0x80  # the bit of a byte that is not the last of its number (1.6)
-_WIDTHS: Final = (0, 1, 2, 3, 4, 6, 8, 8)  # bytes, of NULL and of numbers (2.1)
-_TEXT: Final = 12  # from here on a column is bytes or text (2.1)
-_HIGHEST: Final = 2**62
-
-
-@dataclass(frozen=True, slots=True)
-class Salvage:
-    """How many rows the new file has, by table, and what could not be saved."""
-
-    path: Path
-    saved: Mapping[str, int]
-    lost: tuple[str, ...]
-
-
-# --- Whole tables, whichever they are ---
-
-
-def _name(text: str) -> str:
-    """A table's or column's name as SQL quotes it."""
-    return '"' + text.replace('"', '""') + '"'
-
-
-def _statement(*words: str) -> str:
-    return " ".join(words)
-
-
-def tables_of(connection: sqlite3.Connection) -> tuple[str, ...]:
-    """The tables people's rows are in; not SQLite's own, and not those of the search index."""
-    found = connection.execute(
-        """
-        SELECT name
-        FROM sqlite_schema
-        WHERE type = 'table' AND name NOT GLOB 'sqlite_*' AND name NOT GLOB '*_search_index*'
-        ORDER BY rowid
-        """
-    )
-    return tuple(name for (name, *_) in found)
-
-
-def columns_of(connection: sqlite3.Connection, table: str) -> tuple[str, ...]:
-    """The columns of a table; none when there is no such table."""
-    found = connection.execute("SELECT name FROM pragma_table_info(:table)", {"table": table})
-    return tuple(name for (name, *_) in found)
-
-
-def rows_from(
-    connection: sqlite3.Connection, table: str, start: int = 1, limit: int = -1
-) -> sqlite3.Cursor:
-    """A table's rows in their order, from a key on; each says in `at` what its key is."""
-    key = "message_id" if table == "mentions" else "rowid"  # the one table without rowids
-    words = "SELECT", key, "AS at, * FROM", _name(table), "WHERE", key, ">= :start"
-    ordered = _statement(*words, "ORDER BY", key, "LIMIT :limit")
-    return connection.execute(ordered, {"start": start, "limit": limit})
-
-
-def put(connection: sqlite3.Connection, table: str, values: Mapping[str, object]) -> None:
-    """Stores a row as it is. Raises sqlite3.IntegrityError when the table refuses it."""
-    names, marks = ", ".join(map(_name, values)), ", ".join(f":{name}" for name in values)
-    sql = _statement("INSERT", "INTO", _name(table), f"({names}) VALUES ({marks})")
-    connection.execute(sql, dict(values))
-
-
-def raise_sequences(
-    source: sqlite3.Connection, target: sqlite3.Connection, tables: Container[str]
-) -> None:
-    """New ids of these tables are greater than those another file has given: none is used again."""
-    if not source.execute("SELECT 1 FROM sqlite_schema WHERE name = 'sqlite_sequence'").fetchone():
-        return
-    for table, newest in source.execute("SELECT name, seq FROM sqlite_sequence"):
-        if table not in tables:
-            continue
-        values = {"table": table, "newest": int(newest or 0)}
-        raised = target.execute(
-            "UPDATE sqlite_sequence SET seq = max(seq, :newest) WHERE name = :table", values
-        )
-        if not raised.rowcount:
-            target.execute(
-                "INSERT INTO sqlite_sequence (name, seq) VALUES (:table, :newest)", values
-            )
-
-
-def delete_orphans(connection: sqlite3.Connection) -> Counter[str]:
-    """Deletes rows that point to rows which are gone, and then those that pointed to them."""
-    references = [
-        (table, column, parent)
-        for table in tables_of(connection)
-        for column, parent in connection.execute(
-            'SELECT "from", "table" FROM pragma_foreign_key_list(:table)', {"table": table}
-        ).fetchall()
-    ]
-    gone: Counter[str] = Counter()
-    before = -1
-    while before != gone.total():
-        before = gone.total()
-        for table, column, parent in references:
-            words = "DELETE", "FROM", _name(table), "WHERE", _name(column), "NOT IN (SELECT id FROM"
-            gone[table] += connection.execute(_statement(*words, _name(parent), ")")).rowcount
-    return +gone
-
-
-def cut_out(connection: sqlite3.Connection, indexes: Iterable[str]) -> None:
-    """Forgets indexes whose pages cannot be read, as DROP INDEX must to drop them.
-
-    Their pages belong to nothing afterwards: a VACUUM gives them back.
-    """
-    sql = _statement("DELETE", "FROM sqlite_schema WHERE type = 'index' AND name = :name")
-    connection.execute("PRAGMA writable_schema = ON")
-    for name in indexes:
-        connection.execute(sql, {"name": name})
-    connection.execute("PRAGMA writable_schema = RESET")
-
-
-# --- A copy that SQLite can open ---
-
-
-def _number_at(data: bytes, at: int) -> tuple[int, int]:
-    """A number of up to nine bytes, and where what follows it begins (1.6)."""
-    value = 0
-    for position in range(at, at + 8):
-        value = value << 7 | data[position] % _MORE
-        if data[position] < _MORE:
-            return value, position + 1
-    return value << 8 | data[at + 8], at + 9
-
-
-def _column_at(data: bytes, at: int, kind: int) -> tuple[object, int]:
-    """A value of a row, and where the next begins (2.1); numbers, texts and NULL are enough."""
-    if kind >= _TEXT:
-        end = at + (kind - _TEXT) // 2
-        return data[at:end].decode("utf-8", "replace"), end
-    if kind >= len(_WIDTHS):  # the numbers 0 and 1
-        return kind - len(_WIDTHS), at
-    end = at + _WIDTHS[kind]
-    return (int.from_bytes(data[at:end], "big", signed=True) if kind else None), end
-
-
-def _row_at(page: bytes, at: int) -> list[object]:
-    """The columns of a row that lies on its page as a whole. Raises IndexError."""
-    size, at = _number_at(page, at)
-    _, at = _number_at(page, at)
-    if at + size > len(page):
-        raise IndexError(at)
-    kinds, body = [], at
-    head, at = _number_at(page, at)
-    while at < body + head:
-        kind, at = _number_at(page, at)
-        kinds.append(kind)
-    columns = []
-    for kind in kinds:
-        value, at = _column_at(page, at, kind)
-        columns.append(value)
-    return columns
-
-
-def _rows_in(path: Path) -> Iterator[list[object]]:
-    """Every row of every table that lies on its page as a whole."""
-    with path.open("rb") as opened:
-        while page := opened.read(_PAGE):
-            count = int.from_bytes(page[3:5], "big") if page[0] == _LEAF else 0
-            for n in range(min(count, len(page) // 4)):
-                with suppress(IndexError):
-                    yield _row_at(page, int.from_bytes(page[8 + 2 * n : 10 + 2 * n], "big"))
-
-
-def _beginnings(path: Path) -> dict[str, tuple[object, ...]]:
-    """What each table is called, on which page it begins, and how it was made (2.6)."""
-    found: dict[str, tuple[object, ...]] = {}
-    for columns in _rows_in(path):
-        match columns:
-            case ["table" | "index" as kind, str(name), str(), int(), None | str() as sql]:
-                is_ours = kind == "table" or sql is None
-                if is_ours and not name.startswith("message_search_index"):
-                    found[name] = tuple(columns)
-            case _:
-                pass
-    return found
-
-
-def _give_header(copy: Path, *, has_log: bool) -> None:
-    """Makes the file whole pages, and writes its first hundred bytes (1.3), keeping what it can."""
-    pages = max(-(-copy.stat().st_size // _PAGE), 1)
-    os.truncate(copy, pages * _PAGE)
-    with copy.open("r+b") as opened:
-        kept = opened.read(100)
-        counter, mode = kept[24:28], bytes((2, 2) if has_log else (1, 1))
-        head = b"SQLite format 3\0" + _PAGE.to_bytes(2, "big") + mode + bytes((0, 64, 32, 32))
-        head += counter + pages.to_bytes(4, "big") + bytes(8)  # no page is free
-        head += kept[40:44] + (4).to_bytes(4, "big") + bytes(8) + (1).to_bytes(4, "big")
-        opened.seek(0)
-        opened.write(head + bytes(8) + kept[68:72] + bytes(20) + counter + kept[96:100])
-
-
-def _give_tables(copy: Path) -> None:
-    """Puts an empty list of tables on the first page, and what was found of them into it."""
-    beginnings = _beginnings(copy)
-    with copy.open("r+b") as opened:
-        opened.seek(100)
-        opened.write(bytes((_LEAF, 0, 0, 0, 0)) + _PAGE.to_bytes(2, "big") + bytes(_PAGE - 107))
-    with closing(sqlite3.connect(copy, isolation_level=None)) as connection:
-        connection.execute("PRAGMA writable_schema = ON")
-        sql = _statement("INSERT", "INTO sqlite_schema VALUES (?, ?, ?, ?, ?)")
-        connection.executemany(sql, list(beginnings.values()))
-
-
-def _opens(copy: Path) -> bool:
-    try:
-        with closing(sqlite3.connect(copy, isolation_level=None)) as connection:
-            return "messages" in tables_of(connection)
-    except sqlite3.Error:
-        return False
-
-
-@contextmanager
-def _made_readable(path: Path) -> Iterator[Path]:
-    """A copy of a damaged file that SQLite can open, as much of it as there is; then it goes.
-
-    Raises sqlite3.DatabaseError when it never was a Campfire's.
-    """
-    with tempfile.TemporaryDirectory(prefix=".campfire-", dir=path.resolve().parent) as folder:
-        copy, log = Path(folder) / "wreck.db", beside(path, "-wal")
-        shutil.copyfile(path, copy)
-        if has_log := log.exists():
-            shutil.copyfile(log, f"{copy}-wal")
-        if not _opens(copy):
-            _give_header(copy, has_log=has_log)
-        if not _opens(copy):
-            _give_tables(copy)
-        if not _opens(copy):
-            raise sqlite3.DatabaseError("no page says where the messages are")
-        yield copy
-
-
-# --- Row by row into a new file ---
-
-
-def _next_readable(connection: sqlite3.Connection, table: str, at: int) -> int:
-    """The smallest key from which on rows can be read again; beyond all keys if there is none."""
-
-    def is_readable(start: int) -> bool:
-        try:
-            rows_from(connection, table, start, limit=1).fetchall()
-        except sqlite3.Error:
-            return False
-        return True
-
-    step = 1
-    while not is_readable(at + step):
-        step *= 2
-        if step >= _HIGHEST:
-            return _HIGHEST
-    tried = range(step // 2 + 1, step)
-    return at + tried.start + bisect_left(tried, 1, key=lambda n: is_readable(at + n))
-
-
-def _readable_rows(
-    connection: sqlite3.Connection, table: str, gaps: list[tuple[int, int]]
-) -> Iterator[sqlite3.Row]:
-    """All rows that can be read; `gaps` gets the first and last key of what cannot."""
-    at = 1
-    while at < _HIGHEST:
-        try:
-            for found in rows_from(connection, table, at):
-                at = max(at, found["at"] + 1)
-                yield found
-        except sqlite3.Error:
-            beyond = _next_readable(connection, table, at)
-            gaps.append((at, beyond - 1))
-            at = beyond
-        else:
-            return
-
-
-def _what_is_lost(
-    table: str, missing: int | None, refused: int, gaps: Sequence[tuple[int, int]]
-) -> Iterator[str]:
-    spans = ", ".join(
-        f"from {first} on" if last >= _HIGHEST - 1 else f"{first} to {last}" for first, last in gaps
-    )
-    if missing and missing > 0:
-        where = f" (ids {spans})" if spans else ""
-        yield f"{table}: {missing} rows could not be read{where}"
-    elif spans and missing is None:
-        yield f"{table}: what was at ids {spans} could not be read"
-    if refused:
-        yield f"{table}: {refused} rows made no sense any more"
-
-
-def _save_table(
-    source: sqlite3.Connection, target: sqlite3.Connection, table: str
-) -> tuple[int, list[str]]:
-    known = columns_of(source, table)
-    if not known:
-        return 0, [f"{table}: the whole table"]
-    columns = [name for name in columns_of(target, table) if name in known]
-    gaps: list[tuple[int, int]] = []
-    saved = refused = 0
-    for found in _readable_rows(source, table, gaps):
-        try:
-            put(target, table, {name: found[name] for name in columns})
-            saved += 1
-        except sqlite3.Error:
-            refused += 1
-    missing = None
-    with suppress(sqlite3.Error):  # the smallest index may know how many there were
-        counted = source.execute(_statement("SELECT", "count(*) FROM", _name(table)))
-        missing = counted.fetchone()[0] - saved - refused
-    return saved, list(_what_is_lost(table, missing, refused, gaps))
-
-
-def _stand_ins(target: sqlite3.Connection, at: int) -> Iterator[str]:
-    """Takes the places of lost rooms and people, and says so; then what belongs to nothing goes."""
-    times = {"created_at": at, "updated_at": at}
-    rooms = target.execute(
-        """
-        SELECT room_id, min(creator_id)
-        FROM messages
-        WHERE room_id NOT IN (SELECT id FROM rooms)
-        GROUP BY room_id
-        """
-    ).fetchall()
-    for room_id, creator_id in rooms:
-        values = {"id": room_id, "type": "closed", "name": f"Lost room {room_id}"}
-        put(target, "rooms", {**values, "creator_id": creator_id, **times})
-    if rooms:
-        yield f"rooms: what {len(rooms)} of them were called, and of what kind they were"
-    people = target.execute(
-        """
-        SELECT creator_id AS id FROM messages
-        UNION SELECT creator_id FROM rooms
-        UNION SELECT user_id FROM memberships
-        EXCEPT SELECT id FROM users
-        """
-    ).fetchall()
-    for user_id, *_ in people:
-        values = {"id": user_id, "name": f"Lost person {user_id}", "status": 1}
-        put(target, "users", {**values, **times})
-    if people:
-        yield f"users: who {len(people)} people were; their words are kept under stand-ins"
-    for table, count in delete_orphans(target).items():
-        yield f"{table}: {count} rows that belonged to something lost"
-
-
-def salvage(path: Path, into: Path, at: float) -> Salvage:
-    """Saves every readable row of a damaged file into a new one."""
-    moment, saved, lost = int(at * SECOND), Counter[str](), list[str]()
-    with (
-        growing(into) as part,
-        _made_readable(path) as copy,
-        closing(connect(copy)) as source,
-        closing(sqlite3.connect(part, isolation_level=None)) as target,
-    ):
-        source.text_factory = lambda data: data.decode("utf-8", "replace")
-        create_schema(target, moment)
-        target.execute("BEGIN")
-        for table in tables_of(target):
-            if table != "schema_version":  # the new file has the newest schema
-                saved[table], words = _save_table(source, target, table)
-                lost += words
-        lost += _stand_ins(target, moment)
-        with suppress(sqlite3.Error):
-            raise_sequences(source, target, tables_of(target))
-        rebuild_index(target)
-        target.execute("COMMIT")
-    return Salvage(into, +saved, tuple(lost))
-
-
-# === 44. repair ===============================================================
-# Whether the file is sound, and what can be done when it is not. Looking changes
-# nothing. Mending builds again what follows from the rows (indexes, the words of
-# search) and deletes what points nowhere. When pages are gone, every row that can
-# still be read is saved into a new file, and what is lost is said.
-#
-# Owns      -
-# Raises    DatabaseUnusable, DatabaseBusy
-# ==============================================================================
-
-_MOST_LINES: Final = 20  # of one kind of damage
-_SAFE_SQLITE: Final = (3, 51, 3)
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """What looking at a file found: damage, and what is only worth knowing."""
-
-    problems: tuple[str, ...]
-    notes: tuple[str, ...]
-
-    def lines(self) -> Iterator[str]:
-        """What people read of it."""
-        yield from (f"note: {line}" for line in self.notes)
-        yield from self.problems
-
-
-@dataclass(frozen=True, slots=True)
-class Repair:
-    """What mending did, what is still wrong, and the new file if one had to be made."""
-
-    backup: Path
-    done: tuple[str, ...]
-    verdict: Verdict
-    salvage: Salvage | None
-
-    def lines(self) -> Iterator[str]:
-        """What people read of it."""
-        yield f"the file as it was is kept in {self.backup}"
-        yield from self.done
-        yield from self.verdict.lines()
-        if new := self.salvage:
-            yield f"{sum(new.saved.values())} rows are saved in {new.path}"
-            yield from (f"saved: {count} rows of {table}" for table, count in new.saved.items())
-            yield from (f"lost: {line}" for line in new.lost or ("nothing",))
-
-    def facts(self) -> dict[str, object]:
-        """What programs read of it."""
-        new = self.salvage
-        rescued = new and {"database": str(new.path), "rows": new.saved, "lost": new.lost}
-        return {"backup": str(self.backup), "repaired": self.done, "recovered": rescued}
-
-
-def _expected(kind: str) -> dict[str, str]:
-    """The tables or indexes of a new database, by name, with the statement that makes each."""
-    with closing(sqlite3.connect(":memory:", isolation_level=None)) as model:
-        create_schema(model)
-        found = model.execute(
-            """
-            SELECT name, sql
-            FROM sqlite_schema
-            WHERE type = :kind AND sql IS NOT NULL AND name NOT GLOB 'sqlite_*'
-            """,
-            {"kind": kind},
-        )
-        return dict(found.fetchall())
-
-
-def _missing(connection: sqlite3.Connection, kind: str) -> dict[str, str]:
-    """Those that are not there."""
-    known = {name for (name, *_) in connection.execute("SELECT name FROM sqlite_schema")}
-    return {name: sql for name, sql in _expected(kind).items() if name not in known}
-
-
-def _look_at_pages(connection: sqlite3.Connection) -> Iterator[str]:
-    found = connection.execute(f"PRAGMA integrity_check({_MOST_LINES})")
-    yield from (line for (said, *_) in found for line in said.splitlines() if line != "ok")
-
-
-def _look_at_schema(connection: sqlite3.Connection) -> Iterator[str]:
-    for kind in ("table", "index"):
-        yield from (f"{kind} {name} is missing" for name in _missing(connection, kind))
-
-
-def _look_at_references(connection: sqlite3.Connection) -> Iterator[str]:
-    found = connection.execute("PRAGMA foreign_key_check")
-    for (table, parent), count in Counter((table, parent) for table, _, parent, _ in found).items():
-        yield f"{count} rows of {table} point to missing {parent}"
-
-
-def _look_at_search(connection: sqlite3.Connection) -> Iterator[str]:
-    unfound, unsaid = connection.execute(
-        """
-        SELECT
-          (SELECT count(*) FROM messages
-           WHERE id NOT IN (SELECT rowid FROM message_search_index)),
-          (SELECT count(*) FROM message_search_index
-           WHERE rowid NOT IN (SELECT id FROM messages))
-        """
-    ).fetchone()
-    if unfound:
-        yield f"{unfound} messages are missing from the search index"
-    if unsaid:
-        yield f"{unsaid} entries of the search index have no message"
-
-
-def _look_at_unread(connection: sqlite3.Connection) -> Iterator[str]:
-    strays = connection.execute(
-        """
-        SELECT count(*)
-        FROM memberships
-        WHERE unread_at IS NOT NULL AND NOT (
-          user_id IN (SELECT id FROM users) AND room_id IN (SELECT id FROM rooms))
-        """
-    ).fetchone()[0]
-    if strays:
-        yield f"{strays} unread marks of people who are no members"
-
-
-def _look_at_rooms(connection: sqlite3.Connection) -> Iterator[str]:
-    found = connection.execute(
-        """
-        SELECT id, coalesce(name, 'a ping')
-        FROM rooms
-        WHERE id NOT IN (SELECT room_id FROM memberships)
-        ORDER BY id
-        """
-    )
-    yield from (f"room {room_id} ({name}) has no members" for room_id, name in found)
-
-
-_DAMAGE: Final = {
-    "pages": _look_at_pages,
-    "schema": _look_at_schema,
-    "references": _look_at_references,
-    "search": _look_at_search,
-    "unread": _look_at_unread,
-}
-_ODDITIES: Final = {"rooms": _look_at_rooms}
-
-
-def _looked(
-    looks: Mapping[str, Callable[[sqlite3.Connection], Iterator[str]]],
-    connection: sqlite3.Connection,
-) -> Iterator[str]:
-    for what, look in looks.items():
-        try:
-            found = list(look(connection))
-        except sqlite3.Error as error:
-            found = [str(error)]
-        yield from (f"{what}: {line}" for line in found)
-
-
-def _open_to_write(path: Path) -> sqlite3.Connection:
-    """A connection that changes rows and nothing else: the server alone checkpoints."""
-    connection = connect(path, "mode=rw")
-    connection.execute("PRAGMA wal_autocheckpoint = 0")
-    return connection
-
-
-def _index_problems(path: Path) -> list[str]:
-    """What FTS5 itself says of its index: only a writer may ask, and this one takes it back."""
-    try:
-        with closing(_open_to_write(path)) as connection:
-            connection.execute("BEGIN IMMEDIATE")
-            try:
-                verify_index(connection)
-            finally:
-                connection.execute("ROLLBACK")
-    except sqlite3.Error as error:
-        if is_busy(error):
-            raise DatabaseBusy from error
-        return [f"search: the index does not agree with itself ({error})"]
-    return []
-
-
-def look_at(path: Path) -> Verdict:
-    """What is wrong with a database, in use or not. Raises DatabaseUnusable, DatabaseBusy."""
-    require_access(path)
-    try:
-        require_database(path)
-    except DatabaseUnreadable as error:
-        return Verdict((f"file: {error}",), ())
-    notes = []
-    if sqlite3.sqlite_version_info < _SAFE_SQLITE:
-        notes.append(
-            f"SQLite {sqlite3.sqlite_version}: before 3.51.3 no other program may checkpoint this"
-            " file, as Litestream does"
-        )
-    try:
-        with closing(connect(path)) as connection:
-            problems = list(_looked(_DAMAGE, connection))
-            problems += _index_problems(path)  # inside: the last to leave would fold the log in
-            notes += _looked(_ODDITIES, connection)
-    except sqlite3.Error as error:
-        problems = [f"file: {error}"]
-    return Verdict(tuple(problems), tuple(notes))
-
-
-def _keep_as_it_is(path: Path, copy: Path) -> None:
-    """The damaged file byte by byte, its log too: SQLite's own copying would stop at the damage.
-
-    The files are closed last, because closing one gives up SQLite's locks on it.
-    """
-    with ExitStack() as opened:
-        sources = {
-            ending: opened.enter_context(Path(f"{path}{ending}").open("rb"))
-            for ending in ("", *(["-wal"] if left_a_log(path) else []))
-        }
-        connection = opened.enter_context(closing(_open_to_write(path)))
-        with suppress(sqlite3.Error):  # no server writes meanwhile
-            connection.execute("BEGIN IMMEDIATE")
-        for ending, source in sources.items():
-            with growing(Path(f"{copy}{ending}")) as part, part.open("wb") as target:
-                shutil.copyfileobj(source, target)
-
-
-def _lost_indexes(connection: sqlite3.Connection) -> list[str]:
-    """The indexes that are so damaged that SQLite can neither rebuild nor drop them.
-
-    Each is tried alone: a failed try spoils its transaction.
-    """
-    lost = []
-    with suppress(sqlite3.Error):  # not even the schema can be read
-        for name in sorted(_expected("index").keys() - _missing(connection, "index").keys()):
-            try:
-                connection.execute(f'REINDEX "{name}"')
-            except sqlite3.DatabaseError:
-                lost.append(name)
-    return lost
-
-
-def _replace_indexes(connection: sqlite3.Connection, lost: Sequence[str]) -> str:
-    cut_out(connection, lost)
-    for name in lost:
-        connection.execute(_expected("index")[name])
-    return f"made anew from the rows: {', '.join(lost)}"
-
-
-def _rebuild_indexes(connection: sqlite3.Connection) -> str:
-    for sql in _missing(connection, "index").values():
-        connection.execute(sql)
-    connection.execute("REINDEX")
-    return "rebuilt every index"
-
-
-def _drop_orphans(connection: sqlite3.Connection) -> str:
-    gone = delete_orphans(connection)
-    said = ", ".join(f"{count} of {table}" for table, count in gone.items())
-    return f"deleted rows that pointed nowhere: {said}" if said else ""
-
-
-def _rebuild_search(connection: sqlite3.Connection) -> str:
-    return f"rebuilt the search index over {rebuild_index(connection)} messages"
-
-
-def _mended(connection: sqlite3.Connection, mend: Callable[[sqlite3.Connection], str]) -> str:
-    try:
-        connection.execute("BEGIN IMMEDIATE")
-        done = mend(connection)
-        connection.execute("COMMIT")
-    except sqlite3.Error:  # looking again tells what is still wrong
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        return ""
-    return done
-
-
-def _all_mended(path: Path) -> Iterator[str]:
-    """What was done, in place: nothing of it takes a row away that belongs to something."""
-    with closing(_open_to_write(path)) as connection:
-        if lost := _lost_indexes(connection):
-            yield _mended(connection, partial(_replace_indexes, lost=lost))
-            with suppress(sqlite3.Error):  # what the old ones left is nobody's
-                connection.execute("VACUUM")
-        for mend in (_rebuild_indexes, _drop_orphans, _rebuild_search):
-            yield _mended(connection, mend)
-
-
-def repair(path: Path, at: float) -> Repair:
-    """Mends a database, after a copy of the file as it is; salvages when mending is not enough.
-
-    Raises DatabaseUnusable when there is no such file.
-    """
-    is_beyond_mending = False
-    try:
-        recognise(path)
-    except DatabaseUnreadable:
-        is_beyond_mending = True
-    copy = free_name(path.parent / "backups" / f"before-repair-{stamp(at)}.db")
-    _keep_as_it_is(path, copy)
-    done = () if is_beyond_mending else tuple(filter(None, _all_mended(path)))
-    verdict, salvaged = look_at(path), None
-    if verdict.problems:
-        with suppress(sqlite3.Error):  # it is no database at all
-            salvaged = salvage(path, free_name(Path(f"{path}.recovered")), at)
-    return Repair(copy, done, verdict, salvaged)
-
-
-# === 45. rails ================================================================
-# Moving in from a Rails Campfire, whose database was written over the years: it is only
-# read, and nothing in it is run. One transaction, everything or nothing. Ids and times
-# stay, so that addresses people kept go on working; text is made safe anew; rows that
-# belong to nothing are left behind, and counted.
-#
-# Owns      -
-# Raises    AlreadySetUp, DatabaseUnusable
-# ==============================================================================
-
-_ROOM_TYPES: Final = {
-    "Rooms::Open": RoomType.OPEN,
-    "Rooms::Closed": RoomType.CLOSED,
-    "Rooms::Direct": RoomType.DIRECT,
-}
-_TRUE: Final = frozenset((True, 1, "1", "true", "t"))
-_YEAR_10000: Final = 253_402_300_800  # seconds
-_PREVIEW: Final = "application/vnd.actiontext.opengraph-embed"
-_KEPT_SEARCHES: Final = 10
-_BOOST_LENGTH: Final = 16
-_LATER: Final = "File attachments are coming in v2.0"
-_ANY_TAG: Final = re.compile(r"<[^>]*>")
-_PARENTS: Final = {  # the tables whose ids are in these columns
-    "user_id": "users",
-    "creator_id": "users",
-    "booster_id": "users",
-    "room_id": "rooms",
-    "message_id": "messages",
-}
-
-
-class _Row(dict[str, Any]):
-    """A row of the old database; a column its schema does not have yet is None."""
-
-    def __missing__(self, column: str) -> None:
-        return None
-
-
-class _Orphan(Exception):
-    """A row that belongs to something that is not there."""
-
-
-class _UnknownType(Exception):
-    """A room of a type that we do not know."""
-
-
-def open_rails(path: Path) -> sqlite3.Connection:
-    """The database of a Rails Campfire, to be read only. Raises DatabaseUnusable."""
-    if not path.is_file():
-        raise DatabaseUnusable(f"there is no database at {path}")
-    # SQLite must look beside the file when there is a log.
-    connection = connect(path, READ_ONLY if left_a_log(path) else IMMUTABLE)
-    connection.text_factory = lambda data: data.decode("utf-8", "replace")
-    try:
-        connection.execute("PRAGMA trusted_schema = OFF")
-        tables = frozenset(tables_of(connection))
-    except sqlite3.Error as error:
-        connection.close()
-        raise DatabaseUnusable(f"{path} is no database of a Rails Campfire ({error})") from error
-    missing = RAILS_TABLES - tables
-    if missing or "schema_version" in tables:
-        connection.close()
-        why = f"is no database of a Rails Campfire: it has no table {min(missing or ('',))}"
-        ours = "is a database of this Campfire, not of a Rails one: `restore` puts it in place"
-        raise DatabaseUnusable(f"{path} {why if missing else ours}")
-    return connection
-
-
-def _moment_in(value: object) -> Timestamp | None:
-    """A time as Rails writes it, UTC, with a fraction or without; None when it is none."""
-    if isinstance(value, (int, float)):
-        return Timestamp(int(value * SECOND)) if abs(value) < _YEAR_10000 else None
-    try:
-        moment = datetime.fromisoformat(str(value).strip().removesuffix("UTC").strip())
-        moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-        whole = int(moment.replace(microsecond=0).timestamp())
-    except (ValueError, OverflowError):
-        return None
-    return Timestamp(whole * SECOND + moment.microsecond)
-
-
-def _settings_in(text: object) -> str:
-    """An account's settings as we keep them: the one we know, as true or false."""
-    try:
-        given = json.loads(str(text or "{}"))
-    except (ValueError, RecursionError):
-        given = {}
-    wanted = given.get(RESTRICTION) if isinstance(given, dict) else None
-    wanted = None if isinstance(wanted, (dict, list)) else wanted
-    return json.dumps({} if wanted is None else {RESTRICTION: wanted in _TRUE})
-
-
-def _status_in(person: _Row) -> Status:
-    """A person's status; older schemas only know `active`."""
-    if "status" in person:
-        known = {status.value: status for status in Status}
-        return known.get(person["status"] or 0, Status.DEACTIVATED)
-    return Status.ACTIVE if person["active"] in (None, *_TRUE) else Status.DEACTIVATED
-
-
-@dataclass(slots=True)
-class Report:
-    """What an import took over, and what it could not."""
-
-    taken: Counter[str] = field(default_factory=Counter)
-    orphans: Counter[str] = field(default_factory=Counter)
-    unknown: Counter[str] = field(default_factory=Counter)
-    repeated: Counter[str] = field(default_factory=Counter)
-    warnings: Counter[str] = field(default_factory=Counter)
-
-    def lines(self) -> Iterator[str]:
-        """The report, a line each."""
-        yield from (f"{table}: {count}" for table, count in self.taken.items())
-        for counts, words in (
-            (self.orphans, "skipped: {1} of {0} that belonged to nothing"),
-            (self.unknown, "skipped: {1} of {0}"),
-            (self.repeated, "skipped: {1} of {0} that were there twice"),
-            (self.warnings, "warning: {0} ({1})"),
-        ):
-            yield from (words.format(what, count) for what, count in counts.items())
-        yield "foreign_key_check: ok"
-        yield f"search index: {self.taken['messages']} messages"
-
-
-class _Import:
-    """One import: the old database, the new one, and what is known of it so far."""
-
-    def __init__(
-        self,
-        rails: sqlite3.Connection,
-        tx: WriteTx,
-        at: Timestamp,
-        signer: Signer,
-        storage: Path | None,
-    ) -> None:
-        self._rails, self._tx, self._signer, self._storage = rails, tx, signer, storage
-        self._at = at  # for a first row without a time: the account's is known before all others
-        self.report = Report()
-        self._ids: defaultdict[str, set[int]] = defaultdict(set)
-        self._members: defaultdict[int, set[UserId]] = defaultdict(set)
-        self._direct_keys: dict[int, str] = {}
-        self._people: dict[UserId, Mentionable] = {}
-        self._seen: set[tuple[object, ...]] = set()
-        self._unread_times: set[tuple[object, ...]] = set()
-
-    def take_all(self) -> None:
-        """Takes everything over, parents before children."""
-        for table, take in (
-            ("accounts", self._account),
-            ("users", self._user),
-            ("sessions", self._session),
-            ("bans", self._ban),
-            ("webhooks", self._webhook),
-            ("push_subscriptions", self._push_subscription),
-        ):
-            self._take(table, self._rows(table), take)
-        self._take("searches", self._newest_searches(), self._search)
-        self._direct_keys = self._keys_of_directs()
-        self._take("rooms", self._rows("rooms"), self._room)
-        self._take("memberships", self._rows("memberships"), self._membership)
-        self._take_messages()
-        self._take("boosts", self._rows("boosts"), self._boost)
-        for attachment in self._rows("active_storage_attachments"):
-            if what := {"User": "avatars", "Account": "logos"}.get(attachment["record_type"]):
-                self.report.warnings[f"{what} are not taken over"] += 1
-        if self._unread_times:
-            words = "times could not be read: each is now that of the row before"
-            self.report.warnings[words] = len(self._unread_times)
-        raise_sequences(self._rails, self._tx, set(tables_of(self._tx)) - {"accounts"})
-
-    def _rows(self, table: str) -> Iterator[_Row]:
-        if columns_of(self._rails, table):
-            before = self._at
-            for old in map(_Row, rows_from(self._rails, table)):
-                before = self._put_times(table, old, before)
-                yield old
-
-    def _put_times(self, table: str, old: _Row, before: Timestamp) -> Timestamp:
-        """Reads a row's times, and gives it the one before for what is none; when it was made."""
-        made = _moment_in(old["created_at"])
-        times = {"created_at": before if made is None else made}
-        for column in ("updated_at", "unread_at", "last_active_at"):
-            if old[column]:
-                moment = _moment_in(old[column])
-                times[column] = times["created_at"] if moment is None else moment
-        unread = [column for column in times if _moment_in(old[column]) is None]
-        self._unread_times.update((table, old["at"], column) for column in unread)
-        old.update(times)
-        old["updated_at"] = old["updated_at"] or times["created_at"]
-        if table == "accounts":
-            self._at = times["created_at"]
-        return times["created_at"]
-
-    def _take(
-        self, table: str, old: Iterable[_Row], take: Callable[[_Row], Mapping[str, object] | None]
-    ) -> None:
-        """Stores what `take` makes of each row; None is a row that is not wanted."""
-        for each in old:
-            try:
-                values = take(each)
-            except _Orphan:
-                self.report.orphans[table] += 1
-            except _UnknownType as error:
-                self.report.unknown[f"{table} of the unknown type {error}"] += 1
-            else:
-                if values is not None:
-                    self._put(table, values)
-
-    def _put(self, table: str, values: Mapping[str, object]) -> None:
-        put(self._tx, table, values)
-        self.report.taken[table] += 1
-        if isinstance(row_id := values.get("id"), int):
-            self._ids[table].add(row_id)
-
-    def _copy(self, old: _Row, columns: str) -> dict[str, object]:
-        """These columns as they are, and the times. Raises _Orphan when a parent is missing."""
-        names = ("id", *columns.split(), "created_at", "updated_at")
-        for name in set(names) & set(_PARENTS):
-            if not isinstance(old[name], int) or old[name] not in self._ids[_PARENTS[name]]:
-                raise _Orphan
-        return {name: old[name] for name in names}
-
-    def _is_repeated(self, table: str, *key: object) -> bool:
-        if (table, *key) in self._seen:
-            self.report.repeated[table] += 1
-            return True
-        self._seen.add((table, *key))
-        return False
-
-    def _account(self, account: _Row) -> Mapping[str, object] | None:
-        if self.report.taken["accounts"]:
-            self.report.warnings["only the first account is taken over"] += 1
-            return None
-        return self._copy(account, "custom_styles") | {
-            "id": 1,
-            "name": str(account["name"] or "").strip() or "Campfire",
-            "join_code": account["join_code"] or random_join_code(),
-            "settings": _settings_in(account["settings"]),
-        }
-
-    def _user(self, person: _Row) -> Mapping[str, object]:
-        role = {each.value: each for each in Role}.get(person["role"] or 0, Role.MEMBER)
-        name, token = str(person["name"] or "").strip(), person["bot_token"] or None
-        if not name:
-            self.report.warnings["people without a name are now called Unnamed"] += 1
-        email = person["email_address"] or None
-        if email and self._is_repeated("e-mail addresses", email):
-            email = None
-        if role is not Role.BOT:
-            token = None
-        elif token and ("bot token", token) in self._seen:
-            self.report.warnings["bots had the key of another; they need a new one"] += 1
-            token = None
-        self._seen.add(("bot token", token))
-        user = User(
-            UserId(person["id"]), name or "Unnamed", email, person["bio"] or "", role,
-            _status_in(person), person["created_at"], person["updated_at"],
-        )  # fmt: skip
-        self._people[user.id] = self._signer.mentionable(user)
-        return self._copy(person, "bio") | {
-            "name": user.name,
-            "email_address": email,
-            "password_digest": person["password_digest"] or None,
-            "role": role.value,
-            "status": user.status.value,
-            "bot_token": token,
-        }
-
-    def _session(self, session: _Row) -> Mapping[str, object] | None:
-        values, token = self._copy(session, "user_id ip_address user_agent"), session["token"]
-        if not token or self._is_repeated("sessions", str(token)):
-            return None
-        used = session["last_active_at"] or session["updated_at"]
-        return values | {"token_hash": hashed(RawToken(str(token))), "last_active_at": used}
-
-    def _ban(self, ban: _Row) -> Mapping[str, object] | None:
-        values, address = self._copy(ban, "user_id ip_address"), ban["ip_address"]
-        is_wanted = address and not self._is_repeated("bans", ban["user_id"], address)
-        return values if is_wanted else None
-
-    def _webhook(self, webhook: _Row) -> Mapping[str, object] | None:
-        values, url = self._copy(webhook, "user_id"), str(webhook["url"] or "").strip()
-        is_wanted = url and not self._is_repeated("webhooks", webhook["user_id"])
-        return values | {"url": url} if is_wanted else None
-
-    def _push_subscription(self, subscription: _Row) -> Mapping[str, object] | None:
-        values = self._copy(subscription, "user_id endpoint p256dh_key auth_key user_agent")
-        key = tuple(subscription[name] for name in ("endpoint", "p256dh_key", "auth_key"))
-        user_id = subscription["user_id"]
-        is_wanted = all(key) and not self._is_repeated("push_subscriptions", user_id, *key)
-        return values if is_wanted else None
-
-    def _newest_searches(self) -> Iterator[_Row]:
-        """The ten newest searches of each person, each query once."""
-        kept: Counter[object] = Counter()
-        newest_last = sorted(self._rows("searches"), key=lambda old: (old["updated_at"], old["id"]))
-        for search in reversed(newest_last):
-            owner, query = search["user_id"], str(search["query"] or "")
-            is_wanted = kept[owner] < _KEPT_SEARCHES and query.strip()
-            if is_wanted and not self._is_repeated("searches", owner, query):
-                kept[owner] += 1
-                yield search
-
-    def _search(self, search: _Row) -> Mapping[str, object]:
-        return self._copy(search, "user_id query")
-
-    def _keys_of_directs(self) -> dict[int, str]:
-        """Who is in each ping; of several with the same people the oldest is the one."""
-        people: defaultdict[int, set[int]] = defaultdict(set)
-        for membership in self._rows("memberships"):
-            if membership["user_id"] in self._ids["users"]:
-                people[membership["room_id"]].add(membership["user_id"])
-        directs = [room for room in self._rows("rooms") if room["type"] == "Rooms::Direct"]
-        keys: dict[str, int] = {}
-        for room in sorted(directs, key=lambda room: (room["created_at"], room["id"])):
-            key = ",".join(map(str, sorted(people[room["id"]])))
-            if key and room["creator_id"] in self._ids["users"]:
-                keys.setdefault(key, room["id"])
-        return {room_id: key for key, room_id in keys.items()}
-
-    def _room(self, room: _Row) -> Mapping[str, object]:
-        room_type = _ROOM_TYPES.get(str(room["type"]))
-        if room_type is None:
-            raise _UnknownType(room["type"])
-        name = str(room["name"] or "").strip() or "Unnamed"
-        return self._copy(room, "creator_id") | {
-            "type": room_type.value,
-            "name": None if room_type is RoomType.DIRECT else name,
-            "direct_key": self._direct_keys.get(room["id"]),
-        }
-
-    def _membership(self, membership: _Row) -> Mapping[str, object] | None:
-        values, level = self._copy(membership, "room_id user_id"), membership["involvement"]
-        room_id, user_id = membership["room_id"], UserId(membership["user_id"])
-        if self._is_repeated("memberships", room_id, user_id):
-            return None
-        self._members[room_id].add(user_id)
-        involvement = level if level in set(Involvement) else Involvement.MENTIONS.value
-        return values | {"involvement": involvement, "unread_at": membership["unread_at"] or None}
-
-    def _take_messages(self) -> None:
-        texts: dict[int, str] = {}
-        messages: dict[int, int] = {}  # by the id of their rich text
-        for text in self._rows("action_text_rich_texts"):
-            if text["record_type"] == "Message" and text["name"] == "body":
-                texts[text["record_id"]] = str(text["body"] or "")
-                messages[text["id"]] = text["record_id"]
-        files = self._files(messages)
-        for message in self._rows("messages"):
-            try:
-                self._message(message, texts.get(message["id"], ""), files[message["id"]])
-            except _Orphan:
-                self.report.orphans["messages"] += 1
-
-    def _files(self, messages: Mapping[int, int]) -> defaultdict[int, list[_Row]]:
-        """The files of each message, hung on it or standing in its text."""
-        blobs = {blob["id"]: blob for blob in self._rows("active_storage_blobs")}
-        files: defaultdict[int, list[_Row]] = defaultdict(list)
-        for attachment in self._rows("active_storage_attachments"):
-            blob = blobs.get(attachment["blob_id"])
-            of_text = attachment["record_type"] == "ActionText::RichText"
-            record_id = attachment["record_id"]
-            message_id = messages.get(record_id) if of_text else record_id
-            if blob and message_id and (of_text or attachment["record_type"] == "Message"):
-                files[message_id].append(_Row({**blob, "id": attachment["id"]}))
-        return files
-
-    def _message(self, message: _Row, source: str, files: Sequence[_Row]) -> None:
-        values, room_id = self._copy(message, "room_id creator_id"), message["room_id"]
-        name = str(message["client_message_id"] or f"rails-{message['id']}")
-        if (room_id, name) in self._seen:
-            self.report.warnings["messages shared a client id; the later ones got a new one"] += 1
-            name = f"{name}-{message['id']}"
-        self._seen.add((room_id, name))
-        body = self._body(source, files)
-        said = {"client_message_id": name, "body_html": body.html, "body_text": body.text}
-        self._put("messages", values | said)
-        for user_id in self._members[room_id].intersection(body.mentions):
-            self._put("mentions", {"message_id": message["id"], "user_id": user_id})
-        for file in files:
-            self._file(file, message["id"])
-
-    def _body(self, source: str, files: Sequence[_Row]) -> Body:
-        if _PREVIEW in source:
-            self.report.warnings["link previews are not taken over"] += 1
-        if is_nested_too_deeply(source):
-            self.report.warnings["messages were nested too deeply: only their words are kept"] += 1
-            source = escape(unescape(_ANY_TAG.sub(" ", source)), quote=False)
-        body = sanitize(source, self._people)
-        if files and not body.text.strip() and not body.mentions:
-            lines = (f"📎 {escape(str(file['filename']))} — {_LATER}" for file in files)
-            body = sanitize("".join(f"<div>{line}</div>" for line in lines), self._people)
-        return body
-
-    def _file(self, file: _Row, message_id: int) -> None:
-        key = str(file["key"])
-        copied = ("id", "content_type", "checksum", "metadata", "created_at")
-        values = {
-            "message_id": message_id,
-            "blob_key": key,
-            "filename": str(file["filename"]),
-            "byte_size": file["byte_size"] or 0,
-        }
-        self._put("attachments", values | {name: file[name] for name in copied})
-        if self._storage is None:
-            self.report.warnings["keep the old storage folder: files come in v2.0"] += 1
-        elif not (self._storage / key[:2] / key[2:4] / key).is_file():
-            self.report.warnings[f"files are not in {self._storage}"] += 1
-
-    def _boost(self, boost: _Row) -> Mapping[str, object] | None:
-        values, content = self._copy(boost, "message_id booster_id"), str(boost["content"] or "")
-        content = content.strip()
-        if len(content) > _BOOST_LENGTH:
-            self.report.warnings["boosts were cut to 16 characters"] += 1
-        return values | {"content": content[:_BOOST_LENGTH]} if content else None
-
-
-def import_all(
-    tx: WriteTx,
-    at: Timestamp,
-    rails: sqlite3.Connection,
-    signer: Signer,
-    storage: Path | None,
-    *,
-    has_vapid_keys: bool,
-) -> Report:
-    """Takes a Rails Campfire over into a database that has no account yet, all or nothing.
-
-    Raises AlreadySetUp, DatabaseUnusable.
-    """
-    if is_set_up(tx):
-        raise AlreadySetUp
-    moving = _Import(rails, tx, at, signer, storage)
-    try:
-        moving.take_all()
-        rebuild_index(tx)
-        broken = tx.execute("PRAGMA foreign_key_check").fetchone()
-    except sqlite3.Error as error:
-        raise DatabaseUnusable(f"nothing was imported: {error}") from error
-    report = moving.report
-    if broken or not report.taken["accounts"]:
-        why = f"{broken[0]} points to a missing row" if broken else "it has no account"
-        raise DatabaseUnusable(f"nothing was imported: {why}")
-    if report.taken["push_subscriptions"] and not has_vapid_keys:
-        words = "push subscriptions need the old VAPID keys in the environment"
-        report.warnings[words] = report.taken["push_subscriptions"]
-    return report
-
-
-# === 46. commands =============================================================
+# === 39. commands =============================================================
 # What can be done to a Campfire from a shell, whether it runs or not: SQLite makes
 # them wait for one another, and the server keeps nothing in memory that could go
 # stale. Each command opens the file, does one thing, says what it did, and closes.
@@ -14376,12 +13494,6 @@ async def _opened(config: Config, *, may_be_new: bool = False) -> AsyncIterator[
         await db.close()
 
 
-async def _auth_over(db: Database, config: Config) -> Auth:
-    known = await load_secrets(db, config)
-    limits = Limits(time.monotonic)
-    return Auth(db, Signer(known["secret_key_base"]), limits, config.bcrypt_cost)
-
-
 def _password_for(options: argparse.Namespace, environment: str | None = None) -> str:
     """The password from the flag, standard input, the environment, or two equal answers."""
     if options.password is not None:
@@ -14406,11 +13518,11 @@ def _password_for(options: argparse.Namespace, environment: str | None = None) -
 async def create_admin(config: Config, options: argparse.Namespace) -> None:
     """Makes an administrator: the first, a known person, or a new one."""
     password = _password_for(options, os.environ.get("CAMPFIRE_ADMIN_PASSWORD"))
+    who = Newcomer(options.name.strip(), options.email.strip(), password)
     async with _opened(config, may_be_new=True) as db:
-        auth = await _auth_over(db, config)
-        user = await auth.create_administrator(
-            options.name.strip(), options.email.strip(), password
-        )
+        check_fields(**asdict(who))
+        digest = hash_password(password, config.bcrypt_cost)
+        user = await db.write(make_administrator, who, digest)
     say(f"{user.name} is an administrator and can sign in as {user.email_address}.")
 
 
@@ -14419,16 +13531,17 @@ async def reset_password(config: Config, options: argparse.Namespace) -> None:
     password = _password_for(options)
     async with _opened(config) as db:
         try:
-            auth = await _auth_over(db, config)
-            user = await auth.reset_password(options.email.strip(), password)
+            check_fields(password=password)
+            digest = hash_password(password, config.bcrypt_cost)
+            user = await db.write(set_password, options.email.strip(), digest)
         except UserNotFound as error:
             raise Refused("User not found") from error
     say(f"{user.name} can sign in with the new password.")
 
 
-async def _bot_called(every: Bots, wanted: str) -> Bot:
+async def _bot_called(db: Database, wanted: str) -> Bot:
     """The bot with this id, or else with exactly this name."""
-    bots_there = await every.all()
+    bots_there = await db.read(active_bots)
     by_id = [bot for bot in bots_there if str(bot.user.id) == wanted]
     matching = by_id or [bot for bot in bots_there if bot.user.name == wanted]
     if not matching:
@@ -14441,7 +13554,7 @@ async def _bot_called(every: Bots, wanted: str) -> Bot:
 async def list_every_bot(config: Config, options: argparse.Namespace) -> None:
     """Lists the active bots."""
     async with _opened(config) as db:
-        every = await Bots(db, config.version).all()
+        every = await db.read(active_bots)
     facts = [
         {
             "id": bot.user.id,
@@ -14465,26 +13578,24 @@ async def add_bot(config: Config, options: argparse.Namespace) -> None:
     async with _opened(config) as db:
         if not await db.read(is_set_up):
             raise Refused("Campfire is not set up yet: create-admin comes first")
-        bot = await Bots(db, config.version).create(
-            options.name.strip(), (options.webhook_url or "").strip()
-        )
+        name, url = options.name.strip(), (options.webhook_url or "").strip()
+        bot = await db.write(make_bot, name, url)
     say(bot.key)
 
 
 async def renew_bot(config: Config, options: argparse.Namespace) -> None:
     """Gives a bot a new key and prints it; the old one is dead at once."""
     async with _opened(config) as db:
-        every = Bots(db, config.version)
-        bot = await every.reset_key((await _bot_called(every, options.bot)).user.id)
+        bot = await _bot_called(db, options.bot)
+        bot = await db.write(renew_bot_key, bot.user.id)
     say(bot.key)
 
 
 async def remove_bot(config: Config, options: argparse.Namespace) -> None:
     """Deactivates a bot."""
     async with _opened(config) as db:
-        every = Bots(db, config.version)
-        bot = await _bot_called(every, options.bot)
-        await every.delete(bot.user.id)
+        bot = await _bot_called(db, options.bot)
+        await db.write(retire_bot, bot.user.id)
     say(f"{bot.user.name} is deactivated.")
 
 

@@ -82,7 +82,7 @@ def seed(path: Path, messages: int, people: int = PEOPLE) -> None:
         program.create_schema(connection, began)
         connection.execute("BEGIN")
         tx, at = program.WriteTx(program.ReadTx(connection)), program.Timestamp(began)
-        program.set_up(tx, at, "Person 1", "person1@example.com", "-")
+        program.set_up(tx, at, program.Newcomer("Person 1", "person1@example.com", ""), "-")
         connection.executemany(
             "INSERT INTO users (name, email_address, bio, role, created_at, updated_at)"
             " VALUES (?, ?, 'Northwind Studio', 0, ?, ?)",
@@ -110,12 +110,16 @@ def seed(path: Path, messages: int, people: int = PEOPLE) -> None:
         connection.execute("COMMIT")
 
 
+def _page(tx: program.ReadTx, page: program.Excerpt) -> tuple[program.PersistedMessage, ...]:
+    return program.messages_by_id(tx, [message["id"] for message in page.found])
+
+
 # What people read all day, by whom: the second person, who is in all the big rooms, or the hermit.
 ROOM, READER = program.RoomId(1), program.UserId(2)
 READS: dict[str, Callable[[program.ReadTx], object]] = {
-    "the newest page": lambda tx: program.whole_page(tx, program.last_page(tx, ROOM)),
-    "a page far back": lambda tx: program.whole_page(
-        tx, program.page_around(tx, ROOM, program.MessageId(5_010))
+    "the newest page": lambda tx: _page(tx, program.page_of(tx, ROOM)),
+    "a page far back": lambda tx: _page(
+        tx, program.page_of(tx, ROOM, around=program.MessageId(5_010))
     ),
     "the sidebar": lambda tx: program.sidebar_of(tx, program.user_by_id(tx, READER)),
     "a rare word": lambda tx: program.hits_for(tx, READER, "rare"),

@@ -17,6 +17,7 @@ import pytest
 
 import campfire as program
 from tests.support.cast import SESAME, SETTINGS, Cast, LogLines, Server, Start, start_server
+from tests.support.doing import page_of
 from tests.support.operators import (
     DAMAGES,
     PROGRAM,
@@ -250,10 +251,9 @@ async def test_bots_are_made_listed_given_new_keys_and_deleted_while_a_server_ru
         return done(command(database, "bot", *words))
 
     key = await asyncio.to_thread(bot, "create", "Hal 9000", "--webhook-url", "http://hal.example/")
-    assert await server.parts.bots.arrive("127.0.0.1", key) == (
-        False,
-        await server.parts.users.by_id(program.UserId(int(key.partition("-")[0]))),
-    )
+    door = await server.parts.db.read(program.at_the_door, "127.0.0.1", (), key)
+    known = door.bot and door.bot.id
+    assert (door.is_banned, known) == (False, int(key.partition("-")[0]))
     listed = json.loads(await asyncio.to_thread(bot, "list", "--json"))
     assert [each["name"] for each in listed] == ["Bender Bot", "Hal 9000"]
     hal = {"id": int(key.partition("-")[0]), "name": "Hal 9000", "bot_key": key}
@@ -268,13 +268,14 @@ async def test_bots_are_made_listed_given_new_keys_and_deleted_while_a_server_ru
 
     renewed = await asyncio.to_thread(bot, "reset-token", "Hal 9000")
     assert renewed != key
-    assert (await server.parts.bots.arrive("127.0.0.1", key))[1] is None
-    assert (await server.parts.bots.arrive("127.0.0.1", renewed))[1] is not None
+    assert await server.parts.db.read(program.bot_by_key, key) is None
+    assert await server.parts.db.read(program.bot_by_key, renewed) is not None
 
     said = await asyncio.to_thread(bot, "delete", str(hal["id"]))
     assert said == "Hal 9000 is deactivated."
-    assert (await server.parts.bots.arrive("127.0.0.1", renewed))[1] is None
-    assert [each.user.name for each in await server.parts.bots.all()] == ["Bender Bot"]
+    assert await server.parts.db.read(program.bot_by_key, renewed) is None
+    bots = await server.parts.db.read(program.active_bots)
+    assert [each.user.name for each in bots] == ["Bender Bot"]
 
 
 def test_a_bot_is_named_exactly_and_only_once(database: Path) -> None:
@@ -329,7 +330,7 @@ async def test_a_backup_taken_while_200_messages_and_more_are_written_restores_a
         assert ids == list(range(1, len(ids) + 1))  # a prefix of what was committed
         assert len(cast.ten_messages) < len(ids) <= len(written) + len(cast.ten_messages)
     restored = await start_server(copies[-1])
-    page = await restored.parts.messages.page(cast.david, cast.watercooler.id)
+    page = await page_of(restored.parts, cast.david, cast.watercooler.id)
     assert page.messages[-1].id == ids[-1]
     await restored.close()
 

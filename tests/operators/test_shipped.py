@@ -22,6 +22,7 @@ import pytest
 import campfire as program
 from campfire import SOUNDS
 from tests.support.cast import Cast, Person, Start
+from tests.support.doing import newcomer
 from tests.support.listening import (
     DISTANCE,
     ELSEWHERE,
@@ -384,7 +385,7 @@ async def test_initials_are_the_first_character_of_every_word(jz: Person, cast: 
         ("jason fried", "jf"), ("\u00c5sa \u042f", "\u00c5\u042f"), ("\U0001f389", "?"),
     )):  # fmt: skip
         auth = jz.server.parts.auth
-        user = await auth.join(cast.join_code, name, f"{n}@example.com", "password")
+        user = await auth.join(cast.join_code, newcomer(name, f"{n}@example.com", "password"))
         picture = await jz.get(jz.server.parts.signer.avatar_url(user))
         assert f">{letters}</text>" in picture.text
         assert ('textLength="85%"' in picture.text) == (len(letters) > 2)

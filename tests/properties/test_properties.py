@@ -21,7 +21,8 @@ import campfire as program
 from campfire import PersistedMessage, RoomId
 from tests.conftest import Markup, Place, Template, read_back
 from tests.support.asking import KEY
-from tests.support.cast import PATIENCE, SESAME, Cast, Server, start_server
+from tests.support.cast import PATIENCE, Cast, Server, start_server
+from tests.support.doing import newcomer, page_of, session_for, start_session
 from tests.support.fuzz import PARSERS, Request, anything, ask_all, requests
 from tests.support.machines import House, Talk, words
 from tests.support.stories import (
@@ -63,7 +64,7 @@ def test_however_often_it_is_sent_a_message_is_stored_once_and_its_first_words_w
 
     for room in rooms:
         stored = [message for (_, where), message in first_words.items() if where == room]
-        assert list(place.do(place.messages.page(cast.jz, room)).messages) == stored
+        assert list(place.do(page_of(place.parts, cast.jz, room)).messages) == stored
         [(moved_at,)] = place.rows("SELECT updated_at FROM rooms WHERE id = :room", room=room)
         assert not stored or moved_at == stored[-1].created_at
 
@@ -113,7 +114,7 @@ def test_a_message_reads_the_same_from_its_markup_and_names_no_address(
     for content in boosts:
         if program.without_controls(content).strip():
             place.do(place.messages.boost(cast.kevin, stored.id, content))
-    [message] = place.do(place.messages.page(cast.kevin, room)).messages
+    [message] = place.do(page_of(place.parts, cast.kevin, room)).messages
 
     shapes = place.parts.shapes
     markup = program.message_element(shapes, message, "Backstage")
@@ -279,9 +280,10 @@ def test_exactly_the_bots_pinged_or_named_are_called_and_never_the_author(
     hooked: set[int],
     is_ping: bool,  # noqa: FBT001
 ) -> None:
-    bots, hook = place.parts.bots, "http://127.0.0.1/hook"
-    zed = place.do(bots.create("Zed", hook if 5 in hooked else "")).user
-    place.do(bots.save(cast.bender.id, None, hook if 4 in hooked else ""))
+    db, hook = place.parts.db, "http://127.0.0.1/hook"
+    zed = place.do(db.write(program.make_bot, "Zed", hook if 5 in hooked else "")).user
+    url = hook if 4 in hooked else ""
+    place.do(db.write(program.revise_bot, cast.bender.id, None, url))
     people = [*cast.everybody, zed]
     ids = [each.id for each in people]
     room = place.room(people[by], *people)
@@ -289,10 +291,10 @@ def test_exactly_the_bots_pinged_or_named_are_called_and_never_the_author(
         room = place.do(place.rooms.find_or_create_direct(people[by], ids))[0].room.id
     words = "hi " + "".join(place.mention(people[n]) for n in sorted(named))
     posted = place.post(people[by], room, words)
-    hooks = place.do(bots.hooks_for(posted.room, posted.message))
+    hooks = place.do(db.read(program.hooks_for, posted.room, posted.message))
     expected = [people[n].id for n in sorted(hooked - {by}) if is_ping or n in named]
     assert [each.bot.id for each in hooks] == expected
-    place.do(bots.delete(zed.id))
+    place.do(db.write(program.retire_bot, zed.id))
 
 
 @settings(max_examples=15)
@@ -374,11 +376,11 @@ def test_the_search_index_holds_exactly_what_is_there_whatever_is_deleted_or_ban
 def test_whatever_is_searched_the_ten_searches_last_used_are_remembered(
     place: Place, cast: Cast, numbers: list[int]
 ) -> None:
-    search, jz = place.parts.search, cast.jz.id
-    place.do(search.clear(jz))
+    db, jz = place.parts.db, cast.jz.id
+    place.do(db.write(program.forget_searches, jz))
     for n in numbers:
-        place.do(search.record(jz, f"word {n}"))
-    recent = place.do(place.parts.db.read(program.recent_searches, jz))
+        place.do(db.write(program.remember_search, jz, f"word {n}"))
+    recent = place.do(db.read(program.recent_searches, jz))
     expected = list(dict.fromkeys(reversed(numbers)))[:10]
     assert [each.query for each in recent] == [f"word {n}" for n in expected]
 
@@ -406,17 +408,17 @@ def test_a_session_lives_until_it_is_ended_and_its_token_is_stored_nowhere(
     lives: dict[program.RawToken, bool] = {}
     for begins, n in deeds:
         if begins:
-            token = place.do(place.auth.start_session(cast.jz.id, "127.0.0.1", "x"))
+            token = place.do(start_session(place.parts, cast.jz.id, "127.0.0.1", "x"))
             assert token not in lives
             assert len(program.from_base64(token)) == 32  # 256 bits
             lives[token] = True
         elif lives:
             token = list(lives)[n % len(lives)]
-            if viewer := place.do(place.auth.session_for(token)):
-                place.do(place.auth.end_session(viewer.session, None))
+            if viewer := place.do(session_for(place.parts, token)):
+                place.do(place.parts.db.write(program.end_session, viewer.session, None))
             lives[token] = False
     for token, is_alive in lives.items():
-        assert (place.do(place.auth.session_for(token)) is not None) == is_alive
+        assert (place.do(session_for(place.parts, token)) is not None) == is_alive
     kept = str(place.rows("SELECT * FROM sessions"))
     assert [token for token in lives if token in kept] == []
 
@@ -437,7 +439,7 @@ def test_of_any_number_of_first_runs_at_once_exactly_one_wins(tries: int) -> Non
     async def story(folder: str) -> None:
         server = await start_server(Path(folder) / "campfire.db")
         run = server.parts.auth.first_run
-        works = [run("David", f"david{n}@example.com", SESAME) for n in range(tries)]
+        works = [run(newcomer("David", f"david{n}@example.com")) for n in range(tries)]
         outcomes = await asyncio.gather(*works, return_exceptions=True)
         kinds = Counter(type(each) for each in outcomes)
         assert kinds.pop(program.User) == 1  # the others came too late, or had no place to hash

@@ -15,6 +15,7 @@ from tests.conftest import Template
 from tests.support import matrix
 from tests.support.asking import transfer_to
 from tests.support.cast import SESAME, WallClock, start_server
+from tests.support.doing import make_administrator, newcomer, reset_password, session_for
 from tests.support.matrix import World
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -102,29 +103,28 @@ async def _ask_for_everything(world: World, name: str, route: str, room: str) ->
 async def _do_what_no_route_does(world: World) -> None:
     parts, cast = world.parts, world.cast
     await parts.db.write(program.sweep_tombstones)
-    await parts.db.write(program.sweep_transfers)
     await parts.db.write(program.sweep_sign_ins)
     await parts.db.write(program.note_result, 1, 403, "keys")
     await parts.db.write(program.keep_secrets, {"new": "secret"})
     await parts.db.write(program.replace_secrets, {"new": "other"})
-    await parts.auth.create_administrator("Ann", "ann@example.com", SESAME)
-    await parts.auth.create_administrator("Kevin", "kevin@example.com", SESAME)
-    await parts.auth.reset_password("kevin@example.com", SESAME)
+    await make_administrator(parts, "Ann", "ann@example.com")
+    await make_administrator(parts, "Kevin", "kevin@example.com")
+    await reset_password(parts, "kevin@example.com", SESAME)
     link = await transfer_to(world.place.server, cast.kevin)
     await parts.auth.transfer(link, program.fresh_session("127.0.0.1", "phone"))
-    viewer = await parts.auth.session_for(program.RawToken(world.actors["author"].token))
+    viewer = await session_for(parts, program.RawToken(world.actors["author"].token))
     assert viewer is not None
-    await parts.auth.refresh(viewer.session, "127.0.0.1", "phone")
-    await parts.rooms.read_by(cast.kevin.id, cast.designers.id)
-    await parts.people.ban(cast.david, cast.jz.id)
-    while await parts.people.bury_oldest(cast.jz.id):
+    await parts.db.write(program.refresh_session, viewer.session.id, "127.0.0.1", "phone")
+    await parts.db.write(program.mark_read, cast.kevin.id, cast.designers.id)
+    await parts.db.write(program.banish, cast.david, cast.jz.id)
+    while await parts.db.write(program.bury_oldest_of_banned, cast.jz.id):
         pass
 
 
 async def _found_a_campfire(database: Path) -> None:
     server = await start_server(database, kind=Twice)
     try:
-        await server.parts.auth.first_run("David", "david@example.com", SESAME)
+        await server.parts.auth.first_run(newcomer("David", "david@example.com"))
     finally:
         await server.close()
 

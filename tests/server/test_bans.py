@@ -21,6 +21,7 @@ from tests.support.asking import (
     transfer_to,
 )
 from tests.support.cast import AGENT, Cast, LogLines, Person, Server, Start
+from tests.support.doing import start_session
 from tests.support.readers import Life
 from tests.support.services import subscription
 from tests.support.tables import cases
@@ -58,7 +59,7 @@ async def test_a_ban_covers_every_public_address_of_the_persons_sessions_once(
     david: Person, jason: Person, visitor: Person, cast: Cast
 ) -> None:
     for address in [*NEVER_BANNED, *BANNED, "", BANNED[0]]:
-        await david.server.parts.auth.start_session(cast.jz.id, address, AGENT)
+        await start_session(david.server.parts, cast.jz.id, address, AGENT)
     answers = [await each.post(f"/api/users/{cast.jz.id}/ban") for each in (david, jason)]
     assert [(each.status, each.json["user"]["status"]) for each in answers] == [(200, "banned")] * 2
     bans = await found(david.server, "SELECT user_id, ip_address FROM bans")
@@ -155,7 +156,7 @@ async def test_from_a_banned_address_nothing_is_written(
 ) -> None:
     """As Rails' own tests of controllers/concerns/block_banned_requests."""
     there, elsewhere = {"X-Forwarded-For": "52.0.0.7"}, {"X-Forwarded-For": "52.0.0.8"}
-    await visitor.server.parts.auth.start_session(cast.jz.id, "52.0.0.7", AGENT)
+    await start_session(visitor.server.parts, cast.jz.id, "52.0.0.7", AGENT)
     await david.post(f"/api/users/{cast.jz.id}/ban")
     with it("POST from a banned address → 429"):
         assert (await visitor.post(SESSION, SIGN_IN, there)).status == 429
@@ -172,7 +173,7 @@ async def test_a_ban_removes_all_there_is_until_it_is_lifted(
     server, path = david.server, f"/api/users/{cast.kevin.id}/ban"
     await kevin.say(cast.designers, "soon gone")
     for address in ("52.0.0.7", "52.0.0.8"):
-        await server.parts.auth.start_session(kevin.id, address, AGENT)
+        await start_session(server.parts, kevin.id, address, AGENT)
     with it("member → 403"):
         assert (await jz.post(path)).status == 403
         assert await count(server, "bans") == 0

@@ -7,6 +7,7 @@ import pytest
 import campfire as program
 from tests.support.asking import BOTS, KEY, TOKEN, It, bot_says, found, stored, url_of
 from tests.support.cast import Cast, LogLines, Person
+from tests.support.doing import start_session
 from tests.support.tables import briefly, cases
 
 
@@ -57,7 +58,7 @@ async def test_a_new_key_kills_the_old_one_and_keys_stay_out_of_the_log(
 async def test_a_bot_at_a_banned_address_may_read_but_not_write(
     david: Person, visitor: Person, cast: Cast
 ) -> None:
-    await david.server.parts.auth.start_session(cast.jz.id, "52.0.0.7", "")
+    await start_session(david.server.parts, cast.jz.id, "52.0.0.7", "")
     await david.post(f"/api/users/{cast.jz.id}/ban")
     there = {"X-Forwarded-For": "52.0.0.7"}
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -13,6 +12,7 @@ from hypothesis import strategies as st
 import campfire as program
 from tests.conftest import Place
 from tests.support.cast import Cast, LogLines, Person, Server, Start, start_server
+from tests.support.doing import page_of
 
 DAY, YEAR = 86_400.0, 365 * 86_400.0
 
@@ -146,15 +146,15 @@ def test_however_the_clock_jumps_a_room_is_paged_in_the_order_of_what_was_said(
     wall.ahead = 0.0
     assert all(earlier.id < later.id for earlier, later in pairwise(said))
 
-    found = place.do(place.messages.page(cast.jz, room))
+    found = place.do(page_of(place.parts, cast.jz, room))
     backwards = list(found.messages)
     while found.has_before:
-        found = place.do(place.messages.page(cast.jz, room, before=backwards[0].id))
+        found = place.do(page_of(place.parts, cast.jz, room, before=backwards[0].id))
         backwards[:0] = found.messages
     forwards = said[:1]
-    found = replace(found, has_after=bool(said))
+    found = found._replace(has_after=bool(said))
     while found.has_after:
-        found = place.do(place.messages.page(cast.jz, room, after=forwards[-1].id))
+        found = place.do(page_of(place.parts, cast.jz, room, after=forwards[-1].id))
         forwards += found.messages
     assert backwards == forwards == said
 

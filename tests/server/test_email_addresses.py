@@ -5,6 +5,7 @@ import pytest
 import campfire as program
 from tests.support.asking import found
 from tests.support.cast import SESAME, Cast, Person, Server
+from tests.support.doing import make_administrator, reset_password
 
 
 async def _sign_in(person: Person, email: str, password: str = SESAME) -> int:
@@ -81,7 +82,7 @@ async def test_who_left_frees_their_address_in_every_case(
 
 
 async def test_a_command_finds_a_person_in_every_case(server: Server, cast: Cast) -> None:
-    auth = server.parts.auth
-    assert (await auth.reset_password("KEVIN@example.com", "a new secret")).id == cast.kevin.id
-    made = await auth.create_administrator("Kev", "Kevin@Example.com", SESAME)
+    parts = server.parts
+    assert (await reset_password(parts, "KEVIN@example.com", "a new secret")).id == cast.kevin.id
+    made = await make_administrator(parts, "Kev", "Kevin@Example.com")
     assert (made.id, made.role) == (cast.kevin.id, program.Role.ADMINISTRATOR)

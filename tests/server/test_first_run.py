@@ -7,7 +7,8 @@ import pytest
 
 import campfire as program
 from tests.support.asking import SESSION, SET_UP, It, began_together, count, found
-from tests.support.cast import SESAME, Person, Server
+from tests.support.cast import Person, Server
+from tests.support.doing import newcomer
 from tests.support.tables import cases
 
 
@@ -106,10 +107,10 @@ async def test_the_first_run_happens_once(it: It, fresh_server: Server) -> None:
 
 async def test_the_first_person_administers_one_open_room(it: It, fresh_server: Server) -> None:
     """As Rails' own tests of models/first_run."""
-    david = await fresh_server.parts.auth.first_run("David", "david@example.com", SESAME)
+    david = await fresh_server.parts.auth.first_run(newcomer("David", "david@example.com"))
     with it("first user administrator"):
         assert david.role is program.Role.ADMINISTRATOR
-    (room,) = await fresh_server.parts.rooms.all_of(david.id)
+    (room,) = await fresh_server.parts.db.read(program.memberships_of, david.id)
     with it("exactly one room"):
         assert await count(fresh_server, "rooms") == 1
     with it("it is open"):

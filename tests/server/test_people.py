@@ -18,12 +18,13 @@ from tests.support.asking import (
     url_of,
 )
 from tests.support.cast import SESAME, Answer, Cast, LogLines, Person, Server
+from tests.support.doing import make_administrator, newcomer
 from tests.support.services import DEVICES, subscription
 
 
 async def test_administrators_are_listed_first_and_bots_not(david: Person, jz: Person) -> None:
     await jz.put(PROFILE, {"name": "adam"})
-    zoe = await jz.server.parts.auth.create_administrator("Zoe", "zoe@example.com", SESAME)
+    zoe = await make_administrator(jz.server.parts, "Zoe", "zoe@example.com")
     assert (await david.delete(f"/api/account/users/{zoe.id}")).status == 204
     assert (await david.post("/api/users/4/ban")).status == 200
     people, few = "/api/account/users", ["David", "Jason", "adam"]
@@ -166,7 +167,9 @@ async def test_addresses_are_shown_to_administrators_and_oneself_and_nobody_else
 
 
 async def test_names_are_completed_for_all_or_for_one_room(jz: Person, cast: Cast) -> None:
-    await jz.server.parts.auth.join(cast.join_code, "Dana <b>", "dana@example.com", "password")
+    await jz.server.parts.auth.join(
+        cast.join_code, newcomer("Dana <b>", "dana@example.com", "password")
+    )
 
     async def names(query: str) -> list[str]:
         answer = await jz.get(f"/api/autocompletable/users?{query}")
@@ -221,7 +224,7 @@ async def test_a_picture_shows_initials(it: It, kevin: Person, cast: Cast) -> No
 
 async def test_names_are_completed_as_they_are_typed(it: It, jz: Person, cast: Cast) -> None:
     """As Rails' own tests of controllers/autocompletable/users."""
-    await jz.server.parts.auth.join(cast.join_code, "Zed <b>", "zed@example.com", SESAME)
+    await jz.server.parts.auth.join(cast.join_code, newcomer("Zed <b>", "zed@example.com"))
 
     async def ask(query: str) -> Answer:
         return await jz.get(f"/api/autocompletable/users?query={query}")

@@ -13,6 +13,7 @@ import campfire as program
 from tests.support import matrix
 from tests.support.asking import found
 from tests.support.cast import PATIENCE, SESAME, Cast, LogLines, Person, Server
+from tests.support.doing import reset_password, session_for
 from tests.support.matrix import Actor, Told, World
 
 PERSON, BOT = "administrator inside", "bot inside"
@@ -24,18 +25,18 @@ Withdrawal = Callable[[World], Coroutine[object, object, object]]
 
 
 async def _viewer(world: World, name: str) -> program.Viewer:
-    viewer = await world.parts.auth.session_for(program.RawToken(world.actors[name].token))
+    viewer = await session_for(world.parts, program.RawToken(world.actors[name].token))
     assert viewer is not None
     return viewer
 
 
 async def _sign_out(world: World) -> None:
     viewer = await _viewer(world, PERSON)
-    await world.parts.auth.end_session(viewer.session, None)
+    await world.parts.db.write(program.end_session, viewer.session, None)
 
 
 async def _change_the_password_elsewhere(world: World) -> None:
-    await world.parts.auth.reset_password("jason@example.com", "another secret")
+    await reset_password(world.parts, "jason@example.com", "another secret")
 
 
 async def _leave_the_room(world: World) -> None:
@@ -57,14 +58,18 @@ async def _leave_the_room(world: World) -> None:
 WITHDRAWALS: dict[str, Withdrawal] = {
     "signed out": _sign_out,
     "another password": _change_the_password_elsewhere,
-    "banned": lambda world: world.parts.people.ban(world.cast.david, world.cast.jason.id),
-    "deactivated": lambda world: world.parts.people.deactivate(world.cast.jason.id),
-    "demoted": lambda world: world.parts.people.set_role(world.cast.jason.id, program.Role.MEMBER),
+    "banned": lambda world: world.parts.db.write(
+        program.banish, world.cast.david, world.cast.jason.id
+    ),
+    "deactivated": lambda world: world.parts.db.write(program.retire_person, world.cast.jason.id),
+    "demoted": lambda world: world.parts.db.write(
+        program.set_role, world.cast.jason.id, program.Role.MEMBER
+    ),
     "out of the room": _leave_the_room,
 }
 BOTS_WITHDRAWALS: dict[str, Withdrawal] = {
-    "another key": lambda world: world.parts.bots.reset_key(world.cast.bender.id),
-    "deleted": lambda world: world.parts.bots.delete(world.cast.bender.id),
+    "another key": lambda world: world.parts.db.write(program.renew_bot_key, world.cast.bender.id),
+    "deleted": lambda world: world.parts.db.write(program.retire_bot, world.cast.bender.id),
     "out of the room": _leave_the_room,
 }
 
@@ -205,7 +210,7 @@ async def test_what_a_request_leaves_behind_to_do_goes_on_when_its_right_is_gone
     for n in range(3):
         await jz.say(cast.designers, f"said {n}")
     assert (await david.post(f"/api/users/{cast.jz.id}/ban")).status == 200
-    await server.parts.people.set_role(cast.david.id, program.Role.MEMBER)
+    await server.parts.db.write(program.set_role, cast.david.id, program.Role.MEMBER)
 
     async with asyncio.timeout(PATIENCE):
         await server.parts.jobs.finish(PATIENCE)

@@ -23,11 +23,14 @@ async def store(person: Person, room: Room, *texts: str, markup: str | None = No
         VALUES (:room, :by, :name, :html, :text, :at, :at)
     """
 
+    indexed = "INSERT INTO message_search_index (rowid, body) VALUES (:id, :words)"
+
     def work(tx: program.WriteTx, at: program.Timestamp) -> None:
         for n, text in enumerate(texts):
             given = {"room": room.id, "by": person.id, "name": f"m{at}-{n}", "at": at + n}
             message_id = program.insert(tx, insert, **given, text=text, html=markup or text)
-            program.index_message(tx, program.MessageId(message_id), text, is_new=True)
+            words = program.searchable(text)
+            program.run(tx, indexed, id=message_id, words=words)
 
     await person.server.parts.db.write(work)
 

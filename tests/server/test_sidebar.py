@@ -3,6 +3,7 @@
 import campfire as program
 from tests.support.asking import It
 from tests.support.cast import Cast, Person, Server
+from tests.support.doing import newcomer
 
 
 async def test_the_sidebar_names_ones_rooms_and_marks_what_is_unread(
@@ -40,7 +41,7 @@ async def test_placeholders_fill_the_sidebar_up_and_never_below_nothing(
     expected = {0: 19, 1: 17, 2: 16, 17: 1, 18: 0, 19: 0, 20: 0, 21: 0}
     for pings in range(22):
         given = (f"Guest {pings:02}", f"guest{pings}@example.com", "password")
-        await server.parts.auth.join(cast.join_code, *given)
+        await server.parts.auth.join(cast.join_code, newcomer(*given))
     for pings in range(22):
         sidebar = (await jz.get("/api/users/me/sidebar")).json
         people = [user["id"] for user in sidebar["placeholders"]]

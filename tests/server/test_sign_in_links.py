@@ -33,7 +33,8 @@ async def test_a_transfer_link_ends_after_four_hours_or_with_its_password_or_per
         return (await visitor.put(f"/api/session/transfers/{link}")).status
 
     def new_password(tx: program.WriteTx, at: program.Timestamp) -> None:
-        program.update_credentials(tx, at, cast.jz.id, program.hash_password("another", 4))
+        digest = program.hash_password("another", 4)
+        program.revise_user(tx, at, cast.jz.id, program.Change(password_digest=digest))
 
     of_jason, of_jz = await transfer_to(server, cast.jason), await transfer_to(server, cast.jz)
     of_kevin = await transfer_to(server, cast.kevin)

@@ -91,7 +91,7 @@ async def test_two_bots_that_name_each_other_stop_after_one_answer_each(
 ) -> None:
     given = {"name": "Zed", "webhook_url": receiver.url}
     made = (await david.post("/api/account/bots", given)).json
-    zed = await david.server.parts.users.by_id(made["bot"]["id"])
+    zed = await david.server.parts.db.read(program.user_by_id, made["bot"]["id"])
     await give_webhook(david, cast.bender, receiver.url)
     both = mention(david.server, cast.bender, zed)
     receiver.reply = receiver.says(both)

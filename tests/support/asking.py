@@ -7,6 +7,7 @@ from typing import Any
 
 import campfire as program
 from tests.support.cast import AGENT, SESAME, Answer, Person, Server
+from tests.support.doing import session_for, start_session
 
 It = Callable[[str], AbstractContextManager[None]]  # the fixture `it`
 SET_UP = {"name": "David", "email_address": "david@example.com", "password": SESAME}
@@ -49,8 +50,8 @@ async def set_status(server: Server, user: program.User, status: program.Status)
 async def transfer_to(server: Server, user: program.User) -> str:
     """A sign-in link of somebody's, made in a session of theirs."""
     digest = await server.parts.db.read(program.password_digest_of, user.id)
-    token = await server.parts.auth.start_session(user.id, "127.0.0.1", AGENT)
-    viewer = await server.parts.auth.session_for(token)
+    token = await start_session(server.parts, user.id, "127.0.0.1", AGENT)
+    viewer = await session_for(server.parts, token)
     assert viewer is not None
     at = program.Timestamp(server.wall())
     return server.parts.signer.transfer_id(user, viewer.session.id, digest, at)[0]

@@ -23,10 +23,11 @@ from aiohttp import web
 from yarl import URL
 
 import campfire as program
+from tests.support import doing
+from tests.support.doing import make_administrator, newcomer, start_session
 
-SESAME = "secret123456"
+AGENT, SESAME = doing.AGENT, doing.SESAME
 PATIENCE = 10  # seconds until something that must come counts as missing
-AGENT = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 Chrome/140.0.0.0 Safari/537.36"
 SETTINGS = {"HOST": "127.0.0.1", "PORT": "0", "BCRYPT_COST": "4", "LOG_LEVEL": "debug"}
 # What a test's servers trusted anybody with, and what they keep: no log may hold any of it.
 ENTRUSTED: set[str] = set()
@@ -94,21 +95,21 @@ def _build_bender(tx: program.WriteTx, at: program.Timestamp) -> program.User:
 
 async def _gather_people(parts: program.Campfire) -> tuple[program.User, ...]:
     auth, db = parts.auth, parts.db
-    david = await auth.first_run("David", "david@example.com", SESAME)
-    jason = await auth.create_administrator("Jason", "jason@example.com", SESAME)
+    david = await auth.first_run(newcomer("David", "david@example.com"))
+    jason = await make_administrator(parts, "Jason", "jason@example.com")
     account = await db.read(program.account_of)
     code = account.join_code if account else ""
-    jz = await auth.join(code, "JZ", "jz@example.com", SESAME)
-    kevin = await auth.join(code, "Kevin", "kevin@example.com", SESAME)
+    jz = await auth.join(code, newcomer("JZ", "jz@example.com"))
+    kevin = await auth.join(code, newcomer("Kevin", "kevin@example.com"))
     bender = await db.write(_build_bender)
-    return david, jason, jz, await parts.users.by_id(kevin.id), bender
+    return david, jason, jz, await parts.db.read(program.user_by_id, kevin.id), bender
 
 
 async def gather_cast(parts: program.Campfire) -> Cast:
     """Everybody of the specification's cast in a database that has had no first run."""
     david, jason, jz, kevin, bender = await _gather_people(parts)
     rooms = parts.rooms
-    (all_talk,) = await rooms.all_of(david.id)
+    (all_talk,) = await parts.db.read(program.memberships_of, david.id)
     hq = await rooms.save_open(david, all_talk.room.id, "HQ")
     pets = await rooms.create_open(david, "Pets")
     watercooler = await rooms.create_closed(david, "Watercooler", [jason.id, bender.id])
@@ -136,15 +137,14 @@ async def gather_cast(parts: program.Campfire) -> Cast:
 def _on_clock(parts: program.Campfire, steady: SteadyClock) -> program.Campfire:
     """The same parts, with the three that count seconds on a clock of the test's."""
     presence, typing = program.PresenceMap(steady), program.TypingMap(steady)
-    messages = program.Messages(parts.db, parts.signer, presence)
+    messages = program.Messages(parts.db, parts.signer, presence.present_in)
     auth = program.Auth(parts.db, parts.signer, program.Limits(steady), parts.config.bcrypt_cost)
     return replace(
         parts,
         auth=auth,
-        people=program.People(parts.db, parts.signer, auth),
         messages=messages,
         cable=program.Cable(
-            rooms=parts.rooms,
+            db=parts.db,
             messages=messages,
             shapes=parts.shapes,
             presence=presence,
@@ -178,7 +178,7 @@ class Server:
     async def sign_in(self, user: program.User) -> "Person":
         """Somebody with a session of their own (a second time: on a second device)."""
         person = await self._visitors.enter_async_context(Person(self, user, {}))
-        token = await self.parts.auth.start_session(user.id, "127.0.0.1", AGENT)
+        token = await start_session(self.parts, user.id, "127.0.0.1", AGENT)
         person.set_cookie("session_token", token)
         return person
 

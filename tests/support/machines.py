@@ -28,10 +28,10 @@ from campfire import MessageId, RoomId, User, UserId
 from tests.conftest import Place, Template
 from tests.support.cast import (
     AGENT,
-    SESAME,
     SETTINGS,
     start_server,
 )
+from tests.support.doing import make_administrator, newcomer, page_of, start_session
 
 ROOT = Path(__file__).resolve().parents[2]
 words = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=30)
@@ -109,7 +109,7 @@ class Talk(RuleBasedStateMachine):
     @invariant()
     def everything_is_as_it_was_said(self) -> None:
         """Order, bodies, boosts, mentions of members only, and the search index."""
-        page = self.place.do(self.place.messages.page(self.inside[0], self.room)).messages
+        page = self.place.do(page_of(self.place.parts, self.inside[0], self.room)).messages
         assert [
             (m.id, m.creator.id, set(m.body.mentions), [(b.id, b.content) for b in m.boosts])
             for m in page
@@ -137,7 +137,7 @@ class Talk(RuleBasedStateMachine):
         assert self.place.rows(moments, room=self.room) in [[(1,)], [(None,)]]
 
     def teardown(self) -> None:
-        self.place.do(self.place.rooms.delete(self.inside[0], self.room))
+        self.place.do(self.place.parts.db.write(program.remove_room, self.inside[0], self.room))
         assert rows_that_refer_to(self.place, self.room) == []
 
 
@@ -205,7 +205,7 @@ class House(RuleBasedStateMachine):
     @rule()
     def somebody_joins(self) -> None:
         number, code = len(self.people), self.place.cast.join_code
-        joining = self.place.auth.join(code, f"New {number}", f"new{number}@example.com", SESAME)
+        joining = self.place.auth.join(code, newcomer(f"New {number}", f"new{number}@example.com"))
         self.people.append(user := self.place.do(joining))
         for room, kind in self.types.items():
             self.let_in(room, [user.id] if kind == "open" else [])
@@ -221,8 +221,8 @@ class House(RuleBasedStateMachine):
             """,
             user=user.id,
         )
-        create = self.place.auth.create_administrator
-        self.people[which + 1] = self.place.do(create(user.name, str(user.email_address), SESAME))
+        made = make_administrator(self.place.parts, user.name, str(user.email_address))
+        self.people[which + 1] = self.place.do(made)
         for room, kind in self.types.items():
             if kind != "direct":
                 self.inside.pop((room, user.id), None)
@@ -287,9 +287,9 @@ class House(RuleBasedStateMachine):
         actor, room = self.person(by), self.room_of(which)
         if refusal := self.refusal(actor, room, saves=False):
             with pytest.raises(refusal):
-                self.place.do(self.place.rooms.delete(actor, room))
+                self.place.do(self.place.parts.db.write(program.remove_room, actor, room))
             return
-        self.place.do(self.place.rooms.delete(actor, room))
+        self.place.do(self.place.parts.db.write(program.remove_room, actor, room))
         assert rows_that_refer_to(self.place, room) == []
         del self.types[room], self.creators[room]
         self.inside = {key: held for key, held in self.inside.items() if key[0] != room}
@@ -303,7 +303,7 @@ class House(RuleBasedStateMachine):
             cycle = ["everything", "nothing"]
         held = self.inside[room, user]
         for _ in range(turns):
-            view = self.place.do(self.place.rooms.view(user, room))
+            view = self.place.do(self.place.parts.db.read(program.view_of, user, room))
             level = program.next_involvement(view.room.type, view.membership.involvement)
             assert level == (cycle * 2)[cycle.index(held[0]) + 1]
             self.place.do(self.place.rooms.set_involvement(person, room, level))
@@ -331,7 +331,7 @@ class House(RuleBasedStateMachine):
         self.presence.enter(room, user, tab)
         self.looks[room, user, tab] = self.clock.seconds
         if comes:  # a mere heartbeat reads nothing
-            self.place.do(self.place.rooms.read_by(user, room))
+            self.place.do(self.place.parts.db.write(program.mark_read, user, room))
             self.inside[room, user][1] = 0
 
     @precondition(lambda self: self.looks)
@@ -403,7 +403,7 @@ async def child_server(database: Path, **settings: str) -> AsyncIterator[Child]:
 async def token_for(database: Path, user: program.User) -> str:
     """A session made before the program starts."""
     server = await start_server(database)
-    token = await server.parts.auth.start_session(user.id, "127.0.0.1", AGENT)
+    token = await start_session(server.parts, user.id, "127.0.0.1", AGENT)
     await server.close()
     return token
 

@@ -20,7 +20,8 @@ from yarl import URL
 import campfire as program
 from tests.conftest import Place, Template
 from tests.support.asking import stored
-from tests.support.cast import AGENT, PATIENCE, SESAME
+from tests.support.cast import AGENT, PATIENCE
+from tests.support.doing import newcomer, session_for, start_session
 from tests.support.operators import qr_path
 
 TOLD: dict[str, Any] = json.loads((Path(__file__).parent / "matrix.json").read_text())
@@ -81,28 +82,28 @@ class World:
         return aiohttp.ClientSession(cookie_jar=cookies, headers={"User-Agent": AGENT})
 
     async def _gather(self) -> list[Actor]:
-        auth, people, cast = self.parts.auth, self.parts.people, self.cast
+        auth, db, cast = self.parts.auth, self.parts.db, self.cast
         newcomers = [
-            await auth.join(cast.join_code, name, f"{name}@example.com", SESAME)
+            await auth.join(cast.join_code, newcomer(name, f"{name}@example.com"))
             for name in ("maya", "ruth", "gone", "away", "lone", "troll")
         ]
         maya, ruth, gone, away, lone, troll = newcomers
-        zed = (await self.parts.bots.create("Zed", "")).user
-        lost = await self.parts.bots.create("Lost", "")
+        zed = (await self.parts.db.write(program.make_bot, "Zed", "")).user
+        lost = await self.parts.db.write(program.make_bot, "Lost", "")
         inside = [cast.jz, maya, cast.jason, cast.bender, lost.user]
         await self._make_rooms(cast.kevin, inside, ruth)
         tokens = {
-            user.id: await auth.start_session(user.id, BANNED if user is troll else "", AGENT)
+            user.id: await start_session(self.parts, user.id, BANNED if user is troll else "")
             for user in (*newcomers, cast.jz, cast.kevin, cast.jason, cast.david)
         }
-        banned = await auth.start_session(maya.id, "203.0.113.9", AGENT)
-        expired = await auth.session_for(tokens[away.id])
+        banned = await start_session(self.parts, maya.id, "203.0.113.9")
+        expired = await session_for(self.parts, tokens[away.id])
         assert expired is not None
-        await auth.end_session(expired.session, None)
-        await people.deactivate(gone.id)
-        await people.ban(cast.david, troll.id)
-        await self.parts.bots.reset_key(lost.user.id)
-        key_of_zed = (await self.parts.bots.by_id(zed.id)).key
+        await db.write(program.end_session, expired.session, None)
+        await db.write(program.retire_person, gone.id)
+        await db.write(program.banish, cast.david, troll.id)
+        await self.parts.db.write(program.renew_bot_key, lost.user.id)
+        key_of_zed = (await self.parts.db.read(program.bot_by_id, zed.id)).key
         return [
             Actor("nobody"),
             Actor("banned address", banned, address=BANNED),

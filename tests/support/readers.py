@@ -21,6 +21,7 @@ import campfire as program
 from campfire import Room, RoomId
 from tests.conftest import Markup, Place, boosts_in, read_back
 from tests.support.cast import AGENT, PATIENCE, SESAME, Person
+from tests.support.doing import make_administrator, page_of, start_session
 from tests.support.listeners import messages_of
 
 PYZ = Path(__file__).resolve().parents[2] / "campfire.pyz"
@@ -255,7 +256,7 @@ class Reader:
 async def happen(jz: Person, room: RoomId, deed: tuple[str, int]) -> None:
     """One deed of somebody else in the room; on the message at this place, if it needs one."""
     what, which = deed
-    page = await jz.server.parts.messages.page(jz.user, room)
+    page = await page_of(jz.server.parts, jz.user, room)
     ids, path = [each.id for each in page.messages], f"/api/rooms/{room}/messages"
     chosen = ids[which % len(ids)] if ids else 0
     match what:
@@ -341,7 +342,7 @@ class Life:
         )
 
     def sign_in(self) -> None:
-        token = self.place.do(self.place.auth.start_session(self.id, self.address, AGENT))
+        token = self.place.do(start_session(self.place.parts, self.id, self.address, AGENT))
         self.browser.set_cookie("session_token", token)
         self.is_signed_in = True
 
@@ -364,7 +365,7 @@ class Life:
             answer = do(david.delete(f"/api/account/users/{self.id}"))
             assert answer.status == (204 if is_in else 404)
         elif what == "promote" and not has_left:
-            do(self.place.auth.create_administrator("New", self.fields["email_address"], SESAME))
+            do(make_administrator(self.place.parts, "New", self.fields["email_address"]))
             self.link, self.is_signed_in = "", False  # the password is another
         elif what == "sign in" and is_in:
             self.sign_in()

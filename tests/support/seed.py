@@ -21,6 +21,7 @@ import campfire as program
 from campfire import RoomId, UserId
 from tests.support.browsers import PASSWORD
 from tests.support.cast import AGENT, PATIENCE
+from tests.support.doing import newcomer, start_session
 
 HOST = "chat.northwind.example"
 URL = f"http://{HOST}"
@@ -290,7 +291,7 @@ class Studio:
 
     def token(self, user_id: UserId) -> str:
         """A session of this person's, for a cookie."""
-        return self._do(self.parts.auth.start_session(user_id, "127.0.0.1", AGENT))
+        return self._do(start_session(self.parts, user_id, "127.0.0.1", AGENT))
 
     def close(self) -> None:
         self._close()
@@ -333,15 +334,15 @@ class Studio:
 
     async def _furnish(self) -> None:
         auth, rooms = self.parts.auth, self.parts.rooms
-        maya = await auth.first_run("Maya Okafor", "maya@northwind.example", PASSWORD)
-        account = await self.parts.accounts.current()
+        maya = await auth.first_run(newcomer("Maya Okafor", "maya@northwind.example", PASSWORD))
+        account = await self.parts.db.read(program.the_account)
         for name, _ in PEOPLE[1:]:
             if name == "Deploy Bot":
-                await self.parts.bots.create(name, "")
+                await self.parts.db.write(program.make_bot, name, "")
                 continue
             email = f"{name.split()[0].lower().replace('ê', 'e')}@northwind.example"
-            await auth.join(account.join_code, name, email, PASSWORD)
-        await self.parts.people.set_role(PRIYA, program.Role.ADMINISTRATOR)
+            await auth.join(account.join_code, newcomer(name, email, PASSWORD))
+        await self.parts.db.write(program.set_role, PRIYA, program.Role.ADMINISTRATOR)
         await rooms.save_open(maya, TRAVEL, ROOMS[0])
         for name in ROOMS[1:]:
             await rooms.create_open(maya, name)
@@ -350,7 +351,7 @@ class Studio:
             await rooms.find_or_create_direct(maya, others)
         await self.parts.db.write(self._dress)
         for query in ("tram", "green specimen", "museum invoice", "poster"):
-            await self.parts.search.record(MAYA, query)
+            await self.parts.db.write(program.remember_search, MAYA, query)
 
     async def _set(self, scene: str) -> None:
         if scene == "posters":
@@ -377,7 +378,7 @@ class Studio:
             posted = await self.parts.messages.create_message_with_deduplication(draft)
             message_id = posted.message.id
             for booster, content in boosts:
-                user = await self.parts.users.by_id(IDS[booster])
+                user = await self.parts.db.read(program.user_by_id, IDS[booster])
                 await self.parts.messages.boost(user, message_id, content)
             await self.parts.db.write(self._date, message_id, int(at.timestamp() * 1_000_000))
 

@@ -238,7 +238,9 @@ async def hang_at_three_stages(server: Server, cast: Cast) -> list[str]:
         await david.post("/api/account/bots", {"name": "Bot", "webhook_url": url}) for url in urls
     ]
     bots = [each.json["bot"] for each in made]
-    found = await server.parts.users.by_ids(program.UserId(bot["id"]) for bot in bots)
+    found = await server.parts.db.read(
+        program.users_by_id, [program.UserId(bot["id"]) for bot in bots]
+    )
     await kevin.say(cast.pets, f"Anybody? {mention(server, *found.values())}")
     await at_headers.came.wait()
     await begun.wait()

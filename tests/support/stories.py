@@ -16,6 +16,7 @@ import campfire as program
 from campfire import MessageId, RoomId, User
 from tests.conftest import Place
 from tests.support.cast import Cast
+from tests.support.doing import Shown, page_of
 from tests.support.machines import House
 from tests.support.readers import Reader, happen, seen
 
@@ -104,8 +105,8 @@ DEEDS = st.lists(
 class HouseWithBots(House):
     @rule()
     def a_bot_is_made(self) -> None:
-        bot = self.place.do(self.place.parts.bots.create("Bot", ""))
-        self.people.append(self.place.do(self.place.parts.users.by_id(bot.user.id)))
+        bot = self.place.do(self.place.parts.db.write(program.make_bot, "Bot", ""))
+        self.people.append(self.place.do(self.place.parts.db.read(program.user_by_id, bot.user.id)))
         for room, kind in self.types.items():
             self.let_in(room, [bot.user.id] if kind == "open" else [])
 
@@ -118,8 +119,8 @@ def page_both_ways(place: Place, cast: Cast, times: list[int], centre: int) -> N
     room = place.room(cast.jz)
     everything = store_at(place, cast.jz, room, times)
 
-    def page(**somewhere: MessageId) -> program.MessagePage:
-        found = place.do(place.messages.page(cast.jz, room, **somewhere))
+    def page(**somewhere: MessageId) -> Shown:
+        found = place.do(page_of(place.parts, cast.jz, room, **somewhere))
         places = [each.id for each in found.messages]
         assert all(earlier < later for earlier, later in pairwise(places))
         assert len(places) <= (81 if "around" in somewhere else 40)
@@ -144,7 +145,7 @@ def page_both_ways(place: Place, cast: Cast, times: list[int], centre: int) -> N
         expected = everything[max(middle - 40, 0) : middle + 41]
         assert [each.id for each in found.messages] == expected
         assert found.highlighted_id == everything[middle]
-    place.do(place.rooms.delete(cast.jz, room))
+    place.do(place.parts.db.write(program.remove_room, cast.jz, room))
 
 
 def write_in_batches(
@@ -302,7 +303,7 @@ def fill_the_disk(place: Place, cast: Cast, left: int, sizes: list[int]) -> None
 
 def say_delete_and_ban(place: Place, cast: Cast, deeds: list[tuple[str, int]]) -> None:
     """After every deed the index is compared with the messages."""
-    people, messages = place.parts.people, place.messages
+    db, messages = place.parts.db, place.messages
     rooms, known = [place.room(cast.david, cast.kevin, cast.jz) for _ in range(2)], []
     for what, n in deeds:
         room, david, kevin = rooms[n % 2], cast.david, cast.kevin
@@ -317,11 +318,13 @@ def say_delete_and_ban(place: Place, cast: Cast, deeds: list[tuple[str, int]]) -
             works = [messages.update(david, where, said, "new") if is_edit
                      else messages.delete(david, where, said)]  # fmt: skip
         elif what == "ban":  # the removal is cut short
-            works = [people.ban(david, kevin.id), *(people.bury_oldest(kevin.id) for _ in "ab"[n:])]
+            bury = program.bury_oldest_of_banned
+            works = [db.write(program.banish, david, kevin.id)]
+            works += [db.write(bury, kevin.id) for _ in "ab"[n:]]
         elif what == "unban":
-            works = [people.unban(kevin.id)]
+            works = [db.write(program.readmit, kevin.id)]
         elif what == "room":
-            works = [place.rooms.delete(david, room)]
+            works = [place.parts.db.write(program.remove_room, david, room)]
             rooms[n % 2] = place.room(david, kevin)
         for work in works:
             with suppress(program.MessageNotFound, program.RoomNotFound):
@@ -329,7 +332,7 @@ def say_delete_and_ban(place: Place, cast: Cast, deeds: list[tuple[str, int]]) -
         indexed = place.rows("SELECT rowid, body FROM message_search_index ORDER BY rowid")
         stored = place.rows("SELECT id, body_text FROM messages ORDER BY id")
         assert indexed == [(each, program.searchable(text)) for each, text in stored]
-    place.do(people.unban(cast.kevin.id))
+    place.do(db.write(program.readmit, cast.kevin.id))
 
 
 def put_out_and_talk(place: Place, cast: Cast, before: int, at_once: int, after: int) -> None:

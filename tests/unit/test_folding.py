@@ -14,6 +14,7 @@ import campfire as program
 from tests.conftest import Template
 from tests.support.asking import found
 from tests.support.cast import Cast, Person, copy_database, start_server
+from tests.support.doing import newcomer
 
 NAMES: dict[str, list[Any]] = json.loads(
     (Path(__file__).parents[1] / "support" / "names.json").read_text()
@@ -50,7 +51,9 @@ def test_no_name_takes_long_to_compare_with_what_is_typed() -> None:
 
 async def test_people_are_offered_whatever_letters_their_names_have(jz: Person, cast: Cast) -> None:
     for number, name in enumerate(STRANGERS):
-        await jz.server.parts.auth.join(cast.join_code, name, f"p{number}@example.com", "password")
+        await jz.server.parts.auth.join(
+            cast.join_code, newcomer(name, f"p{number}@example.com", "password")
+        )
 
     asked = ["иван", "ИВАН", "ömer", "omer", "ελένη", "ΕΛΕΝΗ", "lz", "zak", "zoe", "ag"]
     answers = [await offered(jz, query) for query in asked]
@@ -69,7 +72,7 @@ async def test_of_many_people_those_whose_word_begins_with_it_are_offered_first(
     names = [f"Class {n:03} Bass" for n in range(120)] + ["Zo Silva", "Sam", "Anna-Sofie", "Šeb"]
     for number, name in enumerate(names):
         await jz.server.parts.db.write(
-            program.insert_user, name, f"m{number}@example.com", "x", program.Role.MEMBER
+            program.insert_user, name, program.Role.MEMBER, f"m{number}@example.com", "x"
         )
 
     many = await offered(jz, "s")
@@ -112,7 +115,9 @@ async def test_names_written_by_an_older_version_or_by_hand_are_folded_at_the_st
 
 
 async def test_two_of_one_name_are_told_apart_by_their_second_line(jz: Person, cast: Cast) -> None:
-    await jz.server.parts.auth.join(cast.join_code, "Kévin", "kevin2@example.com", "password")
+    await jz.server.parts.auth.join(
+        cast.join_code, newcomer("Kévin", "kevin2@example.com", "password")
+    )
 
     users = (await jz.get("/api/autocompletable/users?query=kev")).json["users"]
 
