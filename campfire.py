@@ -367,7 +367,7 @@ class Config:
         return (pair[0], pair[1]) if pair[0] and pair[1] else None
 
 
-SETTINGS: Final = {each.name: each.metadata for each in fields(Config)}
+SETTINGS: Final = {setting.name: setting.metadata for setting in fields(Config)}
 
 
 def config_from(settings: Mapping[str, str]) -> Config:
@@ -382,7 +382,7 @@ def config_from(settings: Mapping[str, str]) -> Config:
     values: dict[str, Any] = {}
     for field_name, setting in SETTINGS.items():
         name, text = setting["variables"][0], setting["default"]
-        text = next((given[each] for each in setting["variables"] if each in given), text)
+        text = next((given[one_of] for one_of in setting["variables"] if one_of in given), text)
         try:
             values[field_name] = None if text is None else setting["read"](text)
         except ValueError as error:
@@ -1892,7 +1892,9 @@ def in_words(error: sqlite3.Error, path: Path) -> StorageError:
 class Handle(sqlite3.Connection):
     """A connection to the file, as each of ours is opened."""
 
-    until = math.inf  # on the performance counter: when what the loop does here must end
+    __slots__ = ("until",)
+
+    until: float  # on the performance counter: when what the loop does here must end
 
     def give_up_after_a_glance(self) -> None:
         """For a connection that the loop uses itself."""
@@ -1904,7 +1906,7 @@ def open_file(path: Path, *, for_writing: bool = False, checkpoints: bool = Fals
     connection = sqlite3.connect(
         path, isolation_level=None, check_same_thread=False, factory=Handle
     )
-    connection.row_factory = sqlite3.Row
+    connection.row_factory, connection.until = sqlite3.Row, math.inf
     try:
         connection.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
         connection.execute("PRAGMA foreign_keys = ON")
@@ -1947,8 +1949,8 @@ def cannot_read(path: Path, why: object) -> DatabaseUnreadable:
 
 def _recognised(path: Path, connection: sqlite3.Connection, mark: int) -> int:
     """The schema of what is ours, 0 when it is empty. Raises as `recognise` does."""
-    found = connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")
-    tables = {name for (name, *_) in found}
+    listed = connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")
+    tables = {name for (name, *_) in listed}
     is_ours = "schema_version" in tables and tables >= RAILS_TABLES
     if mark not in (0, APPLICATION_ID) or (tables and not mark and not tables >= RAILS_TABLES):
         raise DatabaseForeign(f"{path} is a database of another program, and is left alone")
@@ -2115,8 +2117,8 @@ def back_up(source: Path, destination: Path) -> None:
 
 def remove_old_backups(newest: Path, keep: int) -> list[Path]:
     """Removes dated backups beside the newest, but for so many; those of other owners are left."""
-    dated = {path: _DATED.fullmatch(path.name) for path in newest.parent.glob("campfire-*.db")}
-    ages = {(found[1], int(found[2] or 1)): path for path, found in dated.items() if found}
+    names = {path: _DATED.fullmatch(path.name) for path in newest.parent.glob("campfire-*.db")}
+    ages = {(dated[1], int(dated[2] or 1)): path for path, dated in names.items() if dated}
     left = []
     for age in sorted(ages)[: max(len(ages) - keep, 0)]:
         if ages[age].lstat().st_uid == newest.stat().st_uid:
@@ -2211,16 +2213,16 @@ class TakesLong(Exception):
 
 def row(tx: ReadTx, sql: str, **values: object) -> sqlite3.Row | None:
     """The first row, or None."""
-    found: sqlite3.Row | None = tx.execute(sql, values).fetchone()
-    return found
+    first: sqlite3.Row | None = tx.execute(sql, values).fetchone()
+    return first
 
 
 def one(tx: ReadTx, sql: str, **values: object) -> sqlite3.Row:
     """The row that must exist. Raises LookupError, which is a bug."""
-    found = row(tx, sql, **values)
-    if found is None:
+    only: sqlite3.Row | None = tx.execute(sql, values).fetchone()
+    if only is None:
         raise LookupError(sql)
-    return found
+    return only
 
 
 def rows(tx: ReadTx, sql: str, **values: object) -> list[sqlite3.Row]:
@@ -3632,12 +3634,12 @@ class Signer:
 
 def stored_secrets(tx: ReadTx, names: Sequence[str]) -> dict[str, str]:
     """Those of the named secrets that are stored."""
-    found = rows(
+    stored = rows(
         tx,
         "SELECT name, value FROM secrets WHERE name IN (SELECT value FROM json_each(:names))",
         names=as_list(names),
     )
-    return {each["name"]: each["value"] for each in found}
+    return {secret["name"]: secret["value"] for secret in stored}
 
 
 def keep_secrets(tx: WriteTx, at: Timestamp, made: Mapping[str, str]) -> dict[str, str]:
@@ -3697,18 +3699,18 @@ def proper_pair(public_key: str, private_key: str) -> tuple[str, str]:
 async def load_secrets(db: Database, config: Config) -> dict[str, str]:
     """The secrets: from the environment, else stored, else made now and stored."""
     names = ("secret_key_base", "vapid_private_key", "vapid_public_key")
-    known = await db.read(stored_secrets, names)
-    if len(known) < len(names):
+    kept = await db.read(stored_secrets, names)
+    if len(kept) < len(names):
         made = {"secret_key_base": secrets.token_hex(64), **fresh_vapid_keys()}
-        known = await db.write(keep_secrets, made)
+        kept = await db.write(keep_secrets, made)
     if config.secret_key_base:
         if len(config.secret_key_base) < SHORT_SECRET:
             needs = f"SECRET_KEY_BASE of {SHORT_SECRET} characters or more"
             LOG.warning("weak_setting", extra={"fields": {"needs": needs}})
-        known["secret_key_base"] = config.secret_key_base
+        kept["secret_key_base"] = config.secret_key_base
     if config.vapid_keys:
-        known["vapid_public_key"], known["vapid_private_key"] = proper_pair(*config.vapid_keys)
-    return known
+        kept["vapid_public_key"], kept["vapid_private_key"] = proper_pair(*config.vapid_keys)
+    return kept
 
 
 # === 12. account ==============================================================
@@ -7292,7 +7294,7 @@ def _statement(*words: str) -> str:
 
 def tables_of(connection: sqlite3.Connection) -> tuple[str, ...]:
     """The tables people's rows are in; not SQLite's own, and not those of the search index."""
-    found = connection.execute(
+    listed = connection.execute(
         """
         SELECT name
         FROM sqlite_schema
@@ -7300,13 +7302,13 @@ def tables_of(connection: sqlite3.Connection) -> tuple[str, ...]:
         ORDER BY rowid
         """
     )
-    return tuple(name for (name, *_) in found)
+    return tuple(name for (name, *_) in listed)
 
 
 def columns_of(connection: sqlite3.Connection, table: str) -> tuple[str, ...]:
     """The columns of a table; none when there is no such table."""
-    found = connection.execute("SELECT name FROM pragma_table_info(:table)", {"table": table})
-    return tuple(name for (name, *_) in found)
+    listed = connection.execute("SELECT name FROM pragma_table_info(:table)", {"table": table})
+    return tuple(name for (name, *_) in listed)
 
 
 def rows_from(
@@ -7430,16 +7432,16 @@ def _rows_in(path: Path) -> Iterator[list[object]]:
 
 def _beginnings(path: Path) -> dict[str, tuple[object, ...]]:
     """What each table is called, on which page it begins, and how it was made (2.6)."""
-    found: dict[str, tuple[object, ...]] = {}
+    beginnings: dict[str, tuple[object, ...]] = {}
     for columns in _rows_in(path):
         match columns:
             case ["table" | "index" as kind, str(name), str(), int(), None | str() as sql]:
                 is_ours = kind == "table" or sql is None
                 if is_ours and not name.startswith("message_search_index"):
-                    found[name] = tuple(columns)
+                    beginnings[name] = tuple(columns)
             case _:
                 pass
-    return found
+    return beginnings
 
 
 def _give_header(copy: Path, *, has_log: bool) -> None:
@@ -7525,9 +7527,9 @@ def _readable_rows(
     at = 1
     while at < _HIGHEST:
         try:
-            for found in rows_from(connection, table, at):
-                at = max(at, found["at"] + 1)
-                yield found
+            for readable in rows_from(connection, table, at):
+                at = max(at, readable["at"] + 1)
+                yield readable
         except sqlite3.Error:
             beyond = _next_readable(connection, table, at)
             gaps.append((at, beyond - 1))
@@ -7554,15 +7556,15 @@ def _what_is_lost(
 def _save_table(
     source: sqlite3.Connection, target: sqlite3.Connection, table: str
 ) -> tuple[int, list[str]]:
-    known = columns_of(source, table)
-    if not known:
+    there = columns_of(source, table)
+    if not there:
         return 0, [f"{table}: the whole table"]
-    columns = [name for name in columns_of(target, table) if name in known]
+    columns = [name for name in columns_of(target, table) if name in there]
     gaps: list[tuple[int, int]] = []
     saved = refused = 0
-    for found in _readable_rows(source, table, gaps):
+    for readable in _readable_rows(source, table, gaps):
         try:
-            put(target, table, {name: found[name] for name in columns})
+            put(target, table, {name: readable[name] for name in columns})
             saved += 1
         except sqlite3.Error:
             refused += 1
@@ -7687,7 +7689,7 @@ def _expected(kind: str) -> dict[str, str]:
     """The tables or indexes of a new database, by name, with the statement that makes each."""
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as model:
         create_schema(model)
-        found = model.execute(
+        made = model.execute(
             """
             SELECT name, sql
             FROM sqlite_schema
@@ -7695,18 +7697,18 @@ def _expected(kind: str) -> dict[str, str]:
             """,
             {"kind": kind},
         )
-        return dict(found.fetchall())
+        return dict(made.fetchall())
 
 
 def _missing(connection: sqlite3.Connection, kind: str) -> dict[str, str]:
     """Those that are not there."""
-    known = {name for (name, *_) in connection.execute("SELECT name FROM sqlite_schema")}
-    return {name: sql for name, sql in _expected(kind).items() if name not in known}
+    there = {name for (name, *_) in connection.execute("SELECT name FROM sqlite_schema")}
+    return {name: sql for name, sql in _expected(kind).items() if name not in there}
 
 
 def _look_at_pages(connection: sqlite3.Connection) -> Iterator[str]:
-    found = connection.execute(f"PRAGMA integrity_check({_MOST_LINES})")
-    yield from (line for (said, *_) in found for line in said.splitlines() if line != "ok")
+    damage = connection.execute(f"PRAGMA integrity_check({_MOST_LINES})")
+    yield from (line for (said, *_) in damage for line in said.splitlines() if line != "ok")
 
 
 def _look_at_schema(connection: sqlite3.Connection) -> Iterator[str]:
@@ -7715,8 +7717,9 @@ def _look_at_schema(connection: sqlite3.Connection) -> Iterator[str]:
 
 
 def _look_at_references(connection: sqlite3.Connection) -> Iterator[str]:
-    found = connection.execute("PRAGMA foreign_key_check")
-    for (table, parent), count in Counter((table, parent) for table, _, parent, _ in found).items():
+    broken = connection.execute("PRAGMA foreign_key_check")
+    counts = Counter((table, parent) for table, _, parent, _ in broken)
+    for (table, parent), count in counts.items():
         yield f"{count} rows of {table} point to missing {parent}"
 
 
@@ -7750,7 +7753,7 @@ def _look_at_unread(connection: sqlite3.Connection) -> Iterator[str]:
 
 
 def _look_at_rooms(connection: sqlite3.Connection) -> Iterator[str]:
-    found = connection.execute(
+    empty = connection.execute(
         """
         SELECT id, coalesce(name, 'a ping')
         FROM rooms
@@ -7758,7 +7761,7 @@ def _look_at_rooms(connection: sqlite3.Connection) -> Iterator[str]:
         ORDER BY id
         """
     )
-    yield from (f"room {room_id} ({name}) has no members" for room_id, name in found)
+    yield from (f"room {room_id} ({name}) has no members" for room_id, name in empty)
 
 
 _DAMAGE: Final = {
@@ -7777,10 +7780,10 @@ def _looked(
 ) -> Iterator[str]:
     for what, look in looks.items():
         try:
-            found = list(look(connection))
+            problems = list(look(connection))
         except sqlite3.Error as error:
-            found = [str(error)]
-        yield from (f"{what}: {line}" for line in found)
+            problems = [str(error)]
+        yield from (f"{what}: {line}" for line in problems)
 
 
 def _open_to_write(path: Path) -> sqlite3.Connection:
@@ -8024,8 +8027,8 @@ def _settings_in(text: object) -> str:
 def _status_in(person: _Row) -> Status:
     """A person's status; older schemas only know `active`."""
     if "status" in person:
-        known = {status.value: status for status in Status}
-        return known.get(person["status"] or 0, Status.DEACTIVATED)
+        statuses = {status.value: status for status in Status}
+        return statuses.get(person["status"] or 0, Status.DEACTIVATED)
     return Status.ACTIVE if person["active"] in (None, *_TRUE) else Status.DEACTIVATED
 
 
@@ -8123,12 +8126,12 @@ class _Import:
         return times["created_at"]
 
     def _take(
-        self, table: str, old: Iterable[_Row], take: Callable[[_Row], Mapping[str, object] | None]
+        self, table: str, olds: Iterable[_Row], take: Callable[[_Row], Mapping[str, object] | None]
     ) -> None:
         """Stores what `take` makes of each row; None is a row that is not wanted."""
-        for each in old:
+        for old in olds:
             try:
-                values = take(each)
+                values = take(old)
             except _Orphan:
                 self.report.orphans[table] += 1
             except _UnknownType as error:
@@ -8170,7 +8173,7 @@ class _Import:
         }
 
     def _user(self, person: _Row) -> Mapping[str, object]:
-        role = {each.value: each for each in Role}.get(person["role"] or 0, Role.MEMBER)
+        role = {role.value: role for role in Role}.get(person["role"] or 0, Role.MEMBER)
         name, token = str(person["name"] or "").strip(), person["bot_token"] or None
         if not name:
             self.report.warnings["people without a name are now called Unnamed"] += 1
@@ -10002,7 +10005,7 @@ class JsonLines(logging.Formatter):
             line[name] = "[FILTERED]" if _is_secret(name) else value
         if record.exc_info:
             line["trace"] = self.formatException(record.exc_info)
-        return _UNPRINTABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", _LINE.encode(line))
+        return _UNPRINTABLE.sub(lambda sign: f"\\u{ord(sign[0]):04x}", _LINE.encode(line))
 
 
 class Lines(logging.Handler):
@@ -10121,12 +10124,12 @@ class Jobs:
         task.add_done_callback(self._running.discard)
 
     async def attempt(
-        self, name: str, work: Coroutine[object, object, object], **known: object
+        self, name: str, work: Coroutine[object, object, object], **about: object
     ) -> bool:
         try:
             await work
         except Exception:
-            LOG.exception("job_failed", extra={"fields": {"job": name, **known}})
+            LOG.exception("job_failed", extra={"fields": {"job": name, **about}})
             return False
         return True
 
@@ -10182,7 +10185,6 @@ def _commits(tx: WriteTx, at: Timestamp) -> None:
     del tx, at
 
 
-_WORDS: Final = {DatabaseFull: "full", DatabaseReadonly: "readonly", DatabaseBusy: "busy"}
 _HEALTH_SECONDS: Final = 2
 _PROBE_SECONDS: Final = 10
 
@@ -10205,10 +10207,10 @@ class Health:
         except TimeoutError:
             return "busy"
         except StorageError as error:
-            found = _WORDS.get(type(error), "down")
+            word = error.code.removeprefix("database_").replace("error", "down")
             if probes:
-                self._could_write = found
-            return found
+                self._could_write = word
+            return word
         return self._could_write
 
 
@@ -10333,7 +10335,7 @@ def _label_text(value: str) -> str:
 
 
 def _sample(name: str, labels: Mapping[str, str], value: float) -> str:
-    inside = ",".join(f'{key}="{_label_text(each)}"' for key, each in labels.items())
+    inside = ",".join(f'{key}="{_label_text(label)}"' for key, label in labels.items())
     return (
         f"{name}{{{inside}}} {_number_text(value)}" if inside else f"{name} {_number_text(value)}"
     )
@@ -10356,8 +10358,8 @@ def metrics_text(counted: Counted) -> str:
     for metric in _METRICS:
         name, *keys = f"campfire_{metric.name}".split()
         lines += f"# HELP {name} {metric.about}", f"# TYPE {name} {metric.kind}"
-        found = metric.read(counted)
-        by_labels = found if isinstance(found, Mapping) else {(): found}
+        reading = metric.read(counted)
+        by_labels = reading if isinstance(reading, Mapping) else {(): reading}
         for values in sorted(by_labels):
             told = (values,) if isinstance(values, str) else values
             lines += _samples(name, dict(zip(keys, told, strict=True)), by_labels[values])
@@ -13635,9 +13637,9 @@ async def check_database(config: Config, options: argparse.Namespace) -> None:
         facts |= repaired.facts() if repaired else {}
         say(json.dumps(facts, ensure_ascii=False, indent=2))
     else:
-        found = [f"found: {line}" for line in before.problems] if repaired else []
+        first = [f"found: {line}" for line in before.problems] if repaired else []
         lines = repaired.lines() if repaired else verdict.lines()
-        for line in (*found, *lines, *([] if verdict.problems else [f"{path} is healthy"])):
+        for line in (*first, *lines, *([] if verdict.problems else [f"{path} is healthy"])):
             say(line)
     if not verdict.problems:
         return
@@ -13648,9 +13650,9 @@ async def check_database(config: Config, options: argparse.Namespace) -> None:
     raise DatabaseUnusable(f"{path} is damaged: {remedy}")
 
 
-def _say_vapid(known: Mapping[str, str]) -> None:
+def _say_vapid(kept: Mapping[str, str]) -> None:
     for name in ("vapid_private_key", "vapid_public_key"):
-        say(f"{name.upper()}={known[name]}")
+        say(f"{name.upper()}={kept[name]}")
 
 
 async def make_vapid(config: Config, options: argparse.Namespace) -> None:
@@ -13665,9 +13667,9 @@ async def make_vapid(config: Config, options: argparse.Namespace) -> None:
 async def show_secrets(config: Config, _: argparse.Namespace) -> None:
     """Prints the secrets in use, as lines of an environment file."""
     async with _opened(config, may_be_new=True) as db:
-        known = await load_secrets(db, config)
-    say(f"SECRET_KEY_BASE={known['secret_key_base']}")
-    _say_vapid(known)
+        kept = await load_secrets(db, config)
+    say(f"SECRET_KEY_BASE={kept['secret_key_base']}")
+    _say_vapid(kept)
 
 
 async def check_health(config: Config, _: argparse.Namespace) -> None:
@@ -13772,8 +13774,8 @@ async def _serve(config: Config, _: argparse.Namespace) -> None:
     try:
         await _serve_until_told(config, out, lines)
     finally:
-        for each in (lines, out):
-            each.finish()
+        lines.finish()
+        out.finish()
 
 
 Command = Callable[[Config, argparse.Namespace], Coroutine[Any, Any, None]]
@@ -13790,7 +13792,7 @@ _BOT: Final = {"BOT": "its id, or its exact name"}
 # fmt: off
 _COMMANDS: Final[Mapping[str, tuple[Command | None, str, Mapping[str, str]]]] = {
     "serve": (_serve, "listen for browsers",
-        {f"--{each['flag']}": each["says"] for each in SETTINGS.values() if each["flag"]}),
+        {f"--{about['flag']}": about["says"] for about in SETTINGS.values() if about["flag"]}),
     "create-admin": (create_admin, "create or promote an administrator",
         {"--name NAME!": "what people call them", **_PASSWORD}),
     "reset-password": (reset_password, "give somebody a new password", _PASSWORD),
