@@ -257,11 +257,8 @@ function SoundContent(props: { message: TimelineMessage; sound: Sound; tab: numb
 
 function SoundPicture({ name, image }: { name: string; image: NonNullable<Sound["image"]> }) {
   const [missing, setMissing] = useState(false);
-  if (missing) return name;
-  const { url, width, height } = image;
-  return (
-    <img src={url} width={width} height={height} alt={name} onError={() => setMissing(true)} />
-  );
+  const { url, ...size } = image;
+  return missing ? name : <img src={url} {...size} alt={name} onError={() => setMissing(true)} />;
 }
 
 // --- What v2.0 will fill ----------------------------------------------------------------------
@@ -414,7 +411,9 @@ function OwnBoost(props: { boost: Boost; tab: number; onDelete: () => void }) {
   const { booster, content } = boost;
   const dismissal = {
     onBlur({ relatedTarget }: FocusEvent) {
-      if (!pill.current?.contains(relatedTarget)) setExpanded(false);
+      if (pill.current?.contains(relatedTarget)) return;
+      // Once the focus is elsewhere: what vanishes while it moves would keep it here.
+      setTimeout(() => setExpanded(false));
     },
     onKeyDown(event: KeyboardEvent) {
       if (event.key !== "Escape") return;
