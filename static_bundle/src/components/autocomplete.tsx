@@ -315,13 +315,13 @@ export function SuggestionList({ suggestions }: { suggestions: Suggestions }) {
   const { people, selected, at, landmark, blinking } = useObservable(suggestions);
   // Joins the window: a list that hangs at a caret is wrong once the page moves under it.
   useEffect(() => {
+    const gone = new AbortController();
     const close = () => suggestions.close();
-    window.addEventListener("resize", close);
-    document.addEventListener("scroll", close);
+    addEventListener("resize", close, gone);
+    document.addEventListener("scroll", close, gone);
     return () => {
       close();
-      window.removeEventListener("resize", close);
-      document.removeEventListener("scroll", close);
+      gone.abort();
     };
   }, [suggestions]);
   if (!at) return null;

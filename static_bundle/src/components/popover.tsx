@@ -58,14 +58,13 @@ function lift(popover: HTMLElement, anchor: HTMLButtonElement, close: () => void
     close();
     if (focused) anchor.focus();
   });
-  document.addEventListener("focusin", away);
-  document.addEventListener("scroll", follow, true);
-  addEventListener("resize", follow);
+  const gone = new AbortController();
+  document.addEventListener("focusin", away, gone);
+  document.addEventListener("scroll", follow, { capture: true, signal: gone.signal });
+  addEventListener("resize", follow, gone);
   return () => {
     anchor.popoverTargetElement = null;
-    document.removeEventListener("focusin", away);
-    document.removeEventListener("scroll", follow, true);
-    removeEventListener("resize", follow);
+    gone.abort();
   };
 }
 

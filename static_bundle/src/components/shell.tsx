@@ -267,15 +267,12 @@ function followDrags(show: (over: boolean) => void, onFiles: () => void): () => 
   const escaped = (event: KeyboardEvent) => {
     if (event.key === "Escape") away();
   };
+  const gone = new AbortController();
   const kinds = Object.keys(hears) as (keyof typeof hears)[];
-  for (const kind of kinds) window.addEventListener(kind, heard, true);
-  window.addEventListener("blur", away);
-  window.addEventListener("keydown", escaped);
-  return () => {
-    for (const kind of kinds) window.removeEventListener(kind, heard, true);
-    window.removeEventListener("blur", away);
-    window.removeEventListener("keydown", escaped);
-  };
+  for (const kind of kinds) addEventListener(kind, heard, { capture: true, signal: gone.signal });
+  addEventListener("blur", away, gone);
+  addEventListener("keydown", escaped, gone);
+  return () => gone.abort();
 }
 
 // --- Links to share, forms ---------------------------------------------------------------------

@@ -268,8 +268,7 @@ const REQUEST_TIMEOUT = 10_000;
 
 interface Call {
   method?: string;
-  body?: object;
-  timeout?: number;
+  body?: object | undefined;
 }
 
 const session = {
@@ -292,7 +291,7 @@ export function onRefusal(tell: (error: ApiError) => void): void {
   session.failed = tell;
 }
 
-async function send(path: string, { method = "GET", body, timeout }: Call): Promise<Response> {
+async function send(path: string, { method = "GET", body }: Call): Promise<Response> {
   const headers: Record<string, string> = { Accept: "application/json" };
   if (method !== "GET") headers["X-CSRF-Token"] = session.csrf;
   if (body) headers["Content-Type"] = "application/json";
@@ -301,7 +300,7 @@ async function send(path: string, { method = "GET", body, timeout }: Call): Prom
       method,
       headers,
       credentials: "same-origin",
-      signal: AbortSignal.timeout(timeout ?? REQUEST_TIMEOUT),
+      signal: AbortSignal.timeout(REQUEST_TIMEOUT),
       ...(body ? { body: JSON.stringify(body) } : {}),
     });
     session.version = response.headers.get("X-Version") ?? session.version;
@@ -347,15 +346,14 @@ async function json<Answer>(path: string, call?: Call): Promise<Answer> {
   }
 }
 
-async function done(path: string, method: string, body?: object): Promise<void> {
-  await request(path, { method, ...(body ? { body } : {}) });
-}
-
 const get = <Answer>(path: string) => json<Answer>(path);
 const post = <Answer>(path: string, body: object = {}) =>
   json<Answer>(path, { method: "POST", body });
 const put = <Answer>(path: string, body: object = {}) =>
   json<Answer>(path, { method: "PUT", body });
+/** Nothing is answered, unless it says what. */
+const remove = <Answer = void>(path: string, body?: object) =>
+  json<Answer>(path, { method: "DELETE", body });
 const word = encodeURIComponent;
 
 // --- Start, session, join ---------------------------------------------------------------------
@@ -369,10 +367,10 @@ export const signIn = (email_address: string, password: string) =>
   post<Welcome>("/api/session", { email_address, password });
 /** Use browser.ts `signOut`, which also gives up this browser's push subscription. */
 export const endSession = (push_subscription_endpoint: string | null) =>
-  json<{ redirect_to: string }>("/api/session", {
-    method: "DELETE",
-    body: push_subscription_endpoint ? { push_subscription_endpoint } : {},
-  });
+  remove<{ redirect_to: string }>(
+    "/api/session",
+    push_subscription_endpoint ? { push_subscription_endpoint } : {},
+  );
 export const redeemTransfer = (id: string) => put<Welcome>(`/api/session/transfers/${word(id)}`);
 export const join = (code: string, person: Newcomer) =>
   post<Welcome>(`/api/join/${word(code)}`, person);
@@ -390,14 +388,14 @@ export const updateCustomStyles = (custom_styles: string) =>
 export const accountUsers = (number: number) => get<UserPage>(`/api/account/users?page=${number}`);
 export const changeRole = (id: number, role: "member" | "administrator") =>
   put<{ user: User }>(`/api/account/users/${id}`, { role });
-export const removeUser = (id: number) => done(`/api/account/users/${id}`, "DELETE");
+export const removeUser = (id: number) => remove(`/api/account/users/${id}`);
 
 type BotChange = { name: string; webhook_url?: string };
 
 export const createBot = (bot: BotChange) => post<{ bot: Bot }>("/api/account/bots", bot);
 export const updateBot = (id: number, bot: BotChange) =>
   put<{ bot: Bot }>(`/api/account/bots/${id}`, bot);
-export const removeBot = (id: number) => done(`/api/account/bots/${id}`, "DELETE");
+export const removeBot = (id: number) => remove(`/api/account/bots/${id}`);
 export const newBotKey = (id: number) => put<{ bot: Bot }>(`/api/account/bots/${id}/key`);
 
 // --- People -----------------------------------------------------------------------------------
@@ -410,8 +408,7 @@ type ProfileChange = {
 };
 
 export const ban = (id: number) => post<{ user: User }>(`/api/users/${id}/ban`);
-export const liftBan = (id: number) =>
-  json<{ user: User }>(`/api/users/${id}/ban`, { method: "DELETE" });
+export const liftBan = (id: number) => remove<{ user: User }>(`/api/users/${id}/ban`);
 export const updateProfile = (change: ProfileChange) =>
   put<{ user: User }>("/api/users/me/profile", change);
 export const sidebar = () => get<Sidebar>("/api/users/me/sidebar");
@@ -423,7 +420,7 @@ export const addPushSubscription = (keys: {
 export const pushSubscriptions = () =>
   get<{ push_subscriptions: PushSubscriptionInfo[] }>("/api/users/me/push_subscriptions");
 export const removePushSubscription = (id: number) =>
-  done(`/api/users/me/push_subscriptions/${id}`, "DELETE");
+  remove(`/api/users/me/push_subscriptions/${id}`);
 export const testPushSubscription = (id: number) =>
   post<{ delivered: true }>(`/api/users/me/push_subscriptions/${id}/test_notifications`);
 /** People whose name contains `query`; of one room's members when `room_id` is given. */
@@ -436,7 +433,7 @@ export const suggestions = (query: string, room_id?: number) =>
 
 export const room = (id: number, message_id?: number) =>
   get<RoomPage>(`/api/rooms/${id}${message_id ? `?message_id=${message_id}` : ""}`);
-export const deleteRoom = (id: number) => done(`/api/rooms/${id}`, "DELETE");
+export const deleteRoom = (id: number) => remove(`/api/rooms/${id}`);
 export const createOpen = (name: string) => post<{ room: Room }>("/api/rooms/opens", { name });
 export const updateOpen = (id: number, name: string) =>
   put<{ room: Room }>(`/api/rooms/opens/${id}`, { name });
@@ -464,11 +461,11 @@ export const editableMessage = (room_id: number, id: number) =>
 export const updateMessage = (room_id: number, id: number, body: string) =>
   put<{ message: Message }>(`/api/rooms/${room_id}/messages/${id}`, { body });
 export const deleteMessage = (room_id: number, id: number) =>
-  done(`/api/rooms/${room_id}/messages/${id}`, "DELETE");
+  remove(`/api/rooms/${room_id}/messages/${id}`);
 export const boost = (message_id: number, content: string) =>
   post<{ boost: Boost }>(`/api/messages/${message_id}/boosts`, { content });
 export const unboost = (message_id: number, id: number) =>
-  done(`/api/messages/${message_id}/boosts/${id}`, "DELETE");
+  remove(`/api/messages/${message_id}/boosts/${id}`);
 export const recordSearch = (q: string) =>
   post<{ query: string; redirect_to: string }>("/api/searches", { q });
-export const clearSearches = () => done("/api/searches/clear", "DELETE");
+export const clearSearches = () => remove("/api/searches/clear");

@@ -132,6 +132,7 @@ function heal(): void {
 /** Says online and offline, and is quicker to reconnect than the library's own monitor. */
 class Heartbeat implements Callbacks {
   readonly #random: () => number;
+  readonly #gone = new AbortController();
   #offline: ReturnType<typeof setTimeout> | undefined;
   #next: ReturnType<typeof setTimeout> | undefined;
   #reopen = () => {
@@ -149,10 +150,10 @@ class Heartbeat implements Callbacks {
     this.#expectConnection();
     this.#networkChanged();
     this.#comeBack();
-    addEventListener("visibilitychange", this.#reopen);
-    addEventListener("online", this.#reopen);
-    addEventListener("online", this.#networkChanged);
-    addEventListener("offline", this.#networkChanged);
+    addEventListener("visibilitychange", this.#reopen, this.#gone);
+    addEventListener("online", this.#reopen, this.#gone);
+    addEventListener("online", this.#networkChanged, this.#gone);
+    addEventListener("offline", this.#networkChanged, this.#gone);
   }
 
   connected(): void {
@@ -194,10 +195,7 @@ class Heartbeat implements Callbacks {
   stop(): void {
     clearTimeout(this.#offline);
     clearTimeout(this.#next);
-    removeEventListener("visibilitychange", this.#reopen);
-    removeEventListener("online", this.#reopen);
-    removeEventListener("online", this.#networkChanged);
-    removeEventListener("offline", this.#networkChanged);
+    this.#gone.abort();
   }
 
   #expectConnection(): void {
