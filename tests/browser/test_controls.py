@@ -5,7 +5,7 @@ import re
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.support.browsers import ROOT, composer, message, options, say
+from tests.support.browsers import ROOT, composer, message, options, say, until
 from tests.support.house import HELD, House, Post, Sit, box
 
 # What shows nothing but a drawing, and nothing when the pointer rests on it.
@@ -139,3 +139,26 @@ def test_a_search_field_has_one_mark_that_clears_it(sit: Sit) -> None:
     # Chromium draws none, and WebKit does as this says.
     styles = (ROOT / "static_bundle" / "src" / "styles" / "inputs.css").read_text()
     assert re.search(r"search-cancel-button,[^{]*{[^}]*display: none", styles)
+
+
+def test_an_open_menu_stays_with_its_message_and_a_second_press_closes_it(
+    house: House, sit: Sit
+) -> None:
+    room = house.room()
+    for number in range(30):
+        house.post("Jonas", room, f"Number {number}.")
+    maya = sit("Maya", room)
+    menu = maya.get_by_role("menu", name="Message options")
+    dots = message(maya, "Number 24.").get_by_role("button", name="Message options")
+    options(maya, "Number 24.")
+
+    def apart() -> float:
+        return round(box(menu)["y"] - box(dots)["y"])
+
+    before, at = apart(), box(dots)["y"]
+    maya.locator(".messages").evaluate("list => { list.scrollTop -= 60 }")
+    until(maya, lambda: box(dots)["y"] > at and apart() == before)
+    dots.click()
+    expect(menu).to_have_count(0)
+    dots.click()
+    expect(menu).to_be_visible()
