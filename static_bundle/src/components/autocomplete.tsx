@@ -104,13 +104,13 @@ let lists = 0;
 export class Suggestions extends Observable<Shown> {
   readonly listId: string;
   source: Source;
-  private timer = 0;
-  private asked = 0;
-  private canceled = false;
+  #timer = 0;
+  #asked = 0;
+  #canceled = false;
   /** The answer under way. */
-  private looking: Promise<void> | null = null;
+  #looking: Promise<void> | null = null;
   /** Who was clicked, and will be taken in a moment, or as soon as the list closes. */
-  private clicked: number | null = null;
+  #clicked: number | null = null;
 
   constructor(source: Source = NO_SOURCE) {
     super(CLOSED);
@@ -135,21 +135,21 @@ export class Suggestions extends Observable<Shown> {
 
   /** The text changed: look at it once it has rested. */
   changed(): void {
-    clearTimeout(this.timer);
-    this.timer = 0;
-    if (this.source.find()) this.timer = window.setTimeout(() => void this.look(), DEBOUNCE);
-    else if (!this.state().blinking) this.left();
+    clearTimeout(this.#timer);
+    this.#timer = 0;
+    if (this.source.find()) this.#timer = window.setTimeout(() => void this.#look(), DEBOUNCE);
+    else if (!this.state().blinking) this.#left();
   }
 
   /** The caret moved without a change. */
   moved(): void {
-    if (this.state().at && !this.state().blinking && !this.source.find()) this.left();
+    if (this.state().at && !this.state().blinking && !this.source.find()) this.#left();
   }
 
   close(): void {
-    clearTimeout(this.timer);
-    this.asked += 1;
-    if (this.clicked !== null) this.commit(this.clicked);
+    clearTimeout(this.#timer);
+    this.#asked += 1;
+    if (this.#clicked !== null) this.commit(this.#clicked);
     else if (this.state().at) this.set(CLOSED);
   }
 
@@ -160,8 +160,8 @@ export class Suggestions extends Observable<Shown> {
   /** True when the key was meant for the list; the caller then lets nobody else have it. */
   takes(event: Press): boolean {
     const taken = this.isOpen
-      ? this.takesOpen(event)
-      : this.closes(event) || this.revives(event) || this.waits(event);
+      ? this.#takesOpen(event)
+      : this.#closes(event) || this.#revives(event) || this.#waits(event);
     if (taken) event.preventDefault();
     return taken;
   }
@@ -169,20 +169,20 @@ export class Suggestions extends Observable<Shown> {
   /** `ending` is what follows the name: a space, or the punctuation that finished it. */
   commit(index: number, ending = " "): void {
     const person = this.state().people[index];
-    this.clicked = null;
+    this.#clicked = null;
     if (!person || this.state().blinking) return;
     this.source.choose(person, ending);
-    clearTimeout(this.timer);
+    clearTimeout(this.#timer);
     this.change({ selected: index, blinking: true });
-    this.blink(matchMedia("(prefers-reduced-motion: reduce)").matches ? 0 : BLINK_FRAMES);
+    this.#blink(matchMedia("(prefers-reduced-motion: reduce)").matches ? 0 : BLINK_FRAMES);
   }
 
   commitLater(index: number): void {
-    this.clicked = index;
-    setTimeout(() => this.clicked === null || this.close(), CLICK_DELAY);
+    this.#clicked = index;
+    setTimeout(() => this.#clicked === null || this.close(), CLICK_DELAY);
   }
 
-  private takesOpen(event: Press): boolean {
+  #takesOpen(event: Press): boolean {
     const { key, shiftKey } = event;
     const { selected } = this.state();
     if (key === "ArrowDown" || key === "ArrowUp") {
@@ -190,9 +190,9 @@ export class Suggestions extends Observable<Shown> {
     } else if (key === "Enter" || (key === "Tab" && !shiftKey)) {
       this.commit(selected);
     } else if (key === " ") {
-      if (this.othersGoOn()) return false;
+      if (this.#othersGoOn()) return false;
       this.commit(selected);
-    } else if (this.closes(event)) {
+    } else if (this.#closes(event)) {
       return true;
     } else if (TERMINATOR.test(key) && this.source.find()?.query) {
       this.commit(selected, key);
@@ -203,29 +203,29 @@ export class Suggestions extends Observable<Shown> {
   }
 
   /** Whether what is typed may yet become another name than the one selected. */
-  private othersGoOn(): boolean {
+  #othersGoOn(): boolean {
     const typed = ` ${folded(this.source.find()?.query ?? "")}`;
     return this.names.some(
       (name, at) => at !== this.state().selected && ` ${name}`.includes(typed),
     );
   }
 
-  private closes({ key }: Press): boolean {
+  #closes({ key }: Press): boolean {
     if (key !== "Escape" || !this.state().at) return false;
-    this.canceled = true;
+    this.#canceled = true;
     this.close();
     return true;
   }
 
   /** Enter right after typing takes the first of the answer under way, if it comes soon. */
-  private waits({ key, shiftKey, ctrlKey, metaKey, altKey }: Press): boolean {
+  #waits({ key, shiftKey, ctrlKey, metaKey, altKey }: Press): boolean {
     const query = this.source.find()?.query;
     const plain = key === "Enter" && !(shiftKey || ctrlKey || metaKey || altKey);
-    if (!plain || !query || !(this.timer || this.looking) || this.canceled) return false;
-    clearTimeout(this.timer);
-    if (this.timer) void this.look();
+    if (!plain || !query || !(this.#timer || this.#looking) || this.#canceled) return false;
+    clearTimeout(this.#timer);
+    if (this.#timer) void this.#look();
     const enough = new Promise<void>((resolve) => setTimeout(resolve, ANSWER_WAIT));
-    void Promise.race([this.looking, enough]).then(() => {
+    void Promise.race([this.#looking, enough]).then(() => {
       const still = this.source.find()?.query === query;
       if (still && this.isOpen) this.commit(0);
       else if (still) {
@@ -237,51 +237,51 @@ export class Suggestions extends Observable<Shown> {
   }
 
   /** Tab after Escape brings the list back while the caret is still in the word. */
-  private revives({ key, shiftKey }: Press): boolean {
-    if (!this.canceled || key !== "Tab" || shiftKey || !this.source.find()) return false;
-    this.canceled = false;
-    void this.look();
+  #revives({ key, shiftKey }: Press): boolean {
+    if (!this.#canceled || key !== "Tab" || shiftKey || !this.source.find()) return false;
+    this.#canceled = false;
+    void this.#look();
     return true;
   }
 
-  private left(): void {
-    this.canceled = false;
+  #left(): void {
+    this.#canceled = false;
     this.close();
   }
 
-  private look(): Promise<void> {
-    this.timer = 0;
-    const looking = this.find().finally(() => {
-      if (this.looking === looking) this.looking = null;
+  #look(): Promise<void> {
+    this.#timer = 0;
+    const looking = this.#find().finally(() => {
+      if (this.#looking === looking) this.#looking = null;
     });
-    this.looking = looking;
+    this.#looking = looking;
     return looking;
   }
 
-  private async find(): Promise<void> {
+  async #find(): Promise<void> {
     const question = this.source.find();
-    if (!question) return this.left();
-    if (this.canceled) return;
+    if (!question) return this.#left();
+    if (this.#canceled) return;
     if (question.terminator && this.isOpen) {
       return this.commit(this.state().selected, question.terminator);
     }
-    this.asked += 1;
-    const mine = this.asked;
+    this.#asked += 1;
+    const mine = this.#asked;
     try {
       const people = (await this.source.ask(question.query)).slice(0, MOST);
-      if (mine !== this.asked) return;
+      if (mine !== this.#asked) return;
       const { at, landmark } = question;
       this.set({ people, selected: 0, at, landmark, blinking: false });
       if (people.length === 0) announce(NOBODY);
       else announce(people.length === 1 ? "1 person" : `${people.length} people`);
     } catch {
       // Nobody answered: writing goes on without suggestions.
-      if (mine === this.asked) this.close();
+      if (mine === this.#asked) this.close();
     }
   }
 
-  private blink(frames: number): void {
-    if (frames > 0) requestAnimationFrame(() => this.blink(frames - 1));
+  #blink(frames: number): void {
+    if (frames > 0) requestAnimationFrame(() => this.#blink(frames - 1));
     else if (this.state().blinking) this.set(CLOSED);
   }
 }

@@ -43,85 +43,86 @@ interface Writing {
 
 export class Writer extends Observable<Writing> {
   readonly suggestions = new Suggestions();
-  private editor: Editor | null = null;
+  #editor: Editor | null = null;
   readonly session: RoomSession;
-  private readonly room_id: number;
-  private readonly editLast: () => void;
-  private draftTimer = 0;
+  readonly #room_id: number;
+  readonly #editLast: () => void;
+  #draftTimer = 0;
 
   constructor(session: RoomSession, room_id: number, editLast: () => void) {
     super({ rich: false, notice: false, excess: "" });
     this.session = session;
-    this.room_id = room_id;
-    this.editLast = editLast;
+    this.#room_id = room_id;
+    this.#editLast = editLast;
   }
 
   /** A ref callback: the editor lives as long as its host element. */
   readonly attach = (host: HTMLElement | null): (() => void) | undefined => {
     if (!host) return undefined;
-    const { room_id, suggestions } = this;
+    const { suggestions } = this;
+    const room_id = this.#room_id;
     const html = this.session.timeline.outbox.draft();
     const editor = new Editor(
       host,
       { label: "Write a message", html, room_id, suggestions, toolbar: "below" },
       {
-        onChange: () => this.typed(),
-        onKey: (event) => this.key(event),
+        onChange: () => this.#typed(),
+        onKey: (event) => this.#key(event),
         onFiles: this.refuseFiles,
       },
     );
-    this.editor = editor;
-    window.addEventListener("pagehide", this.saveDraft);
+    this.#editor = editor;
+    window.addEventListener("pagehide", this.#saveDraft);
     return () => {
-      window.removeEventListener("pagehide", this.saveDraft);
-      this.saveDraft();
+      window.removeEventListener("pagehide", this.#saveDraft);
+      this.#saveDraft();
       this.session.typing.stop();
       editor.destroy();
-      this.editor = null;
+      this.#editor = null;
     };
   };
 
   readonly send = (): void => {
-    const { editor } = this;
+    const editor = this.#editor;
     if (!editor || editor.isEmpty) return;
     if (isReduced(getState())) {
       announce(connectionWords(getState()));
       return;
     }
     const { html } = editor;
-    this.saveDraft();
+    this.#saveDraft();
     if (this.state().excess) {
       editor.shake();
       announce(this.state().excess, "assertive");
       return;
     }
-    this.setRich(false);
+    this.#setRich(false);
     this.session.typing.stop();
     this.session.timeline.send(html);
     editor.load("");
-    clearTimeout(this.draftTimer);
+    clearTimeout(this.#draftTimer);
     this.session.timeline.outbox.keepDraft("");
     editor.focus();
   };
 
   readonly toggleRich = (): void => {
-    this.setRich(!this.state().rich);
+    this.#setRich(!this.state().rich);
     this.focus();
   };
 
-  readonly focus = (): void => this.editor?.focus();
+  readonly focus = (): void => this.#editor?.focus();
 
   /** Quotes a message before whatever is already written. */
   reply(message: TimelineMessage): void {
-    this.editor?.prepend(replyQuote(message), "Format reply");
+    this.#editor?.prepend(replyQuote(message), "Format reply");
   }
 
   /** Takes words that were not sent before whatever is already written. */
   takeBack(html: string): void {
-    const { editor } = this;
+    const editor = this.#editor;
     editor?.load(html + (editor.isEmpty ? "" : editor.html));
     editor?.focusEnd();
-    this.saveDraft();
+    this.#saveDraft();
   }
 
   showNotice(notice: boolean): void {
@@ -133,36 +134,36 @@ export class Writer extends Observable<Writing> {
     announce(FILES_LATER);
   };
 
-  private setRich(rich: boolean): void {
-    this.editor?.showToolbar(rich);
+  #setRich(rich: boolean): void {
+    this.#editor?.showToolbar(rich);
     this.change({ rich });
   }
 
-  private typed(): void {
-    const { editor } = this;
+  #typed(): void {
+    const editor = this.#editor;
     if (!editor) return;
     this.session.typing.changed(!editor.isEmpty);
-    clearTimeout(this.draftTimer);
-    this.draftTimer = window.setTimeout(this.saveDraft, DRAFT_DELAY);
+    clearTimeout(this.#draftTimer);
+    this.#draftTimer = window.setTimeout(this.#saveDraft, DRAFT_DELAY);
   }
 
-  private readonly saveDraft = (): void => {
-    const { editor } = this;
-    clearTimeout(this.draftTimer);
+  readonly #saveDraft = (): void => {
+    const editor = this.#editor;
+    clearTimeout(this.#draftTimer);
     if (!editor) return;
     const html = editor.isEmpty ? "" : editor.html;
     this.session.timeline.outbox.keepDraft(html);
     if (excess(html) !== this.state().excess) this.change({ excess: excess(html) });
   };
 
-  private key(event: KeyboardEvent): void {
-    if (this.takes(event)) {
+  #key(event: KeyboardEvent): void {
+    if (this.#takes(event)) {
       event.preventDefault();
       event.stopImmediatePropagation();
     }
   }
 
-  private takes({ key, shiftKey, ctrlKey, metaKey, altKey }: KeyboardEvent): boolean {
+  #takes({ key, shiftKey, ctrlKey, metaKey, altKey }: KeyboardEvent): boolean {
     if (key === "Enter") {
       const sends =
         ctrlKey || metaKey || !(shiftKey || altKey || this.state().rich || isTouchOnly());
@@ -170,11 +171,11 @@ export class Writer extends Observable<Writing> {
       return sends;
     }
     if (key === "Escape" && this.state().rich) {
-      this.setRich(false);
+      this.#setRich(false);
       return true;
     }
-    if (key === "ArrowUp" && !shiftKey && this.editor?.html === "") {
-      this.editLast();
+    if (key === "ArrowUp" && !shiftKey && this.#editor?.html === "") {
+      this.#editLast();
       return true;
     }
     return false;
@@ -333,40 +334,42 @@ export interface EditHome {
 /** Editing one message in place, apart from how it looks. */
 class Editing {
   readonly suggestions = new Suggestions();
-  private editor: Editor | null = null;
-  private readonly message: TimelineMessage;
-  private readonly home: EditHome;
-  private readonly draft: string | null;
+  #editor: Editor | null = null;
+  readonly #message: TimelineMessage;
+  readonly #home: EditHome;
+  readonly #draft: string | null;
 
   constructor(message: TimelineMessage, home: EditHome, draft: string | null) {
-    this.message = message;
-    this.home = home;
-    this.draft = draft;
+    this.#message = message;
+    this.#home = home;
+    this.#draft = draft;
   }
 
   /** A ref callback. It runs inside the tap that asked for it, or iOS shows no keyboard. */
   readonly attach = (host: HTMLElement | null): (() => void) | undefined => {
     if (!host) return undefined;
-    const { suggestions, message, draft } = this;
+    const { suggestions } = this;
+    const message = this.#message;
+    const draft = this.#draft;
     const html = draft ?? editable(message);
     const options = { label: "Edit message", html, room_id: message.room_id, suggestions };
     const editor = new Editor(
       host,
       { ...options, toolbar: "above" },
-      { onChange: () => undefined, onKey: this.key, onFiles: () => announce(FILES_LATER) },
+      { onChange: () => undefined, onKey: this.#key, onFiles: () => announce(FILES_LATER) },
     );
-    this.editor = editor;
+    this.#editor = editor;
     editor.focusEnd();
     host.scrollIntoView({ block: "center", behavior: "smooth" });
-    if (draft === null) void this.fetch(editor);
+    if (draft === null) void this.#fetch(editor);
     return () => {
       editor.destroy();
-      this.editor = null;
+      this.#editor = null;
     };
   };
 
   readonly save = (): void => {
-    const { editor } = this;
+    const editor = this.#editor;
     if (!editor) return;
     if (editor.isEmpty) {
       editor.shake();
@@ -379,16 +382,16 @@ class Editing {
       flash("alert", words);
       return;
     }
-    this.home.save(this.message, editor.html);
+    this.#home.save(this.#message, editor.html);
   };
 
   readonly remove = (): void => {
-    if (confirmed("Delete this message for good?")) this.home.remove(this.message);
+    if (confirmed("Delete this message for good?")) this.#home.remove(this.#message);
   };
 
-  readonly cancel = (): void => this.home.stopEditing(this.message);
+  readonly cancel = (): void => this.#home.stopEditing(this.#message);
 
-  private readonly key = (event: KeyboardEvent): void => {
+  readonly #key = (event: KeyboardEvent): void => {
     const saves = event.key === "Enter" && (event.ctrlKey || event.metaKey);
     if (!(saves || event.key === "Escape")) return;
     event.preventDefault();
@@ -398,15 +401,15 @@ class Editing {
   };
 
   /** What was written, without the links the server made of bare addresses. */
-  private async fetch(editor: Editor): Promise<void> {
-    const { room_id, id } = this.message;
+  async #fetch(editor: Editor): Promise<void> {
+    const { room_id, id } = this.#message;
     const untouched = editor.html;
     try {
       const { edit_html } = await api.editableMessage(room_id, id);
-      if (this.editor !== editor || editor.html !== untouched) return;
+      if (this.#editor !== editor || editor.html !== untouched) return;
       editor.refine(edit_html);
     } catch (error) {
-      if (this.editor !== editor) return;
+      if (this.#editor !== editor) return;
       failed(error);
       this.cancel();
     }

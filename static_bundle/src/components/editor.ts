@@ -103,54 +103,54 @@ let editors = 0;
 
 export class Editor {
   /** The text box: the plain one at first, then Trix's. */
-  private box: HTMLElement;
-  private readonly host: HTMLElement;
-  private readonly options: EditorOptions;
-  private readonly events: EditorEvents;
-  private readonly suggestions: Suggestions;
-  private readonly plain: HTMLElement;
-  private readonly plainStart: string;
-  private trix: TrixElement | null = null;
-  private toolbar: HTMLElement | null = null;
-  private toolbarOpen: boolean;
-  private gone = false;
-  private untell: () => void = () => undefined;
+  #box: HTMLElement;
+  readonly #host: HTMLElement;
+  readonly #options: EditorOptions;
+  readonly #events: EditorEvents;
+  readonly #suggestions: Suggestions;
+  readonly #plain: HTMLElement;
+  readonly #plainStart: string;
+  #trix: TrixElement | null = null;
+  #toolbar: HTMLElement | null = null;
+  #toolbarOpen: boolean;
+  #gone = false;
+  #untell: () => void = () => undefined;
 
   constructor(host: HTMLElement, options: EditorOptions, events: EditorEvents) {
-    this.host = host;
-    this.options = options;
-    this.events = events;
-    this.toolbarOpen = options.toolbar === "above";
-    this.suggestions = options.suggestions;
-    this.suggestions.source = {
-      find: () => this.question(),
+    this.#host = host;
+    this.#options = options;
+    this.#events = events;
+    this.#toolbarOpen = options.toolbar === "above";
+    this.#suggestions = options.suggestions;
+    this.#suggestions.source = {
+      find: () => this.#question(),
       ask: (query) => findPeople(query, options.room_id),
-      choose: (person, ending) => this.insertMention(person, ending),
-      enter: () => this.enter(),
+      choose: (person, ending) => this.#insertMention(person, ending),
+      enter: () => this.#enter(),
     };
-    this.plain = plainBox(options);
-    this.plainStart = this.plainText;
-    this.box = this.plain;
-    host.addEventListener("keydown", this.keyed, true);
-    host.addEventListener("paste", this.pasted, true);
-    if (loaded) this.mount();
-    else this.waitForTrix();
+    this.#plain = plainBox(options);
+    this.#plainStart = this.#plainText;
+    this.#box = this.#plain;
+    host.addEventListener("keydown", this.#keyed, true);
+    host.addEventListener("paste", this.#pasted, true);
+    if (loaded) this.#mount();
+    else this.#waitForTrix();
   }
 
   destroy(): void {
-    this.gone = true;
-    this.untell();
-    this.suggestions.close();
-    if (this.trix) settled(this.trix);
-    this.host.removeEventListener("keydown", this.keyed, true);
-    this.host.removeEventListener("paste", this.pasted, true);
-    this.host.replaceChildren();
+    this.#gone = true;
+    this.#untell();
+    this.#suggestions.close();
+    if (this.#trix) settled(this.#trix);
+    this.#host.removeEventListener("keydown", this.#keyed, true);
+    this.#host.removeEventListener("paste", this.#pasted, true);
+    this.#host.replaceChildren();
   }
 
   get html(): string {
-    if (this.trix) return words.withoutBlankEnd(settled(this.trix).value);
-    const text = this.plainText;
-    return text === this.plainStart ? this.options.html : words.textToHtml(text);
+    if (this.#trix) return words.withoutBlankEnd(settled(this.#trix).value);
+    const text = this.#plainText;
+    return text === this.#plainStart ? this.#options.html : words.textToHtml(text);
   }
 
   /** Nothing but white space: an attachment counts as something. */
@@ -159,44 +159,44 @@ export class Editor {
   }
 
   get text(): string {
-    return this.trix ? this.trix.editor.getDocument().toString() : this.plainText;
+    return this.#trix ? this.#trix.editor.getDocument().toString() : this.#plainText;
   }
 
   focus(): void {
-    this.box.focus();
+    this.#box.focus();
   }
 
   focusEnd(): void {
     this.focus();
-    this.trix?.editor.setSelectedRange(this.text.length - 1);
-    if (this.trix) return;
-    getSelection()?.selectAllChildren(this.plain);
+    this.#trix?.editor.setSelectedRange(this.text.length - 1);
+    if (this.#trix) return;
+    getSelection()?.selectAllChildren(this.#plain);
     getSelection()?.collapseToEnd();
   }
 
   /** Replaces everything; cannot be undone. */
   load(html: string): void {
-    if (html && this.trix) exactly(this.trix, html, ({ editor }) => editor.loadHTML(html));
+    if (html && this.#trix) exactly(this.#trix, html, ({ editor }) => editor.loadHTML(html));
     // No text need not be parsed, and this is what everybody waits for who has just sent some.
-    else this.trix?.editor.loadJSON({ document: [] });
-    if (this.trix) return;
-    this.plain.textContent = words.plainText(html);
-    this.events.onChange();
+    else this.#trix?.editor.loadJSON({ document: [] });
+    if (this.#trix) return;
+    this.#plain.textContent = words.plainText(html);
+    this.#events.onChange();
   }
 
   /** The same words in other markup: what is selected stays so. */
   refine(html: string): void {
-    const selected = this.trix?.editor.getSelectedRange();
+    const selected = this.#trix?.editor.getSelectedRange();
     this.load(html);
-    if (selected) this.trix?.editor.setSelectedRange(selected);
+    if (selected) this.#trix?.editor.setSelectedRange(selected);
     else this.focusEnd();
   }
 
   /** Puts `html` before what is written, as one step that undo takes back. */
   prepend(html: string, undoName: string): void {
-    const editor = this.trix?.editor;
+    const editor = this.#trix?.editor;
     if (!editor) {
-      void loadTrix().then(() => this.gone || this.prepend(html, undoName));
+      void loadTrix().then(() => this.#gone || this.prepend(html, undoName));
       return;
     }
     editor.recordUndoEntry(undoName);
@@ -205,37 +205,37 @@ export class Editor {
   }
 
   showToolbar(open: boolean): void {
-    this.toolbarOpen = open;
-    if (this.toolbar) this.toolbar.hidden = !open;
+    this.#toolbarOpen = open;
+    if (this.#toolbar) this.#toolbar.hidden = !open;
   }
 
   /** Says with a shake that this cannot be accepted. */
   shake(): void {
-    this.host.classList.remove("shake");
+    this.#host.classList.remove("shake");
     // Reading a size makes the browser notice that the class was gone.
-    void this.host.offsetWidth;
-    this.host.classList.add("shake");
+    void this.#host.offsetWidth;
+    this.#host.classList.add("shake");
   }
 
   // --- Mentions ---
 
-  private word(): Word | null {
-    if (!this.trix || document.activeElement !== this.box) return null;
-    const [start, end] = this.trix.editor.getSelectedRange();
-    return start === end ? mentionAt(this.text, start, this.suggestions.names) : null;
+  #word(): Word | null {
+    if (!this.#trix || document.activeElement !== this.#box) return null;
+    const [start, end] = this.#trix.editor.getSelectedRange();
+    return start === end ? mentionAt(this.text, start, this.#suggestions.names) : null;
   }
 
-  private question(): Question | null {
-    const word = this.word();
-    const at = word && this.trix?.editor.getClientRectAtPosition(word.start);
+  #question(): Question | null {
+    const word = this.#word();
+    const at = word && this.#trix?.editor.getClientRectAtPosition(word.start);
     if (!word || !at) return null;
     const { query, terminator } = word;
-    return { query, terminator, at, landmark: this.box.closest(LANDMARK) };
+    return { query, terminator, at, landmark: this.#box.closest(LANDMARK) };
   }
 
-  private insertMention(person: Suggestion, ending: string): void {
-    const editor = this.trix?.editor;
-    const word = this.word();
+  #insertMention(person: Suggestion, ending: string): void {
+    const editor = this.#trix?.editor;
+    const word = this.#word();
     if (!(editor && word && loaded)) return;
     editor.recordUndoEntry("Mention");
     editor.setSelectedRange([word.start, word.end]);
@@ -246,56 +246,56 @@ export class Editor {
   }
 
   /** The Enter that was held back: sends, or begins a line. */
-  private enter(): void {
+  #enter(): void {
     const key = new KeyboardEvent("keydown", { key: "Enter", cancelable: true });
-    this.events.onKey(key);
-    if (!key.defaultPrevented) this.trix?.editor.insertLineBreak();
+    this.#events.onKey(key);
+    if (!key.defaultPrevented) this.#trix?.editor.insertLineBreak();
   }
 
   // --- Taking over from the plain box ---
 
-  private get plainText(): string {
-    return words.plainText(this.plain.innerHTML);
+  get #plainText(): string {
+    return words.plainText(this.#plain.innerHTML);
   }
 
-  private waitForTrix(): void {
-    this.host.replaceChildren(this.plain);
-    this.plain.addEventListener("input", () => this.events.onChange());
+  #waitForTrix(): void {
+    this.#host.replaceChildren(this.#plain);
+    this.#plain.addEventListener("input", () => this.#events.onChange());
     // Without Trix the plain box stays; every message can still be written and sent.
-    void loadTrix().then(() => this.gone || this.mount());
+    void loadTrix().then(() => this.#gone || this.#mount());
   }
 
-  private mount(): void {
-    const { label, toolbar: side } = this.options;
+  #mount(): void {
+    const { label, toolbar: side } = this.#options;
     const html = this.html;
-    const caret = document.activeElement === this.plain ? caretIn(this.plain) : null;
+    const caret = document.activeElement === this.#plain ? caretIn(this.#plain) : null;
     const { toolbar, input, box } = trixElements(label, html);
     // Trix looks for both by id the moment it is connected, so it comes last.
-    this.host.replaceChildren(input, toolbar);
+    this.#host.replaceChildren(input, toolbar);
     exactly(box, html, () => (side === "above" ? toolbar.after(box) : toolbar.before(box)));
-    this.trix = box;
-    this.toolbar = toolbar;
-    this.box = box;
+    this.#trix = box;
+    this.#toolbar = toolbar;
+    this.#box = box;
     dressToolbar(toolbar);
-    this.showToolbar(this.toolbarOpen);
-    this.untell = tellReaders(box, this.suggestions);
-    this.listen(box);
+    this.showToolbar(this.#toolbarOpen);
+    this.#untell = tellReaders(box, this.#suggestions);
+    this.#listen(box);
     if (caret !== null) {
       box.focus();
       box.editor.setSelectedRange(caret);
     }
   }
 
-  private listen(box: TrixElement): void {
+  #listen(box: TrixElement): void {
     box.addEventListener("trix-change", () => {
-      this.events.onChange();
-      this.suggestions.changed();
+      this.#events.onChange();
+      this.#suggestions.changed();
     });
     box.addEventListener("trix-selection-change", () => {
-      if (this.toolbar) showPressed(this.toolbar);
-      this.suggestions.moved();
+      if (this.#toolbar) showPressed(this.#toolbar);
+      this.#suggestions.moved();
     });
-    box.addEventListener("blur", () => this.suggestions.close());
+    box.addEventListener("blur", () => this.#suggestions.close());
     box.addEventListener("trix-file-accept", (event) => event.preventDefault());
     box.addEventListener("trix-attachment-add", (event) => {
       const { attachment } = event as Event & { attachment: Attachment };
@@ -304,43 +304,43 @@ export class Editor {
   }
 
   /** Keys and pastes in the toolbar's link dialog are its own business. */
-  private owns(target: EventTarget | null): boolean {
-    return target instanceof Node && this.box.contains(target);
+  #owns(target: EventTarget | null): boolean {
+    return target instanceof Node && this.#box.contains(target);
   }
 
-  private readonly keyed = (event: KeyboardEvent): void => {
+  readonly #keyed = (event: KeyboardEvent): void => {
     // In Safari the Enter that ends a composition comes after it, with this code.
     if (event.key === "Escape" && (event.target as Element).matches(BUTTONS)) {
       this.focus();
-      this.events.onKey(event);
+      this.#events.onKey(event);
       return;
     }
-    if (!this.owns(event.target) || event.isComposing || event.keyCode === 229) return;
-    if (this.suggestions.takes(event)) event.stopImmediatePropagation();
-    else this.events.onKey(event);
+    if (!this.#owns(event.target) || event.isComposing || event.keyCode === 229) return;
+    if (this.#suggestions.takes(event)) event.stopImmediatePropagation();
+    else this.#events.onKey(event);
   };
 
-  private readonly pasted = (event: ClipboardEvent): void => {
+  readonly #pasted = (event: ClipboardEvent): void => {
     const data = event.clipboardData;
-    if (!data || !this.owns(event.target)) return;
+    if (!data || !this.#owns(event.target)) return;
     const text = data.getData("text/plain").trim();
     if (data.files.length > 0 && !text && !data.types.includes("text/html")) {
       stop(event);
-      this.events.onFiles();
-    } else if (!this.trix) {
+      this.#events.onFiles();
+    } else if (!this.#trix) {
       stop(event);
       document.execCommand("insertText", false, data.getData("text/plain"));
     } else if (words.LONE_URL.test(text) && !data.types.includes("text/html")) {
       stop(event);
-      this.pasteLink(this.trix.editor, text);
+      this.#pasteLink(this.#trix.editor, text);
     } else if (data.types.includes("text/html") && !data.types.includes(words.OURS)) {
       stop(event);
-      this.trix.editor.recordUndoEntry("Paste");
-      this.trix.editor.insertHTML(words.pastedHtml(data.getData("text/html")));
+      this.#trix.editor.recordUndoEntry("Paste");
+      this.#trix.editor.insertHTML(words.pastedHtml(data.getData("text/html")));
     }
   };
 
-  private pasteLink(editor: TrixEditor, url: string): void {
+  #pasteLink(editor: TrixEditor, url: string): void {
     editor.recordUndoEntry("Paste");
     const [start, end] = editor.getSelectedRange();
     if (start < end) editor.activateAttribute("href", url);

@@ -37,16 +37,16 @@ class RoomView extends Observable<Looking> implements MessageHome {
     super({ active: null, editing: null });
     this.page = page;
     this.session = new RoomSession(page);
-    this.writer = new Writer(this.session, page.room.id, () => this.editLast());
+    this.writer = new Writer(this.session, page.room.id, () => this.#editLast());
   }
 
   /** Joins the room's channels and takes the keys that belong to no field. */
   readonly open = (): (() => void) => {
     const leave = this.session.open();
-    document.addEventListener("keydown", this.key);
+    document.addEventListener("keydown", this.#key);
     if (!isTouchOnly() && document.activeElement?.tagName !== "INPUT") this.writer.focus();
     return () => {
-      document.removeEventListener("keydown", this.key);
+      document.removeEventListener("keydown", this.#key);
       leave();
     };
   };
@@ -120,17 +120,17 @@ class RoomView extends Observable<Looking> implements MessageHome {
     this.writer.focus();
   }
 
-  private editLast(): void {
+  #editLast(): void {
     const last = this.session.timeline.lastOwn();
     if (last) this.edit(last);
   }
 
-  private readonly key = (event: globalThis.KeyboardEvent): void => {
+  readonly #key = (event: globalThis.KeyboardEvent): void => {
     const { key, target, ctrlKey, metaKey, altKey } = event;
     const onPage = target === document.body;
     if (key === "ArrowUp" && onPage) {
       event.preventDefault();
-      this.editLast();
+      this.#editLast();
     }
     // What is typed at a message, or at nothing, is meant for everybody: the composer takes it.
     const types = key.length === 1 && key !== " " && !(ctrlKey || metaKey || altKey);
