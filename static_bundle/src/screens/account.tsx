@@ -8,7 +8,7 @@ import type { Account, Bot, ScreenProps, User, UserPage } from "../lib/api";
 import * as api from "../lib/api";
 import { visit } from "../lib/browser";
 import { apply, flash, isAdministrator, useStore } from "../lib/store";
-import { Version } from "./auth";
+import { AccountLogo, Version } from "./auth";
 import { PersonRow } from "./people";
 
 // --- The account -------------------------------------------------------------------------------
@@ -33,7 +33,7 @@ export function AccountSettings({ boot }: ScreenProps<"account_edit">) {
           <AccountForm account={account} onChange={change} />
         ) : (
           <>
-            <Logo account={account} />
+            <AccountLogo className="txt-xx-large" />
             <h2 className="account__name txt-x-large">{account.name}</h2>
           </>
         )}
@@ -66,14 +66,6 @@ function AdministratorLinks() {
   );
 }
 
-function Logo({ account }: { account: Account }) {
-  return (
-    <span className="account-logo center txt-xx-large">
-      <img src={account.logo_url} width={108} height={108} alt="" />
-    </span>
-  );
-}
-
 interface AccountProps {
   account: Account;
   onChange: (account: Account) => void;
@@ -90,7 +82,7 @@ function AccountForm({ account, onChange }: AccountProps) {
         <ComingSoon label="Change logo" heading="Custom logos available in v2.0">
           Until then the account wears Campfire’s own mark.
         </ComingSoon>
-        <Logo account={account} />
+        <AccountLogo className="txt-xx-large" />
       </div>
       <form onSubmit={submit} className="account-name">
         <Field

@@ -221,7 +221,7 @@ function useSignIn() {
   return [state, submit] as const;
 }
 
-function AccountLogo({ className = "" }: { className?: string }) {
+export function AccountLogo({ className = "" }: { className?: string }) {
   const account = useStore((state) => state.account);
   return (
     <span className={`account-logo center ${className}`}>
