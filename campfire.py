@@ -149,7 +149,6 @@ from aiohttp import (
     HttpVersion,
     HttpVersion10,
     HttpVersion11,
-    StreamReader,
     TCPConnector,
     TraceConfig,
     WSMsgType,
@@ -2913,7 +2912,7 @@ def is_nested_too_deeply(source: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Attachment:
-    user_id: UserId | None
+    user_id: UserId  # 0: nobody
     content_type: str
     address: str
 
@@ -2955,7 +2954,7 @@ def _attachment_in(tag: re.Match[str]) -> Attachment | None:
         value if isinstance(value := fields.get(field), str) else ""
         for field in ("sgid", "content-type", "href")
     )
-    return Attachment(user_id_in_sgid(sgid), content_type, address)
+    return Attachment(user_id_in_sgid(sgid) or UserId(0), content_type, address)
 
 
 def _attachments(source: str) -> Iterator[tuple[int, int, Attachment]]:
@@ -2994,8 +2993,8 @@ def mentions_in(source: str) -> tuple[UserId, ...]:
     """
     if not _SPELLS_ATTACHMENT.search(source):
         return ()
-    found = (attachment.user_id for *_, attachment in _attachments(_normalized(source)))
-    return tuple(dict.fromkeys(user_id for user_id in found if user_id is not None))
+    named = (attachment.user_id for *_, attachment in _attachments(_normalized(source)))
+    return tuple(dict.fromkeys(user_id for user_id in named if user_id))
 
 
 def _is_allowed_address(value: str) -> bool:
@@ -3190,10 +3189,6 @@ def _sound_markup(sound: Sound) -> str:
     )
 
 
-def _mentioned(user_id: UserId | None, users: Mapping[UserId, Mentionable]) -> Mentionable | None:
-    return None if user_id is None else users.get(user_id)
-
-
 @dataclass(frozen=True, slots=True)
 class _Element:
     name: str
@@ -3203,35 +3198,25 @@ class _Element:
     inside: list[str]
 
 
-def _listed(element: _Element, content: str) -> str:
-    bullet = f"{element.place}." if element.lists[-1:] == ("ol",) else "•"
-    return f"{'  ' * (len(element.lists) - 1)}{bullet} {content}\n"
-
-
-def _quoted(content: str) -> str:
-    said = content.strip()
-    return content.replace(said, f"“{said}”", 1) + "\n\n" if said else "“”"
+_ENDS: Final = {"div": "\n", **dict.fromkeys(("p", "h1", "h2", "h3", "h4", "h5", "h6"), "\n\n")}
 
 
 def _plain_element(element: _Element) -> str:
-    content = "".join(element.pieces)
+    content, depth = "".join(element.pieces), len(element.lists) - 1
     block = content.rstrip("\n")
     match element.name:
-        case "div":
-            content = block + "\n"
-        case "p" | "h1" | "h2" | "h3" | "h4" | "h5" | "h6":
-            content = block + "\n\n"
         case "ul" | "ol":
-            content = ("\n" if len(element.lists) > 1 else "") + block + "\n\n"
+            return ("\n" if depth else "") + block + "\n\n"
         case "li":
-            content = _listed(element, block)
+            bullet = f"{element.place}." if element.lists[-1:] == ("ol",) else "•"
+            return f"{'  ' * depth}{bullet} {block}\n"
         case "blockquote":
-            content = _quoted(block)
+            said = block.strip()
+            return block.replace(said, f"“{said}”", 1) + "\n\n" if said else "“”"
         case "figcaption":
-            content = f"[{content}]"
-        case _:
-            pass
-    return content
+            return f"[{content}]"
+        case name:
+            return block + _ENDS[name] if name in _ENDS else content
 
 
 def _plain(markup: SafeHtml, users: Mapping[UserId, Mentionable]) -> str:
@@ -3253,7 +3238,7 @@ def _plain(markup: SafeHtml, users: Mapping[UserId, Mentionable]) -> str:
             lists = path[-1].lists + ((name,) if name in {"ol", "ul"} else ())
             path.append(_Element(name, len(path[-1].inside), lists, [], []))
         if name == ATTACHMENT:
-            user = _mentioned(user_id_in_sgid(attributes_of(tag).get("sgid", "")), users)
+            user = users.get(user_id_in_sgid(attributes_of(tag).get("sgid", "")) or UserId(0))
             path[-1].pieces.append(f"@{user.name}" if user else _MISSING)
     text = ("".join(path[0].pieces) + unescape(markup[at:])).rstrip("\n")
     return text if text.strip() else ""
@@ -3307,26 +3292,23 @@ def _auto_linked(words: str, most: int) -> tuple[str, int]:
     return "".join(pieces) + _escaped(text[at:]), len(pieces) // 2
 
 
-def _steps(markup: str) -> Iterator[tuple[str, bool, re.Match[str] | None]]:
-    """Each stretch of text, whether a link holds it already, and the tag that ends it."""
+def _steps(markup: str) -> Iterator[tuple[str, bool, str, str]]:
+    """Each stretch of text, whether a link holds it already, the tag that ends it, and its link."""
     at, in_link = 0, False
     for tag in WRITTEN_TAG.finditer(markup):
-        yield markup[at : tag.start()], in_link, tag
+        is_link = tag["name"] == "a"
+        target = attributes_of(tag).get("href", "") if is_link else ""
+        yield markup[at : tag.start()], in_link, tag[0], target
         at = tag.end()
-        if tag["name"] == "a":
-            in_link = not tag["end"]
-    yield markup[at:], in_link, None
-
-
-def _target(tag: re.Match[str] | None) -> str:
-    return attributes_of(tag).get("href", "") if tag and tag["name"] == "a" else ""
+        in_link = not tag["end"] if is_link else in_link
+    yield markup[at:], in_link, "", ""
 
 
 def _hrefs(markup: str) -> Iterator[str]:
-    for words, in_link, tag in _steps(markup):
+    for words, in_link, _, target in _steps(markup):
         if not in_link and _MAY_LINK.search(words):
             yield from (href for *_, href in _addresses(unescape(words)))
-        if target := _target(tag):
+        if target:
             yield target
 
 
@@ -3348,13 +3330,11 @@ def _linked(markup: str) -> str:
         return markup
     pieces: list[str] = []
     most = _MOST_MADE
-    for words, in_link, tag in _steps(markup):
+    for words, in_link, tag, target in _steps(markup):
         linked, made = (words, 0) if in_link else _auto_linked(words, most)
-        pieces.append(linked)
         most -= made
-        if tag:
-            leaves = _HAS_HOST.match(UNSEEN.sub("", _target(tag)))
-            pieces.append(f"{tag[0][:-1]}{_NEW_TAB}>" if leaves else tag[0])
+        leaves = _HAS_HOST.match(UNSEEN.sub("", target))
+        pieces += linked, f"{tag[:-1]}{_NEW_TAB}>" if leaves else tag
     return "".join(pieces)
 
 
@@ -3378,7 +3358,7 @@ def with_mentions(markup: str, users: Mapping[UserId, Mentionable]) -> str:
     """The body with every mention filled by the person as they are now."""
 
     def filled(attachment: Attachment) -> str:
-        user = _mentioned(attachment.user_id, users)
+        user = users.get(attachment.user_id)
         return _mention_element(user, _mention_span(user)) if user else _MISSING
 
     return attachments_replaced(markup, filled)
@@ -3399,9 +3379,7 @@ def presented(body: Body, users: Mapping[UserId, Mentionable]) -> str:
             return shown
     return attachments_replaced(
         body.html,
-        lambda each: (
-            f"@{escape(user.name)}" if (user := _mentioned(each.user_id, users)) else _MISSING
-        ),
+        lambda each: f"@{escape(user.name)}" if (user := users.get(each.user_id)) else _MISSING,
     )
 
 
@@ -3409,7 +3387,7 @@ def editable(markup: str, users: Mapping[UserId, Mentionable]) -> str:
     """The body as the editor takes it; cleaned again it is the same body."""
 
     def figure(attachment: Attachment) -> str:
-        user = _mentioned(attachment.user_id, users)
+        user = users.get(attachment.user_id)
         if not user:
             return _MISSING
         described = json.dumps(
@@ -3429,7 +3407,7 @@ def _safe(
     source: str, users: Mapping[UserId, Mentionable], *, shows_previews: bool
 ) -> tuple[SafeHtml, str]:
     def resolved(attachment: Attachment) -> str:
-        if user := _mentioned(attachment.user_id, users):
+        if user := users.get(attachment.user_id):
             return _mention_element(user)
         if _PREVIEW_TYPE not in attachment.content_type:
             return _MISSING
@@ -13313,7 +13291,8 @@ def build_app(campfire: Campfire) -> web.Application:
 class Reader(web.RequestHandler):
     """Reads requests, and refuses in our own words what is none.
 
-    aiohttp's own tell strangers which aiohttp and which Python they have before them.
+    aiohttp's own tell strangers which aiohttp and which Python they have before them. Should
+    `handle_error` no longer be asked, they are told again (and HTTP/1.1 to whoever speaks 1.0).
     """
 
     __slots__ = ("_heard",)
@@ -13350,31 +13329,6 @@ class Reader(web.RequestHandler):
         return refusal
 
 
-class _Readers(web.Server):
-    def __call__(self) -> web.RequestHandler:
-        return Reader(self, loop=self._loop, **self._kwargs)
-
-
-class Runner(web.AppRunner):
-    """Runs the app; each connection has a Reader."""
-
-    async def _make_server(self) -> web.Server:
-        made = await super()._make_server()
-
-        def heard(
-            message: RawRequestMessage,
-            payload: StreamReader,
-            reader: web.RequestHandler,
-            writer: AbstractStreamWriter,
-            task: asyncio.Task[None],
-        ) -> web.BaseRequest:
-            if message.method == "UNKNOWN" and isinstance(reader, Reader):  # it is no request
-                message = message._replace(version=reader.spoken_version())
-            return made.request_factory(message, payload, reader, writer, task)
-
-        return _Readers(made.request_handler, request_factory=heard, **self._kwargs)
-
-
 def listening_on(host: str, port: int) -> list[socket.socket]:
     """Sockets that listen there, all on one port, one for each address of the host.
 
@@ -13399,55 +13353,68 @@ def listening_on(host: str, port: int) -> list[socket.socket]:
     return made
 
 
-class Site(web.SockSite):
-    """Where the server listens."""
-
-    async def stop(self) -> None:
-        """Takes nobody more in. asyncio would forget whoever it lets in as it closes (3.11)."""
-        loop = asyncio.get_running_loop()
-        if isinstance(self._server, asyncio.Server):
-            for listening in self._server.sockets:
-                loop.remove_reader(listening.fileno())
-        for _ in range(3):  # turns, from being let in to waiting for a request
-            await asyncio.sleep(0)
-        await super().stop()
-
-
 _BACKLOG: Final = 1_024
 _NO_SUCH_ADDRESS: Final = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 
 
-async def listen(campfire: Campfire) -> tuple[web.AppRunner, str]:
+@dataclass(frozen=True, slots=True)
+class Listening:
+    """A server at work."""
+
+    runner: web.AppRunner  # of the app alone; where we listen is our own
+    servers: tuple[asyncio.Server, ...]
+
+
+def _spoken(reader: web.RequestHandler, message: RawRequestMessage) -> RawRequestMessage:
+    """What is no request, in the version of HTTP that was spoken: aiohttp knows none of it."""
+    version = reader.spoken_version() if isinstance(reader, Reader) else message.version
+    return message._replace(version=version)
+
+
+async def listen(campfire: Campfire) -> tuple[Listening, str]:
     """A running server and its address. The port is free to choose when it is 0."""
-    config = campfire.config
-    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_WORKERS, "work"))
-    runner = Runner(
-        build_app(campfire),
-        access_log=None,
-        keepalive_timeout=config.idle_timeout,
-        shutdown_timeout=_SHUTDOWN_SECONDS,
-        auto_decompress=False,  # a compressed body is refused, not blown up
-        max_line_size=16_384,
-        max_field_size=16_384,
-    )
+    config, loop = campfire.config, asyncio.get_running_loop()
+    loop.set_default_executor(ThreadPoolExecutor(_WORKERS, "work"))
+    runner = web.AppRunner(build_app(campfire), shutdown_timeout=_SHUTDOWN_SECONDS)
     await runner.setup()
+    server = cast(web.Server, runner.server)
+    request_of = server.request_factory
+    server.request_factory = lambda message, payload, reader, *rest: request_of(
+        _spoken(reader, message) if message.method == "UNKNOWN" else message, payload, reader, *rest
+    )
+    reading: dict[str, Any] = {
+        "access_log": None,
+        "keepalive_timeout": config.idle_timeout,
+        "auto_decompress": False,  # a compressed body is refused, not blown up
+        "max_line_size": 16_384,
+        "max_field_size": 16_384,
+    }
     context = campfire.certificates.context
-    sites = [(each, context) for each in listening_on(config.host, config.port)]
+    places = [(each, context) for each in listening_on(config.host, config.port)]
+    port = places[0][0].getsockname()[1]
     if config.plain_port:
-        sites += [(each, None) for each in listening_on(config.host, config.plain_port)]
-    for listening, tls in sites:
-        await Site(runner, listening, ssl_context=tls, backlog=_BACKLOG).start()
-    port = runner.addresses[0][1]
+        places += [(each, None) for each in listening_on(config.host, config.plain_port)]
+    servers = [
+        await loop.create_server(
+            partial(Reader, server, loop=loop, **reading), sock=each, ssl=tls, backlog=_BACKLOG
+        )
+        for each, tls in places
+    ]
     host = f"[{config.host}]" if ":" in config.host else config.host
-    return runner, f"{'https' if context else 'http'}://{host}:{port}"
+    return Listening(runner, tuple(servers)), f"{'https' if context else 'http'}://{host}:{port}"
 
 
-async def stop(campfire: Campfire, runner: web.AppRunner) -> None:
+async def stop(campfire: Campfire, listening: Listening) -> None:
     """Says goodbye to every tab, finishes what was begun, and closes the file."""
-    for site in list(runner.sites):
-        await site.stop()
+    loop = asyncio.get_running_loop()
+    for each in chain.from_iterable(server.sockets for server in listening.servers):
+        loop.remove_reader(each.fileno())  # asyncio forgets whoever it lets in as it closes (3.11)
+    for _ in range(3):  # turns, from being let in to waiting for a request
+        await asyncio.sleep(0)
+    for server in listening.servers:
+        server.close()
     campfire.cable.disconnect_everybody()
-    await runner.cleanup()
+    await listening.runner.cleanup()
     await campfire.jobs.finish(_JOB_SECONDS)
     await campfire.bots.close()
     await campfire.push.close()

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any, Self, cast
 
 import aiohttp
-from aiohttp import web
 from yarl import URL
 
 import campfire as program
@@ -160,7 +159,7 @@ class Server:
     """A running Campfire and everybody who has come to it."""
 
     parts: program.Campfire
-    runner: web.AppRunner
+    runner: program.Listening
     address: str
     wall: WallClock
     steady: SteadyClock
