@@ -6,43 +6,42 @@ you can search for ("# === 10." jumps there).
 
    1. config           what the operator decides; limits
    2. errors           the whole tree of refusals
-   3. types            ids, enums, frozen records, a message's three states
-   4. contracts        Protocols: what the services promise
-   5. written          JSON, gzip, moments, each once; the bounded memory
-   6. schema           every table; migrations
-   7. file             the file on the disk: whose, locked, opened, copied
-   8. db               one writer, four readers
-   9. markup           what people write, made safe
-  10. text             plain text, mentions, links, emoji, sounds
-  11. signing          signatures, stream names, cookies, tokens
-  12. account          the account, and who belongs to it
-  13. rooms            who is where; open, closed, direct; sidebar; unread
-  14. history          pages of forty; what a reader missed
-  15. messages         posted once, edited, deleted, boosted, indexed
-  16. search           full text, in the rooms one is in
-  17. outbound         where our own requests may lead
-  18. push             browsers that want to be told, and telling them
-  19. auth             who is signed in, and how one gets there
-  20. people           profiles, roles, leaving, bans
-  21. bots             bots, their keys, webhooks and answers
-  22. salvage          what can still be read of a damaged file
-  23. repair           is the file sound; mending it
-  24. rails            moving in from a Rails Campfire
-  25. shapes           records as JSON, written once while nothing changes
-  26. elements         records as markup, for Turbo Streams
-  27. tabs             who looks where, who types; one tab: frames, slow readers
-  28. ws               Action Cable: broadcasts, channels, catch-up
-  29. ops              log lines, background jobs, health, numbers
-  30. files            the client, sounds, pictures, certificates: served as they lie
-  31. web              callers, cookies, bodies, answers
-  32. people_handlers  sessions, joining, people
-  33. room_handlers    rooms, messages, boosts, the socket; announce
-  34. bot_handlers     the bot API; administration of bots
-  35. screens          what each address shows; the one HTML page
-  36. site_handlers    files of the client, health
-  37. app              all routes; errors into answers; start and stop
-  38. serving          the parts put together, started, stopped
-  39. commands         what each command does
+   3. nouns            ids, enums, records; what the services promise
+   4. written          JSON, gzip, moments, each once; the bounded memory
+   5. schema           every table; migrations
+   6. file             the file on the disk: whose, locked, opened, copied
+   7. db               one writer, four readers
+   8. markup           what people write, made safe
+   9. text             plain text, mentions, links, emoji, sounds
+  10. signing          signatures, stream names, cookies, tokens
+  11. account          the account, and who belongs to it
+  12. rooms            who is where; open, closed, direct; sidebar; unread
+  13. history          pages of forty; what a reader missed
+  14. messages         posted once, edited, deleted, boosted, indexed
+  15. search           full text, in the rooms one is in
+  16. outbound         where our own requests may lead
+  17. push             browsers that want to be told, and telling them
+  18. auth             who is signed in, and how one gets there
+  19. people           profiles, roles, leaving, bans
+  20. bots             bots, their keys, webhooks and answers
+  21. salvage          what can still be read of a damaged file
+  22. repair           is the file sound; mending it
+  23. rails            moving in from a Rails Campfire
+  24. shapes           records as JSON, written once while nothing changes
+  25. elements         records as markup, for Turbo Streams
+  26. tabs             who looks where, who types; one tab: frames, slow readers
+  27. ws               Action Cable: broadcasts, channels, catch-up
+  28. ops              log lines, background jobs, health, numbers
+  29. files            the client, sounds, pictures, certificates: served as they lie
+  30. web              callers, cookies, bodies, answers
+  31. people_handlers  sessions, joining, people
+  32. room_handlers    rooms, messages, boosts, the socket; announce
+  33. bot_handlers     the bot API; administration of bots
+  34. screens          what each address shows; the one HTML page
+  35. site_handlers    files of the client, health
+  36. app              all routes; errors into answers; start and stop
+  37. serving          the parts put together, started, stopped
+  38. commands         what each command does
 
 The road of a request: the guard asks who, the handler parses what, one service method is one
 transaction, and then the handler tells the world. What follows a new message stands in one
@@ -601,9 +600,11 @@ for _name_of_it, _kind in list(globals().items()):
         _kind.__name__ = _kind.__qualname__ = _name_of_it  # as traces show it
 
 
-# === 3. types =================================================================
-# The nouns. Ids that cannot be mixed up, frozen records, and a message's three
-# states: what came in, what was made safe, what was stored.
+# === 3. nouns =================================================================
+# What is spoken of: ids that cannot be mixed up, frozen records, a message's three states
+# (what came in, what was made safe, what was stored); and what the services promise,
+# before how. They change the database and return what they did; telling the world is the
+# caller's part. The words here are the contract: the methods that keep it carry none.
 #
 # Owns      -
 # Raises    -
@@ -855,20 +856,6 @@ class Body:
 
 
 @dataclass(frozen=True, slots=True)
-class SoundImage:
-    file: str
-    width: int
-    height: int
-
-
-@dataclass(frozen=True, slots=True)
-class Sound:
-    name: str
-    text: str | None
-    image: SoundImage | None
-
-
-@dataclass(frozen=True, slots=True)
 class DraftMessage:
     """What came in."""
 
@@ -928,31 +915,6 @@ class Excerpt:
 
 
 @dataclass(frozen=True, slots=True)
-class PushSubscription:
-    """A browser that wants to be told: its address at a push service, and its keys."""
-
-    id: int
-    user_id: UserId
-    endpoint: str
-    p256dh_key: str
-    auth_key: str
-    user_agent: str
-    created_at: Timestamp
-    updated_at: Timestamp
-    last_tried_at: Timestamp | None
-    last_status: int | None  # of the push service; None when it did not answer
-    last_problem: str | None  # None when it was told
-
-
-@dataclass(frozen=True, slots=True)
-class Notice:
-    """A browser to tell, and the number its badge will show."""
-
-    subscription: PushSubscription
-    badge: int
-
-
-@dataclass(frozen=True, slots=True)
 class Posted:
     """A stored message; `fresh` is False when this client_message_id was there before."""
 
@@ -990,16 +952,6 @@ class CatchUp:
     is_too_much: bool = False
 
 
-# === 4. contracts =============================================================
-# What the program promises, before how. The services change the database and
-# return what they did; telling the world is the caller's part. The normative
-# words are here; the methods that keep them carry no docstring of their own.
-#
-# Owns      -
-# Raises    -
-# ==============================================================================
-
-
 class AuthService(Protocol):
     async def first_run(self, who: Newcomer, session: NewSession | None = None) -> User:
         """The first administrator, with the account and the room All Talk, in one transaction.
@@ -1007,18 +959,15 @@ class AuthService(Protocol):
         The session, if one is wanted, begins in it too. However many try at once, one wins.
         Raises AlreadySetUp, ValidationFailed.
         """
-        ...
 
     async def join(self, join_code: str, who: Newcomer, session: NewSession | None = None) -> User:
         """A new member, who belongs to every open room; the session begins with them.
 
         Raises InvalidJoinCode, EmailTakenAtJoin, ValidationFailed.
         """
-        ...
 
     def count_try(self, ip: str) -> None:
         """Notes a try to sign in. Raises RateLimited after ten from one address within 180 s."""
-        ...
 
     async def sign_in(self, email: str, password: str, session: NewSession) -> User:
         """The active person with this address and password, with this session.
@@ -1028,58 +977,37 @@ class AuthService(Protocol):
         there. If the password changes while it is being checked, it is the old one that counts
         for nothing. Raises InvalidCredentials, RateLimited.
         """
-        ...
 
     async def new_digest(self, user_id: UserId, password: str) -> str:
         """A digest for somebody's new password. Raises RateLimited for the 11th in 3 minutes."""
-        ...
 
     async def transfer(self, transfer_id: str, session: NewSession) -> User:
         """The active person a sign-in link names, with this session.
 
-        It works once, for four hours, while the session it was made in lasts. Raises
-        InvalidTransfer.
+        It works once, for four hours, while the session it was made in is. Raises InvalidTransfer.
         """
-        ...
 
 
 class RoomService(Protocol):
     async def create_open(self, actor: User, name: str) -> RoomChange:
-        """A new room with every active user in it.
-
-        Raises RoomCreationRestricted, ValidationFailed.
-        """
-        ...
+        """A new room with all active users. Raises RoomCreationRestricted, ValidationFailed."""
 
     async def create_closed(self, actor: User, name: str, invited: Invited) -> RoomChange:
-        """A new room with the actor and those of `invited` who exist.
-
-        Raises RoomCreationRestricted, ValidationFailed.
-        """
-        ...
+        """A new room with the actor and those invited who exist. Raises as `create_open` does."""
 
     async def find_or_create_direct(self, actor: User, invited: Invited) -> tuple[RoomChange, bool]:
-        """The one ping of exactly these people and the actor, and whether it is new.
-
-        Raises ValidationFailed.
-        """
-        ...
+        """The one ping of exactly these people, and whether it is new. Raises ValidationFailed."""
 
     async def save_open(self, actor: User, room_id: RoomId, name: str) -> RoomChange:
         """Renames; a closed room becomes open and everybody active is granted.
 
         Raises RoomNotFound (direct rooms too), Forbidden, ValidationFailed.
         """
-        ...
 
     async def save_closed(
         self, actor: User, room_id: RoomId, name: str, invited: Invited
     ) -> RoomChange:
-        """Renames and revises the members; an open room becomes closed; its creator stays.
-
-        Raises RoomNotFound (direct rooms too), Forbidden, ValidationFailed.
-        """
-        ...
+        """Renames, revises who is in, and closes; its creator stays. Raises as `save_open` does."""
 
     async def set_involvement(
         self, actor: User, room_id: RoomId, involvement: str
@@ -1088,7 +1016,6 @@ class RoomService(Protocol):
 
         Raises RoomNotFound, InvalidInvolvement.
         """
-        ...
 
 
 class MessageService(Protocol):
@@ -1099,7 +1026,6 @@ class MessageService(Protocol):
         members who are elsewhere. Raises RoomNotFound, BodyBlank, BodyTooLong,
         InvalidClientMessageId.
         """
-        ...
 
     async def update(
         self,
@@ -1114,11 +1040,9 @@ class MessageService(Protocol):
 
         Raises RoomNotFound, MessageNotFound, Forbidden, BodyBlank, BodyTooLong.
         """
-        ...
 
     async def delete(self, actor: User, room_id: RoomId, message_id: MessageId) -> Tombstone:
         """What is left of a deleted message. Raises RoomNotFound, MessageNotFound, Forbidden."""
-        ...
 
     async def get_messages_since(
         self, user_id: UserId, room_id: RoomId, last_seen: MessageId, since_ms: int
@@ -1128,7 +1052,6 @@ class MessageService(Protocol):
         More than 300 of a kind, more than 2 MB, or older than 7 days: `is_too_much`, and nothing
         else. Raises RoomNotFound.
         """
-        ...
 
     async def boost(
         self, actor: User, message_id: MessageId, content: str, room_id: RoomId | None = None
@@ -1137,7 +1060,6 @@ class MessageService(Protocol):
 
         Raises RoomNotFound, MessageNotFound, BoostBlank, BoostTooLong, TooManyBoosts.
         """
-        ...
 
     async def unboost(
         self, actor: User, message_id: MessageId, boost_id: BoostId, room_id: RoomId | None = None
@@ -1146,7 +1068,6 @@ class MessageService(Protocol):
 
         Raises RoomNotFound, MessageNotFound, BoostNotFound.
         """
-        ...
 
 
 class WebSocketBroadcaster(Protocol):
@@ -1156,15 +1077,12 @@ class WebSocketBroadcaster(Protocol):
         self, stream: str, payload: str | Mapping[str, object], *, appends: MessageId | None = None
     ) -> int:
         """The number of subscriptions reached. `appends` names the message a frame brings."""
-        ...
 
     def disconnect_user(self, user_id: UserId, *, reconnect: bool) -> None:
         """Closes all sockets of a person; no frame reaches them afterwards."""
-        ...
 
     def disconnect_session(self, session_id: SessionId) -> None:
         """Closes the sockets that one session opened, for good."""
-        ...
 
 
 class BackgroundWork(Protocol):
@@ -1172,16 +1090,14 @@ class BackgroundWork(Protocol):
 
     def spawn(self, name: str, work: Coroutine[object, object, object]) -> None:
         """Runs in the background; a failure is one log line."""
-        ...
 
     async def attempt(
         self, name: str, work: Coroutine[object, object, object], **known: object
     ) -> bool:
         """True when it finished; a failure is one log line, with what is `known`, and False."""
-        ...
 
 
-# === 5. written ===============================================================
+# === 4. written ===============================================================
 # How values leave us: JSON, base64, moments. What is written already is never written
 # again, what is sent again and again is deflated once, and what was made lately is
 # remembered, as far as it may weigh. gzip is what every browser takes, and its quickest
@@ -1375,7 +1291,7 @@ async def compress(request: web.Request, response: web.Response) -> None:
         headers["Content-Encoding"] = "gzip"
 
 
-# === 6. schema ================================================================
+# === 5. schema ================================================================
 # Every table, once. What the database can hold as a rule is a constraint here
 # and not an `if` elsewhere. Migrations are numbered functions, run in order.
 #
@@ -1730,7 +1646,7 @@ def create_schema(connection: sqlite3.Connection, at: int = 0) -> None:
         _make_good(connection)
 
 
-# === 7. file ==================================================================
+# === 6. file ==================================================================
 # The file on the disk: whose it is, before anything is done to it, who uses it, how
 # it is opened, copied and put back. What is not ours is refused and not changed by a
 # byte; so is what somebody serves, or what lies beside the log of another file. No
@@ -2168,7 +2084,7 @@ def restore(backup: Path, path: Path, at: float) -> Path | None:
     return aside if was_there else None
 
 
-# === 8. db ====================================================================
+# === 7. db ====================================================================
 # One file, one writer. Whatever changes the database is a plain function; what waits
 # together commits together. Readers are five connections that cannot write. What
 # takes no longer than a glance is done on the loop, for the way into a thread and
@@ -2661,7 +2577,7 @@ class Database:
                 job.error = in_words(job.error, self.path)
 
 
-# === 9. markup ================================================================
+# === 8. markup ================================================================
 # What people write, made safe once. Only nh3 decides what is HTML; it is repeated
 # until a body no longer changes, so that a browser which parses the body sees the
 # very tree that was checked. Our own code only finds the attachments before nh3.
@@ -3079,7 +2995,7 @@ def canonical_form(source: str, replacement: Callable[[Attachment], str]) -> str
     return _cleaned(_WORDS_ONLY, markup)
 
 
-# === 10. text =================================================================
+# === 9. text ==================================================================
 # What a body says: in plain words, on the screen, in the editor, as emoji or as a
 # sound. All of it is read from clean markup, never from what somebody sent.
 #
@@ -3151,6 +3067,20 @@ _SOUND_PICTURES = {
     "loggins": (200, 151), "nyan": (36, 15), "pushit": (104, 15), "rumble": (220, 150),
     "what": (100, 131), "yay": (103, 50), "yeah": (104, 15),
 }  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class SoundImage:
+    file: str
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sound:
+    name: str
+    text: str | None
+    image: SoundImage | None
 
 
 def _sound(name: str) -> Sound:
@@ -3430,7 +3360,7 @@ def sanitize(source: str, users: Mapping[UserId, Mentionable]) -> Body:
     return Body(markup, text, mentions_in(markup), links_in(markup))
 
 
-# === 11. signing ==============================================================
+# === 10. signing ==============================================================
 # What proves that a name, a link or a cookie came from here. A wrong signature,
 # purpose or age reads as "no such thing", never as an error. The root of all signatures,
 # and the pair with which we prove to push services who we are, are given by the operator,
@@ -3691,7 +3621,7 @@ async def load_secrets(db: Database, config: Config) -> dict[str, str]:
     return kept
 
 
-# === 12. account ==============================================================
+# === 11. account ==============================================================
 # The one account of an installation, and who belongs to it: people and bots, how they
 # are found, what makes their fields valid.
 #
@@ -4044,7 +3974,7 @@ def store_styles(tx: WriteTx, at: Timestamp, styles: str) -> None:
     run(tx, "UPDATE accounts SET custom_styles = :styles, updated_at = :at", styles=styles, at=at)
 
 
-# === 13. rooms ================================================================
+# === 12. rooms ================================================================
 # Where people talk, and who is where. A membership is found first and the room comes
 # from it, so that looking a room up is the permission to see it. An open room holds
 # everybody active, a closed one those it was given, a direct room is the one room of
@@ -4534,7 +4464,7 @@ class Rooms:
         return await self._db.write(_set_involvement, actor, room_id, involvement)
 
 
-# === 14. history ==============================================================
+# === 13. history ==============================================================
 # What was said: pages of forty, and what a reader missed. The order is that of the
 # ids. Everything that belongs to a page is fetched with it, never one by one.
 #
@@ -4879,7 +4809,7 @@ def path_of_message(
     return f"/rooms/{message['room_id']}/@{message_id}"
 
 
-# === 15. messages =============================================================
+# === 14. messages =============================================================
 # What people say: once, in order. A draft is made safe, then stored; sending it
 # again changes nothing, because browsers retry and people double-click (Gap #1).
 # What was deleted leaves a tombstone, so that whoever was away can be told (Gap #2).
@@ -5267,7 +5197,7 @@ class Messages:
         return await self._db.write(_unboost, actor, message_id, boost_id, room_id)
 
 
-# === 16. search ===============================================================
+# === 15. search ===============================================================
 # Finding what was said, in the rooms one is in. Every word must be there, stemmed
 # and folded; there are no operators. The newest hundred come back, oldest first.
 # Permission is part of the query: a common word in rooms of others costs a
@@ -5668,7 +5598,7 @@ class Search:
                 return found
 
 
-# === 17. outbound =============================================================
+# === 16. outbound =============================================================
 # Where a request of ours leads. Looking a name up may take half a minute, so it has
 # threads of its own: a slow name delays nobody but whoever waits for it. Where members
 # choose the address it must not lead inside: every answer must be one of the open
@@ -5778,7 +5708,7 @@ def client_over(
     )
 
 
-# === 18. push =================================================================
+# === 17. push =================================================================
 # Telling browsers that are not open (Web Push: RFC 8030, 8291, 8292). The address
 # comes from any member, so it must not lead inside, and what does not answer is
 # nobody else's delay: an endpoint is told one thing at a time, a person eight, and
@@ -5809,6 +5739,31 @@ _MAILABLE: Final = re.compile(r"[^@\s]+@[\w-]+(\.[\w-]+)+", re.ASCII)  # as py_v
 _NOBODY: Final = "campfire@localhost.localdomain"
 _KEY_LIMIT: Final = 4_096
 _TOKENS: Final = 1_000  # push services whose proof is remembered
+
+
+@dataclass(frozen=True, slots=True)
+class PushSubscription:
+    """A browser that wants to be told: its address at a push service, and its keys."""
+
+    id: int
+    user_id: UserId
+    endpoint: str
+    p256dh_key: str
+    auth_key: str
+    user_agent: str
+    created_at: Timestamp
+    updated_at: Timestamp
+    last_tried_at: Timestamp | None
+    last_status: int | None  # of the push service; None when it did not answer
+    last_problem: str | None  # None when it was told
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """A browser to tell, and the number its badge will show."""
+
+    subscription: PushSubscription
+    badge: int
 
 
 def subscriptions_of(tx: ReadTx, user_id: UserId) -> tuple[PushSubscription, ...]:
@@ -6195,7 +6150,7 @@ class Push:
         return self._subject
 
 
-# === 19. auth =================================================================
+# === 18. auth =================================================================
 # Who is signed in, and how one gets there: the first run, joining, a password or a link.
 # A session is a random token of which we keep the SHA-256 (Gap #4). The door looks a
 # browser's session up when a request is whole, and each write looks once more, inside
@@ -6695,7 +6650,7 @@ class Auth:
         return await self._db.write(_redeem, self._signer, transfer_id, session)
 
 
-# === 20. people ===============================================================
+# === 19. people ===============================================================
 # What happens to people: their profile, their role, leaving, being banned, being
 # let back in. Messages of somebody who left stay; messages of somebody who was
 # banned go, one by one, in the background.
@@ -6926,7 +6881,7 @@ def set_password(tx: WriteTx, at: Timestamp, email: str, digest: str) -> User:
     return revise_user(tx, at, user_id, Change(password_digest=digest))
 
 
-# === 21. bots =================================================================
+# === 20. bots =================================================================
 # Programs that talk. A bot is a user with a key in its address and perhaps a
 # webhook: where it is mentioned, or in a ping with it, it is called once, has
 # seven seconds, and may answer in words. A bot's answer calls no bot, so two of
@@ -7224,7 +7179,7 @@ class Bots:
             return Reply(hook.bot, response.status, media_type.lower(), body, response.charset)
 
 
-# === 22. salvage ==============================================================
+# === 21. salvage ==============================================================
 # What can still be read of a damaged file goes into a new one, row by row. A file that
 # SQLite will not even open (cut short, without its header, or without its whole first
 # page) is made readable on a copy first: the header is written anew, and the rows that
@@ -7610,7 +7565,7 @@ def salvage(path: Path, into: Path, at: float) -> Salvage:
     return Salvage(into, +saved, tuple(lost))
 
 
-# === 23. repair ===============================================================
+# === 22. repair ===============================================================
 # Whether the file is sound, and what can be done when it is not. Looking changes
 # nothing. Mending builds again what follows from the rows (indexes, the words of
 # search) and deletes what points nowhere. When pages are gone, every row that can
@@ -7910,7 +7865,7 @@ def repair(path: Path, at: float) -> Repair:
     return Repair(copy, done, verdict, salvaged)
 
 
-# === 24. rails ================================================================
+# === 23. rails ================================================================
 # Moving in from a Rails Campfire, whose database was written over the years: it is only
 # read, and nothing in it is run. One transaction, everything or nothing. Ids and times
 # stay, so that addresses people kept go on working; text is made safe anew; rows that
@@ -8359,7 +8314,7 @@ def import_all(
     return report
 
 
-# === 25. shapes ===============================================================
+# === 24. shapes ===============================================================
 # Records as JSON. What is asked for again and again is written once, for as long as
 # nothing in it changes; an answer holds the newest, as far as they fit, and says what
 # is cut off.
@@ -8833,7 +8788,7 @@ class Shapes:
         }
 
 
-# === 26. elements =============================================================
+# === 25. elements =============================================================
 # The markup that travels to everybody in Turbo Streams. A message is told once: what
 # is new in a stream carries, in `data-json`, the very JSON of the answer, but for
 # what stands in the element anyway (the text, who said it) and what differs from
@@ -9004,7 +8959,7 @@ def message_element(shapes: Shapes, message: PersistedMessage, room_name: str) -
     )
 
 
-# === 27. tabs =================================================================
+# === 26. tabs =================================================================
 # Open tabs: who looks at which room and who types there, in memory and for a minute at
 # most (Gap #5); and one tab's socket, with its subscriptions. What a tab gets between
 # two flushes is one write to its transport; a frame is plain bytes, built once and
@@ -9377,7 +9332,7 @@ class Subscription:
             self.caught = (min(first or message_ids[0], *message_ids), max(last, *message_ids))
 
 
-# === 28. ws ===================================================================
+# === 27. ws ===================================================================
 # Action Cable, spoken exactly, so that the official client works unmodified.
 # Broadcasting is a plain function: a payload is encoded once, a frame is built once per
 # identifier. No broadcast waits for a slow reader: it is cut off, comes back and catches
@@ -9875,7 +9830,7 @@ class Cable:
         await connection.emptied()
 
 
-# === 29. ops ==================================================================
+# === 28. ops ==================================================================
 # What the operator sees, and what runs beside the requests: one JSON object a line,
 # background jobs that are held and awaited, the word of /up, and the numbers to draw
 # curves of, in Prometheus' text format 0.0.4. What is counted is counted where it
@@ -10365,7 +10320,7 @@ def may_read_metrics(config: Config, peer: str, headers: Mapping[str, str]) -> b
     return is_here and is_asked_here and not any(map(_FORWARDED.fullmatch, headers))
 
 
-# === 30. files ================================================================
+# === 29. files ================================================================
 # What is served as it lies: the built client, whose folder has the digest of the build
 # for a name, so that a browser may keep what is in it for ever; sounds and pictures,
 # beside this file in the clone and in the executable alike; what devices ask for; the
@@ -10744,7 +10699,7 @@ class Certificates:
         self.warn_if_expired()
 
 
-# === 31. web ==================================================================
+# === 30. web ==================================================================
 # The door. A request becomes an Ask: who sends it, what it says, what its answer will
 # carry. Every route names its audience, so that none can be forgotten; the guard asks
 # in one look at the database who is there, in the order: banned address, session, CSRF.
@@ -11237,7 +11192,7 @@ def act(
     return Route(method, path, audience, guarded)
 
 
-# === 32. people_handlers ======================================================
+# === 31. people_handlers ======================================================
 # Signing in and out, setting up, joining, and the people one can find. What is shown is
 # found by one look; what is done is told to the world.
 #
@@ -11609,7 +11564,7 @@ def show_avatar(tx: ReadTx, ask: Ask) -> Outcome:
     return serve_avatar(user_by_id(tx, user_id), ask.request.headers.get("If-None-Match"))
 
 
-# === 33. room_handlers ========================================================
+# === 32. room_handlers ========================================================
 # Rooms, messages, boosts, searches and the socket. A handler changes something through
 # a service, and then tells the world, at once and in one place: `announce` is all
 # that follows a new message.
@@ -12035,7 +11990,7 @@ async def open_cable(request: web.Request) -> web.StreamResponse:
     return socket
 
 
-# === 34. bot_handlers =========================================================
+# === 33. bot_handlers =========================================================
 # The addresses bots talk to, as the Rails Campfire has them: the key is in the
 # path, the body is the message, refusals have no body. And the administration of
 # bots, which only people see.
@@ -12208,7 +12163,7 @@ async def reset_bot_key(ask: Ask) -> Outcome:
     return {"bot": _bot_shape(ask, await ask.db.write(renew_bot_key, _bot_id(ask)))}
 
 
-# === 35. screens ==============================================================
+# === 34. screens ==============================================================
 # What a browser gets when it opens an address: one HTML page for all of them, with
 # everything the screen needs inside, so that the first paint asks nothing more; most of
 # it is what an address of the API answers. The same object is the answer of /api/boot
@@ -12641,7 +12596,7 @@ def nothing_more(_: ReadTx, __: Ask) -> Json:
     return {}
 
 
-# === 36. site_handlers ========================================================
+# === 35. site_handlers ========================================================
 # The files of the client, and the few addresses that machines ask for.
 #
 # Owns      -
@@ -12743,7 +12698,7 @@ async def show_health(request: web.Request) -> web.StreamResponse:
     return web.Response(text=page, status=status, content_type="text/html", charset="utf-8")
 
 
-# === 37. app ==================================================================
+# === 36. app ==================================================================
 # All routes on one page, each with its audience; then the one place that turns
 # what went wrong into an answer.
 #
@@ -13177,7 +13132,7 @@ async def answer_errors(request: web.Request, handler: Guarded) -> web.StreamRes
     return response
 
 
-# === 38. serving ==============================================================
+# === 37. serving ==============================================================
 # How the parts are put together, started, listened to and stopped.
 #
 # Owns      -
@@ -13421,7 +13376,7 @@ async def stop(campfire: Campfire, listening: Listening) -> None:
     await campfire.db.close()
 
 
-# === 39. commands =============================================================
+# === 38. commands =============================================================
 # What can be done to a Campfire from a shell, whether it runs or not: SQLite makes
 # them wait for one another, and the server keeps nothing in memory that could go
 # stale. Each command opens the file, does one thing, says what it did, and closes.
