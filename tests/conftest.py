@@ -1,17 +1,14 @@
 """What every test starts from: the cast, a server of its own, and everybody signed in."""
 
 import asyncio
-import json
 import logging
 import os
-import re
 import shutil
 import socket
 import tempfile
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import AbstractContextManager
-from html.parser import HTMLParser
 from itertools import chain
 from operator import itemgetter
 from pathlib import Path
@@ -44,7 +41,7 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 # The later ones use the earlier ones.
 SHARED = """
-    listeners operators rails services stories browsers house installed looks matrix
+    cable operators rails services browsers house installed looks matrix
 """
 pytest_plugins = [f"tests.support.{name}" for name in SHARED.split()]
 
@@ -239,6 +236,24 @@ class Place:
         """Changes the database behind everybody's back."""
         self.do(self.parts.db.write(lambda tx, _: tx.execute(sql, values).rowcount))
 
+    def rows_about(self, room: RoomId) -> list[tuple[Any, ...]]:
+        """The room, whatever belongs to it, and whatever belongs to a message that is not there."""
+        return self.rows(
+            """
+            SELECT 'room', id FROM rooms WHERE id = :room
+            UNION ALL SELECT 'membership', id FROM memberships WHERE room_id = :room
+            UNION ALL SELECT 'message', id FROM messages WHERE room_id = :room
+            UNION ALL SELECT 'tombstone', message_id FROM message_tombstones WHERE room_id = :room
+            UNION ALL SELECT 'boost', id FROM boosts
+              WHERE message_id NOT IN (SELECT id FROM messages)
+            UNION ALL SELECT 'mention', message_id FROM mentions
+              WHERE message_id NOT IN (SELECT id FROM messages)
+            UNION ALL SELECT 'index', rowid FROM message_search_index
+              WHERE rowid NOT IN (SELECT id FROM messages)
+            """,
+            room=room,
+        )
+
     def room(self, creator: User, *others: User) -> RoomId:
         """A new closed room."""
         members = [other.id for other in others]
@@ -264,71 +279,3 @@ def place(template: Template) -> Iterator[Place]:
     place = Place(template)
     yield place
     place.close()
-
-
-class Markup(HTMLParser):
-    """The elements of a piece of markup: attributes, and the text right after the tag."""
-
-    def __init__(self, markup: str) -> None:
-        super().__init__()
-        self.found: list[tuple[dict[str, str], list[str]]] = []
-        self.feed(markup)
-        self.close()
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        del tag
-        self.found.append(({name: value or "" for name, value in attrs}, []))
-
-    def handle_data(self, data: str) -> None:
-        if self.found:
-            self.found[-1][1].append(data)
-
-    def all(self, name: str) -> list[tuple[dict[str, str], str]]:
-        return [(attrs, "".join(text)) for attrs, text in self.found if name in attrs]
-
-
-def boosts_in(parsed: Markup) -> list[dict[str, Any]]:
-    """The boosts in a message's markup, with the fields of their JSON."""
-    contents = [text for _, text in parsed.all("data-boost-content")]
-    return [
-        {
-            "id": int(boost["data-boost-id"]),
-            "message_id": int(boost["data-message-id"]),
-            "content": content,
-            "emoji_only": json.loads(boost["data-emoji-only"]),
-            "booster": json.loads(boost["data-booster"]),
-            "created_at": boost["data-created-at"],
-        }
-        for (boost, _), content in zip(parsed.all("data-boost-id"), contents, strict=True)
-    ]
-
-
-def read_back(markup: str) -> dict[str, Any]:
-    """The message in its markup, with the fields of its JSON."""
-    parsed = Markup(markup)
-    message, _ = parsed.all("data-client-message-id")[0]
-    shown, _ = parsed.all("data-content-type")[0]
-    moved = int(message["data-message-updated-at"])
-    inner = re.search(r'data-plain-text="[^"]*">(.*)</div><div class="boosts" ', markup, re.DOTALL)
-    assert inner is not None
-    rich_text = re.fullmatch(r'<div class="trix-content">(.*)</div>', inner[1], re.DOTALL)
-    return {
-        "id": int(message["data-message-id"]),
-        "client_message_id": message["data-client-message-id"],
-        "room_id": int(message["data-room-id"]),
-        "creator": json.loads(message["data-creator"]),
-        "created_at": parsed.all("datetime")[0][0]["datetime"],
-        "updated_at": program.iso(program.Timestamp(moved * 1000)),
-        "timestamp": int(message["data-message-timestamp"]),
-        "updated_at_ms": moved,
-        "sort_value": int(message["data-sort-value"]),
-        "content_type": shown["data-content-type"],
-        "body_html": (rich_text or inner)[1],
-        "plain_text": shown["data-plain-text"],
-        "emoji_only": json.loads(shown["data-emoji-only"]),
-        "sound": json.loads(shown["data-sound"]),
-        "mentionee_ids": [int(each) for each in shown["data-mentionee-ids"].split(",") if each],
-        "links": json.loads(shown["data-links"]),
-        "boosts": boosts_in(parsed),
-        "path": message["data-path"],
-    }

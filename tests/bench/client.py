@@ -36,7 +36,7 @@ from tests.bench.scripts import (
 )
 from tests.support.browsers import CHROMIUM, FLAGS, composer, connected, heard
 from tests.support.cast import SESAME, Cast, Server, gather_cast, start_server
-from tests.support.readers import Campfire
+from tests.support.executable import Campfire
 
 ROUNDS = 3
 SLOWED = 4

@@ -64,12 +64,6 @@ def test_what_cannot_be_copied_is_shown_to_be_copied_by_hand(on_the_lan: Page) -
     assert shown == [("prompt", link)]
 
 
-def test_the_bell_says_that_notifications_need_https(on_the_lan: Page) -> None:
-    on_the_lan.locator("#nav button").click()
-
-    expect(on_the_lan.get_by_role("alert")).to_contain_text("Notifications need https.")
-
-
 def test_several_messages_are_copied_with_names_and_times(house: House, sit: Sit) -> None:
     room = house.room()
     ids = [
@@ -115,3 +109,9 @@ def test_on_paper_there_is_the_conversation_alone(house: House, sit: Sit) -> Non
         "it => it.scrollHeight"
     )
     expect(message(maya, "Line 0.").locator(".message__author")).to_be_visible()
+
+
+def test_the_bell_says_that_notifications_need_https(on_the_lan: Page) -> None:
+    on_the_lan.locator("#nav button").click()
+
+    expect(on_the_lan.get_by_role("alert")).to_contain_text("Notifications need https.")

@@ -1,24 +1,238 @@
 """One journey through the built executable in each of the other engines: Firefox and WebKit."""
 
+import asyncio
+import json
+import os
+import shutil
 import socket
 import sys
-from collections.abc import AsyncIterator
-from contextlib import ExitStack
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from pathlib import Path
+from typing import Any, Protocol
 
+import aiohttp
 import pytest
 
 from tests.support.browsers import PASSWORD
-from tests.support.engines import CONTROL, ENTER, UP, Window, firefox, missing, webkit
-from tests.support.interpreters import is_ci
-from tests.support.readers import Campfire
+from tests.support.executable import Campfire, is_ci
+
+ENTER, CONTROL, UP = "\ue007", "\ue009", "\ue013"
+PATIENCE = 20  # seconds
+WHOLE = aiohttp.ClientTimeout(2 * PATIENCE)
+# What Debian calls what each engine needs, and a command of each.
+NEEDS = {
+    "firefox": {"firefox-esr": "firefox-esr"},
+    "webkit": {"webkit2gtk-driver": "WebKitWebDriver", "xvfb": "Xvfb"},
+}
+# The first element that is seen, of this kind, with these words in its name or its text.
+FIND = """
+const named = (each) => [
+  each.ariaLabel, each.title, each.placeholder, each.innerText,
+  ...[...each.labels ?? []].map((label) => label.ariaLabel ?? label.innerText),
+].join(' ')
+const find = (kind, words) => [...document.querySelectorAll(kind)].find(
+  (each) => named(each).includes(words) && each.checkVisibility({visibilityProperty: true}))
+"""
+PLACE = f"""(kind, words) => {{
+  {FIND}
+  const found = find(kind, words)
+  if (!found || found.disabled) return null
+  found.scrollIntoView({{block: 'nearest', behavior: 'instant'}})
+  const {{x, y, width, height}} = found.getBoundingClientRect()
+  return [Math.round(x + width / 2), Math.round(y + height / 2)]
+}}"""
+TEXT = f"(kind, words) => {{ {FIND} return find(kind, words)?.innerText ?? null }}"
+Ask = Callable[..., Any]
 
 COMPOSER = '[role="textbox"][aria-label="Write a message"]'
 EDITOR = '[role="textbox"][aria-label="Edit message"]'
 VALUE = "(label) => [...document.querySelectorAll('input')]"
 VALUE += ".find((each) => (each.ariaLabel ?? each.labels[0]?.innerText ?? '').includes(label))"
 VALUE += "?.value"
+
+
+class Engine(Protocol):
+    async def go(self, url: str) -> None: ...
+    async def call(self, function: str) -> Any: ...  # noqa: ANN401 - what a page returns
+    async def act(self, actions: list[dict[str, Any]]) -> None: ...
+
+
+class Window:
+    """One person's window, and what a person does in it."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine, self.go = engine, engine.go
+
+    async def run(self, function: str, *given: object) -> Any:  # noqa: ANN401 - as above
+        """What a function of JavaScript returns here."""
+        called = f"JSON.stringify(({function})(...{json.dumps(given)}) ?? null)"
+        return json.loads(await self._engine.call(called))
+
+    async def until(self, function: str, *given: object) -> Any:  # noqa: ANN401 - as above
+        """The same as soon as it is something."""
+        deadline = time.monotonic() + PATIENCE
+        while not (found := await self.run(function, *given)):
+            assert time.monotonic() < deadline, (given, await self.run(
+                "() => document.body.innerText"))  # fmt: skip
+        return found
+
+    async def sees(self, words: str, kind: str = ".message") -> str:
+        return str(await self.until(TEXT, kind, words))
+
+    async def hover(self, kind: str, words: str = "", *then: dict[str, Any]) -> None:
+        x, y = await self.until(PLACE, kind, words)
+        move = {"type": "pointerMove", "x": x, "y": y, "duration": 0, "origin": "viewport"}
+        await self._engine.act([
+            {"type": "pointer", "id": "mouse", "parameters": {"pointerType": "mouse"},
+             "actions": [move, *then]}
+        ])  # fmt: skip
+
+    async def click(self, kind: str, words: str = "") -> None:
+        await self.hover(
+            kind, words, {"type": "pointerDown", "button": 0}, {"type": "pointerUp", "button": 0}
+        )
+
+    async def type(self, keys: str, holding: str = "") -> None:
+        presses = [{"type": kind, "value": key} for key in keys for kind in ("keyDown", "keyUp")]
+        held = [{"type": "keyDown", "value": key} for key in holding]
+        released = [{"type": "keyUp", "value": key} for key in holding]
+        await self._engine.act(
+            [{"type": "key", "id": "keyboard", "actions": [*held, *presses, *released]}]
+        )
+
+
 Pair = tuple[Window, Window]
+
+
+def missing(engine: str) -> str:
+    """What has to be installed before this engine can be tried; empty if nothing."""
+    packages = [name for name, program in NEEDS[engine].items() if not shutil.which(program)]
+    return f"apt-get install {' '.join(packages)}" if packages else ""
+
+
+@asynccontextmanager
+async def started(*command: str | Path, **environment: str) -> AsyncIterator[asyncio.StreamReader]:
+    """A program and what it says, ended with the block."""
+    process = await asyncio.create_subprocess_exec(
+        *command, env={**os.environ, **environment},
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+    )  # fmt: skip
+    assert process.stdout is not None
+    try:
+        yield process.stdout
+    finally:
+        process.terminate()
+        await process.communicate()
+
+
+class Firefox:
+    """A window of Firefox with a profile of its own."""
+
+    def __init__(self, ask: Ask, context: str) -> None:
+        self._ask, self._context = ask, context
+
+    async def go(self, url: str) -> None:
+        await self._ask("browsingContext.navigate", context=self._context, url=url, wait="complete")
+
+    async def call(self, function: str) -> Any:  # noqa: ANN401 - what a page returns
+        answer = await self._ask(
+            "script.evaluate", expression=function, awaitPromise=True,
+            target={"context": self._context},
+        )  # fmt: skip
+        assert answer["type"] == "success", answer
+        return answer["result"]["value"]
+
+    async def act(self, actions: list[dict[str, Any]]) -> None:
+        await self._ask("input.performActions", context=self._context, actions=actions)
+
+
+@asynccontextmanager
+async def firefox(folder: Path) -> AsyncIterator[tuple[Window, Window]]:
+    flags = ["--headless", "--no-remote", "--remote-debugging-port", "0", "--profile", str(folder)]
+    async with (
+        started("firefox-esr", *flags, HOME=str(folder)) as told,
+        aiohttp.ClientSession() as session,
+    ):
+        while b"listening on" not in (line := await told.readline()):
+            assert line, "Firefox did not start"
+        async with session.ws_connect(f"{line.split()[-1].decode()}/session") as socket:
+
+            async def ask(method: str, **params: object) -> Mapping[str, Any]:
+                await socket.send_json({"id": 1, "method": method, "params": params})
+                answer: dict[str, Any] = {}
+                async with asyncio.timeout(2 * PATIENCE):
+                    while answer.get("id") != 1:  # whatever else it tells is none
+                        answer = await socket.receive_json()
+                assert answer["type"] == "success", answer
+                found: Mapping[str, Any] = answer["result"]
+                return found
+
+            await ask("session.new", capabilities={})
+            windows = []
+            for _ in range(2):
+                user = (await ask("browser.createUserContext"))["userContext"]
+                made = await ask("browsingContext.create", type="window", userContext=user)
+                windows.append(Window(Firefox(ask, made["context"])))
+            yield windows[0], windows[1]
+
+
+class WebKit:
+    """A window of WebKitGTK behind a driver of its own."""
+
+    def __init__(self, ask: Ask) -> None:
+        self._ask = ask
+
+    async def go(self, url: str) -> None:
+        await self._ask("POST", "/url", url=url)
+
+    async def call(self, function: str) -> Any:  # noqa: ANN401 - what a page returns
+        return await self._ask("POST", "/execute/sync", script=f"return {function}", args=[])
+
+    async def act(self, actions: list[dict[str, Any]]) -> None:
+        await self._ask("POST", "/actions", actions=actions)
+
+
+@asynccontextmanager
+async def _webkit_window(port: int, **environment: str) -> AsyncIterator[Window]:
+    async with (
+        started("WebKitWebDriver", "--host=127.0.0.1", f"--port={port}", **environment),
+        aiohttp.ClientSession(f"http://127.0.0.1:{port}", timeout=WHOLE) as session,
+    ):
+
+        async def ask(method: str, path: str, **body: object) -> Any:  # noqa: ANN401 - any value
+            given = body if method == "POST" else None
+            async with session.request(method, here + path, json=given) as answer:
+                value = (await answer.json(content_type=None))["value"]
+                assert answer.status == 200, value
+                return value
+
+        here, deadline = "/session", time.monotonic() + PATIENCE
+        made = None
+        while made is None:
+            try:
+                made = await ask("POST", "", capabilities={"alwaysMatch": {}})
+            except aiohttp.ClientConnectionError:
+                assert time.monotonic() < deadline, "the driver did not start"
+        here = f"/session/{made['sessionId']}"
+        try:
+            yield Window(WebKit(ask))
+        finally:
+            await ask("DELETE", "")
+
+
+@asynccontextmanager
+async def webkit(folder: Path, ports: tuple[int, int]) -> AsyncIterator[tuple[Window, Window]]:
+    screen = "-displayfd 1 -screen 0 1280x900x24 -nolisten tcp".split()
+    async with started("Xvfb", *screen) as told, AsyncExitStack() as stack:
+        while not (number := (await told.readline()).strip()).isdigit():
+            assert number, "Xvfb did not start"
+        settings = {"DISPLAY": f":{number.decode()}", "HOME": str(folder)}
+        one, other = [
+            await stack.enter_async_context(_webkit_window(port, **settings)) for port in ports
+        ]
+        yield one, other
 
 
 def free_ports(count: int) -> list[int]:

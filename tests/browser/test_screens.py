@@ -270,11 +270,7 @@ def assert_looks_like(page: Page, file: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "state", "scheme"),
-    [
-        ("chat", "room", "light"),
-        ("sidebar", "sidebar-open", "light"),
-        ("dark", "room", "dark"),
-    ],
+    [("chat", "room", "light"), ("sidebar", "sidebar-open", "light"), ("dark", "room", "dark")],
 )
 def test_the_pictures_an_app_store_shows_are_of_this_client(
     look: Look, studio: Studio, name: str, state: str, scheme: str

@@ -12,10 +12,7 @@ from tests.support.house import House, Sit
 from tests.support.writing import VECTORS
 
 # What Chromium is made to be without: `purify.js` then takes its place.
-BROWSERS = {
-    "has a sanitizer of its own": "",
-    "has none": "delete Element.prototype.setHTML",
-}
+BROWSERS = {"has a sanitizer of its own": "", "has none": "delete Element.prototype.setHTML"}
 BOOT = re.compile(r'(<script type="application/json" id="boot">)(.*?)(</script>)', re.DOTALL)
 # What can run or load, among the words of messages.
 DANGERS = """() => [...document.querySelectorAll('.trix-content *')].filter((each) =>

@@ -7,8 +7,8 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.support.browsers import ROOT, connected, set_up
+from tests.support.executable import Campfire
 from tests.support.house import ROOM_MESSAGES, House, Post, Sit, rewrite, stop_clock
-from tests.support.readers import Campfire
 
 SOURCE = ROOT / "static_bundle" / "src"
 # The browser's words, or a mistake's, on their way to a person.

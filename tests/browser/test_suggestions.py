@@ -4,8 +4,8 @@ import re
 
 from playwright.sync_api import Page, Route, expect
 
-from tests.support.browsers import composer, texts
-from tests.support.house import House, Sit, enter
+from tests.support.browsers import composer, texts, until
+from tests.support.house import House, Sit, enter, stop_clock
 
 
 def type_mention(page: Page, words: str) -> None:
@@ -127,3 +127,74 @@ def test_no_key_of_a_composition_is_taken_by_the_list_of_a_ping(house: House, si
     expect(maya.get_by_role("option")).to_have_text(["Jonas Weber"])
     field.press("Enter")
     expect(maya.get_by_role("list", name="People to ping")).to_contain_text("Jonas Weber")
+
+
+def test_people_are_suggested_after_300_milliseconds_and_taken_by_key(
+    house: House, sit: Sit
+) -> None:
+    maya, jonas, room = sit("Maya"), sit("Jonas"), house.room()
+    enter(maya, room)
+    enter(jonas, room)
+    people = maya.get_by_role("option")
+    composer(maya).click()
+    maya.keyboard.type("@")
+    expect(people.first).to_have_attribute("aria-selected", "true")
+    names = people.all_inner_texts()
+    assert names == sorted(names)
+    place = maya.get_by_role("listbox").bounding_box()
+    maya.keyboard.press("ArrowDown")
+    assert maya.get_by_role("listbox").bounding_box() == place
+    maya.keyboard.type("jw")
+    expect(people).to_have_text(["Jonas Weber"])
+    expect(maya.get_by_role("combobox")).to_have_attribute("aria-expanded", "true")
+    maya.keyboard.press("Escape")
+    expect(people).to_have_count(0)
+    maya.keyboard.press("Tab")
+    expect(people).to_have_text(["Jonas Weber"])
+    maya.keyboard.press("Enter")
+    expect(composer(maya).locator(".mention")).to_have_text(re.compile("Jonas Weber"))
+    assert texts(maya) == []
+    maya.keyboard.type("and @i")
+    expect(people).to_have_text(["Inés Duarte"])
+    maya.keyboard.type(",")
+    expect(composer(maya).locator(".mention")).to_have_count(2)
+    maya.keyboard.press("Enter")
+
+    expect(jonas.locator(".message--mentioned")).to_contain_text("Jonas Weber and Inés Duarte,")
+
+
+def test_only_the_newest_question_about_people_is_answered(house: House, sit: Sit) -> None:
+    maya = sit("Maya")
+    maya.clock.install()
+    enter(maya, house.room())
+    asked: list[Route] = []
+
+    def ask(route: Route) -> None:
+        asked.append(route)
+
+    maya.route("**/api/autocompletable/**", ask)
+    begin = maya.get_by_role("button", name="Ping", exact=True)
+    begin.click()
+    maya.keyboard.press("Escape")
+    expect(begin).to_be_focused()
+    begin.click()
+    stop_clock(maya)
+    field = maya.get_by_role("combobox", name="Who do you want to ping?")
+    expect(field).to_be_focused()
+
+    maya.keyboard.type("m")
+    maya.clock.run_for(299)
+    assert asked == []
+    maya.clock.run_for(1)
+    until(maya, lambda: len(asked) == 1)
+    maya.keyboard.press("Backspace")
+    maya.keyboard.type("i")
+    maya.clock.run_for(300)
+    until(maya, lambda: len(asked) == 2)
+    for route in reversed(asked):
+        route.continue_()
+    expect(maya.get_by_role("option")).to_have_text(["Inés Duarte"])
+    maya.get_by_role("option").click()
+    maya.get_by_role("button", name="Start ping").click()  # before the row has blinked
+    maya.clock.resume()
+    expect(maya.get_by_role("heading", name="Ping with Inés Duarte")).to_be_visible()

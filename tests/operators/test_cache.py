@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.listening import PYZ, TAG, assert_refused, is_whole, run, unpacked
+from tests.support.executable import PYZ, TAG, assert_refused, is_whole, run, unpacked
 
 TWO_MONTHS = 60 * 24 * 60 * 60
 

@@ -19,7 +19,7 @@ from threading import Thread
 import pytest
 
 from tests.support.cast import SETTINGS
-from tests.support.interpreters import PYTHONS, is_ci
+from tests.support.executable import PYTHONS, is_ci
 from tests.support.operators import PROGRAM, certify, command, done, refusal
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -16,9 +16,19 @@ from pathlib import Path
 import pytest
 
 import campfire as program
-from tests.support.cast import SESAME, SETTINGS, Cast, Server, Start
-from tests.support.machines import ROOT, child_server
-from tests.support.operators import UNUSABLE, command, done, fill, refusal, words_in
+from tests.support.cast import SESAME, SETTINGS, Cast, Server, Start, start_server
+from tests.support.doing import page_of
+from tests.support.operators import (
+    ROOT,
+    UNUSABLE,
+    child_server,
+    command,
+    done,
+    fill,
+    refusal,
+    words_in,
+    writing,
+)
 
 RELEASED = sorted((ROOT / "tests" / "databases").glob("*.db.gz"))
 
@@ -313,3 +323,76 @@ async def test_a_restored_database_is_served_again(database: Path) -> None:
         listed = await asyncio.to_thread(command, database, "bot", "list", "--json", **SETTINGS)
 
     assert [bot["name"] for bot in json.loads(done(listed))] == ["Bender Bot"]
+
+
+async def test_a_backup_taken_while_200_messages_and_more_are_written_restores_and_is_healthy(
+    server: Server, cast: Cast
+) -> None:
+    database = server.parts.config.database
+    copies: list[Path] = []
+    during: list[int] = []
+    async with writing(server, cast.watercooler, cast.david) as written:
+        for n in range(3):
+            before, place = len(written), str(database.with_name(f"copy{n}.db"))
+            copies.append(Path(done(await asyncio.to_thread(command, database, "backup", place))))
+            during.append(len(written) - before)
+
+    assert min(during) >= 200  # and the command takes about a second
+    ids: list[int] = []
+    for copy in copies:
+        assert "is healthy" in done(command(copy, "check"))
+        ids = [each for each, _ in words_in(copy)]
+        assert ids == list(range(1, len(ids) + 1))  # a prefix of what was committed
+        assert len(cast.ten_messages) < len(ids) <= len(written) + len(cast.ten_messages)
+    restored = await start_server(copies[-1])
+    page = await page_of(restored.parts, cast.david, cast.watercooler.id)
+    assert page.messages[-1].id == ids[-1]
+    await restored.close()
+
+
+def test_a_backup_has_a_dated_name_is_private_and_restores(database: Path, cast: Cast) -> None:
+    copy = Path(done(command(database, "backup")))
+
+    assert copy.parent == database.parent / "backups"
+    assert re.fullmatch(r"campfire-\d{8}-\d{6}\.db", copy.name)
+    assert stat.S_IMODE(copy.stat().st_mode) == 0o600
+    assert [path.name for path in copy.parent.iterdir()] == [copy.name]
+    database.unlink()
+    copy.rename(database)
+    listed = json.loads(done(command(database, "bot", "list", "--json")))
+    assert [each["id"] for each in listed] == [cast.bender.id]
+
+
+def test_keep_removes_the_older_dated_copies_and_nothing_else(database: Path) -> None:
+    folder = database.parent / "backups"
+    folder.mkdir()
+    for name in ("campfire-20200101-000000.db", "campfire-20210101-000000.db", "campfire-mine.db"):
+        (folder / name).write_text("old")
+
+    newest = Path(done(command(database, "backup", "--keep", "2")))
+
+    assert {path.name for path in folder.iterdir()} == {
+        "campfire-mine.db", "campfire-20210101-000000.db", newest.name,
+    }  # fmt: skip
+
+
+def test_a_backup_goes_into_a_folder_but_never_over_its_own_database(
+    database: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "safe").mkdir()
+
+    copy = Path(done(command(database, "backup", str(tmp_path / "safe"))))
+
+    assert copy.parent == tmp_path / "safe"
+    before = database.read_bytes()
+    assert "is there already" in refusal(command(database, "backup", str(database)))
+    assert database.read_bytes() == before
+
+
+def test_a_damaged_database_makes_no_backup(database: Path) -> None:
+    with database.open("r+b") as opened:
+        opened.seek(4096 * 5)
+        opened.write(b"\xff" * 4096 * 20)
+
+    assert "cannot be copied" in refusal(command(database, "backup"), UNUSABLE)
+    assert list((database.parent / "backups").iterdir()) == []

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -14,9 +15,19 @@ from pathlib import Path
 import pytest
 
 import campfire as program
+from tests.bench.workplace import READS, seed
 from tests.support.cast import SETTINGS, Cast, LogLines, Server, Start, copy_database
-from tests.support.machines import child_server
-from tests.support.operators import PROGRAM, UNUSABLE, Done, command, done, fill, refusal, words_in
+from tests.support.operators import (
+    PROGRAM,
+    UNUSABLE,
+    Done,
+    child_server,
+    command,
+    done,
+    fill,
+    refusal,
+    words_in,
+)
 
 COMMANDS = (
     "serve",
@@ -269,3 +280,43 @@ async def test_what_was_open_to_others_is_made_private_at_start_and_said_once(
     assert [(line["file"], line["was"], line["is"]) for line in said] == [
         (str(database), "0644", "0600"), (str(tmp_path / "backups"), "0755", "0700"),
     ]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def histories(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """The same people with ten thousand messages, and with five times as many."""
+    folder = tmp_path_factory.mktemp("histories")
+    for size in (10_000, 50_000):
+        seed(folder / f"{size}.db", size)
+    return [folder / "10000.db", folder / "50000.db"]
+
+
+@pytest.mark.parametrize("what", READS)
+def test_reading_costs_the_same_however_long_the_history(histories: list[Path], what: str) -> None:
+    costs = []
+    for history in histories:
+        steps: list[None] = []  # each ten instructions of SQLite's machine
+        with closing(sqlite3.connect(history)) as connection:
+            connection.row_factory = sqlite3.Row
+            connection.set_progress_handler(lambda steps=steps: steps.append(None), 10)  # type: ignore[misc]
+            READS[what](program.ReadTx(connection))
+        costs.append(len(steps))
+
+    assert costs[0] > 0
+    assert costs[1] <= 1.5 * costs[0]
+
+
+async def test_a_second_server_on_one_database_says_so_in_one_line(
+    server: Server, cast: Cast
+) -> None:
+    second = await asyncio.create_subprocess_exec(
+        sys.executable, PROGRAM, "serve", "--db", server.parts.config.database,
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+        env={**os.environ, **SETTINGS},
+    )  # fmt: skip
+    said, complaint = await asyncio.wait_for(second.communicate(), 40)
+
+    assert (second.returncode, said) == (UNUSABLE, b"")
+    assert re.fullmatch(r"campfire: another Campfire is serving [^\n]+\n", complaint.decode())
+    kevin = await server.sign_in(cast.kevin)
+    assert (await kevin.say(cast.designers, "still here"))["plain_text"] == "still here"

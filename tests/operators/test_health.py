@@ -16,7 +16,7 @@ import pytest
 import campfire as program
 from tests.support.asking import found
 from tests.support.cast import SETTINGS, Cast, LogLines, Person, Server
-from tests.support.listening import MOUNTED
+from tests.support.executable import MOUNTED
 from tests.support.operators import PROGRAM, UNUSABLE, refusal
 
 

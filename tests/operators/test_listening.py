@@ -1,24 +1,16 @@
-"""Where a server listens, how it is stopped while it starts, and what its commands say of it."""
+"""Where a server listens, and what comes there without TLS."""
 
 import asyncio
 import http.client
-import json
-import re
-import signal
 import socket
 import ssl
-import subprocess
-import sys
 from contextlib import closing
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-import campfire as program
-from tests.support.cast import PATIENCE, SETTINGS, LogLines
-from tests.support.machines import child_server
-from tests.support.operators import PROGRAM, certify, command, done, refusal
+from tests.support.cast import PATIENCE
+from tests.support.operators import certify, child_server, command, refusal
 
 
 def free_port() -> int:
@@ -81,109 +73,3 @@ async def test_what_comes_without_tls_is_sent_to_https_where_a_port_is_given_for
     assert child.address == f"https://127.0.0.1:{port}"
     assert (status, place) == (301, f"https://chat.example.com:{port}/rooms/1?a=b")
     assert secure == 302
-
-
-async def test_an_expired_certificate_is_said_at_start(database: Path, tmp_path: Path) -> None:
-    certify(tmp_path, "chat.example.com", ended=timedelta(days=3))
-    files = {"TLS_CERT_FILE": str(tmp_path / "cert.pem"), "TLS_KEY_FILE": str(tmp_path / "key.pem")}
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, PROGRAM, "serve", stdout=asyncio.subprocess.PIPE,
-        env={**SETTINGS, **files, "CAMPFIRE_DB": str(database)},
-    )  # fmt: skip
-    assert process.stdout
-    lines: list[str] = []
-    while not (lines and lines[-1].startswith("Listening on ")):
-        lines.append((await asyncio.wait_for(process.stdout.readline(), 20)).decode())
-    process.terminate()
-    await process.communicate()
-
-    (said,) = [json.loads(line) for line in lines if "certificate_expired" in line]
-    assert said["file"] == str(tmp_path / "cert.pem")
-    assert datetime.fromisoformat(said["ended"]) < datetime.now(UTC) - timedelta(days=2)
-
-
-def test_a_server_looks_at_its_certificate_once_a_day(tmp_path: Path, log_lines: LogLines) -> None:
-    certify(tmp_path, "chat.example.com")
-    certificates = program.Certificates((tmp_path / "cert.pem", tmp_path / "key.pem"))
-    assert log_lines() == []
-    certify(tmp_path, "chat.example.com", ended=timedelta(hours=1))
-    certificates.reload()
-
-    certificates.warn_if_expired()
-
-    assert sum("certificate_expired" in line for line in log_lines()) == 2
-
-
-def test_every_flag_of_every_command_is_described(tmp_path: Path) -> None:
-    database = tmp_path / "campfire.db"
-    listed = done(command(database, "bot", "--help")) + command(database).stdout
-    names = re.findall(r"^    ([a-z-]+) ", listed, re.MULTILINE)
-    assert {"serve", "restore", "create"} <= set(names)
-    for name in [*names, "reset-token"]:
-        words = ["bot", name] if name in ("list", "create", "reset-token", "delete") else [name]
-        described = done(command(database, *words, "--help")).split("options:\n")[1]
-        flags = re.split(r"\n(?=  -)", described)
-        assert [flag for flag in flags if len(re.split(r" {2,}|\n", flag.strip())) < 2] == []
-
-
-def test_a_command_told_to_end_ends_even_as_process_one(tmp_path: Path) -> None:
-    words = ["create-admin", "--name", "A", "--email", "a@example.com", "--password-stdin"]
-    for number, code in ((signal.SIGTERM, 128 + signal.SIGTERM), (signal.SIGINT, 1)):
-        process = subprocess.Popen(
-            [sys.executable, "-c", _RUNS, str(PROGRAM), *words],
-            env={"CAMPFIRE_DB": str(tmp_path / "campfire.db")},
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        )  # fmt: skip
-        assert process.stdout
-        assert process.stdout.readline() == "main begins\n"
-        process.send_signal(number)
-        _, complaint = process.communicate(timeout=PATIENCE)
-
-        assert process.returncode == code  # a handler's, not a signal's
-        assert complaint in ("", "campfire: interrupted\n")
-
-
-# Runs the program as the launcher does, and says when its handlers are there.
-_RUNS = """
-import getpass, os, runpy, sys
-sys.argv = sys.argv[1:]
-names = runpy.run_path(sys.argv[0])
-read = sys.stdin.readline
-class Told:
-    def readline(self):
-        print("main begins", flush=True)
-        return read()
-    def isatty(self):
-        return False
-sys.stdin = Told()
-sys.exit(names["main"]())
-"""
-
-
-def test_a_command_never_ends_in_a_trace(tmp_path: Path) -> None:
-    script = "import contextlib, sys, campfire\nsys.argv = ['campfire', '--version']\n"
-    script += "with contextlib.suppress(SystemExit):\n    campfire.main()\n1 / 0\n"
-    failed = subprocess.run(
-        [sys.executable, "-c", script],
-        env={"PYTHONPATH": str(PROGRAM.parent), "CAMPFIRE_DB": str(tmp_path / "a.db")},
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-
-    assert failed.returncode == 1
-    said = r"campfire: this is a bug, please report it \(ZeroDivisionError: [^\n]+, <string>:5\)\n"
-    assert re.fullmatch(said, failed.stderr)
-
-
-@pytest.mark.parametrize("typed", [b"\xff\xfe\n", None])
-def test_a_password_that_cannot_be_read_is_said_in_one_line(
-    tmp_path: Path, typed: bytes | None
-) -> None:
-    words = "create-admin --name A --email a@example.com --password-stdin"
-    script = f'exec "$0" "$@" {"<&-" if typed is None else ""}'
-    failed = subprocess.run(
-        ["sh", "-c", script, sys.executable, PROGRAM, *words.split()],
-        env={"CAMPFIRE_DB": str(tmp_path / "a.db"), "PYTHONUTF8": "1"},
-        input=typed or b"", capture_output=True, check=False,
-    )  # fmt: skip
-
-    assert failed.stderr == b"campfire: no password can be read from standard input\n"

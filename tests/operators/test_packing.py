@@ -14,8 +14,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.interpreters import PYTHONS, Command, interpreter, is_ci, missing
-from tests.support.listening import PYZ, ROOT, assert_refused, run
+from tests.support.executable import (
+    PYTHONS,
+    PYZ,
+    ROOT,
+    Command,
+    assert_refused,
+    interpreter,
+    is_ci,
+    missing,
+    run,
+)
 
 Packed = Callable[..., Path]
 RELEASED = ["Linux-x86_64-glibc", "Linux-aarch64-glibc"]
@@ -142,9 +151,7 @@ def test_the_release_runs_on_aarch64_under_an_emulator(packed: Packed, tmp_path:
     try_out(command, packed("release"), tmp_path / "cache", missing("3.14", "arm64"))
 
 
-def test_the_release_holds_each_compiled_module_for_each_python_and_machine(
-    packed: Packed,
-) -> None:
+def test_the_release_holds_each_compiled_module_for_each_python_and_machine(packed: Packed) -> None:
     file = packed("release")
 
     assert sorted(holds(file)) == sorted(f"{n}:{each}" for each in RELEASED for n in PYTHONS)

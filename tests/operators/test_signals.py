@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.cast import PATIENCE, SETTINGS
-from tests.support.listening import PYZ, is_whole, run, unpacked
+from tests.support.executable import PYZ, is_whole, run, unpacked
 
 # Runs the executable; when something happens for the first time, it says so and waits for a line.
 _HALTS = """

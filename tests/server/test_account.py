@@ -49,9 +49,7 @@ async def test_administrators_name_the_account_and_say_who_makes_rooms(
 
 
 @pytest.mark.parametrize(
-    ("path", "field", "value", "says"),
-    cases("bad fields of settings"),
-    ids=briefly,
+    ("path", "field", "value", "says"), cases("bad fields of settings"), ids=briefly
 )
 async def test_a_bad_field_is_named_and_changes_nothing(
     david: Person, path: str, field: str, value: object, says: str | None

@@ -20,9 +20,8 @@ from tests.support.asking import (
     stored,
     transfer_to,
 )
-from tests.support.cast import AGENT, Cast, LogLines, Person, Server, Start
-from tests.support.doing import start_session
-from tests.support.readers import Life
+from tests.support.cast import AGENT, SESAME, Cast, LogLines, Person, Server, Start
+from tests.support.doing import make_administrator, start_session
 from tests.support.services import subscription
 from tests.support.tables import cases
 
@@ -193,3 +192,75 @@ async def test_a_ban_removes_all_there_is_until_it_is_lifted(
     with it("unban → records deleted, active"):
         assert (await david.delete(path)).json["user"]["status"] == "active"
         assert await count(server, "bans") == 0
+
+
+class Life:
+    """Somebody new, and what should be true of them."""
+
+    def __init__(self, place: Place, number: int) -> None:
+        self.place, self.address = place, f"52.{number % 200}.7.1"
+        self.fields = {"email_address": f"new{number}@example.com", "password": SESAME}
+        self.status, self.is_address_banned = "active", False
+        self.browser = place.do(place.server.visitor())
+        given = {"name": "New", **self.fields}
+        joined = self.browser.post(f"/api/join/{place.cast.join_code}", given)
+        self.id = program.UserId(place.do(joined).json["user"]["id"])
+        self.sign_in()
+        self.void_link = ""
+        self.link = (
+            place.do(self.browser.get("/api/users/me/profile"))
+            .json["transfer_url"]
+            .rpartition("/")[2]
+        )
+
+    def sign_in(self) -> None:
+        token = self.place.do(start_session(self.place.parts, self.id, self.address, AGENT))
+        self.browser.set_cookie("session_token", token)
+        self.is_signed_in = True
+
+    def lose_links(self, *, has_left: bool) -> None:
+        """A link made before a ban stays dead, whatever comes."""
+        if not has_left:
+            self.void_link, self.link = self.link or self.void_link, ""
+
+    def meet(self, what: str, david: Person) -> None:
+        """One thing happens to them; then something else is true of them."""
+        do, path, status = self.place.do, f"/api/users/{self.id}/ban", self.status
+        has_left, is_in = status == "deactivated", status == "active"
+        if what == "ban":
+            assert do(david.post(path)).status == (422 if has_left else 200)
+            self.is_address_banned |= self.is_signed_in
+            self.lose_links(has_left=has_left)
+        elif what == "unban":
+            assert do(david.delete(path)).status == (422 if has_left else 200)
+        elif what == "deactivate":
+            answer = do(david.delete(f"/api/account/users/{self.id}"))
+            assert answer.status == (204 if is_in else 404)
+        elif what == "promote" and not has_left:
+            do(make_administrator(self.place.parts, "New", self.fields["email_address"]))
+            self.link, self.is_signed_in = "", False  # the password is another
+        elif what == "sign in" and is_in:
+            self.sign_in()
+        elif what == "open a room":
+            do(self.place.rooms.create_open(self.place.cast.jz, "Open"))
+        if not has_left and what in ("ban", "unban", "promote", "deactivate"[: 10 * is_in]):
+            self.status = {"ban": "banned", "deactivate": "deactivated"}.get(what, "active")
+        self.is_signed_in &= self.status == "active"
+        self.is_address_banned &= self.status != "active"
+
+    async def check(self) -> None:
+        status, here = 201 if self.status == "active" else 401, {"X-Forwarded-For": self.address}
+        assert (await self.browser.get("/api/rooms")).status == (200 if self.is_signed_in else 401)
+        first = await (await self.browser.cable()).next_frame()
+        assert first["type"] == ("welcome" if self.is_signed_in else "disconnect")
+        stranger = await self.place.server.visitor()
+        assert (await stranger.post("/api/session", self.fields)).status == status
+        expected = 429 if self.is_address_banned else status
+        assert (await stranger.post("/api/session", self.fields, here)).status == expected
+        assert (await stranger.get("/session/new", here)).status == 200
+        if self.void_link:
+            voided = await stranger.put(f"/api/session/transfers/{self.void_link}", None)
+            assert voided.status == 400
+        if self.link:
+            redeemed = await stranger.put(f"/api/session/transfers/{self.link}")
+            assert redeemed.status == (201 if status == 201 else 400)

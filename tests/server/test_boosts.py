@@ -2,8 +2,8 @@
 
 from campfire import Room
 from tests.support.asking import It, count, path_of, targets
+from tests.support.cable import Audience
 from tests.support.cast import Cast, Person
-from tests.support.listeners import Audience
 
 
 async def test_the_label_of_a_boost_names_the_person_and_not_their_initials(

@@ -5,8 +5,7 @@ import pytest
 from campfire import source_of_bot
 from tests.support.asking import bot_says, settle, texts, url_of
 from tests.support.cast import Cast, Person
-from tests.support.readers import Receiver
-from tests.support.services import give_webhook
+from tests.support.services import Receiver, give_webhook
 
 LITERAL = [
     'File "<stdin>", line 1\n  print(x\nSyntaxError: "(" was never closed',

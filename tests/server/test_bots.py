@@ -20,8 +20,7 @@ from tests.support.asking import (
     url_of,
 )
 from tests.support.cast import Answer, Cast, Person
-from tests.support.readers import Receiver
-from tests.support.services import give_webhook
+from tests.support.services import Receiver, give_webhook
 
 OF_A_MEMBER = "4-"  # Kevin's id in the place of a bot's key
 

@@ -4,10 +4,17 @@ import json
 
 from campfire import Room
 from tests.support.asking import It, ids, path_of
+from tests.support.cable import (
+    caught_up,
+    element,
+    fill,
+    masked,
+    messages_of,
+    subscribed_wire,
+    turbo,
+    wired,
+)
 from tests.support.cast import Cast, Person, Server
-from tests.support.listeners import element, fill, messages_of, turbo
-from tests.support.readers import caught_up
-from tests.support.wires import masked, subscribed_wire, wired
 
 
 async def test_a_catch_up_brings_the_missed_then_the_changed_then_the_removed_and_says_so(

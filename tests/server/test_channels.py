@@ -9,8 +9,7 @@ import pytest
 
 from campfire import Room, boost_element, presentation_element
 from tests.support.asking import CONFIRMED, REJECTED, It
-from tests.support.cast import Cast, Person, Server
-from tests.support.listeners import (
+from tests.support.cable import (
     SCROLL,
     Audience,
     element,
@@ -19,6 +18,7 @@ from tests.support.listeners import (
     stored_message,
     turbo,
 )
+from tests.support.cast import Cast, Person, Server
 
 
 async def test_messages_are_for_members_with_a_signed_name(

@@ -8,10 +8,9 @@ from typing import Any
 
 from tests.conftest import Template
 from tests.support.asking import mention, settle, texts
+from tests.support.cable import messages_of
 from tests.support.cast import Cast, Server, copy_database, start_server
-from tests.support.listeners import messages_of
-from tests.support.readers import Receiver
-from tests.support.services import Browser, TurnableLoop, give_webhook, subscribe
+from tests.support.services import Browser, Receiver, TurnableLoop, give_webhook, subscribe
 
 
 class SlowNames:

@@ -1,8 +1,8 @@
 """How much somebody wants to hear of a room, and who is told of that."""
 
 from tests.support.asking import It, targets
+from tests.support.cable import Audience
 from tests.support.cast import Cast, Person
-from tests.support.listeners import Audience
 
 
 async def test_the_bell_opens_and_only_hiding_and_unhiding_are_told_to_oneself(

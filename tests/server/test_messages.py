@@ -9,10 +9,9 @@ import pytest
 
 import campfire as program
 from tests.support.asking import It, ids, mention, path_of, settle, stored, targets, texts
+from tests.support.cable import Audience
 from tests.support.cast import Cast, Person, Server, Start
-from tests.support.listeners import Audience
-from tests.support.readers import Receiver
-from tests.support.services import Browser, Service, give_webhook, subscribe
+from tests.support.services import Browser, Receiver, Service, give_webhook, subscribe
 from tests.support.tables import briefly, cases
 
 TEXT_LIMIT = 65_536

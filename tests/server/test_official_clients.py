@@ -1,11 +1,75 @@
 """@rails/actioncable and @hotwired/turbo, as they are, against the real server."""
 
-from playwright.async_api import expect
+import asyncio
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from playwright.async_api import Page, Route, async_playwright, expect
 
 from campfire import Room
-from tests.support.cast import Cast, Person, Server, Start
-from tests.support.listeners import element, messages_of, turbo
-from tests.support.readers import TYPING, node_client, turbo_page
+from tests.support.cable import element, messages_of, turbo
+from tests.support.cast import PATIENCE, Cast, Person, Server, Start
+
+TYPING = "TypingNotificationsChannel"
+ACTION_CABLE = "@rails/actioncable/app/assets/javascripts/actioncable.js"
+PACKAGES = Path(__file__).resolve().parents[2] / "static_bundle" / "node_modules"
+CHROMIUM = [
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
+    "--disable-background-networking", "--disable-component-update",
+    # A page that the test serves itself has no address, and so no network to be local to.
+    "--disable-features=LocalNetworkAccessChecks,LocalNetworkAccessChecksWebSockets",
+]  # fmt: skip
+# A browser's surroundings as far as Action Cable looks at them, told what to do line by line.
+NODE = """
+const page = new EventTarget()
+Object.assign(globalThis, {
+  document: { visibilityState: "visible" },
+  addEventListener: page.addEventListener.bind(page),
+  removeEventListener: page.removeEventListener.bind(page),
+})
+const ActionCable = require("@rails/actioncable")
+const [origin, cookie] = process.argv.slice(1)
+const say = event => process.stdout.write(JSON.stringify(event) + "\\n")
+ActionCable.adapters.WebSocket = class extends require("ws") {
+  constructor(url, protocols) { super(url, protocols, { origin, headers: { cookie } }) }
+}
+const consumer = ActionCable.createConsumer(origin.replace("http", "ws") + "/cable")
+const subscriptions = {}
+const todo = {
+  subscribe({ tag, params }) {
+    subscriptions[tag] = consumer.subscriptions.create(params, {
+      connected: ({ reconnected }) => say({ tag, event: "connected", reconnected }),
+      disconnected: ({ willAttemptReconnect }) =>
+        say({ tag, event: "disconnected", willAttemptReconnect }),
+      rejected: () => say({ tag, event: "rejected" }),
+      received: data => say({ tag, event: "received", data }),
+    })
+  },
+  perform: ({ tag, action, data }) => subscriptions[tag].perform(action, data),
+  unsubscribe: ({ tag }) => subscriptions[tag].unsubscribe(),
+  look: () => page.dispatchEvent(new Event("visibilitychange")),
+}
+require("readline").createInterface({ input: process.stdin })
+  .on("line", line => { const { what, ...how } = JSON.parse(line); todo[what](how) })
+  .on("close", () => process.exit())
+"""
+# What turbo-rails does around the two packages: a stream source that the cable feeds.
+SOURCE = """
+const consumer = ActionCable.createConsumer("/cable")
+customElements.define("cable-source", class extends HTMLElement {
+  connectedCallback() {
+    Turbo.connectStreamSource(this)
+    const { channel, name } = this.dataset
+    consumer.subscriptions.create({ channel, signed_stream_name: name }, {
+      connected: () => this.setAttribute("connected", ""),
+      received: data => this.dispatchEvent(new MessageEvent("message", { data })),
+    })
+  }
+})
+"""
 
 
 async def test_the_official_client_is_confirmed_rejected_told_and_sent_away(
@@ -96,3 +160,74 @@ async def test_turbo_applies_every_kind_of_frame_to_a_page(
         await jason.delete(f"/api/rooms/{room['id']}")
         await expect(page.locator("#shared_rooms")).to_have_text("old")
         assert await page.title() == ""
+
+
+class NodeClient:
+    """The official client in a Node of its own."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        self._in, self._out = process.stdin, process.stdout
+
+    def tell(self, what: str, tag: str = "", **how: object) -> None:
+        self._in.write(json.dumps({"what": what, "tag": tag, **how}).encode() + b"\n")
+
+    def leave(self) -> None:
+        self._in.close()
+
+    async def hears(self) -> tuple[str, str, Any]:
+        """What happened next: to which subscription, what, and the one thing to know of it."""
+        async with asyncio.timeout(PATIENCE):
+            line = await self._out.readline()
+        event = json.loads(line)
+        return event.pop("tag"), event.pop("event"), next(iter(event.values()), None)
+
+
+@asynccontextmanager
+async def node_client(person: Person) -> AsyncIterator[NodeClient]:
+    cookie = f"session_token={person.cookie('session_token')}"
+    process = await asyncio.create_subprocess_exec(
+        "node", "-e", NODE, person.server.address, cookie, cwd=PACKAGES,
+        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    client = NodeClient(process)
+    try:
+        yield client
+    finally:
+        client.leave()
+        await process.communicate()
+
+
+@asynccontextmanager
+async def turbo_page(person: Person, *sources: Mapping[str, str]) -> AsyncIterator[Page]:
+    """A page of this site with nothing but the two packages and the stream sources."""
+    server = person.server
+
+    async def blank(route: Route) -> None:
+        await route.fulfill(content_type="text/html", body="<!doctype html><body></body>")
+
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(
+            executable_path="/usr/bin/chromium", args=CHROMIUM
+        )
+        page = await browser.new_page()
+        page.set_default_timeout(PATIENCE * 1000)
+        token = person.cookie("session_token") or ""
+        await page.context.add_cookies(
+            [{"name": "session_token", "value": token, "url": server.address}]
+        )
+        await page.route(f"{server.address}/blank", blank)
+        await page.goto(f"{server.address}/blank")
+        await page.add_script_tag(path=PACKAGES / "@hotwired/turbo/dist/turbo.es2017-umd.js")
+        await page.add_script_tag(path=PACKAGES / ACTION_CABLE)
+        await page.add_script_tag(content=SOURCE)
+        markup = "".join(
+            f'<cable-source data-channel="{source["channel"]}"'
+            f' data-name="{source["signed_stream_name"]}"></cable-source>'
+            for source in sources
+        )
+        await page.evaluate("markup => document.body.innerHTML = markup", markup)
+        await expect(page.locator("cable-source[connected]")).to_have_count(len(sources))
+        yield page
+        await browser.close()

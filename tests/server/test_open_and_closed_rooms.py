@@ -4,8 +4,8 @@ import pytest
 
 import campfire as program
 from tests.support.asking import It, member_names, restrict, room_of, targets
+from tests.support.cable import Audience
 from tests.support.cast import Cast, Person, Server
-from tests.support.listeners import Audience
 
 
 async def test_the_forms_for_rooms_open_with_everybody_active(jz: Person) -> None:

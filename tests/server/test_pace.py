@@ -8,8 +8,8 @@ import aiohttp
 import pytest
 
 from campfire import Room
+from tests.support.cable import HEARTBEAT, masked, wired
 from tests.support.cast import PATIENCE, Cast, LogLines, Person, Server, Start
-from tests.support.wires import HEARTBEAT, masked, wired
 
 
 def events(log_lines: LogLines, name: str) -> list[str]:

@@ -7,8 +7,8 @@ import pytest
 import campfire as program
 from campfire import Room
 from tests.support.asking import CONFIRMED, REJECTED, It
+from tests.support.cable import Audience
 from tests.support.cast import Cast, Person, Server, SteadyClock, Tab
-from tests.support.listeners import Audience
 
 ROOM_CHANNELS = ["RoomChannel", "PresenceChannel", "TypingNotificationsChannel"]
 

@@ -1,12 +1,16 @@
 """Telling browsers that are not open: whom, what and how."""
 
 import asyncio
+import base64
 import json
+import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, utils
+from cryptography.hazmat.primitives.hashes import SHA256
 from hypothesis import example, settings
 from hypothesis import given as for_any
 from hypothesis import strategies as st
@@ -15,21 +19,62 @@ import campfire as program
 from tests.conftest import Place, Template
 from tests.support.asking import It, mention, settle
 from tests.support.cast import Cast, Person, Server, Start, copy_database, start_server
-from tests.support.services import (
-    DEVICES,
-    Browser,
-    Service,
-    TurnableLoop,
-    check_vapid,
-    endpoints,
-    hang_for_ten_seconds,
-    rest_for_an_hour,
-    subscribe,
-)
-from tests.support.stories import LEVELS, wish_and_be_told
+from tests.support.services import DEVICES, Browser, Service, TurnableLoop, subscribe
 from tests.support.tables import briefly, cases
 
+LEVELS = ["everything", "mentions", "nothing", "invisible"]
+
 Story = Callable[[Server, Cast, Service], Coroutine[Any, Any, None]]
+
+
+async def hang_for_ten_seconds(server: Server, cast: Cast, service: Service) -> None:
+    """Eight at once to a person, one to an endpoint, and after three timeouts an hour's rest."""
+    loop, keys = asyncio.get_running_loop(), Browser().keys
+    assert isinstance(loop, TurnableLoop)
+    jz, kevin, david = [await server.sign_in(each) for each in (cast.jz, cast.kevin, cast.david)]
+    for person, devices in ((kevin, 20), (david, 1)):
+        await person.put(f"/api/rooms/{cast.pets.id}/involvement", {"involvement": "everything"})
+        for n in range(devices):
+            await subscribe(person, f"{service.address}/devices/{person.id}-{n}", keys)
+    service.may_answer.clear()
+
+    await jz.say(cast.pets, "hello")  # which nothing holds up
+    await service.has(9)
+    await jz.say(cast.pets, "and once more")
+    for seconds, come in ((9.5, 9), (0.6, 18), (10.1, 26), (10.1, 34)):
+        loop.ahead += seconds
+        await service.has(come)
+        await jz.say(cast.designers, "nobody waits")
+        assert len(service.came) == come
+    service.may_answer.set()
+    await settle(server)
+    assert server.parts.push.pushes["failed"] == 26
+    assert len(await endpoints(kevin)) == 20
+
+
+async def rest_for_an_hour(server: Server, cast: Cast, service: Service) -> None:
+    """Three timeouts running, then an hour in which nobody calls; a good answer forgives."""
+    loop, keys = asyncio.get_running_loop(), Browser().keys
+    assert isinstance(loop, TurnableLoop)
+    jz, kevin = await server.sign_in(cast.jz), await server.sign_in(cast.kevin)
+    await kevin.put(f"/api/rooms/{cast.pets.id}/involvement", {"involvement": "everything"})
+    await subscribe(kevin, f"{service.address}/devices/one", keys)
+
+    for answered in (False, False, True, False, False, False):
+        service.may_answer.set() if answered else service.may_answer.clear()
+        await jz.say(cast.pets, "hello")
+        await service.has(1)
+        loop.ahead += 0 if answered else 10.1
+        await settle(server)
+        assert service.devices == ["one"]
+    service.may_answer.set()
+    for seconds, devices in ((0, []), (3_500, []), (101, ["one"]), (0, ["one"])):
+        loop.ahead += seconds
+        jz = await server.sign_in(cast.jz)  # nobody's connection is kept for so long
+        await jz.say(cast.pets, "are you there?")
+        await settle(server)
+        assert service.devices == devices
+    assert server.parts.push.pushes["resting"] == 2
 
 
 @pytest.fixture
@@ -175,7 +220,44 @@ def test_whatever_people_wish_exactly_those_elsewhere_who_want_it_are_told(
     place: Place, cast: Cast, wishes: list[tuple[str, bool, bool, int]], by: int, seconds: int,
     is_ping: bool,  # noqa: FBT001 - hypothesis gives it by place
 ) -> None:  # fmt: skip
-    wish_and_be_told(place, cast, wishes, by, seconds, is_ping=is_ping)
+    """Who is pushed by the wishes of five people, against the sentence of the specification."""
+    people, author = cast.everybody, cast.everybody[by]
+    place.run("DELETE FROM push_subscriptions")
+    room = place.room(author, *people)
+    if is_ping:
+        ids = [each.id for each in people]
+        room = place.do(place.rooms.find_or_create_direct(author, ids))[0].room.id
+    keep = place.parts.push.keep
+    for person, (level, is_present, _, devices) in zip(people, wishes, strict=True):
+        involvement = program.Involvement(level)
+        place.do(place.rooms.set_involvement(person, room, involvement))
+        for n in range(devices):
+            endpoint = f"https://push.example.com/{n}"
+            place.do(keep(person.id, endpoint, ("k", "a"), ""))
+        if is_present:
+            place.parts.cable.presence.enter(room, person.id, 0)
+    place.server.steady.seconds += seconds
+
+    named = [each for each, (_, _, is_named, _) in zip(people, wishes, strict=True) if is_named]
+    posted = place.post(author, room, "hi " + "".join(map(place.mention, named)), None)
+
+    expected = [
+        (person.id, f"https://push.example.com/{n}")
+        for person, (level, is_present, is_named, devices) in zip(people, wishes, strict=True)
+        for n in range(devices)
+        if person.id != author.id and not (is_present and seconds <= 60)
+        if level == "everything" or (level == "mentions" and is_named)
+    ]
+    notices = place.do(
+        place.parts.db.read(program.notices_for, room, posted.message, posted.present)
+    )
+    told = [(each.subscription.user_id, each.subscription.endpoint) for each in notices]
+    assert sorted(told) == sorted(expected)
+    for each in notices:
+        sql = "SELECT count(*) FROM memberships WHERE user_id = :id AND unread_at IS NOT NULL"
+        assert place.rows(sql, id=each.subscription.user_id) == [(each.badge,)]
+    for person in people:
+        place.parts.cable.presence.leave(room, person.id, 0)
 
 
 FAILED = [301, 307, 400, 401, 403, 413, 429, 500, 503]
@@ -341,3 +423,28 @@ async def test_blank_fields_are_named_and_private_services_are_for_closed_networ
     ):  # fmt: skip
         refused = await kevin.post(DEVICES, {**good, field: value})
         assert (refused.status, refused.json["error"]["fields"]) == (422, {field: [says]})
+
+
+def bytes_of(text: str) -> bytes:
+    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+
+
+async def endpoints(person: Person) -> list[str]:
+    devices = (await person.get(DEVICES)).json["push_subscriptions"]
+    return [each["endpoint"].rpartition("/")[2] for each in devices]
+
+
+def check_vapid(header: str, origin: str, boot: dict[str, Any]) -> None:
+    """The proof of who sends (RFC 8292), checked as a push service does."""
+    assert header.startswith("vapid ")
+    parts = dict(each.strip().split("=", 1) for each in header.removeprefix("vapid ").split(","))
+    head, claims, signature = parts["t"].split(".")
+    point, raw = bytes_of(parts["k"]), bytes_of(signature)
+    public = ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), point)
+    r, s = int.from_bytes(raw[:32]), int.from_bytes(raw[32:])
+    public.verify(utils.encode_dss_signature(r, s), f"{head}.{claims}".encode(), ec.ECDSA(SHA256()))
+    told = json.loads(bytes_of(claims))
+    assert json.loads(bytes_of(head))["alg"] == "ES256"
+    assert (told["aud"], told["sub"]) == (origin, "mailto:david@example.com")
+    assert 0 < told["exp"] - time.time() <= 24 * 3600
+    assert parts["k"].rstrip("=") == boot["vapid_public_key"].rstrip("=")

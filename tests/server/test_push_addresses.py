@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from yarl import URL
@@ -9,7 +10,7 @@ from yarl import URL
 import campfire as program
 from tests.support.asking import It
 from tests.support.cast import Cast, Start
-from tests.support.services import DEVICES, Browser, Names, as_url, public_resolver
+from tests.support.services import DEVICES, Browser, Names
 from tests.support.tables import briefly, cases
 
 # Each class with its first and last addresses, and then the neighbours outside of it.
@@ -58,6 +59,15 @@ REFUSED = [
     *cases("surfguard: legacy numeric"), *cases("surfguard: malformed"),
     *cases("surfguard: prefixes"), *cases("surfguard: allowed there and refused here"),
 ]  # fmt: skip
+
+
+def public_resolver(look_up: program.LookUp = socket.getaddrinfo) -> program.Resolver:
+    """What finds the addresses of push services."""
+    return program.Resolver(ThreadPoolExecutor(1), look_up, only_public=True)
+
+
+def as_url(host: str) -> str:
+    return f"https://[{host.replace('%', '%25')}]/x" if ":" in host else f"https://{host}/x"
 
 
 def test_every_address_class_is_told_apart_at_both_its_ends() -> None:

@@ -4,8 +4,8 @@ import json
 
 import campfire as program
 from tests.support.asking import It, count, room_of, targets
+from tests.support.cable import Audience
 from tests.support.cast import Cast, Person, Server
-from tests.support.listeners import Audience
 
 GONE = "Room not found or inaccessible"
 

@@ -7,12 +7,25 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from hypothesis import given as for_any
+from hypothesis import settings
+from hypothesis import strategies as st
 
 import campfire as program
 from campfire import Room
 from tests.conftest import Place
 from tests.support.asking import It, ids
 from tests.support.cast import Cast, Person, Server, Start
+
+FOUND_WORDS = "running Runs cafés CAFE not near and fire fires 日本".split()
+OPERATORS = """NOT AND OR NEAR( " * ^ : body: ( ) - + { \\ ' ; -- ... # @x <b>""".split()
+SAYINGS = st.lists(
+    st.tuples(st.booleans(), st.lists(st.sampled_from(FOUND_WORDS), max_size=4)), max_size=6
+)
+QUERIES = st.one_of(
+    st.lists(st.sampled_from(FOUND_WORDS + OPERATORS), max_size=4).map(" ".join),
+    st.text(max_size=12),
+)
 
 
 async def store(person: Person, room: Room, *texts: str, markup: str | None = None) -> None:
@@ -259,3 +272,139 @@ async def test_what_is_searched_for_is_found_and_remembered(
     with it("clearing empties the history"):
         assert (await kevin.delete(f"{path}/clear")).status == 204
         assert (await kevin.get(path)).json["recent_searches"] == []
+
+
+async def test_a_search_finds_stems_in_ones_own_rooms_and_marks_them(
+    kevin: Person, jz: Person, david: Person, cast: Cast
+) -> None:
+    first = await kevin.say(cast.designers, "Running to the caf&eacute; <b>NOW</b>")
+    await david.say(cast.hq, "a &lt;i&gt; run &amp; more")
+    await david.say(cast.david_and_kevin, "run in a ping")
+    await david.say(cast.watercooler, "run with others")
+    await kevin.put(f"/api/rooms/{cast.hq.id}/involvement", {"involvement": "invisible"})
+
+    answer = (await kevin.get("/api/searches?q=%20RUN!%20")).json
+
+    assert [(hit["plain_text"], hit["room_name"]) for hit in answer["messages"]] == [
+        ("Running to the café NOW", "Designers"),
+        ("a <i> run & more", "HQ"),
+        ("run in a ping", "David"),
+    ]
+    assert [hit["highlight_html"] for hit in answer["messages"]] == [
+        "<mark>Running</mark> to the café NOW",
+        "a &lt;i&gt; <mark>run</mark> &amp; more",
+        "<mark>run</mark> in a ping",
+    ]
+    assert answer["messages"][0]["path"] == first["path"]
+    assert (answer["query"], answer["recent_searches"]) == ("RUN", [])
+    assert len((await kevin.get("/api/searches?q=now+cafe")).json["messages"]) == 1
+    page = (await kevin.get("/searches?q=run")).boot
+    assert (page["page"], len(page["data"]["search"]["messages"])) == ("searches", 3)
+    found = (await jz.get("/api/searches?q=run")).json["messages"]
+    assert [hit["room_name"] for hit in found] == ["Designers", "HQ"]
+    only_kevin = {"name": "Designers", "user_ids": [kevin.id]}
+    await david.put(f"/api/rooms/closeds/{cast.designers.id}", only_kevin)
+    found = (await jz.get("/api/searches?q=run")).json["messages"]
+    assert [hit["room_name"] for hit in found] == ["HQ"]
+    for query in ("", "?q=", "?q=%20", "?q=_", "?q=%F0%9F%91%8D", "?q=%22-*", "?q=%00"):
+        assert (await kevin.get(f"/api/searches{query}")).json["messages"] == []
+    assert (await kevin.get("/api/searches")).json["query"] is None
+    many = (await kevin.get(f"/api/searches?q={'run+' * 400}")).json
+    assert (len(many["query"]), len(many["messages"])) == (999, 3)  # no half a word at its end
+
+
+async def test_the_ten_searches_last_used_are_remembered(kevin: Person, jz: Person) -> None:
+    path = "/api/searches"
+    for n in range(11):
+        answer = await kevin.post(path, {"q": f" Word, {n}! "})
+        assert (answer.status, answer.json["query"]) == (201, f"Word {n}")
+        assert answer.json["redirect_to"] in (f"/searches?q=Word+{n}", f"/searches?q=Word%20{n}")
+    await kevin.post(path, {"q": "Word 1"})
+
+    recent = (await kevin.get(f"{path}?q=anything")).json["recent_searches"]
+
+    numbers = [1, 10, 9, 8, 7, 6, 5, 4, 3, 2]
+    assert [each["query"] for each in recent] == [f"Word {n}" for n in numbers]
+    for nothing in ("", " !? ", "_", None, 7):
+        assert (await kevin.post(path, {"q": nothing})).code == "validation_failed"
+    assert (await jz.get(path)).json["recent_searches"] == []
+    assert (await kevin.delete(f"{path}/clear")).status == 204
+    assert (await kevin.get(path)).json["recent_searches"] == []
+
+
+async def test_one_visible_message_is_found_among_many_hidden_ones_and_at_most_a_hundred(
+    jz: Person, david: Person, cast: Cast
+) -> None:
+    mine = await jz.say(cast.designers, "needle")
+    await hide_needles(jz.server, 2_500)
+
+    of_jz = (await jz.get("/api/searches?q=needle")).json["messages"]
+    of_david = (await david.get("/api/searches?q=needle")).json["messages"]
+
+    assert [hit["id"] for hit in of_jz] == [mine["id"]]
+    assert len(of_david) == 100
+    ids = [hit["id"] for hit in of_david]
+    assert (ids, ids[0] > mine["id"] + 2300) == (sorted(ids), True)
+
+
+@settings(max_examples=60)
+@for_any(SAYINGS, QUERIES)
+def test_a_search_finds_exactly_what_holds_all_its_words_and_never_fails(
+    place: Place, cast: Cast, said: list[tuple[bool, list[str]]], query: str
+) -> None:
+    """Messages found by a query, against a scan for its stems."""
+    for table in ("message_search_index", "mentions", "messages"):
+        place.run(f"DELETE FROM {table}")  # noqa: S608 - three names
+    mine, others = place.room(cast.kevin), place.room(cast.jz)
+    stems = {"running": "run", "runs": "run", "cafés": "cafe", "fires": "fire"}
+    expected = []
+    for is_mine, words in said:
+        author, room = (cast.kevin, mine) if is_mine else (cast.jz, others)
+        posted = place.post(author, room, "ok " + " ".join(words)).message
+        held = {stems.get(word.lower(), word.lower()) for word in ["ok", *words]}
+        asked = [word.lower() for word in program.cleaned_query(query).split()]
+        if is_mine and all(stems.get(word, word) in held for word in asked):
+            expected.append(posted.id)
+
+    cleaned = program.cleaned_query(query)
+    hits = place.do(place.parts.db.read(program.hits_for, cast.kevin.id, cleaned)).hits
+
+    words_only = all(word in FOUND_WORDS for word in query.split()) and query.strip()
+    assert {hit.found["room_id"] for hit in hits} <= {mine}
+    assert [hit.found["id"] for hit in hits] == sorted(hit.found["id"] for hit in hits)
+    if words_only:
+        assert [hit.found["id"] for hit in hits] == expected
+
+
+async def test_a_search_finds_edited_words_and_neither_deleted_ones_nor_markup(
+    kevin: Person, cast: Cast
+) -> None:
+    path = f"/api/rooms/{cast.designers.id}/messages"
+    edited = await kevin.say(cast.designers, "<strong>apple</strong>")
+    deleted = await kevin.say(cast.designers, "banana")
+    await kevin.put(f"{path}/{edited['id']}", {"body": "<strong>cherry</strong>"})
+    await kevin.delete(f"{path}/{deleted['id']}")
+
+    async def found(word: str) -> list[int]:
+        answer = await kevin.get(f"/api/searches?q={word}")
+        return [each["id"] for each in answer.json["messages"]]
+
+    words = ("cherry", "apple", "banana", "strong", "div")
+    assert [await found(word) for word in words] == [[edited["id"]], [], [], [], []]
+
+
+async def hide_needles(server: Server, most: int) -> None:
+    """So many messages that say `needle`, in the Watercooler, found by the index."""
+    fill = """
+        WITH RECURSIVE counter(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM counter WHERE n < :most)
+        INSERT INTO messages (room_id, creator_id, client_message_id, body_html, body_text,
+          created_at, updated_at)
+        SELECT 3, 1, 'n' || n, 'needle', 'needle', 1e15 + n, 1e15 + n FROM counter
+    """
+    index = """
+        INSERT INTO message_search_index (rowid, body)
+        SELECT id, body_text FROM messages WHERE client_message_id GLOB 'n[0-9]*'
+    """
+    await server.parts.db.write(
+        lambda tx, _: tx.execute(fill, {"most": most}).rowcount + tx.execute(index).rowcount
+    )

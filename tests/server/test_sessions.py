@@ -7,15 +7,7 @@ import json
 import pytest
 
 import campfire as program
-from tests.support.asking import (
-    PROFILE,
-    SESSION,
-    SIGN_IN,
-    It,
-    count,
-    found,
-    set_status,
-)
+from tests.support.asking import PROFILE, SESSION, SIGN_IN, It, count, found, set_status
 from tests.support.cast import AGENT, SESAME, Cast, Person, Server, Start
 from tests.support.services import DEVICES, subscription
 from tests.support.tables import cases

@@ -9,9 +9,8 @@ import pytest
 
 import campfire as program
 from campfire import Room
+from tests.support.cable import caught_up, messages_of
 from tests.support.cast import Person, Server
-from tests.support.listeners import messages_of
-from tests.support.readers import caught_up
 
 LIMIT = 2_000_000
 HOSTILE = {

@@ -10,8 +10,8 @@ import pytest
 from aiohttp import web
 
 import campfire as program
+from tests.support.cable import HEARTBEAT, subscribed_wire, wired
 from tests.support.cast import Person, Server
-from tests.support.wires import HEARTBEAT, subscribed_wire, wired
 
 
 @pytest.fixture

@@ -3,8 +3,8 @@
 import json
 
 from campfire import Room
+from tests.support.cable import Audience
 from tests.support.cast import Cast
-from tests.support.listeners import Audience
 
 
 async def test_b16_typing_is_told_to_the_room_the_typist_included(

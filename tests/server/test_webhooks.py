@@ -1,26 +1,24 @@
 """Bots that are called: when, with what, and what becomes of their answer."""
 
 import asyncio
+import gzip
 import json
 import socket
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
 
 import campfire as program
 from tests.conftest import Template
 from tests.support.asking import KEY, It, bot_says, crowd, mention, settle, texts, url_of
 from tests.support.cast import Cast, LogLines, Person, Server, copy_database, start_server
-from tests.support.readers import Receiver
-from tests.support.services import (
-    TIMED_OUT,
-    Hostile,
-    TurnableLoop,
-    give_webhook,
-    hang_at_three_stages,
-)
+from tests.support.services import Receiver, TurnableLoop, give_webhook
 from tests.support.tables import briefly, cases
+
+TIMED_OUT = "Failed to respond within 7 seconds"
 
 
 async def test_a_mentioned_bot_is_told_who_where_and_what_and_answers_in_its_name(
@@ -285,3 +283,77 @@ async def test_bots_are_found_among_people_without_reading_them_all(
         )
     )
     assert "users_bots" in " ".join(str(each["detail"]) for each in plan)
+
+
+async def hang_at_three_stages(server: Server, cast: Cast) -> list[str]:
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, TurnableLoop)
+    david, kevin = await server.sign_in(cast.david), await server.sign_in(cast.kevin)
+    at_headers, at_body, begun = Receiver(), Receiver(), asyncio.Event()
+    urls = [await at_headers.listen(), await at_body.listen()]
+    at_headers.may_answer.clear()
+
+    async def half(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Type": "text/plain"})
+        await response.prepare(request)
+        await response.write(b"I was about to sa")
+        begun.set()
+        await at_headers.may_answer.wait()
+        return response
+
+    at_body.reply = half
+    sockets = ExitStack()
+    deaf = sockets.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+    waiting = [sockets.enter_context(socket.socket()) for _ in range(3)]
+    for each in waiting:  # they fill the queue of those who wait to be accepted
+        each.settimeout(0)
+        each.connect_ex(deaf.getsockname())
+    urls.append(f"http://127.0.0.1:{deaf.getsockname()[1]}/hook")
+    made = [
+        await david.post("/api/account/bots", {"name": "Bot", "webhook_url": url}) for url in urls
+    ]
+    bots = [each.json["bot"] for each in made]
+    found = await server.parts.db.read(
+        program.users_by_id, [program.UserId(bot["id"]) for bot in bots]
+    )
+    await kevin.say(cast.pets, f"Anybody? {mention(server, *found.values())}")
+    await at_headers.came.wait()
+    await begun.wait()
+    loop.ahead += 6.5
+    assert await texts(kevin, cast.pets) == ["Anybody? @Bot@Bot@Bot"]
+    loop.ahead += 0.6
+    await settle(server)
+    with sockets, pytest.raises(OSError, match="not connected"):
+        waiting[-1].getpeername()  # the queue was full indeed
+    at_headers.may_answer.set()
+    for receiver in (at_headers, at_body):
+        await receiver.close()
+    return await texts(kevin, cast.pets)
+
+
+class Hostile:
+    """Ways in which a webhook may answer to harm whoever calls it."""
+
+    def __init__(self, elsewhere: str) -> None:
+        self.elsewhere, self.written = elsewhere, 0
+
+    async def redirect(self, _: web.Request) -> web.StreamResponse:
+        raise web.HTTPTemporaryRedirect(self.elsewhere)
+
+    async def endless(self, request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Type": "text/plain"})
+        await response.prepare(request)
+        for _ in range(1024):  # a gigabyte
+            await response.write(b"x" * 1_048_576)
+            self.written += 1
+        return response
+
+    async def bomb(self, _: web.Request) -> web.StreamResponse:
+        packed = gzip.compress(b"x" * 200_000_000, 6)
+        headers = {"Content-Type": "text/plain", "Content-Encoding": "gzip"}
+        return web.Response(body=packed, headers=headers)
+
+    async def broken(self, request: web.Request) -> web.StreamResponse:
+        assert request.transport
+        request.transport.abort()
+        return web.Response()

@@ -17,16 +17,9 @@ import campfire as program
 from campfire import Room
 from tests.conftest import Place
 from tests.support.asking import It
+from tests.support.cable import HEARTBEAT, commands, goodbye, masked, wants_an_answer, wired
 from tests.support.cast import PATIENCE, Cast, LogLines, Person, Server, Start
 from tests.support.tables import cases
-from tests.support.wires import (
-    HEARTBEAT,
-    commands,
-    goodbye,
-    masked,
-    wants_an_answer,
-    wired,
-)
 
 # --- Opening -------------------------------------------------------------------------------------
 

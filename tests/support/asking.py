@@ -113,23 +113,6 @@ async def texts(person: Person, room: program.Room) -> list[str]:
     return [each["plain_text"] for each in answer.json["messages"]] if answer.body else []
 
 
-async def hide_needles(server: Server, most: int) -> None:
-    """So many messages that say `needle`, in the Watercooler, found by the index."""
-    fill = """
-        WITH RECURSIVE counter(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM counter WHERE n < :most)
-        INSERT INTO messages (room_id, creator_id, client_message_id, body_html, body_text,
-          created_at, updated_at)
-        SELECT 3, 1, 'n' || n, 'needle', 'needle', 1e15 + n, 1e15 + n FROM counter
-    """
-    index = """
-        INSERT INTO message_search_index (rowid, body)
-        SELECT id, body_text FROM messages WHERE client_message_id GLOB 'n[0-9]*'
-    """
-    await server.parts.db.write(
-        lambda tx, _: tx.execute(fill, {"most": most}).rowcount + tx.execute(index).rowcount
-    )
-
-
 async def began_together(server: Server) -> list[bool]:
     """For each session, whether it began in the transaction that made its person."""
     sql = """

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
-from tests.support.readers import PYZ, Campfire
+from tests.support.executable import PYZ, Campfire
 
 ROOT = Path(__file__).resolve().parents[2]
 CHROMIUM = Path("/usr/bin/chromium")
@@ -46,25 +46,6 @@ PASSWORD = "secret123456"  # noqa: S105 - the cast's
 
 expect.set_options(timeout=10_000)
 
-# Where something is done that cannot be taken back, by which button, and what is asked first.
-NO_WAY_BACK = "There is no way back."
-QUESTIONS = [
-    ("/rooms/opens/{room}/edit", "Delete Attic",
-     f"Delete this room and everything said in it? {NO_WAY_BACK}"),
-    ("/rooms/directs/{ping}/edit", "Delete ping",
-     f"Delete this ping and everything said in it? {NO_WAY_BACK}"),
-    ("/account/edit", "Remove Inés Duarte",
-     f"Remove Inés Duarte from the account for good? {NO_WAY_BACK}"),
-    ("/account/edit", "New link", "Make a new join link? The old one stops working."),
-    ("/account/bots/{bot}/edit", "Delete this chat bot",
-     f"Remove this bot for good? {NO_WAY_BACK}"),
-    ("/account/bots/{bot}/edit", "Make a new key",
-     "Make a new key? Whatever uses the old one stops working until you update it."),
-    ("/users/{ines}", "Ban Inés Duarte", "Ban Inés Duarte? They are signed out, their messages are "
-     "deleted and their network addresses are blocked."),
-    ("/users/{outcast}", "Remove ban", "Lift the ban on Otto Outcast?"),
-    ("/searches", "Clear recent searches", "Clear your recent searches?"),
-]  # fmt: skip
 
 # The frames each window has heard since it was told to forget them.
 _heard: dict[Page, list[str]] = defaultdict(list)

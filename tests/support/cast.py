@@ -347,11 +347,7 @@ class Person:
                 return Answer(response.status, response.headers, body, response.cookies)
 
     async def send(
-        self,
-        method: str,
-        path: str,
-        body: object = None,
-        headers: Mapping[str, str] | None = None,
+        self, method: str, path: str, body: object = None, headers: Mapping[str, str] | None = None
     ) -> Answer:
         """An unsafe request with the token, and with a JSON body when one is given."""
         dressed = {"X-CSRF-Token": await self.csrf(), **(headers or {})}

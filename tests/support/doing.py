@@ -50,10 +50,7 @@ class Shown(NamedTuple):
 
 
 async def page_of(
-    parts: program.Campfire,
-    user: program.User,
-    room_id: program.RoomId,
-    **place: program.MessageId,
+    parts: program.Campfire, user: program.User, room_id: program.RoomId, **place: program.MessageId
 ) -> Shown:
     """A page as a member of the room may see it."""
 

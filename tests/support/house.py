@@ -23,19 +23,10 @@ from playwright.sync_api import (
     Page,
     Route,
     WebSocketRoute,
-    expect,
 )
 
-from tests.support.browsers import (
-    PASSWORD,
-    composer,
-    connected,
-    frames_heard,
-    message,
-    options,
-    until,
-)
-from tests.support.readers import Campfire
+from tests.support.browsers import PASSWORD, composer, connected, frames_heard, options, until
+from tests.support.executable import Campfire
 
 Sit = Callable[..., Page]
 
@@ -321,16 +312,6 @@ def box(place: Locator) -> FloatRect:
     return found
 
 
-def gap(upper: Locator, lower: Locator) -> float:
-    """The distance from one bubble down to the next."""
-    first, second = (box(each.locator(".message__body-content")) for each in (upper, lower))
-    return second["y"] - first["y"] - first["height"]
-
-
-def has_class(place: Locator, name: str) -> bool:
-    return name in (place.get_attribute("class") or "").split()
-
-
 def focused(page: Page) -> str:
     """The accessible name of what has the focus, or its tag."""
     found: str = page.evaluate(
@@ -357,36 +338,6 @@ def scrolled(page: Page) -> dict[str, float]:
     return found
 
 
-def watch_shifts(page: Page) -> None:
-    """Sums up in `window.shift` how much of the layout moves without anybody's doing."""
-    page.evaluate(
-        """() => { window.shift = 0
-        new PerformanceObserver((list) => {
-          for (const each of list.getEntries()) if (!each.hadRecentInput) window.shift += each.value
-        }).observe({type: 'layout-shift', buffered: false}) }"""
-    )
-
-
-def frames_until_sent(page: Page, words: str) -> int:
-    """Presses Enter, and counts the frames until the message, `window.sent`, is there."""
-    frames: int = page.evaluate(
-        """words => new Promise((resolve) => {
-          const key = {key: 'Enter', bubbles: true, cancelable: true}
-          document.querySelector('trix-editor').dispatchEvent(new KeyboardEvent('keydown', key))
-          let frames = 0
-          const look = () => {
-            window.sent = [...document.querySelectorAll('.message')].at(-1)
-            if (window.sent.textContent.includes(words)) return resolve(frames)
-            frames += 1
-            requestAnimationFrame(look)
-          }
-          look()
-        })""",
-        words,
-    )
-    return frames
-
-
 def look(page: Page, how: str) -> None:
     """The page is hidden, or seen again, as far as it can tell."""
     page.evaluate(
@@ -394,24 +345,6 @@ def look(page: Page, how: str) -> None:
         {configurable: true, get: () => how})
         document.dispatchEvent(new Event('visibilitychange')) }""",
         how,
-    )
-
-
-def drag_files(page: Page, kind: str, target: str = ".messages") -> None:
-    """A drag event with a file in it."""
-    script = """([kind, target]) => { const data = new DataTransfer()
-      data.items.add(new File(['x'], 'plan.pdf', {type: 'application/pdf'}))
-      const how = {bubbles: true, cancelable: true, dataTransfer: data}
-      document.querySelector(target).dispatchEvent(new DragEvent(kind, how)) }"""
-    page.evaluate(script, [kind, target])
-
-
-def paste_file(page: Page) -> None:
-    page.evaluate(
-        """() => { const clipboardData = new DataTransfer()
-        clipboardData.items.add(new File(['x'], 'plan.png', {type: 'image/png'}))
-        const how = {bubbles: true, cancelable: true, clipboardData}
-        document.activeElement.dispatchEvent(new ClipboardEvent('paste', how)) }"""
     )
 
 
@@ -442,38 +375,3 @@ def delete(page: Page, words: str) -> None:
 
 
 ROOM_MESSAGES = "**/api/rooms/*/messages"
-
-
-def tab_to(page: Page, name: str, key: str = "Tab") -> None:
-    """Presses Tab until something of this name has the focus, which must be soon enough."""
-    for _ in range(60):
-        page.keyboard.press(key)
-        if focused(page).startswith(name):
-            return
-    raise AssertionError(f"{name} is out of reach")
-
-
-def set_up_by_keys(page: Page, campfire: Campfire) -> None:
-    """First run, as Maya, without a mouse."""
-    page.goto(campfire.url)
-    expect(page.get_by_label("Name", exact=True)).to_be_focused()
-    page.keyboard.type("Maya Okafor")
-    tab_to(page, "Email address")
-    page.keyboard.type("maya@northwind.example")
-    tab_to(page, "Password")
-    page.keyboard.type(PASSWORD)
-    page.keyboard.press("Enter")
-
-
-def boost_and_edit_by_keys(page: Page, words: str, more: str) -> None:
-    """Thumbs up for the last message, and some more words to it."""
-    tab_to(page, "Message options", "Shift+Tab")
-    for key in ("Enter", "Enter"):
-        page.keyboard.press(key)
-    expect(message(page, words).locator(".boost")).to_contain_text("👍")
-    expect(page.get_by_role("button", name="Message options")).to_be_focused()
-    for key in ("Enter", "End", "Enter"):
-        page.keyboard.press(key)
-    expect(page.get_by_role("textbox", name="Edit message")).to_be_focused()
-    page.keyboard.type(more)
-    page.keyboard.press("Control+Enter")

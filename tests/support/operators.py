@@ -2,20 +2,16 @@
 
 import asyncio
 import base64
-import http.client
 import itertools
-import json
 import os
 import re
-import select
 import socket
 import sqlite3
 import ssl
 import subprocess
 import sys
-import termios
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import ExitStack, asynccontextmanager, closing, suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -28,9 +24,10 @@ from prometheus_client.parser import text_string_to_metric_families
 
 import campfire as program
 from campfire import DraftMessage, MessageId, Room, User
-from tests.support.cast import PATIENCE, SETTINGS, Cast, Person, Server, copy_database
+from tests.support.cast import SETTINGS, Cast, Person, Server, copy_database
 
 PROGRAM = Path(program.__file__)
+ROOT = PROGRAM.parent
 REFUSED, USAGE, UNUSABLE = 1, 2, 3
 Done = subprocess.CompletedProcess[str]
 
@@ -73,43 +70,6 @@ def edit(database: Path) -> Iterator[sqlite3.Connection]:
     """The cast's database, as somebody who should not would open it."""
     with closing(sqlite3.connect(database, isolation_level=None)) as connection:
         yield connection
-
-
-Damage = Callable[[sqlite3.Connection], object]
-DAMAGES: dict[str, tuple[Damage, str]] = {
-    "words missing from search": (
-        lambda db: db.execute("DELETE FROM message_search_index WHERE rowid < 4"),
-        "search: 3 messages are missing from the search index",
-    ),
-    "words of nobody": (
-        lambda db: db.execute("INSERT INTO message_search_index (rowid, body) VALUES (999, 'x')"),
-        "search: 1 entries of the search index have no message",
-    ),
-    "words that are not those of the index": (
-        lambda db: db.execute("UPDATE message_search_index_content SET c0 = 'else' WHERE id = 2"),
-        "search: the index does not agree with itself",
-    ),
-    "no search at all": (
-        lambda db: db.execute("DROP TABLE message_search_index"),
-        "schema: table message_search_index is missing",
-    ),
-    "a row of a search index table": (
-        lambda db: db.execute("DELETE FROM message_search_index_data WHERE id > 10"),
-        "search: the index does not agree with itself",
-    ),
-    "an index": (
-        lambda db: db.execute("DROP INDEX messages_page"),
-        "schema: index messages_page is missing",
-    ),
-    "messages of nobody": (
-        lambda db: db.execute("UPDATE messages SET creator_id = 777 WHERE id = 3"),
-        "references: 1 rows of messages point to missing users",
-    ),
-    "unread marks of nobody": (
-        lambda db: db.execute("UPDATE memberships SET user_id = 777, unread_at = 1 WHERE id = 2"),
-        "unread: 1 unread marks of people who are no members",
-    ),
-}
 
 
 # --- Numbers -------------------------------------------------------------------------------------
@@ -182,20 +142,8 @@ async def heard_until_the_end(port: int, sends: bytes, until: bytes = b"") -> by
     return everything
 
 
-def read_to_end(connection: socket.socket) -> int:
-    """The number of bytes that still come."""
-    total = 0
-    with suppress(ConnectionResetError):
-        while more := connection.recv(1_000_000):
-            total += len(more)
-    return total
-
-
 def qr_path(text: bytes) -> str:
     return f"/qr_code/{base64.urlsafe_b64encode(text).decode()}"
-
-
-# --- Salvage -------------------------------------------------------------------------------------
 
 
 def page_with(database: Path, words: str) -> int:
@@ -260,73 +208,45 @@ async def writing(server: Server, room: Room, by: User) -> AsyncIterator[list[Me
     await asyncio.gather(*writers)
 
 
-# Makes the terminal it gets the one it is controlled from, then becomes the program.
-_CONTROLLED = "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); "
-_CONTROLLED += "os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
+class Child:
+    """The program as a process of its own, and the lines it said before the one on its address."""
+
+    def __init__(self, process: asyncio.subprocess.Process, address: str, said: list[str]) -> None:
+        self.process, self.address, self.said = process, address, said
+
+    async def says(self, words: str) -> None:
+        """Waits for the line of its log with these words."""
+        stdout = self.process.stdout
+        assert stdout
+        async with asyncio.timeout(20):
+            while words not in (line := (await stdout.readline()).decode()):
+                assert line, f"the server ended before it said {words}"
+
+    async def ended(self) -> int:
+        async with asyncio.timeout(40):
+            return await self.process.wait()
 
 
-def at_a_terminal(
-    database: Path, words: str, answers: Mapping[str, str]
-) -> tuple[int, str, list[bool]]:
-    """The exit code of a command, all that its terminal showed, and whether it echoed each answer.
-
-    An answer is typed when its prompt stands there.
-    """
-    ours, theirs = os.openpty()
-    environment = {"PATH": os.environ["PATH"], "BCRYPT_COST": "4", "CAMPFIRE_DB": str(database)}
-    process = subprocess.Popen(
-        [sys.executable, "-c", _CONTROLLED, str(PROGRAM), *words.split()],
-        stdin=theirs, stdout=theirs, stderr=theirs, env=environment, start_new_session=True,
-    )  # fmt: skip
-    shown, echoed = b"", []
-
-    def read_on() -> bytes:
-        ready, _, _ = select.select([ours], [], [], PATIENCE)
-        assert ready, shown
-        return os.read(ours, 1_000)
-
-    for prompt, typed in answers.items():
-        while not shown.endswith(prompt.encode()):
-            shown += read_on()
-        echoed.append(bool(termios.tcgetattr(theirs)[3] & termios.ECHO))
-        os.write(ours, f"{typed}\n".encode())
-    while process.poll() is None or select.select([ours], [], [], 0)[0]:
-        if select.select([ours], [], [], 0.01)[0]:
-            shown += os.read(ours, 1_000)
-    os.close(ours)
-    os.close(theirs)
-    return process.returncode, " ".join(shown.decode().split()), echoed
-
-
-# Lowers the number of files the program may have, then becomes it.
-_LIMITED = "import os, resource, sys; files = int(sys.argv[1]); "
-_LIMITED += "resource.setrlimit(resource.RLIMIT_NOFILE, (files, files)); "
-_LIMITED += "os.execv(sys.executable, [sys.executable, *sys.argv[2:]])"
-
-
-def run_out_of_files(database: Path, files: int, sockets: int) -> list[str]:
-    """What a server logs while more sockets are open than it can have; then it must answer."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", _LIMITED, str(files), str(PROGRAM), "serve"],
-        env={**os.environ, **SETTINGS, "CAMPFIRE_DB": str(database)},
-        stdout=subprocess.PIPE, text=True,
+@asynccontextmanager
+async def child_server(
+    database: Path, level: str = "error", **settings: str
+) -> AsyncIterator[Child]:
+    """Serves this database until it is told, or killed, or no longer needed."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, PROGRAM, "serve", "--db", database,
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+        env={**os.environ, **SETTINGS, "LOG_LEVEL": level, **settings},
     )  # fmt: skip
     assert process.stdout
-    line = ""
-    while not line.startswith("Listening on "):
-        line = process.stdout.readline()
-        assert line, "the server did not start"
-    address = ("127.0.0.1", int(line.rpartition(":")[2]))
-    with ExitStack() as crowd:
-        for _ in range(sockets):
-            crowd.enter_context(socket.create_connection(address, PATIENCE))
-        said = [json.loads(process.stdout.readline())["event"]]
-    with closing(http.client.HTTPConnection(*address, timeout=PATIENCE)) as connection:
-        connection.request("GET", "/up")
-        assert connection.getresponse().status == 200
-    process.terminate()
-    rest, _ = process.communicate(timeout=PATIENCE)
-    assert process.returncode == 0
-    *meanwhile, stopping, stopped = [json.loads(each)["event"] for each in rest.splitlines()]
-    assert (stopping, stopped) == ("stopping", "stopped")
-    return said + meanwhile
+    said: list[str] = []
+    try:
+        async with asyncio.timeout(40):
+            while line := (await process.stdout.readline()).decode().strip():
+                if line.startswith("Listening on "):
+                    break
+                said.append(line)
+        yield Child(process, line.removeprefix("Listening on "), said)
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.communicate()

@@ -176,10 +176,7 @@ SCENES: dict[str, Lines] = {
     "sounds": (
         (("11:40", "Sam", "/play trombone"), ()),
         (("11:41", "Noor", "/play nyan"), ()),
-        (
-            ("11:41", "Sam", "/play 56k"),
-            (("Noor", "😂"), ("Maya", "Monday!"), ("Jonas", "👏")),
-        ),
+        (("11:41", "Sam", "/play 56k"), (("Noor", "😂"), ("Maya", "Monday!"), ("Jonas", "👏"))),
         (("11:44", "Maya", "/play tada"), ()),
     ),
     "links": (

@@ -1,14 +1,18 @@
-"""The Pythons that can be had: those of this machine, and newer ones out of Debian's archives.
+"""The executable: how it starts, what it unpacks, how it serves, and the Pythons to try it with.
 
-A Python from an archive is unpacked, not installed, and run by its own loader with its own glibc;
-one for another processor runs under qemu.
+Those are this machine's, and newer ones out of Debian's archives: unpacked, not installed, and run
+by their own loader with their own glibc; one for another processor runs under qemu.
 """
 
 import os
 import re
 import shutil
+import signal
+import socket
 import subprocess
 import sys
+import threading
+import zipfile
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -24,6 +28,91 @@ LOADERS = {
 }
 Command = Sequence[str | Path]
 EMULATORS: dict[str, Command] = {"amd64": [], "arm64": ["qemu-aarch64"]}
+
+PYZ = ROOT / "campfire.pyz"
+TAG = f"cpython-{sys.version_info[0]}{sys.version_info[1]}-Linux-{os.uname().machine}-glibc"
+LARGEST = 16 * 1024 * 1024
+CANNOT_START = 78
+# Runs the executable as if Python or the machine were another one.
+ELSEWHERE = """
+import os, runpy, sys
+sys.argv = [sys.argv[1], "--version"]
+{pretence}
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+# Runs a command with a folder of its own kind mounted, which needs no rights in a user namespace.
+MOUNTED = 'mount -t tmpfs -o "$1" none "$2" && shift 2 && exec "$@"'
+
+
+def run(*command: str | Path, cache: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """What `--version` says when it unpacks into `cache`."""
+    return subprocess.run(
+        [*(command or (sys.executable, PYZ)), "--version"],
+        env={**os.environ, "SHIV_ROOT": str(cache), **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def assert_refused(outcome: subprocess.CompletedProcess[str], reason: str) -> None:
+    assert outcome.returncode == CANNOT_START
+    assert outcome.stdout == ""
+    assert re.fullmatch(rf"campfire\.pyz: [^\n]*{reason}[^\n]*\n", outcome.stderr)
+
+
+def unpacked(cache: Path) -> list[Path]:
+    return sorted(path for path in cache.iterdir() if not path.name.startswith("."))
+
+
+def is_whole(folder: Path) -> bool:
+    """Whether every file of the executable, which is for one Python, lies in the folder."""
+    with zipfile.ZipFile(PYZ) as archive:
+        wanted = [i for i in archive.infolist() if i.filename.startswith("site-packages/")]
+        return all((folder / info.filename).stat().st_size == info.file_size for info in wanted)
+
+
+class Campfire:
+    """`campfire.pyz serve`, as an operator runs it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.process: subprocess.Popen[str] | None = None
+
+    def start(self) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, PYZ, "serve", "--host", "127.0.0.1", "--port", str(self.port)],
+            env={
+                **os.environ,
+                "CAMPFIRE_DB": str(self.folder / "campfire.db"),
+                "BCRYPT_COST": "4",
+                "ALLOW_PRIVATE_PUSH_ENDPOINTS": "1",
+            },
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        listening = threading.Event()
+        threading.Thread(target=self._read_log, args=(self.process, listening)).start()
+        assert listening.wait(30), "the server did not start"
+        assert self.process.poll() is None
+
+    def _read_log(self, process: subprocess.Popen[str], listening: threading.Event) -> None:
+        """Reads what the server prints to its end: a full pipe would stop it."""
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.startswith("Listening on "):
+                listening.set()
+        process.stdout.close()
+        listening.set()
+
+    def stop(self) -> int:
+        assert self.process is not None
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(timeout=30)
 
 
 def answers(command: Command, version: str) -> bool:

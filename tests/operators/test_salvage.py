@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import sqlite3
 from collections.abc import Callable
@@ -11,7 +12,17 @@ from pathlib import Path
 import pytest
 
 from tests.support.cast import Cast
-from tests.support.operators import UNUSABLE, command, done, fill, refusal, words_in
+from tests.support.operators import (
+    UNUSABLE,
+    command,
+    done,
+    fill,
+    page_of_index,
+    page_with,
+    refusal,
+    wipe,
+    words_in,
+)
 
 PAGE = 4_096
 
@@ -116,3 +127,86 @@ def test_of_what_never_was_a_database_a_copy_is_kept_and_nothing_else_is_made(
     (kept,) = (database.parent / "backups").iterdir()
     assert kept.read_bytes() == database.read_bytes()
     assert {path.name for path in database.parent.iterdir()} == {"backups", "campfire.db"}
+
+
+def test_repair_saves_what_can_be_read_of_damaged_pages_and_says_what_was_lost(
+    database: Path, edit: sqlite3.Connection, cast: Cast
+) -> None:
+    total = 1_000 + len(cast.ten_messages)
+    fill(edit, cast, 1_000)
+    wipe(database, page_with(database, "Needle 000500"))
+
+    refusal(command(database, "check"), UNUSABLE)
+    result = command(database, "check", "--repair")
+
+    recovered = Path(f"{database}.recovered")
+    assert str(recovered) in refusal(result, UNUSABLE)
+    lost = re.search(
+        r"^lost: messages: (\d+) rows could not be read \(ids (\d+) to (\d+)\)$",
+        result.stdout, re.MULTILINE,
+    )  # fmt: skip
+    assert lost, result.stdout
+    missing = set(range(int(lost[2]), int(lost[3]) + 1))
+    assert int(lost[1]) == len(missing) < 100
+    with closing(sqlite3.connect(recovered)) as stored:
+        saved = {each for (each,) in stored.execute("SELECT id FROM messages")}
+        (newest,) = stored.execute(
+            "SELECT seq FROM sqlite_sequence WHERE name='messages'"
+        ).fetchone()
+    assert saved == set(range(1, total + 1)) - missing
+    assert newest == total
+    shutil.move(recovered, database)
+    assert "is healthy" in done(command(database, "check"))
+
+
+def test_words_are_saved_even_when_their_author_is_lost(
+    database: Path, cast: Cast, edit: sqlite3.Connection
+) -> None:
+    edit.close()
+    wipe(database, page_with(database, "kevin@example.com"))
+
+    result = command(database, "check", "--repair", "--json")
+
+    refusal(result, UNUSABLE)
+    facts = json.loads(result.stdout)
+    assert facts["recovered"]["rows"]["messages"] == len(cast.ten_messages)
+    assert any("stand-ins" in line for line in facts["recovered"]["lost"])
+    recovered = Path(facts["recovered"]["database"])
+    assert "is healthy" in done(command(recovered, "check"))
+    with closing(sqlite3.connect(recovered)) as stored:
+        people = dict(stored.execute("SELECT id, name FROM users WHERE status = 1").fetchall())
+    assert people[cast.david.id] == f"Lost person {cast.david.id}"
+
+
+@pytest.mark.parametrize("index", ["messages_changed", "messages_page", "users_by_status_name"])
+@pytest.mark.parametrize("part", ["root", "leaf"])
+def test_an_index_whose_pages_are_gone_is_made_anew_in_place_and_nothing_is_lost(
+    database: Path, edit: sqlite3.Connection, cast: Cast, index: str, part: str
+) -> None:
+    fill(edit, cast, 2_000)
+    wipe(database, page_of_index(database, index, part))
+    words = words_in(database)
+
+    refusal(command(database, "check"), UNUSABLE)
+    result = command(database, "check", "--repair")
+
+    assert f"made anew from the rows: {index}\n" in result.stdout
+    assert f"{database} is healthy" in done(result)
+    assert not Path(f"{database}.recovered").exists()
+    assert words_in(database) == words
+    assert len(words) == 2_010
+    assert "is healthy" in done(command(database, "check"))
+
+
+@pytest.mark.parametrize("part", ["root", "leaf"])
+def test_a_rule_whose_pages_are_gone_is_kept_by_saving_every_row_into_a_new_file(
+    database: Path, edit: sqlite3.Connection, cast: Cast, part: str
+) -> None:
+    fill(edit, cast, 2_000)
+    wipe(database, page_of_index(database, "sqlite_autoindex_messages_1", part))
+
+    result = command(database, "check", "--repair")
+
+    refusal(result, UNUSABLE)
+    assert "lost: nothing" in result.stdout
+    assert len(words_in(Path(f"{database}.recovered"))) == 2_010

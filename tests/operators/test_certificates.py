@@ -1,0 +1,66 @@
+"""Certificates: renewed at SIGHUP, refused when unusable, and watched."""
+
+import asyncio
+import json
+import signal
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import campfire as program
+from tests.support.cast import SETTINGS, LogLines
+from tests.support.operators import certify, child_server, command, refusal, shown_certificate
+
+
+def certified(folder: Path) -> dict[str, str]:
+    """The settings that name the files of `certify`."""
+    return {"TLS_CERT_FILE": str(folder / "cert.pem"), "TLS_KEY_FILE": str(folder / "key.pem")}
+
+
+async def test_a_renewed_certificate_takes_over_at_sighup_and_a_broken_one_does_not(
+    database: Path, tmp_path: Path
+) -> None:
+    first = certify(tmp_path, "first")
+    async with child_server(database, "info", **certified(tmp_path)) as child:
+        assert child.address.startswith("https://127.0.0.1:")
+        port = int(child.address.rpartition(":")[2])
+        shown = [await asyncio.to_thread(shown_certificate, port, "chat.example.com")]
+        second = certify(tmp_path, "second")
+        child.process.send_signal(signal.SIGHUP)
+        await child.says("tls_reloaded")
+        shown += [await asyncio.to_thread(shown_certificate, port, name) for name in ("chat", None)]
+        (tmp_path / "key.pem").write_text("no key")
+        child.process.send_signal(signal.SIGHUP)
+        await child.says("tls_reload_failed")
+        shown.append(await asyncio.to_thread(shown_certificate, port, None))
+        child.process.send_signal(signal.SIGTERM)
+
+        assert await child.ended() == 0
+    assert shown == [first, second, second, second]
+
+
+def test_a_server_with_unusable_certificate_files_says_so(database: Path, tmp_path: Path) -> None:
+    certify(tmp_path, "first")
+    (tmp_path / "key.pem").write_text("no key")
+
+    refused = command(database, "serve", **SETTINGS, **certified(tmp_path))
+    assert "TLS_KEY_FILE" in refusal(refused, 2)
+
+
+async def test_an_expired_certificate_is_said_at_start(database: Path, tmp_path: Path) -> None:
+    certify(tmp_path, "chat.example.com", ended=timedelta(days=3))
+    async with child_server(database, "info", **certified(tmp_path)) as child:
+        (said,) = [json.loads(line) for line in child.said if "certificate_expired" in line]
+    assert said["file"] == str(tmp_path / "cert.pem")
+    assert datetime.fromisoformat(said["ended"]) < datetime.now(UTC) - timedelta(days=2)
+
+
+def test_a_server_looks_at_its_certificate_once_a_day(tmp_path: Path, log_lines: LogLines) -> None:
+    certify(tmp_path, "chat.example.com")
+    certificates = program.Certificates((tmp_path / "cert.pem", tmp_path / "key.pem"))
+    assert log_lines() == []
+    certify(tmp_path, "chat.example.com", ended=timedelta(hours=1))
+    certificates.reload()
+
+    certificates.warn_if_expired()
+
+    assert sum("certificate_expired" in line for line in log_lines()) == 2
