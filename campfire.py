@@ -38,10 +38,9 @@ you can search for ("# === 10." jumps there).
   32. room_handlers    rooms, messages, boosts, the socket; announce
   33. bot_handlers     the bot API; administration of bots
   34. screens          what each address shows; the one HTML page
-  35. site_handlers    files of the client, health
-  36. app              all routes; errors into answers; start and stop
-  37. serving          the parts put together, started, stopped
-  38. commands         what each command does
+  35. app              all routes; errors into answers; start and stop
+  36. serving          the parts put together, started, stopped
+  37. commands         what each command does
 
 The road of a request: the guard asks who, the handler parses what, one service method is one
 transaction, and then the handler tells the world. What follows a new message stands in one
@@ -12285,7 +12284,7 @@ class Opened:
     custom_styles: str
 
 
-def _dress(ask: Ask, page: Page | Redirect, nonce: str) -> None:
+def _add_cookies(ask: Ask, page: Page | Redirect, nonce: str) -> None:
     """The cookies that go with a page or a redirect."""
     signer, now = ask.campfire.signer, time.time()
     if csrf_nonce_of(ask.request) is None:
@@ -12315,9 +12314,11 @@ async def _open(request: web.Request, address: URL) -> Opened:
     def opened(tx: ReadTx, ask: Ask) -> Opened:
         try:
             page = _page_at(tx, ask, place, address.path)
+        except RoomNotFound:
+            page = Redirect("/", alert=_ROOM_IS_GONE)
         except CampfireError as error:
             page = error_page(error)
-        _dress(ask, page, nonce)
+        _add_cookies(ask, page, nonce)
         if isinstance(page, Redirect):
             return Opened(ask, page, {"redirect_to": page.to, **token}, "")
         account = account_of(tx)
@@ -12525,10 +12526,7 @@ def newest_room(tx: ReadTx, ask: Ask) -> Page | Redirect:
 def room_screen(tx: ReadTx, ask: Ask) -> Page | Redirect:
     """A room, perhaps at one of its messages."""
     message_id = ask.message_id if "message_id" in ask.parts else None
-    try:
-        view = view_of(tx, ask.user.id, ask.room_id)
-    except RoomNotFound:
-        return Redirect("/", alert=_ROOM_IS_GONE)
+    view = view_of(tx, ask.user.id, ask.room_id)
     params: Json = {"room_id": ask.room_id, "message_id": message_id}
     data = {**room_data(tx, ask, view, message_id), "sidebar": show_sidebar(tx, ask)}
     return Page("room", data, params, title=display_name(view))
@@ -12551,23 +12549,17 @@ def new_room(tx: ReadTx, ask: Ask) -> Page | Redirect:
 
 def shared_room(tx: ReadTx, ask: Ask) -> Page | Redirect:
     """A room, by an address of Rails'."""
-    try:
-        membership_of(tx, ask.user.id, ask.room_id)
-    except RoomNotFound:
-        return Redirect("/", alert=_ROOM_IS_GONE)
+    membership_of(tx, ask.user.id, ask.room_id)
     return Redirect(f"/rooms/{ask.room_id}")
 
 
 def edit_room(tx: ReadTx, ask: Ask) -> Page | Redirect:
     """Changing a room, under the address of its kind."""
     wants, shapes = ask.parts["type"].removesuffix("s"), ask.campfire.shapes
-    try:
-        members = members_of(tx, ask.user.id, ask.room_id)
-    except RoomNotFound:
-        return Redirect("/", alert=_ROOM_IS_GONE)
+    members = members_of(tx, ask.user.id, ask.room_id)
     is_direct = members.view.room.type is RoomType.DIRECT
     if is_direct != (wants == "direct"):
-        return Redirect("/", alert=_ROOM_IS_GONE)
+        raise RoomNotFound
     params: Json = {"room_id": ask.room_id, "type": wants}
     if is_direct:
         return Page("direct_edit", {"room": shapes.room(members.view, ask.user)}, params)
@@ -12594,14 +12586,6 @@ def sidebar_screen(tx: ReadTx, ask: Ask) -> Json:
 def nothing_more(_: ReadTx, __: Ask) -> Json:
     """A screen that needs nothing."""
     return {}
-
-
-# === 35. site_handlers ========================================================
-# The files of the client, and the few addresses that machines ask for.
-#
-# Owns      -
-# Raises    NotFound
-# ==============================================================================
 
 
 async def show_asset(ask: Ask) -> Outcome:
@@ -12663,6 +12647,23 @@ async def show_robots(_: Ask) -> Outcome:
     return web.Response(text="# A private chat: there is nothing to crawl.\n")
 
 
+# === 35. app ==================================================================
+# All routes on one page, each with its audience; then the one place that turns
+# what went wrong into an answer, and how an answer is sent.
+#
+# Owns      -
+# Raises    NotFound, BadRequest, MethodNotAllowed
+# ==============================================================================
+
+_ERROR_CODES: Final = {404: NotFound, 413: PayloadTooLarge, 400: BadRequest}
+_LOOP_SECONDS: Final = 5  # in which no browser asks for one address more often
+_LOOP_TURNS: Final = 3  # than so, unless it is sent there
+_FITTING_BYTES: Final = 49_152  # of an answer, with its head, that a transport takes at once
+_MUCH_BYTES: Final = 1_048_576  # of an answer in memory: who takes nothing of it
+_UNTAKEN_SECONDS: Final = 30  # for so long is cut off
+_UNSENT_BYTES: Final = 16_384  # the system holds of it, besides what is on its way
+
+
 async def show_metrics(request: web.Request) -> web.Response:
     """The numbers, for whoever may see them; for everybody else there is nothing here."""
     campfire = request.app[CAMPFIRE]
@@ -12697,22 +12698,6 @@ async def show_health(request: web.Request) -> web.StreamResponse:
     page = f'<!DOCTYPE html><html><body style="background-color: {colour}"></body></html>'
     return web.Response(text=page, status=status, content_type="text/html", charset="utf-8")
 
-
-# === 36. app ==================================================================
-# All routes on one page, each with its audience; then the one place that turns
-# what went wrong into an answer.
-#
-# Owns      -
-# Raises    -
-# ==============================================================================
-
-_ERROR_CODES: Final = {404: NotFound, 413: PayloadTooLarge, 400: BadRequest}
-_LOOP_SECONDS: Final = 5  # in which no browser asks for one address more often
-_LOOP_TURNS: Final = 3  # than so, unless it is sent there
-_FITTING_BYTES: Final = 49_152  # of an answer, with its head, that a transport takes at once
-_MUCH_BYTES: Final = 1_048_576  # of an answer in memory: who takes nothing of it
-_UNTAKEN_SECONDS: Final = 30  # for so long is cut off
-_UNSENT_BYTES: Final = 16_384  # the system holds of it, besides what is on its way
 
 ROUTES: Final = (
     screen("/", "people", home),
@@ -12890,25 +12875,18 @@ def add_routes(app: web.Application) -> None:
                 app[SCREENS][added.resource.canonical] = route
 
 
-def _router_error(error: web.HTTPException) -> CampfireError:
-    if isinstance(error, web.HTTPMethodNotAllowed):
-        return MethodNotAllowed(", ".join(sorted(error.allowed_methods)))
-    return _ERROR_CODES.get(error.status, BadRequest)()
-
-
 def error_answer(request: web.Request, error: CampfireError) -> web.StreamResponse:
     """The refusal in the form of the route: JSON, a line of text, or the error screen."""
     headers = error.headers
     if isinstance(error, WrongBotKey):
         headers = {"Location": f"{caller_of(request).base_url}/session/new"}
-        return web.Response(status=error.status, headers=headers, text=error.says)
-    if request.path.startswith("/cable"):
+    if isinstance(error, WrongBotKey) or request.path.startswith("/cable"):
         return web.Response(text=error.says, status=error.status, headers=headers)
     is_bare = BOT_ROUTE in request and not isinstance(error, FeatureDisabled)
     is_api = request.path.startswith("/api/")
     if is_bare or (isinstance(error, BotForbidden) and not is_api):
         return web.Response(status=error.status, headers=headers)
-    if is_api or BOT_ROUTE in request or request.method not in ("GET", "HEAD"):
+    if is_api or BOT_ROUTE in request or request.method not in SAFE_METHODS:
         shape = {"code": error.code, "message": error.says, **error.details}
         return answer({"error": shape}, error.status, headers)
     response = error_screen(request, error)
@@ -12939,16 +12917,16 @@ class HttpsLoops:
 
 
 HTTPS_LOOPS: Final = web.AppKey("https_loops", HttpsLoops)
-
-
 _HTTPS_PORT: Final = 443
+_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9-]{1,255}")
+_HEADER_END: Final = re.compile(r"[\r\n]")
+_NO_LINGER: Final = (1).to_bytes(4, sys.byteorder) + bytes(4)  # `struct linger`: on, 0 seconds
 
 
 def _https_address(request: web.Request) -> str | None:
     """Where a plain request belongs when https is forced, unless that leads nowhere else."""
     config, caller = request.app[CAMPFIRE].config, caller_of(request)
-    is_exempt = request.path in ("/up", "/up.json", "/metrics")
-    if is_exempt or caller.scheme == "https":
+    if caller.scheme == "https" or request.path in ("/up", "/up.json", "/metrics"):
         return None
     if config.plain_port and request.scheme != "https":  # it came to HTTP_PORT
         port = "" if config.port == _HTTPS_PORT else f":{config.port}"
@@ -12962,17 +12940,16 @@ def _https_address(request: web.Request) -> str | None:
     return f"https://{config.domain or caller.host}{request.path_qs}"
 
 
-def _dress_answer(request: web.Request, response: web.StreamResponse) -> None:
-    config = request.app[CAMPFIRE].config
-    response.headers.update(SECURITY_HEADERS)
-    response.headers["X-Version"] = config.version
-    response.headers["X-Rev"] = config.revision
-    response.headers["X-Request-Id"] = request[REQUEST_ID]
+def _dress(request: web.Request, response: web.StreamResponse) -> None:
+    """What every answer carries."""
+    config, headers = request.app[CAMPFIRE].config, response.headers
+    headers.update(SECURITY_HEADERS)
+    headers["X-Version"], headers["X-Rev"] = config.version, config.revision
+    headers["X-Request-Id"] = request[REQUEST_ID]
     if response.content_type == "image/svg+xml":  # opened by itself, it is a page of ours
-        response.headers["Content-Security-Policy"] = _PICTURE_POLICY
+        headers["Content-Security-Policy"] = _PICTURE_POLICY
     if caller_of(request).is_secure:
-        hsts = "max-age=63072000; includeSubDomains"
-        response.headers["Strict-Transport-Security"] = hsts
+        headers["Strict-Transport-Security"] = "max-age=63072000; includeSubDomains"
 
 
 def _shown_address(request: web.Request) -> str:
@@ -12984,35 +12961,24 @@ def _shown_address(request: web.Request) -> str:
     return shown + shown_query(request.rel_url.raw_query_string)
 
 
-def _log_answer(request: web.Request, status: int, started: float) -> None:
-    if request.path.startswith("/up"):
+def _note(request: web.Request, status: int, started: float) -> None:
+    """Counts an answer, and tells the log of it."""
+    seconds, resource = time.perf_counter() - started, request.match_info.route.resource
+    pattern = resource.canonical if resource else "unmatched"
+    request.app[CAMPFIRE].metrics.count_request(request.method, pattern, status, seconds)
+    if request.path.startswith("/up") or not LOG.isEnabledFor(logging.INFO):
         return
     fields = {
         "request_id": request[REQUEST_ID],
         "method": request.method,
         "path": _shown_address(request),
         "status": status,
-        "ms": round((time.perf_counter() - started) * 1000, 1),
+        "ms": round(seconds * 1000, 1),
         "ip": caller_of(request).ip,
         "user_id": request.get(VIEWER_ID),
     }
-    if LOG.isEnabledFor(logging.INFO):  # as LOG.info would, without a walk up the stack
-        no_line = (LOG.name, logging.INFO, "", 0, "request", (), None)
-        LOG.handle(LOG.makeRecord(*no_line, extra={"fields": fields}))
-
-
-_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9-]{1,255}")
-
-
-def _request_id(request: web.Request) -> str:
-    given = request.headers.get("X-Request-Id", "")
-    if _REQUEST_ID.fullmatch(given):
-        return given
-    drawn = f"{random.getrandbits(128):032x}"  # it only names a line of the log
-    return f"{drawn[:8]}-{drawn[8:12]}-4{drawn[13:16]}-a{drawn[17:20]}-{drawn[20:]}"
-
-
-_HEADER_END: Final = re.compile(r"[\r\n]")
+    no_line = (LOG.name, logging.INFO, "", 0, "request", (), None)  # nor a walk up the stack
+    LOG.handle(LOG.makeRecord(*no_line, extra={"fields": fields}))
 
 
 async def _answered(request: web.Request, handler: Guarded) -> web.StreamResponse:
@@ -13020,28 +12986,21 @@ async def _answered(request: web.Request, handler: Guarded) -> web.StreamRespons
     if _HEADER_END.search(request.path):  # it would begin a header in an answer that repeats it
         raise NotFound
     if address := _https_address(request):
-        headers = {"Location": address, "Cache-Control": "no-store"}
-        return web.Response(status=301, headers=headers)
+        return web.Response(status=301, headers={"Location": address, **UNKEPT})
     try:
         return await handler(request)
+    except web.HTTPMethodNotAllowed as problem:
+        raise MethodNotAllowed(", ".join(sorted(problem.allowed_methods))) from problem
     except web.HTTPException as problem:
-        error = _router_error(problem)
+        error = _ERROR_CODES.get(problem.status, BadRequest)
     except ConnectionError as problem:
         if request.transport is not None and not request.transport.is_closing():
             raise
         raise BadRequest from problem  # whoever asked has left, which is no fault of ours
-    is_page = request.method in ("GET", "HEAD") and not request.path.startswith(("/api/", "/cable"))
-    if is_page and isinstance(error, NotFound):
+    is_api = request.path.startswith(("/api/", "/cable"))
+    if error is NotFound and request.method in SAFE_METHODS and not is_api:
         return await show_page(request)
     raise error
-
-
-def _pattern_of(request: web.Request) -> str:
-    resource = request.match_info.route.resource
-    return resource.canonical if resource else "unmatched"
-
-
-_NO_LINGER: Final = (1).to_bytes(4, sys.byteorder) + bytes(4)  # `struct linger`: on, 0 seconds
 
 
 def _cut(transport: asyncio.Transport) -> None:
@@ -13109,9 +13068,11 @@ async def send_in_time(request: web.Request, response: web.StreamResponse) -> No
 @web.middleware
 async def answer_errors(request: web.Request, handler: Guarded) -> web.StreamResponse:
     """The answer, whatever happens: a refusal in words, a bug as "Something went wrong."."""
-    started, campfire = time.perf_counter(), request.app[CAMPFIRE]
-    request[REQUEST_ID] = _request_id(request)
-    response: web.StreamResponse
+    started = time.perf_counter()
+    given = request.headers.get("X-Request-Id", "")
+    if not _REQUEST_ID.fullmatch(given):  # drawn by chance, for it only names a line of the log
+        given = str(uuid.UUID(int=random.getrandbits(128), version=4))
+    request[REQUEST_ID] = given
     try:
         response = await _answered(request, handler)
     except CampfireError as error:
@@ -13121,18 +13082,15 @@ async def answer_errors(request: web.Request, handler: Guarded) -> web.StreamRes
         LOG.exception("request_failed", extra={"fields": fields})
         response = error_answer(request, CampfireError())
     if not response.prepared:
-        _dress_answer(request, response)
+        _dress(request, response)
     if isinstance(response, web.Response):
         await compress(request, response)
-    _log_answer(request, response.status, started)
-    campfire.metrics.count_request(
-        request.method, _pattern_of(request), response.status, time.perf_counter() - started
-    )
+    _note(request, response.status, started)
     await send_in_time(request, response)
     return response
 
 
-# === 37. serving ==============================================================
+# === 36. serving ==============================================================
 # How the parts are put together, started, listened to and stopped.
 #
 # Owns      -
@@ -13376,7 +13334,7 @@ async def stop(campfire: Campfire, listening: Listening) -> None:
     await campfire.db.close()
 
 
-# === 38. commands =============================================================
+# === 37. commands =============================================================
 # What can be done to a Campfire from a shell, whether it runs or not: SQLite makes
 # them wait for one another, and the server keeps nothing in memory that could go
 # stale. Each command opens the file, does one thing, says what it did, and closes.
