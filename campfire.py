@@ -1140,44 +1140,38 @@ def from_base64(text: str) -> bytes:
     return base64.b64decode(bare + "=" * (-len(bare) % 4), validate=True)
 
 
-class Written:
+class Written(tuple[bytes, ...]):
     """JSON that is written already, in pieces; it may stand inside a page's script as it is."""
 
-    __slots__ = ("pieces",)
-
-    def __init__(self, *pieces: bytes) -> None:
-        self.pieces = pieces
-
-    def __bytes__(self) -> bytes:
-        return b"".join(self.pieces)
+    __slots__ = ()
 
 
 def written(value: object) -> Written:
-    """JSON in which no character could end a script."""
+    """JSON in which no character could end a script, in one piece."""
     text = compact(value)
     for character in "<>&\u2028\u2029":
         if character in text:
             text = text.replace(character, f"\\u{ord(character):04x}")
-    return Written(text.encode())
+    return Written((text.encode(),))
 
 
 def joined(parts: Mapping[str, object]) -> Written:
     """An object of parts, some of which are written already and are not written again."""
     rest = {name: part for name, part in parts.items() if not isinstance(part, Written)}
-    pieces = [bytes(written(rest))[:-1]]
+    pieces = [written(rest)[0][:-1]]
     for name, part in parts.items():
         if isinstance(part, Written):
             comma = "," if len(pieces) > 1 or rest else ""
-            pieces += f'{comma}"{name}":'.encode(), *part.pieces
-    return Written(*pieces, b"}")
+            pieces += f'{comma}"{name}":'.encode(), *part
+    return Written((*pieces, b"}"))
 
 
 def written_list(items: Iterable[Written]) -> Written:
     """A list of what is written already."""
     pieces = [b"["]
     for item in items:
-        pieces += *item.pieces, b","
-    return Written(*pieces[:-1], b"]") if len(pieces) > 1 else Written(b"[]")
+        pieces += *item, b","
+    return Written((*pieces[:-1], b"]")) if len(pieces) > 1 else Written((b"[]",))
 
 
 class Packed(bytes):
@@ -1249,8 +1243,8 @@ def accepted(header: str) -> frozenset[str]:
 
 def piecewise(written_already: Written, status: int, headers: Mapping[str, str]) -> web.Response:
     """An answer that remembers of which pieces it is."""
-    response = web.Response(body=bytes(written_already), status=status, headers=headers)
-    response[_PIECES] = written_already.pieces
+    response = web.Response(body=b"".join(written_already), status=status, headers=headers)
+    response[_PIECES] = written_already
     return response
 
 
@@ -2872,32 +2866,28 @@ def _attachment_in(tag: re.Match[str]) -> Attachment | None:
     return Attachment(user_id_in_sgid(sgid) or UserId(0), content_type, address)
 
 
-def _attachments(source: str) -> Iterator[tuple[int, int, Attachment]]:
-    """Where each attachment starts and ends, children and all; one never closed is a tag only."""
+def attachments_replaced(source: str, replacement: Callable[[Attachment], str]) -> str:
+    """The source with something else for each attachment, children and all.
+
+    One that is never closed is a tag only.
+    """
     if not _SPELLS_ATTACHMENT.search(source):
-        return
+        return source
     tags = list(_tags(source))
     ends: dict[int, int] = {}
-    still_open: dict[str, list[int]] = {}
+    still_open: defaultdict[str, list[int]] = defaultdict(list)
     for tag in tags:
-        starts = still_open.setdefault(tag["name"].lower(), [])
+        starts = still_open[tag["name"].lower()]
         if not tag["end"]:
             starts.append(tag.start())
         elif starts:
             ends[starts.pop()] = tag.end()
+    pieces: list[str] = []
     at = 0
     for tag in tags:
         if tag.start() >= at and (attachment := _attachment_in(tag)):
+            pieces += source[at : tag.start()], replacement(attachment)
             at = ends.get(tag.start(), tag.end())
-            yield tag.start(), at, attachment
-
-
-def attachments_replaced(source: str, replacement: Callable[[Attachment], str]) -> str:
-    pieces: list[str] = []
-    at = 0
-    for start, end, attachment in _attachments(source):
-        pieces += source[at:start], replacement(attachment)
-        at = end
     return "".join(pieces) + source[at:]
 
 
@@ -2906,10 +2896,10 @@ def mentions_in(source: str) -> tuple[UserId, ...]:
 
     They have to be looked up before a source can be made safe, or a body be shown.
     """
-    if not _SPELLS_ATTACHMENT.search(source):
-        return ()
-    named = (attachment.user_id for *_, attachment in _attachments(_normalized(source)))
-    return tuple(dict.fromkeys(user_id for user_id in named if user_id))
+    named: dict[UserId, str] = {}
+    if _SPELLS_ATTACHMENT.search(source):
+        attachments_replaced(_normalized(source), lambda its: named.setdefault(its.user_id, ""))
+    return tuple(user_id for user_id in named if user_id)
 
 
 def _is_allowed_address(value: str) -> bool:
@@ -3332,9 +3322,14 @@ def editable(markup: str, users: Mapping[UserId, Mentionable]) -> str:
     return attachments_replaced(markup, figure)
 
 
-def _safe(
-    source: str, users: Mapping[UserId, Mentionable], *, shows_previews: bool
-) -> tuple[SafeHtml, str]:
+def sanitize(source: str, users: Mapping[UserId, Mentionable]) -> Body:
+    """Whatever was sent, as a body that is safe to show to anybody.
+
+    `users` holds those of `mentions_in(source)` who exist. A mention of anybody else becomes a
+    crossed box, like every other attachment; a link preview vanishes, unless it is all there is.
+    """
+    shows_previews = False
+
     def resolved(attachment: Attachment) -> str:
         if user := users.get(attachment.user_id):
             return _mention_element(user)
@@ -3344,18 +3339,11 @@ def _safe(
         return address and f'<a href="{address}">{address}</a>'
 
     markup = SafeHtml(canonical_form(source, resolved))
-    return markup, _plain(markup, users)
-
-
-def sanitize(source: str, users: Mapping[UserId, Mentionable]) -> Body:
-    """Whatever was sent, as a body that is safe to show to anybody.
-
-    `users` holds those of `mentions_in(source)` who exist. A mention of anybody else becomes a
-    crossed box, like every other attachment; a link preview vanishes, unless it is all there is.
-    """
-    markup, text = _safe(source, users, shows_previews=False)
+    text = _plain(markup, users)
     if not text and _PREVIEW_TYPE in unescape(source):
-        markup, text = _safe(source, users, shows_previews=True)
+        shows_previews = True
+        markup = SafeHtml(canonical_form(source, resolved))
+        text = _plain(markup, users)
     return Body(markup, text, mentions_in(markup), links_in(markup))
 
 
@@ -3386,10 +3374,6 @@ def random_join_code() -> str:
 def hashed(raw_token: RawToken) -> HashedToken:
     """What we keep of a session token."""
     return HashedToken(hashlib.sha256(raw_token.encode("utf-8", "replace")).digest())
-
-
-def _xor(data: bytes, mask: bytes) -> bytes:
-    return bytes(a ^ b for a, b in zip(data, mask, strict=False))
 
 
 def token_inside_rails_cookie(value: str) -> RawToken | None:
@@ -3515,7 +3499,7 @@ class Signer:
         """
         secret = self._csrf_secret(nonce)
         mask = secrets.token_bytes(len(secret))
-        return to_base64(mask + _xor(secret, mask))
+        return to_base64(mask + bytes(map(int.__xor__, secret, mask)))
 
     def is_csrf_token(self, nonce: str, given: str) -> bool:
         """Whether a token goes with the cookie, however it is masked."""
@@ -3525,7 +3509,7 @@ class Signer:
             return False
         secret = self._csrf_secret(nonce)
         size = len(secret)
-        unmasked = _xor(token[size:], token[:size])
+        unmasked = bytes(map(int.__xor__, token[size:], token))
         return len(token) == 2 * size and hmac.compare_digest(unmasked, secret)
 
     def cookie(self, value: Mapping[str, object], seconds: int, now: float) -> str:
@@ -7220,7 +7204,7 @@ def sound_json(sound: Sound) -> Json:
 @lru_cache(maxsize=1)
 def all_sounds() -> Written:
     """What `/play` knows, by name."""
-    return Written(Packed(bytes(written([sound_json(SOUNDS[name]) for name in sorted(SOUNDS)]))))
+    return Written((Packed(written([sound_json(SOUNDS[name]) for name in sorted(SOUNDS)])[0]),))
 
 
 def subscription_json(browser: PushSubscription) -> Json:
@@ -7244,7 +7228,7 @@ def _seen_by(
 ) -> bytes:
     """What of a room differs from member to member, to its end."""
     said = zip(("unread", "can_administer", "invitation"), flags, strict=True)
-    return bytes(written({**involvement_json(room_type, involvement), **dict(said)}))[1:]
+    return written({**involvement_json(room_type, involvement), **dict(said)})[0][1:]
 
 
 def logo_url(account: Account | None) -> str:
@@ -7273,8 +7257,8 @@ class Shown:
     faces: Faces
     creator_id: UserId
     path: str
-    own: bytes  # what its element carries, to the last comma
-    rest: bytes  # what stands there anyway, to the last comma
+    own: bytes  # what its element carries
+    rest: bytes  # what stands there anyway, between commas
     is_large: bool  # too large to be shown whole by a search
 
     def __len__(self) -> int:
@@ -7283,18 +7267,8 @@ class Shown:
     def seen_by(self, viewer: User, base_url: str, *more: bytes) -> Written:
         """The message as one of its readers sees it."""
         may_edit = can_administer(viewer, self.creator_id)
-        end = bytes(written({"url": base_url + self.path, "can_edit": may_edit}))[1:]
-        return Written(self.own, self.rest, *more, end)
-
-
-@dataclass(frozen=True, slots=True)
-class ShownPage:
-    """A page as one of its readers saw it. Whatever happens in a room moves its moment."""
-
-    room_updated_at: Timestamp
-    faces: Faces
-    json: Written
-    mark: str  # by which a browser knows it again
+        end = written({"url": base_url + self.path, "can_edit": may_edit})[0][1:]
+        return Written((self.own[:-1], self.rest, *more, end))
 
 
 def _fitting_around(sizes: Sequence[int], anchor: int) -> tuple[int, int]:
@@ -7317,7 +7291,10 @@ class Shapes:
         self.signer = signer
         self.renderings = 0  # markup made so far: one a broadcast, however many listen
         self._messages: Memory[MessageId, Shown] = Memory(REMEMBERED)
-        self._pages: Memory[tuple[object, ...], ShownPage] = Memory(REMEMBERED)
+        # Pages as one of their readers saw them, under the room's moment (whatever happens in it
+        # moves that) and the faces; and the marks by which browsers know them again.
+        self._pages: Memory[tuple[object, ...], tuple[Timestamp, Faces, Written, str]]
+        self._pages = Memory(REMEMBERED)
         self._people: Memory[UserId, tuple[User, Json, Written]] = Memory(4_000)
         self._rooms: Memory[RoomId, tuple[Room, bytes]] = Memory(1_000)
         self._marked: Memory[tuple[MessageId, str, bool], tuple[int, str, bytes]] = Memory(4_000)
@@ -7417,7 +7394,7 @@ class Shapes:
     # Rooms.
 
     def public_room(self, room: Room) -> bytes:
-        """What of a room is the same for all its members, and is not closed yet."""
+        """What of a room is the same for all its members."""
         known = self._rooms.find(room.id)
         if known is None or known[0] != room:
             streams = {"messages": self.signer.stream(f"room_{room.id}:messages")}
@@ -7430,7 +7407,7 @@ class Shapes:
             )
             if room.type is not RoomType.DIRECT:
                 shape |= {"display_name": room.name, "members": None}
-            known = (room, bytes(written(shape))[:-1] + b",")
+            known = (room, written(shape)[0])
             self._rooms.keep(room.id, known)
         return known[1]
 
@@ -7443,14 +7420,14 @@ class Shapes:
             room.type, member.involvement, is_unread, may_administer, view.is_invitation
         )
         if not is_direct:
-            return Written(self.public_room(room), seen)
+            return Written((self.public_room(room)[:-1], b",", seen))
         others = [user for user in view.people if user.id != viewer.id] or list(view.people)
         name, members = (
             written(display_name(view)),
             written_list(self.person(user)[2] for user in others),
         )
-        who = (b'"display_name":', *name.pieces, b',"members":', *members.pieces, b",")
-        return Written(self.public_room(room), *who, seen)
+        who = (b',"display_name":', *name, b',"members":', *members, b",")
+        return Written((self.public_room(room)[:-1], *who, seen))
 
     def sidebar(self, sidebar: Sidebar, viewer: User) -> Written:
         """What stands beside every room."""
@@ -7465,12 +7442,12 @@ class Shapes:
 
     def _deflated_once(self, key: tuple[str, UserId], parts: Written) -> Written:
         """What somebody sees again and again, for as long as it stays the same."""
-        shown = bytes(parts)
+        shown = b"".join(parts)
         known = self._packed.find(key)
         if known != shown:
             known = Packed(shown)
             self._packed.keep(key, known, len(known))
-        return Written(known)
+        return Written((known,))
 
     def members(self, members: RoomMembers, viewer: User) -> Json:
         """Who is in a room and who could be."""
@@ -7512,8 +7489,8 @@ class Shapes:
             _faces_in(message),
             message.creator.id,
             message.path,
-            bytes(written(own))[:-1] + b",",
-            bytes(written(rest | more))[1:-1] + b",",
+            written(own)[0],
+            b"," + written(rest | more)[0][1:-1] + b",",
             len(html.encode()) > LARGE_HIT,
         )
 
@@ -7566,9 +7543,8 @@ class Shapes:
         """
         key = (room.id, place, None if viewer.is_administrator else viewer.id, base_url)
         known = self._pages.find(key)
-        is_old = known is None or known.room_updated_at != room.updated_at
-        if known and not is_old and known.faces == standing(tx, known.faces):
-            return known.json, known.mark
+        if known and known[0] == room.updated_at and known[1] == standing(tx, known[1]):
+            return known[2:]
         page = page_of(tx, room.id, *place)
         shown, ids = self.shown(tx, page.found), [entry["id"] for entry in page.found]
         faces = Faces().union(*(message.faces for message in shown))
@@ -7583,10 +7559,10 @@ class Shapes:
         }
         moments = [[entry["id"], entry["updated_at"]] for entry in page.found[start:end]]
         digest = hashlib.sha256(compact([sorted(faces), moments]).encode()).hexdigest()[:24]
-        page_json, mark = Written(Packed(bytes(joined(parts)))), f'W/"{digest}"' if shown else ""
-        made = ShownPage(room.updated_at, faces, page_json, mark)
-        self._pages.keep(key, made, sum(map(len, page_json.pieces)) + _EXTRA)
-        return page_json, mark
+        packed, mark = Packed(b"".join(joined(parts))), f'W/"{digest}"' if shown else ""
+        made = (room.updated_at, faces, Written((packed,)), mark)
+        self._pages.keep(key, made, len(packed) + _EXTRA)
+        return made[2:]
 
     # What is asked for in numbers: the newest come first until the answer is full.
 
@@ -7602,7 +7578,7 @@ class Shapes:
                 pieces += escape(text[at:start]), "<mark>", escape(text[start:end]), "</mark>"
                 at = end
             html = {"highlight_html": "".join(pieces) + escape(text[at:])}
-            json_of_it = bytes(written(html))[1:-1] + b","
+            json_of_it = written(html)[0][1:-1] + b","
             known = (hit.found["updated_at"], text if is_excerpt else "", json_of_it)
             self._marked.keep(key, known)
         return known
@@ -7623,7 +7599,7 @@ class Shapes:
             left -= len(message) + len(marks)
             if left < 0:
                 break
-            room_name = bytes(written({"room_name": hit.room_name}))[1:-1] + b","
+            room_name = written({"room_name": hit.room_name})[0][1:-1] + b","
             answered.append(message.seen_by(viewer, base_url, room_name, marks))
         return {
             "query": query or None,
@@ -7673,14 +7649,8 @@ def turbo(action: str, target: str, markup: str | None = None, extra: str = "") 
 
 def _attribute(name: str, value: object) -> str:
     """JSON as an attribute: written as everywhere, nothing but its quotation mark could end it."""
-    json_of_it = bytes(value if isinstance(value, Written) else written(value)).decode()
-    return f" {name}='" + json_of_it.replace("'", "&#39;") + "'"
-
-
-def _own(members: bytes, **more: object) -> str:
-    """The JSON an element carries, from members that end in a comma, and some more."""
-    end = bytes(written(more))[1:] if more else b"}"
-    return _attribute("data-json", Written(members if more else members[:-1], end))
+    pieces = value if isinstance(value, Written) else written(value)
+    return f" {name}='" + b"".join(pieces).decode().replace("'", "&#39;") + "'"
 
 
 def _avatar(user: Json, figure: str, label: str = "") -> str:
@@ -7703,11 +7673,12 @@ def shared_room_element(shapes: Shapes, room: Room) -> str:
     """An open or closed room in the sidebar."""
     shapes.renderings += 1
     name = escape(room.name or "")
+    own = _attribute("data-json", Written((shapes.public_room(room),)))
     return (
         f'<a id="list_room_{room.id}" href="/rooms/{room.id}"'
         f' class="align-center gap room btn txt-nowrap" data-room-id="{room.id}"'
         f' data-room-type="{room.type}" data-sorted-list-name="{name}"'
-        f'{_own(shapes.public_room(room))}><span class="overflow-ellipsis">{name}</span></a>'
+        f'{own}><span class="overflow-ellipsis">{name}</span></a>'
     )
 
 
@@ -7731,7 +7702,8 @@ def direct_room_elements(shapes: Shapes, room: Room, people: Sequence[User]) -> 
     def element(viewer: User) -> str:
         others = [user for user in people if user is not viewer] or [viewer]
         members = written_list(shapes.person(user)[2] for user in others)
-        own = _own(shapes.public_room(room), display_name=sentence([each.name for each in others]))
+        name = written({"display_name": sentence([user.name for user in others])})[0][1:]
+        own = _attribute("data-json", Written((shapes.public_room(room)[:-1], b",", name)))
         return (
             f'<a id="list_room_{room.id}" href="/rooms/{room.id}" class="direct"'
             f' data-room-id="{room.id}" data-room-type="direct"'
@@ -7770,7 +7742,7 @@ def presentation_element(shapes: Shapes, message: PersistedMessage) -> str:
     """A message's text, as an edit replaces it."""
     shapes.renderings += 1
     shown, html = shapes.told(message)
-    return _presentation(message, html or "", _own(shown.own))
+    return _presentation(message, html or "", _attribute("data-json", Written((shown.own,))))
 
 
 def _presentation(message: PersistedMessage, html: str, own: str = "") -> str:
@@ -7807,7 +7779,7 @@ def message_element(shapes: Shapes, message: PersistedMessage, room_name: str) -
         f' data-user-id="{creator.id}" data-message-timestamp="{created}"'
         f' data-message-updated-at="{milliseconds(message.updated_at)}"'
         f' data-sort-value="{created}" data-path="{message.path}"'
-        f"{_attribute('data-creator', who)}{_own(shown.own)}>"
+        f"{_attribute('data-creator', who)}{_attribute('data-json', Written((shown.own,)))}>"
         f'<h2 class="message__day-separator"><time datetime="{at}" data-local-time-target="date">'
         f"</time></h2>{_avatar(shape, 'message__avatar')}"
         '<div class="message__body"><div class="message__body-content"><div class="message__meta">'
@@ -7982,30 +7954,25 @@ class Places:
 
     def __init__(self, most: int) -> None:
         self._most, self._all = most, 0
-        self._held: Counter[UserId] = Counter()  # who has none is not in it
+        self.held: Counter[UserId] = Counter()  # who has none is not in it
         self._may_complain = Seldom(60)
 
     @contextmanager
     def taken(self, user_id: UserId) -> Iterator[None]:
         """A place for one socket, given back in every case. Raises CableFull, TooManyTabs."""
         is_full = self._all >= self._most
-        if is_full or self._held[user_id] >= SOCKETS_EACH:
+        if is_full or self.held[user_id] >= SOCKETS_EACH:
             refusal: CableError = CableFull() if is_full else TooManyTabs()
             if self._may_complain():
                 LOG.warning(refusal.code, extra={"fields": {"user_id": user_id}})
             raise refusal
-        self._all, self._held[user_id] = self._all + 1, self._held[user_id] + 1
+        self._all, self.held[user_id] = self._all + 1, self.held[user_id] + 1
         try:
             yield
         finally:
-            self._all, self._held[user_id] = self._all - 1, self._held[user_id] - 1
-            if not self._held[user_id]:
-                del self._held[user_id]
-
-    def held_among(self, user_ids: Iterable[UserId]) -> list[UserId]:
-        """Those of the people who have a place now."""
-        asked = set(user_ids)
-        return [user_id for user_id in self._held if user_id in asked]
+            self._all, self.held[user_id] = self._all - 1, self.held[user_id] - 1
+            if not self.held[user_id]:
+                del self.held[user_id]
 
 
 class Connection(asyncio.Protocol):
@@ -8159,13 +8126,9 @@ class Subscription:
         self.live = self.caught = (MessageId(0), MessageId(0))
         self.held: list[tuple[bytes, MessageId | None]] | None = None
 
-    def typed(self, kind: str) -> None:
-        """Sends a confirmation or a rejection."""
-        self.connection.send(text_frame(self.prefix + b',"type":"' + kind.encode() + b'"}'))
-
-    def frame(self, encoded: bytes) -> bytes:
-        """The frame that brings a payload to this identifier."""
-        return text_frame(self.prefix + b',"message":' + encoded + b"}")
+    def frame(self, encoded: bytes, says: bytes = b"message") -> bytes:
+        """The frame that brings a payload, a confirmation or a rejection to this identifier."""
+        return text_frame(b'%b,"%b":%b}' % (self.prefix, says, encoded))
 
     def deliver(self, frame: bytes, appends: MessageId | None) -> None:
         """Sends a broadcast on; during a catch-up it waits behind what was missed."""
@@ -8313,20 +8276,10 @@ class Cable:
 
     # Broadcasting: plain functions, called after a commit.
 
-    def broadcast(self, stream: str, payload: Payload, *, appends: MessageId | None = None) -> int:
-        return self._broadcast((stream,), payload, appends)
-
-    def broadcast_to(self, user_ids: Sequence[UserId], stream: str, payload: Payload) -> int:
-        """The same payload on the stream of each of these people; who is not here costs nothing."""
-        here = self._places.held_among(user_ids)
-        self.broadcasts_by[stream.replace("{}", "")] += len(user_ids) - len(here)
-        streams = [stream.format(user_id) for user_id in here]
-        return self._broadcast(streams, payload) if streams else 0
-
-    def _broadcast(
-        self, streams: Sequence[str], payload: Payload, appends: MessageId | None = None
+    def broadcast(
+        self, stream: str | Sequence[str], payload: Payload, *, appends: MessageId | None = None
     ) -> int:
-        """The same payload on every stream of one kind; how many tabs it reaches."""
+        streams = (stream,) if isinstance(stream, str) else stream
         self.broadcasts_by[streams[0].translate(_NO_DIGITS)] += len(streams)
         heard = [self._streams[stream] for stream in streams if stream in self._streams]
         if not heard:
@@ -8342,6 +8295,13 @@ class Cable:
         self.frames += reached
         self._flush_soon()
         return reached
+
+    def broadcast_to(self, user_ids: Sequence[UserId], stream: str, payload: Payload) -> int:
+        """The same payload on the stream of each of these people; who is not here costs nothing."""
+        here = [user_id for user_id in user_ids if user_id in self._places.held]
+        self.broadcasts_by[stream.replace("{}", "")] += len(user_ids) - len(here)
+        streams = [stream.format(user_id) for user_id in here]
+        return self.broadcast(streams, payload) if streams else 0
 
     def disconnect_user(self, user_id: UserId, *, reconnect: bool) -> None:
         self._disconnect(lambda tab: tab.user_id == user_id, reconnect=reconnect)
@@ -8507,32 +8467,31 @@ class Cable:
 
     async def _heed(self, connection: Connection, text: str) -> None:
         """Obeys a frame while its session lasts; a socket that outlived its session is closed."""
+        subscriptions = connection.subscriptions
         try:
             with writing_by(partial(check_session, session_id=connection.session_id)):
-                await self._obey(connection, text)
+                match json_object(text):
+                    case {"command": "subscribe", "identifier": str(identifier)}:
+                        await self._subscribe(connection, identifier)
+                    case {"command": "unsubscribe", "identifier": str(identifier)} if (
+                        identifier in subscriptions
+                    ):
+                        self._end(subscriptions[identifier])
+                    case {
+                        "command": "message",
+                        "identifier": str(identifier),
+                        "data": str(data),
+                    } if identifier in subscriptions:
+                        await self._act(subscriptions[identifier], json_object(data))
+                    case {"command": "unsubscribe", "identifier": str()} | {
+                        "command": "message", "identifier": str(), "data": str()
+                    }:  # fmt: skip
+                        _ignore(connection)  # it ended while this was on its way
+                    case _:
+                        self._fault(connection)
+                self._flush_soon()
         except RightChanged:
             self.disconnect_session(connection.session_id)
-
-    async def _obey(self, connection: Connection, text: str) -> None:
-        subscriptions = connection.subscriptions
-        match json_object(text):
-            case {"command": "subscribe", "identifier": str(identifier)}:
-                await self._subscribe(connection, identifier)
-            case {"command": "unsubscribe", "identifier": str(identifier)} if (
-                identifier in subscriptions
-            ):
-                self._end(subscriptions[identifier])
-            case {"command": "message", "identifier": str(identifier), "data": str(data)} if (
-                identifier in subscriptions
-            ):
-                await self._act(subscriptions[identifier], json_object(data))
-            case {"command": "unsubscribe", "identifier": str()} | {
-                "command": "message", "identifier": str(), "data": str()
-            }:  # fmt: skip
-                _ignore(connection)  # it ended while this was on its way
-            case _:
-                self._fault(connection)
-        self._flush_soon()
 
     # Channels.
 
@@ -8550,12 +8509,12 @@ class Cable:
         if connection.state is ConnectionState.CLOSED:
             return
         if wanted is None:
-            subscription.typed("reject_subscription")
+            connection.send(subscription.frame(b'"reject_subscription"', b"type"))
             return
         connection.move_to(ConnectionState.SUBSCRIBED)
         connection.subscriptions[identifier] = subscription
         self._streams.setdefault(subscription.stream, {})[subscription] = None
-        subscription.typed("confirm_subscription")
+        connection.send(subscription.frame(b'"confirm_subscription"', b"type"))
         if channel == "PresenceChannel":
             await self._present(subscription)
 
@@ -8637,18 +8596,21 @@ class Cable:
         if not _is_count(last_seen, 10**18) or not _is_count(since, 10**15):
             LOG.info("cable_catch_up_refused")
             return
-        seen, user_id = MessageId(last_seen), subscription.connection.user_id
+        seen, connection = MessageId(last_seen), subscription.connection
         subscription.held = subscription.held or []
         try:
             news = await self._messages.get_messages_since(
-                user_id, subscription.room_id, seen, since
+                connection.user_id, subscription.room_id, seen, since
             )
             fresh = [entry for entry in news.missed if not subscription.has_brought(entry["id"])]
             ids = [MessageId(entry["id"]) for entry in fresh]
             newest = max((seen, subscription.live[1], *ids))
             subscription.note_caught(ids)
             async for payload in self._told(subscription.room_id, fresh, newest, news):
-                await self._pour(subscription, payload)
+                connection.send(subscription.frame(compact(payload).encode()))
+                if not connection.flush(time.monotonic()):
+                    self._cut_off(connection)
+                await connection.emptied()  # all at once may be more than may wait
         except RoomNotFound:
             self._end(subscription)
         finally:
@@ -8684,14 +8646,6 @@ class Cable:
             "server_time_ms": milliseconds(news.at),
             "reset": is_too_much,
         }
-
-    async def _pour(self, subscription: Subscription, payload: Payload) -> None:
-        """Sends what may be more than a reader may leave waiting; returns when it has left."""
-        connection = subscription.connection
-        connection.send(subscription.frame(compact(payload).encode()))
-        if not connection.flush(time.monotonic()):
-            self._cut_off(connection)
-        await connection.emptied()
 
 
 # === 25. ops ==================================================================
@@ -11265,7 +11219,7 @@ def index_html(boot: Json, title: str, bundle: Bundle, custom_styles: str) -> Wr
 <body class="{_BODIES.get(str(boot["page"]), "")}">
 <div id="root" data-root>{_frame(boot, title)}</div>
 <script type="application/json" id="boot">"""
-    return Written(head.encode(), *joined(boot).pieces, b"</script>\n</body>\n</html>\n")
+    return Written((head.encode(), *joined(boot), b"</script>\n</body>\n</html>\n"))
 
 
 def _policy(host: str) -> str:
@@ -11308,7 +11262,7 @@ async def show_page(request: web.Request) -> web.StreamResponse:
         return answer(web.Response(status=302, headers={"Location": page.to}), headers=ask.headers)
     if not is_supported(user_agent_of(request)):
         advice = unsupported_html(ask.campfire.bundle).encode()
-        return _page_answer(request, Written(advice))
+        return _page_answer(request, Written((advice,)))
     if ask.guest is not None:
         cookie = cookies_of(request)["session_token"]
         token = token_inside_rails_cookie(cookie) or cookie

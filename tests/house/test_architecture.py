@@ -44,7 +44,7 @@ PROOFS = {
     "Membership": {"_membership_in"},
     "PersistedMessage": {"messages_in.made"},
     "ReadTx": {"Database._carry_out", "Database.at_a_glance", "_read"},
-    "SafeHtml": {"_safe", "messages_in.made"},
+    "SafeHtml": {"sanitize", "messages_in.made"},
     "Subscription": {"Cable._subscribe"},
     "ValidatedMessage": {"validate"},
     "Viewer": {"viewer_by_tokens"},

@@ -97,7 +97,7 @@ def listed(room: Mapping[str, Any]) -> str:
     """A shared room as sidebars list it, in the specification's words, with what the API says."""
     name = escape(room["name"])
     public = {key: value for key, value in room.items() if key not in ONES_OWN}
-    said = bytes(program.written(public)).decode().replace("'", "&#39;")
+    said = program.written(public)[0].decode().replace("'", "&#39;")
     return (
         f'<a id="list_room_{room["id"]}" href="/rooms/{room["id"]}"'
         ' class="align-center gap room btn txt-nowrap"'
