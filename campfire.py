@@ -12850,6 +12850,24 @@ _KEPT_SEARCHES: Final = 10
 _BOOST_LENGTH: Final = 16
 _LATER: Final = "File attachments are coming in v2.0"
 _ANY_TAG: Final = re.compile(r"<[^>]*>")
+# Of each table: the columns that are copied, those that must say something, and those whose
+# values together are there once. What else a row has is made by a method below.
+# fmt: off
+_TABLES_KEPT: Final = {
+    "accounts": ("custom_styles", "", ""),
+    "users": ("bio", "", ""),
+    "sessions": ("user_id ip_address user_agent", "token", "token"),
+    "bans": ("user_id ip_address", "ip_address", "user_id ip_address"),
+    "webhooks": ("user_id", "url", "user_id"),
+    "push_subscriptions": ("user_id endpoint p256dh_key auth_key user_agent",
+        "endpoint p256dh_key auth_key", "user_id endpoint p256dh_key auth_key"),
+    "searches": ("user_id query", "", ""),
+    "rooms": ("creator_id", "", ""),
+    "memberships": ("room_id user_id", "", "room_id user_id"),
+    "messages": ("room_id creator_id", "", ""),
+    "boosts": ("message_id booster_id", "content", ""),
+}
+# fmt: on
 _PARENTS: Final = {  # the tables whose ids are in these columns
     "user_id": "users",
     "creator_id": "users",
@@ -12975,21 +12993,18 @@ class _Import:
 
     def take_all(self) -> None:
         """Takes everything over, parents before children."""
-        for table, take in (
-            ("accounts", self._account),
-            ("users", self._user),
-            ("sessions", self._session),
-            ("bans", self._ban),
-            ("webhooks", self._webhook),
-            ("push_subscriptions", self._push_subscription),
-        ):
-            self._take(table, self._rows(table), take)
-        self._take("searches", self._newest_searches(), self._search)
+        self._take("accounts", self._account, self._first_account())
+        self._take("users", self._user)
+        self._take("sessions", self._session)
+        self._take("bans")
+        self._take("webhooks", lambda webhook: {"url": str(webhook["url"]).strip()})
+        self._take("push_subscriptions")
+        self._take("searches", rows_of=self._newest_searches())
         self._direct_keys = self._keys_of_directs()
-        self._take("rooms", self._rows("rooms"), self._room)
-        self._take("memberships", self._rows("memberships"), self._membership)
+        self._take("rooms", self._room)
+        self._take("memberships", self._membership)
         self._take_messages()
-        self._take("boosts", self._rows("boosts"), self._boost)
+        self._take("boosts", self._boost)
         for attachment in self._rows("active_storage_attachments"):
             if what := {"User": "avatars", "Account": "logos"}.get(attachment["record_type"]):
                 self.report.warnings[f"{what} are not taken over"] += 1
@@ -13022,19 +13037,20 @@ class _Import:
         return times["created_at"]
 
     def _take(
-        self, table: str, olds: Iterable[_Row], take: Callable[[_Row], Mapping[str, object] | None]
+        self,
+        table: str,
+        also: Callable[[_Row], Mapping[str, object]] = lambda _: {},
+        rows_of: Iterable[_Row] | None = None,
     ) -> None:
-        """Stores what `take` makes of each row; None is a row that is not wanted."""
-        for old in olds:
+        """Stores the rows of a table, each with what `also` makes of it."""
+        for old in self._rows(table) if rows_of is None else rows_of:
             try:
-                values = take(old)
+                if (values := self._copy(table, old)) is not None:
+                    self._put(table, {**values, **also(old)})
             except _Orphan:
                 self.report.orphans[table] += 1
             except _UnknownType as error:
                 self.report.unknown[f"{table} of the unknown type {error}"] += 1
-            else:
-                if values is not None:
-                    self._put(table, values)
 
     def _put(self, table: str, values: Mapping[str, object]) -> None:
         put(self._tx, table, values)
@@ -13042,13 +13058,21 @@ class _Import:
         if isinstance(row_id := values.get("id"), int):
             self._ids[table].add(row_id)
 
-    def _copy(self, old: _Row, columns: str) -> dict[str, object]:
-        """These columns as they are, and the times. Raises _Orphan when a parent is missing."""
-        names = ("id", *columns.split(), "created_at", "updated_at")
-        for name in set(names) & set(_PARENTS):
-            if not isinstance(old[name], int) or old[name] not in self._ids[_PARENTS[name]]:
+    def _copy(self, table: str, old: _Row) -> dict[str, object] | None:
+        """What is copied of a row, and its times; None when it says nothing or was there.
+
+        Raises _Orphan when a parent is missing.
+        """
+        columns, needed, key = (words.split() for words in _TABLES_KEPT[table])
+        for column in set(columns) & set(_PARENTS):
+            row_id = old[column]
+            if not isinstance(row_id, int) or row_id not in self._ids[_PARENTS[column]]:
                 raise _Orphan
-        return {name: old[name] for name in names}
+        if not all(str(old[column] or "").strip() for column in needed):
+            return None
+        if key and self._is_repeated(table, *(old[column] for column in key)):
+            return None
+        return {column: old[column] for column in ("id", *columns, "created_at", "updated_at")}
 
     def _is_repeated(self, table: str, *key: object) -> bool:
         if (table, *key) in self._seen:
@@ -13057,11 +13081,15 @@ class _Import:
         self._seen.add((table, *key))
         return False
 
-    def _account(self, account: _Row) -> Mapping[str, object] | None:
-        if self.report.taken["accounts"]:
-            self.report.warnings["only the first account is taken over"] += 1
-            return None
-        return self._copy(account, "custom_styles") | {
+    def _first_account(self) -> Iterator[_Row]:
+        for account in self._rows("accounts"):
+            if self.report.taken["accounts"]:
+                self.report.warnings["only the first account is taken over"] += 1
+            else:
+                yield account
+
+    def _account(self, account: _Row) -> Mapping[str, object]:
+        return {
             "id": 1,
             "name": str(account["name"] or "").strip() or "Campfire",
             "join_code": account["join_code"] or random_join_code(),
@@ -13087,7 +13115,7 @@ class _Import:
             _status_in(person), person["created_at"], person["updated_at"],
         )  # fmt: skip
         self._people[user.id] = self._signer.mentionable(user)
-        return self._copy(person, "bio") | {
+        return {
             "name": user.name,
             "email_address": email,
             "password_digest": person["password_digest"] or None,
@@ -13096,29 +13124,9 @@ class _Import:
             "bot_token": token,
         }
 
-    def _session(self, session: _Row) -> Mapping[str, object] | None:
-        values, token = self._copy(session, "user_id ip_address user_agent"), session["token"]
-        if not token or self._is_repeated("sessions", str(token)):
-            return None
+    def _session(self, session: _Row) -> Mapping[str, object]:
         used = session["last_active_at"] or session["updated_at"]
-        return values | {"token_hash": hashed(RawToken(str(token))), "last_active_at": used}
-
-    def _ban(self, ban: _Row) -> Mapping[str, object] | None:
-        values, address = self._copy(ban, "user_id ip_address"), ban["ip_address"]
-        is_wanted = address and not self._is_repeated("bans", ban["user_id"], address)
-        return values if is_wanted else None
-
-    def _webhook(self, webhook: _Row) -> Mapping[str, object] | None:
-        values, url = self._copy(webhook, "user_id"), str(webhook["url"] or "").strip()
-        is_wanted = url and not self._is_repeated("webhooks", webhook["user_id"])
-        return values | {"url": url} if is_wanted else None
-
-    def _push_subscription(self, subscription: _Row) -> Mapping[str, object] | None:
-        values = self._copy(subscription, "user_id endpoint p256dh_key auth_key user_agent")
-        key = tuple(subscription[name] for name in ("endpoint", "p256dh_key", "auth_key"))
-        user_id = subscription["user_id"]
-        is_wanted = all(key) and not self._is_repeated("push_subscriptions", user_id, *key)
-        return values if is_wanted else None
+        return {"token_hash": hashed(RawToken(str(session["token"]))), "last_active_at": used}
 
     def _newest_searches(self) -> Iterator[_Row]:
         """The ten newest searches of each person, each query once."""
@@ -13130,9 +13138,6 @@ class _Import:
             if is_wanted and not self._is_repeated("searches", owner, query):
                 kept[owner] += 1
                 yield search
-
-    def _search(self, search: _Row) -> Mapping[str, object]:
-        return self._copy(search, "user_id query")
 
     def _keys_of_directs(self) -> dict[int, str]:
         """Who is in each ping; of several with the same people the oldest is the one."""
@@ -13153,20 +13158,17 @@ class _Import:
         if room_type is None:
             raise _UnknownType(room["type"])
         name = str(room["name"] or "").strip() or "Unnamed"
-        return self._copy(room, "creator_id") | {
+        return {
             "type": room_type.value,
             "name": None if room_type is RoomType.DIRECT else name,
             "direct_key": self._direct_keys.get(room["id"]),
         }
 
-    def _membership(self, membership: _Row) -> Mapping[str, object] | None:
-        values, level = self._copy(membership, "room_id user_id"), membership["involvement"]
-        room_id, user_id = membership["room_id"], UserId(membership["user_id"])
-        if self._is_repeated("memberships", room_id, user_id):
-            return None
-        self._members[room_id].add(user_id)
+    def _membership(self, membership: _Row) -> Mapping[str, object]:
+        self._members[membership["room_id"]].add(UserId(membership["user_id"]))
+        level = membership["involvement"]
         involvement = level if level in set(Involvement) else Involvement.MENTIONS.value
-        return values | {"involvement": involvement, "unread_at": membership["unread_at"] or None}
+        return {"involvement": involvement, "unread_at": membership["unread_at"] or None}
 
     def _take_messages(self) -> None:
         texts: dict[int, str] = {}
@@ -13196,7 +13198,7 @@ class _Import:
         return files
 
     def _message(self, message: _Row, source: str, files: Sequence[_Row]) -> None:
-        values, room_id = self._copy(message, "room_id creator_id"), message["room_id"]
+        values, room_id = self._copy("messages", message) or {}, message["room_id"]
         name = str(message["client_message_id"] or f"rails-{message['id']}")
         if (room_id, name) in self._seen:
             self.report.warnings["messages shared a client id; the later ones got a new one"] += 1
@@ -13237,12 +13239,11 @@ class _Import:
         elif not (self._storage / key[:2] / key[2:4] / key).is_file():
             self.report.warnings[f"files are not in {self._storage}"] += 1
 
-    def _boost(self, boost: _Row) -> Mapping[str, object] | None:
-        values, content = self._copy(boost, "message_id booster_id"), str(boost["content"] or "")
-        content = content.strip()
+    def _boost(self, boost: _Row) -> Mapping[str, object]:
+        content = str(boost["content"]).strip()
         if len(content) > _BOOST_LENGTH:
             self.report.warnings["boosts were cut to 16 characters"] += 1
-        return values | {"content": content[:_BOOST_LENGTH]} if content else None
+        return {"content": content[:_BOOST_LENGTH]}
 
 
 def import_all(
