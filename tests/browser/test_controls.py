@@ -150,13 +150,14 @@ def test_an_open_menu_stays_with_its_message_and_a_second_press_closes_it(
     maya = sit("Maya", room)
     menu = maya.get_by_role("menu", name="Message options")
     dots = message(maya, "Number 24.").get_by_role("button", name="Message options")
+    expect(message(maya, "Number 0.")).to_be_attached()
     options(maya, "Number 24.")
 
     def apart() -> float:
         return round(box(menu)["y"] - box(dots)["y"])
 
     before, at = apart(), box(dots)["y"]
-    maya.locator(".messages").evaluate("list => { list.scrollTop -= 60 }")
+    maya.locator(".messages").evaluate("list => { list.scrollTop -= 150 }")
     until(maya, lambda: box(dots)["y"] > at and apart() == before)
     dots.click()
     expect(menu).to_have_count(0)
