@@ -71,7 +71,7 @@ export type RoomEvent =
   | { type: "boost_added"; client_message_id: string; boost: Boost }
   | { type: "boost_removed"; boost_id: number };
 
-/** The scrolling list, as browser.ts `mountList` lends it. Offsets are from the list's upper edge. */
+/** The scrolling list, as room-session.ts lends it. Offsets are from the list's upper edge. */
 export interface TimelineView {
   commit(render: () => void): void;
   measure(): { top: number; height: number; client: number };

@@ -6,7 +6,7 @@ import type { Subscription } from "@rails/actioncable";
 import type { Message, RoomPage, User } from "./api";
 import { isTouchOnly, painted, player } from "./browser";
 import { connection, join, parseStreams, refreshSidebar, type StreamEvent } from "./cable";
-import type { CaughtUp, RoomEvent, TimelineMessage } from "./messages";
+import type { CaughtUp, RoomEvent, TimelineMessage, TimelineView } from "./messages";
 import { Observable } from "./observable";
 import { announce, apply, flash, getState } from "./store";
 import { escapeHtml, plainText } from "./text";
@@ -246,21 +246,29 @@ export class Announcer {
 
 // --- Its list -----------------------------------------------------------------------------------
 
-/**
- * Joins the scrolling list to its timeline: gives it the means to measure and scroll, tells it when
- * the first or last message is in sight, and keeps the end in view when the list's height changes.
- * Messages are found by `id="message_<client_message_id>"`. Returns the way to let go.
- */
+/** Joins the scrolling list to its timeline. Returns the way to let go. */
 export function mountList(
   list: HTMLElement,
   timeline: Timeline,
   commit: (render: () => void) => void,
 ): () => void {
-  const find = (id: string | undefined) => (id ? document.getElementById(`message_${id}`) : null);
-  const offsetOf = (element: Element) =>
-    element.getBoundingClientRect().top - list.getBoundingClientRect().top;
+  const detach = timeline.attach(viewOf(list, commit));
+  const leave = [detach, watchEnds(list, timeline), keepEnd(list, timeline)];
+  list.addEventListener("copy", copyMessages);
+  return () => {
+    for (const off of leave) off();
+    list.removeEventListener("copy", copyMessages);
+  };
+}
 
-  const detach = timeline.attach({
+/** A message on the screen, by its client message id. */
+const find = (id: string | undefined) => (id ? document.getElementById(`message_${id}`) : null);
+
+/** The means to measure and to scroll, which a timeline does not have. */
+function viewOf(list: HTMLElement, commit: TimelineView["commit"]): TimelineView {
+  const below = (element: Element) =>
+    element.getBoundingClientRect().top - list.getBoundingClientRect().top;
+  return {
     commit,
     measure: () => ({ top: list.scrollTop, height: list.scrollHeight, client: list.clientHeight }),
     scrollTo(top) {
@@ -274,17 +282,21 @@ export function mountList(
     center: (id) => find(id)?.scrollIntoView({ block: "center", behavior: "instant" }),
     offsetOf(id) {
       const element = find(id);
-      return element && offsetOf(element);
+      return element && below(element);
     },
     painted,
-    firstVisible(ids) {
-      return ids.find((id) => {
+    firstVisible: (ids) =>
+      ids.find((id) => {
         const element = find(id);
-        return element && offsetOf(element) + element.clientHeight > 0;
-      });
-    },
-  });
+        return element && below(element) + element.clientHeight > 0;
+      }),
+  };
+}
 
+/** Tells when the first or the last message comes into sight, or leaves it. */
+function watchEnds(list: HTMLElement, timeline: Timeline): () => void {
+  let first: HTMLElement | null = null;
+  let last: HTMLElement | null = null;
   const observer = new IntersectionObserver(
     (entries) => {
       for (const { target, isIntersecting } of entries) {
@@ -294,9 +306,7 @@ export function mountList(
     },
     { root: list },
   );
-  let first: HTMLElement | null = null;
-  let last: HTMLElement | null = null;
-  const watchEnds = () => {
+  const watch = () => {
     const { messages } = timeline.state();
     const ends = [find(messages[0]?.client_message_id), find(messages.at(-1)?.client_message_id)];
     if (ends[0] === first && ends[1] === last) return;
@@ -306,10 +316,17 @@ export function mountList(
     if (last && last !== first) observer.observe(last);
   };
   // React has rendered by the next frame, whether it was asked to at once or not.
-  const unsubscribe = timeline.subscribe(() => requestAnimationFrame(watchEnds));
-  watchEnds();
+  const unsubscribe = timeline.subscribe(() => requestAnimationFrame(watch));
+  watch();
+  return () => {
+    unsubscribe();
+    observer.disconnect();
+  };
+}
 
-  let atEnd = true;
+/** Keeps the end in view when the list's height changes. */
+function keepEnd(list: HTMLElement, timeline: Timeline): () => void {
+  let atEnd = timeline.nearEnd();
   let height = list.clientHeight;
   const note = () => {
     atEnd = timeline.nearEnd();
@@ -319,18 +336,11 @@ export function mountList(
     height = list.clientHeight;
     if (atEnd && changed) list.scrollTop = list.scrollHeight;
   });
-  note();
   list.addEventListener("scroll", note, { passive: true });
-  list.addEventListener("copy", copyMessages);
   resized.observe(list);
-
   return () => {
-    detach();
-    unsubscribe();
-    observer.disconnect();
-    resized.disconnect();
     list.removeEventListener("scroll", note);
-    list.removeEventListener("copy", copyMessages);
+    resized.disconnect();
   };
 }
 
