@@ -1,4 +1,4 @@
-/** The column beside the room: pings on top, rooms below, and the way to one's own settings. */
+/** The column beside the room: pings and whom to ping, rooms, the way to one's own settings. */
 import {
   type KeyboardEvent,
   type ReactNode,

@@ -1,6 +1,6 @@
 /**
- * The building blocks: what a button, a field, a switch, a panel and a popover are. Nothing here
- * knows a URL or the server; screens put these together.
+ * The building blocks: what an icon, a button, a time, a picture of somebody and a dialog are.
+ * Nothing here knows a URL or the server; screens put these together.
  */
 import { type ComponentProps, type ReactNode, useLayoutEffect, useRef, useState } from "react";
 import type { User } from "../lib/api";

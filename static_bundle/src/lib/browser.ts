@@ -1,4 +1,4 @@
-/** What the browser offers around the page: history, clipboard, push, badge, storage, sound, scroll. */
+/** What the browser offers a page: history, clipboard, drawings, push, badge, sound, focus. */
 import { useSyncExternalStore } from "react";
 import type { Sound } from "./api";
 import * as api from "./api";

@@ -1,6 +1,6 @@
 /**
- * The live connection: one Action Cable consumer for the page, what it brings for the lists, and the
- * way back when it is lost.
+ * The live connection: one Action Cable consumer for the page, what it brings for the lists, the way
+ * back when it is lost, and the events in the streams it carries.
  */
 import { type Consumer, createConsumer, type Subscription } from "@rails/actioncable";
 import type { Boost, Message, Room, Sidebar, User } from "./api";
