@@ -236,7 +236,7 @@ def test_whatever_is_searched_the_ten_searches_last_used_are_remembered(
         place.do(db.write(program.remember_search, jz, f"word {n}"))
     recent = place.do(db.read(program.recent_searches, jz))
     expected = list(dict.fromkeys(reversed(numbers)))[:10]
-    assert [each.query for each in recent] == [f"word {n}" for n in expected]
+    assert [each["query"] for each in recent] == [f"word {n}" for n in expected]
 
 
 def store_at(place: Place, by: User, room: RoomId, times: Sequence[int]) -> list[MessageId]:

@@ -248,14 +248,12 @@ def test_whatever_people_wish_exactly_those_elsewhere_who_want_it_are_told(
         if person.id != author.id and not (is_present and seconds <= 60)
         if level == "everything" or (level == "mentions" and is_named)
     ]
-    notices = place.do(
-        place.parts.db.read(program.notices_for, room, posted.message, posted.present)
-    )
-    told = [(each.subscription.user_id, each.subscription.endpoint) for each in notices]
+    notices = place.do(place.parts.db.read(program.notices_for, posted))
+    told = [(subscription.user_id, subscription.endpoint) for subscription, _ in notices]
     assert sorted(told) == sorted(expected)
-    for each in notices:
+    for subscription, badge in notices:
         sql = "SELECT count(*) FROM memberships WHERE user_id = :id AND unread_at IS NOT NULL"
-        assert place.rows(sql, id=each.subscription.user_id) == [(each.badge,)]
+        assert place.rows(sql, id=subscription.user_id) == [(badge,)]
     for person in people:
         place.parts.cable.presence.leave(room, person.id, 0)
 

@@ -137,7 +137,7 @@ def _on_clock(parts: program.Campfire, steady: SteadyClock) -> program.Campfire:
     """The same parts, with the three that count seconds on a clock of the test's."""
     presence, typing = program.PresenceMap(steady), program.TypingMap(steady)
     messages = program.Messages(parts.db, parts.signer, presence.present_in)
-    auth = program.Auth(parts.db, parts.signer, program.Limits(steady), parts.config.bcrypt_cost)
+    auth = program.Auth(parts.db, parts.signer, steady, parts.config.bcrypt_cost)
     return replace(
         parts,
         auth=auth,

@@ -87,7 +87,7 @@ def addresses(data: bytes) -> None:
     if address := program.parsed_address(text):
         program.is_public(str(address))
     with suppress(program.CampfireError):
-        program.checked_endpoint(f"https://{text}", may_be_private=False)
+        program.check_endpoint(f"https://{text}", may_be_private=False)
 
 
 def replies(data: bytes) -> None:
