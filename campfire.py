@@ -9249,12 +9249,6 @@ def _is_count(value: object, limit: int) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < limit
 
 
-def _room_id_in(params: Mapping[str, object]) -> RoomId | None:
-    given = params.get("room_id")
-    text = str(given) if isinstance(given, (int, str)) and not isinstance(given, bool) else ""
-    return RoomId(int(text)) if re.fullmatch(r"[0-9]{1,18}", text) else None
-
-
 def _ignore(connection: Connection) -> None:
     """What makes no sense gets no answer; it is one log line a socket and minute."""
     if connection.may_complain():
@@ -9577,15 +9571,15 @@ class Cable:
             return (signed,) if signed in ("rooms", f"user_{user_id}:rooms") else None
         if channel in ("HeartbeatChannel", "ReadRoomsChannel", "UnreadRoomsChannel"):
             return (_CHANNELS[channel].format(user_id),)
-        room_id = _room_id_in(params)
+        given = params.get("room_id")
+        named = re.fullmatch("([0-9]{1,18})", str(given) if type(given) in (int, str) else "")
         if channel == "RoomMessagesChannel":
             named = _MESSAGES_STREAM.fullmatch(signed)
-            room_id = RoomId(int(named[1])) if named else None
-        if room_id is None:
-            return None
         with suppress(RoomNotFound):
-            membership = await self._db.read(membership_of, user_id, room_id)
-            return _CHANNELS[channel].format(membership.room_id), membership.room_id
+            if named:
+                room_id = RoomId(int(named[1]))
+                await self._db.read(membership_of, user_id, room_id)
+                return _CHANNELS[channel].format(room_id), room_id
         return None
 
     def _end(self, subscription: Subscription) -> None:
