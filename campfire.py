@@ -1101,7 +1101,7 @@ class BackgroundWork(Protocol):
 # How values leave us: JSON, base64, moments. What is written already is never written
 # again, what is sent again and again is deflated once, and what was made lately is
 # remembered, as far as it may weigh. gzip is what every browser takes, and its quickest
-# level costs less than sending what it saves.
+# level costs less than sending what it saves; whoever takes an answer too slowly is cut off.
 #
 # Owns      -
 # Raises    -
@@ -1283,6 +1283,68 @@ async def compress(request: web.Request, response: web.Response) -> None:
         is_long = len(body) > _LONG
         response.body = await asyncio.to_thread(gzipped, pieces) if is_long else gzipped(pieces)
         headers["Content-Encoding"] = "gzip"
+
+
+_FITTING_BYTES: Final = 49_152  # of an answer, with its head, that a transport takes at once
+_MUCH_BYTES: Final = 1_048_576  # of an answer in memory: who takes nothing of it
+_UNTAKEN_SECONDS: Final = 30  # for so long is cut off
+_UNSENT_BYTES: Final = 16_384  # the system holds of it, besides what is on its way
+_NO_LINGER: Final = (1).to_bytes(4, sys.byteorder) + bytes(4)  # `struct linger`: on, 0 seconds
+
+
+def _cut(transport: asyncio.Transport) -> None:
+    """Hangs up. What the system still holds for whoever takes nothing goes at once, too."""
+    if (connection := transport.get_extra_info("socket")) is not None:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
+    transport.abort()
+
+
+def _cut_if_stuck(transport: asyncio.Transport) -> None:
+    if transport.get_write_buffer_size():
+        _cut(transport)
+
+
+async def _send(request: web.Request, response: web.StreamResponse) -> None:
+    with suppress(ConnectionError):  # the browser is gone, which is no fault
+        await response.prepare(request)
+        await response.write_eof()  # waits until all but the last 64 KB are taken
+
+
+async def _while_taken(
+    transport: asyncio.Transport, sending: Coroutine[object, object, None]
+) -> None:
+    """Sends much. Raises TimeoutError when nothing of it was taken for so long."""
+    if (connection := transport.get_extra_info("socket")) is not None:  # else it takes megabytes
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT_BYTES)
+    task, left = asyncio.create_task(sending), math.inf
+    try:
+        await asyncio.wait((task,), timeout=0)
+        while not task.done():
+            before, left = left, transport.get_write_buffer_size()
+            if left >= before:
+                raise TimeoutError
+            await asyncio.wait((task,), timeout=_UNTAKEN_SECONDS)
+    finally:
+        task.cancel()
+
+
+async def send_in_time(request: web.Request, response: web.StreamResponse, seconds: float) -> None:
+    """Sends the answer; a browser that takes too long to receive it is cut off."""
+    transport = request.transport
+    if transport is None or isinstance(response, web.WebSocketResponse):
+        return
+    length = response.content_length if isinstance(response, web.Response) else None
+    fits = length is not None and length <= _FITTING_BYTES and not transport.get_write_buffer_size()
+    sending = _send(request, response)
+    if length is not None and length > _MUCH_BYTES:
+        sending = _while_taken(transport, sending)
+    try:
+        async with asyncio.timeout(None if fits else seconds):
+            await sending
+    except TimeoutError:
+        _cut(transport)
+    if transport.get_write_buffer_size():  # the end of it is on its way
+        asyncio.get_running_loop().call_later(seconds, _cut_if_stuck, transport)
 
 
 # === 5. schema ================================================================
@@ -9730,21 +9792,14 @@ def _shown_pattern(pattern: str) -> str:
     return re.sub(r"\{(\w+)[^{}]*\}", hole, pattern)
 
 
-def shown_path(pattern: str, parts: Mapping[str, str]) -> str:
-    """The path of a route as logs may show it: no key, code or token."""
-    return _shown_pattern(pattern).format_map(parts)
-
-
-def shown_query(query: str) -> str:
-    """A query, as it was sent, as logs may show it, with its question mark."""
-    if not query:
-        return ""
+def shown_address(pattern: str, parts: Mapping[str, str], query: str) -> str:
+    """An address as logs may show it, with its query as it was sent: no key, code or token."""
     shown = []
-    for part in query.split("&"):
+    for part in query.split("&") if query else ():
         name = _NAMED_QUERY.match(part)
         hidden = f"{name[1]}=[FILTERED]" if name else "[FILTERED]"
         shown.append(part if _SHOWN_QUERY.fullmatch(part) else hidden)
-    return f"?{'&'.join(shown)}"
+    return f"{_shown_pattern(pattern).format_map(parts)}{'?' if query else ''}{'&'.join(shown)}"
 
 
 def _without_headers(record: logging.LogRecord) -> bool:
@@ -12178,119 +12233,102 @@ async def _open(request: web.Request, address: URL) -> Opened:
     return await look_in(request, opened, (match, address.query), searches=searches)
 
 
-_VIEWPORT: Final = "width=device-width, initial-scale=1, interactive-widget=resizes-content"
-
-
-def _meta(name: str, content: object) -> str:
-    return f'<meta name="{name}" content="{escape(str(content))}">'
-
-
-def _preloads(bundle: Bundle) -> str:
-    """What the first paint waits for beside the entry: its runtime, and the sheet of icons."""
-    rest = {"rolldown-runtime.js": "modulepreload", "icons.svg": 'preload" crossorigin as="fetch'}
-    known = ((bundle.url(name), how) for name, how in rest.items() if name in bundle.files)
-    return "".join(f'<link href="{url}" rel="{how}">' for url, how in known)
-
-
 _BODIES: Final = {  # the classes that the client gives the body, before it comes
     **dict.fromkeys(("room", "welcome", "sidebar", "direct_new"), "sidebar"),
     **dict.fromkeys(("first_run", "join"), "signup"),
     "searches": "sidebar searches",
 }
-
-
-def _frame(boot: Json, title: str) -> str:
-    """What stands there until the client does, or if it never comes: its place, and words."""
-    words = (
-        "<noscript><p>Campfire runs in your browser and needs JavaScript. Allow it for this page,"
-        " and load it again.</p></noscript>"
-        '<p class="frame__late">Campfire is taking long to arrive. If nothing happens, <a href="">'
-        "load it again</a>.</p>"
-    )
-    if boot["page"] != "room":
-        return f'<main class="main-content frame">{words}</main>'
-    return (
-        '<nav class="topbar"><span class="btn btn--reversed btn--faux room-title">'
-        f'<h1 class="overflow-ellipsis">{escape(title)}</h1></span></nav>'
-        f'<main class="main-content frame" aria-busy="true">{words}<footer class="footer">'
-        '<div class="composer"><div class="composer__input input input--actor"></div></div>'
-        '</footer></main><aside class="sidebar"></aside>'
-    )
-
-
-def index_html(boot: Json, title: str, bundle: Bundle, custom_styles: str) -> Written:
-    """The one page, with everything its screen needs inside."""
-    person, params = boot["current_user"], boot["params"]
-    metas = [
-        _meta("csrf-token", boot["csrf_token"]),
-        _meta("csrf-param", "authenticity_token"),
-        _meta("action-cable-url", boot["cable_url"]),
-        _meta("vapid-public-key", boot["vapid_public_key"]),
-    ]
-    if isinstance(person, dict) and isinstance(params, dict):
-        metas += [
-            _meta("current-user-id", person["id"]),
-            _meta("current-user-name", person["name"]),
-        ]
-        if boot["page"] == "room":
-            metas.append(_meta("current-room-id", params["room_id"]))
-    styles = custom_styles.replace("</", r"<\/")
-    custom = f'<style id="custom-styles">{styles}</style>' if styles else ""
-    head = f"""<!DOCTYPE html>
+# What the first paint waits for beside the entry: its runtime, and the sheet of icons.
+_FIRST: Final = {
+    "rolldown-runtime.js": "modulepreload",
+    "icons.svg": 'preload" crossorigin as="fetch',
+}
+# What stands there until the client does, or if it never comes: its place, and words.
+_WORDS: Final = """<noscript><p>Campfire runs in your browser and needs JavaScript. Allow it for \
+this page, and load it again.</p></noscript><p class="frame__late">Campfire is taking long to \
+arrive. If nothing happens, <a href="">load it again</a>.</p>"""
+_FRAME: Final = f'<main class="main-content frame">{_WORDS}</main>'
+_ROOM_FRAME: Final = f"""<nav class="topbar"><span class="btn btn--reversed btn--faux room-title">\
+<h1 class="overflow-ellipsis">{{title}}</h1></span></nav><main class="main-content frame" \
+aria-busy="true">{_WORDS}<footer class="footer"><div class="composer"><div \
+class="composer__input input input--actor"></div></div></footer></main>\
+<aside class="sidebar"></aside>"""
+_HEAD: Final = """<!DOCTYPE html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
-<title>{escape(title)}</title>
-{_meta("viewport", _VIEWPORT)}
+<title>{title}</title>
+<meta name="viewport" \
+content="width=device-width, initial-scale=1, interactive-widget=resizes-content">
 <meta name="color-scheme" content="light dark">
 <meta name="theme-color" content="#ffffff" media="(prefers-color-scheme: light)">
 <meta name="theme-color" content="#000000" media="(prefers-color-scheme: dark)">
 <meta name="apple-mobile-web-app-capable" content="yes">
-{"".join(metas)}
+{metas}
 <link rel="manifest" href="/webmanifest.json">
 <link rel="icon" href="/account/logo?size=small" type="image/png">
 <link rel="apple-touch-icon" href="/account/logo">
-{_preloads(bundle)}
-<link rel="stylesheet" href="{bundle.url("app.css")}">
-<script type="module" src="{bundle.url("app.js")}"></script>
+{first}
+<link rel="stylesheet" href="{css}">
+<script type="module" src="{js}"></script>
 {custom}
 </head>
-<body class="{_BODIES.get(str(boot["page"]), "")}">
-<div id="root" data-root>{_frame(boot, title)}</div>
+<body class="{classes}">
+<div id="root" data-root>{frame}</div>
 <script type="application/json" id="boot">"""
+# Remote styles, fonts and images are for custom styles.
+_POLICY: Final = (
+    "default-src 'self'; script-src 'self'; style-src 'self' 'unsafe-inline' https:; "
+    "font-src 'self' data: https:; img-src 'self' data: blob: https:; media-src 'self'; "
+    "connect-src 'self' ws://{host} wss://{host}; worker-src 'self'; manifest-src 'self'; "
+    "frame-ancestors 'self'; base-uri 'self'; form-action 'self'; object-src 'none'"
+)
+
+
+def index_html(page: Page, boot: Json, bundle: Bundle, custom_styles: str) -> Written:
+    """The one page, with everything its screen needs inside."""
+    person, title = boot["current_user"], escape(page.title or "Campfire")
+    metas = {
+        "csrf-token": boot["csrf_token"],
+        "csrf-param": "authenticity_token",
+        "action-cable-url": boot["cable_url"],
+        "vapid-public-key": boot["vapid_public_key"],
+    }
+    if isinstance(person, dict):
+        metas |= {"current-user-id": person["id"], "current-user-name": person["name"]}
+        if page.name == "room":
+            metas["current-room-id"] = page.params["room_id"]
+    told = (f'<meta name="{name}" content="{escape(str(it))}">' for name, it in metas.items())
+    first = ((bundle.url(name), how) for name, how in _FIRST.items() if name in bundle.files)
+    styles = custom_styles.replace("</", r"<\/")
+    head = _HEAD.format(
+        title=title,
+        metas="".join(told),
+        first="".join(f'<link href="{url}" rel="{how}">' for url, how in first),
+        css=bundle.url("app.css"),
+        js=bundle.url("app.js"),
+        custom=f'<style id="custom-styles">{styles}</style>' if styles else "",
+        classes=_BODIES.get(page.name, ""),
+        frame=_ROOM_FRAME.format(title=title) if page.name == "room" else _FRAME,
+    )
     return Written((head.encode(), *joined(boot), b"</script>\n</body>\n</html>\n"))
 
 
-def _policy(host: str) -> str:
-    """The Content-Security-Policy; remote styles, fonts and images are for custom styles."""
-    return (
-        "default-src 'self'; script-src 'self'; style-src 'self' 'unsafe-inline' https:; "
-        "font-src 'self' data: https:; img-src 'self' data: blob: https:; media-src 'self'; "
-        f"connect-src 'self' ws://{host} wss://{host}; worker-src 'self'; manifest-src 'self'; "
-        "frame-ancestors 'self'; base-uri 'self'; form-action 'self'; object-src 'none'"
-    )
-
-
-def _html(request: web.Request, page: Page, boot: Json, custom_styles: str = "") -> web.Response:
-    """The page for this boot object, with its status."""
-    bundle, title = request.app[CAMPFIRE].bundle, page.title or "Campfire"
-    return _page_answer(request, index_html(boot, title, bundle, custom_styles), page.status)
-
-
-def _page_answer(request: web.Request, page: Written, status: int = 200) -> web.Response:
+def _html(request: web.Request, html: Written, status: int = 200) -> web.Response:
     """A page of HTML, under the policy."""
     headers = {
         "Content-Type": "text/html; charset=utf-8",
         "Cache-Control": "private, no-cache",
-        "Content-Security-Policy": _policy(caller_of(request).host),
+        "Content-Security-Policy": _POLICY.format(host=caller_of(request).host),
     }
-    return piecewise(page, status, headers)
+    return piecewise(html, status, headers)
 
 
 def error_screen(request: web.Request, error: CampfireError) -> web.Response:
     """The page that says what went wrong, for which the database is not asked."""
-    page = error_page(error)
-    return _html(request, page, _bare_boot(request.app[CAMPFIRE], page))
+    campfire, page = request.app[CAMPFIRE], error_page(error)
+    html = index_html(page, _bare_boot(campfire, page), campfire.bundle, "")
+    return _html(request, html, page.status)
 
 
 async def show_page(request: web.Request) -> web.StreamResponse:
@@ -12300,16 +12338,15 @@ async def show_page(request: web.Request) -> web.StreamResponse:
     if isinstance(page, Redirect):
         return answer(web.Response(status=302, headers={"Location": page.to}), headers=ask.headers)
     if not is_supported(user_agent_of(request)):
-        advice = unsupported_html(ask.campfire.bundle).encode()
-        return _page_answer(request, Written((advice,)))
+        return _html(request, Written((unsupported_html(ask.campfire.bundle).encode(),)))
     if ask.guest is not None:
         cookie = cookies_of(request)["session_token"]
         token = token_inside_rails_cookie(cookie) or cookie
         ask.set_cookie("session_token", token, TWENTY_YEARS)
     if page.name == "room":
         remember_room(ask, ask.room_id)
-    html = _html(request, page, opened.boot, opened.custom_styles)
-    return answer(html, headers=ask.headers)
+    html = index_html(page, opened.boot, ask.campfire.bundle, opened.custom_styles)
+    return answer(_html(request, html, page.status), headers=ask.headers)
 
 
 async def show_boot(request: web.Request) -> web.StreamResponse:
@@ -12505,10 +12542,6 @@ async def show_robots(_: Ask) -> Outcome:
 _ERROR_CODES: Final = {404: NotFound, 413: PayloadTooLarge, 400: BadRequest}
 _LOOP_SECONDS: Final = 5  # in which no browser asks for one address more often
 _LOOP_TURNS: Final = 3  # than so, unless it is sent there
-_FITTING_BYTES: Final = 49_152  # of an answer, with its head, that a transport takes at once
-_MUCH_BYTES: Final = 1_048_576  # of an answer in memory: who takes nothing of it
-_UNTAKEN_SECONDS: Final = 30  # for so long is cut off
-_UNSENT_BYTES: Final = 16_384  # the system holds of it, besides what is on its way
 
 
 async def show_metrics(request: web.Request) -> web.Response:
@@ -12767,7 +12800,6 @@ HTTPS_LOOPS: Final = web.AppKey("https_loops", HttpsLoops)
 _HTTPS_PORT: Final = 443
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9-]{1,255}")
 _HEADER_END: Final = re.compile(r"[\r\n]")
-_NO_LINGER: Final = (1).to_bytes(4, sys.byteorder) + bytes(4)  # `struct linger`: on, 0 seconds
 
 
 def _https_address(request: web.Request) -> str | None:
@@ -12801,11 +12833,10 @@ def _dress(request: web.Request, response: web.StreamResponse) -> None:
 
 def _shown_address(request: web.Request) -> str:
     """The address as logs may show it; of one that leads nowhere, nothing."""
-    resource = request.match_info.route.resource
-    if resource is None:
+    if (resource := request.match_info.route.resource) is None:
         return "unmatched"
-    shown = shown_path(resource.canonical, request.match_info)
-    return shown + shown_query(request.rel_url.raw_query_string)
+    query = request.rel_url.raw_query_string
+    return shown_address(resource.canonical, request.match_info, query)
 
 
 def _note(request: web.Request, status: int, started: float) -> None:
@@ -12850,68 +12881,6 @@ async def _answered(request: web.Request, handler: Guarded) -> web.StreamRespons
     raise error
 
 
-def _cut(transport: asyncio.Transport) -> None:
-    """Hangs up. What the system still holds for whoever takes nothing goes at once, too."""
-    if (connection := transport.get_extra_info("socket")) is not None:
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
-    transport.abort()
-
-
-def _cut_if_stuck(transport: asyncio.Transport) -> None:
-    if transport.get_write_buffer_size():
-        _cut(transport)
-
-
-async def _send(request: web.Request, response: web.StreamResponse) -> None:
-    with suppress(ConnectionError):  # the browser is gone, which is no fault
-        await response.prepare(request)
-        await response.write_eof()  # waits until all but the last 64 KB are taken
-
-
-async def _while_taken(
-    transport: asyncio.Transport, sending: Coroutine[object, object, None]
-) -> None:
-    """Sends much. Raises TimeoutError when nothing of it was taken for so long."""
-    if (connection := transport.get_extra_info("socket")) is not None:  # else it takes megabytes
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT_BYTES)
-    task, left = asyncio.create_task(sending), math.inf
-    try:
-        await asyncio.wait((task,), timeout=0)
-        while not task.done():
-            before, left = left, transport.get_write_buffer_size()
-            if left >= before:
-                raise TimeoutError
-            await asyncio.wait((task,), timeout=_UNTAKEN_SECONDS)
-    finally:
-        task.cancel()
-
-
-async def _within(
-    seconds: float, transport: asyncio.Transport, sending: Coroutine[object, object, None]
-) -> None:
-    try:
-        async with asyncio.timeout(seconds):
-            await sending
-    except TimeoutError:
-        _cut(transport)
-
-
-async def send_in_time(request: web.Request, response: web.StreamResponse) -> None:
-    """Sends the answer; a browser that takes too long to receive it is cut off."""
-    transport = request.transport
-    if transport is None or isinstance(response, web.WebSocketResponse):
-        return
-    seconds, sending = request.app[CAMPFIRE].config.write_timeout, _send(request, response)
-    length = response.content_length if isinstance(response, web.Response) else None
-    if length is not None and length > _MUCH_BYTES:
-        sending = _while_taken(transport, sending)
-    if length is None or length > _FITTING_BYTES or transport.get_write_buffer_size():
-        sending = _within(seconds, transport, sending)
-    await sending
-    if transport.get_write_buffer_size():  # the end of it is on its way
-        asyncio.get_running_loop().call_later(seconds, _cut_if_stuck, transport)
-
-
 @web.middleware
 async def answer_errors(request: web.Request, handler: Guarded) -> web.StreamResponse:
     """The answer, whatever happens: a refusal in words, a bug as "Something went wrong."."""
@@ -12933,7 +12902,7 @@ async def answer_errors(request: web.Request, handler: Guarded) -> web.StreamRes
     if isinstance(response, web.Response):
         await compress(request, response)
     _note(request, response.status, started)
-    await send_in_time(request, response)
+    await send_in_time(request, response, request.app[CAMPFIRE].config.write_timeout)
     return response
 
 

@@ -41,10 +41,10 @@ class Limit(NamedTuple):
 
 # Lower the first two with every move that shortens the road; nothing raises them.
 LIMITS = {
-    "post": Limit(149, 23, 90, 14),
-    "reconnect": Limit(127, 20, 85, 14),
-    "sign_in": Limit(92, 14, 60, 11),
-    "room_page": Limit(106, 17, 100, 16),
+    "post": Limit(147, 23, 90, 14),
+    "reconnect": Limit(126, 20, 85, 14),
+    "sign_in": Limit(90, 14, 60, 11),
+    "room_page": Limit(101, 17, 100, 16),
     "members": Limit(61, 13, 50, 11),
 }
 
