@@ -2414,14 +2414,11 @@ class Database:
         if self._writer is not None:
             if self._lock:
                 with suppress(sqlite3.Error, ValueError):
-                    await self._writer.hop(self._checkpoint)
+                    fold = "PRAGMA wal_checkpoint(TRUNCATE)"
+                    await self._writer.hop(lambda handle: handle.execute(fold).close())
             await self._writer.close()
             self._writer = None
         give_up_lock(self._lock)
-
-    @staticmethod
-    def _checkpoint(connection: Handle) -> None:
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     async def read(
         self, work: Callable[Concatenate[ReadTx, P], T], *args: P.args, **named: P.kwargs
@@ -10015,10 +10012,6 @@ def try_to_write(tx: WriteTx, at: Timestamp) -> None:
     raise Undone
 
 
-def _answers(tx: ReadTx) -> None:
-    one(tx, "SELECT 1")
-
-
 def _commits(tx: WriteTx, at: Timestamp) -> None:
     del tx, at
 
@@ -10038,7 +10031,7 @@ class Health:
         probes = self._may_probe()
         try:
             async with asyncio.timeout(_HEALTH_SECONDS):
-                await self._db.read(_answers)
+                await self._db.read(lambda tx: tx.execute("SELECT 1").fetchone())
                 await self._db.write(try_to_write if probes else _commits)
         except Undone:
             self._could_write = "ok"
@@ -10168,15 +10161,12 @@ def _number_text(value: float) -> str:
     return str(int(value)) if value == int(value) else repr(value)
 
 
-def _label_text(value: str) -> str:
-    return value.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
+_ESCAPES: Final = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
 
 
 def _sample(name: str, labels: Mapping[str, str], value: float) -> str:
-    inside = ",".join(f'{key}="{_label_text(label)}"' for key, label in labels.items())
-    return (
-        f"{name}{{{inside}}} {_number_text(value)}" if inside else f"{name} {_number_text(value)}"
-    )
+    inside = ",".join(f'{key}="{label.translate(_ESCAPES)}"' for key, label in labels.items())
+    return f"{name}{f'{{{inside}}}' if inside else ''} {_number_text(value)}"
 
 
 def _samples(name: str, labels: Mapping[str, str], value: float | Histogram) -> Iterator[str]:
