@@ -1,4 +1,19 @@
-/** The client's beginning: styles in their order, boot data, the router and the first render. */
+/**
+ * The client's beginning: styles in their order, the pages, the router and the first render.
+ *
+ * Three folders, and imports point one way. `lib` has no markup: api.ts is the server, store.ts what
+ * more than one component shows, room-session.ts the room on the screen, timeline.ts its messages,
+ * outbox.ts what I wrote and nobody has yet, browser.ts what the browser offers. `components` are
+ * what is on the screen and know no address. `screens` put both together, a file for each subject.
+ *
+ * Where something new goes:
+ * - a page: its data in api.ts (`PageData`), its component in `screens`, its row in `PAGES` below
+ * - a request: a function at the end of api.ts
+ * - an event of the cable: `streamEvent` in cable.ts; what it does to a room's messages, `happened`
+ *   in messages.ts; what it does to everything else, `AppEvent` and `reduce` in store.ts
+ * - a setting of a person or the account: a `Field` or `Switch` in people.tsx or account.tsx
+ * - an icon: a line of pictures/icons.json; a colour: colors.css; a size or a layer: base.css
+ */
 import "./styles/_reset.css";
 import "./styles/actiontext.css";
 import "./styles/animation.css";

@@ -322,6 +322,18 @@ export function ShareTrio({ url, title, text, children }: ShareProps) {
   );
 }
 
+/** The way into the account, to be passed on. */
+export function JoinLink({ url, children }: { url: string; children?: ReactNode }) {
+  return (
+    <>
+      <LinkField icon="person-add" label="Join link" value={url} />
+      <ShareTrio url={url} title="Join us on Campfire" text="Follow this link and start chatting.">
+        {children}
+      </ShareTrio>
+    </>
+  );
+}
+
 /** Does it, after asking; a refusal is flashed. True when it was done. */
 export async function attempt(act: () => Promise<unknown>, question?: string): Promise<boolean> {
   if (question && !device.confirmed(question)) return false;

@@ -2,7 +2,7 @@
 import { type FormEvent, type ReactNode, useState } from "react";
 import { Field, More, Panel, Submit, Switch, useSubmit } from "../components/forms";
 import { ComingSoon, Translate } from "../components/popover";
-import { attempt, LinkField, PanelBar, ShareTrio, Shell } from "../components/shell";
+import { attempt, JoinLink, PanelBar, Shell } from "../components/shell";
 import { Avatar, Button, CopyButton, Drawing, Icon, LinkButton } from "../components/ui";
 import type { Account, Bot, ScreenProps, User, UserPage } from "../lib/api";
 import * as api from "../lib/api";
@@ -141,14 +141,9 @@ function Invitation({
   return (
     <div className="invitation">
       <strong>Invite people with this link</strong>
-      <LinkField label="Join link" icon="person-add" value={account.join_url} />
-      <ShareTrio
-        url={account.join_url}
-        title="Join us on Campfire"
-        text="Follow this link and start chatting."
-      >
+      <JoinLink url={account.join_url}>
         {administrator && <Button icon="refresh" label="New link" onClick={renew} />}
-      </ShareTrio>
+      </JoinLink>
     </div>
   );
 }

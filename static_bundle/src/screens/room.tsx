@@ -5,7 +5,7 @@ import { Composer, StatusLine, Writer } from "../components/composer";
 import { Message, type MessageHome } from "../components/message";
 import { MessageMenu } from "../components/message-menu";
 import { Translate } from "../components/popover";
-import { DropOverlay, LinkField, RoomBar, ShareTrio, Shell } from "../components/shell";
+import { DropOverlay, JoinLink, RoomBar, Shell } from "../components/shell";
 import { Sidebar } from "../components/sidebar";
 import { Button, Icon, Spinner } from "../components/ui";
 import type { Account, Boost, Room, RoomPage, ScreenProps } from "../lib/api";
@@ -282,12 +282,7 @@ function WelcomeCard() {
       <Translate words="invite_message" />
       <h2 id="welcome_title">Welcome to Campfire</h2>
       <p>Share the link below and others can join the conversation.</p>
-      <LinkField icon="person-add" label="Join link" value={account.join_url} />
-      <ShareTrio
-        url={account.join_url}
-        title="Join us on Campfire"
-        text="Follow this link and start chatting."
-      />
+      <JoinLink url={account.join_url} />
       {joined.length > 0 && (
         <p className="txt-small" role="status">
           {sentence(joined.map(firstName))} joined
