@@ -8287,6 +8287,8 @@ INVOLVEMENT_LABELS: Final = {
 }
 FEATURES: Final = {"files": False, "avatars": False, "opengraph": False}  # all of them v2.0
 REMEMBERED: Final = 16_000_000  # bytes of messages, and of pages
+_EDITABLE: Final = b'","can_edit":true}'
+_FIXED: Final = b'","can_edit":false}'
 _EXTRA: Final = 500  # bytes of what stands around something remembered, about
 
 
@@ -8336,7 +8338,13 @@ def _seen_by(
 ) -> bytes:
     """What of a room differs from member to member, to its end."""
     said = zip(("unread", "can_administer", "invitation"), flags, strict=True)
-    return written({**involvement_json(room_type, involvement), **dict(said)})[0][1:]
+    return b"," + written({**involvement_json(room_type, involvement), **dict(said)})[0][1:]
+
+
+@lru_cache(maxsize=1_024)
+def _member(name: str, value: str) -> bytes:
+    """A member of an object, with its comma."""
+    return written({name: value})[0][1:-1] + b","
 
 
 def logo_url(account: Account | None) -> str:
@@ -8364,8 +8372,8 @@ class Shown:
     updated_at: Timestamp
     faces: Faces
     creator_id: UserId
-    path: str
-    own: bytes  # what its element carries
+    path: bytes
+    own: bytes  # what its element carries, not closed yet
     rest: bytes  # what stands there anyway, between commas
     is_large: bool  # too large to be shown whole by a search
 
@@ -8374,9 +8382,9 @@ class Shown:
 
     def seen_by(self, viewer: User, base_url: str, *more: bytes) -> Written:
         """The message as one of its readers sees it."""
-        may_edit = can_administer(viewer, self.creator_id)
-        end = written({"url": base_url + self.path, "can_edit": may_edit})[0][1:]
-        return Written((self.own[:-1], self.rest, *more, end))
+        end = _EDITABLE if can_administer(viewer, self.creator_id) else _FIXED
+        url = _member("url", base_url)[:-2]
+        return Written((self.own, self.rest, *more, url, self.path, end))
 
 
 def _fitting_around(sizes: Sequence[int], anchor: int) -> tuple[int, int]:
@@ -8502,7 +8510,7 @@ class Shapes:
     # Rooms.
 
     def public_room(self, room: Room) -> bytes:
-        """What of a room is the same for all its members."""
+        """What of a room is the same for all its members, not closed yet."""
         known = self._rooms.find(room.id)
         if known is None or known[0] != room:
             streams = {"messages": self.signer.stream(f"room_{room.id}:messages")}
@@ -8515,7 +8523,7 @@ class Shapes:
             )
             if room.type is not RoomType.DIRECT:
                 shape |= {"display_name": room.name, "members": None}
-            known = (room, written(shape)[0])
+            known = (room, written(shape)[0][:-1])
             self._rooms.keep(room.id, known)
         return known[1]
 
@@ -8528,14 +8536,14 @@ class Shapes:
             room.type, member.involvement, is_unread, may_administer, view.is_invitation
         )
         if not is_direct:
-            return Written((self.public_room(room)[:-1], b",", seen))
+            return Written((self.public_room(room), seen))
         others = [user for user in view.people if user.id != viewer.id] or list(view.people)
         name, members = (
             written(display_name(view)),
             written_list(self.person(user)[2] for user in others),
         )
-        who = (b',"display_name":', *name, b',"members":', *members, b",")
-        return Written((self.public_room(room)[:-1], *who, seen))
+        who = (b',"display_name":', *name, b',"members":', *members)
+        return Written((self.public_room(room), *who, seen))
 
     def sidebar(self, sidebar: Sidebar, viewer: User) -> Written:
         """What stands beside every room."""
@@ -8596,8 +8604,8 @@ class Shapes:
             message.updated_at,
             _faces_in(message),
             message.creator.id,
-            message.path,
-            written(own)[0],
+            message.path.encode(),
+            written(own)[0][:-1],
             b"," + written(rest | more)[0][1:-1] + b",",
             len(html.encode()) > LARGE_HIT,
         )
@@ -8707,7 +8715,7 @@ class Shapes:
             left -= len(message) + len(marks)
             if left < 0:
                 break
-            room_name = written({"room_name": hit.room_name})[0][1:-1] + b","
+            room_name = _member("room_name", hit.room_name)
             answered.append(message.seen_by(viewer, base_url, room_name, marks))
         return {
             "query": query or None,
@@ -8781,7 +8789,7 @@ def shared_room_element(shapes: Shapes, room: Room) -> str:
     """An open or closed room in the sidebar."""
     shapes.renderings += 1
     name = escape(room.name or "")
-    own = _attribute("data-json", Written((shapes.public_room(room),)))
+    own = _attribute("data-json", Written((shapes.public_room(room), b"}")))
     return (
         f'<a id="list_room_{room.id}" href="/rooms/{room.id}"'
         f' class="align-center gap room btn txt-nowrap" data-room-id="{room.id}"'
@@ -8811,7 +8819,7 @@ def direct_room_elements(shapes: Shapes, room: Room, people: Sequence[User]) -> 
         others = [user for user in people if user is not viewer] or [viewer]
         members = written_list(shapes.person(user)[2] for user in others)
         name = written({"display_name": sentence([user.name for user in others])})[0][1:]
-        own = _attribute("data-json", Written((shapes.public_room(room)[:-1], b",", name)))
+        own = _attribute("data-json", Written((shapes.public_room(room), b",", name)))
         return (
             f'<a id="list_room_{room.id}" href="/rooms/{room.id}" class="direct"'
             f' data-room-id="{room.id}" data-room-type="direct"'
@@ -8850,7 +8858,7 @@ def presentation_element(shapes: Shapes, message: PersistedMessage) -> str:
     """A message's text, as an edit replaces it."""
     shapes.renderings += 1
     shown, html = shapes.told(message)
-    return _presentation(message, html or "", _attribute("data-json", Written((shown.own,))))
+    return _presentation(message, html or "", _attribute("data-json", Written((shown.own, b"}"))))
 
 
 def _presentation(message: PersistedMessage, html: str, own: str = "") -> str:
@@ -8887,7 +8895,7 @@ def message_element(shapes: Shapes, message: PersistedMessage, room_name: str) -
         f' data-user-id="{creator.id}" data-message-timestamp="{created}"'
         f' data-message-updated-at="{milliseconds(message.updated_at)}"'
         f' data-sort-value="{created}" data-path="{message.path}"'
-        f"{_attribute('data-creator', who)}{_attribute('data-json', Written((shown.own,)))}>"
+        f"{_attribute('data-creator', who)}{_attribute('data-json', Written((shown.own, b'}')))}>"
         f'<h2 class="message__day-separator"><time datetime="{at}" data-local-time-target="date">'
         f"</time></h2>{_avatar(shape, 'message__avatar')}"
         '<div class="message__body"><div class="message__body-content"><div class="message__meta">'
