@@ -10,12 +10,12 @@ from tests.support.house import House, Sit, box
 
 def test_signs_alone_are_nothing_to_search_for_and_stay_in_the_box(house: House, sit: Sit) -> None:
     room = house.room(name="Workshop")
-    house.post("Jonas", room, "C++ and pancakes")
+    house.post("Jonas", room, "C++ and waffles")
     maya = sit("Maya")
-    maya.goto("/searches?q=pancakes")
+    maya.goto("/searches?q=waffles")
     field = maya.get_by_role("searchbox", name="Search")
-    expect(maya.locator("mark")).to_have_text(["pancakes"])
-    assert texts(maya) == ["C++ and pancakes"]
+    expect(maya.locator("mark")).to_have_text(["waffles"])
+    assert texts(maya) == ["C++ and waffles"]
 
     field.fill("++")
     field.press("Enter")
@@ -24,9 +24,9 @@ def test_signs_alone_are_nothing_to_search_for_and_stay_in_the_box(house: House,
     expect(maya.get_by_text("Nothing to search for in “++”")).to_be_visible()
     expect(field).to_have_value("++")
     assert texts(maya) == []
-    field.fill("pancakes")
+    field.fill("waffles")
     field.press("Enter")
-    expect(maya.locator("mark")).to_have_text(["pancakes"])
+    expect(maya.locator("mark")).to_have_text(["waffles"])
 
 
 def test_a_long_search_of_before_stays_within_the_sidebar(sit: Sit) -> None:
