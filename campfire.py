@@ -611,6 +611,7 @@ for _name_of_it, _kind in list(globals().items()):
 # ==============================================================================
 
 Json = dict[str, object]
+Payload = str | Mapping[str, object]  # markup, or what JSON is made of
 
 UserId = NewType("UserId", int)
 RoomId = NewType("RoomId", int)
@@ -625,22 +626,6 @@ RawToken = NewType("RawToken", str)  # what a browser holds
 HashedToken = NewType("HashedToken", bytes)  # what we keep of it
 ReadTx = NewType("ReadTx", sqlite3.Connection)
 WriteTx = NewType("WriteTx", ReadTx)  # may stand in for a ReadTx, never the reverse
-
-
-class Seldom:
-    """True when asked for the first time, and then not again for so many seconds."""
-
-    __slots__ = ("_seconds", "_until")
-
-    def __init__(self, seconds: float) -> None:
-        self._seconds, self._until = seconds, -math.inf
-
-    def __call__(self) -> bool:
-        now = time.monotonic()
-        if now < self._until:
-            return False
-        self._until = now + self._seconds
-        return True
 
 
 SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -1074,15 +1059,24 @@ class WebSocketBroadcaster(Protocol):
     """Plain functions, called after a commit: they encode once, wait for nobody."""
 
     def broadcast(
-        self, stream: str, payload: str | Mapping[str, object], *, appends: MessageId | None = None
+        self, stream: str | Sequence[str], payload: Payload, *, appends: MessageId | None = None
     ) -> int:
         """The number of subscriptions reached. `appends` names the message a frame brings."""
+
+    def broadcast_to(self, user_ids: Sequence[UserId], stream: str, payload: Payload) -> int:
+        """The same on the stream of each of these people; who is not here costs nothing."""
+
+    def stopped_typing(self, room_id: RoomId, user_id: UserId, name: str) -> None:
+        """Tells the others, if they think this person types."""
 
     def disconnect_user(self, user_id: UserId, *, reconnect: bool) -> None:
         """Closes all sockets of a person; no frame reaches them afterwards."""
 
     def disconnect_session(self, session_id: SessionId) -> None:
         """Closes the sockets that one session opened, for good."""
+
+    def disconnect_others(self, user_id: UserId, session_id: SessionId) -> None:
+        """Closes a person's sockets but for those of one session: their password changed."""
 
 
 class BackgroundWork(Protocol):
@@ -3695,10 +3689,10 @@ def users_by_id(tx: ReadTx, user_ids: Iterable[UserId]) -> dict[UserId, User]:
     wanted = as_list(user_ids)
     if wanted == "[]":
         return {}
-    found = rows(
+    people = rows(
         tx, "SELECT * FROM people WHERE id IN (SELECT value FROM json_each(:ids))", ids=wanted
     )
-    return {user.id: user for user in map(user_in, found)}
+    return {user.id: user for user in map(user_in, people)}
 
 
 def user_by_id(tx: ReadTx, user_id: UserId) -> User:
@@ -3711,8 +3705,8 @@ def user_by_id(tx: ReadTx, user_id: UserId) -> User:
 
 def active_users(tx: ReadTx) -> tuple[User, ...]:
     """Everybody active, bots too, by name."""
-    found = rows(tx, "SELECT * FROM people WHERE status = 0 ORDER BY folded, id")
-    return tuple(map(user_in, found))
+    people = rows(tx, "SELECT * FROM people WHERE status = 0 ORDER BY folded, id")
+    return tuple(map(user_in, people))
 
 
 def first_administrator(tx: ReadTx) -> User | None:
@@ -3725,12 +3719,12 @@ def standing(
     tx: ReadTx, people: Iterable[tuple[UserId, Timestamp]]
 ) -> set[tuple[UserId, Timestamp]]:
     """Those of the people who have not changed since that moment of theirs."""
-    found = rows(
+    unmoved = rows(
         tx,
         "SELECT id, updated_at FROM users WHERE id IN (SELECT value FROM json_each(:ids))",
         ids=as_list(user_id for user_id, _ in people),
     )
-    return set(map(tuple, found)).intersection(people)
+    return set(map(tuple, unmoved)).intersection(people)
 
 
 def match_rank(query: str, name: str) -> int | None:
@@ -3770,7 +3764,7 @@ def matching_users(
     if not is_inside:
         raise RoomNotFound
     wanted = folded(query[:_FIELD_LIMIT])
-    found = rows(
+    named = rows(
         tx,
         """
         SELECT id, folded
@@ -3782,7 +3776,7 @@ def matching_users(
         letters="".join(f"%~{letter}" for letter in wanted[:_LETTERS_ASKED]) + "%",
         room_id=room_id,
     )
-    ranks = [(match_rank(wanted, name), user_id) for user_id, name in found]
+    ranks = [(match_rank(wanted, name), user_id) for user_id, name in named]
     best = [user_id for wanted_rank in (0, 1, 2) for rank, user_id in ranks if rank == wanted_rank]
     ids = best[(page - 1) * size : page * size + 1]
     people = users_by_id(tx, ids)
@@ -3791,7 +3785,7 @@ def matching_users(
 
 def account_users(tx: ReadTx, page: int, size: int, *, with_banned: bool) -> tuple[User, ...]:
     """People but no bots, administrators first, each by name; one more than a page."""
-    found = rows(
+    people = rows(
         tx,
         """
         SELECT *
@@ -3804,7 +3798,7 @@ def account_users(tx: ReadTx, page: int, size: int, *, with_banned: bool) -> tup
         size=size,
         skipped=(page - 1) * size,
     )
-    return tuple(map(user_in, found))
+    return tuple(map(user_in, people))
 
 
 def owner_of(tx: ReadTx, email: str) -> UserId | None:
@@ -4092,8 +4086,8 @@ def _order_of(membership: Membership) -> tuple[int, int, str, RoomId]:
 
 def memberships_of(tx: ReadTx, user_id: UserId) -> list[Membership]:
     """All rooms somebody belongs to, by name, then direct rooms with the latest first."""
-    found = rows(tx, "SELECT * FROM room_rows WHERE user_id = :user_id", user_id=user_id)
-    return sorted(map(_membership_in, found), key=_order_of)
+    own = rows(tx, "SELECT * FROM room_rows WHERE user_id = :user_id", user_id=user_id)
+    return sorted(map(_membership_in, own), key=_order_of)
 
 
 def member_ids(tx: ReadTx, room_id: RoomId) -> tuple[UserId, ...]:
@@ -4115,7 +4109,7 @@ def grouped(pairs: Iterable[tuple[K, T]]) -> dict[K, tuple[T, ...]]:
 
 
 def _people_in(tx: ReadTx, room_ids: Iterable[RoomId]) -> dict[RoomId, tuple[User, ...]]:
-    found = rows(
+    members = rows(
         tx,
         """
         SELECT room_id, people.*
@@ -4126,7 +4120,7 @@ def _people_in(tx: ReadTx, room_ids: Iterable[RoomId]) -> dict[RoomId, tuple[Use
         """,
         ids=as_list(room_ids),
     )
-    return grouped((room_id, user_in(person)) for room_id, *person in found)
+    return grouped((room_id, user_in(person)) for room_id, *person in members)
 
 
 def _invitation_id(tx: ReadTx) -> RoomId | None:
@@ -4203,7 +4197,7 @@ def _placeholders(tx: ReadTx, user_id: UserId) -> tuple[User, ...]:
         user_id=user_id,
     )
     known = {other_id for (other_id,) in pinged}
-    found = rows(
+    people = rows(
         tx,
         """
         SELECT *
@@ -4215,7 +4209,7 @@ def _placeholders(tx: ReadTx, user_id: UserId) -> tuple[User, ...]:
         known=as_list(known | {user_id}),
         space=max(_SIDEBAR_PEOPLE - 1 - len(known), 0),
     )
-    return tuple(map(user_in, found))
+    return tuple(map(user_in, people))
 
 
 def sidebar_of(tx: ReadTx, user: User) -> Sidebar:
@@ -4520,7 +4514,7 @@ GLANCE_BYTES: Final = 65_536  # of bodies, which take the loop a few millisecond
 
 def boosts_of(tx: ReadTx, message_ids: str) -> dict[MessageId, tuple[Boost, ...]]:
     """The boosts of each message in a JSON list of ids, oldest first."""
-    found = rows(
+    boosts = rows(
         tx,
         """
         SELECT boosts.id, message_id, content, boosts.created_at, people.*
@@ -4533,12 +4527,12 @@ def boosts_of(tx: ReadTx, message_ids: str) -> dict[MessageId, tuple[Boost, ...]
     )
     return grouped(
         (message_id, Boost(boost_id, message_id, content, user_in(booster), at))
-        for boost_id, message_id, content, at, *booster in found
+        for boost_id, message_id, content, at, *booster in boosts
     )
 
 
 def _mentionees_of(tx: ReadTx, message_ids: str) -> dict[MessageId, tuple[UserId, ...]]:
-    found = rows(
+    mentions = rows(
         tx,
         """
         SELECT message_id, user_id
@@ -4548,7 +4542,7 @@ def _mentionees_of(tx: ReadTx, message_ids: str) -> dict[MessageId, tuple[UserId
         """,
         ids=message_ids,
     )
-    return grouped(map(tuple, found))
+    return grouped(map(tuple, mentions))
 
 
 def messages_in(
@@ -4598,17 +4592,17 @@ def message_by_id(tx: ReadTx, room_id: RoomId, message_id: MessageId) -> Persist
 
 def messages_by_id(tx: ReadTx, ids: Iterable[MessageId]) -> tuple[PersistedMessage, ...]:
     """Those of the messages that exist, oldest first."""
-    found = rows(
+    messages = rows(
         tx,
         "SELECT * FROM said WHERE id IN (SELECT value FROM json_each(:ids)) ORDER BY id",
         ids=as_list(ids),
     )
-    return messages_in(tx, found) if found else ()
+    return messages_in(tx, messages) if messages else ()
 
 
 def messages_without_bodies(tx: ReadTx, ids: Iterable[int]) -> dict[int, PersistedMessage]:
     """Messages of which nothing is shown but what stands around them, by id."""
-    found = rows(
+    messages = rows(
         tx,
         """
         SELECT id, room_id, creator_id, client_message_id, '' AS body_html, '' AS body_text,
@@ -4618,7 +4612,7 @@ def messages_without_bodies(tx: ReadTx, ids: Iterable[int]) -> dict[int, Persist
         """,
         ids=as_list(ids),
     )
-    return {message.id: message for message in messages_in(tx, found)} if found else {}
+    return {message.id: message for message in messages_in(tx, messages)} if messages else {}
 
 
 def page_before(
@@ -4723,7 +4717,7 @@ def page_and_count(
 def _removed(
     tx: ReadTx, room_id: RoomId, last_seen: MessageId, since: int
 ) -> tuple[Tombstone, ...]:
-    found = rows(
+    stones = rows(
         tx,
         """
         SELECT message_id, room_id, client_message_id
@@ -4737,7 +4731,7 @@ def _removed(
         since=since,
         limit=CATCH_UP_LIMIT,
     )
-    return tuple(Tombstone(*stone) for stone in found)
+    return tuple(Tombstone(*stone) for stone in stones)
 
 
 def _is_to_come(since: int, at: Timestamp) -> bool:
@@ -5498,35 +5492,35 @@ def matches_for(tx: ReadTx, user_id: UserId, query: str) -> list[sqlite3.Row]:
     words = sought(query)
     if " " in words.match:  # several lists are gone through in one step, however long they are
         leave_the_loop(tx)
-    found = _matches_of(tx, user_id, words.match) if words.match else []
-    if words.beginning and len(found) < SEARCH_LIMIT:
+    matches = _matches_of(tx, user_id, words.match) if words.match else []
+    if words.beginning and len(matches) < SEARCH_LIMIT:
         leave_the_loop(tx)  # and so is all that begins alike
-        more = {message["id"]: message for message in found}
+        more = {message["id"]: message for message in matches}
         for message in _matches_of(tx, user_id, words.beginning, by_room=False):
             if words.last is not None and words.last.search(_folded(message["body_text"])):
                 more.setdefault(message["id"], message)
-        found = [more[message_id] for message_id in sorted(more, reverse=True)]
-    return found[: SEARCH_LIMIT + 1]
+        matches = [more[message_id] for message_id in sorted(more, reverse=True)]
+    return matches[: SEARCH_LIMIT + 1]
 
 
 def hits_for(tx: ReadTx, user_id: UserId, query: str) -> SearchHits:
     """What a cleaned query finds in somebody's rooms: the newest hundred, oldest first."""
     matches = matches_for(tx, user_id, query)
-    found = sorted(matches[:SEARCH_LIMIT], key=lambda message: message["id"])
-    if sum(message["size"] for message in found) > GLANCE_BYTES:
+    newest = sorted(matches[:SEARCH_LIMIT], key=lambda message: message["id"])
+    if sum(message["size"] for message in newest) > GLANCE_BYTES:
         leave_the_loop(tx)
-    there = {message["room_id"] for message in found}
+    there = {message["room_id"] for message in newest}
     memberships = memberships_of(tx, user_id) if there else []
     own = [membership for membership in memberships if membership.room_id in there]
     names = {view.room.id: display_name(view) for view in views_of(tx, own)}
     words = sought(query)
-    hits = tuple(SearchHit(message, names[message["room_id"]], words) for message in found)
+    hits = tuple(SearchHit(message, names[message["room_id"]], words) for message in newest)
     return SearchHits(hits, has_before=len(matches) > SEARCH_LIMIT)
 
 
 def recent_searches(tx: ReadTx, user_id: UserId) -> list[Json]:
     """Somebody's last ten searches, newest first."""
-    found = rows(
+    recent = rows(
         tx,
         """
         SELECT id, query, updated_at
@@ -5538,7 +5532,7 @@ def recent_searches(tx: ReadTx, user_id: UserId) -> list[Json]:
         user_id=user_id,
         recent=_RECENT,
     )
-    return [{"id": n, "query": query, "updated_at": iso(at)} for n, query, at in found]
+    return [{"id": n, "query": query, "updated_at": iso(at)} for n, query, at in recent]
 
 
 def checked_query(text: str) -> str:
@@ -5773,10 +5767,10 @@ class PushSubscription:
 
 def subscriptions_of(tx: ReadTx, user_id: UserId) -> tuple[PushSubscription, ...]:
     """Somebody's browsers, oldest first."""
-    found = rows(
+    own = rows(
         tx, "SELECT * FROM subscriptions WHERE user_id = :user_id ORDER BY id", user_id=user_id
     )
-    return tuple(PushSubscription(*subscription) for subscription in found)
+    return tuple(PushSubscription(*subscription) for subscription in own)
 
 
 def subscription_of(tx: ReadTx, user_id: UserId, subscription_id: int) -> PushSubscription:
@@ -5875,7 +5869,7 @@ def notices_for(tx: ReadTx, posted: Posted) -> list[tuple[PushSubscription, int]
 
     Each with the number that its badge will show.
     """
-    found = rows(
+    browsers = rows(
         tx,
         """
         SELECT subscriptions.*, (
@@ -5896,7 +5890,7 @@ def notices_for(tx: ReadTx, posted: Posted) -> list[tuple[PushSubscription, int]
         present=as_list(posted.present),
         mentionees=as_list(posted.message.body.mentions),
     )
-    return [(PushSubscription(*subscription), badge) for *subscription, badge in found]
+    return [(PushSubscription(*subscription), badge) for *subscription, badge in browsers]
 
 
 def _may_be_reached(url: URL) -> bool:
@@ -6178,7 +6172,7 @@ def tokens_in(cookie: str) -> list[HashedToken]:
 def viewer_by_tokens(tx: ReadTx, tokens: Iterable[HashedToken]) -> Viewer | None:
     """The active person whose session the first good token opens."""
     for token in tokens:
-        found = row(
+        person = row(
             tx,
             """
             SELECT sessions.id, user_id, coalesce(ip_address, ''), coalesce(user_agent, ''),
@@ -6189,8 +6183,8 @@ def viewer_by_tokens(tx: ReadTx, tokens: Iterable[HashedToken]) -> Viewer | None
             """,
             token=token,
         )
-        if found:
-            return Viewer(user_in(found[6:]), Session(*found[:6]))
+        if person:
+            return Viewer(user_in(person[6:]), Session(*person[:6]))
     return None
 
 
@@ -6727,7 +6721,7 @@ def can_ban(actor: User, user: User) -> bool:
 
 def _addresses_to_ban(tx: ReadTx, user_id: UserId) -> Iterator[str]:
     """The public addresses somebody's sessions were used from, and no administrator's."""
-    found = rows(
+    addresses = rows(
         tx,
         """
         SELECT DISTINCT ip_address
@@ -6741,7 +6735,7 @@ def _addresses_to_ban(tx: ReadTx, user_id: UserId) -> Iterator[str]:
         """,
         user_id=user_id,
     )
-    for (address,) in found:
+    for (address,) in addresses:
         ip = parsed_address(address)
         if ip is not None and not any(ip in network for network in _UNBANNABLE):
             yield address
@@ -6807,7 +6801,7 @@ def bury_oldest_of_banned(tx: WriteTx, at: Timestamp, user_id: UserId) -> Tombst
 
 def banned_authors(tx: ReadTx) -> tuple[UserId, ...]:
     """Banned people whose messages are not gone yet."""
-    found = rows(
+    authors = rows(
         tx,
         """
         SELECT id
@@ -6815,7 +6809,7 @@ def banned_authors(tx: ReadTx) -> tuple[UserId, ...]:
         WHERE status = 2 AND EXISTS (SELECT 1 FROM messages WHERE creator_id = users.id)
         """,
     )
-    return tuple(user_id for (user_id,) in found)
+    return tuple(user_id for (user_id,) in authors)
 
 
 def make_administrator(tx: WriteTx, at: Timestamp, who: Newcomer, digest: str) -> User:
@@ -6915,7 +6909,7 @@ def check_bots_right(tx: ReadTx, ip: str, bot_key: str) -> None:
 
 def hooks_for(tx: ReadTx, room: Room, message: PersistedMessage) -> tuple[Hook, ...]:
     """The bots to call about a message: of a ping its members, elsewhere whom it mentions."""
-    found = rows(
+    hooks = rows(
         tx,
         """
         SELECT users.id || '-' || bot_token, url, people.*
@@ -6932,7 +6926,7 @@ def hooks_for(tx: ReadTx, room: Room, message: PersistedMessage) -> tuple[Hook, 
         is_direct=room.type is RoomType.DIRECT,
         mentionees=as_list(message.body.mentions),
     )
-    return tuple(Hook(user_in(bot), key, url) for key, url, *bot in found)
+    return tuple(Hook(user_in(bot), key, url) for key, url, *bot in hooks)
 
 
 def _bot(tx: ReadTx, user: User) -> Bot:
@@ -6959,8 +6953,8 @@ def bot_by_id(tx: ReadTx, bot_id: UserId) -> Bot:
 
 def active_bots(tx: ReadTx) -> tuple[Bot, ...]:
     """All active bots, by name."""
-    found = rows(tx, "SELECT * FROM people WHERE role = 2 AND status = 0 ORDER BY folded, id")
-    return tuple(_bot(tx, user_in(bot)) for bot in found)
+    active = rows(tx, "SELECT * FROM people WHERE role = 2 AND status = 0 ORDER BY folded, id")
+    return tuple(_bot(tx, user_in(bot)) for bot in active)
 
 
 def _checked_url(url: str) -> str:
@@ -8939,6 +8933,22 @@ CLOSE_1008: Final = b"\x88\x02" + (1008).to_bytes(2, "big")
 _UNMASKED_CLOSE: Final = b"\x88\x02" + (1002).to_bytes(2, "big")
 
 
+class Seldom:
+    """True when asked for the first time, and then not again for so many seconds."""
+
+    __slots__ = ("_seconds", "_until")
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds, self._until = seconds, -math.inf
+
+    def __call__(self) -> bool:
+        now = time.monotonic()
+        if now < self._until:
+            return False
+        self._until = now + self._seconds
+        return True
+
+
 class PresenceMap:
     """Presence: room -> person and tab -> last heartbeat, on a clock that never jumps.
 
@@ -9309,7 +9319,6 @@ _CHANNELS: Final = {  # and the stream of each, with the person or the room it i
     "PresenceChannel": "presence:{}",
     "TypingNotificationsChannel": "typing_notifications:{}",
 }
-Payload = str | Mapping[str, object]
 
 
 def _is_count(value: object, limit: int) -> TypeGuard[int]:
@@ -9407,7 +9416,6 @@ class Cable:
         return reached
 
     def broadcast_to(self, user_ids: Sequence[UserId], stream: str, payload: Payload) -> int:
-        """The same payload on the stream of each of these people; who is not here costs nothing."""
         here = [user_id for user_id in user_ids if user_id in self._places.held]
         self.broadcasts_by[stream.replace("{}", "")] += len(user_ids) - len(here)
         streams = [stream.format(user_id) for user_id in here]
@@ -9420,7 +9428,6 @@ class Cable:
         self._disconnect(lambda tab: tab.session_id == session_id)
 
     def disconnect_others(self, user_id: UserId, session_id: SessionId) -> None:
-        """Closes a person's sockets but for those of one session: their password changed."""
         self._disconnect(lambda tab: tab.user_id == user_id and tab.session_id != session_id)
 
     def disconnect_everybody(self) -> None:
@@ -9695,7 +9702,6 @@ class Cable:
         self.broadcast(f"typing_notifications:{room_id}", payload)
 
     def stopped_typing(self, room_id: RoomId, user_id: UserId, name: str) -> None:
-        """Tells the others, if they think this person types."""
         if self.typing.stop(room_id, user_id):
             self._tell_typing("stop", room_id, user_id, name)
 
@@ -11108,7 +11114,7 @@ USERS_SIZE: Final = 500
 _AUTOCOMPLETE_SIZE: Final = 20
 
 
-def announce_removal(cable: Cable, stone: Tombstone) -> None:
+def announce_removal(cable: WebSocketBroadcaster, stone: Tombstone) -> None:
     """A message disappears wherever it is shown."""
     frame = turbo("remove", f"message_{stone.client_message_id}")
     cable.broadcast(f"room_{stone.room_id}:messages", frame)
@@ -11126,7 +11132,7 @@ def announce_person(campfire: Campfire, user: User) -> None:
     campfire.cable.broadcast("rooms", turbo("replace", f"person_{user.id}", element))
 
 
-def announce_departure(cable: Cable, user_id: UserId) -> None:
+def announce_departure(cable: WebSocketBroadcaster, user_id: UserId) -> None:
     """Somebody has left."""
     cable.broadcast("rooms", turbo("remove", f"person_{user_id}"))
 
