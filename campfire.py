@@ -84,7 +84,7 @@ import unicodedata
 import uuid
 import zlib
 from bisect import bisect_left, bisect_right
-from collections import Counter, defaultdict
+from collections import Counter, defaultdict, deque
 from collections.abc import (
     AsyncIterator,
     Awaitable,
@@ -114,7 +114,6 @@ from html import escape, unescape
 from http import HTTPStatus
 from itertools import accumulate, chain, groupby, islice, product, starmap, takewhile
 from pathlib import Path
-from queue import SimpleQueue
 from threading import Event, Thread
 from types import MappingProxyType, SimpleNamespace, TracebackType
 from typing import (
@@ -9883,8 +9882,10 @@ class Lines(logging.Handler):
             self._fd = sys.stdout.fileno()
         elif path is not None:
             self.reopen()
-        self._waiting: SimpleQueue[str | Event] = SimpleQueue()
-        self._dropped, self._is_torn = 0, False
+        self._waiting: deque[str] = deque()
+        self._dropped = 0
+        self._is_due = self._is_torn = False
+        self._news, self._is_idle = Event(), Event()
         Thread(target=self._write_forever, name="log", daemon=True).start()
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -9892,21 +9893,31 @@ class Lines(logging.Handler):
 
     def put(self, line: str) -> None:
         """Sends a line off; those of a twentieth of a second go together."""
-        if self._waiting.qsize() < LINES_WAITING:
-            self._waiting.put(line)
-        else:
+        if len(self._waiting) >= LINES_WAITING:
             self._dropped += 1
+            return
+        self._waiting.append(line)
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:  # a thread, or before the start and after the end
+            self._wake()
+            return
+        if not self._is_due:
+            self._is_due = True
+            loop.call_later(_GATHERING_SECONDS, self._wake)
+
+    def _wake(self) -> None:
+        self._is_due = False
+        self._is_idle.clear()
+        self._news.set()
 
     def _write_forever(self) -> None:
-        while True:
-            taken = [self._waiting.get()]
-            time.sleep(_GATHERING_SECONDS)
-            taken += [self._waiting.get() for _ in range(self._waiting.qsize())]
-            if lines := [line for line in taken if isinstance(line, str)]:
-                self._write(lines)
-            for waiting in taken:
-                if isinstance(waiting, Event):
-                    waiting.set()
+        while self._news.wait():
+            self._news.clear()
+            while self._waiting:
+                self._write([self._waiting.popleft() for _ in range(len(self._waiting))])
+            if not self._news.is_set():
+                self._is_idle.set()
 
     def _write(self, lines: list[str]) -> None:
         dropped, self._dropped = self._dropped, 0
@@ -9938,9 +9949,8 @@ class Lines(logging.Handler):
 
     def finish(self) -> None:
         """Writes what waits, if that takes no longer than a second."""
-        written_all = Event()
-        self._waiting.put(written_all)
-        written_all.wait(1)
+        self._wake()
+        self._is_idle.wait(1)
 
 
 def log_to(lines: Lines, level: int) -> None:
