@@ -39,8 +39,7 @@ you can search for ("# === 10." jumps there).
   33. bot_handlers     the bot API; administration of bots
   34. screens          what each address shows; the one HTML page
   35. app              all routes; errors into answers; start and stop
-  36. serving          the parts put together, started, stopped
-  37. commands         what each command does
+  36. commands         what each command does
 
 The road of a request: the guard asks who, the handler parses what, one service method is one
 transaction, and then the handler tells the world. What follows a new message stands in one
@@ -191,6 +190,8 @@ _LOG_LEVELS: Final = {"debug": 10, "info": 20, "warn": 30, "error": 40}
 SHORT_SECRET: Final = 32  # characters: a shorter one may be guessed
 _OFF: Final = frozenset(("", "0", "f", "false", "n", "no", "off"))
 EVERYWHERE: Final = "::"  # every address of the machine, of both families where it has them
+BACKLOG: Final = 1_024
+_NO_SUCH_ADDRESS: Final = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 
 
 class ConfigError(Exception):
@@ -399,6 +400,30 @@ def ignored_settings(settings: Mapping[str, str]) -> dict[str, str]:
     own = {"CAMPFIRE_DB", "CAMPFIRE_PYZ", "CAMPFIRE_ADMIN_PASSWORD"}
     strange = (name for name in settings if name.startswith("CAMPFIRE_") and name not in own)
     return ignored | dict.fromkeys(strange, "there is no such setting")
+
+
+def listening_on(host: str, port: int) -> list[socket.socket]:
+    """Sockets that listen there, all on one port, one for each address of the host.
+
+    Two families have two sockets, so that an IPv4 address looks like one. Raises OSError.
+    """
+    made: list[socket.socket] = []
+    refused: OSError | None = None
+    for name in ("0.0.0.0", "::") if host == EVERYWHERE else (host,):  # noqa: S104 - who serves is reached
+        try:
+            for family, _, _, _, place in socket.getaddrinfo(name, port, type=socket.SOCK_STREAM):
+                at = (place[0], made[0].getsockname()[1] if made else port, *place[2:])
+                made.append(socket.create_server(at, family=family, backlog=BACKLOG))
+        except OSError as error:
+            refused = error
+            if error.errno not in _NO_SUCH_ADDRESS or host != EVERYWHERE:
+                break
+    if refused and (refused.errno not in _NO_SUCH_ADDRESS or not made):
+        for each in made:
+            each.close()
+        why = (refused.strerror or "it failed").partition(" (while")[0].lower()
+        raise OSError(f"cannot listen on {host} port {port}: {why}") from refused
+    return made
 
 
 # === 2. errors ================================================================
@@ -10618,6 +10643,33 @@ class Certificates:
         self.warn_if_expired()
 
 
+FORWARDED_PROTO: Final = "X-Forwarded-Proto"
+_LOOP_SECONDS: Final = 5  # in which no browser asks for one address more often
+_LOOP_TURNS: Final = 3  # than so, unless it is sent there
+
+
+class HttpsLoops:
+    """Proxies that take https and do not say so: who is sent to https comes back as before."""
+
+    def __init__(self, monotonic: Callable[[], float]) -> None:
+        self._monotonic, self._since = monotonic, 0.0
+        self._sent: Counter[tuple[str, str]] = Counter()  # in the last seconds, by peer and address
+        self._silent: set[str] = set()  # the peers that were seen to be such proxies
+
+    def is_one(self, peer: str, address: str) -> bool:
+        """Whether sending this peer's request to https was tried, and leads here again."""
+        if peer in self._silent:
+            return True
+        if (now := self._monotonic()) - self._since > _LOOP_SECONDS:
+            self._since, self._sent = now, Counter()
+        self._sent[peer, address] += 1
+        if self._sent[peer, address] <= _LOOP_TURNS:
+            return False
+        self._silent.add(peer)
+        LOG.warning("proxy_hides_https", extra={"fields": {"peer": peer, "needs": FORWARDED_PROTO}})
+        return True
+
+
 # === 30. web ==================================================================
 # The door. A request becomes an Ask: who sends it, what it says, what its answer will
 # carry. Every route names its audience, so that none can be forgotten; the guard asks
@@ -10678,7 +10730,6 @@ class Caller:
 CALLER: Final = web.RequestKey("caller", Caller)
 _HOST: Final = re.compile(r"[A-Za-z0-9.:\[\]_-]{0,255}")
 _NONCE: Final = re.compile(r"[A-Za-z0-9_-]{1,128}")
-FORWARDED_PROTO: Final = "X-Forwarded-Proto"
 _FORWARDING: Final = ("X-Forwarded-For", FORWARDED_PROTO, "X-Forwarded-Host")
 
 
@@ -11908,10 +11959,10 @@ async def open_cable(request: web.Request) -> web.StreamResponse:
 # === 33. bot_handlers =========================================================
 # The addresses bots talk to, as the Rails Campfire has them: the key is in the
 # path, the body is the message, refusals have no body. And the administration of
-# bots, which only people see.
+# bots, which only people see; and what other machines ask for: health and numbers.
 #
 # Owns      -
-# Raises    WrongBotKey, BannedAddress, BadRequest, FeatureDisabled
+# Raises    WrongBotKey, BannedAddress, BadRequest, NotFound, FeatureDisabled
 # ==============================================================================
 
 
@@ -11961,7 +12012,8 @@ async def _admit_bot(request: web.Request, _: Audience) -> tuple[Ask, Right]:
 
 def bot_act(method: str, path: str, handler: Handler, *, status: int = 200) -> Route:
     """An address for bots, which the key in the path lets in and nothing else."""
-    return act(method, path, "bots", handler, status=status, admit=_admit_bot)
+    whole = f"/rooms/{{room_id}}/{{bot_key}}/messages{path}"
+    return act(method, whole, "bots", handler, status=status, admit=_admit_bot)
 
 
 async def read_content(ask: Ask) -> str:
@@ -12076,6 +12128,41 @@ async def delete_bot(ask: Ask) -> Outcome:
 async def reset_bot_key(ask: Ask) -> Outcome:
     """Gives a bot a new key."""
     return {"bot": _bot_shape(ask, await ask.db.write(renew_bot_key, _bot_id(ask)))}
+
+
+async def show_metrics(request: web.Request) -> web.Response:
+    """The numbers, for whoever may see them; for everybody else there is nothing here."""
+    campfire = request.app[CAMPFIRE]
+    if not may_read_metrics(campfire.config, request.remote or "", request.headers):
+        raise NotFound
+    counted = Counted(
+        campfire.config, campfire.db, campfire.cable, campfire.bots, campfire.push, campfire.metrics
+    )
+    text = metrics_text(counted)
+    headers = {"Content-Type": METRICS_TYPE, "Cache-Control": "no-store"}
+    return web.Response(body=text.encode(), headers=headers)
+
+
+async def show_health(request: web.Request) -> web.StreamResponse:
+    """Whether a reader and the writer answer within two seconds, and the disk takes more."""
+    campfire = request.app[CAMPFIRE]
+    database = await campfire.health.database()
+    is_up = database == "ok"
+    status, word = (200, "up") if is_up else (503, "down")
+    wants_json = request.path.endswith(".json") or "json" in request.headers.get("Accept", "")
+    if wants_json:
+        facts = {
+            "status": word,
+            "timestamp": iso(Timestamp(time.time_ns() // 1000)),
+            "version": campfire.config.version,
+            "uptime_seconds": int(time.monotonic() - campfire.started_at),
+            "websocket_connections": len(campfire.cable.connections),
+            "database": database,
+        }
+        return answer(facts, status)
+    colour = "green" if is_up else "red"
+    page = f'<!DOCTYPE html><html><body style="background-color: {colour}"></body></html>'
+    return web.Response(text=page, status=status, content_type="text/html", charset="utf-8")
 
 
 # === 34. screens ==============================================================
@@ -12547,51 +12634,14 @@ async def show_robots(_: Ask) -> Outcome:
 
 # === 35. app ==================================================================
 # All routes on one page, each with its audience; then the one place that turns
-# what went wrong into an answer, and how an answer is sent.
+# what went wrong into an answer; and how the parts are put together, started,
+# listened to and stopped.
 #
 # Owns      -
 # Raises    NotFound, BadRequest, MethodNotAllowed
 # ==============================================================================
 
 _ERROR_CODES: Final = {404: NotFound, 413: PayloadTooLarge, 400: BadRequest}
-_LOOP_SECONDS: Final = 5  # in which no browser asks for one address more often
-_LOOP_TURNS: Final = 3  # than so, unless it is sent there
-
-
-async def show_metrics(request: web.Request) -> web.Response:
-    """The numbers, for whoever may see them; for everybody else there is nothing here."""
-    campfire = request.app[CAMPFIRE]
-    if not may_read_metrics(campfire.config, request.remote or "", request.headers):
-        raise NotFound
-    counted = Counted(
-        campfire.config, campfire.db, campfire.cable, campfire.bots, campfire.push, campfire.metrics
-    )
-    text = metrics_text(counted)
-    headers = {"Content-Type": METRICS_TYPE, "Cache-Control": "no-store"}
-    return web.Response(body=text.encode(), headers=headers)
-
-
-async def show_health(request: web.Request) -> web.StreamResponse:
-    """Whether a reader and the writer answer within two seconds, and the disk takes more."""
-    campfire = request.app[CAMPFIRE]
-    database = await campfire.health.database()
-    is_up = database == "ok"
-    status, word = (200, "up") if is_up else (503, "down")
-    wants_json = request.path.endswith(".json") or "json" in request.headers.get("Accept", "")
-    if wants_json:
-        facts = {
-            "status": word,
-            "timestamp": iso(Timestamp(time.time_ns() // 1000)),
-            "version": campfire.config.version,
-            "uptime_seconds": int(time.monotonic() - campfire.started_at),
-            "websocket_connections": len(campfire.cable.connections),
-            "database": database,
-        }
-        return answer(facts, status)
-    colour = "green" if is_up else "red"
-    page = f'<!DOCTYPE html><html><body style="background-color: {colour}"></body></html>'
-    return web.Response(text=page, status=status, content_type="text/html", charset="utf-8")
-
 
 ROUTES: Final = (
     screen("/", "people", home),
@@ -12691,21 +12741,12 @@ ROUTES: Final = (
     act("PUT", "/api/account/bots/{bot_id}", "administrators", save_bot),
     act("DELETE", "/api/account/bots/{bot_id}", "administrators", delete_bot),
     act("PUT", "/api/account/bots/{bot_id}/key", "administrators", reset_bot_key),
-    bot_act("GET", "/rooms/{room_id}/{bot_key}/messages", list_bot_messages),
-    bot_act("POST", "/rooms/{room_id}/{bot_key}/messages", create_bot_message),
-    bot_act("PUT", "/rooms/{room_id}/{bot_key}/messages/{message_id}", update_bot_message),
-    bot_act("DELETE", "/rooms/{room_id}/{bot_key}/messages/{message_id}", delete_message),
-    bot_act(
-        "POST",
-        "/rooms/{room_id}/{bot_key}/messages/{message_id}/boosts",
-        create_bot_boost,
-        status=201,
-    ),
-    bot_act(
-        "DELETE",
-        "/rooms/{room_id}/{bot_key}/messages/{message_id}/boosts/{boost_id}",
-        delete_boost,
-    ),
+    bot_act("GET", "", list_bot_messages),
+    bot_act("POST", "", create_bot_message),
+    bot_act("PUT", "/{message_id}", update_bot_message),
+    bot_act("DELETE", "/{message_id}", delete_message),
+    bot_act("POST", "/{message_id}/boosts", create_bot_boost, status=201),
+    bot_act("DELETE", "/{message_id}/boosts/{boost_id}", delete_boost),
     act("GET", "/rooms/{room_id}/messages", "anyone", show_nothing),
     act("GET", "/account/logo", "anyone", show_logo),
     act("GET", "/assets/{path:.+}", "anyone", show_asset),
@@ -12735,40 +12776,6 @@ SECURITY_HEADERS: Final = {
 _PICTURE_POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'; sandbox"
 
 
-def _with_ids(path: str) -> str:
-    return re.sub(r"\{(\w+_id)\}", r"{\1:[0-9]{1,18}}", path)
-
-
-async def _show_without_slash(request: web.Request) -> web.Response:
-    path, query = request.rel_url.raw_path.rstrip("/"), request.rel_url.raw_query_string
-    return web.Response(status=301, headers={"Location": f"{path}?{query}" if query else path})
-
-
-def _with_slash(route: Route) -> Route:
-    handler = _show_without_slash if route.method == "GET" else route.handler
-    return Route(route.method, f"{route.path}/", route.audience, handler)
-
-
-def add_routes(app: web.Application) -> None:
-    """All routes; PATCH is as good as PUT, and `.json` after an API path is ignored.
-
-    A slash at the end leads to the address without it, or to the same handler.
-    """
-    for route in (*ROUTES, *(_with_slash(route) for route in ROUTES if route.path != "/")):
-        paths = [_with_ids(route.path)]
-        is_api = route.path.startswith("/api/") or route.audience == "bots"
-        if is_api and not route.path.endswith("/"):
-            paths.insert(0, paths[0] + ".json")
-        methods = ("PUT", "PATCH") if route.method == "PUT" else (route.method,)
-        for path, method in product(paths, methods):
-            if method == "GET":
-                added = app.router.add_get(path, route.handler, allow_head=True)
-            else:
-                added = app.router.add_route(method, path, route.handler)
-            if isinstance(route, Screen) and added.resource:
-                app[SCREENS][added.resource.canonical] = route
-
-
 def error_answer(request: web.Request, error: CampfireError) -> web.StreamResponse:
     """The refusal in the form of the route: JSON, a line of text, or the error screen."""
     headers = error.headers
@@ -12786,28 +12793,6 @@ def error_answer(request: web.Request, error: CampfireError) -> web.StreamRespon
     response = error_screen(request, error)
     response.headers.update(headers)
     return response
-
-
-class HttpsLoops:
-    """Proxies that take https and do not say so: who is sent to https comes back as before."""
-
-    def __init__(self, monotonic: Callable[[], float]) -> None:
-        self._monotonic, self._since = monotonic, 0.0
-        self._sent: Counter[tuple[str, str]] = Counter()  # in the last seconds, by peer and address
-        self._silent: set[str] = set()  # the peers that were seen to be such proxies
-
-    def is_one(self, peer: str, address: str) -> bool:
-        """Whether sending this peer's request to https was tried, and leads here again."""
-        if peer in self._silent:
-            return True
-        if (now := self._monotonic()) - self._since > _LOOP_SECONDS:
-            self._since, self._sent = now, Counter()
-        self._sent[peer, address] += 1
-        if self._sent[peer, address] <= _LOOP_TURNS:
-            return False
-        self._silent.add(peer)
-        LOG.warning("proxy_hides_https", extra={"fields": {"peer": peer, "needs": FORWARDED_PROTO}})
-        return True
 
 
 HTTPS_LOOPS: Final = web.AppKey("https_loops", HttpsLoops)
@@ -12920,12 +12905,36 @@ async def answer_errors(request: web.Request, handler: Guarded) -> web.StreamRes
     return response
 
 
-# === 36. serving ==============================================================
-# How the parts are put together, started, listened to and stopped.
-#
-# Owns      -
-# Raises    -
-# ==============================================================================
+async def _show_without_slash(request: web.Request) -> web.Response:
+    path, query = request.rel_url.raw_path.rstrip("/"), request.rel_url.raw_query_string
+    return web.Response(status=301, headers={"Location": f"{path}?{query}" if query else path})
+
+
+def build_app(campfire: Campfire) -> web.Application:
+    """The application; PATCH is as good as PUT, and `.json` after an API path is ignored.
+
+    A slash at the end leads to the address without it, or to the same handler.
+    """
+    app = web.Application(middlewares=[answer_errors])
+    app[CAMPFIRE], app[SCREENS], app[HTTPS_LOOPS] = campfire, {}, HttpsLoops(time.monotonic)
+    for route in ROUTES:
+        path = re.sub(r"\{(\w+_id)\}", r"{\1:[0-9]{1,18}}", route.path)
+        is_api = route.path.startswith("/api/") or route.audience == "bots"
+        places = [(f"{path}.json", route.handler)] if is_api else []
+        places.append((path, route.handler))
+        if path != "/":
+            slashed = _show_without_slash if route.method == "GET" else route.handler
+            places.append((f"{path}/", slashed))
+        methods = ("PUT", "PATCH") if route.method == "PUT" else (route.method,)
+        for (place, handler), method in product(places, methods):
+            if method == "GET":
+                app.router.add_get(place, handler, allow_head=True)
+            else:
+                app.router.add_route(method, place, handler)
+        if isinstance(route, Screen):
+            app[SCREENS][re.sub(r"\{(\w+):[^{}]*\}", r"{\1}", route.path)] = route
+    return app
+
 
 _SHUTDOWN_SECONDS: Final = 10
 _HEARD_BYTES: Final = 8_192
@@ -12980,22 +12989,9 @@ def assemble(
     )
 
 
-async def _sweep_memory(campfire: Campfire) -> None:
-    campfire.cable.presence.sweep()
-    campfire.cable.typing.sweep()
-
-
 async def _sweep_database(campfire: Campfire) -> None:
     await campfire.db.write(sweep_tombstones)
     await campfire.db.write(sweep_sign_ins)
-
-
-async def _look_at_certificate(campfire: Campfire) -> None:
-    campfire.certificates.warn_if_expired()
-
-
-async def _beat(campfire: Campfire) -> None:
-    campfire.cable.beat()
 
 
 async def close_ended_sessions(campfire: Campfire) -> None:
@@ -13005,30 +13001,26 @@ async def close_ended_sessions(campfire: Campfire) -> None:
         campfire.cable.disconnect_session(session_id)
 
 
+async def _call(*works: Callable[[], object]) -> None:
+    for work in works:
+        work()
+
+
 def start_sweepers(campfire: Campfire) -> None:
     """The ping of all sockets, the look at their sessions, and the two sweepers."""
-    campfire.jobs.every(PING_SECONDS, "every_beat", partial(_beat, campfire))
-    campfire.jobs.every(
-        SESSION_LOOK_SECONDS, "every_look_at_sessions", partial(close_ended_sessions, campfire)
-    )
-    campfire.jobs.every(SWEEP_SECONDS, "every_sweep", partial(_sweep_memory, campfire))
-    campfire.jobs.every(3600, "every_hour", partial(_sweep_database, campfire))
-    campfire.jobs.every(86_400, "every_day", partial(_look_at_certificate, campfire))
+    cable, every = campfire.cable, campfire.jobs.every
+    look, hourly = partial(close_ended_sessions, campfire), partial(_sweep_database, campfire)
+    every(PING_SECONDS, "every_beat", partial(_call, cable.beat))
+    every(SESSION_LOOK_SECONDS, "every_look_at_sessions", look)
+    every(SWEEP_SECONDS, "every_sweep", partial(_call, cable.presence.sweep, cable.typing.sweep))
+    every(3600, "every_hour", hourly)
+    every(86_400, "every_day", partial(_call, campfire.certificates.warn_if_expired))
 
 
 async def resume_bans(campfire: Campfire) -> None:
     """Goes on removing what banned people said, where a stop interrupted it."""
     for user_id in await campfire.db.read(banned_authors):
         remove_banned_content_later(campfire, user_id)
-
-
-def build_app(campfire: Campfire) -> web.Application:
-    """The application that serves this Campfire."""
-    app = web.Application(middlewares=[answer_errors])
-    app[CAMPFIRE], app[SCREENS] = campfire, {}
-    app[HTTPS_LOOPS] = HttpsLoops(time.monotonic)
-    add_routes(app)
-    return app
 
 
 class Reader(web.RequestHandler):
@@ -13072,34 +13064,6 @@ class Reader(web.RequestHandler):
         return refusal
 
 
-def listening_on(host: str, port: int) -> list[socket.socket]:
-    """Sockets that listen there, all on one port, one for each address of the host.
-
-    Two families have two sockets, so that an IPv4 address looks like one. Raises OSError.
-    """
-    made: list[socket.socket] = []
-    refused: OSError | None = None
-    for name in ("0.0.0.0", "::") if host == EVERYWHERE else (host,):  # noqa: S104 - who serves is reached
-        try:
-            for family, _, _, _, place in socket.getaddrinfo(name, port, type=socket.SOCK_STREAM):
-                at = (place[0], made[0].getsockname()[1] if made else port, *place[2:])
-                made.append(socket.create_server(at, family=family, backlog=_BACKLOG))
-        except OSError as error:
-            refused = error
-            if error.errno not in _NO_SUCH_ADDRESS or host != EVERYWHERE:
-                break
-    if refused and (refused.errno not in _NO_SUCH_ADDRESS or not made):
-        for each in made:
-            each.close()
-        why = (refused.strerror or "it failed").partition(" (while")[0].lower()
-        raise OSError(f"cannot listen on {host} port {port}: {why}") from refused
-    return made
-
-
-_BACKLOG: Final = 1_024
-_NO_SUCH_ADDRESS: Final = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
-
-
 @dataclass(frozen=True, slots=True)
 class Listening:
     """A server at work."""
@@ -13139,7 +13103,7 @@ async def listen(campfire: Campfire) -> tuple[Listening, str]:
         places += [(each, None) for each in listening_on(config.host, config.plain_port)]
     servers = [
         await loop.create_server(
-            partial(Reader, server, loop=loop, **reading), sock=each, ssl=tls, backlog=_BACKLOG
+            partial(Reader, server, loop=loop, **reading), sock=each, ssl=tls, backlog=BACKLOG
         )
         for each, tls in places
     ]
@@ -13164,7 +13128,7 @@ async def stop(campfire: Campfire, listening: Listening) -> None:
     await campfire.db.close()
 
 
-# === 37. commands =============================================================
+# === 36. commands =============================================================
 # What can be done to a Campfire from a shell, whether it runs or not: SQLite makes
 # them wait for one another, and the server keeps nothing in memory that could go
 # stale. Each command opens the file, does one thing, says what it did, and closes.

@@ -379,7 +379,7 @@ def test_nothing_is_written_for_a_request_without_a_second_look_at_its_right() -
     bare = {ast.literal_eval(row.args[0]) for row in rows if called(row) == "Route"}
 
     assert {called(row) for row in rows} == {"screen", "sight", "act", "bot_act", "Route"}
-    assert functions_calling("Route") == {"", "_with_slash", "sight", "act"}
+    assert functions_calling("Route") == {"", "sight", "act"}
     assert functions_calling("Screen") == {"screen"}
     assert bare == {"GET", "*"}  # looking writes nothing; the socket has a right of its own
     assert functions_calling("writing_by") == {"act.guarded", "Cable._heed"}
