@@ -6,6 +6,7 @@ import { useEffect } from "react";
 import { createPortal } from "react-dom";
 import type { Suggestion } from "../lib/api";
 import * as api from "../lib/api";
+import { reducedMotion } from "../lib/browser";
 import { Observable, useObservable } from "../lib/observable";
 import { announce } from "../lib/store";
 import { folded, rankPeople } from "../lib/text";
@@ -87,14 +88,8 @@ interface Shown {
   blinking: boolean;
 }
 
-interface Press {
-  key: string;
-  shiftKey: boolean;
-  ctrlKey: boolean;
-  metaKey: boolean;
-  altKey: boolean;
-  preventDefault(): void;
-}
+type Keys = "key" | "shiftKey" | "ctrlKey" | "metaKey" | "altKey";
+type Press = Pick<KeyboardEvent, Keys | "preventDefault">;
 
 const NOBODY = "Nobody found";
 const NO_SOURCE: Source = { find: () => null, ask: async () => [], choose: () => undefined };
@@ -174,7 +169,7 @@ export class Suggestions extends Observable<Shown> {
     this.source.choose(person, ending);
     clearTimeout(this.#timer);
     this.change({ selected: index, blinking: true });
-    this.#blink(matchMedia("(prefers-reduced-motion: reduce)").matches ? 0 : BLINK_FRAMES);
+    this.#blink(reducedMotion() ? 0 : BLINK_FRAMES);
   }
 
   commitLater(index: number): void {

@@ -7,7 +7,7 @@ import type { Boost, Message, Room, Sidebar, User } from "./api";
 import * as api from "./api";
 import { visit } from "./browser";
 import type { Presentation, RoomEvent } from "./messages";
-import { apply, getState, type SidebarRoom, sidebarRoom } from "./store";
+import { apply, getState, roomsIn, type SidebarRoom, sidebarRoom } from "./store";
 
 const OFFLINE_AFTER = 5000;
 /** Before each try to come back, in milliseconds; the last one for all that follow. */
@@ -124,9 +124,9 @@ export function refreshSidebar(): void {
 
 /** The room on screen was closed to me, and is listed again: it is opened anew. */
 function heal(): void {
-  const { room, room_gone, sidebar, route } = getState();
-  const listed = [...(sidebar?.directs ?? []), ...(sidebar?.shared ?? [])];
-  if (room_gone && listed.some(({ id }) => id === room?.id)) visit(route.path, { replace: true });
+  const { room, room_gone, route } = getState();
+  const listed = roomsIn(getState()).some(({ id }) => id === room?.id);
+  if (room_gone && listed) visit(route.path, { replace: true });
 }
 
 /** Says online and offline, and is quicker to reconnect than the library's own monitor. */

@@ -228,10 +228,10 @@ export function useStore<Slice>(select: (state: State) => Slice): Slice {
 
 export const isAdministrator = (state: State): boolean => state.me?.role === "administrator";
 export const isReduced = (state: State): boolean => !state.connected;
+export const roomsIn = ({ sidebar }: Pick<State, "sidebar">): readonly SidebarRoom[] =>
+  sidebar ? [...sidebar.directs, ...sidebar.shared] : [];
 export const unreadCount = (state: State): number =>
-  state.sidebar
-    ? [...state.sidebar.directs, ...state.sidebar.shared].filter((room) => room.unread).length
-    : 0;
+  roomsIn(state).filter((room) => room.unread).length;
 
 /** A sentence for the live region; `assertive` only for failures. */
 export const announce = (text: string, how: "polite" | "assertive" = "polite"): void =>
@@ -455,8 +455,7 @@ function read(sidebar: SidebarState, room_id: number): SidebarState {
 }
 
 function find(sidebar: SidebarState, room_id: number): SidebarRoom | undefined {
-  const own = ({ id }: SidebarRoom) => id === room_id;
-  return sidebar.directs.find(own) ?? sidebar.shared.find(own);
+  return roomsIn({ sidebar }).find(({ id }) => id === room_id);
 }
 
 function without(sidebar: SidebarState, room_id: number): SidebarState {
