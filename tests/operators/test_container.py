@@ -130,7 +130,7 @@ def test_each_step_of_the_dockerfile_works_and_the_image_runs(tmp_path: Path) ->
     outcome = subprocess.run(
         ["unshare", "--mount", "--propagation=private",
          "bash", "-c", OVERLAID + image(), "image", place, clone],
-        capture_output=True, text=True, check=False, timeout=300,
+        capture_output=True, text=True, check=False, timeout=280,
     )  # fmt: skip
 
     assert outcome.returncode == 0, outcome.stderr

@@ -5,7 +5,7 @@ import pytest
 from campfire import source_of_bot
 from tests.support.asking import bot_says, settle, texts, url_of
 from tests.support.cast import Cast, Person
-from tests.support.services import Receiver, give_webhook
+from tests.support.services import Receiver
 
 LITERAL = [
     'File "<stdin>", line 1\n  print(x\nSyntaxError: "(" was never closed',
@@ -39,7 +39,6 @@ async def test_a_body_without_markup_arrives_letter_by_letter_and_line_by_line(
 ) -> None:
     """The one rule, on all three ways that words of a bot come."""
     words = said.replace("\r\n", "\n").replace("\r", "\n").rstrip().lstrip("\n")
-    await give_webhook(david, cast.bender, receiver.url)
     receiver.reply = receiver.says(said, "text/html")
 
     posted = await bot_says(visitor, cast.watercooler, said)
@@ -96,7 +95,6 @@ async def test_words_are_read_in_the_character_set_they_declare(
     charset: str, body: bytes, said: str,
 ) -> None:  # fmt: skip
     kind = f"text/plain; charset={charset}"
-    await give_webhook(david, cast.bender, receiver.url)
     receiver.reply = receiver.says(body, kind)
 
     path, headers = url_of(cast.watercooler), {"Content-Type": kind}

@@ -20,7 +20,7 @@ from tests.support.asking import (
     url_of,
 )
 from tests.support.cast import Answer, Cast, Person
-from tests.support.services import Receiver, give_webhook
+from tests.support.services import Receiver
 
 OF_A_MEMBER = "4-"  # Kevin's id in the place of a bot's key
 
@@ -219,7 +219,6 @@ async def test_a_bot_says_words_where_it_is_a_member(
 ) -> None:
     """As Rails' own tests of controllers/messages/by_bots (create)."""
     server, room, path = visitor.server, cast.watercooler, url_of(cast.watercooler)
-    await give_webhook(david, cast.bender, receiver.url)
     with it("POST text → message with that text"):
         assert (await bot_says(visitor, room, "hello")).status == 201
         assert (await texts(david, room))[-1] == "hello"

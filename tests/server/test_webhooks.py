@@ -24,7 +24,6 @@ TIMED_OUT = "Failed to respond within 7 seconds"
 async def test_a_mentioned_bot_is_told_who_where_and_what_and_answers_in_its_name(
     david: Person, receiver: Receiver, cast: Cast
 ) -> None:
-    await give_webhook(david, cast.bender, receiver.url)
     receiver.reply = receiver.says("<p>I am <b>here</b></p><script>x</script>", "text/html; a=b")
     tab = await david.room_tab(cast.watercooler)
 
@@ -53,7 +52,6 @@ async def test_a_mentioned_bot_is_told_who_where_and_what_and_answers_in_its_nam
 async def test_bots_are_called_in_pings_or_when_mentioned_and_never_about_themselves(
     david: Person, kevin: Person, visitor: Person, receiver: Receiver, cast: Cast
 ) -> None:
-    await give_webhook(david, cast.bender, receiver.url)
     receiver.reply = receiver.says(mention(david.server, cast.bender) + "me again")
     named = mention(david.server, cast.bender)
 
@@ -90,7 +88,6 @@ async def test_two_bots_that_name_each_other_stop_after_one_answer_each(
     given = {"name": "Zed", "webhook_url": receiver.url}
     made = (await david.post("/api/account/bots", given)).json
     zed = await david.server.parts.db.read(program.user_by_id, made["bot"]["id"])
-    await give_webhook(david, cast.bender, receiver.url)
     both = mention(david.server, cast.bender, zed)
     receiver.reply = receiver.says(both)
 
@@ -113,7 +110,6 @@ async def test_of_a_webhooks_answers_only_words_become_a_message_and_none_a_faul
     answer: tuple[str | bytes, str, int, str | None],
 ) -> None:  # fmt: skip
     body, kind, status, said = answer
-    await give_webhook(david, cast.bender, receiver.url)
     receiver.reply = receiver.says(body, kind, status)
 
     await kevin.say(cast.bender_and_kevin, "ping")
@@ -130,7 +126,6 @@ async def test_a_hostile_webhook_is_cut_off_and_says_nothing(
 ) -> None:
     elsewhere = Receiver()
     hostile = Hostile(await elsewhere.listen())
-    await give_webhook(david, cast.bender, receiver.url)
     for reply in (hostile.redirect, hostile.endless, hostile.bomb, hostile.broken):
         receiver.reply = reply
         await kevin.say(cast.bender_and_kevin, "ping")
@@ -156,7 +151,6 @@ async def test_a_hostile_webhook_is_cut_off_and_says_nothing(
 async def test_a_bot_deleted_meanwhile_is_no_longer_heard(
     david: Person, kevin: Person, receiver: Receiver, cast: Cast, end: str, where: str
 ) -> None:
-    await give_webhook(david, cast.bender, receiver.url)
     person, room = (kevin, cast.bender_and_kevin) if where == "ping" else (david, cast.watercooler)
     receiver.reply, before = receiver.says("I live"), await texts(person, room)
     receiver.may_answer.clear()
@@ -212,7 +206,6 @@ async def test_an_answer_that_is_thrown_away_leaves_one_line_in_the_log(
     dropped: tuple[str, str, int, str],
 ) -> None:  # fmt: skip
     body, kind, status, reason = dropped
-    await give_webhook(david, cast.bender, receiver.url)
     receiver.reply = receiver.says(body, kind, status)
 
     await kevin.say(cast.bender_and_kevin, "ping")
@@ -226,7 +219,6 @@ async def test_an_answer_that_is_thrown_away_leaves_one_line_in_the_log(
 async def test_an_answer_that_says_nothing_on_purpose_is_no_line_in_the_log(
     david: Person, kevin: Person, receiver: Receiver, cast: Cast, log_lines: LogLines
 ) -> None:
-    await give_webhook(david, cast.bender, receiver.url)
     for body, status in (("", 200), (" \n", 200), ("", 204), ("Hello", 200)):
         receiver.reply = receiver.says(body, "text/plain", status)
         await kevin.say(cast.bender_and_kevin, "ping")
@@ -236,10 +228,9 @@ async def test_an_answer_that_says_nothing_on_purpose_is_no_line_in_the_log(
 
 
 async def test_a_webhook_is_told_and_answers(
-    it: It, kevin: Person, david: Person, receiver: Receiver, cast: Cast
+    it: It, kevin: Person, receiver: Receiver, cast: Cast
 ) -> None:
     """As Rails' own tests of models/webhook."""
-    await give_webhook(david, cast.bender, receiver.url)
     room = cast.bender_and_kevin
 
     async def answers(body: str | bytes, kind: str, status: int = 200) -> list[str]:

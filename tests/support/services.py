@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 import campfire as program
-from tests.support.cast import Person
+from tests.support.cast import Cast, Person
 
 Reply = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -155,9 +155,10 @@ class TurnableLoop(asyncio.SelectorEventLoop):
 
 
 @pytest.fixture
-async def receiver() -> AsyncIterator[Receiver]:
+async def receiver(david: Person, cast: Cast) -> AsyncIterator[Receiver]:
+    """Bender's webhook."""
     receiver = Receiver()
-    await receiver.listen()
+    await give_webhook(david, cast.bender, await receiver.listen())
     yield receiver
     await receiver.close()
 
