@@ -13198,6 +13198,7 @@ async def create_admin(config: Config, options: argparse.Namespace) -> None:
     async with _opened(config, may_be_new=True) as db:
         check_fields(**asdict(who))
         digest = hash_password(password, config.bcrypt_cost)
+        await load_secrets(db, config)  # a new database has them from its first moment
         user = await db.write(make_administrator, who, digest)
     say(f"{user.name} is an administrator and can sign in as {user.email_address}.")
 
