@@ -10757,9 +10757,9 @@ def caller_of(request: web.Request) -> Caller:
 
     Raises BadRequest for a host that is no name, once: the refusal needs a caller too.
     """
-    known: Caller | None = request.get(CALLER)
-    if known is not None:
-        return known
+    caller: Caller | None = request.get(CALLER)
+    if caller is not None:
+        return caller
     config, peer = request.app[CAMPFIRE].config, _peer(request.remote or "")
     ip, scheme, host = peer, request.scheme, request.host
     if any(name in request.headers for name in _FORWARDING) and is_trusted(peer, config):
@@ -10785,11 +10785,11 @@ def user_agent_of(request: web.Request) -> str:
 
 def _origin_host(origin: str) -> str | None:
     """host:port of an http(s) origin, with the default port implied."""
-    found = re.fullmatch(r"(https?)://([^/@?#\\\s]+)", origin.lower())
-    if found is None:
+    parts = re.fullmatch(r"(https?)://([^/@?#\\\s]+)", origin.lower())
+    if parts is None:
         return None
-    port = ":443" if found[1] == "https" else ":80"
-    return found[2].removesuffix(port)
+    port = ":443" if parts[1] == "https" else ":80"
+    return parts[2].removesuffix(port)
 
 
 def is_allowed_origin(origin: str, request: web.Request) -> bool:
@@ -10838,13 +10838,13 @@ COOKIES: Final = web.RequestKey("cookies", Mapping[str, str])
 
 def cookies_of(request: web.Request) -> Mapping[str, str]:
     """The browser's cookies. Ours need no quotes; where there are any, aiohttp reads them."""
-    known: Mapping[str, str] | None = request.get(COOKIES)
-    if known is None:
+    cookies: Mapping[str, str] | None = request.get(COOKIES)
+    if cookies is None:
         sent = "; ".join(request.headers.getall("Cookie", ()))
         pairs = (part.partition("=") for part in sent.split(";"))
-        known = {name.strip(): value.strip() for name, _, value in pairs}
-        request[COOKIES] = known = request.cookies if '"' in sent else known
-    return known
+        cookies = {name.strip(): value.strip() for name, _, value in pairs}
+        request[COOKIES] = cookies = request.cookies if '"' in sent else cookies
+    return cookies
 
 
 BODY: Final[web.RequestKey[bytes | CampfireError]] = web.RequestKey("body")
@@ -11903,9 +11903,9 @@ async def delete_boost(ask: Ask) -> Outcome:
 def search_data(tx: ReadTx, ask: Ask) -> Json:
     """What a search finds in the viewer's rooms, and where to go back to."""
     user, query = ask.user, cleaned_query(ask.query.get("q", ""))
-    found = hits_for(tx, user.id, query)
+    hits = hits_for(tx, user.id, query)
     return {
-        **ask.campfire.shapes.hits(tx, found, query, user, ask.caller.base_url),
+        **ask.campfire.shapes.hits(tx, hits, query, user, ask.caller.base_url),
         "recent_searches": recent_searches(tx, user.id),
         "return_to_room_id": room_to_return_to(tx, ask),
     }
@@ -12043,8 +12043,9 @@ async def _refuse_file(ask: Ask) -> str:
 async def list_bot_messages(ask: Ask) -> Outcome:
     """A page of a room, with the number of all its messages and a link to the next page."""
     before, after = message_id_in(ask.query, "before"), message_id_in(ask.query, "after")
-    found = await ask.db.read(page_and_count, ask.user.id, ask.room_id, before, after)
-    messages, page, total = found
+    messages, page, total = await ask.db.read(
+        page_and_count, ask.user.id, ask.room_id, before, after
+    )
     ask.headers["X-Total-Count"] = str(total)
     forward = after is not None and before is None
     if messages and (page.has_after if forward else page.has_before):
@@ -12052,7 +12053,8 @@ async def list_bot_messages(ask: Ask) -> Outcome:
         query = f"{'after' if forward else 'before'}={edge}"
         ask.headers["Link"] = f'<{ask.caller.base_url}{ask.request.path}?{query}>; rel="next"'
     signer = ask.campfire.signer
-    return written([_message_json(signer, each, ask.caller.base_url) for each in messages])
+    base_url = ask.caller.base_url
+    return written([_message_json(signer, message, base_url) for message in messages])
 
 
 async def create_bot_message(ask: Ask) -> Outcome:
@@ -12308,7 +12310,8 @@ async def _open(request: web.Request, address: URL) -> Opened:
     """What this browser sees at an address; refusals become the error screen."""
     match = request.match_info
     if address is not request.rel_url:
-        match = await request.app.router.resolve(request.clone(method="GET", rel_url=address))
+        asked = SimpleNamespace(method="GET", rel_url=address)  # all that a router looks at
+        match = await request.app.router.resolve(cast(web.Request, asked))
     resource = match.route.resource
     place = request.app[SCREENS].get(resource.canonical) if resource else None
     nonce = csrf_nonce_of(request) or secrets.token_urlsafe(32)
@@ -12944,10 +12947,10 @@ SESSION_LOOK_SECONDS: Final = 10
 
 
 def assemble(
-    config: Config, db: Database, known: Mapping[str, str], look_up: LookUp = socket.getaddrinfo
+    config: Config, db: Database, kept: Mapping[str, str], look_up: LookUp = socket.getaddrinfo
 ) -> Campfire:
     """The parts, put together over an open database."""
-    signer, jobs = Signer(known["secret_key_base"]), Jobs()
+    signer, jobs = Signer(kept["secret_key_base"]), Jobs()
     names = ThreadPoolExecutor(NAMES_AT_ONCE, "names")
     presence, typing = PresenceMap(time.monotonic), TypingMap(time.monotonic)
     auth = Auth(db, signer, time.monotonic, config.bcrypt_cost)
@@ -12980,7 +12983,7 @@ def assemble(
         push=Push(
             db,
             jobs,
-            (known["vapid_public_key"], known["vapid_private_key"]),
+            (kept["vapid_public_key"], kept["vapid_private_key"]),
             config.vapid_subject,
             Resolver(names, look_up, only_public=not config.private_push_endpoints),
             may_be_private=config.private_push_endpoints,
@@ -12996,7 +12999,7 @@ async def _sweep_database(campfire: Campfire) -> None:
 
 async def close_ended_sessions(campfire: Campfire) -> None:
     """Closes the sockets of sessions that a command in a shell, or whatever else, has ended."""
-    held = {each.session_id for each in campfire.cable.connections.values()}
+    held = {connection.session_id for connection in campfire.cable.connections.values()}
     for session_id in await campfire.db.read(ended_sessions, held):
         campfire.cable.disconnect_session(session_id)
 
