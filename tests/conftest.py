@@ -49,6 +49,14 @@ T = TypeVar("T")
 Template = tuple[Path, Cast]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What stays together on one of several workers: a file, and all of the browsers."""
+    for item in items:
+        folder = item.path.parent.name
+        group = folder if folder == "browser" else item.path.name
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Says which folder takes how long."""
     seconds: dict[str, float] = defaultdict(float)
