@@ -49,6 +49,7 @@ T = TypeVar("T")
 Template = tuple[Path, Cast]
 
 
+@pytest.hookimpl(tryfirst=True)  # before the workers look for the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What stays together on one of several workers: a file, and all of the browsers."""
     for item in items:
