@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 import pytest
 from hypothesis import HealthCheck, settings
+from xdist.scheduler import LoadScopeScheduling
 
 import campfire as program
 from campfire import RoomId, User
@@ -49,13 +50,16 @@ T = TypeVar("T")
 Template = tuple[Path, Cast]
 
 
-@pytest.hookimpl(tryfirst=True)  # before the workers look for the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What stays together on one of several workers: a file, and all of the browsers."""
-    for item in items:
-        folder = item.path.parent.name
-        group = folder if folder == "browser" else item.path.name
-        item.add_marker(pytest.mark.xdist_group(group))
+class BrowsersTakeTurns(LoadScopeScheduling):  # type: ignore[misc] # xdist ships no types
+    """Of several workers one has all the browsers: their tests measure time. Files stay whole."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return "browser" if file.startswith("tests/browser/") else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:  # noqa: ANN401 - xdist's own
+    return BrowsersTakeTurns(config, log)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
