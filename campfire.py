@@ -1303,7 +1303,7 @@ async def compress(request: web.Request, response: web.Response) -> None:
         headers["Content-Encoding"] = "gzip"
 
 
-_FITTING_BYTES: Final = 49_152  # of an answer, with its head, that a transport takes at once
+_FITTING_BYTES: Final = 61_440  # of an answer that, with its head, a transport takes at once
 _MUCH_BYTES: Final = 1_048_576  # of an answer in memory: who takes nothing of it
 _UNTAKEN_SECONDS: Final = 30  # for so long is cut off
 _UNSENT_BYTES: Final = 16_384  # the system holds of it, besides what is on its way
