@@ -33,7 +33,8 @@ export function Popover({ anchor, onClose, ...rest }: PopoverProps) {
   return <div ref={popover} popover="auto" {...rest} />;
 }
 
-/** Into the top layer, at the place its styles give it beside its anchor, which it then follows. */
+/** Into the top layer, at the place its styles give it beside its anchor, which it then follows:
+ * frame by frame, as what moves it may be a scroll, or a picture above that has come. */
 function lift(popover: HTMLElement, anchor: HTMLButtonElement, close: () => void): () => void {
   turn(popover);
   const { left, top, width } = popover.getBoundingClientRect();
@@ -45,10 +46,13 @@ function lift(popover: HTMLElement, anchor: HTMLButtonElement, close: () => void
   anchor.popoverTargetAction = "show";
   popover.showPopover();
 
+  let frame = 0;
   const follow = () => {
     const { x, y } = anchor.getBoundingClientRect();
     popover.style.translate = `${x - start.x}px ${y - start.y}px`;
+    frame = requestAnimationFrame(follow);
   };
+  follow();
   const away = ({ target }: Event) => {
     if (!(popover.contains(target as Node) || anchor.contains(target as Node))) close();
   };
@@ -60,9 +64,8 @@ function lift(popover: HTMLElement, anchor: HTMLButtonElement, close: () => void
   });
   const gone = new AbortController();
   document.addEventListener("focusin", away, gone);
-  document.addEventListener("scroll", follow, { capture: true, signal: gone.signal });
-  addEventListener("resize", follow, gone);
   return () => {
+    cancelAnimationFrame(frame);
     anchor.popoverTargetElement = null;
     gone.abort();
   };
