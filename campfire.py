@@ -24,21 +24,21 @@ you can search for ("# === 10." jumps there).
   18. auth             who is signed in, and how one gets there
   19. people           profiles, roles, leaving, bans
   20. bots             bots, their keys, webhooks and answers
-  21. salvage          what can still be read of a damaged file
-  22. repair           is the file sound; mending it
-  23. rails            moving in from a Rails Campfire
-  24. shapes           records as JSON, written once while nothing changes
-  25. elements         records as markup, for Turbo Streams
-  26. tabs             who looks where, who types; one tab: frames, slow readers
-  27. ws               Action Cable: broadcasts, channels, catch-up
-  28. ops              log lines, background jobs, health, numbers
-  29. files            the client, sounds, pictures, certificates: served as they lie
-  30. web              callers, cookies, bodies, answers
-  31. people_handlers  sessions, joining, people
-  32. room_handlers    rooms, messages, boosts, the socket; announce
-  33. bot_handlers     the bot API; administration of bots
-  34. screens          what each address shows; the one HTML page
-  35. app              all routes; errors into answers; start and stop
+  21. shapes           records as JSON, written once while nothing changes
+  22. elements         records as markup, for Turbo Streams
+  23. tabs             who looks where, who types; one tab: frames, slow readers
+  24. ws               Action Cable: broadcasts, channels, catch-up
+  25. ops              log lines, background jobs, health, numbers
+  26. files            the client, sounds, pictures, certificates: served as they lie
+  27. web              callers, cookies, bodies, answers
+  28. people_handlers  sessions, joining, people
+  29. room_handlers    rooms, messages, boosts, the socket; announce
+  30. bot_handlers     the bot API; administration of bots
+  31. screens          what each address shows; the one HTML page
+  32. app              all routes; errors into answers; start and stop
+  33. salvage          what can still be read of a damaged file
+  34. repair           is the file sound; mending it
+  35. rails            moving in from a Rails Campfire
   36. commands         what each command does
 
 The road of a request: the guard asks who, the handler parses what, one service method is one
@@ -7152,1143 +7152,7 @@ class Bots:
             return Reply(hook.bot, response.status, media_type.lower(), body, response.charset)
 
 
-# === 21. salvage ==============================================================
-# What can still be read of a damaged file goes into a new one, row by row. A file that
-# SQLite will not even open (cut short, without its header, or without its whole first
-# page) is made readable on a copy first: the header is written anew, and the rows that
-# say which table begins on which page are looked for on every page there is. A table is
-# read forwards; where that stops, the next readable key is searched for, so that one bad
-# page costs its own rows and no more. Nobody's words are dropped because their author's
-# row is lost: a stand-in takes the author's place.
-#
-# Elsewhere a statement is a literal that SQLite plans in the tests; here the table is
-# known only once the file is open, so these functions, and no others, put statements
-# together. The format is https://sqlite.org/fileformat.html; its sections are named below.
-#
-# Owns      sqlite_sequence
-# Raises    -
-# ==============================================================================
-
-_PAGE: Final = 4_096  # bytes, of every file that Campfire makes
-_LEAF: Final = 13  # the kind of page that rows of a table are on (1.6)
-_MORE: Final = 0x80  # the bit of a byte that is not the last of its number (1.6)
-_WIDTHS: Final = (0, 1, 2, 3, 4, 6, 8, 8)  # bytes, of NULL and of numbers (2.1)
-_TEXT: Final = 12  # from here on a column is bytes or text (2.1)
-_HIGHEST: Final = 2**62
-
-
-@dataclass(frozen=True, slots=True)
-class Salvage:
-    """How many rows the new file has, by table, and what could not be saved."""
-
-    path: Path
-    saved: Mapping[str, int]
-    lost: tuple[str, ...]
-
-
-# --- Whole tables, whichever they are ---
-
-
-def _name(text: str) -> str:
-    """A table's or column's name as SQL quotes it."""
-    return '"' + text.replace('"', '""') + '"'
-
-
-def _statement(*words: str) -> str:
-    return " ".join(words)
-
-
-def tables_of(connection: sqlite3.Connection) -> tuple[str, ...]:
-    """The tables people's rows are in; not SQLite's own, and not those of the search index."""
-    listed = connection.execute(
-        """
-        SELECT name
-        FROM sqlite_schema
-        WHERE type = 'table' AND name NOT GLOB 'sqlite_*' AND name NOT GLOB '*_search_index*'
-        ORDER BY rowid
-        """
-    )
-    return tuple(name for (name, *_) in listed)
-
-
-def columns_of(connection: sqlite3.Connection, table: str) -> tuple[str, ...]:
-    """The columns of a table; none when there is no such table."""
-    listed = connection.execute("SELECT name FROM pragma_table_info(:table)", {"table": table})
-    return tuple(name for (name, *_) in listed)
-
-
-def rows_from(
-    connection: sqlite3.Connection, table: str, start: int = 1, limit: int = -1
-) -> sqlite3.Cursor:
-    """A table's rows in their order, from a key on; each says in `at` what its key is."""
-    key = "message_id" if table == "mentions" else "rowid"  # the one table without rowids
-    words = "SELECT", key, "AS at, * FROM", _name(table), "WHERE", key, ">= :start"
-    ordered = _statement(*words, "ORDER BY", key, "LIMIT :limit")
-    return connection.execute(ordered, {"start": start, "limit": limit})
-
-
-def put(connection: sqlite3.Connection, table: str, values: Mapping[str, object]) -> None:
-    """Stores a row as it is. Raises sqlite3.IntegrityError when the table refuses it."""
-    names, marks = ", ".join(map(_name, values)), ", ".join(f":{name}" for name in values)
-    sql = _statement("INSERT", "INTO", _name(table), f"({names}) VALUES ({marks})")
-    connection.execute(sql, dict(values))
-
-
-def raise_sequences(
-    source: sqlite3.Connection, target: sqlite3.Connection, tables: Container[str]
-) -> None:
-    """New ids of these tables are greater than those another file has given: none is used again."""
-    if not source.execute("SELECT 1 FROM sqlite_schema WHERE name = 'sqlite_sequence'").fetchone():
-        return
-    for table, newest in source.execute("SELECT name, seq FROM sqlite_sequence"):
-        if table not in tables:
-            continue
-        values = {"table": table, "newest": int(newest or 0)}
-        raised = target.execute(
-            "UPDATE sqlite_sequence SET seq = max(seq, :newest) WHERE name = :table", values
-        )
-        if not raised.rowcount:
-            target.execute(
-                "INSERT INTO sqlite_sequence (name, seq) VALUES (:table, :newest)", values
-            )
-
-
-def delete_orphans(connection: sqlite3.Connection) -> Counter[str]:
-    """Deletes rows that point to rows which are gone, and then those that pointed to them."""
-    references = [
-        (table, column, parent)
-        for table in tables_of(connection)
-        for column, parent in connection.execute(
-            'SELECT "from", "table" FROM pragma_foreign_key_list(:table)', {"table": table}
-        ).fetchall()
-    ]
-    gone: Counter[str] = Counter()
-    before = -1
-    while before != gone.total():
-        before = gone.total()
-        for table, column, parent in references:
-            words = "DELETE", "FROM", _name(table), "WHERE", _name(column), "NOT IN (SELECT id FROM"
-            gone[table] += connection.execute(_statement(*words, _name(parent), ")")).rowcount
-    return +gone
-
-
-def cut_out(connection: sqlite3.Connection, indexes: Iterable[str]) -> None:
-    """Forgets indexes whose pages cannot be read, as DROP INDEX must to drop them.
-
-    Their pages belong to nothing afterwards: a VACUUM gives them back.
-    """
-    sql = _statement("DELETE", "FROM sqlite_schema WHERE type = 'index' AND name = :name")
-    connection.execute("PRAGMA writable_schema = ON")
-    for name in indexes:
-        connection.execute(sql, {"name": name})
-    connection.execute("PRAGMA writable_schema = RESET")
-
-
-# --- A copy that SQLite can open ---
-
-
-def _number_at(data: bytes, at: int) -> tuple[int, int]:
-    """A number of up to nine bytes, and where what follows it begins (1.6)."""
-    value = 0
-    for position in range(at, at + 8):
-        value = value << 7 | data[position] % _MORE
-        if data[position] < _MORE:
-            return value, position + 1
-    return value << 8 | data[at + 8], at + 9
-
-
-def _column_at(data: bytes, at: int, kind: int) -> tuple[object, int]:
-    """A value of a row, and where the next begins (2.1); numbers, texts and NULL are enough."""
-    if kind >= _TEXT:
-        end = at + (kind - _TEXT) // 2
-        return data[at:end].decode("utf-8", "replace"), end
-    if kind >= len(_WIDTHS):  # the numbers 0 and 1
-        return kind - len(_WIDTHS), at
-    end = at + _WIDTHS[kind]
-    return (int.from_bytes(data[at:end], "big", signed=True) if kind else None), end
-
-
-def _row_at(page: bytes, at: int) -> list[object]:
-    """The columns of a row that lies on its page as a whole. Raises IndexError."""
-    size, at = _number_at(page, at)
-    _, at = _number_at(page, at)
-    if at + size > len(page):
-        raise IndexError(at)
-    kinds, body = [], at
-    head, at = _number_at(page, at)
-    while at < body + head:
-        kind, at = _number_at(page, at)
-        kinds.append(kind)
-    columns = []
-    for kind in kinds:
-        value, at = _column_at(page, at, kind)
-        columns.append(value)
-    return columns
-
-
-def _rows_in(path: Path) -> Iterator[list[object]]:
-    """Every row of every table that lies on its page as a whole."""
-    with path.open("rb") as opened:
-        while page := opened.read(_PAGE):
-            count = int.from_bytes(page[3:5], "big") if page[0] == _LEAF else 0
-            for n in range(min(count, len(page) // 4)):
-                with suppress(IndexError):
-                    yield _row_at(page, int.from_bytes(page[8 + 2 * n : 10 + 2 * n], "big"))
-
-
-def _beginnings(path: Path) -> dict[str, tuple[object, ...]]:
-    """What each table is called, on which page it begins, and how it was made (2.6)."""
-    beginnings: dict[str, tuple[object, ...]] = {}
-    for columns in _rows_in(path):
-        match columns:
-            case ["table" | "index" as kind, str(name), str(), int(), None | str() as sql]:
-                is_ours = kind == "table" or sql is None
-                if is_ours and not name.startswith("message_search_index"):
-                    beginnings[name] = tuple(columns)
-            case _:
-                pass
-    return beginnings
-
-
-def _give_header(copy: Path, *, has_log: bool) -> None:
-    """Makes the file whole pages, and writes its first hundred bytes (1.3), keeping what it can."""
-    pages = max(-(-copy.stat().st_size // _PAGE), 1)
-    os.truncate(copy, pages * _PAGE)
-    with copy.open("r+b") as opened:
-        kept = opened.read(100)
-        counter, mode = kept[24:28], bytes((2, 2) if has_log else (1, 1))
-        head = b"SQLite format 3\0" + _PAGE.to_bytes(2, "big") + mode + bytes((0, 64, 32, 32))
-        head += counter + pages.to_bytes(4, "big") + bytes(8)  # no page is free
-        head += kept[40:44] + (4).to_bytes(4, "big") + bytes(8) + (1).to_bytes(4, "big")
-        opened.seek(0)
-        opened.write(head + bytes(8) + kept[68:72] + bytes(20) + counter + kept[96:100])
-
-
-def _give_tables(copy: Path) -> None:
-    """Puts an empty list of tables on the first page, and what was found of them into it."""
-    beginnings = _beginnings(copy)
-    with copy.open("r+b") as opened:
-        opened.seek(100)
-        opened.write(bytes((_LEAF, 0, 0, 0, 0)) + _PAGE.to_bytes(2, "big") + bytes(_PAGE - 107))
-    with closing(sqlite3.connect(copy, isolation_level=None)) as connection:
-        connection.execute("PRAGMA writable_schema = ON")
-        sql = _statement("INSERT", "INTO sqlite_schema VALUES (?, ?, ?, ?, ?)")
-        connection.executemany(sql, list(beginnings.values()))
-
-
-def _opens(copy: Path) -> bool:
-    try:
-        with closing(sqlite3.connect(copy, isolation_level=None)) as connection:
-            return "messages" in tables_of(connection)
-    except sqlite3.Error:
-        return False
-
-
-@contextmanager
-def _made_readable(path: Path) -> Iterator[Path]:
-    """A copy of a damaged file that SQLite can open, as much of it as there is; then it goes.
-
-    Raises sqlite3.DatabaseError when it never was a Campfire's.
-    """
-    with tempfile.TemporaryDirectory(prefix=".campfire-", dir=path.resolve().parent) as folder:
-        copy, log = Path(folder) / "wreck.db", beside(path, "-wal")
-        shutil.copyfile(path, copy)
-        if has_log := log.exists():
-            shutil.copyfile(log, f"{copy}-wal")
-        if not _opens(copy):
-            _give_header(copy, has_log=has_log)
-        if not _opens(copy):
-            _give_tables(copy)
-        if not _opens(copy):
-            raise sqlite3.DatabaseError("no page says where the messages are")
-        yield copy
-
-
-# --- Row by row into a new file ---
-
-
-def _next_readable(connection: sqlite3.Connection, table: str, at: int) -> int:
-    """The smallest key from which on rows can be read again; beyond all keys if there is none."""
-
-    def is_readable(start: int) -> bool:
-        try:
-            rows_from(connection, table, start, limit=1).fetchall()
-        except sqlite3.Error:
-            return False
-        return True
-
-    step = 1
-    while not is_readable(at + step):
-        step *= 2
-        if step >= _HIGHEST:
-            return _HIGHEST
-    tried = range(step // 2 + 1, step)
-    return at + tried.start + bisect_left(tried, 1, key=lambda n: is_readable(at + n))
-
-
-def _readable_rows(
-    connection: sqlite3.Connection, table: str, gaps: list[tuple[int, int]]
-) -> Iterator[sqlite3.Row]:
-    """All rows that can be read; `gaps` gets the first and last key of what cannot."""
-    at = 1
-    while at < _HIGHEST:
-        try:
-            for readable in rows_from(connection, table, at):
-                at = max(at, readable["at"] + 1)
-                yield readable
-        except sqlite3.Error:
-            beyond = _next_readable(connection, table, at)
-            gaps.append((at, beyond - 1))
-            at = beyond
-        else:
-            return
-
-
-def _what_is_lost(
-    table: str, missing: int | None, refused: int, gaps: Sequence[tuple[int, int]]
-) -> Iterator[str]:
-    spans = ", ".join(
-        f"from {first} on" if last >= _HIGHEST - 1 else f"{first} to {last}" for first, last in gaps
-    )
-    if missing and missing > 0:
-        where = f" (ids {spans})" if spans else ""
-        yield f"{table}: {missing} rows could not be read{where}"
-    elif spans and missing is None:
-        yield f"{table}: what was at ids {spans} could not be read"
-    if refused:
-        yield f"{table}: {refused} rows made no sense any more"
-
-
-def _save_table(
-    source: sqlite3.Connection, target: sqlite3.Connection, table: str
-) -> tuple[int, list[str]]:
-    there = columns_of(source, table)
-    if not there:
-        return 0, [f"{table}: the whole table"]
-    columns = [name for name in columns_of(target, table) if name in there]
-    gaps: list[tuple[int, int]] = []
-    saved = refused = 0
-    for readable in _readable_rows(source, table, gaps):
-        try:
-            put(target, table, {name: readable[name] for name in columns})
-            saved += 1
-        except sqlite3.Error:
-            refused += 1
-    missing = None
-    with suppress(sqlite3.Error):  # the smallest index may know how many there were
-        counted = source.execute(_statement("SELECT", "count(*) FROM", _name(table)))
-        missing = counted.fetchone()[0] - saved - refused
-    return saved, list(_what_is_lost(table, missing, refused, gaps))
-
-
-def _stand_ins(target: sqlite3.Connection, at: int) -> Iterator[str]:
-    """Takes the places of lost rooms and people, and says so; then what belongs to nothing goes."""
-    times = {"created_at": at, "updated_at": at}
-    rooms = target.execute(
-        """
-        SELECT room_id, min(creator_id)
-        FROM messages
-        WHERE room_id NOT IN (SELECT id FROM rooms)
-        GROUP BY room_id
-        """
-    ).fetchall()
-    for room_id, creator_id in rooms:
-        values = {"id": room_id, "type": "closed", "name": f"Lost room {room_id}"}
-        put(target, "rooms", {**values, "creator_id": creator_id, **times})
-    if rooms:
-        yield f"rooms: what {len(rooms)} of them were called, and of what kind they were"
-    people = target.execute(
-        """
-        SELECT creator_id AS id FROM messages
-        UNION SELECT creator_id FROM rooms
-        UNION SELECT user_id FROM memberships
-        EXCEPT SELECT id FROM users
-        """
-    ).fetchall()
-    for user_id, *_ in people:
-        values = {"id": user_id, "name": f"Lost person {user_id}", "status": 1}
-        put(target, "users", {**values, **times})
-    if people:
-        yield f"users: who {len(people)} people were; their words are kept under stand-ins"
-    for table, count in delete_orphans(target).items():
-        yield f"{table}: {count} rows that belonged to something lost"
-
-
-def salvage(path: Path, into: Path, at: float) -> Salvage:
-    """Saves every readable row of a damaged file into a new one."""
-    moment, saved, lost = int(at * SECOND), Counter[str](), list[str]()
-    with (
-        growing(into) as part,
-        _made_readable(path) as copy,
-        closing(connect(copy)) as source,
-        closing(sqlite3.connect(part, isolation_level=None)) as target,
-    ):
-        source.text_factory = lambda data: data.decode("utf-8", "replace")
-        create_schema(target, moment)
-        target.execute("BEGIN")
-        for table in tables_of(target):
-            if table != "schema_version":  # the new file has the newest schema
-                saved[table], words = _save_table(source, target, table)
-                lost += words
-        lost += _stand_ins(target, moment)
-        with suppress(sqlite3.Error):
-            raise_sequences(source, target, tables_of(target))
-        rebuild_index(target)
-        target.execute("COMMIT")
-    return Salvage(into, +saved, tuple(lost))
-
-
-# === 22. repair ===============================================================
-# Whether the file is sound, and what can be done when it is not. Looking changes
-# nothing. Mending builds again what follows from the rows (indexes, the words of
-# search) and deletes what points nowhere. When pages are gone, every row that can
-# still be read is saved into a new file, and what is lost is said.
-#
-# Owns      -
-# Raises    DatabaseUnusable, DatabaseBusy
-# ==============================================================================
-
-_MOST_LINES: Final = 20  # of one kind of damage
-_SAFE_SQLITE: Final = (3, 51, 3)
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """What looking at a file found: damage, and what is only worth knowing."""
-
-    problems: tuple[str, ...]
-    notes: tuple[str, ...]
-
-    def lines(self) -> Iterator[str]:
-        """What people read of it."""
-        yield from (f"note: {line}" for line in self.notes)
-        yield from self.problems
-
-
-@dataclass(frozen=True, slots=True)
-class Repair:
-    """What mending did, what is still wrong, and the new file if one had to be made."""
-
-    backup: Path
-    done: tuple[str, ...]
-    verdict: Verdict
-    salvage: Salvage | None
-
-    def lines(self) -> Iterator[str]:
-        """What people read of it."""
-        yield f"the file as it was is kept in {self.backup}"
-        yield from self.done
-        yield from self.verdict.lines()
-        if new := self.salvage:
-            yield f"{sum(new.saved.values())} rows are saved in {new.path}"
-            yield from (f"saved: {count} rows of {table}" for table, count in new.saved.items())
-            yield from (f"lost: {line}" for line in new.lost or ("nothing",))
-
-    def facts(self) -> dict[str, object]:
-        """What programs read of it."""
-        new = self.salvage
-        rescued = new and {"database": str(new.path), "rows": new.saved, "lost": new.lost}
-        return {"backup": str(self.backup), "repaired": self.done, "recovered": rescued}
-
-
-def _expected(kind: str) -> dict[str, str]:
-    """The tables or indexes of a new database, by name, with the statement that makes each."""
-    with closing(sqlite3.connect(":memory:", isolation_level=None)) as model:
-        create_schema(model)
-        made = model.execute(
-            """
-            SELECT name, sql
-            FROM sqlite_schema
-            WHERE type = :kind AND sql IS NOT NULL AND name NOT GLOB 'sqlite_*'
-            """,
-            {"kind": kind},
-        )
-        return dict(made.fetchall())
-
-
-def _missing(connection: sqlite3.Connection, kind: str) -> dict[str, str]:
-    """Those that are not there."""
-    there = {name for (name, *_) in connection.execute("SELECT name FROM sqlite_schema")}
-    return {name: sql for name, sql in _expected(kind).items() if name not in there}
-
-
-def _look_at_pages(connection: sqlite3.Connection) -> Iterator[str]:
-    damage = connection.execute(f"PRAGMA integrity_check({_MOST_LINES})")
-    yield from (line for (said, *_) in damage for line in said.splitlines() if line != "ok")
-
-
-def _look_at_schema(connection: sqlite3.Connection) -> Iterator[str]:
-    for kind in ("table", "index"):
-        yield from (f"{kind} {name} is missing" for name in _missing(connection, kind))
-
-
-def _look_at_references(connection: sqlite3.Connection) -> Iterator[str]:
-    broken = connection.execute("PRAGMA foreign_key_check")
-    counts = Counter((table, parent) for table, _, parent, _ in broken)
-    for (table, parent), count in counts.items():
-        yield f"{count} rows of {table} point to missing {parent}"
-
-
-def _look_at_search(connection: sqlite3.Connection) -> Iterator[str]:
-    unfound, unsaid = connection.execute(
-        """
-        SELECT
-          (SELECT count(*) FROM messages
-           WHERE id NOT IN (SELECT rowid FROM message_search_index)),
-          (SELECT count(*) FROM message_search_index
-           WHERE rowid NOT IN (SELECT id FROM messages))
-        """
-    ).fetchone()
-    if unfound:
-        yield f"{unfound} messages are missing from the search index"
-    if unsaid:
-        yield f"{unsaid} entries of the search index have no message"
-
-
-def _look_at_unread(connection: sqlite3.Connection) -> Iterator[str]:
-    strays = connection.execute(
-        """
-        SELECT count(*)
-        FROM memberships
-        WHERE unread_at IS NOT NULL AND NOT (
-          user_id IN (SELECT id FROM users) AND room_id IN (SELECT id FROM rooms))
-        """
-    ).fetchone()[0]
-    if strays:
-        yield f"{strays} unread marks of people who are no members"
-
-
-def _look_at_rooms(connection: sqlite3.Connection) -> Iterator[str]:
-    empty = connection.execute(
-        """
-        SELECT id, coalesce(name, 'a ping')
-        FROM rooms
-        WHERE id NOT IN (SELECT room_id FROM memberships)
-        ORDER BY id
-        """
-    )
-    yield from (f"room {room_id} ({name}) has no members" for room_id, name in empty)
-
-
-_DAMAGE: Final = {
-    "pages": _look_at_pages,
-    "schema": _look_at_schema,
-    "references": _look_at_references,
-    "search": _look_at_search,
-    "unread": _look_at_unread,
-}
-_ODDITIES: Final = {"rooms": _look_at_rooms}
-
-
-def _looked(
-    looks: Mapping[str, Callable[[sqlite3.Connection], Iterator[str]]],
-    connection: sqlite3.Connection,
-) -> Iterator[str]:
-    for what, look in looks.items():
-        try:
-            problems = list(look(connection))
-        except sqlite3.Error as error:
-            problems = [str(error)]
-        yield from (f"{what}: {line}" for line in problems)
-
-
-def _open_to_write(path: Path) -> sqlite3.Connection:
-    """A connection that changes rows and nothing else: the server alone checkpoints."""
-    connection = connect(path, "mode=rw")
-    connection.execute("PRAGMA wal_autocheckpoint = 0")
-    return connection
-
-
-def _index_problems(path: Path) -> list[str]:
-    """What FTS5 itself says of its index: only a writer may ask, and this one takes it back."""
-    try:
-        with closing(_open_to_write(path)) as connection:
-            connection.execute("BEGIN IMMEDIATE")
-            try:
-                verify_index(connection)
-            finally:
-                connection.execute("ROLLBACK")
-    except sqlite3.Error as error:
-        if is_busy(error):
-            raise DatabaseBusy from error
-        return [f"search: the index does not agree with itself ({error})"]
-    return []
-
-
-def look_at(path: Path) -> Verdict:
-    """What is wrong with a database, in use or not. Raises DatabaseUnusable, DatabaseBusy."""
-    require_access(path)
-    try:
-        require_database(path)
-    except DatabaseUnreadable as error:
-        return Verdict((f"file: {error}",), ())
-    notes = []
-    if sqlite3.sqlite_version_info < _SAFE_SQLITE:
-        notes.append(
-            f"SQLite {sqlite3.sqlite_version}: before 3.51.3 no other program may checkpoint this"
-            " file, as Litestream does"
-        )
-    try:
-        with closing(connect(path)) as connection:
-            problems = list(_looked(_DAMAGE, connection))
-            problems += _index_problems(path)  # inside: the last to leave would fold the log in
-            notes += _looked(_ODDITIES, connection)
-    except sqlite3.Error as error:
-        problems = [f"file: {error}"]
-    return Verdict(tuple(problems), tuple(notes))
-
-
-def _keep_as_it_is(path: Path, copy: Path) -> None:
-    """The damaged file byte by byte, its log too: SQLite's own copying would stop at the damage.
-
-    The files are closed last, because closing one gives up SQLite's locks on it.
-    """
-    with ExitStack() as opened:
-        sources = {
-            ending: opened.enter_context(Path(f"{path}{ending}").open("rb"))
-            for ending in ("", *(["-wal"] if left_a_log(path) else []))
-        }
-        connection = opened.enter_context(closing(_open_to_write(path)))
-        with suppress(sqlite3.Error):  # no server writes meanwhile
-            connection.execute("BEGIN IMMEDIATE")
-        for ending, source in sources.items():
-            with growing(Path(f"{copy}{ending}")) as part, part.open("wb") as target:
-                shutil.copyfileobj(source, target)
-
-
-def _lost_indexes(connection: sqlite3.Connection) -> list[str]:
-    """The indexes that are so damaged that SQLite can neither rebuild nor drop them.
-
-    Each is tried alone: a failed try spoils its transaction.
-    """
-    lost = []
-    with suppress(sqlite3.Error):  # not even the schema can be read
-        for name in sorted(_expected("index").keys() - _missing(connection, "index").keys()):
-            try:
-                connection.execute(f'REINDEX "{name}"')
-            except sqlite3.DatabaseError:
-                lost.append(name)
-    return lost
-
-
-def _replace_indexes(connection: sqlite3.Connection, lost: Sequence[str]) -> str:
-    cut_out(connection, lost)
-    for name in lost:
-        connection.execute(_expected("index")[name])
-    return f"made anew from the rows: {', '.join(lost)}"
-
-
-def _rebuild_indexes(connection: sqlite3.Connection) -> str:
-    for sql in _missing(connection, "index").values():
-        connection.execute(sql)
-    connection.execute("REINDEX")
-    return "rebuilt every index"
-
-
-def _drop_orphans(connection: sqlite3.Connection) -> str:
-    gone = delete_orphans(connection)
-    said = ", ".join(f"{count} of {table}" for table, count in gone.items())
-    return f"deleted rows that pointed nowhere: {said}" if said else ""
-
-
-def _rebuild_search(connection: sqlite3.Connection) -> str:
-    return f"rebuilt the search index over {rebuild_index(connection)} messages"
-
-
-def _mended(connection: sqlite3.Connection, mend: Callable[[sqlite3.Connection], str]) -> str:
-    try:
-        connection.execute("BEGIN IMMEDIATE")
-        done = mend(connection)
-        connection.execute("COMMIT")
-    except sqlite3.Error:  # looking again tells what is still wrong
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        return ""
-    return done
-
-
-def _all_mended(path: Path) -> Iterator[str]:
-    """What was done, in place: nothing of it takes a row away that belongs to something."""
-    with closing(_open_to_write(path)) as connection:
-        if lost := _lost_indexes(connection):
-            yield _mended(connection, partial(_replace_indexes, lost=lost))
-            with suppress(sqlite3.Error):  # what the old ones left is nobody's
-                connection.execute("VACUUM")
-        for mend in (_rebuild_indexes, _drop_orphans, _rebuild_search):
-            yield _mended(connection, mend)
-
-
-def repair(path: Path, at: float) -> Repair:
-    """Mends a database, after a copy of the file as it is; salvages when mending is not enough.
-
-    Raises DatabaseUnusable when there is no such file.
-    """
-    is_beyond_mending = False
-    try:
-        recognise(path)
-    except DatabaseUnreadable:
-        is_beyond_mending = True
-    copy = free_name(path.parent / "backups" / f"before-repair-{stamp(at)}.db")
-    _keep_as_it_is(path, copy)
-    done = () if is_beyond_mending else tuple(filter(None, _all_mended(path)))
-    verdict, salvaged = look_at(path), None
-    if verdict.problems:
-        with suppress(sqlite3.Error):  # it is no database at all
-            salvaged = salvage(path, free_name(Path(f"{path}.recovered")), at)
-    return Repair(copy, done, verdict, salvaged)
-
-
-# === 23. rails ================================================================
-# Moving in from a Rails Campfire, whose database was written over the years: it is only
-# read, and nothing in it is run. One transaction, everything or nothing. Ids and times
-# stay, so that addresses people kept go on working; text is made safe anew; rows that
-# belong to nothing are left behind, and counted.
-#
-# Owns      -
-# Raises    AlreadySetUp, DatabaseUnusable
-# ==============================================================================
-
-_ROOM_TYPES: Final = {
-    "Rooms::Open": RoomType.OPEN,
-    "Rooms::Closed": RoomType.CLOSED,
-    "Rooms::Direct": RoomType.DIRECT,
-}
-_TRUE: Final = frozenset((True, 1, "1", "true", "t"))
-_YEAR_10000: Final = 253_402_300_800  # seconds
-_PREVIEW: Final = "application/vnd.actiontext.opengraph-embed"
-_KEPT_SEARCHES: Final = 10
-_BOOST_LENGTH: Final = 16
-_LATER: Final = "File attachments are coming in v2.0"
-_ANY_TAG: Final = re.compile(r"<[^>]*>")
-# Of each table: the columns that are copied, those that must say something, and those whose
-# values together are there once. What else a row has is made by a method below.
-# fmt: off
-_TABLES_KEPT: Final = {
-    "accounts": ("custom_styles", "", ""),
-    "users": ("bio", "", ""),
-    "sessions": ("user_id ip_address user_agent", "token", "token"),
-    "bans": ("user_id ip_address", "ip_address", "user_id ip_address"),
-    "webhooks": ("user_id", "url", "user_id"),
-    "push_subscriptions": ("user_id endpoint p256dh_key auth_key user_agent",
-        "endpoint p256dh_key auth_key", "user_id endpoint p256dh_key auth_key"),
-    "searches": ("user_id query", "", ""),
-    "rooms": ("creator_id", "", ""),
-    "memberships": ("room_id user_id", "", "room_id user_id"),
-    "messages": ("room_id creator_id", "", ""),
-    "boosts": ("message_id booster_id", "content", ""),
-}
-# fmt: on
-_PARENTS: Final = {  # the tables whose ids are in these columns
-    "user_id": "users",
-    "creator_id": "users",
-    "booster_id": "users",
-    "room_id": "rooms",
-    "message_id": "messages",
-}
-
-
-class _Row(dict[str, Any]):
-    """A row of the old database; a column its schema does not have yet is None."""
-
-    def __missing__(self, column: str) -> None:
-        return None
-
-
-class _Orphan(Exception):
-    """A row that belongs to something that is not there."""
-
-
-class _UnknownType(Exception):
-    """A room of a type that we do not know."""
-
-
-def open_rails(path: Path) -> sqlite3.Connection:
-    """The database of a Rails Campfire, to be read only. Raises DatabaseUnusable."""
-    if not path.is_file():
-        raise DatabaseUnusable(f"there is no database at {path}")
-    # SQLite must look beside the file when there is a log.
-    connection = connect(path, READ_ONLY if left_a_log(path) else IMMUTABLE)
-    connection.text_factory = lambda data: data.decode("utf-8", "replace")
-    try:
-        connection.execute("PRAGMA trusted_schema = OFF")
-        tables = frozenset(tables_of(connection))
-    except sqlite3.Error as error:
-        connection.close()
-        raise DatabaseUnusable(f"{path} is no database of a Rails Campfire ({error})") from error
-    missing = RAILS_TABLES - tables
-    if missing or "schema_version" in tables:
-        connection.close()
-        why = f"is no database of a Rails Campfire: it has no table {min(missing or ('',))}"
-        ours = "is a database of this Campfire, not of a Rails one: `restore` puts it in place"
-        raise DatabaseUnusable(f"{path} {why if missing else ours}")
-    return connection
-
-
-def _moment_in(value: object) -> Timestamp | None:
-    """A time as Rails writes it, UTC, with a fraction or without; None when it is none."""
-    if isinstance(value, (int, float)):
-        return Timestamp(int(value * SECOND)) if abs(value) < _YEAR_10000 else None
-    try:
-        moment = datetime.fromisoformat(str(value).strip().removesuffix("UTC").strip())
-        moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-        whole = int(moment.replace(microsecond=0).timestamp())
-    except (ValueError, OverflowError):
-        return None
-    return Timestamp(whole * SECOND + moment.microsecond)
-
-
-def _settings_in(text: object) -> str:
-    """An account's settings as we keep them: the one we know, as true or false."""
-    try:
-        given = json.loads(str(text or "{}"))
-    except (ValueError, RecursionError):
-        given = {}
-    wanted = given.get(RESTRICTION) if isinstance(given, dict) else None
-    wanted = None if isinstance(wanted, (dict, list)) else wanted
-    return json.dumps({} if wanted is None else {RESTRICTION: wanted in _TRUE})
-
-
-def _status_in(person: _Row) -> Status:
-    """A person's status; older schemas only know `active`."""
-    if "status" in person:
-        statuses = {status.value: status for status in Status}
-        return statuses.get(person["status"] or 0, Status.DEACTIVATED)
-    return Status.ACTIVE if person["active"] in (None, *_TRUE) else Status.DEACTIVATED
-
-
-@dataclass(slots=True)
-class Report:
-    """What an import took over, and what it could not."""
-
-    taken: Counter[str] = field(default_factory=Counter)
-    orphans: Counter[str] = field(default_factory=Counter)
-    unknown: Counter[str] = field(default_factory=Counter)
-    repeated: Counter[str] = field(default_factory=Counter)
-    warnings: Counter[str] = field(default_factory=Counter)
-
-    def lines(self) -> Iterator[str]:
-        """The report, a line each."""
-        yield from (f"{table}: {count}" for table, count in self.taken.items())
-        for counts, words in (
-            (self.orphans, "skipped: {1} of {0} that belonged to nothing"),
-            (self.unknown, "skipped: {1} of {0}"),
-            (self.repeated, "skipped: {1} of {0} that were there twice"),
-            (self.warnings, "warning: {0} ({1})"),
-        ):
-            yield from (words.format(what, count) for what, count in counts.items())
-        yield "foreign_key_check: ok"
-        yield f"search index: {self.taken['messages']} messages"
-
-
-class _Import:
-    """One import: the old database, the new one, and what is known of it so far."""
-
-    def __init__(
-        self,
-        rails: sqlite3.Connection,
-        tx: WriteTx,
-        at: Timestamp,
-        signer: Signer,
-        storage: Path | None,
-    ) -> None:
-        self._rails, self._tx, self._signer, self._storage = rails, tx, signer, storage
-        self._at = at  # for a first row without a time: the account's is known before all others
-        self.report = Report()
-        self._ids: defaultdict[str, set[int]] = defaultdict(set)
-        self._members: defaultdict[int, set[UserId]] = defaultdict(set)
-        self._direct_keys: dict[int, str] = {}
-        self._people: dict[UserId, Mentionable] = {}
-        self._seen: set[tuple[object, ...]] = set()
-        self._unread_times: set[tuple[object, ...]] = set()
-
-    def take_all(self) -> None:
-        """Takes everything over, parents before children."""
-        self._take("accounts", self._account, self._first_account())
-        self._take("users", self._user)
-        self._take("sessions", self._session)
-        self._take("bans")
-        self._take("webhooks", lambda webhook: {"url": str(webhook["url"]).strip()})
-        self._take("push_subscriptions")
-        self._take("searches", rows_of=self._newest_searches())
-        self._direct_keys = self._keys_of_directs()
-        self._take("rooms", self._room)
-        self._take("memberships", self._membership)
-        self._take_messages()
-        self._take("boosts", self._boost)
-        for attachment in self._rows("active_storage_attachments"):
-            if what := {"User": "avatars", "Account": "logos"}.get(attachment["record_type"]):
-                self.report.warnings[f"{what} are not taken over"] += 1
-        if self._unread_times:
-            words = "times could not be read: each is now that of the row before"
-            self.report.warnings[words] = len(self._unread_times)
-        raise_sequences(self._rails, self._tx, set(tables_of(self._tx)) - {"accounts"})
-
-    def _rows(self, table: str) -> Iterator[_Row]:
-        if columns_of(self._rails, table):
-            before = self._at
-            for old in map(_Row, rows_from(self._rails, table)):
-                before = self._put_times(table, old, before)
-                yield old
-
-    def _put_times(self, table: str, old: _Row, before: Timestamp) -> Timestamp:
-        """Reads a row's times, and gives it the one before for what is none; when it was made."""
-        made = _moment_in(old["created_at"])
-        times = {"created_at": before if made is None else made}
-        for column in ("updated_at", "unread_at", "last_active_at"):
-            if old[column]:
-                moment = _moment_in(old[column])
-                times[column] = times["created_at"] if moment is None else moment
-        unread = [column for column in times if _moment_in(old[column]) is None]
-        self._unread_times.update((table, old["at"], column) for column in unread)
-        old.update(times)
-        old["updated_at"] = old["updated_at"] or times["created_at"]
-        if table == "accounts":
-            self._at = times["created_at"]
-        return times["created_at"]
-
-    def _take(
-        self,
-        table: str,
-        also: Callable[[_Row], Mapping[str, object]] = lambda _: {},
-        rows_of: Iterable[_Row] | None = None,
-    ) -> None:
-        """Stores the rows of a table, each with what `also` makes of it."""
-        for old in self._rows(table) if rows_of is None else rows_of:
-            try:
-                if (values := self._copy(table, old)) is not None:
-                    self._put(table, {**values, **also(old)})
-            except _Orphan:
-                self.report.orphans[table] += 1
-            except _UnknownType as error:
-                self.report.unknown[f"{table} of the unknown type {error}"] += 1
-
-    def _put(self, table: str, values: Mapping[str, object]) -> None:
-        put(self._tx, table, values)
-        self.report.taken[table] += 1
-        if isinstance(row_id := values.get("id"), int):
-            self._ids[table].add(row_id)
-
-    def _copy(self, table: str, old: _Row) -> dict[str, object] | None:
-        """What is copied of a row, and its times; None when it says nothing or was there.
-
-        Raises _Orphan when a parent is missing.
-        """
-        columns, needed, key = (words.split() for words in _TABLES_KEPT[table])
-        for column in set(columns) & set(_PARENTS):
-            row_id = old[column]
-            if not isinstance(row_id, int) or row_id not in self._ids[_PARENTS[column]]:
-                raise _Orphan
-        if not all(str(old[column] or "").strip() for column in needed):
-            return None
-        if key and self._is_repeated(table, *(old[column] for column in key)):
-            return None
-        return {column: old[column] for column in ("id", *columns, "created_at", "updated_at")}
-
-    def _is_repeated(self, table: str, *key: object) -> bool:
-        if (table, *key) in self._seen:
-            self.report.repeated[table] += 1
-            return True
-        self._seen.add((table, *key))
-        return False
-
-    def _first_account(self) -> Iterator[_Row]:
-        for account in self._rows("accounts"):
-            if self.report.taken["accounts"]:
-                self.report.warnings["only the first account is taken over"] += 1
-            else:
-                yield account
-
-    def _account(self, account: _Row) -> Mapping[str, object]:
-        return {
-            "id": 1,
-            "name": str(account["name"] or "").strip() or "Campfire",
-            "join_code": account["join_code"] or random_join_code(),
-            "settings": _settings_in(account["settings"]),
-        }
-
-    def _user(self, person: _Row) -> Mapping[str, object]:
-        role = {role.value: role for role in Role}.get(person["role"] or 0, Role.MEMBER)
-        name, token = str(person["name"] or "").strip(), person["bot_token"] or None
-        if not name:
-            self.report.warnings["people without a name are now called Unnamed"] += 1
-        email = person["email_address"] or None
-        if email and self._is_repeated("e-mail addresses", email):
-            email = None
-        if role is not Role.BOT:
-            token = None
-        elif token and ("bot token", token) in self._seen:
-            self.report.warnings["bots had the key of another; they need a new one"] += 1
-            token = None
-        self._seen.add(("bot token", token))
-        user = User(
-            UserId(person["id"]), name or "Unnamed", email, person["bio"] or "", role,
-            _status_in(person), person["created_at"], person["updated_at"],
-        )  # fmt: skip
-        self._people[user.id] = self._signer.mentionable(user)
-        return {
-            "name": user.name,
-            "email_address": email,
-            "password_digest": person["password_digest"] or None,
-            "role": role.value,
-            "status": user.status.value,
-            "bot_token": token,
-        }
-
-    def _session(self, session: _Row) -> Mapping[str, object]:
-        used = session["last_active_at"] or session["updated_at"]
-        return {"token_hash": hashed(RawToken(str(session["token"]))), "last_active_at": used}
-
-    def _newest_searches(self) -> Iterator[_Row]:
-        """The ten newest searches of each person, each query once."""
-        kept: Counter[object] = Counter()
-        newest_last = sorted(self._rows("searches"), key=lambda old: (old["updated_at"], old["id"]))
-        for search in reversed(newest_last):
-            owner, query = search["user_id"], str(search["query"] or "")
-            is_wanted = kept[owner] < _KEPT_SEARCHES and query.strip()
-            if is_wanted and not self._is_repeated("searches", owner, query):
-                kept[owner] += 1
-                yield search
-
-    def _keys_of_directs(self) -> dict[int, str]:
-        """Who is in each ping; of several with the same people the oldest is the one."""
-        people: defaultdict[int, set[int]] = defaultdict(set)
-        for membership in self._rows("memberships"):
-            if membership["user_id"] in self._ids["users"]:
-                people[membership["room_id"]].add(membership["user_id"])
-        directs = [room for room in self._rows("rooms") if room["type"] == "Rooms::Direct"]
-        keys: dict[str, int] = {}
-        for room in sorted(directs, key=lambda room: (room["created_at"], room["id"])):
-            key = ",".join(map(str, sorted(people[room["id"]])))
-            if key and room["creator_id"] in self._ids["users"]:
-                keys.setdefault(key, room["id"])
-        return {room_id: key for key, room_id in keys.items()}
-
-    def _room(self, room: _Row) -> Mapping[str, object]:
-        room_type = _ROOM_TYPES.get(str(room["type"]))
-        if room_type is None:
-            raise _UnknownType(room["type"])
-        name = str(room["name"] or "").strip() or "Unnamed"
-        return {
-            "type": room_type.value,
-            "name": None if room_type is RoomType.DIRECT else name,
-            "direct_key": self._direct_keys.get(room["id"]),
-        }
-
-    def _membership(self, membership: _Row) -> Mapping[str, object]:
-        self._members[membership["room_id"]].add(UserId(membership["user_id"]))
-        level = membership["involvement"]
-        involvement = level if level in set(Involvement) else Involvement.MENTIONS.value
-        return {"involvement": involvement, "unread_at": membership["unread_at"] or None}
-
-    def _take_messages(self) -> None:
-        texts: dict[int, str] = {}
-        messages: dict[int, int] = {}  # by the id of their rich text
-        for text in self._rows("action_text_rich_texts"):
-            if text["record_type"] == "Message" and text["name"] == "body":
-                texts[text["record_id"]] = str(text["body"] or "")
-                messages[text["id"]] = text["record_id"]
-        files = self._files(messages)
-        for message in self._rows("messages"):
-            try:
-                self._message(message, texts.get(message["id"], ""), files[message["id"]])
-            except _Orphan:
-                self.report.orphans["messages"] += 1
-
-    def _files(self, messages: Mapping[int, int]) -> defaultdict[int, list[_Row]]:
-        """The files of each message, hung on it or standing in its text."""
-        blobs = {blob["id"]: blob for blob in self._rows("active_storage_blobs")}
-        files: defaultdict[int, list[_Row]] = defaultdict(list)
-        for attachment in self._rows("active_storage_attachments"):
-            blob = blobs.get(attachment["blob_id"])
-            of_text = attachment["record_type"] == "ActionText::RichText"
-            record_id = attachment["record_id"]
-            message_id = messages.get(record_id) if of_text else record_id
-            if blob and message_id and (of_text or attachment["record_type"] == "Message"):
-                files[message_id].append(_Row({**blob, "id": attachment["id"]}))
-        return files
-
-    def _message(self, message: _Row, source: str, files: Sequence[_Row]) -> None:
-        values, room_id = self._copy("messages", message) or {}, message["room_id"]
-        name = str(message["client_message_id"] or f"rails-{message['id']}")
-        if (room_id, name) in self._seen:
-            self.report.warnings["messages shared a client id; the later ones got a new one"] += 1
-            name = f"{name}-{message['id']}"
-        self._seen.add((room_id, name))
-        body = self._body(source, files)
-        said = {"client_message_id": name, "body_html": body.html, "body_text": body.text}
-        self._put("messages", values | said)
-        for user_id in self._members[room_id].intersection(body.mentions):
-            self._put("mentions", {"message_id": message["id"], "user_id": user_id})
-        for file in files:
-            self._file(file, message["id"])
-
-    def _body(self, source: str, files: Sequence[_Row]) -> Body:
-        if _PREVIEW in source:
-            self.report.warnings["link previews are not taken over"] += 1
-        if is_nested_too_deeply(source):
-            self.report.warnings["messages were nested too deeply: only their words are kept"] += 1
-            source = escape(unescape(_ANY_TAG.sub(" ", source)), quote=False)
-        body = sanitize(source, self._people)
-        if files and not body.text.strip() and not body.mentions:
-            lines = (f"📎 {escape(str(file['filename']))} — {_LATER}" for file in files)
-            body = sanitize("".join(f"<div>{line}</div>" for line in lines), self._people)
-        return body
-
-    def _file(self, file: _Row, message_id: int) -> None:
-        key = str(file["key"])
-        copied = ("id", "content_type", "checksum", "metadata", "created_at")
-        values = {
-            "message_id": message_id,
-            "blob_key": key,
-            "filename": str(file["filename"]),
-            "byte_size": file["byte_size"] or 0,
-        }
-        self._put("attachments", values | {name: file[name] for name in copied})
-        if self._storage is None:
-            self.report.warnings["keep the old storage folder: files come in v2.0"] += 1
-        elif not (self._storage / key[:2] / key[2:4] / key).is_file():
-            self.report.warnings[f"files are not in {self._storage}"] += 1
-
-    def _boost(self, boost: _Row) -> Mapping[str, object]:
-        content = str(boost["content"]).strip()
-        if len(content) > _BOOST_LENGTH:
-            self.report.warnings["boosts were cut to 16 characters"] += 1
-        return {"content": content[:_BOOST_LENGTH]}
-
-
-def import_all(
-    tx: WriteTx,
-    at: Timestamp,
-    rails: sqlite3.Connection,
-    signer: Signer,
-    storage: Path | None,
-    *,
-    has_vapid_keys: bool,
-) -> Report:
-    """Takes a Rails Campfire over into a database that has no account yet, all or nothing.
-
-    Raises AlreadySetUp, DatabaseUnusable.
-    """
-    if is_set_up(tx):
-        raise AlreadySetUp
-    moving = _Import(rails, tx, at, signer, storage)
-    try:
-        moving.take_all()
-        rebuild_index(tx)
-        broken = tx.execute("PRAGMA foreign_key_check").fetchone()
-    except sqlite3.Error as error:
-        raise DatabaseUnusable(f"nothing was imported: {error}") from error
-    report = moving.report
-    if broken or not report.taken["accounts"]:
-        why = f"{broken[0]} points to a missing row" if broken else "it has no account"
-        raise DatabaseUnusable(f"nothing was imported: {why}")
-    if report.taken["push_subscriptions"] and not has_vapid_keys:
-        words = "push subscriptions need the old VAPID keys in the environment"
-        report.warnings[words] = report.taken["push_subscriptions"]
-    return report
-
-
-# === 24. shapes ===============================================================
+# === 21. shapes ===============================================================
 # Records as JSON. What is asked for again and again is written once, for as long as
 # nothing in it changes; an answer holds the newest, as far as they fit, and says what
 # is cut off.
@@ -8762,7 +7626,7 @@ class Shapes:
         }
 
 
-# === 25. elements =============================================================
+# === 22. elements =============================================================
 # The markup that travels to everybody in Turbo Streams. A message is told once: what
 # is new in a stream carries, in `data-json`, the very JSON of the answer, but for
 # what stands in the element anyway (the text, who said it) and what differs from
@@ -8929,7 +7793,7 @@ def message_element(shapes: Shapes, message: PersistedMessage, room_name: str) -
     )
 
 
-# === 26. tabs =================================================================
+# === 23. tabs =================================================================
 # Open tabs: who looks at which room and who types there, in memory and for a minute at
 # most (Gap #5); and one tab's socket, with its subscriptions. What a tab gets between
 # two flushes is one write to its transport; a frame is plain bytes, built once and
@@ -9309,7 +8173,7 @@ class Subscription:
             self.caught = (min(first or message_ids[0], *message_ids), max(last, *message_ids))
 
 
-# === 27. ws ===================================================================
+# === 24. ws ===================================================================
 # Action Cable, spoken exactly, so that the official client works unmodified.
 # Broadcasting is a plain function: a payload is encoded once, a frame is built once per
 # identifier. No broadcast waits for a slow reader: it is cut off, comes back and catches
@@ -9788,7 +8652,7 @@ class Cable:
         }
 
 
-# === 28. ops ==================================================================
+# === 25. ops ==================================================================
 # What the operator sees, and what runs beside the requests: one JSON object a line,
 # background jobs that are held and awaited, the word of /up, and the numbers to draw
 # curves of, in Prometheus' text format 0.0.4. What is counted is counted where it
@@ -10264,7 +9128,7 @@ def may_read_metrics(config: Config, peer: str, headers: Mapping[str, str]) -> b
     return is_here and is_asked_here and not any(map(_FORWARDED.fullmatch, headers))
 
 
-# === 29. files ================================================================
+# === 26. files ================================================================
 # What is served as it lies: the built client, whose folder has the digest of the build
 # for a name, so that a browser may keep what is in it for ever; sounds and pictures,
 # beside this file in the clone and in the executable alike; what devices ask for; the
@@ -10670,7 +9534,7 @@ class HttpsLoops:
         return True
 
 
-# === 30. web ==================================================================
+# === 27. web ==================================================================
 # The door. A request becomes an Ask: who sends it, what it says, what its answer will
 # carry. Every route names its audience, so that none can be forgotten; the guard asks
 # in one look at the database who is there, in the order: banned address, session, CSRF.
@@ -11162,7 +10026,7 @@ def act(
     return Route(method, path, audience, guarded)
 
 
-# === 31. people_handlers ======================================================
+# === 28. people_handlers ======================================================
 # Signing in and out, setting up, joining, and the people one can find. What is shown is
 # found by one look; what is done is told to the world.
 #
@@ -11534,7 +10398,7 @@ def show_avatar(tx: ReadTx, ask: Ask) -> Outcome:
     return serve_avatar(user_by_id(tx, user_id), ask.request.headers.get("If-None-Match"))
 
 
-# === 32. room_handlers ========================================================
+# === 29. room_handlers ========================================================
 # Rooms, messages, boosts, searches and the socket. A handler changes something through
 # a service, and then tells the world, at once and in one place: `announce` is all
 # that follows a new message.
@@ -11956,7 +10820,7 @@ async def open_cable(request: web.Request) -> web.StreamResponse:
     return socket
 
 
-# === 33. bot_handlers =========================================================
+# === 30. bot_handlers =========================================================
 # The addresses bots talk to, as the Rails Campfire has them: the key is in the
 # path, the body is the message, refusals have no body. And the administration of
 # bots, which only people see; and what other machines ask for: health and numbers.
@@ -12167,7 +11031,7 @@ async def show_health(request: web.Request) -> web.StreamResponse:
     return web.Response(text=page, status=status, content_type="text/html", charset="utf-8")
 
 
-# === 34. screens ==============================================================
+# === 31. screens ==============================================================
 # What a browser gets when it opens an address: one HTML page for all of them, with
 # everything the screen needs inside, so that the first paint asks nothing more; most of
 # it is what an address of the API answers. The same object is the answer of /api/boot
@@ -12635,7 +11499,7 @@ async def show_robots(_: Ask) -> Outcome:
     return web.Response(text="# A private chat: there is nothing to crawl.\n")
 
 
-# === 35. app ==================================================================
+# === 32. app ==================================================================
 # All routes on one page, each with its audience; then the one place that turns
 # what went wrong into an answer; and how the parts are put together, started,
 # listened to and stopped.
@@ -13129,6 +11993,1142 @@ async def stop(campfire: Campfire, listening: Listening) -> None:
     await campfire.bots.close()
     await campfire.push.close()
     await campfire.db.close()
+
+
+# === 33. salvage ==============================================================
+# What can still be read of a damaged file goes into a new one, row by row. A file that
+# SQLite will not even open (cut short, without its header, or without its whole first
+# page) is made readable on a copy first: the header is written anew, and the rows that
+# say which table begins on which page are looked for on every page there is. A table is
+# read forwards; where that stops, the next readable key is searched for, so that one bad
+# page costs its own rows and no more. Nobody's words are dropped because their author's
+# row is lost: a stand-in takes the author's place.
+#
+# Elsewhere a statement is a literal that SQLite plans in the tests; here the table is
+# known only once the file is open, so these functions, and no others, put statements
+# together. The format is https://sqlite.org/fileformat.html; its sections are named below.
+#
+# Owns      sqlite_sequence
+# Raises    -
+# ==============================================================================
+
+_PAGE: Final = 4_096  # bytes, of every file that Campfire makes
+_LEAF: Final = 13  # the kind of page that rows of a table are on (1.6)
+_MORE: Final = 0x80  # the bit of a byte that is not the last of its number (1.6)
+_WIDTHS: Final = (0, 1, 2, 3, 4, 6, 8, 8)  # bytes, of NULL and of numbers (2.1)
+_TEXT: Final = 12  # from here on a column is bytes or text (2.1)
+_HIGHEST: Final = 2**62
+
+
+@dataclass(frozen=True, slots=True)
+class Salvage:
+    """How many rows the new file has, by table, and what could not be saved."""
+
+    path: Path
+    saved: Mapping[str, int]
+    lost: tuple[str, ...]
+
+
+# --- Whole tables, whichever they are ---
+
+
+def _name(text: str) -> str:
+    """A table's or column's name as SQL quotes it."""
+    return '"' + text.replace('"', '""') + '"'
+
+
+def _statement(*words: str) -> str:
+    return " ".join(words)
+
+
+def tables_of(connection: sqlite3.Connection) -> tuple[str, ...]:
+    """The tables people's rows are in; not SQLite's own, and not those of the search index."""
+    listed = connection.execute(
+        """
+        SELECT name
+        FROM sqlite_schema
+        WHERE type = 'table' AND name NOT GLOB 'sqlite_*' AND name NOT GLOB '*_search_index*'
+        ORDER BY rowid
+        """
+    )
+    return tuple(name for (name, *_) in listed)
+
+
+def columns_of(connection: sqlite3.Connection, table: str) -> tuple[str, ...]:
+    """The columns of a table; none when there is no such table."""
+    listed = connection.execute("SELECT name FROM pragma_table_info(:table)", {"table": table})
+    return tuple(name for (name, *_) in listed)
+
+
+def rows_from(
+    connection: sqlite3.Connection, table: str, start: int = 1, limit: int = -1
+) -> sqlite3.Cursor:
+    """A table's rows in their order, from a key on; each says in `at` what its key is."""
+    key = "message_id" if table == "mentions" else "rowid"  # the one table without rowids
+    words = "SELECT", key, "AS at, * FROM", _name(table), "WHERE", key, ">= :start"
+    ordered = _statement(*words, "ORDER BY", key, "LIMIT :limit")
+    return connection.execute(ordered, {"start": start, "limit": limit})
+
+
+def put(connection: sqlite3.Connection, table: str, values: Mapping[str, object]) -> None:
+    """Stores a row as it is. Raises sqlite3.IntegrityError when the table refuses it."""
+    names, marks = ", ".join(map(_name, values)), ", ".join(f":{name}" for name in values)
+    sql = _statement("INSERT", "INTO", _name(table), f"({names}) VALUES ({marks})")
+    connection.execute(sql, dict(values))
+
+
+def raise_sequences(
+    source: sqlite3.Connection, target: sqlite3.Connection, tables: Container[str]
+) -> None:
+    """New ids of these tables are greater than those another file has given: none is used again."""
+    if not source.execute("SELECT 1 FROM sqlite_schema WHERE name = 'sqlite_sequence'").fetchone():
+        return
+    for table, newest in source.execute("SELECT name, seq FROM sqlite_sequence"):
+        if table not in tables:
+            continue
+        values = {"table": table, "newest": int(newest or 0)}
+        raised = target.execute(
+            "UPDATE sqlite_sequence SET seq = max(seq, :newest) WHERE name = :table", values
+        )
+        if not raised.rowcount:
+            target.execute(
+                "INSERT INTO sqlite_sequence (name, seq) VALUES (:table, :newest)", values
+            )
+
+
+def delete_orphans(connection: sqlite3.Connection) -> Counter[str]:
+    """Deletes rows that point to rows which are gone, and then those that pointed to them."""
+    references = [
+        (table, column, parent)
+        for table in tables_of(connection)
+        for column, parent in connection.execute(
+            'SELECT "from", "table" FROM pragma_foreign_key_list(:table)', {"table": table}
+        ).fetchall()
+    ]
+    gone: Counter[str] = Counter()
+    before = -1
+    while before != gone.total():
+        before = gone.total()
+        for table, column, parent in references:
+            words = "DELETE", "FROM", _name(table), "WHERE", _name(column), "NOT IN (SELECT id FROM"
+            gone[table] += connection.execute(_statement(*words, _name(parent), ")")).rowcount
+    return +gone
+
+
+def cut_out(connection: sqlite3.Connection, indexes: Iterable[str]) -> None:
+    """Forgets indexes whose pages cannot be read, as DROP INDEX must to drop them.
+
+    Their pages belong to nothing afterwards: a VACUUM gives them back.
+    """
+    sql = _statement("DELETE", "FROM sqlite_schema WHERE type = 'index' AND name = :name")
+    connection.execute("PRAGMA writable_schema = ON")
+    for name in indexes:
+        connection.execute(sql, {"name": name})
+    connection.execute("PRAGMA writable_schema = RESET")
+
+
+# --- A copy that SQLite can open ---
+
+
+def _number_at(data: bytes, at: int) -> tuple[int, int]:
+    """A number of up to nine bytes, and where what follows it begins (1.6)."""
+    value = 0
+    for position in range(at, at + 8):
+        value = value << 7 | data[position] % _MORE
+        if data[position] < _MORE:
+            return value, position + 1
+    return value << 8 | data[at + 8], at + 9
+
+
+def _column_at(data: bytes, at: int, kind: int) -> tuple[object, int]:
+    """A value of a row, and where the next begins (2.1); numbers, texts and NULL are enough."""
+    if kind >= _TEXT:
+        end = at + (kind - _TEXT) // 2
+        return data[at:end].decode("utf-8", "replace"), end
+    if kind >= len(_WIDTHS):  # the numbers 0 and 1
+        return kind - len(_WIDTHS), at
+    end = at + _WIDTHS[kind]
+    return (int.from_bytes(data[at:end], "big", signed=True) if kind else None), end
+
+
+def _row_at(page: bytes, at: int) -> list[object]:
+    """The columns of a row that lies on its page as a whole. Raises IndexError."""
+    size, at = _number_at(page, at)
+    _, at = _number_at(page, at)
+    if at + size > len(page):
+        raise IndexError(at)
+    kinds, body = [], at
+    head, at = _number_at(page, at)
+    while at < body + head:
+        kind, at = _number_at(page, at)
+        kinds.append(kind)
+    columns = []
+    for kind in kinds:
+        value, at = _column_at(page, at, kind)
+        columns.append(value)
+    return columns
+
+
+def _rows_in(path: Path) -> Iterator[list[object]]:
+    """Every row of every table that lies on its page as a whole."""
+    with path.open("rb") as opened:
+        while page := opened.read(_PAGE):
+            count = int.from_bytes(page[3:5], "big") if page[0] == _LEAF else 0
+            for n in range(min(count, len(page) // 4)):
+                with suppress(IndexError):
+                    yield _row_at(page, int.from_bytes(page[8 + 2 * n : 10 + 2 * n], "big"))
+
+
+def _beginnings(path: Path) -> dict[str, tuple[object, ...]]:
+    """What each table is called, on which page it begins, and how it was made (2.6)."""
+    beginnings: dict[str, tuple[object, ...]] = {}
+    for columns in _rows_in(path):
+        match columns:
+            case ["table" | "index" as kind, str(name), str(), int(), None | str() as sql]:
+                is_ours = kind == "table" or sql is None
+                if is_ours and not name.startswith("message_search_index"):
+                    beginnings[name] = tuple(columns)
+            case _:
+                pass
+    return beginnings
+
+
+def _give_header(copy: Path, *, has_log: bool) -> None:
+    """Makes the file whole pages, and writes its first hundred bytes (1.3), keeping what it can."""
+    pages = max(-(-copy.stat().st_size // _PAGE), 1)
+    os.truncate(copy, pages * _PAGE)
+    with copy.open("r+b") as opened:
+        kept = opened.read(100)
+        counter, mode = kept[24:28], bytes((2, 2) if has_log else (1, 1))
+        head = b"SQLite format 3\0" + _PAGE.to_bytes(2, "big") + mode + bytes((0, 64, 32, 32))
+        head += counter + pages.to_bytes(4, "big") + bytes(8)  # no page is free
+        head += kept[40:44] + (4).to_bytes(4, "big") + bytes(8) + (1).to_bytes(4, "big")
+        opened.seek(0)
+        opened.write(head + bytes(8) + kept[68:72] + bytes(20) + counter + kept[96:100])
+
+
+def _give_tables(copy: Path) -> None:
+    """Puts an empty list of tables on the first page, and what was found of them into it."""
+    beginnings = _beginnings(copy)
+    with copy.open("r+b") as opened:
+        opened.seek(100)
+        opened.write(bytes((_LEAF, 0, 0, 0, 0)) + _PAGE.to_bytes(2, "big") + bytes(_PAGE - 107))
+    with closing(sqlite3.connect(copy, isolation_level=None)) as connection:
+        connection.execute("PRAGMA writable_schema = ON")
+        sql = _statement("INSERT", "INTO sqlite_schema VALUES (?, ?, ?, ?, ?)")
+        connection.executemany(sql, list(beginnings.values()))
+
+
+def _opens(copy: Path) -> bool:
+    try:
+        with closing(sqlite3.connect(copy, isolation_level=None)) as connection:
+            return "messages" in tables_of(connection)
+    except sqlite3.Error:
+        return False
+
+
+@contextmanager
+def _made_readable(path: Path) -> Iterator[Path]:
+    """A copy of a damaged file that SQLite can open, as much of it as there is; then it goes.
+
+    Raises sqlite3.DatabaseError when it never was a Campfire's.
+    """
+    with tempfile.TemporaryDirectory(prefix=".campfire-", dir=path.resolve().parent) as folder:
+        copy, log = Path(folder) / "wreck.db", beside(path, "-wal")
+        shutil.copyfile(path, copy)
+        if has_log := log.exists():
+            shutil.copyfile(log, f"{copy}-wal")
+        if not _opens(copy):
+            _give_header(copy, has_log=has_log)
+        if not _opens(copy):
+            _give_tables(copy)
+        if not _opens(copy):
+            raise sqlite3.DatabaseError("no page says where the messages are")
+        yield copy
+
+
+# --- Row by row into a new file ---
+
+
+def _next_readable(connection: sqlite3.Connection, table: str, at: int) -> int:
+    """The smallest key from which on rows can be read again; beyond all keys if there is none."""
+
+    def is_readable(start: int) -> bool:
+        try:
+            rows_from(connection, table, start, limit=1).fetchall()
+        except sqlite3.Error:
+            return False
+        return True
+
+    step = 1
+    while not is_readable(at + step):
+        step *= 2
+        if step >= _HIGHEST:
+            return _HIGHEST
+    tried = range(step // 2 + 1, step)
+    return at + tried.start + bisect_left(tried, 1, key=lambda n: is_readable(at + n))
+
+
+def _readable_rows(
+    connection: sqlite3.Connection, table: str, gaps: list[tuple[int, int]]
+) -> Iterator[sqlite3.Row]:
+    """All rows that can be read; `gaps` gets the first and last key of what cannot."""
+    at = 1
+    while at < _HIGHEST:
+        try:
+            for readable in rows_from(connection, table, at):
+                at = max(at, readable["at"] + 1)
+                yield readable
+        except sqlite3.Error:
+            beyond = _next_readable(connection, table, at)
+            gaps.append((at, beyond - 1))
+            at = beyond
+        else:
+            return
+
+
+def _what_is_lost(
+    table: str, missing: int | None, refused: int, gaps: Sequence[tuple[int, int]]
+) -> Iterator[str]:
+    spans = ", ".join(
+        f"from {first} on" if last >= _HIGHEST - 1 else f"{first} to {last}" for first, last in gaps
+    )
+    if missing and missing > 0:
+        where = f" (ids {spans})" if spans else ""
+        yield f"{table}: {missing} rows could not be read{where}"
+    elif spans and missing is None:
+        yield f"{table}: what was at ids {spans} could not be read"
+    if refused:
+        yield f"{table}: {refused} rows made no sense any more"
+
+
+def _save_table(
+    source: sqlite3.Connection, target: sqlite3.Connection, table: str
+) -> tuple[int, list[str]]:
+    there = columns_of(source, table)
+    if not there:
+        return 0, [f"{table}: the whole table"]
+    columns = [name for name in columns_of(target, table) if name in there]
+    gaps: list[tuple[int, int]] = []
+    saved = refused = 0
+    for readable in _readable_rows(source, table, gaps):
+        try:
+            put(target, table, {name: readable[name] for name in columns})
+            saved += 1
+        except sqlite3.Error:
+            refused += 1
+    missing = None
+    with suppress(sqlite3.Error):  # the smallest index may know how many there were
+        counted = source.execute(_statement("SELECT", "count(*) FROM", _name(table)))
+        missing = counted.fetchone()[0] - saved - refused
+    return saved, list(_what_is_lost(table, missing, refused, gaps))
+
+
+def _stand_ins(target: sqlite3.Connection, at: int) -> Iterator[str]:
+    """Takes the places of lost rooms and people, and says so; then what belongs to nothing goes."""
+    times = {"created_at": at, "updated_at": at}
+    rooms = target.execute(
+        """
+        SELECT room_id, min(creator_id)
+        FROM messages
+        WHERE room_id NOT IN (SELECT id FROM rooms)
+        GROUP BY room_id
+        """
+    ).fetchall()
+    for room_id, creator_id in rooms:
+        values = {"id": room_id, "type": "closed", "name": f"Lost room {room_id}"}
+        put(target, "rooms", {**values, "creator_id": creator_id, **times})
+    if rooms:
+        yield f"rooms: what {len(rooms)} of them were called, and of what kind they were"
+    people = target.execute(
+        """
+        SELECT creator_id AS id FROM messages
+        UNION SELECT creator_id FROM rooms
+        UNION SELECT user_id FROM memberships
+        EXCEPT SELECT id FROM users
+        """
+    ).fetchall()
+    for user_id, *_ in people:
+        values = {"id": user_id, "name": f"Lost person {user_id}", "status": 1}
+        put(target, "users", {**values, **times})
+    if people:
+        yield f"users: who {len(people)} people were; their words are kept under stand-ins"
+    for table, count in delete_orphans(target).items():
+        yield f"{table}: {count} rows that belonged to something lost"
+
+
+def salvage(path: Path, into: Path, at: float) -> Salvage:
+    """Saves every readable row of a damaged file into a new one."""
+    moment, saved, lost = int(at * SECOND), Counter[str](), list[str]()
+    with (
+        growing(into) as part,
+        _made_readable(path) as copy,
+        closing(connect(copy)) as source,
+        closing(sqlite3.connect(part, isolation_level=None)) as target,
+    ):
+        source.text_factory = lambda data: data.decode("utf-8", "replace")
+        create_schema(target, moment)
+        target.execute("BEGIN")
+        for table in tables_of(target):
+            if table != "schema_version":  # the new file has the newest schema
+                saved[table], words = _save_table(source, target, table)
+                lost += words
+        lost += _stand_ins(target, moment)
+        with suppress(sqlite3.Error):
+            raise_sequences(source, target, tables_of(target))
+        rebuild_index(target)
+        target.execute("COMMIT")
+    return Salvage(into, +saved, tuple(lost))
+
+
+# === 34. repair ===============================================================
+# Whether the file is sound, and what can be done when it is not. Looking changes
+# nothing. Mending builds again what follows from the rows (indexes, the words of
+# search) and deletes what points nowhere. When pages are gone, every row that can
+# still be read is saved into a new file, and what is lost is said.
+#
+# Owns      -
+# Raises    DatabaseUnusable, DatabaseBusy
+# ==============================================================================
+
+_MOST_LINES: Final = 20  # of one kind of damage
+_SAFE_SQLITE: Final = (3, 51, 3)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What looking at a file found: damage, and what is only worth knowing."""
+
+    problems: tuple[str, ...]
+    notes: tuple[str, ...]
+
+    def lines(self) -> Iterator[str]:
+        """What people read of it."""
+        yield from (f"note: {line}" for line in self.notes)
+        yield from self.problems
+
+
+@dataclass(frozen=True, slots=True)
+class Repair:
+    """What mending did, what is still wrong, and the new file if one had to be made."""
+
+    backup: Path
+    done: tuple[str, ...]
+    verdict: Verdict
+    salvage: Salvage | None
+
+    def lines(self) -> Iterator[str]:
+        """What people read of it."""
+        yield f"the file as it was is kept in {self.backup}"
+        yield from self.done
+        yield from self.verdict.lines()
+        if new := self.salvage:
+            yield f"{sum(new.saved.values())} rows are saved in {new.path}"
+            yield from (f"saved: {count} rows of {table}" for table, count in new.saved.items())
+            yield from (f"lost: {line}" for line in new.lost or ("nothing",))
+
+    def facts(self) -> dict[str, object]:
+        """What programs read of it."""
+        new = self.salvage
+        rescued = new and {"database": str(new.path), "rows": new.saved, "lost": new.lost}
+        return {"backup": str(self.backup), "repaired": self.done, "recovered": rescued}
+
+
+def _expected(kind: str) -> dict[str, str]:
+    """The tables or indexes of a new database, by name, with the statement that makes each."""
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as model:
+        create_schema(model)
+        made = model.execute(
+            """
+            SELECT name, sql
+            FROM sqlite_schema
+            WHERE type = :kind AND sql IS NOT NULL AND name NOT GLOB 'sqlite_*'
+            """,
+            {"kind": kind},
+        )
+        return dict(made.fetchall())
+
+
+def _missing(connection: sqlite3.Connection, kind: str) -> dict[str, str]:
+    """Those that are not there."""
+    there = {name for (name, *_) in connection.execute("SELECT name FROM sqlite_schema")}
+    return {name: sql for name, sql in _expected(kind).items() if name not in there}
+
+
+def _look_at_pages(connection: sqlite3.Connection) -> Iterator[str]:
+    damage = connection.execute(f"PRAGMA integrity_check({_MOST_LINES})")
+    yield from (line for (said, *_) in damage for line in said.splitlines() if line != "ok")
+
+
+def _look_at_schema(connection: sqlite3.Connection) -> Iterator[str]:
+    for kind in ("table", "index"):
+        yield from (f"{kind} {name} is missing" for name in _missing(connection, kind))
+
+
+def _look_at_references(connection: sqlite3.Connection) -> Iterator[str]:
+    broken = connection.execute("PRAGMA foreign_key_check")
+    counts = Counter((table, parent) for table, _, parent, _ in broken)
+    for (table, parent), count in counts.items():
+        yield f"{count} rows of {table} point to missing {parent}"
+
+
+def _look_at_search(connection: sqlite3.Connection) -> Iterator[str]:
+    unfound, unsaid = connection.execute(
+        """
+        SELECT
+          (SELECT count(*) FROM messages
+           WHERE id NOT IN (SELECT rowid FROM message_search_index)),
+          (SELECT count(*) FROM message_search_index
+           WHERE rowid NOT IN (SELECT id FROM messages))
+        """
+    ).fetchone()
+    if unfound:
+        yield f"{unfound} messages are missing from the search index"
+    if unsaid:
+        yield f"{unsaid} entries of the search index have no message"
+
+
+def _look_at_unread(connection: sqlite3.Connection) -> Iterator[str]:
+    strays = connection.execute(
+        """
+        SELECT count(*)
+        FROM memberships
+        WHERE unread_at IS NOT NULL AND NOT (
+          user_id IN (SELECT id FROM users) AND room_id IN (SELECT id FROM rooms))
+        """
+    ).fetchone()[0]
+    if strays:
+        yield f"{strays} unread marks of people who are no members"
+
+
+def _look_at_rooms(connection: sqlite3.Connection) -> Iterator[str]:
+    empty = connection.execute(
+        """
+        SELECT id, coalesce(name, 'a ping')
+        FROM rooms
+        WHERE id NOT IN (SELECT room_id FROM memberships)
+        ORDER BY id
+        """
+    )
+    yield from (f"room {room_id} ({name}) has no members" for room_id, name in empty)
+
+
+_DAMAGE: Final = {
+    "pages": _look_at_pages,
+    "schema": _look_at_schema,
+    "references": _look_at_references,
+    "search": _look_at_search,
+    "unread": _look_at_unread,
+}
+_ODDITIES: Final = {"rooms": _look_at_rooms}
+
+
+def _looked(
+    looks: Mapping[str, Callable[[sqlite3.Connection], Iterator[str]]],
+    connection: sqlite3.Connection,
+) -> Iterator[str]:
+    for what, look in looks.items():
+        try:
+            problems = list(look(connection))
+        except sqlite3.Error as error:
+            problems = [str(error)]
+        yield from (f"{what}: {line}" for line in problems)
+
+
+def _open_to_write(path: Path) -> sqlite3.Connection:
+    """A connection that changes rows and nothing else: the server alone checkpoints."""
+    connection = connect(path, "mode=rw")
+    connection.execute("PRAGMA wal_autocheckpoint = 0")
+    return connection
+
+
+def _index_problems(path: Path) -> list[str]:
+    """What FTS5 itself says of its index: only a writer may ask, and this one takes it back."""
+    try:
+        with closing(_open_to_write(path)) as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                verify_index(connection)
+            finally:
+                connection.execute("ROLLBACK")
+    except sqlite3.Error as error:
+        if is_busy(error):
+            raise DatabaseBusy from error
+        return [f"search: the index does not agree with itself ({error})"]
+    return []
+
+
+def look_at(path: Path) -> Verdict:
+    """What is wrong with a database, in use or not. Raises DatabaseUnusable, DatabaseBusy."""
+    require_access(path)
+    try:
+        require_database(path)
+    except DatabaseUnreadable as error:
+        return Verdict((f"file: {error}",), ())
+    notes = []
+    if sqlite3.sqlite_version_info < _SAFE_SQLITE:
+        notes.append(
+            f"SQLite {sqlite3.sqlite_version}: before 3.51.3 no other program may checkpoint this"
+            " file, as Litestream does"
+        )
+    try:
+        with closing(connect(path)) as connection:
+            problems = list(_looked(_DAMAGE, connection))
+            problems += _index_problems(path)  # inside: the last to leave would fold the log in
+            notes += _looked(_ODDITIES, connection)
+    except sqlite3.Error as error:
+        problems = [f"file: {error}"]
+    return Verdict(tuple(problems), tuple(notes))
+
+
+def _keep_as_it_is(path: Path, copy: Path) -> None:
+    """The damaged file byte by byte, its log too: SQLite's own copying would stop at the damage.
+
+    The files are closed last, because closing one gives up SQLite's locks on it.
+    """
+    with ExitStack() as opened:
+        sources = {
+            ending: opened.enter_context(Path(f"{path}{ending}").open("rb"))
+            for ending in ("", *(["-wal"] if left_a_log(path) else []))
+        }
+        connection = opened.enter_context(closing(_open_to_write(path)))
+        with suppress(sqlite3.Error):  # no server writes meanwhile
+            connection.execute("BEGIN IMMEDIATE")
+        for ending, source in sources.items():
+            with growing(Path(f"{copy}{ending}")) as part, part.open("wb") as target:
+                shutil.copyfileobj(source, target)
+
+
+def _lost_indexes(connection: sqlite3.Connection) -> list[str]:
+    """The indexes that are so damaged that SQLite can neither rebuild nor drop them.
+
+    Each is tried alone: a failed try spoils its transaction.
+    """
+    lost = []
+    with suppress(sqlite3.Error):  # not even the schema can be read
+        for name in sorted(_expected("index").keys() - _missing(connection, "index").keys()):
+            try:
+                connection.execute(f'REINDEX "{name}"')
+            except sqlite3.DatabaseError:
+                lost.append(name)
+    return lost
+
+
+def _replace_indexes(connection: sqlite3.Connection, lost: Sequence[str]) -> str:
+    cut_out(connection, lost)
+    for name in lost:
+        connection.execute(_expected("index")[name])
+    return f"made anew from the rows: {', '.join(lost)}"
+
+
+def _rebuild_indexes(connection: sqlite3.Connection) -> str:
+    for sql in _missing(connection, "index").values():
+        connection.execute(sql)
+    connection.execute("REINDEX")
+    return "rebuilt every index"
+
+
+def _drop_orphans(connection: sqlite3.Connection) -> str:
+    gone = delete_orphans(connection)
+    said = ", ".join(f"{count} of {table}" for table, count in gone.items())
+    return f"deleted rows that pointed nowhere: {said}" if said else ""
+
+
+def _rebuild_search(connection: sqlite3.Connection) -> str:
+    return f"rebuilt the search index over {rebuild_index(connection)} messages"
+
+
+def _mended(connection: sqlite3.Connection, mend: Callable[[sqlite3.Connection], str]) -> str:
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+        done = mend(connection)
+        connection.execute("COMMIT")
+    except sqlite3.Error:  # looking again tells what is still wrong
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        return ""
+    return done
+
+
+def _all_mended(path: Path) -> Iterator[str]:
+    """What was done, in place: nothing of it takes a row away that belongs to something."""
+    with closing(_open_to_write(path)) as connection:
+        if lost := _lost_indexes(connection):
+            yield _mended(connection, partial(_replace_indexes, lost=lost))
+            with suppress(sqlite3.Error):  # what the old ones left is nobody's
+                connection.execute("VACUUM")
+        for mend in (_rebuild_indexes, _drop_orphans, _rebuild_search):
+            yield _mended(connection, mend)
+
+
+def repair(path: Path, at: float) -> Repair:
+    """Mends a database, after a copy of the file as it is; salvages when mending is not enough.
+
+    Raises DatabaseUnusable when there is no such file.
+    """
+    is_beyond_mending = False
+    try:
+        recognise(path)
+    except DatabaseUnreadable:
+        is_beyond_mending = True
+    copy = free_name(path.parent / "backups" / f"before-repair-{stamp(at)}.db")
+    _keep_as_it_is(path, copy)
+    done = () if is_beyond_mending else tuple(filter(None, _all_mended(path)))
+    verdict, salvaged = look_at(path), None
+    if verdict.problems:
+        with suppress(sqlite3.Error):  # it is no database at all
+            salvaged = salvage(path, free_name(Path(f"{path}.recovered")), at)
+    return Repair(copy, done, verdict, salvaged)
+
+
+# === 35. rails ================================================================
+# Moving in from a Rails Campfire, whose database was written over the years: it is only
+# read, and nothing in it is run. One transaction, everything or nothing. Ids and times
+# stay, so that addresses people kept go on working; text is made safe anew; rows that
+# belong to nothing are left behind, and counted.
+#
+# Owns      -
+# Raises    AlreadySetUp, DatabaseUnusable
+# ==============================================================================
+
+_ROOM_TYPES: Final = {
+    "Rooms::Open": RoomType.OPEN,
+    "Rooms::Closed": RoomType.CLOSED,
+    "Rooms::Direct": RoomType.DIRECT,
+}
+_TRUE: Final = frozenset((True, 1, "1", "true", "t"))
+_YEAR_10000: Final = 253_402_300_800  # seconds
+_PREVIEW: Final = "application/vnd.actiontext.opengraph-embed"
+_KEPT_SEARCHES: Final = 10
+_BOOST_LENGTH: Final = 16
+_LATER: Final = "File attachments are coming in v2.0"
+_ANY_TAG: Final = re.compile(r"<[^>]*>")
+# Of each table: the columns that are copied, those that must say something, and those whose
+# values together are there once. What else a row has is made by a method below.
+# fmt: off
+_TABLES_KEPT: Final = {
+    "accounts": ("custom_styles", "", ""),
+    "users": ("bio", "", ""),
+    "sessions": ("user_id ip_address user_agent", "token", "token"),
+    "bans": ("user_id ip_address", "ip_address", "user_id ip_address"),
+    "webhooks": ("user_id", "url", "user_id"),
+    "push_subscriptions": ("user_id endpoint p256dh_key auth_key user_agent",
+        "endpoint p256dh_key auth_key", "user_id endpoint p256dh_key auth_key"),
+    "searches": ("user_id query", "", ""),
+    "rooms": ("creator_id", "", ""),
+    "memberships": ("room_id user_id", "", "room_id user_id"),
+    "messages": ("room_id creator_id", "", ""),
+    "boosts": ("message_id booster_id", "content", ""),
+}
+# fmt: on
+_PARENTS: Final = {  # the tables whose ids are in these columns
+    "user_id": "users",
+    "creator_id": "users",
+    "booster_id": "users",
+    "room_id": "rooms",
+    "message_id": "messages",
+}
+
+
+class _Row(dict[str, Any]):
+    """A row of the old database; a column its schema does not have yet is None."""
+
+    def __missing__(self, column: str) -> None:
+        return None
+
+
+class _Orphan(Exception):
+    """A row that belongs to something that is not there."""
+
+
+class _UnknownType(Exception):
+    """A room of a type that we do not know."""
+
+
+def open_rails(path: Path) -> sqlite3.Connection:
+    """The database of a Rails Campfire, to be read only. Raises DatabaseUnusable."""
+    if not path.is_file():
+        raise DatabaseUnusable(f"there is no database at {path}")
+    # SQLite must look beside the file when there is a log.
+    connection = connect(path, READ_ONLY if left_a_log(path) else IMMUTABLE)
+    connection.text_factory = lambda data: data.decode("utf-8", "replace")
+    try:
+        connection.execute("PRAGMA trusted_schema = OFF")
+        tables = frozenset(tables_of(connection))
+    except sqlite3.Error as error:
+        connection.close()
+        raise DatabaseUnusable(f"{path} is no database of a Rails Campfire ({error})") from error
+    missing = RAILS_TABLES - tables
+    if missing or "schema_version" in tables:
+        connection.close()
+        why = f"is no database of a Rails Campfire: it has no table {min(missing or ('',))}"
+        ours = "is a database of this Campfire, not of a Rails one: `restore` puts it in place"
+        raise DatabaseUnusable(f"{path} {why if missing else ours}")
+    return connection
+
+
+def _moment_in(value: object) -> Timestamp | None:
+    """A time as Rails writes it, UTC, with a fraction or without; None when it is none."""
+    if isinstance(value, (int, float)):
+        return Timestamp(int(value * SECOND)) if abs(value) < _YEAR_10000 else None
+    try:
+        moment = datetime.fromisoformat(str(value).strip().removesuffix("UTC").strip())
+        moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        whole = int(moment.replace(microsecond=0).timestamp())
+    except (ValueError, OverflowError):
+        return None
+    return Timestamp(whole * SECOND + moment.microsecond)
+
+
+def _settings_in(text: object) -> str:
+    """An account's settings as we keep them: the one we know, as true or false."""
+    try:
+        given = json.loads(str(text or "{}"))
+    except (ValueError, RecursionError):
+        given = {}
+    wanted = given.get(RESTRICTION) if isinstance(given, dict) else None
+    wanted = None if isinstance(wanted, (dict, list)) else wanted
+    return json.dumps({} if wanted is None else {RESTRICTION: wanted in _TRUE})
+
+
+def _status_in(person: _Row) -> Status:
+    """A person's status; older schemas only know `active`."""
+    if "status" in person:
+        statuses = {status.value: status for status in Status}
+        return statuses.get(person["status"] or 0, Status.DEACTIVATED)
+    return Status.ACTIVE if person["active"] in (None, *_TRUE) else Status.DEACTIVATED
+
+
+@dataclass(slots=True)
+class Report:
+    """What an import took over, and what it could not."""
+
+    taken: Counter[str] = field(default_factory=Counter)
+    orphans: Counter[str] = field(default_factory=Counter)
+    unknown: Counter[str] = field(default_factory=Counter)
+    repeated: Counter[str] = field(default_factory=Counter)
+    warnings: Counter[str] = field(default_factory=Counter)
+
+    def lines(self) -> Iterator[str]:
+        """The report, a line each."""
+        yield from (f"{table}: {count}" for table, count in self.taken.items())
+        for counts, words in (
+            (self.orphans, "skipped: {1} of {0} that belonged to nothing"),
+            (self.unknown, "skipped: {1} of {0}"),
+            (self.repeated, "skipped: {1} of {0} that were there twice"),
+            (self.warnings, "warning: {0} ({1})"),
+        ):
+            yield from (words.format(what, count) for what, count in counts.items())
+        yield "foreign_key_check: ok"
+        yield f"search index: {self.taken['messages']} messages"
+
+
+class _Import:
+    """One import: the old database, the new one, and what is known of it so far."""
+
+    def __init__(
+        self,
+        rails: sqlite3.Connection,
+        tx: WriteTx,
+        at: Timestamp,
+        signer: Signer,
+        storage: Path | None,
+    ) -> None:
+        self._rails, self._tx, self._signer, self._storage = rails, tx, signer, storage
+        self._at = at  # for a first row without a time: the account's is known before all others
+        self.report = Report()
+        self._ids: defaultdict[str, set[int]] = defaultdict(set)
+        self._members: defaultdict[int, set[UserId]] = defaultdict(set)
+        self._direct_keys: dict[int, str] = {}
+        self._people: dict[UserId, Mentionable] = {}
+        self._seen: set[tuple[object, ...]] = set()
+        self._unread_times: set[tuple[object, ...]] = set()
+
+    def take_all(self) -> None:
+        """Takes everything over, parents before children."""
+        self._take("accounts", self._account, self._first_account())
+        self._take("users", self._user)
+        self._take("sessions", self._session)
+        self._take("bans")
+        self._take("webhooks", lambda webhook: {"url": str(webhook["url"]).strip()})
+        self._take("push_subscriptions")
+        self._take("searches", rows_of=self._newest_searches())
+        self._direct_keys = self._keys_of_directs()
+        self._take("rooms", self._room)
+        self._take("memberships", self._membership)
+        self._take_messages()
+        self._take("boosts", self._boost)
+        for attachment in self._rows("active_storage_attachments"):
+            if what := {"User": "avatars", "Account": "logos"}.get(attachment["record_type"]):
+                self.report.warnings[f"{what} are not taken over"] += 1
+        if self._unread_times:
+            words = "times could not be read: each is now that of the row before"
+            self.report.warnings[words] = len(self._unread_times)
+        raise_sequences(self._rails, self._tx, set(tables_of(self._tx)) - {"accounts"})
+
+    def _rows(self, table: str) -> Iterator[_Row]:
+        if columns_of(self._rails, table):
+            before = self._at
+            for old in map(_Row, rows_from(self._rails, table)):
+                before = self._put_times(table, old, before)
+                yield old
+
+    def _put_times(self, table: str, old: _Row, before: Timestamp) -> Timestamp:
+        """Reads a row's times, and gives it the one before for what is none; when it was made."""
+        made = _moment_in(old["created_at"])
+        times = {"created_at": before if made is None else made}
+        for column in ("updated_at", "unread_at", "last_active_at"):
+            if old[column]:
+                moment = _moment_in(old[column])
+                times[column] = times["created_at"] if moment is None else moment
+        unread = [column for column in times if _moment_in(old[column]) is None]
+        self._unread_times.update((table, old["at"], column) for column in unread)
+        old.update(times)
+        old["updated_at"] = old["updated_at"] or times["created_at"]
+        if table == "accounts":
+            self._at = times["created_at"]
+        return times["created_at"]
+
+    def _take(
+        self,
+        table: str,
+        also: Callable[[_Row], Mapping[str, object]] = lambda _: {},
+        rows_of: Iterable[_Row] | None = None,
+    ) -> None:
+        """Stores the rows of a table, each with what `also` makes of it."""
+        for old in self._rows(table) if rows_of is None else rows_of:
+            try:
+                if (values := self._copy(table, old)) is not None:
+                    self._put(table, {**values, **also(old)})
+            except _Orphan:
+                self.report.orphans[table] += 1
+            except _UnknownType as error:
+                self.report.unknown[f"{table} of the unknown type {error}"] += 1
+
+    def _put(self, table: str, values: Mapping[str, object]) -> None:
+        put(self._tx, table, values)
+        self.report.taken[table] += 1
+        if isinstance(row_id := values.get("id"), int):
+            self._ids[table].add(row_id)
+
+    def _copy(self, table: str, old: _Row) -> dict[str, object] | None:
+        """What is copied of a row, and its times; None when it says nothing or was there.
+
+        Raises _Orphan when a parent is missing.
+        """
+        columns, needed, key = (words.split() for words in _TABLES_KEPT[table])
+        for column in set(columns) & set(_PARENTS):
+            row_id = old[column]
+            if not isinstance(row_id, int) or row_id not in self._ids[_PARENTS[column]]:
+                raise _Orphan
+        if not all(str(old[column] or "").strip() for column in needed):
+            return None
+        if key and self._is_repeated(table, *(old[column] for column in key)):
+            return None
+        return {column: old[column] for column in ("id", *columns, "created_at", "updated_at")}
+
+    def _is_repeated(self, table: str, *key: object) -> bool:
+        if (table, *key) in self._seen:
+            self.report.repeated[table] += 1
+            return True
+        self._seen.add((table, *key))
+        return False
+
+    def _first_account(self) -> Iterator[_Row]:
+        for account in self._rows("accounts"):
+            if self.report.taken["accounts"]:
+                self.report.warnings["only the first account is taken over"] += 1
+            else:
+                yield account
+
+    def _account(self, account: _Row) -> Mapping[str, object]:
+        return {
+            "id": 1,
+            "name": str(account["name"] or "").strip() or "Campfire",
+            "join_code": account["join_code"] or random_join_code(),
+            "settings": _settings_in(account["settings"]),
+        }
+
+    def _user(self, person: _Row) -> Mapping[str, object]:
+        role = {role.value: role for role in Role}.get(person["role"] or 0, Role.MEMBER)
+        name, token = str(person["name"] or "").strip(), person["bot_token"] or None
+        if not name:
+            self.report.warnings["people without a name are now called Unnamed"] += 1
+        email = person["email_address"] or None
+        if email and self._is_repeated("e-mail addresses", email):
+            email = None
+        if role is not Role.BOT:
+            token = None
+        elif token and ("bot token", token) in self._seen:
+            self.report.warnings["bots had the key of another; they need a new one"] += 1
+            token = None
+        self._seen.add(("bot token", token))
+        user = User(
+            UserId(person["id"]), name or "Unnamed", email, person["bio"] or "", role,
+            _status_in(person), person["created_at"], person["updated_at"],
+        )  # fmt: skip
+        self._people[user.id] = self._signer.mentionable(user)
+        return {
+            "name": user.name,
+            "email_address": email,
+            "password_digest": person["password_digest"] or None,
+            "role": role.value,
+            "status": user.status.value,
+            "bot_token": token,
+        }
+
+    def _session(self, session: _Row) -> Mapping[str, object]:
+        used = session["last_active_at"] or session["updated_at"]
+        return {"token_hash": hashed(RawToken(str(session["token"]))), "last_active_at": used}
+
+    def _newest_searches(self) -> Iterator[_Row]:
+        """The ten newest searches of each person, each query once."""
+        kept: Counter[object] = Counter()
+        newest_last = sorted(self._rows("searches"), key=lambda old: (old["updated_at"], old["id"]))
+        for search in reversed(newest_last):
+            owner, query = search["user_id"], str(search["query"] or "")
+            is_wanted = kept[owner] < _KEPT_SEARCHES and query.strip()
+            if is_wanted and not self._is_repeated("searches", owner, query):
+                kept[owner] += 1
+                yield search
+
+    def _keys_of_directs(self) -> dict[int, str]:
+        """Who is in each ping; of several with the same people the oldest is the one."""
+        people: defaultdict[int, set[int]] = defaultdict(set)
+        for membership in self._rows("memberships"):
+            if membership["user_id"] in self._ids["users"]:
+                people[membership["room_id"]].add(membership["user_id"])
+        directs = [room for room in self._rows("rooms") if room["type"] == "Rooms::Direct"]
+        keys: dict[str, int] = {}
+        for room in sorted(directs, key=lambda room: (room["created_at"], room["id"])):
+            key = ",".join(map(str, sorted(people[room["id"]])))
+            if key and room["creator_id"] in self._ids["users"]:
+                keys.setdefault(key, room["id"])
+        return {room_id: key for key, room_id in keys.items()}
+
+    def _room(self, room: _Row) -> Mapping[str, object]:
+        room_type = _ROOM_TYPES.get(str(room["type"]))
+        if room_type is None:
+            raise _UnknownType(room["type"])
+        name = str(room["name"] or "").strip() or "Unnamed"
+        return {
+            "type": room_type.value,
+            "name": None if room_type is RoomType.DIRECT else name,
+            "direct_key": self._direct_keys.get(room["id"]),
+        }
+
+    def _membership(self, membership: _Row) -> Mapping[str, object]:
+        self._members[membership["room_id"]].add(UserId(membership["user_id"]))
+        level = membership["involvement"]
+        involvement = level if level in set(Involvement) else Involvement.MENTIONS.value
+        return {"involvement": involvement, "unread_at": membership["unread_at"] or None}
+
+    def _take_messages(self) -> None:
+        texts: dict[int, str] = {}
+        messages: dict[int, int] = {}  # by the id of their rich text
+        for text in self._rows("action_text_rich_texts"):
+            if text["record_type"] == "Message" and text["name"] == "body":
+                texts[text["record_id"]] = str(text["body"] or "")
+                messages[text["id"]] = text["record_id"]
+        files = self._files(messages)
+        for message in self._rows("messages"):
+            try:
+                self._message(message, texts.get(message["id"], ""), files[message["id"]])
+            except _Orphan:
+                self.report.orphans["messages"] += 1
+
+    def _files(self, messages: Mapping[int, int]) -> defaultdict[int, list[_Row]]:
+        """The files of each message, hung on it or standing in its text."""
+        blobs = {blob["id"]: blob for blob in self._rows("active_storage_blobs")}
+        files: defaultdict[int, list[_Row]] = defaultdict(list)
+        for attachment in self._rows("active_storage_attachments"):
+            blob = blobs.get(attachment["blob_id"])
+            of_text = attachment["record_type"] == "ActionText::RichText"
+            record_id = attachment["record_id"]
+            message_id = messages.get(record_id) if of_text else record_id
+            if blob and message_id and (of_text or attachment["record_type"] == "Message"):
+                files[message_id].append(_Row({**blob, "id": attachment["id"]}))
+        return files
+
+    def _message(self, message: _Row, source: str, files: Sequence[_Row]) -> None:
+        values, room_id = self._copy("messages", message) or {}, message["room_id"]
+        name = str(message["client_message_id"] or f"rails-{message['id']}")
+        if (room_id, name) in self._seen:
+            self.report.warnings["messages shared a client id; the later ones got a new one"] += 1
+            name = f"{name}-{message['id']}"
+        self._seen.add((room_id, name))
+        body = self._body(source, files)
+        said = {"client_message_id": name, "body_html": body.html, "body_text": body.text}
+        self._put("messages", values | said)
+        for user_id in self._members[room_id].intersection(body.mentions):
+            self._put("mentions", {"message_id": message["id"], "user_id": user_id})
+        for file in files:
+            self._file(file, message["id"])
+
+    def _body(self, source: str, files: Sequence[_Row]) -> Body:
+        if _PREVIEW in source:
+            self.report.warnings["link previews are not taken over"] += 1
+        if is_nested_too_deeply(source):
+            self.report.warnings["messages were nested too deeply: only their words are kept"] += 1
+            source = escape(unescape(_ANY_TAG.sub(" ", source)), quote=False)
+        body = sanitize(source, self._people)
+        if files and not body.text.strip() and not body.mentions:
+            lines = (f"📎 {escape(str(file['filename']))} — {_LATER}" for file in files)
+            body = sanitize("".join(f"<div>{line}</div>" for line in lines), self._people)
+        return body
+
+    def _file(self, file: _Row, message_id: int) -> None:
+        key = str(file["key"])
+        copied = ("id", "content_type", "checksum", "metadata", "created_at")
+        values = {
+            "message_id": message_id,
+            "blob_key": key,
+            "filename": str(file["filename"]),
+            "byte_size": file["byte_size"] or 0,
+        }
+        self._put("attachments", values | {name: file[name] for name in copied})
+        if self._storage is None:
+            self.report.warnings["keep the old storage folder: files come in v2.0"] += 1
+        elif not (self._storage / key[:2] / key[2:4] / key).is_file():
+            self.report.warnings[f"files are not in {self._storage}"] += 1
+
+    def _boost(self, boost: _Row) -> Mapping[str, object]:
+        content = str(boost["content"]).strip()
+        if len(content) > _BOOST_LENGTH:
+            self.report.warnings["boosts were cut to 16 characters"] += 1
+        return {"content": content[:_BOOST_LENGTH]}
+
+
+def import_all(
+    tx: WriteTx,
+    at: Timestamp,
+    rails: sqlite3.Connection,
+    signer: Signer,
+    storage: Path | None,
+    *,
+    has_vapid_keys: bool,
+) -> Report:
+    """Takes a Rails Campfire over into a database that has no account yet, all or nothing.
+
+    Raises AlreadySetUp, DatabaseUnusable.
+    """
+    if is_set_up(tx):
+        raise AlreadySetUp
+    moving = _Import(rails, tx, at, signer, storage)
+    try:
+        moving.take_all()
+        rebuild_index(tx)
+        broken = tx.execute("PRAGMA foreign_key_check").fetchone()
+    except sqlite3.Error as error:
+        raise DatabaseUnusable(f"nothing was imported: {error}") from error
+    report = moving.report
+    if broken or not report.taken["accounts"]:
+        why = f"{broken[0]} points to a missing row" if broken else "it has no account"
+        raise DatabaseUnusable(f"nothing was imported: {why}")
+    if report.taken["push_subscriptions"] and not has_vapid_keys:
+        words = "push subscriptions need the old VAPID keys in the environment"
+        report.warnings[words] = report.taken["push_subscriptions"]
+    return report
 
 
 # === 36. commands =============================================================
