@@ -1632,6 +1632,15 @@ CREATE VIEW IF NOT EXISTS subscriptions AS
   SELECT id, user_id, endpoint, p256dh_key, auth_key, coalesce(user_agent, '') AS user_agent,
     created_at, updated_at, last_tried_at, last_status, last_problem
   FROM push_subscriptions;
+CREATE VIEW IF NOT EXISTS barred AS  -- never where an administrator's session is
+  SELECT ip_address
+  FROM bans
+  WHERE NOT EXISTS (
+    SELECT 1
+    FROM sessions
+    JOIN users ON users.id = user_id AND status = 0 AND role = 1
+    WHERE sessions.ip_address = bans.ip_address
+  );
 """
 _FOLD_NAMES: Final = """
 -- what an older version wrote, or somebody by hand
@@ -3446,11 +3455,6 @@ def random_code(length: int) -> str:
 def random_join_code() -> str:
     """Twelve characters, as people read them out: XXXX-XXXX-XXXX."""
     return "-".join(random_code(4) for _ in range(3))
-
-
-def hashed(raw_token: RawToken) -> HashedToken:
-    """What we keep of a session token."""
-    return HashedToken(hashlib.sha256(raw_token.encode("utf-8", "replace")).digest())
 
 
 def token_inside_rails_cookie(value: str) -> RawToken | None:
@@ -6187,16 +6191,42 @@ def household(address: str) -> str:
     return str(ipaddress.ip_network(f"{address.partition('%')[0]}/64", strict=False))
 
 
-def tokens_in(cookie: str) -> list[HashedToken]:
-    """What may be a session's token in a cookie, ours or one of the Rails app."""
-    inside = token_inside_rails_cookie(cookie) if "--" in cookie else None
-    return [hashed(token) for token in (RawToken(cookie), inside) if token]
+def hashed(raw_token: RawToken) -> HashedToken:
+    """What we keep of a session token."""
+    return HashedToken(hashlib.sha256(raw_token.encode("utf-8", "replace")).digest())
 
 
-def viewer_by_tokens(tx: ReadTx, tokens: Iterable[HashedToken]) -> Viewer | None:
-    """The active person whose session the first good token opens."""
-    for token in tokens:
-        person = row(
+def bot_by_key(tx: ReadTx, bot_key: str) -> User | None:
+    """The active bot with this key, which is `<id>-<token>`."""
+    parts = re.fullmatch("([0-9]{1,18})-([^-]+)", bot_key)
+    if parts is None:
+        return None
+    bot_id, given = UserId(int(parts[1])), parts[2].encode("utf-8", "replace")
+    bot = row(
+        tx, "SELECT bot_token FROM users WHERE id = :id AND role = 2 AND status = 0", id=bot_id
+    )
+    token = (bot["bot_token"] or "").encode() if bot else b""
+    return user_by_id(tx, bot_id) if token and hmac.compare_digest(token, given) else None
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """Who stands at the door, from one look."""
+
+    viewer: Viewer | None
+    bot: User | None
+    is_banned: bool  # this address, for anything but looking
+
+
+def at_the_door(tx: ReadTx, cookie: str, bot_key: str = "", ip: str | None = None) -> Door:
+    """The active person whose session a cookie opens, ours or one of the Rails app; or else the
+    bot with this key; and whether from this address, if one is given, one may only look.
+
+    Whoever administers unbans from anywhere.
+    """
+    viewer = None
+    for token in (cookie, token_inside_rails_cookie(cookie) if "--" in cookie else None):
+        person = token and row(
             tx,
             """
             SELECT sessions.id, user_id, coalesce(ip_address, ''), coalesce(user_agent, ''),
@@ -6205,51 +6235,43 @@ def viewer_by_tokens(tx: ReadTx, tokens: Iterable[HashedToken]) -> Viewer | None
             JOIN people ON people.id = user_id AND status = 0
             WHERE token_hash = :token
             """,
-            token=token,
+            token=hashed(RawToken(token)),
         )
         if person:
-            return Viewer(user_in(person[6:]), Session(*person[:6]))
-    return None
-
-
-def is_banned_address(tx: ReadTx, ip: str, viewer: Viewer | None = None) -> bool:
-    """Whether from this address one may only look.
-
-    Never where an administrator's session is; and whoever administers unbans from anywhere.
-    """
-    if viewer and viewer.user.is_administrator:
-        return False
-    (is_so,) = one(
-        tx,
-        """
-        SELECT
-          EXISTS (SELECT 1 FROM bans WHERE ip_address = :ip)
-          AND NOT EXISTS (
-            SELECT 1
-            FROM sessions
-            JOIN users ON users.id = user_id AND status = 0 AND role = 1
-            WHERE ip_address = :ip
-          )
-        """,
-        ip=ip,
-    )
-    return bool(is_so)
+            viewer = Viewer(user_in(person[6:]), Session(*person[:6]))
+            break
+    bot = bot_by_key(tx, bot_key) if bot_key and viewer is None else None
+    may_be_banned = ip is not None and not (viewer and viewer.user.is_administrator)
+    banned = may_be_banned and row(tx, "SELECT 1 FROM barred WHERE ip_address = :ip", ip=ip)
+    return Door(viewer, bot, bool(banned))
 
 
 def check_right(tx: ReadTx, ip: str, viewer: Viewer | None) -> None:
     """Whether the door would see the same person still. Raises RightChanged."""
-    person = row(
+    role, is_barred = one(
         tx,
         """
-        SELECT role
-        FROM sessions
-        JOIN users ON users.id = user_id AND status = 0
-        WHERE sessions.id = :session_id
+        SELECT
+          (
+            SELECT role
+            FROM sessions
+            JOIN users ON users.id = user_id AND status = 0
+            WHERE sessions.id = :session_id
+          ),
+          EXISTS (SELECT 1 FROM barred WHERE ip_address = :ip)
         """,
         session_id=viewer.session.id if viewer else None,
+        ip=ip,
     )
-    role = person["role"] if person else None
-    if role != (viewer.user.role if viewer else None) or is_banned_address(tx, ip, viewer):
+    may_be_banned = role != Role.ADMINISTRATOR
+    if role != (viewer.user.role if viewer else None) or (is_barred and may_be_banned):
+        raise RightChanged
+
+
+def check_bots_right(tx: ReadTx, ip: str, bot_key: str) -> None:
+    """Whether the door would let a bot with this key in still. Raises RightChanged."""
+    door = at_the_door(tx, "", bot_key, ip)
+    if door.is_banned or door.bot is None:
         raise RightChanged
 
 
@@ -6895,40 +6917,6 @@ class Hook:
     bot: User
     key: str
     url: str
-
-
-def bot_by_key(tx: ReadTx, bot_key: str) -> User | None:
-    """The active bot with this key, which is `<id>-<token>`."""
-    parts = re.fullmatch("([0-9]{1,18})-([^-]+)", bot_key)
-    if parts is None:
-        return None
-    bot_id, given = UserId(int(parts[1])), parts[2].encode("utf-8", "replace")
-    bot = row(
-        tx, "SELECT bot_token FROM users WHERE id = :id AND role = 2 AND status = 0", id=bot_id
-    )
-    token = (bot["bot_token"] or "").encode() if bot else b""
-    return user_by_id(tx, bot_id) if token and hmac.compare_digest(token, given) else None
-
-
-@dataclass(frozen=True, slots=True)
-class Door:
-    """Who stands at the door, from one look."""
-
-    is_banned: bool  # this address, for anything but looking
-    viewer: Viewer | None
-    bot: User | None
-
-
-def at_the_door(tx: ReadTx, ip: str, tokens: Iterable[HashedToken], bot_key: str) -> Door:
-    """Whom the first good token signs in, and the bot with this key."""
-    viewer, bot = viewer_by_tokens(tx, tokens), bot_by_key(tx, bot_key) if bot_key else None
-    return Door(is_banned_address(tx, ip, viewer), viewer, bot)
-
-
-def check_bots_right(tx: ReadTx, ip: str, bot_key: str) -> None:
-    """Whether the door would let a bot with this key in still. Raises RightChanged."""
-    if is_banned_address(tx, ip) or bot_by_key(tx, bot_key) is None:
-        raise RightChanged
 
 
 def hooks_for(tx: ReadTx, room: Room, message: PersistedMessage) -> tuple[Hook, ...]:
@@ -9900,14 +9888,15 @@ async def admit_person(request: web.Request, audience: Audience) -> tuple[Ask, R
     """
     campfire, caller, viewer = request.app[CAMPFIRE], caller_of(request), None
     is_safe, bot_key = request.method in SAFE_METHODS, request.query.get("bot_key", "")
-    tokens = tokens_in(cookies_of(request).get("session_token", ""))
-    if tokens or bot_key or not is_safe:
-        door = await campfire.db.read(at_the_door, caller.ip, tokens, bot_key)
-        if door.is_banned and not is_safe:
+    cookie = cookies_of(request).get("session_token", "")
+    if cookie or bot_key or not is_safe:
+        ip = None if is_safe else caller.ip
+        door = await campfire.db.read(at_the_door, cookie, bot_key, ip)
+        if door.is_banned:
             LOG.warning("banned_request", extra={"fields": {"ip": caller.ip}})
             raise BannedAddress
         viewer = door.viewer
-        if viewer is None and door.bot is not None:
+        if door.bot is not None:
             raise BotForbidden
         if not is_safe:
             check_csrf(request)
@@ -9940,13 +9929,14 @@ async def look_in(
     asks. One that searches waits for its turn, and for no more than its asker does.
     """
     campfire, caller = request.app[CAMPFIRE], caller_of(request)
-    tokens = tokens_in(cookies_of(request).get("session_token", ""))
-    bot_key, at = request.query.get("bot_key", ""), campfire.db.settled_at()
+    cookie, bot_key = cookies_of(request).get("session_token", ""), request.query.get("bot_key", "")
+    at = campfire.db.settled_at()
 
     def see(tx: ReadTx) -> tuple[Viewer | None, T | CampfireError]:
-        viewer = viewer_by_tokens(tx, tokens)
+        door = at_the_door(tx, cookie, bot_key)
+        viewer = door.viewer
         try:
-            if viewer is None and bot_key and bot_by_key(tx, bot_key) is not None:
+            if door.bot is not None:
                 raise BotForbidden
             return viewer, work(tx, Ask(request, campfire, viewer, None, caller, *place, at))
         except CampfireError as error:  # the log still says who asked
@@ -9955,7 +9945,7 @@ async def look_in(
     try:
         viewer, found = campfire.db.at_a_glance(see)
     except TakesLong:
-        searcher = await campfire.db.read(viewer_by_tokens, tokens) if searches else None
+        searcher = (await campfire.db.read(at_the_door, cookie)).viewer if searches else None
         if searcher is None:
             viewer, found = await campfire.db.read_aside(see)
         else:
@@ -10810,7 +10800,7 @@ async def open_cable(request: web.Request) -> web.StreamResponse:
     cookie = cookies_of(request).get("session_token", "")
 
     async def who() -> Viewer | None:
-        return await campfire.db.read(viewer_by_tokens, tokens_in(cookie)) if cookie else None
+        return (await campfire.db.read(at_the_door, cookie)).viewer if cookie else None
 
     async def shake_hands() -> asyncio.Transport:
         await socket.prepare(request)
@@ -10862,8 +10852,9 @@ async def _admit_bot(request: web.Request, _: Audience) -> tuple[Ask, Right]:
     """The bot with the key in the path, and what must stay true of it while it writes."""
     request[BOT_ROUTE] = True
     campfire, caller, key = request.app[CAMPFIRE], caller_of(request), request.match_info["bot_key"]
-    door = await campfire.db.read(at_the_door, caller.ip, (), key)
-    if door.is_banned and request.method not in SAFE_METHODS:
+    ip = None if request.method in SAFE_METHODS else caller.ip
+    door = await campfire.db.read(at_the_door, "", key, ip)
+    if door.is_banned:
         raise BannedAddress
     if door.bot is None:
         LOG.warning("bot_auth_failed", extra={"fields": {"ip": caller.ip}})

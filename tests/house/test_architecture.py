@@ -47,7 +47,7 @@ PROOFS = {
     "SafeHtml": {"sanitize", "messages_in.made"},
     "Subscription": {"Cable._subscribe"},
     "ValidatedMessage": {"validate"},
-    "Viewer": {"viewer_by_tokens"},
+    "Viewer": {"at_the_door"},
     "WriteTx": {"Database._carry_out"},
 }
 
@@ -70,7 +70,7 @@ def moves(
     db.read(store_message, at, by, valid, ())  # type: ignore[arg-type, unused-coroutine]
     membership_of(tx, room_id, user_id)  # type: ignore[arg-type]
     mark_read(reader, at, user_id, room_id)  # type: ignore[arg-type]
-    viewer_by_tokens(tx, [raw])  # type: ignore[list-item]
+    start_session(tx, at, user_id, raw)  # type: ignore[arg-type]
     Body(html=typed, text=typed, mentions=(), links=())  # type: ignore[arg-type]
     messages_in(tx, [valid])  # type: ignore[list-item]
 def promises(

@@ -238,7 +238,7 @@ async def test_bots_are_made_listed_given_new_keys_and_deleted_while_a_server_ru
         return done(command(database, "bot", *words))
 
     key = await asyncio.to_thread(bot, "create", "Hal 9000", "--webhook-url", "http://hal.example/")
-    door = await server.parts.db.read(program.at_the_door, "127.0.0.1", (), key)
+    door = await server.parts.db.read(program.at_the_door, "", key, "127.0.0.1")
     known = door.bot and door.bot.id
     assert (door.is_banned, known) == (False, int(key.partition("-")[0]))
     listed = json.loads(await asyncio.to_thread(bot, "list", "--json"))
