@@ -3606,11 +3606,8 @@ class Signer:
 
 def stored_secrets(tx: ReadTx, names: Sequence[str]) -> dict[str, str]:
     """Those of the named secrets that are stored."""
-    stored = rows(
-        tx,
-        "SELECT name, value FROM secrets WHERE name IN (SELECT value FROM json_each(:names))",
-        names=as_list(names),
-    )
+    sql = "SELECT name, value FROM secrets WHERE name IN (SELECT value FROM json_each(:names))"
+    stored = rows(tx, sql, names=as_list(names))
     return {secret["name"]: secret["value"] for secret in stored}
 
 
@@ -3618,12 +3615,8 @@ def keep_secrets(tx: WriteTx, at: Timestamp, made: Mapping[str, str]) -> dict[st
     """The stored secrets; those of `made` that were missing are stored first."""
     del at
     for name, value in made.items():
-        run(
-            tx,
-            "INSERT INTO secrets (name, value) VALUES (:name, :value) ON CONFLICT DO NOTHING",
-            name=name,
-            value=value,
-        )
+        sql = "INSERT INTO secrets (name, value) VALUES (:name, :value) ON CONFLICT DO NOTHING"
+        run(tx, sql, name=name, value=value)
     return stored_secrets(tx, tuple(made))
 
 
@@ -3717,9 +3710,8 @@ def users_by_id(tx: ReadTx, user_ids: Iterable[UserId]) -> dict[UserId, User]:
     wanted = as_list(user_ids)
     if wanted == "[]":
         return {}
-    people = rows(
-        tx, "SELECT * FROM people WHERE id IN (SELECT value FROM json_each(:ids))", ids=wanted
-    )
+    sql = "SELECT * FROM people WHERE id IN (SELECT value FROM json_each(:ids))"
+    people = rows(tx, sql, ids=wanted)
     return {user.id: user for user in map(user_in, people)}
 
 
@@ -3747,11 +3739,8 @@ def standing(
     tx: ReadTx, people: Iterable[tuple[UserId, Timestamp]]
 ) -> set[tuple[UserId, Timestamp]]:
     """Those of the people who have not changed since that moment of theirs."""
-    unmoved = rows(
-        tx,
-        "SELECT id, updated_at FROM users WHERE id IN (SELECT value FROM json_each(:ids))",
-        ids=as_list(user_id for user_id, _ in people),
-    )
+    sql = "SELECT id, updated_at FROM users WHERE id IN (SELECT value FROM json_each(:ids))"
+    unmoved = rows(tx, sql, ids=as_list(user_id for user_id, _ in people))
     return set(map(tuple, unmoved)).intersection(people)
 
 
@@ -3783,24 +3772,21 @@ def matching_users(
 
     Of a room the viewer is in, if one is given. Raises RoomNotFound.
     """
-    is_inside = room_id is None or row(
-        tx,
-        "SELECT 1 FROM memberships WHERE room_id = :room_id AND user_id = :viewer_id",
-        room_id=room_id,
-        viewer_id=viewer_id,
-    )
+    sql = "SELECT 1 FROM memberships WHERE room_id = :room_id AND user_id = :viewer_id"
+    is_inside = room_id is None or row(tx, sql, room_id=room_id, viewer_id=viewer_id)
     if not is_inside:
         raise RoomNotFound
     wanted = folded(query[:_FIELD_LIMIT])
-    named = rows(
-        tx,
-        """
+    sql = """
         SELECT id, folded
         FROM users
         WHERE status = 0 AND folded LIKE :letters ESCAPE '~'
         AND (:room_id IS NULL OR id IN (SELECT user_id FROM memberships WHERE room_id = :room_id))
         ORDER BY folded, id
-        """,
+    """
+    named = rows(
+        tx,
+        sql,
         letters="".join(f"%~{letter}" for letter in wanted[:_LETTERS_ASKED]) + "%",
         room_id=room_id,
     )
@@ -3813,36 +3799,27 @@ def matching_users(
 
 def account_users(tx: ReadTx, page: int, size: int, *, with_banned: bool) -> tuple[User, ...]:
     """People but no bots, administrators first, each by name; one more than a page."""
-    people = rows(
-        tx,
-        """
+    sql = """
         SELECT *
         FROM people
         WHERE role != 2 AND (status = 0 OR (status = 2 AND :with_banned))
         ORDER BY role DESC, folded, id
         LIMIT :size + 1 OFFSET :skipped
-        """,
-        with_banned=with_banned,
-        size=size,
-        skipped=(page - 1) * size,
-    )
+    """
+    people = rows(tx, sql, with_banned=with_banned, size=size, skipped=(page - 1) * size)
     return tuple(map(user_in, people))
 
 
 def owner_of(tx: ReadTx, email: str) -> UserId | None:
     """Whose address of e-mail this is, whatever they have become; of twins, the exact one's."""
-    owner = row(
-        tx,
-        """
+    sql = """
         SELECT id
         FROM users
         WHERE email_folded = :folded
         ORDER BY email_address = :email DESC, id
         LIMIT 1
-        """,
-        email=email,
-        folded=caseless(email),
-    )
+    """
+    owner = row(tx, sql, email=email, folded=caseless(email))
     return owner["id"] if owner else None
 
 
@@ -3862,14 +3839,15 @@ def insert_user(
     bot_token: str | None = None,
 ) -> User:
     """A new active person or bot. The address must be free."""
-    user_id = insert(
-        tx,
-        """
+    sql = """
         INSERT INTO users
           (name, folded, email_address, email_folded, password_digest, role, bot_token,
           created_at, updated_at)
         VALUES (:name, :folded, :email, :email_folded, :digest, :role, :bot_token, :at, :at)
-        """,
+    """
+    user_id = insert(
+        tx,
+        sql,
         name=name,
         folded=folded(name),
         email=email,
@@ -3897,9 +3875,7 @@ class Change:
 
 def revise_user(tx: WriteTx, at: Timestamp, user_id: UserId, change: Change) -> User:
     """The person or bot with what is given changed."""
-    run(
-        tx,
-        """
+    sql = """
         UPDATE users
         SET name = coalesce(:name, name), folded = coalesce(:folded, folded),
           email_address = coalesce(:email_address, email_address),
@@ -3908,7 +3884,10 @@ def revise_user(tx: WriteTx, at: Timestamp, user_id: UserId, change: Change) -> 
           role = coalesce(:role, role), status = coalesce(:status, status),
           bot_token = coalesce(:bot_token, bot_token), updated_at = :at
         WHERE id = :user_id
-        """,
+    """
+    run(
+        tx,
+        sql,
         **asdict(change),
         folded=None if change.name is None else folded(change.name),
         email_folded=caseless(change.email_address),
@@ -3958,15 +3937,13 @@ def is_set_up(tx: ReadTx) -> bool:
 
 def account_of(tx: ReadTx) -> Account | None:
     """The one account, or None before the first run."""
-    account = row(
-        tx,
-        """
+    sql = """
         SELECT name, join_code, coalesce(custom_styles, ''),
           coalesce(json_extract(settings, '$.restrict_room_creation_to_administrators'), 0),
           updated_at
         FROM accounts
-        """,
-    )
+    """
+    account = row(tx, sql)
     if account is None:
         return None
     name, join_code, styles, is_restricted, updated_at = account
@@ -3992,15 +3969,11 @@ def account_behind(tx: ReadTx, join_code: str) -> Account:
 
 def insert_account(tx: WriteTx, at: Timestamp) -> None:
     """The account, as it is on the first day."""
-    run(
-        tx,
-        """
+    sql = """
         INSERT INTO accounts (id, name, join_code, created_at, updated_at)
         VALUES (1, 'Campfire', :join_code, :at, :at)
-        """,
-        join_code=random_join_code(),
-        at=at,
-    )
+    """
+    run(tx, sql, join_code=random_join_code(), at=at)
 
 
 def revise_account(
@@ -4008,14 +3981,15 @@ def revise_account(
 ) -> Account:
     """The account with what was given changed. Raises ValidationFailed."""
     check_fields(name=name)
-    run(
-        tx,
-        """
+    sql = """
         UPDATE accounts
         SET name = coalesce(:name, name), updated_at = :at,
           settings = CASE WHEN :restricted IS NULL THEN settings ELSE json_set(
             settings, '$.restrict_room_creation_to_administrators', json(:restricted)) END
-        """,
+    """
+    run(
+        tx,
+        sql,
         name=name,
         restricted=None if only_administrators is None else json.dumps(only_administrators),
         at=at,
@@ -4094,12 +4068,8 @@ def _membership_in(membership: Iterable[Any]) -> Membership:
 
 def membership_of(tx: ReadTx, user_id: UserId, room_id: RoomId) -> Membership:
     """The proof that somebody is in a room. Raises RoomNotFound, also if there is no such room."""
-    membership = row(
-        tx,
-        "SELECT * FROM room_rows WHERE id = :room_id AND user_id = :user_id",
-        room_id=room_id,
-        user_id=user_id,
-    )
+    sql = "SELECT * FROM room_rows WHERE id = :room_id AND user_id = :user_id"
+    membership = row(tx, sql, room_id=room_id, user_id=user_id)
     if membership is None:
         raise RoomNotFound
     return _membership_in(membership)
@@ -4120,11 +4090,8 @@ def memberships_of(tx: ReadTx, user_id: UserId) -> list[Membership]:
 
 def member_ids(tx: ReadTx, room_id: RoomId) -> tuple[UserId, ...]:
     """Everybody in a room."""
-    (ids,) = one(
-        tx,
-        "SELECT json_group_array(user_id) FROM memberships WHERE room_id = :room_id",
-        room_id=room_id,
-    )
+    sql = "SELECT json_group_array(user_id) FROM memberships WHERE room_id = :room_id"
+    (ids,) = one(tx, sql, room_id=room_id)
     return tuple(sorted(json.loads(ids)))
 
 
@@ -4137,31 +4104,25 @@ def grouped(pairs: Iterable[tuple[K, T]]) -> dict[K, tuple[T, ...]]:
 
 
 def _people_in(tx: ReadTx, room_ids: Iterable[RoomId]) -> dict[RoomId, tuple[User, ...]]:
-    members = rows(
-        tx,
-        """
+    sql = """
         SELECT room_id, people.*
         FROM memberships
         JOIN people ON people.id = user_id
         WHERE room_id IN (SELECT value FROM json_each(:ids))
         ORDER BY memberships.id
-        """,
-        ids=as_list(room_ids),
-    )
+    """
+    members = rows(tx, sql, ids=as_list(room_ids))
     return grouped((room_id, user_in(person)) for room_id, *person in members)
 
 
 def _invitation_id(tx: ReadTx) -> RoomId | None:
     """The oldest room, while it has no more than one page of messages."""
-    oldest = row(
-        tx,
-        """
+    sql = """
         SELECT id
         FROM (SELECT id FROM rooms ORDER BY created_at, id LIMIT 1) AS oldest
         WHERE (SELECT 1 FROM messages WHERE room_id = oldest.id LIMIT 1 OFFSET :page) IS NULL
-        """,
-        page=PAGE_SIZE,
-    )
+    """
+    oldest = row(tx, sql, page=PAGE_SIZE)
     return oldest["id"] if oldest else None
 
 
@@ -4198,44 +4159,35 @@ def may_create_rooms(tx: ReadTx, user: User) -> bool:
 
 def last_room_of(tx: ReadTx, user_id: UserId, remembered: RoomId | None) -> RoomId | None:
     """The remembered room if somebody is still in it, else the oldest they belong to."""
-    last = row(
-        tx,
-        """
+    sql = """
         SELECT id
         FROM room_rows
         WHERE user_id = :user_id
         ORDER BY id = :remembered DESC, created_at, id
         LIMIT 1
-        """,
-        user_id=user_id,
-        remembered=remembered or 0,
-    )
+    """
+    last = row(tx, sql, user_id=user_id, remembered=remembered or 0)
     return last["id"] if last else None
 
 
 def _placeholders(tx: ReadTx, user_id: UserId) -> tuple[User, ...]:
-    pinged = rows(
-        tx,
-        """
+    sql = """
         SELECT DISTINCT others.user_id
         FROM room_rows
         JOIN memberships AS others ON others.room_id = room_rows.id
         WHERE room_rows.user_id = :user_id AND type = 'direct'
-        """,
-        user_id=user_id,
-    )
+    """
+    pinged = rows(tx, sql, user_id=user_id)
     known = {other_id for (other_id,) in pinged}
-    people = rows(
-        tx,
-        """
+    sql = """
         SELECT *
         FROM people
         WHERE status = 0 AND id NOT IN (SELECT value FROM json_each(:known))
         ORDER BY created_at, id
         LIMIT :space
-        """,
-        known=as_list(known | {user_id}),
-        space=max(_SIDEBAR_PEOPLE - 1 - len(known), 0),
+    """
+    people = rows(
+        tx, sql, known=as_list(known | {user_id}), space=max(_SIDEBAR_PEOPLE - 1 - len(known), 0)
     )
     return tuple(map(user_in, people))
 
@@ -4267,16 +4219,17 @@ def members_of(tx: ReadTx, user_id: UserId, room_id: RoomId) -> RoomMembers:
 def grant(tx: WriteTx, at: Timestamp, room: Room, user_ids: Iterable[UserId]) -> None:
     """Lets people in; those who are in already stay as they are. Unknown ids are ignored."""
     is_direct = room.type is RoomType.DIRECT
-    run(
-        tx,
-        """
+    sql = """
         INSERT INTO memberships (room_id, user_id, involvement, created_at, updated_at)
         SELECT :room_id, id, :involvement, :at, :at
         FROM users
         WHERE id IN (SELECT value FROM json_each(:ids))
         ORDER BY id
         ON CONFLICT DO NOTHING
-        """,
+    """
+    run(
+        tx,
+        sql,
         room_id=room.id,
         involvement=Involvement.EVERYTHING if is_direct else Involvement.MENTIONS,
         ids=as_list(user_ids),
@@ -4286,31 +4239,24 @@ def grant(tx: WriteTx, at: Timestamp, room: Room, user_ids: Iterable[UserId]) ->
 
 def grant_open_rooms(tx: WriteTx, at: Timestamp, user_id: UserId) -> None:
     """Lets somebody into every open room they are not in yet."""
-    run(
-        tx,
-        """
+    sql = """
         INSERT INTO memberships (room_id, user_id, created_at, updated_at)
         SELECT id, :user_id, :at, :at
         FROM rooms
         WHERE type = 'open' OR (type = 'closed' AND creator_id = :user_id)
         ON CONFLICT DO NOTHING
-        """,
-        user_id=user_id,
-        at=at,
-    )
+    """
+    run(tx, sql, user_id=user_id, at=at)
 
 
 def leave_shared_rooms(tx: WriteTx, user_id: UserId) -> None:
     """Takes somebody out of every room but the direct ones."""
-    run(
-        tx,
-        """
+    sql = """
         DELETE FROM memberships
         WHERE user_id = :user_id
         AND (SELECT type FROM rooms WHERE id = room_id) != 'direct'
-        """,
-        user_id=user_id,
-    )
+    """
+    run(tx, sql, user_id=user_id)
 
 
 def touch_room(tx: WriteTx, at: Timestamp, room_id: RoomId) -> None:
@@ -4323,45 +4269,36 @@ def receive_message(
 ) -> None:
     """Moves the room's clock and marks it unread for the visible members who are elsewhere."""
     touch_room(tx, at, room_id)
-    run(
-        tx,
-        """
+    sql = """
         UPDATE memberships
         SET unread_at = :at
         WHERE room_id = :room_id AND user_id != :creator_id AND involvement != 'invisible'
         AND user_id NOT IN (SELECT value FROM json_each(:present))
-        """,
-        at=at,
-        room_id=room_id,
-        creator_id=creator_id,
-        present=as_list(present),
-    )
+    """
+    run(tx, sql, at=at, room_id=room_id, creator_id=creator_id, present=as_list(present))
 
 
 def mark_read(tx: WriteTx, _: Timestamp, user_id: UserId, room_id: RoomId) -> None:
     """Clears somebody's unread mark in a room, if there is one."""
-    run(
-        tx,
-        """
+    sql = """
         UPDATE memberships
         SET unread_at = NULL
         WHERE room_id = :room_id AND user_id = :user_id AND unread_at IS NOT NULL
-        """,
-        room_id=room_id,
-        user_id=user_id,
-    )
+    """
+    run(tx, sql, room_id=room_id, user_id=user_id)
 
 
 def insert_room(
     tx: WriteTx, at: Timestamp, kind: RoomType, by: UserId, name: str | None, key: str | None = None
 ) -> Room:
     """A new room with nobody in it yet."""
-    room_id = insert(
-        tx,
-        """
+    sql = """
         INSERT INTO rooms (type, name, folded, creator_id, direct_key, created_at, updated_at)
         VALUES (:type, :name, :folded, :creator_id, :direct_key, :at, :at)
-        """,
+    """
+    room_id = insert(
+        tx,
+        sql,
         type=kind,
         name=name,
         folded=folded(name or ""),
@@ -4431,18 +4368,13 @@ def _save(
     if not can_administer(actor, room.creator_id):
         raise Forbidden
     saved = replace(room, type=kind, name=_checked_name(name), updated_at=at)
-    run(
-        tx,
-        """
+    sql = """
         UPDATE rooms
         SET type = :type, name = :name, folded = :folded, updated_at = :at
         WHERE id = :room_id
-        """,
-        type=kind,
-        name=saved.name,
-        folded=folded(saved.name or ""),
-        at=at,
-        room_id=room_id,
+    """
+    run(
+        tx, sql, type=kind, name=saved.name, folded=folded(saved.name or ""), at=at, room_id=room_id
     )
     before = set(member_ids(tx, room_id))
     if kind is RoomType.OPEN:
@@ -4464,15 +4396,11 @@ def _save(
 def _revise(tx: WriteTx, at: Timestamp, room: Room, wanted: Sequence[UserId]) -> None:
     """Lets the wanted in and everybody else out."""
     grant(tx, at, room, wanted)
-    run(
-        tx,
-        """
+    sql = """
         DELETE FROM memberships
         WHERE room_id = :room_id AND user_id NOT IN (SELECT value FROM json_each(:wanted))
-        """,
-        room_id=room.id,
-        wanted=as_list(wanted),
-    )
+    """
+    run(tx, sql, room_id=room.id, wanted=as_list(wanted))
 
 
 def _set_involvement(
@@ -4481,19 +4409,13 @@ def _set_involvement(
     before = membership_of(tx, actor.id, room_id)
     if level not in set(Involvement):
         raise InvalidInvolvement
-    run(
-        tx,
-        """
+    sql = """
         UPDATE memberships
         SET involvement = :level, updated_at = :at,
           unread_at = CASE WHEN :level = 'invisible' THEN NULL ELSE unread_at END
         WHERE room_id = :room_id AND user_id = :user_id
-        """,
-        level=level,
-        at=at,
-        room_id=room_id,
-        user_id=actor.id,
-    )
+    """
+    run(tx, sql, level=level, at=at, room_id=room_id, user_id=actor.id)
     return view_of(tx, actor.id, room_id), before.involvement
 
 
@@ -4542,17 +4464,14 @@ GLANCE_BYTES: Final = 65_536  # of bodies, which take the loop a few millisecond
 
 def boosts_of(tx: ReadTx, message_ids: str) -> dict[MessageId, tuple[Boost, ...]]:
     """The boosts of each message in a JSON list of ids, oldest first."""
-    boosts = rows(
-        tx,
-        """
+    sql = """
         SELECT boosts.id, message_id, content, boosts.created_at, people.*
         FROM boosts
         JOIN people ON people.id = booster_id
         WHERE message_id IN (SELECT value FROM json_each(:ids))
         ORDER BY boosts.id
-        """,
-        ids=message_ids,
-    )
+    """
+    boosts = rows(tx, sql, ids=message_ids)
     return grouped(
         (message_id, Boost(boost_id, message_id, content, user_in(booster), at))
         for boost_id, message_id, content, at, *booster in boosts
@@ -4560,16 +4479,13 @@ def boosts_of(tx: ReadTx, message_ids: str) -> dict[MessageId, tuple[Boost, ...]
 
 
 def _mentionees_of(tx: ReadTx, message_ids: str) -> dict[MessageId, tuple[UserId, ...]]:
-    mentions = rows(
-        tx,
-        """
+    sql = """
         SELECT message_id, user_id
         FROM mentions
         WHERE message_id IN (SELECT value FROM json_each(:ids))
         ORDER BY message_id, user_id
-        """,
-        ids=message_ids,
-    )
+    """
+    mentions = rows(tx, sql, ids=message_ids)
     return grouped(map(tuple, mentions))
 
 
@@ -4607,12 +4523,8 @@ def messages_in(
 
 def message_by_id(tx: ReadTx, room_id: RoomId, message_id: MessageId) -> PersistedMessage:
     """A message of this room. Raises MessageNotFound."""
-    message = row(
-        tx,
-        "SELECT * FROM said WHERE id = :message_id AND room_id = :room_id",
-        message_id=message_id,
-        room_id=room_id,
-    )
+    sql = "SELECT * FROM said WHERE id = :message_id AND room_id = :room_id"
+    message = row(tx, sql, message_id=message_id, room_id=room_id)
     if message is None:
         raise MessageNotFound
     return messages_in(tx, [message])[0]
@@ -4620,26 +4532,20 @@ def message_by_id(tx: ReadTx, room_id: RoomId, message_id: MessageId) -> Persist
 
 def messages_by_id(tx: ReadTx, ids: Iterable[MessageId]) -> tuple[PersistedMessage, ...]:
     """Those of the messages that exist, oldest first."""
-    messages = rows(
-        tx,
-        "SELECT * FROM said WHERE id IN (SELECT value FROM json_each(:ids)) ORDER BY id",
-        ids=as_list(ids),
-    )
+    sql = "SELECT * FROM said WHERE id IN (SELECT value FROM json_each(:ids)) ORDER BY id"
+    messages = rows(tx, sql, ids=as_list(ids))
     return messages_in(tx, messages) if messages else ()
 
 
 def messages_without_bodies(tx: ReadTx, ids: Iterable[int]) -> dict[int, PersistedMessage]:
     """Messages of which nothing is shown but what stands around them, by id."""
-    messages = rows(
-        tx,
-        """
+    sql = """
         SELECT id, room_id, creator_id, client_message_id, '' AS body_html, '' AS body_text,
           created_at, updated_at
         FROM said
         WHERE id IN (SELECT value FROM json_each(:ids))
-        """,
-        ids=as_list(ids),
-    )
+    """
+    messages = rows(tx, sql, ids=as_list(ids))
     return {message.id: message for message in messages_in(tx, messages)} if messages else {}
 
 
@@ -4647,19 +4553,14 @@ def page_before(
     tx: ReadTx, room_id: RoomId, before: MessageId = _NEWEST
 ) -> tuple[list[sqlite3.Row], bool]:
     """The 40 newest rows earlier than a message, ascending, and whether there are earlier ones."""
-    found = rows(
-        tx,
-        """
+    sql = """
         SELECT id, created_at, updated_at, creator_id
         FROM messages
         WHERE room_id = :room_id AND id < :before
         ORDER BY id DESC
         LIMIT :size + 1
-        """,
-        room_id=room_id,
-        before=before,
-        size=PAGE_SIZE,
-    )
+    """
+    found = rows(tx, sql, room_id=room_id, before=before, size=PAGE_SIZE)
     return found[:PAGE_SIZE][::-1], len(found) > PAGE_SIZE
 
 
@@ -4667,33 +4568,24 @@ def page_after(
     tx: ReadTx, room_id: RoomId, after: MessageId, size: int = PAGE_SIZE
 ) -> tuple[list[sqlite3.Row], bool]:
     """The oldest rows later than a message, ascending, and whether there are later ones."""
-    found = rows(
-        tx,
-        """
+    sql = """
         SELECT id, created_at, updated_at, creator_id, length(body_html) AS size
         FROM messages
         WHERE room_id = :room_id AND id > :after
         ORDER BY id
         LIMIT :size + 1
-        """,
-        room_id=room_id,
-        after=after,
-        size=size,
-    )
+    """
+    found = rows(tx, sql, room_id=room_id, after=after, size=size)
     return found[:size], len(found) > size
 
 
 def _place_of(tx: ReadTx, room_id: RoomId, message_id: MessageId) -> sqlite3.Row | None:
-    return row(
-        tx,
-        """
+    sql = """
         SELECT id, created_at, updated_at, creator_id
         FROM messages
         WHERE id = :message_id AND room_id = :room_id
-        """,
-        message_id=message_id,
-        room_id=room_id,
-    )
+    """
+    return row(tx, sql, message_id=message_id, room_id=room_id)
 
 
 def page_of(
@@ -4745,20 +4637,14 @@ def page_and_count(
 def _removed(
     tx: ReadTx, room_id: RoomId, last_seen: MessageId, since: int
 ) -> tuple[Tombstone, ...]:
-    stones = rows(
-        tx,
-        """
+    sql = """
         SELECT message_id, room_id, client_message_id
         FROM message_tombstones
         WHERE room_id = :room_id AND deleted_at >= :since AND message_id <= :last_seen
         ORDER BY deleted_at
         LIMIT :limit + 1
-        """,
-        room_id=room_id,
-        last_seen=last_seen,
-        since=since,
-        limit=CATCH_UP_LIMIT,
-    )
+    """
+    stones = rows(tx, sql, room_id=room_id, last_seen=last_seen, since=since, limit=CATCH_UP_LIMIT)
     return tuple(Tombstone(*stone) for stone in stones)
 
 
@@ -4773,20 +4659,14 @@ def catch_up_of(
     """What changed since, as `get_messages_since` says it."""
     room, since = membership_of(tx, user_id, room_id).room, since_ms * 1000
     missed, is_too_much = page_after(tx, room_id, last_seen, CATCH_UP_LIMIT)
-    changed = rows(
-        tx,
-        """
+    sql = """
         SELECT id, created_at, updated_at, creator_id, length(body_html) AS size
         FROM messages
         WHERE room_id = :room_id AND updated_at >= :since AND id <= :last_seen
         ORDER BY updated_at
         LIMIT :limit + 1
-        """,
-        room_id=room_id,
-        last_seen=last_seen,
-        since=since,
-        limit=CATCH_UP_LIMIT,
-    )
+    """
+    changed = rows(tx, sql, room_id=room_id, last_seen=last_seen, since=since, limit=CATCH_UP_LIMIT)
     removed = _removed(tx, room_id, last_seen, since)
     is_too_much = is_too_much or max(len(changed), len(removed)) > CATCH_UP_LIMIT
     is_large = sum(message["size"] for message in chain(missed, changed)) > MOST_SHOWN
@@ -4802,29 +4682,26 @@ def news_of(tx: ReadTx, user_id: UserId, room_id: RoomId, since_ms: int, at: Tim
     since = since_ms * 1000 + 999  # the last moment of that millisecond
     if _is_to_come(since, at):
         return CatchUp(at, is_too_much=True)
-    last = row(
-        tx,
-        """
+    sql = """
         SELECT id
         FROM messages
         WHERE room_id = :room_id AND created_at <= :since
         ORDER BY id DESC
         LIMIT 1
-        """,
-        room_id=room_id,
-        since=since,
-    )
+    """
+    last = row(tx, sql, room_id=room_id, since=since)
     last_seen = MessageId(last["id"] if last else 0)
     created, _ = page_after(tx, room_id, last_seen)
-    changed = rows(
-        tx,
-        """
+    sql = """
         SELECT id, created_at, updated_at, creator_id
         FROM messages
         WHERE room_id = :room_id AND updated_at > :since AND id <= :last_seen
         ORDER BY updated_at > :now, updated_at DESC  -- what has a time to come is told last
         LIMIT :size
-        """,
+    """
+    changed = rows(
+        tx,
+        sql,
         room_id=room_id,
         since=since,
         last_seen=last_seen,
@@ -4845,17 +4722,13 @@ def message_of_member(
     """
     if room_id is not None:
         membership_of(tx, user_id, room_id)
-    message = row(
-        tx,
-        """
+    sql = """
         SELECT messages.room_id, client_message_id
         FROM messages
         JOIN memberships ON memberships.room_id = messages.room_id AND user_id = :user_id
         WHERE messages.id = :message_id
-        """,
-        message_id=message_id,
-        user_id=user_id,
-    )
+    """
+    message = row(tx, sql, message_id=message_id, user_id=user_id)
     if message is None or room_id not in (None, message["room_id"]):
         raise MessageNotFound
     return message
@@ -4936,25 +4809,16 @@ def _forget_words(tx: WriteTx, message_id: MessageId) -> None:
 
 def _note_words(tx: WriteTx, room_id: RoomId, message_id: MessageId, body: Body) -> None:
     """Indexes what a message says; and whom it mentions: of those named, the room's members."""
-    run(
-        tx,
-        "INSERT INTO message_search_index (rowid, body) VALUES (:id, :words)",
-        id=message_id,
-        words=searchable(body.text),
-    )
+    sql = "INSERT INTO message_search_index (rowid, body) VALUES (:id, :words)"
+    run(tx, sql, id=message_id, words=searchable(body.text))
     if body.mentions:
-        run(
-            tx,
-            """
+        sql = """
             INSERT INTO mentions (message_id, user_id)
             SELECT :message_id, user_id
             FROM memberships
             WHERE room_id = :room_id AND user_id IN (SELECT value FROM json_each(:named))
-            """,
-            message_id=message_id,
-            room_id=room_id,
-            named=as_list(body.mentions),
-        )
+        """
+        run(tx, sql, message_id=message_id, room_id=room_id, named=as_list(body.mentions))
 
 
 def remove_room(tx: WriteTx, _: Timestamp, actor: User, room_id: RoomId) -> Room:
@@ -4962,14 +4826,11 @@ def remove_room(tx: WriteTx, _: Timestamp, actor: User, room_id: RoomId) -> Room
     room = membership_of(tx, actor.id, room_id).room
     if room.type is not RoomType.DIRECT and not can_administer(actor, room.creator_id):
         raise Forbidden  # any member may delete a ping
-    run(
-        tx,
-        """
+    sql = """
         DELETE FROM message_search_index
         WHERE rowid IN (SELECT id FROM messages WHERE room_id = :room_id)
-        """,
-        room_id=room_id,
-    )
+    """
+    run(tx, sql, room_id=room_id)
     drop_room(tx, room_id)
     return room
 
@@ -4999,14 +4860,15 @@ def store_message(
     tx: WriteTx, at: Timestamp, by: Membership, valid: ValidatedMessage, present: Iterable[UserId]
 ) -> Posted:
     """The stored message; sent again, the first one stands and is not fresh (Gap #1)."""
-    fresh = run(
-        tx,
-        """
+    sql = """
         INSERT INTO messages
           (room_id, creator_id, client_message_id, body_html, body_text, created_at, updated_at)
         VALUES (:room_id, :creator_id, :client_message_id, :html, :text, :at, :at)
         ON CONFLICT (client_message_id, room_id) DO NOTHING
-        """,
+    """
+    fresh = run(
+        tx,
+        sql,
         room_id=by.room_id,
         creator_id=by.user_id,
         client_message_id=valid.client_message_id,
@@ -5014,12 +4876,8 @@ def store_message(
         text=valid.body.text,
         at=at,
     )
-    stored = one(
-        tx,
-        "SELECT * FROM said WHERE client_message_id = :client_message_id AND room_id = :room_id",
-        client_message_id=valid.client_message_id,
-        room_id=by.room_id,
-    )
+    sql = "SELECT * FROM said WHERE client_message_id = :client_message_id AND room_id = :room_id"
+    stored = one(tx, sql, client_message_id=valid.client_message_id, room_id=by.room_id)
     if fresh:
         _note_words(tx, by.room_id, stored["id"], valid.body)
         receive_message(tx, at, by.room_id, by.user_id, present)
@@ -5062,18 +4920,12 @@ def _update(
     tx: WriteTx, at: Timestamp, actor: User, room_id: RoomId, message_id: MessageId, body: Body
 ) -> PersistedMessage:
     _editable_message(tx, actor, room_id, message_id)
-    run(
-        tx,
-        """
+    sql = """
         UPDATE messages
         SET body_html = :html, body_text = :text, updated_at = max(:at, updated_at + 1)
         WHERE id = :message_id
-        """,
-        html=body.html,
-        text=body.text,
-        at=at,
-        message_id=message_id,
-    )
+    """
+    run(tx, sql, html=body.html, text=body.text, at=at, message_id=message_id)
     _forget_words(tx, message_id)
     run(tx, "DELETE FROM mentions WHERE message_id = :id", id=message_id)
     _note_words(tx, room_id, message_id, body)
@@ -5083,16 +4935,12 @@ def _update(
 
 def bury_message(tx: WriteTx, at: Timestamp, room_id: RoomId, message_id: MessageId) -> Tombstone:
     """Deletes a message with all that belongs to it, and leaves its tombstone."""
-    stone = one(
-        tx,
-        """
+    sql = """
         INSERT INTO message_tombstones (message_id, room_id, client_message_id, deleted_at)
         SELECT id, room_id, client_message_id, :at FROM messages WHERE id = :message_id
         RETURNING message_id, room_id, client_message_id
-        """,
-        at=at,
-        message_id=message_id,
-    )
+    """
+    stone = one(tx, sql, at=at, message_id=message_id)
     _forget_words(tx, message_id)
     run(tx, "DELETE FROM messages WHERE id = :id", id=message_id)
     touch_room(tx, at, room_id)
@@ -5107,12 +4955,8 @@ def _delete(
 
 
 def _touch_message(tx: WriteTx, at: Timestamp, message_id: MessageId, room_id: RoomId) -> None:
-    run(
-        tx,
-        "UPDATE messages SET updated_at = max(:at, updated_at + 1) WHERE id = :id",
-        at=at,
-        id=message_id,
-    )
+    sql = "UPDATE messages SET updated_at = max(:at, updated_at + 1) WHERE id = :id"
+    run(tx, sql, at=at, id=message_id)
     touch_room(tx, at, room_id)
 
 
@@ -5135,25 +4979,15 @@ def _boost(
         raise BoostBlank
     if len(content) > _BOOST_LIMIT:
         raise BoostTooLong
-    (times,) = one(
-        tx,
-        "SELECT count(*) FROM boosts WHERE message_id = :message_id AND booster_id = :by",
-        message_id=message_id,
-        by=actor.id,
-    )
+    sql = "SELECT count(*) FROM boosts WHERE message_id = :message_id AND booster_id = :by"
+    (times,) = one(tx, sql, message_id=message_id, by=actor.id)
     if times >= _MOST_BOOSTS:
         raise TooManyBoosts
-    boost_id = insert(
-        tx,
-        """
+    sql = """
         INSERT INTO boosts (message_id, booster_id, content, created_at, updated_at)
         VALUES (:message_id, :booster_id, :content, :at, :at)
-        """,
-        message_id=message_id,
-        booster_id=actor.id,
-        content=content,
-        at=at,
-    )
+    """
+    boost_id = insert(tx, sql, message_id=message_id, booster_id=actor.id, content=content, at=at)
     _touch_message(tx, at, message_id, message["room_id"])
     return Boosted(Boost(BoostId(boost_id), message_id, content, actor, at), *message)
 
@@ -5397,9 +5231,7 @@ def _marks_in(text: str, words: Sought) -> tuple[tuple[int, int], ...]:
 
 def _probe(tx: ReadTx, user_id: UserId, match: str) -> list[sqlite3.Row]:
     """The newest matches, as far as the probe goes; it stops at a hundred that may be seen."""
-    return rows(
-        tx,
-        """
+    sql = """
         SELECT messages.id, messages.room_id, messages.created_at, messages.updated_at,
           creator_id, body_text, length(body_html) AS size
         FROM (
@@ -5413,35 +5245,25 @@ def _probe(tx: ReadTx, user_id: UserId, match: str) -> list[sqlite3.Row]:
         CROSS JOIN memberships
           ON memberships.room_id = messages.room_id AND memberships.user_id = :user_id
         LIMIT :limit + 1
-        """,
-        match=match,
-        user_id=user_id,
-        probe=_PROBE,
-        limit=SEARCH_LIMIT,
-    )
+    """
+    return rows(tx, sql, match=match, user_id=user_id, probe=_PROBE, limit=SEARCH_LIMIT)
 
 
 def _has_at_most(tx: ReadTx, user_id: UserId, few: int) -> bool:
     """Whether all of somebody's rooms together hold no more messages than that."""
-    beyond = row(
-        tx,
-        """
+    sql = """
         SELECT 1
         FROM memberships
         JOIN messages ON messages.room_id = memberships.room_id
         WHERE user_id = :user_id
         LIMIT 1 OFFSET :few
-        """,
-        user_id=user_id,
-        few=few,
-    )
+    """
+    beyond = row(tx, sql, user_id=user_id, few=few)
     return beyond is None
 
 
 def _through_rooms(tx: ReadTx, user_id: UserId, match: str) -> list[sqlite3.Row]:
-    return rows(
-        tx,
-        """
+    sql = """
         SELECT own.id, room_id, created_at, updated_at, creator_id, body_text, size
         FROM (
           SELECT messages.id, messages.room_id, messages.created_at, messages.updated_at,
@@ -5455,17 +5277,12 @@ def _through_rooms(tx: ReadTx, user_id: UserId, match: str) -> list[sqlite3.Row]
         CROSS JOIN message_search_index
           ON message_search_index.rowid = own.id AND message_search_index MATCH :match
         LIMIT :limit + 1
-        """,
-        match=match,
-        user_id=user_id,
-        limit=SEARCH_LIMIT,
-    )
+    """
+    return rows(tx, sql, match=match, user_id=user_id, limit=SEARCH_LIMIT)
 
 
 def _through_index(tx: ReadTx, user_id: UserId, match: str) -> list[sqlite3.Row]:
-    return rows(
-        tx,
-        """
+    sql = """
         SELECT messages.id, messages.room_id, messages.created_at, messages.updated_at, creator_id,
           body_text, length(body_html) AS size
         FROM message_search_index
@@ -5475,11 +5292,8 @@ def _through_index(tx: ReadTx, user_id: UserId, match: str) -> list[sqlite3.Row]
         WHERE message_search_index MATCH :match
         ORDER BY message_search_index.rowid DESC
         LIMIT :limit + 1
-        """,
-        match=match,
-        user_id=user_id,
-        limit=SEARCH_LIMIT,
-    )
+    """
+    return rows(tx, sql, match=match, user_id=user_id, limit=SEARCH_LIMIT)
 
 
 def _matches_of(
@@ -5492,18 +5306,14 @@ def _matches_of(
     if by_room and _has_at_most(tx, user_id, _FEW_MESSAGES):
         return _through_rooms(tx, user_id, match)
     found = _probe(tx, user_id, match)
-    beyond = len(found) < SEARCH_LIMIT and row(
-        tx,
-        """
+    sql = """
         SELECT 1
         FROM message_search_index
         WHERE message_search_index MATCH :match
         ORDER BY rowid DESC
         LIMIT 1 OFFSET :probe
-        """,
-        match=match,
-        probe=_PROBE,
-    )
+    """
+    beyond = len(found) < SEARCH_LIMIT and row(tx, sql, match=match, probe=_PROBE)
     if not beyond:
         return found
     if by_room and _has_at_most(tx, user_id, _SOME_MESSAGES):
@@ -5548,18 +5358,14 @@ def hits_for(tx: ReadTx, user_id: UserId, query: str) -> SearchHits:
 
 def recent_searches(tx: ReadTx, user_id: UserId) -> list[Json]:
     """Somebody's last ten searches, newest first."""
-    recent = rows(
-        tx,
-        """
+    sql = """
         SELECT id, query, updated_at
         FROM searches
         WHERE user_id = :user_id
         ORDER BY updated_at DESC
         LIMIT :recent
-        """,
-        user_id=user_id,
-        recent=_RECENT,
-    )
+    """
+    recent = rows(tx, sql, user_id=user_id, recent=_RECENT)
     return [{"id": n, "query": query, "updated_at": iso(at)} for n, query, at in recent]
 
 
@@ -5573,29 +5379,20 @@ def checked_query(text: str) -> str:
 
 def remember_search(tx: WriteTx, at: Timestamp, user_id: UserId, query: str) -> None:
     """Remembers a search among somebody's last ten."""
-    run(
-        tx,
-        """
+    sql = """
         INSERT INTO searches (user_id, query, created_at, updated_at)
         VALUES (:user_id, :query, :at, :at)
         ON CONFLICT (user_id, query) DO UPDATE SET updated_at = excluded.updated_at
-        """,
-        user_id=user_id,
-        query=query,
-        at=at,
-    )
-    run(
-        tx,
-        """
+    """
+    run(tx, sql, user_id=user_id, query=query, at=at)
+    sql = """
         DELETE FROM searches
         WHERE id IN (
           SELECT id FROM searches WHERE user_id = :user_id
           ORDER BY updated_at DESC LIMIT -1 OFFSET :recent
         )
-        """,
-        user_id=user_id,
-        recent=_RECENT,
-    )
+    """
+    run(tx, sql, user_id=user_id, recent=_RECENT)
 
 
 def forget_searches(tx: WriteTx, _: Timestamp, user_id: UserId) -> None:
@@ -5795,9 +5592,8 @@ class PushSubscription:
 
 def subscriptions_of(tx: ReadTx, user_id: UserId) -> tuple[PushSubscription, ...]:
     """Somebody's browsers, oldest first."""
-    own = rows(
-        tx, "SELECT * FROM subscriptions WHERE user_id = :user_id ORDER BY id", user_id=user_id
-    )
+    sql = "SELECT * FROM subscriptions WHERE user_id = :user_id ORDER BY id"
+    own = rows(tx, sql, user_id=user_id)
     return tuple(PushSubscription(*subscription) for subscription in own)
 
 
@@ -5819,15 +5615,16 @@ def keep_subscription(
     user_agent: str,
 ) -> PushSubscription:
     """The subscription, new or known; a known one is only refreshed. The oldest above 20 goes."""
-    run(
-        tx,
-        """
+    sql = """
         INSERT INTO push_subscriptions
           (user_id, endpoint, p256dh_key, auth_key, user_agent, created_at, updated_at)
         VALUES (:user_id, :endpoint, :p256dh_key, :auth_key, :user_agent, :at, :at)
         ON CONFLICT (user_id, endpoint, p256dh_key, auth_key)
         DO UPDATE SET updated_at = excluded.updated_at
-        """,
+    """
+    run(
+        tx,
+        sql,
         user_id=user_id,
         endpoint=endpoint,
         p256dh_key=p256dh_key,
@@ -5835,61 +5632,43 @@ def keep_subscription(
         user_agent=user_agent,
         at=at,
     )
-    run(
-        tx,
-        """
+    sql = """
         DELETE FROM push_subscriptions
         WHERE id IN (
           SELECT id FROM push_subscriptions WHERE user_id = :user_id
           ORDER BY updated_at DESC, id DESC LIMIT -1 OFFSET :most
         )
-        """,
-        user_id=user_id,
-        most=SUBSCRIPTIONS_LIMIT,
-    )
+    """
+    run(tx, sql, user_id=user_id, most=SUBSCRIPTIONS_LIMIT)
     own = subscriptions_of(tx, user_id)
     return next(subscription for subscription in own if subscription.updated_at == at)
 
 
 def forget_subscription(tx: WriteTx, _: Timestamp, user_id: UserId, subscription_id: int) -> None:
     """Deletes one of somebody's own; another's, or an unknown one, stays as it is."""
-    run(
-        tx,
-        "DELETE FROM push_subscriptions WHERE id = :id AND user_id = :user_id",
-        id=subscription_id,
-        user_id=user_id,
-    )
+    sql = "DELETE FROM push_subscriptions WHERE id = :id AND user_id = :user_id"
+    run(tx, sql, id=subscription_id, user_id=user_id)
 
 
 def forget_subscriptions(tx: WriteTx, user_id: UserId, endpoint: str | None = None) -> None:
     """Deletes somebody's subscriptions, all of them or those at one address."""
-    run(
-        tx,
-        """
+    sql = """
         DELETE FROM push_subscriptions
         WHERE user_id = :user_id AND endpoint = coalesce(:endpoint, endpoint)
-        """,
-        user_id=user_id,
-        endpoint=endpoint,
-    )
+    """
+    run(tx, sql, user_id=user_id, endpoint=endpoint)
 
 
 def note_result(
     tx: WriteTx, at: Timestamp, subscription_id: int, status: int | None, problem: str | None
 ) -> None:
     """Remembers how telling a browser ended."""
-    run(
-        tx,
-        """
+    sql = """
         UPDATE push_subscriptions
         SET last_tried_at = :at, last_status = :status, last_problem = :problem
         WHERE id = :id
-        """,
-        at=at,
-        status=status,
-        problem=problem,
-        id=subscription_id,
-    )
+    """
+    run(tx, sql, at=at, status=status, problem=problem, id=subscription_id)
 
 
 def notices_for(tx: ReadTx, posted: Posted) -> list[tuple[PushSubscription, int]]:
@@ -5897,9 +5676,7 @@ def notices_for(tx: ReadTx, posted: Posted) -> list[tuple[PushSubscription, int]
 
     Each with the number that its badge will show.
     """
-    browsers = rows(
-        tx,
-        """
+    sql = """
         SELECT subscriptions.*, (
             SELECT count(*) FROM memberships AS theirs
             WHERE theirs.user_id = subscriptions.user_id AND theirs.unread_at IS NOT NULL
@@ -5912,7 +5689,10 @@ def notices_for(tx: ReadTx, posted: Posted) -> list[tuple[PushSubscription, int]
         AND (involvement = 'everything' OR (involvement = 'mentions'
           AND memberships.user_id IN (SELECT value FROM json_each(:mentionees))))
         ORDER BY subscriptions.id
-        """,
+    """
+    browsers = rows(
+        tx,
+        sql,
         room_id=posted.room.id,
         creator_id=posted.message.creator.id,
         present=as_list(posted.present),
