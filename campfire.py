@@ -7,7 +7,7 @@ you can search for ("# === 10." jumps there).
    1. config           what the operator decides; limits
    2. errors           the whole tree of refusals
    3. nouns            ids, enums, records; what the services promise
-   4. written          JSON, gzip, moments, each once; the bounded memory
+   4. written          JSON, gzip, moments, words looked for, each once; the bounded memory
    5. schema           every table; migrations
    6. file             the file on the disk: whose, locked, opened, copied
    7. db               one writer, four readers
@@ -652,26 +652,6 @@ ReadTx = NewType("ReadTx", sqlite3.Connection)
 WriteTx = NewType("WriteTx", ReadTx)  # may stand in for a ReadTx, never the reverse
 
 
-SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-SIZES: Final = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)
-
-
-class Histogram:
-    """How often a value lay within each bound, and the sum of all: cheap to count."""
-
-    __slots__ = ("bounds", "counts", "total")
-
-    def __init__(self, bounds: tuple[float, ...]) -> None:
-        self.bounds = bounds
-        self.counts = [0] * (len(bounds) + 1)  # the last is for what is beyond
-        self.total = 0.0
-
-    def observe(self, value: float) -> None:
-        """Counts one value."""
-        self.counts[bisect_left(self.bounds, value)] += 1
-        self.total += value
-
-
 class Role(IntEnum):
     MEMBER = 0
     ADMINISTRATOR = 1
@@ -722,10 +702,6 @@ class User:
     def title(self) -> str:
         return " \N{EN DASH} ".join(part for part in (self.name, self.bio) if part)
 
-    @property
-    def is_administrator(self) -> bool:
-        return self.role is Role.ADMINISTRATOR
-
 
 @dataclass(frozen=True, slots=True)
 class Newcomer:
@@ -774,10 +750,6 @@ class Viewer:
     user: User
     session: Session
 
-    @property
-    def id(self) -> UserId:
-        return self.user.id
-
 
 @dataclass(frozen=True, slots=True)
 class Room:
@@ -798,22 +770,15 @@ class Membership:
     involvement: Involvement
     unread_at: Timestamp | None
 
-    @property
-    def room_id(self) -> RoomId:
-        return self.room.id
-
 
 @dataclass(frozen=True, slots=True)
 class RoomView:
     """A room as one of its members sees it."""
 
+    room: Room
     membership: Membership
     people: tuple[User, ...]  # everybody in a direct room; empty for the others
     is_invitation: bool  # the oldest room, while it has no more than one page
-
-    @property
-    def room(self) -> Room:
-        return self.membership.room
 
 
 @dataclass(frozen=True, slots=True)
@@ -907,10 +872,7 @@ class PersistedMessage:
     updated_at: Timestamp
     boosts: tuple[Boost, ...]
     named: tuple[User, ...]  # everybody the text shows, member or not
-
-    @property
-    def path(self) -> str:
-        return f"/rooms/{self.room_id}/@{self.id}"
+    path: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -1116,26 +1078,23 @@ class BackgroundWork(Protocol):
 
 
 # === 4. written ===============================================================
-# How values leave us: JSON, base64, moments. What is written already is never written
-# again, what is sent again and again is deflated once, and what was made lately is
-# remembered, as far as it may weigh. gzip is what every browser takes, and its quickest
-# level costs less than sending what it saves; whoever takes an answer too slowly is cut off.
+# How values leave us: JSON, base64, moments; and words as they are looked for. What is
+# written already is never written again, what is sent again and again is deflated once,
+# and what was made lately is remembered, as far as it may weigh. gzip is what every browser
+# takes, and its quickest level costs less than sending what it saves; whoever takes an
+# answer too slowly is cut off.
 #
 # Owns      -
 # Raises    -
 # ==============================================================================
 
-_COMPACT: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+compact: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+as_list: Final = json.JSONEncoder(default=list).encode  # for `json_each(:ids)`
 _PIECES: Final = web.ResponseKey("pieces", tuple[bytes, ...])
 _WORTH_IT: Final = 1_024  # bytes, below which a packet is a packet
 _LONG: Final = 262_144  # bytes, above which compressing leaves the loop
 _PADDING: Final = 64  # bytes at most
 _DYNAMIC: Final = ("text/html", "application/json")
-
-
-def compact(value: object) -> str:
-    """JSON without a needless byte."""
-    return _COMPACT.encode(value)
 
 
 def json_object(text: str | bytes) -> dict[str, Any]:
@@ -1232,11 +1191,6 @@ class Memory(Generic[K, T]):
         self._young[key] = made, weight
 
 
-def milliseconds(at: Timestamp) -> int:
-    """A moment as clients count: milliseconds since 1970, truncated."""
-    return at // 1000
-
-
 @lru_cache(maxsize=8192)
 def iso(at: Timestamp) -> str:
     """A moment as JSON writes it: 2026-01-02T03:04:05.678Z."""
@@ -1248,6 +1202,38 @@ def iso(at: Timestamp) -> str:
 def version_of(at: Timestamp) -> str:
     """A moment as addresses of pictures carry it: 20260102030405."""
     return f"{datetime.fromtimestamp(at // 1_000_000, UTC):%Y%m%d%H%M%S}"
+
+
+_SPACELESS: Final = re.compile(  # Thai, Lao, Burmese, Khmer, kana, Han, Hangul
+    "([\u0e00-\u0eff\u1000-\u109f\u1100-\u11ff\u1780-\u17ff\u3005-\u3007\u3040-\u30ff"
+    "\u3130-\u318f\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\ua960-\ua97f\uac00-\ud7ff"
+    "\uf900-\ufaff\uff66-\uffdc\U00020000-\U0003ffff])"
+)
+
+
+def searchable(text: str) -> str:
+    """A text as the index takes it: characters of scripts without spaces stand one by one."""
+    return text if text.isascii() else _SPACELESS.sub(r" \1 ", text)
+
+
+_PLAIN_LETTERS: Final = str.maketrans(
+    {"ł": "l", "ø": "o", "đ": "d", "ð": "d", "ħ": "h", "ŧ": "t", "\u0131": "i", "æ": "ae",
+     "œ": "oe", "þ": "th"}
+)  # fmt: skip
+
+
+def folded(name: str) -> str:
+    """The name as it is looked for: case folded (ß is ss), NFKD without marks, plain letters."""
+    if name.isascii():
+        return name.lower()
+    letters = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", name).casefold())
+    bare = "".join(c for c in letters if not unicodedata.category(c).startswith("M"))
+    return bare.translate(_PLAIN_LETTERS)
+
+
+def caseless(email: str | None) -> str | None:
+    """An address of e-mail as it is looked for: case alone does not tell two people apart."""
+    return email and email.casefold()
 
 
 @lru_cache(maxsize=512)
@@ -1539,20 +1525,6 @@ CREATE INDEX attachments_by_message ON attachments (message_id);
 SEARCH_INDEX: Final = (
     "CREATE VIRTUAL TABLE message_search_index USING fts5(body, tokenize = 'porter unicode61')"
 )
-
-
-_SPACELESS: Final = re.compile(  # Thai, Lao, Burmese, Khmer, kana, Han, Hangul
-    "([\u0e00-\u0eff\u1000-\u109f\u1100-\u11ff\u1780-\u17ff\u3005-\u3007\u3040-\u30ff"
-    "\u3130-\u318f\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\ua960-\ua97f\uac00-\ud7ff"
-    "\uf900-\ufaff\uff66-\uffdc\U00020000-\U0003ffff])"
-)
-
-
-def searchable(text: str) -> str:
-    """A text as the index takes it: characters of scripts without spaces stand one by one."""
-    return text if text.isascii() else _SPACELESS.sub(r" \1 ", text)
-
-
 APPLICATION_ID: Final = int.from_bytes(b"Camp", "big")  # in the header of each of our files
 
 _SINCE_1_1: Final = """
@@ -1591,27 +1563,6 @@ ALTER TABLE push_subscriptions ADD COLUMN last_problem TEXT;
 DROP INDEX messages_page;
 CREATE INDEX messages_page ON messages (room_id, id, created_at);
 """
-
-
-_PLAIN_LETTERS: Final = str.maketrans(
-    {"ł": "l", "ø": "o", "đ": "d", "ð": "d", "ħ": "h", "ŧ": "t", "\u0131": "i", "æ": "ae",
-     "œ": "oe", "þ": "th"}
-)  # fmt: skip
-
-
-def folded(name: str) -> str:
-    """The name as it is looked for: case folded (ß is ss), NFKD without marks, plain letters."""
-    if name.isascii():
-        return name.lower()
-    letters = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", name).casefold())
-    bare = "".join(c for c in letters if not unicodedata.category(c).startswith("M"))
-    return bare.translate(_PLAIN_LETTERS)
-
-
-def caseless(email: str | None) -> str | None:
-    """An address of e-mail as it is looked for: case alone does not tell two people apart."""
-    return email and email.casefold()
-
 
 # What the records are made of, field by field: a person, a message as it was said, a room as one of
 # its members has it, a browser that wants to be told. A version that changes one drops it first.
@@ -2238,16 +2189,30 @@ def insert(tx: WriteTx, sql: str, **values: object) -> int:
     return tx.execute(sql, values).lastrowid or 0
 
 
-def as_list(values: Iterable[object]) -> str:
-    """A list as SQL takes it: `IN (SELECT value FROM json_each(:ids))`."""
-    listed_values = list(values)
-    return compact(listed_values) if listed_values else "[]"
-
-
 def leave_the_loop(tx: ReadTx) -> None:
     """Nothing in a thread; on the loop the reading begins again in a thread of its own."""
     if isinstance(tx, Handle) and tx.until < math.inf:
         raise TakesLong
+
+
+SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+SIZES: Final = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)
+
+
+class Histogram:
+    """How often a value lay within each bound, and the sum of all: cheap to count."""
+
+    __slots__ = ("bounds", "counts", "total")
+
+    def __init__(self, bounds: tuple[float, ...]) -> None:
+        self.bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)  # the last is for what is beyond
+        self.total = 0.0
+
+    def observe(self, value: float) -> None:
+        """Counts one value."""
+        self.counts[bisect_left(self.bounds, value)] += 1
+        self.total += value
 
 
 class Link:
@@ -2326,14 +2291,6 @@ class _Job:
             self.at_work.execute("RELEASE job")
         self.error = error if isinstance(error, Exception) else None
         return self.error is not None
-
-    def deliver(self) -> None:
-        if self.done.done():  # its request is gone; what it did stands
-            return
-        if self.error is None:
-            self.done.set_result(self.result)
-        else:
-            self.done.set_exception(self.error)
 
 
 def _read(connection: Handle, work: Callable[[ReadTx], T]) -> T:
@@ -2583,8 +2540,10 @@ class Database:
             for job in group:  # one that found the file held by somebody else may wait a while
                 if isinstance(job.error, DatabaseBusy) and time.perf_counter() < job.until:
                     self._group.append(job)
-                else:
-                    job.deliver()
+                elif job.error and not job.done.done():
+                    job.done.set_exception(job.error)
+                elif not job.done.done():  # else its request is gone; what it did stands
+                    job.done.set_result(job.result)
 
     def _on_end(self, writing: asyncio.Task[None]) -> None:
         """When the writer ended by anything but `close`, nobody waits for it for ever."""
@@ -2595,8 +2554,8 @@ class Database:
         while not self._queue.empty():
             self._group += filter(None, (self._queue.get_nowait(),))
         for job in self._group:
-            job.error = DatabaseFailed()
-            job.deliver()
+            if not job.done.done():
+                job.done.set_exception(DatabaseFailed())
         self.is_broken = True
         self.on_broken()
 
@@ -4051,7 +4010,7 @@ def display_name(view: RoomView) -> str:
 
 def can_administer(user: User, creator_id: UserId) -> bool:
     """Whether somebody may change a thing: administrators may, and who made it."""
-    return user.is_administrator or user.id == creator_id
+    return user.role is Role.ADMINISTRATOR or user.id == creator_id
 
 
 @lru_cache(maxsize=1024)
@@ -4128,11 +4087,12 @@ def _invitation_id(tx: ReadTx) -> RoomId | None:
 
 def views_of(tx: ReadTx, memberships: Sequence[Membership]) -> tuple[RoomView, ...]:
     """The rooms as their member sees them."""
-    directs = [own.room_id for own in memberships if own.room.type is RoomType.DIRECT]
+    directs = [own.room.id for own in memberships if own.room.type is RoomType.DIRECT]
     people = _people_in(tx, directs) if directs else {}
     invitation = _invitation_id(tx)
     return tuple(
-        RoomView(own, people.get(own.room_id, ()), own.room_id == invitation) for own in memberships
+        RoomView(own.room, own, people.get(own.room.id, ()), own.room.id == invitation)
+        for own in memberships
     )
 
 
@@ -4150,7 +4110,7 @@ def name_for_all(tx: ReadTx, room: Room) -> str:
 
 def may_create_rooms(tx: ReadTx, user: User) -> bool:
     """Whether somebody may create open and closed rooms; pings they always may."""
-    if user.is_administrator:
+    if user.role is Role.ADMINISTRATOR:
         return True
     setting = "$.restrict_room_creation_to_administrators"
     restricted = row(tx, "SELECT json_extract(settings, :setting) FROM accounts", setting=setting)
@@ -4516,6 +4476,7 @@ def messages_in(
             updated_at,
             boosts.get(message_id, ()),
             tuple(people[user_id] for user_id in shown),
+            f"/rooms/{room_id}/@{message_id}",
         )
 
     return tuple(map(made, found))
@@ -4869,7 +4830,7 @@ def store_message(
     fresh = run(
         tx,
         sql,
-        room_id=by.room_id,
+        room_id=by.room.id,
         creator_id=by.user_id,
         client_message_id=valid.client_message_id,
         html=valid.body.html,
@@ -4877,17 +4838,17 @@ def store_message(
         at=at,
     )
     sql = "SELECT * FROM said WHERE client_message_id = :client_message_id AND room_id = :room_id"
-    stored = one(tx, sql, client_message_id=valid.client_message_id, room_id=by.room_id)
+    stored = one(tx, sql, client_message_id=valid.client_message_id, room_id=by.room.id)
     if fresh:
-        _note_words(tx, by.room_id, stored["id"], valid.body)
-        receive_message(tx, at, by.room_id, by.user_id, present)
+        _note_words(tx, by.room.id, stored["id"], valid.body)
+        receive_message(tx, at, by.room.id, by.user_id, present)
     (message,) = messages_in(tx, [stored], {} if fresh else None)
     return Posted(
         message,
         fresh=bool(fresh),
         room=by.room,
         room_name=name_for_all(tx, by.room),
-        members=member_ids(tx, by.room_id),
+        members=member_ids(tx, by.room.id),
         present=frozenset(present),
     )
 
@@ -5349,7 +5310,7 @@ def hits_for(tx: ReadTx, user_id: UserId, query: str) -> SearchHits:
         leave_the_loop(tx)
     there = {message["room_id"] for message in newest}
     memberships = memberships_of(tx, user_id) if there else []
-    own = [membership for membership in memberships if membership.room_id in there]
+    own = [membership for membership in memberships if membership.room.id in there]
     names = {view.room.id: display_name(view) for view in views_of(tx, own)}
     words = sought(query)
     hits = tuple(SearchHit(message, names[message["room_id"]], words) for message in newest)
@@ -6021,7 +5982,7 @@ def at_the_door(tx: ReadTx, cookie: str, bot_key: str = "", ip: str | None = Non
             viewer = Viewer(user_in(person[6:]), Session(*person[:6]))
             break
     bot = bot_by_key(tx, bot_key) if bot_key and viewer is None else None
-    may_be_banned = ip is not None and not (viewer and viewer.user.is_administrator)
+    may_be_banned = ip is not None and not (viewer and viewer.user.role is Role.ADMINISTRATOR)
     banned = may_be_banned and row(tx, "SELECT 1 FROM barred WHERE ip_address = :ip", ip=ip)
     return Door(viewer, bot, bool(banned))
 
@@ -6485,8 +6446,8 @@ def _check_address(tx: ReadTx, change: Change, user_id: UserId) -> None:
 def _change_profile(
     tx: WriteTx, at: Timestamp, viewer: Viewer, change: Change
 ) -> tuple[User, RawToken | None]:
-    _check_address(tx, change, viewer.id)
-    user = revise_user(tx, at, viewer.id, change)
+    _check_address(tx, change, viewer.user.id)
+    user = revise_user(tx, at, viewer.user.id, change)
     if change.password_digest is None:
         return user, None
     return user, keep_only(tx, viewer.session)
@@ -6505,8 +6466,8 @@ async def change_profile(
         name=change.name, email_address=change.email_address, password=password, bio=change.bio
     )
     if password is not None:
-        await db.read(_check_address, change, viewer.id)
-        change = replace(change, password_digest=await auth.new_digest(viewer.id, password))
+        await db.read(_check_address, change, viewer.user.id)
+        change = replace(change, password_digest=await auth.new_digest(viewer.user.id, password))
     return await db.write(_change_profile, viewer, change)
 
 
@@ -6541,7 +6502,7 @@ def retire_person(tx: WriteTx, at: Timestamp, user_id: UserId) -> None:
 
 def can_ban(actor: User, user: User) -> bool:
     """Whether an administrator may ban this person."""
-    is_somebody_else = actor.is_administrator and actor.id != user.id
+    is_somebody_else = actor.role is Role.ADMINISTRATOR and actor.id != user.id
     return is_somebody_else and user.role is not Role.BOT and user.status is not Status.DEACTIVATED
 
 
@@ -7086,7 +7047,7 @@ class Shapes:
     def user(self, user: User, viewer: User | None = None) -> Json:
         """A person; the address only for administrators and the person themselves."""
         shape = self.person(user)[1]
-        if viewer and (viewer.is_administrator or viewer.id == user.id):
+        if viewer and (viewer.role is Role.ADMINISTRATOR or viewer.id == user.id):
             return {**shape, "email_address": user.email_address}
         return shape
 
@@ -7167,7 +7128,7 @@ class Shapes:
             shape = record_json(
                 room,
                 "id type name creator_id created_at updated_at",
-                updated_at_ms=milliseconds(room.updated_at),
+                updated_at_ms=room.updated_at // 1000,
                 streams=streams,
                 path=f"/rooms/{room.id}",
             )
@@ -7233,13 +7194,13 @@ class Shapes:
 
     def _shown(self, message: PersistedMessage, html: str, **more: object) -> Shown:
         """A message as everybody sees it, with this text."""
-        text, created_at = message.body.text, milliseconds(message.created_at)
+        text, created_at = message.body.text, message.created_at // 1000
         sound = sound_in(text)
         own = record_json(
             message,
             "id client_message_id room_id created_at updated_at path",
             timestamp=created_at,
-            updated_at_ms=milliseconds(message.updated_at),
+            updated_at_ms=message.updated_at // 1000,
             sort_value=created_at,
             content_type="sound" if sound else "text",
             emoji_only=is_emoji_only(text),
@@ -7307,7 +7268,7 @@ class Shapes:
 
         The place is before, after or around a message. Raises MessageNotFound.
         """
-        key = (room.id, place, None if viewer.is_administrator else viewer.id, base_url)
+        key = (room.id, place, None if viewer.role is Role.ADMINISTRATOR else viewer.id, base_url)
         known = self._pages.find(key)
         if known and known[0] == room.updated_at and known[1] == standing(tx, known[1]):
             return known[2:]
@@ -7390,7 +7351,7 @@ class Shapes:
                 for stone in stones
             ],
             "reset": is_too_much,
-            "server_time_ms": milliseconds(news.at),
+            "server_time_ms": news.at // 1000,
         }
 
 
@@ -7473,7 +7434,7 @@ def direct_room_elements(shapes: Shapes, room: Room, people: Sequence[User]) -> 
         return (
             f'<a id="list_room_{room.id}" href="/rooms/{room.id}" class="direct"'
             f' data-room-id="{room.id}" data-room-type="direct"'
-            f' data-sorted-list-number="{milliseconds(room.updated_at)}"'
+            f' data-sorted-list-number="{room.updated_at // 1000}"'
             f"{_attribute('data-members', members)}{own}>"
             f'<span class="avatar__group">{"".join(pictures[user.id] for user in others[:4])}'
             f'</span><span class="direct__author">{escape(_direct_label(others))}</span></a>'
@@ -7517,7 +7478,7 @@ def _presentation(message: PersistedMessage, html: str, own: str = "") -> str:
     return (
         f'<div id="presentation_message_{escape(message.client_message_id)}"'
         f' class="message__presentation" dir="auto" data-message-id="{message.id}"'
-        f' data-message-updated-at="{milliseconds(message.updated_at)}"'
+        f' data-message-updated-at="{message.updated_at // 1000}"'
         f' data-content-type="{"sound" if sound else "text"}"'
         f' data-emoji-only="{compact(is_emoji_only(body.text))}"'
         f' data-mentionee-ids="{",".join(map(str, body.mentions))}"'
@@ -7538,19 +7499,19 @@ def message_element(shapes: Shapes, message: PersistedMessage, room_name: str) -
         )
     cmid, (creator, shape, who) = escape(message.client_message_id), shapes.person(message.creator)
     emoji = " message--emoji" if is_emoji_only(message.body.text) else ""
-    created, at = milliseconds(message.created_at), iso(message.created_at)
+    created, at = message.created_at // 1000, iso(message.created_at)
     return (
         f'<div id="message_{cmid}" class="message{emoji}" data-message-id="{message.id}"'
         f' data-client-message-id="{cmid}" data-room-id="{message.room_id}"'
         f' data-user-id="{creator.id}" data-message-timestamp="{created}"'
-        f' data-message-updated-at="{milliseconds(message.updated_at)}"'
+        f' data-message-updated-at="{message.updated_at // 1000}"'
         f' data-sort-value="{created}" data-path="{message.path}"'
         f"{_attribute('data-creator', who)}{_attribute('data-json', Written((shown.own, b'}')))}>"
         f'<h2 class="message__day-separator"><time datetime="{at}" data-local-time-target="date">'
         f"</time></h2>{_avatar(shape, 'message__avatar')}"
         '<div class="message__body"><div class="message__body-content"><div class="message__meta">'
         f'<h3 class="message__heading"><span class="message__author"'
-        f' title="{escape(creator.title)}"><strong>{escape(creator.name)}</strong></span>'
+        f' title="{escape(str(shape["title"]))}"><strong>{escape(creator.name)}</strong></span>'
         f' <a href="{message.path}" class="message__permalink"><time class="message__timestamp"'
         f' datetime="{at}" data-local-time-target="time"></time></a>'
         f' <span class="message__room"><a href="{message.path}">{escape(room_name)}</a></span>'
@@ -8156,7 +8117,7 @@ class Cable:
         viewer = await self._authenticated(who)
         if viewer and self._is_stopping:
             raise CableFull
-        with self._places.taken(viewer.id) if viewer else nullcontext():
+        with self._places.taken(viewer.user.id) if viewer else nullcontext():
             closings, transport = self._closings, await shake_hands()
             if viewer and closings != self._closings:
                 viewer = await self._authenticated(who)
@@ -8185,7 +8146,7 @@ class Cable:
         transport.abort()
 
     async def _listen(self, connection: Connection, viewer: Viewer, request_id: str) -> None:
-        connection.user_id, connection.name = viewer.id, viewer.user.name
+        connection.user_id, connection.name = viewer.user.id, viewer.user.name
         connection.session_id = viewer.session.id
         connection.guard(partial(self._drain, connection, "cable_flooded"))
         number, pace = 0, Pace()
@@ -8415,7 +8376,7 @@ class Cable:
         yield {
             "action": "caught_up",
             "last_seen_message_id": newest,
-            "server_time_ms": milliseconds(news.at),
+            "server_time_ms": news.at // 1000,
             "reset": is_too_much,
         }
 
@@ -9645,7 +9606,7 @@ def require(audience: Audience, viewer: Viewer | None) -> None:
     """Whether somebody belongs to a route's audience. Raises Unauthenticated, Forbidden."""
     if viewer is None and audience != "anyone":
         raise Unauthenticated
-    if audience == "administrators" and not (viewer and viewer.user.is_administrator):
+    if audience == "administrators" and not (viewer and viewer.user.role is Role.ADMINISTRATOR):
         raise Forbidden
 
 
@@ -9653,7 +9614,7 @@ def _note_viewer(request: web.Request, viewer: Viewer | None) -> None:
     """Tells the log who asks, and keeps their session fresh."""
     if viewer is None:
         return
-    request[VIEWER_ID] = viewer.id
+    request[VIEWER_ID] = viewer.user.id
     if time.time() * SECOND - viewer.session.last_active_at > SESSION_REFRESH:
         campfire, ip = request.app[CAMPFIRE], caller_of(request).ip
         agent = user_agent_of(request)
@@ -9729,7 +9690,7 @@ async def look_in(
         if searcher is None:
             viewer, found = await campfire.db.read_aside(see)
         else:
-            turn = campfire.search.in_turn(searcher.id, see)
+            turn = campfire.search.in_turn(searcher.user.id, see)
             viewer, found = await _while_wanted(request, turn)
     _note_viewer(request, viewer)
     if isinstance(found, CampfireError):
@@ -9972,7 +9933,7 @@ def account_shape(ask: Ask, account: Account | None) -> Json | None:
         return None
     if ask.guest is None:
         return {"name": account.name, "logo_url": logo_url(account)}
-    may = ask.user.is_administrator or not account.only_administrators_create_rooms
+    may = ask.user.role is Role.ADMINISTRATOR or not account.only_administrators_create_rooms
     return ask.campfire.shapes.account(account, ask.caller.base_url, can_create_rooms=may)
 
 
@@ -10043,7 +10004,7 @@ refuse_unfurling: Final = _refusing("opengraph", "Link previews are coming in v2
 
 def people_on(tx: ReadTx, ask: Ask, page: int) -> Json:
     """A page of the account's people, administrators first."""
-    users = account_users(tx, page, USERS_SIZE, with_banned=ask.user.is_administrator)
+    users = account_users(tx, page, USERS_SIZE, with_banned=ask.user.role is Role.ADMINISTRATOR)
     return page_of_users(ask, users, page)
 
 
@@ -10121,7 +10082,7 @@ async def save_profile(ask: Ask) -> Outcome:
     change = Change(name and name.strip(), email and email.strip(), bio and bio.strip())
     user, token = await change_profile(campfire.db, campfire.auth, viewer, change, password)
     if token is not None:
-        campfire.cable.disconnect_others(viewer.id, viewer.session.id)
+        campfire.cable.disconnect_others(viewer.user.id, viewer.session.id)
         ask.set_cookie("session_token", token, TWENTY_YEARS)
     if (user.name, user.bio) != (viewer.user.name, viewer.user.bio):
         announce_person(campfire, user)
@@ -10287,7 +10248,7 @@ def room_data(tx: ReadTx, ask: Ask, view: RoomView, message_id: MessageId | None
     return {
         "room": shapes.room(view, ask.user),
         "messages": page,
-        "loaded_at_ms": milliseconds(ask.at),
+        "loaded_at_ms": ask.at // 1000,
     }
 
 
@@ -10868,7 +10829,7 @@ def _bare_boot(campfire: Campfire, page: Page) -> Json:
         "version": campfire.config.version,
         "features": FEATURES,
         "cable_url": "/cable",
-        "server_time_ms": milliseconds(campfire.db.settled_at()),
+        "server_time_ms": campfire.db.settled_at() // 1000,
         "flash": {"notice": None, "alert": None},
         "sounds": [],
         "data": joined(page.data),
@@ -10883,12 +10844,12 @@ def _boot(tx: ReadTx, ask: Ask, page: Page, account: Account | None) -> Json:
     shown = {
         **_bare_boot(campfire, page),
         "account": account_shape(ask, account),
-        "server_time_ms": milliseconds(ask.at),
+        "server_time_ms": ask.at // 1000,
         "flash": {"notice": told.get("notice"), "alert": told.get("alert")},
         "help_contact": contact and {"name": contact.name, "email_address": contact.email_address},
     }
     if viewer is not None:
-        streams = {"rooms": "rooms", "user_rooms": f"user_{viewer.id}:rooms"}
+        streams = {"rooms": "rooms", "user_rooms": f"user_{viewer.user.id}:rooms"}
         shown |= {
             "current_user": campfire.shapes.user(viewer.user, viewer.user),
             "streams": {name: campfire.signer.stream(of) for name, of in streams.items()},
@@ -11142,7 +11103,7 @@ def join_screen(tx: ReadTx, ask: Ask) -> Page | Redirect:
 
 def newest_room(tx: ReadTx, ask: Ask) -> Page | Redirect:
     """The room that was made last."""
-    ids = [membership.room_id for membership in memberships_of(tx, ask.user.id)]
+    ids = [membership.room.id for membership in memberships_of(tx, ask.user.id)]
     return Redirect(f"/rooms/{max(ids)}" if ids else "/")
 
 

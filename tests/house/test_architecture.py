@@ -31,7 +31,7 @@ from tests.support.source import (
     section_of,
 )
 
-FILE_LINES = 13_780  # at last 11,200, and 13,200 with v2.md and daily.md; only lower it
+FILE_LINES = 13_600  # at last 11,200, and 13,200 with v2.md and daily.md; only lower it
 SECTIONS_AT_MOST = 37  # at last 34, and 41
 SECTION_LINES = 500
 FUNCTION_LINES = 50
@@ -326,6 +326,7 @@ COLUMNS = {
     "body": ["body_html", "body_text"],
     "boosts": [],
     "named": [],
+    "path": [],
 }
 
 

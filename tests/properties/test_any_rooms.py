@@ -223,7 +223,7 @@ class House(RuleBasedStateMachine):
         is_direct = self.types[room] == "direct"
         if (room, by.id) not in self.inside or (saves and is_direct):
             return program.RoomNotFound
-        may = is_direct or by.is_administrator or self.creators[room] == by.id
+        may = is_direct or by.role is program.Role.ADMINISTRATOR or self.creators[room] == by.id
         return None if may else program.Forbidden
 
     @rule()
