@@ -2,25 +2,21 @@
 
 from playwright.sync_api import expect
 
-from tests.support.browsers import composer, message, say
-from tests.support.house import Cable, House, Sit, announced, enter, stop_clock
+from tests.support.browsers import message, say, write
+from tests.support.house import Cable, House, announced, enter, stop_clock
 
 
-def test_who_types_is_told_once_a_second_and_shown_by_name_until_they_stop(
-    house: House, sit: Sit
-) -> None:
+def test_who_types_is_told_once_a_second_and_shown_by_name_until_they_stop(house: House) -> None:
     room = house.room()
-    maya, jonas, ines = sit("Maya"), sit("Jonas"), sit("Inés", room)
+    maya, jonas, ines = house.sit("Maya"), house.sit("Jonas"), house.sit("Inés", room)
     maya.clock.install()
     line, typing = Cable(maya), Cable(jonas)
     enter(maya, room)
     enter(jonas, room)
     stop_clock(maya)
 
-    composer(jonas).click()
-    jonas.keyboard.type("ten keys!!")
-    composer(ines).click()
-    ines.keyboard.type("x")
+    write(jonas, "ten keys!!")
+    write(ines, "x")
 
     names = maya.locator(".typing-indicator--active .typing-indicator__author")
     expect(names).to_have_text("Inés Duarte, Jonas Weber")
@@ -35,9 +31,9 @@ def test_who_types_is_told_once_a_second_and_shown_by_name_until_they_stop(
     expect(names).to_have_count(0)
 
 
-def test_what_others_say_is_read_out_and_a_flood_is_a_number(house: House, sit: Sit) -> None:
+def test_what_others_say_is_read_out_and_a_flood_is_a_number(house: House) -> None:
     room = house.room()
-    maya = sit("Maya", room)
+    maya = house.sit("Maya", room)
     say(maya, "My own")
     expect(message(maya, "My own").locator(".message__permalink")).to_be_attached()
     first = house.post("Jonas", room, "word " * 40)

@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.support.browsers import stub_push, until
-from tests.support.house import HELD, House, Post, Sit, announced, enter
+from tests.support.house import HELD, House, Post, announced, enter
 
 
 @pytest.mark.parametrize(
@@ -19,9 +19,9 @@ from tests.support.house import HELD, House, Post, Sit, announced, enter
     ],
 )
 def test_the_bell_tells_what_this_browser_is_told(
-    house: House, sit: Sit, permission: str, first: str, then: str, *, subscribed: bool
+    house: House, permission: str, first: str, then: str, *, subscribed: bool
 ) -> None:
-    maya = sit("Maya")
+    maya = house.sit("Maya")
     stub_push(maya, permission, subscribed=subscribed)
     enter(maya, house.room())
     bell = maya.locator("#nav button")
@@ -43,8 +43,8 @@ def test_the_bell_tells_what_this_browser_is_told(
         assert "notifications-first-run-seen" in names
 
 
-def test_the_bell_goes_round_and_turns_back_when_the_server_refuses(house: House, sit: Sit) -> None:
-    maya = sit("Maya")
+def test_the_bell_goes_round_and_turns_back_when_the_server_refuses(house: House) -> None:
+    maya = house.sit("Maya")
     stub_push(maya, "granted", subscribed=True)
     enter(maya, house.room())
     bell = maya.locator("#nav button")

@@ -18,15 +18,15 @@ from tests.support.browsers import (
     until,
 )
 from tests.support.executable import Campfire
-from tests.support.house import Cable, House, Sit, announced, enter, look, stop_clock
+from tests.support.house import Cable, House, announced, enter, look, stop_clock
 
 
 def test_a_lost_connection_shows_after_five_seconds_and_everything_missed_comes_silently(
-    house: House, sit: Sit
+    house: House,
 ) -> None:
     room = house.room()
     first, second, third = (house.post("Jonas", room, words) for words in ("One", "Two", "Three"))
-    maya = sit("Maya")
+    maya = house.sit("Maya")
     maya.clock.install()
     maya.add_init_script(SOUNDS)
     cable = Cable(maya)
@@ -45,9 +45,7 @@ def test_a_lost_connection_shows_after_five_seconds_and_everything_missed_comes_
     expect(send).to_be_disabled()
     expect(maya.get_by_role("button", name="Attach a file")).to_be_disabled()
     maya.clock.resume()
-    composer(maya).click()
-    maya.keyboard.type("Half a thought")
-    maya.keyboard.press("Enter")
+    say(maya, "Half a thought")
     expect(announced(maya)).to_have_text("Reconnecting… your draft is safe here")
     maya.reload()
     expect(composer(maya)).to_have_text("Half a thought")
@@ -71,9 +69,9 @@ def test_a_lost_connection_shows_after_five_seconds_and_everything_missed_comes_
 
 @pytest.mark.parametrize(("seconds", "asks"), [(59, False), (61, True)])
 def test_a_page_that_was_hidden_for_a_minute_asks_what_it_missed(
-    house: House, sit: Sit, seconds: int, *, asks: bool
+    house: House, seconds: int, *, asks: bool
 ) -> None:
-    maya = sit("Maya")
+    maya = house.sit("Maya")
     maya.clock.install()
     cable = Cable(maya)
     enter(maya, house.room())

@@ -6,13 +6,12 @@ from playwright.sync_api import Page, expect
 
 from tests.browser.test_keyboard import tab_to
 from tests.support.asking import It
-from tests.support.browsers import FINGER, composer, message, options, texts
+from tests.support.browsers import FINGER, choose, composer, message, options, texts, write
 from tests.support.house import (
     HELD,
     ROOM_MESSAGES,
     House,
     Post,
-    Sit,
     announced,
     delete,
     draft,
@@ -22,8 +21,8 @@ from tests.support.house import (
 )
 
 
-def test_enter_sends_unless_it_means_something_else(house: House, sit: Sit) -> None:
-    maya = sit("Maya", house.room())
+def test_enter_sends_unless_it_means_something_else(house: House) -> None:
+    maya = house.sit("Maya", house.room())
     keys, rich = maya.keyboard, maya.get_by_role("button", name="Rich text")
     composer(maya).click()
     keys.press("Enter")
@@ -59,8 +58,8 @@ def test_enter_sends_unless_it_means_something_else(house: House, sit: Sit) -> N
     expect(maya.locator(".message").last).to_contain_text("日本")
 
 
-def test_enter_is_a_new_line_under_a_finger_and_the_button_sends(house: House, sit: Sit) -> None:
-    maya = sit("Maya", house.room(), **FINGER)
+def test_enter_is_a_new_line_under_a_finger_and_the_button_sends(house: House) -> None:
+    maya = house.sit("Maya", house.room(), **FINGER)
     expect(composer(maya)).not_to_be_focused()
     composer(maya).tap()
     maya.keyboard.type("one")
@@ -75,11 +74,11 @@ def test_enter_is_a_new_line_under_a_finger_and_the_button_sends(house: House, s
     expect(composer(maya)).to_have_text("")
 
 
-def test_the_up_arrow_edits_what_i_said_last_unless_i_am_writing(house: House, sit: Sit) -> None:
+def test_the_up_arrow_edits_what_i_said_last_unless_i_am_writing(house: House) -> None:
     room = house.room()
     for who, words in (("Maya", "Mine"), ("Jonas", "His")):
         house.post(who, room, words)
-    maya = sit("Maya", room)
+    maya = house.sit("Maya", room)
     editor = maya.get_by_role("textbox", name="Edit message")
 
     composer(maya).click()
@@ -102,14 +101,12 @@ def test_the_up_arrow_edits_what_i_said_last_unless_i_am_writing(house: House, s
     expect(editor).to_have_count(0)
 
 
-def test_a_reply_quotes_before_the_draft_and_one_undo_takes_it_back(house: House, sit: Sit) -> None:
-    room, maya = house.room(), sit("Maya")
+def test_a_reply_quotes_before_the_draft_and_one_undo_takes_it_back(house: House) -> None:
+    room, maya = house.room(), house.sit("Maya")
     house.post("Jonas", room, f"{house.mention('Inés')} wrote <b>this</b>")
     enter(maya, room)
-    composer(maya).click()
-    maya.keyboard.type("My thoughts")
-    options(maya, "wrote")
-    maya.get_by_role("menuitem", name="Reply").click()
+    write(maya, "My thoughts")
+    choose(maya, "wrote", "Reply")
 
     quote = composer(maya).locator("blockquote")
     expect(quote).to_have_text(re.compile(r"^Inés Duarte wrote this\s*$"))
@@ -124,10 +121,8 @@ def test_a_reply_quotes_before_the_draft_and_one_undo_takes_it_back(house: House
     expect(composer(maya)).to_have_text("My thoughts")
 
 
-def test_files_wait_for_version_2_however_they_come_and_nothing_is_uploaded(
-    house: House, sit: Sit
-) -> None:
-    maya = sit("Maya", house.room())
+def test_files_wait_for_version_2_however_they_come_and_nothing_is_uploaded(house: House) -> None:
+    maya = house.sit("Maya", house.room())
     sent: list[str] = []
     maya.on("request", lambda each: sent.append(each.method) if each.post_data else None)
     clip = maya.get_by_role("button", name="Attach a file")
@@ -161,14 +156,11 @@ def test_files_wait_for_version_2_however_they_come_and_nothing_is_uploaded(
     assert sent == []
 
 
-def test_a_boost_is_chosen_or_typed_and_taken_back_only_by_its_owner(
-    it: It, house: House, sit: Sit
-) -> None:
+def test_a_boost_is_chosen_or_typed_and_taken_back_only_by_its_owner(it: It, house: House) -> None:
     room = house.room()
     words = house.post("Maya", room, "Words")
-    maya, jonas = sit("Maya", room), sit("Jonas", room, reduced_motion="no-preference")
-    options(jonas, "Words")
-    jonas.get_by_role("menuitem", name="Party popper").click()
+    maya, jonas = house.sit("Maya", room), house.sit("Jonas", room, reduced_motion="no-preference")
+    choose(jonas, "Words", "Party popper")
     expect(message(maya, "Words").locator(".boost")).to_contain_text("🎉")
     expect(maya.get_by_role("link", name="Jonas Weber boosted 🎉")).to_be_visible()
     expect(maya.get_by_role("button", name="press to delete")).to_have_count(0)
@@ -197,11 +189,11 @@ def test_a_boost_is_chosen_or_typed_and_taken_back_only_by_its_owner(
         expect(message(jonas, "edited").locator(".boost")).to_have_count(2)
 
 
-def test_authors_and_administrators_change_a_message(it: It, house: House, sit: Sit) -> None:
+def test_authors_and_administrators_change_a_message(it: It, house: House) -> None:
     room = house.room()
     house.post("Maya", room, "Hers")
     house.post("Jonas", room, "His")
-    maya, jonas = sit("Maya", room), sit("Jonas", room)
+    maya, jonas = house.sit("Maya", room), house.sit("Jonas", room)
     options(jonas, "Hers")
     expect(jonas.get_by_role("menuitem", name="Reply")).to_be_visible()
     expect(jonas.get_by_role("menuitem", name="Edit")).to_have_count(0)

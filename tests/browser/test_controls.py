@@ -5,8 +5,8 @@ import re
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.support.browsers import ROOT, composer, message, options, say, until
-from tests.support.house import HELD, House, Post, Sit, box
+from tests.support.browsers import ROOT, choose, composer, message, options, say, until, write
+from tests.support.house import HELD, House, Post, box
 
 # What shows nothing but a drawing, and nothing when the pointer rests on it.
 MUTE = """() => [...document.querySelectorAll('button, a[href]')].filter((each) => {
@@ -26,10 +26,10 @@ DIALOG = "[data-trix-dialog=href]"
     ["room", "/users/me/profile", "/account/edit", "/account/bots", "/account/bots/new",
      "/searches", "/rooms/opens/new", "/account/custom_styles/edit", "/nowhere"],
 )  # fmt: skip
-def test_every_button_of_icons_has_a_tooltip(house: House, sit: Sit, path: str) -> None:
+def test_every_button_of_icons_has_a_tooltip(house: House, path: str) -> None:
     room = house.room()
     house.post("Jonas", room, "Words")
-    maya = sit("Maya")
+    maya = house.sit("Maya")
     maya.goto(room if path == "room" else path)
     expect(maya.locator("h1").first).to_be_attached()
     if path == "room":
@@ -40,8 +40,8 @@ def test_every_button_of_icons_has_a_tooltip(house: House, sit: Sit, path: str) 
     assert maya.evaluate(MUTE) == []
 
 
-def test_tooltips_and_the_editor_name_their_keys(house: House, sit: Sit) -> None:
-    maya = sit("Maya", house.room())
+def test_tooltips_and_the_editor_name_their_keys(house: House) -> None:
+    maya = house.sit("Maya", house.room())
     say(maya, "Mine")
     expect(maya.get_by_role("button", name="Send message")).to_have_attribute(
         "title", "Send message (Enter)"
@@ -51,8 +51,7 @@ def test_tooltips_and_the_editor_name_their_keys(house: House, sit: Sit) -> None
     expect(maya.get_by_role("button", name="Send message")).to_have_attribute(
         "title", "Send message (Ctrl+Enter)"
     )
-    options(maya, "Mine")
-    maya.get_by_role("menuitem", name="Edit").click()
+    choose(maya, "Mine", "Edit")
 
     expect(maya.get_by_text("Ctrl+Enter saves, Escape leaves")).to_be_visible()
     leave = maya.get_by_role("button", name="Stop editing")
@@ -62,8 +61,7 @@ def test_tooltips_and_the_editor_name_their_keys(house: House, sit: Sit) -> None
 def in_link_dialog(page: Page, words: str) -> None:
     """Selects what is written and asks for a link."""
     page.get_by_role("button", name="Rich text").click()
-    composer(page).click()
-    page.keyboard.type(words)
+    write(page, words)
     page.evaluate(TWO_FRAMES)
     page.keyboard.press("Control+A")
     page.evaluate(TWO_FRAMES)
@@ -81,9 +79,9 @@ def in_link_dialog(page: Page, words: str) -> None:
     ],
 )
 def test_the_link_dialog_takes_an_address_as_people_type_it(
-    house: House, sit: Sit, typed: str, address: str
+    house: House, typed: str, address: str
 ) -> None:
-    maya = sit("Maya", house.room())
+    maya = house.sit("Maya", house.room())
     in_link_dialog(maya, "our page")
     maya.keyboard.type(typed)
     maya.keyboard.press("Enter")
@@ -91,8 +89,8 @@ def test_the_link_dialog_takes_an_address_as_people_type_it(
     expect(maya.locator(f"trix-editor a[href='{address}']")).to_have_text("our page")
 
 
-def test_the_link_dialog_says_what_it_refuses_and_covers_no_words(house: House, sit: Sit) -> None:
-    maya = sit("Maya", house.room())
+def test_the_link_dialog_says_what_it_refuses_and_covers_no_words(house: House) -> None:
+    maya = house.sit("Maya", house.room())
     in_link_dialog(maya, "our page")
     words, dialog = box(composer(maya)), box(maya.locator(DIALOG))
     assert (
@@ -110,13 +108,11 @@ def test_the_link_dialog_says_what_it_refuses_and_covers_no_words(house: House, 
     expect(maya.locator("trix-editor a[href='https://example.org']")).to_have_count(1)
 
 
-def test_a_search_shows_that_it_works_and_the_dates_and_what_was_cut(
-    house: House, sit: Sit
-) -> None:
+def test_a_search_shows_that_it_works_and_the_dates_and_what_was_cut(house: House) -> None:
     room = house.room()
     for number in range(101):
         house.post("Jonas", room, f"Plenty {number}.", at="2026-03-12T10:00:00Z")
-    maya = sit("Maya", timezone_id="UTC")
+    maya = house.sit("Maya", timezone_id="UTC")
     maya.goto("/searches")
     post = Post(maya, "**/api/searches", HELD)
     maya.get_by_role("searchbox").fill("plenty")
@@ -130,8 +126,8 @@ def test_a_search_shows_that_it_works_and_the_dates_and_what_was_cut(
     expect(maya.get_by_text("Searching")).to_have_count(0)
 
 
-def test_a_search_field_has_one_mark_that_clears_it(sit: Sit) -> None:
-    maya = sit("Maya")
+def test_a_search_field_has_one_mark_that_clears_it(house: House) -> None:
+    maya = house.sit("Maya")
     maya.goto("/searches")
     maya.get_by_role("searchbox").fill("words")
 
@@ -141,13 +137,11 @@ def test_a_search_field_has_one_mark_that_clears_it(sit: Sit) -> None:
     assert re.search(r"search-cancel-button,[^{]*{[^}]*display: none", styles)
 
 
-def test_an_open_menu_stays_with_its_message_and_a_second_press_closes_it(
-    house: House, sit: Sit
-) -> None:
+def test_an_open_menu_stays_with_its_message_and_a_second_press_closes_it(house: House) -> None:
     room = house.room()
     for number in range(30):
         house.post("Jonas", room, f"Number {number}.")
-    maya = sit("Maya", room)
+    maya = house.sit("Maya", room)
     menu = maya.get_by_role("menu", name="Message options")
     dots = message(maya, "Number 24.").get_by_role("button", name="Message options")
     expect(message(maya, "Number 0.")).to_be_attached()

@@ -6,8 +6,16 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Dialog, Page, expect
 
-from tests.support.browsers import CHROMIUM, FLAGS, PASSWORD, composer, message, options, say
-from tests.support.house import House, Sit, announced
+from tests.support.browsers import (
+    CHROMIUM,
+    FLAGS,
+    choose,
+    composer,
+    message,
+    say,
+    sign_in,
+)
+from tests.support.house import House, announced
 
 NAME = "campfire.lan"  # a name is no secure context, as 127.0.0.1 is
 SELECT = """([first, last]) => {
@@ -25,9 +33,7 @@ def on_the_lan(browser: Browser, house: House) -> Iterator[Page]:
     other = browser.browser_type.launch(executable_path=CHROMIUM, args=[*FLAGS.split(), rules])
     page = other.new_page(reduced_motion="reduce")
     page.goto(house.url.replace("127.0.0.1", NAME) + "/session/new")
-    page.get_by_label("Enter your email address").fill("maya@northwind.example")
-    page.get_by_label("Enter your password").fill(PASSWORD)
-    page.get_by_role("button", name="Go").click()
+    sign_in(page, "maya@northwind.example")
     expect(composer(page)).to_be_visible()
     assert page.evaluate("isSecureContext") is False
     yield page
@@ -37,8 +43,7 @@ def on_the_lan(browser: Browser, house: House) -> Iterator[Page]:
 def test_a_link_is_copied_without_https(on_the_lan: Page) -> None:
     say(on_the_lan, "Copy me")
     expect(message(on_the_lan, "Copy me").locator(".message__permalink")).to_be_visible()
-    options(on_the_lan, "Copy me")
-    on_the_lan.get_by_role("menuitem", name="Copy link").click()
+    choose(on_the_lan, "Copy me", "Copy link")
 
     expect(announced(on_the_lan)).to_have_text("Copied")
     composer(on_the_lan).click()
@@ -64,14 +69,14 @@ def test_what_cannot_be_copied_is_shown_to_be_copied_by_hand(on_the_lan: Page) -
     assert shown == [("prompt", link)]
 
 
-def test_several_messages_are_copied_with_names_and_times(house: House, sit: Sit) -> None:
+def test_several_messages_are_copied_with_names_and_times(house: House) -> None:
     room = house.room()
     ids = [
         house.post("Jonas", room, "Good morning", at="2026-03-12T10:00:00Z"),
         house.post("Inés", room, "Hello<br>and <b>welcome</b>", at="2026-03-12T10:01:00Z"),
         house.post("Jonas", room, "Thanks", at="2026-03-12T10:02:00Z"),
     ]
-    maya = sit("Maya", room, timezone_id="UTC")
+    maya = house.sit("Maya", room, timezone_id="UTC")
     maya.context.grant_permissions(["clipboard-read"])
     expect(message(maya, "Thanks")).to_be_visible()
 
@@ -91,11 +96,11 @@ def test_several_messages_are_copied_with_names_and_times(house: House, sit: Sit
     assert maya.evaluate("navigator.clipboard.readText()").strip() == "morning"
 
 
-def test_on_paper_there_is_the_conversation_alone(house: House, sit: Sit) -> None:
+def test_on_paper_there_is_the_conversation_alone(house: House) -> None:
     room = house.room()
     for number in range(30):
         house.post("Jonas", room, f"Line {number}.")
-    maya = sit("Maya", room)
+    maya = house.sit("Maya", room)
     expect(message(maya, "Line 29.")).to_be_visible()
 
     maya.emulate_media(media="print")

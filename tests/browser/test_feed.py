@@ -6,11 +6,11 @@ from itertools import pairwise
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from tests.support.browsers import composer, message, options
-from tests.support.house import House, Sit, announced, box, scrolled
+from tests.support.browsers import choose, composer, message
+from tests.support.house import House, announced, box, scrolled
 
 
-def test_messages_of_one_person_within_five_minutes_hang_together(house: House, sit: Sit) -> None:
+def test_messages_of_one_person_within_five_minutes_hang_together(house: House) -> None:
     room = house.room()
     said = [("Jonas", "12:00:00"), ("Jonas", "12:00:00"), ("Jonas", "12:04:59"),
             ("Jonas", "12:09:59"), ("Jonas", "12:15:00"), ("Inés", "12:15:10"),
@@ -18,7 +18,7 @@ def test_messages_of_one_person_within_five_minutes_hang_together(house: House, 
     for number, (who, at) in enumerate(said):
         house.post(who, room, f"words {number}", f"2026-03-12T{at}Z")
 
-    maya = sit("Maya", room)
+    maya = house.sit("Maya", room)
 
     shown = maya.locator(".message").all()
     threaded = [has_class(each, "message--threaded") for each in shown]
@@ -29,7 +29,7 @@ def test_messages_of_one_person_within_five_minutes_hang_together(house: House, 
 
 @pytest.mark.parametrize("zone", ["Pacific/Kiritimati", "America/Los_Angeles"])
 def test_a_day_begins_at_local_midnight_and_may_begin_in_the_middle_of_a_thread(
-    house: House, sit: Sit, zone: str
+    house: House, zone: str
 ) -> None:
     midnight = {"Pacific/Kiritimati": "10:00", "America/Los_Angeles": "07:00"}[zone]
     before = {"10:00": "09:59", "07:00": "06:59"}[midnight]
@@ -37,7 +37,7 @@ def test_a_day_begins_at_local_midnight_and_may_begin_in_the_middle_of_a_thread(
     house.post("Jonas", room, "late", f"2026-03-12T{before}:00Z")
     house.post("Jonas", room, "early", f"2026-03-12T{midnight}:59Z")
 
-    maya = sit("Maya", room, timezone_id=zone)
+    maya = house.sit("Maya", room, timezone_id=zone)
 
     labels = maya.locator(".message__day-separator").all_inner_texts()
     days = {"10:00": ("MARCH 12, 2026", "MARCH 13, 2026")}.get(
@@ -47,7 +47,7 @@ def test_a_day_begins_at_local_midnight_and_may_begin_in_the_middle_of_a_thread(
     expect(message(maya, "early")).to_have_class(re.compile("message--threaded"))
 
 
-def test_nothing_but_emoji_is_shown_large_and_without_a_bubble(house: House, sit: Sit) -> None:
+def test_nothing_but_emoji_is_shown_large_and_without_a_bubble(house: House) -> None:
     room = house.room()
     only = {
         "👍": True,
@@ -61,7 +61,7 @@ def test_nothing_but_emoji_is_shown_large_and_without_a_bubble(house: House, sit
     for words in only:
         house.post("Jonas", room, words.replace(" ", "&nbsp;"))
 
-    maya = sit("Maya", room)
+    maya = house.sit("Maya", room)
 
     shown = maya.locator(".message").all()
     assert [has_class(each, "message--emoji") for each in shown] == [True] * 3 + [False] * 4
@@ -70,10 +70,10 @@ def test_nothing_but_emoji_is_shown_large_and_without_a_bubble(house: House, sit
     expect(shown[0].locator(".message__presentation")).to_have_css("font-size", "38.4px")
 
 
-def test_a_mention_marks_the_message_only_for_the_person_it_means(house: House, sit: Sit) -> None:
+def test_a_mention_marks_the_message_only_for_the_person_it_means(house: House) -> None:
     house.invite("Jonas Weber", called="Twin")
     room = house.room()
-    other, jonas = sit("Twin", room), sit("Jonas", room)
+    other, jonas = house.sit("Twin", room), house.sit("Jonas", room)
 
     house.post("Maya", room, f"{house.mention('Twin')} have a look")
 
@@ -85,12 +85,12 @@ def test_a_mention_marks_the_message_only_for_the_person_it_means(house: House, 
 
 
 def test_a_permalink_opens_in_the_centre_and_the_way_back_to_the_newest_is_a_button(
-    house: House, sit: Sit
+    house: House,
 ) -> None:
     room = house.room()
     posted = [house.post("Jonas", room, f"Number {number}.") for number in range(100)]
 
-    maya = sit("Maya", f"{room}/@{posted[40]['id']}")
+    maya = house.sit("Maya", f"{room}/@{posted[40]['id']}")
 
     bubble = message(maya, "Number 40.").locator(".message__body-content")
     list_, row = box(maya.locator(".messages")), box(bubble)
@@ -109,12 +109,12 @@ def test_a_permalink_opens_in_the_centre_and_the_way_back_to_the_newest_is_a_but
 
 @pytest.mark.parametrize(("distance", "follows"), [(100, True), (101, False)])
 def test_a_new_message_is_followed_by_those_within_100_pixels_of_the_end(
-    house: House, sit: Sit, distance: int, *, follows: bool
+    house: House, distance: int, *, follows: bool
 ) -> None:
     room = house.room()
     for number in range(30):
         house.post("Jonas", room, f"Number {number}.")
-    maya = sit("Maya", room)
+    maya = house.sit("Maya", room)
     maya.locator(".messages").evaluate(
         "(list, away) => list.scrollTo(0, list.scrollHeight - list.clientHeight - away)", distance
     )
@@ -128,11 +128,11 @@ def test_a_new_message_is_followed_by_those_within_100_pixels_of_the_end(
     assert scrolled(maya)["rest"] < 1 if follows else scrolled(maya)["top"] == before
 
 
-def test_files_left_behind_can_be_leafed_through_and_quoted(house: House, sit: Sit) -> None:
+def test_files_left_behind_can_be_leafed_through_and_quoted(house: House) -> None:
     room = house.room()
     for name in ("plan.pdf", "sketch.png"):
         house.post("Jonas", room, f"📎 {name} — File attachments are coming in v2.0")
-    maya = sit("Maya", room)
+    maya = house.sit("Maya", room)
     opener = maya.get_by_role("button", name="plan.pdf")
     opener.click()
     viewer = maya.get_by_role("dialog", name="Image viewer, press Escape to close")
@@ -143,8 +143,7 @@ def test_files_left_behind_can_be_leafed_through_and_quoted(house: House, sit: S
         expect(viewer).to_contain_text(f"{name} is safe")
     maya.keyboard.press("Escape")
     expect(opener).to_be_focused()
-    options(maya, "sketch.png")
-    maya.get_by_role("menuitem", name="Reply").click()
+    choose(maya, "sketch.png", "Reply")
     expect(composer(maya).locator("blockquote")).to_have_text(re.compile(r"^sketch\.png\s*$"))
 
 

@@ -4,18 +4,27 @@ import re
 
 from playwright.sync_api import Page, expect
 
-from tests.support.browsers import FINGER, PASSWORD, composer, frames_heard, message, options, say
-from tests.support.house import House, Post, Sit, draft, enter
+from tests.support.browsers import (
+    FINGER,
+    PASSWORD,
+    choose,
+    composer,
+    frames_heard,
+    message,
+    say,
+    write,
+)
+from tests.support.house import House, Post, draft, enter
 
 MINUS = "Delete this boost"
 
 
 def test_the_minus_of_an_own_boost_closes_on_escape_a_press_elsewhere_and_a_second_click(
-    house: House, sit: Sit
+    house: House,
 ) -> None:
     room = house.room()
     house.boost("Maya", house.post("Jonas", room, "Boosted"), "🎉")
-    maya = sit("Maya", room)
+    maya = house.sit("Maya", room)
     own = maya.get_by_role("button", name="boosted 🎉, press to delete")
     minus = maya.get_by_role("button", name=MINUS)
 
@@ -39,10 +48,10 @@ def test_the_minus_of_an_own_boost_closes_on_escape_a_press_elsewhere_and_a_seco
     expect(message(maya, "Boosted")).to_be_focused()
 
 
-def test_the_focus_never_falls_to_the_page(house: House, sit: Sit) -> None:
+def test_the_focus_never_falls_to_the_page(house: House) -> None:
     room = house.room()
     posted = [house.post("Jonas", room, f"Number {number}.") for number in range(130)]
-    maya = sit("Maya")
+    maya = house.sit("Maya")
     enter(maya, f"{room}/@{posted[20]['id']}")
     maya.locator(".messages").evaluate("list => list.scrollTo(0, 0)")
     house.post("Jonas", room, "Newest")
@@ -57,8 +66,7 @@ def test_the_focus_never_falls_to_the_page(house: House, sit: Sit) -> None:
     expect(composer(maya)).to_be_focused()
     post.always = None
     expect(message(maya, "Refused").get_by_role("button", name="Try again")).to_be_visible()
-    options(maya, "Newest")
-    maya.get_by_role("menuitem", name="Party popper").click()
+    choose(maya, "Newest", "Party popper")
     expect(message(maya, "Newest").locator(".boost")).to_have_count(1)
     expect(message(maya, "Newest")).to_be_focused()
 
@@ -70,20 +78,18 @@ def test_the_focus_never_falls_to_the_page(house: House, sit: Sit) -> None:
     expect(field).to_be_focused()
 
 
-def test_what_is_typed_at_a_message_goes_to_the_composer(house: House, sit: Sit) -> None:
+def test_what_is_typed_at_a_message_goes_to_the_composer(house: House) -> None:
     room = house.room()
     house.post("Jonas", room, "Question?")
-    maya = sit("Maya", room)
+    maya = house.sit("Maya", room)
     message(maya, "Question?").focus()
     maya.keyboard.type("Answer!")
     expect(composer(maya)).to_be_focused()
     assert draft(maya) == "Answer!"
 
 
-def test_the_closed_sidebar_of_a_phone_gives_the_focus_to_its_button(
-    house: House, sit: Sit
-) -> None:
-    maya = sit("Maya", house.room(), **FINGER)
+def test_the_closed_sidebar_of_a_phone_gives_the_focus_to_its_button(house: House) -> None:
+    maya = house.sit("Maya", house.room(), **FINGER)
     toggle = maya.locator(".sidebar__toggle")
     toggle.tap()
     expect(maya.locator("#sidebar")).to_have_class(re.compile("open"))
@@ -96,9 +102,9 @@ def signing_in(page: Page, name: str) -> None:
 
 
 def test_sign_in_begins_in_its_first_empty_field_and_says_who_is_known_already(
-    house: House, sit: Sit
+    house: House,
 ) -> None:
-    guest = sit("Maya")
+    guest = house.sit("Maya")
     guest.context.clear_cookies()
     guest.goto("/session/new")
     signing_in(guest, "email address")
@@ -118,16 +124,13 @@ def test_sign_in_begins_in_its_first_empty_field_and_says_who_is_known_already(
     expect(composer(guest)).to_be_visible()
 
 
-def test_a_refused_message_comes_back_into_the_editor_before_the_draft(
-    house: House, sit: Sit
-) -> None:
-    maya = sit("Maya", house.room())
+def test_a_refused_message_comes_back_into_the_editor_before_the_draft(house: House) -> None:
+    maya = house.sit("Maya", house.room())
     post = Post(maya)
     post.always = 422
     say(maya, "Nearly right")
     expect(message(maya, "Nearly right")).to_contain_text("That is too long.")
-    composer(maya).click()
-    maya.keyboard.type("and the next")
+    write(maya, "and the next")
     message(maya, "Nearly right").get_by_role("button", name="Edit", exact=True).click()
 
     expect(message(maya, "Nearly right")).to_have_count(0)
@@ -138,8 +141,8 @@ def test_a_refused_message_comes_back_into_the_editor_before_the_draft(
     expect(message(maya, "Nearly right")).to_have_count(0)
 
 
-def test_the_limit_is_named_before_anything_is_sent(house: House, sit: Sit) -> None:
-    maya = sit("Maya", house.room())
+def test_the_limit_is_named_before_anything_is_sent(house: House) -> None:
+    maya = house.sit("Maya", house.room())
     post = Post(maya)
     composer(maya).click()
     maya.keyboard.insert_text("ä" * 40_000)
@@ -155,10 +158,10 @@ def test_the_limit_is_named_before_anything_is_sent(house: House, sit: Sit) -> N
     expect(message(maya, "short")).to_be_visible()
 
 
-def test_the_plus_for_a_new_room_never_covers_a_room(house: House, sit: Sit) -> None:
+def test_the_plus_for_a_new_room_never_covers_a_room(house: House) -> None:
     for number in range(30):
         house.room(name=f"Covered {number}")
-    maya = sit("Maya", house.room(name="Zenith"))
+    maya = house.sit("Maya", house.room(name="Zenith"))
     covered = """list => {
       const plus = document.querySelector('.rooms__new-btn').getBoundingClientRect()
       const found = []

@@ -7,7 +7,7 @@ from playwright.sync_api import Dialog, Page, expect
 
 from tests.support.browsers import fill_in, set_up
 from tests.support.executable import Campfire
-from tests.support.house import House, Post, Sit, announced, delete, enter
+from tests.support.house import House, Post, announced, delete, enter
 
 # Where something is done that cannot be taken back, by which button, and what is asked first.
 NO_WAY_BACK = "There is no way back."
@@ -30,8 +30,8 @@ QUESTIONS = [
 ]  # fmt: skip
 
 
-def test_administrators_style_the_page_and_plain_goes_without(house: House, sit: Sit) -> None:
-    room, maya = house.room(), sit("Maya")
+def test_administrators_style_the_page_and_plain_goes_without(house: House) -> None:
+    room, maya = house.room(), house.sit("Maya")
     house.post("Jonas", room, "Words")
     maya.goto("/account/custom_styles/edit")
     field = maya.get_by_role("textbox", name="Custom CSS")
@@ -81,8 +81,8 @@ def test_whoever_is_second_at_the_first_run_and_whoever_is_known_already_finds_t
     expect(third).to_have_url(re.compile("/session/new$"))
 
 
-def test_everyones_switch_changes_the_kind_of_room_in_place(house: House, sit: Sit) -> None:
-    maya = sit("Maya", house.room())
+def test_everyones_switch_changes_the_kind_of_room_in_place(house: House) -> None:
+    maya = house.sit("Maya", house.room())
     maya.get_by_role("link", name="New room").click()
     name = maya.get_by_label("Name of the room")
     expect(name).to_be_focused()
@@ -108,10 +108,10 @@ def test_everyones_switch_changes_the_kind_of_room_in_place(house: House, sit: S
     expect(name).to_be_focused()
 
 
-def test_a_filter_finds_people_who_keep_their_switches(house: House, sit: Sit) -> None:
+def test_a_filter_finds_people_who_keep_their_switches(house: House) -> None:
     for number in range(20):
         house.invite(f"Person {number}", called=f"P{number}")
-    maya = sit("Maya")
+    maya = house.sit("Maya")
     maya.goto("/rooms/closeds/new")
     rows = maya.locator(".membership-item:visible")
     jonas = maya.get_by_role("switch", name="Give Jonas Weber access to this room")
@@ -127,14 +127,14 @@ def test_a_filter_finds_people_who_keep_their_switches(house: House, sit: Sit) -
     expect(jonas).to_be_checked()
 
 
-def test_whatever_cannot_be_taken_back_asks_first(house: House, sit: Sit) -> None:
+def test_whatever_cannot_be_taken_back_asks_first(house: House) -> None:
     room, ping = house.room(name="Attic"), house.ping("Maya", "Inés")
     house.post("Maya", room, "Words")
     bot = house.ask("Maya", "POST", "/api/account/bots", {"name": "Bender"})["bot"]["id"]
     outcast = house.invite("Otto Outcast")
     house.ask("Maya", "POST", f"/api/users/{outcast}/ban")
     house.ask("Maya", "POST", "/api/searches", {"q": "words"})
-    maya, asked = sit("Maya"), list[str]()
+    maya, asked = house.sit("Maya"), list[str]()
 
     def refuse_to(dialog: Dialog) -> None:
         asked.append(dialog.message)
@@ -156,8 +156,8 @@ def test_whatever_cannot_be_taken_back_asks_first(house: House, sit: Sit) -> Non
     assert writes == []
 
 
-def test_only_administrators_lead_and_name_the_account(house: House, sit: Sit) -> None:
-    maya, jonas = sit("Maya"), sit("Jonas")
+def test_only_administrators_lead_and_name_the_account(house: House) -> None:
+    maya, jonas = house.sit("Maya"), house.sit("Jonas")
     jonas.goto("/account/edit")
     expect(jonas.get_by_label("Join link")).to_be_visible()
     expect(jonas.get_by_role("button", name=re.compile("Role|Remove|New link"))).to_have_count(0)
@@ -185,8 +185,8 @@ def test_only_administrators_lead_and_name_the_account(house: House, sit: Sit) -
     expect(maya.get_by_role("button", name="Role: Member, Inés Duarte")).to_be_visible()
 
 
-def test_a_banned_person_is_shown_so_and_can_be_let_back(house: House, sit: Sit) -> None:
-    outcast, maya = house.invite("Uli Unruh"), sit("Maya")
+def test_a_banned_person_is_shown_so_and_can_be_let_back(house: House) -> None:
+    outcast, maya = house.invite("Uli Unruh"), house.sit("Maya")
     maya.on("dialog", lambda dialog: dialog.accept())
     maya.goto(f"/users/{outcast}")
     ban = maya.get_by_role("button", name="Ban Uli Unruh")
@@ -200,9 +200,9 @@ def test_a_banned_person_is_shown_so_and_can_be_let_back(house: House, sit: Sit)
     expect(maya.get_by_role("heading", name="Ping with Uli Unruh")).to_be_visible()
 
 
-def test_ones_profile_is_saved_or_says_what_is_wrong(house: House, sit: Sit) -> None:
+def test_ones_profile_is_saved_or_says_what_is_wrong(house: House) -> None:
     house.invite("Petra Quick")
-    petra = sit("Petra")
+    petra = house.sit("Petra")
     petra.goto("/users/me/profile")
     email, bio = petra.get_by_label("Email address"), petra.get_by_label("Something about you")
     email.fill("jonas@northwind.example")
@@ -232,8 +232,8 @@ def test_ones_profile_is_saved_or_says_what_is_wrong(house: House, sit: Sit) -> 
     expect(petra).to_have_url(re.compile("/session/new$"))
 
 
-def test_bots_are_made_with_a_name_and_show_how_they_are_used(house: House, sit: Sit) -> None:
-    maya = sit("Maya")
+def test_bots_are_made_with_a_name_and_show_how_they_are_used(house: House) -> None:
+    maya = house.sit("Maya")
     maya.goto("/account/bots")
     maya.get_by_role("link", name="Add a chat bot").click()
     maya.get_by_label("Name of the bot").fill("Deploy Bot")

@@ -1,11 +1,12 @@
 """Campfire as an installed app: notifications, no network, and the offer to install."""
 
 import json
+from typing import Any
 
 from playwright.sync_api import expect
 
 from tests.support.browsers import call, composer, connected, message, stub_push, until
-from tests.support.house import House, Sit, enter
+from tests.support.house import House, enter
 from tests.support.installed import PushService, Worker
 from tests.support.services import Browser as Keys
 
@@ -32,16 +33,16 @@ INSTALLING = {
         "Press dots.", "Choose Install.",
     ),
 }  # fmt: skip
-ALLOWED = {"permissions": ["notifications"]}
+ALLOWED: dict[str, Any] = {"permissions": ["notifications"]}
 PATH = {"path": "/rooms/1"}
 
 
 def test_from_the_permission_to_the_click_that_opens_the_room(
-    house: House, sit: Sit, push_service: PushService
+    house: House, push_service: PushService
 ) -> None:
     """The whole way: permission, subscription, a mention, the push, the notification, its click."""
     room, elsewhere = house.room(name="Pushed"), house.room()
-    maya = sit("Maya", **ALLOWED)
+    maya = house.sit("Maya", **ALLOWED)
     push_service.stands_behind(maya)
     enter(maya, room)
     maya.get_by_role("button", name="Notification settings for this room").click()
@@ -72,10 +73,10 @@ def test_from_the_permission_to_the_click_that_opens_the_room(
 
 
 def test_pushes_of_one_room_share_a_notification_and_what_cannot_be_read_is_shown_too(
-    house: House, sit: Sit
+    house: House,
 ) -> None:
     """Two pushes of one room, and one that says nothing readable."""
-    worker = Worker(sit("Maya", house.room(), **ALLOWED))
+    worker = Worker(house.sit("Maya", house.room(), **ALLOWED))
     for words in ("first", "second"):
         worker.push(json.dumps({"title": "Design", "options": {"body": words, "data": PATH}}))
         worker.wait_for("/rooms/1")
@@ -88,9 +89,9 @@ def test_pushes_of_one_room_share_a_notification_and_what_cannot_be_read_is_show
     assert worker.badges() == [0, 0, 0]
 
 
-def test_without_a_network_a_page_says_so_and_no_words_are_kept(house: House, sit: Sit) -> None:
+def test_without_a_network_a_page_says_so_and_no_words_are_kept(house: House) -> None:
     """Loses the network, sees the page that says so, and comes back."""
-    page = sit("Maya", room := house.room())
+    page = house.sit("Maya", room := house.room())
     worker = Worker(page)
     page.reload()
     connected(page)
@@ -109,18 +110,18 @@ def test_without_a_network_a_page_says_so_and_no_words_are_kept(house: House, si
     assert worker.scope == f"{house.url}/"
 
 
-def test_the_server_is_told_of_a_subscription_the_browser_changed(house: House, sit: Sit) -> None:
+def test_the_server_is_told_of_a_subscription_the_browser_changed(house: House) -> None:
     """The browser changes its subscription, and the server learns of it."""
-    page = sit("Maya", house.room(), **ALLOWED)
+    page = house.sit("Maya", house.room(), **ALLOWED)
     Worker(page).change_subscription(Keys().keys)
 
     devices = call(page, "GET", "/api/users/me/push_subscriptions")["push_subscriptions"]
     assert "https://push.example/again" in [each["endpoint"] for each in devices]
 
 
-def test_what_cannot_be_fetched_says_so(house: House, sit: Sit) -> None:
+def test_what_cannot_be_fetched_says_so(house: House) -> None:
     """Asks for what comes later while it cannot be fetched, then where it can."""
-    page = sit("Maya")
+    page = house.sit("Maya")
     stub_push(page, "denied")
     page.route("**/screens.js", lambda route: route.abort())
     enter(page, house.room())
@@ -133,9 +134,9 @@ def test_what_cannot_be_fetched_says_so(house: House, sit: Sit) -> None:
     expect(page.get_by_role("dialog", name="Notifications are blocked")).to_be_visible()
 
 
-def test_the_browsers_offer_to_install_is_kept_until_somebody_takes_it(sit: Sit) -> None:
+def test_the_browsers_offer_to_install_is_kept_until_somebody_takes_it(house: House) -> None:
     """Takes the browser's offer to install the app, and sees it go."""
-    page = sit("Maya")
+    page = house.sit("Maya")
     page.goto("/users/me/profile")
     install = page.get_by_text("Install Campfire")
     expect(page.get_by_label("Name", exact=True)).to_be_visible()
@@ -150,7 +151,7 @@ def test_the_browsers_offer_to_install_is_kept_until_somebody_takes_it(sit: Sit)
     page.evaluate("dispatchEvent(new Event('appinstalled'))")
     expect(install).to_have_count(0)
     for agent, steps in INSTALLING.items():
-        elsewhere = sit("Maya", user_agent=agent)
+        elsewhere = house.sit("Maya", user_agent=agent)
         elsewhere.goto("/users/me/profile")
         elsewhere.get_by_text("Install Campfire").click()
         box = elsewhere.locator("details", has_text="Install Campfire")

@@ -9,7 +9,6 @@ from tests.support.asking import It
 from tests.support.browsers import (
     PASSWORD,
     SOUNDS,
-    composer,
     connected,
     join,
     message,
@@ -17,9 +16,10 @@ from tests.support.browsers import (
     say,
     set_up,
     texts,
+    write,
 )
 from tests.support.executable import Campfire
-from tests.support.house import House, Sit, delete, enter
+from tests.support.house import House, delete, enter
 
 
 def test_two_people_set_up_join_and_talk_without_reloading(
@@ -33,8 +33,7 @@ def test_two_people_set_up_join_and_talk_without_reloading(
     with it("two browsers exchange messages"):
         say(maya, "Morning, are we still meeting at eleven?")
         expect(message(jonas, "at eleven?")).to_be_visible()
-        composer(jonas).click()
-        jonas.keyboard.type("Yes")
+        write(jonas, "Yes")
         expect(maya.locator(".typing-indicator--active")).to_contain_text("Jonas Weber")
         # Twice by mistake is once.
         jonas.get_by_role("button", name="Send message").dblclick()
@@ -47,12 +46,12 @@ def test_two_people_set_up_join_and_talk_without_reloading(
     assert texts(maya) == texts(jonas) == ["Yes"]
 
 
-def test_scrolling_up_brings_the_pages_before(house: House, sit: Sit) -> None:
+def test_scrolling_up_brings_the_pages_before(house: House) -> None:
     room = house.room()
     for number in range(1, 131):
         house.post("Jonas", room, f"Number {number}.")
 
-    maya = sit("Maya", room)
+    maya = house.sit("Maya", room)
     expect(message(maya, "Number 130.")).to_be_in_viewport()
     maya.locator(".messages").hover()
     for oldest in (51, 11, 1):
@@ -61,9 +60,9 @@ def test_scrolling_up_brings_the_pages_before(house: House, sit: Sit) -> None:
     assert texts(maya) == [f"Number {number}." for number in range(1, 131)]
 
 
-def test_markup_that_somebody_sends_never_runs(house: House, sit: Sit) -> None:
+def test_markup_that_somebody_sends_never_runs(house: House) -> None:
     room = house.room()
-    maya = sit("Maya", room)
+    maya = house.sit("Maya", room)
     hostile = "<img src=x onerror='window.__xss=1'><script>window.__xss=1</script><b>bold</b>"
 
     house.post("Jonas", room, hostile)
@@ -75,10 +74,8 @@ def test_markup_that_somebody_sends_never_runs(house: House, sit: Sit) -> None:
     assert maya.evaluate("window.__xss") is None
 
 
-def test_a_sound_is_played_once_as_it_arrives_and_never_from_history(
-    house: House, sit: Sit
-) -> None:
-    room, maya = house.room(), sit("Maya")
+def test_a_sound_is_played_once_as_it_arrives_and_never_from_history(house: House) -> None:
+    room, maya = house.room(), house.sit("Maya")
     house.post("Jonas", room, "/play yeah")
     maya.add_init_script(SOUNDS)
     enter(maya, room)

@@ -7,14 +7,14 @@ from playwright.sync_api import Page, expect
 
 from tests.support.browsers import PASSWORD, composer, join, message
 from tests.support.executable import Campfire
-from tests.support.house import House, Sit, focused
+from tests.support.house import House, focused
 
 
-def test_keys_walk_the_feed_and_one_message_is_in_the_tab_order(house: House, sit: Sit) -> None:
+def test_keys_walk_the_feed_and_one_message_is_in_the_tab_order(house: House) -> None:
     room = house.room()
     for number in range(45):
         house.post("Jonas", room, f"Number {number}.")
-    maya = sit("Maya", room)
+    maya = house.sit("Maya", room)
     bell = maya.locator("#nav button")
     bell.focus()
     maya.keyboard.press("Tab")

@@ -4,8 +4,8 @@ import re
 
 from playwright.sync_api import Page, Route, expect
 
-from tests.support.browsers import FINGER, composer, connected, message, until
-from tests.support.house import House, Sit, box, enter
+from tests.support.browsers import FINGER, composer, connected, hold, message, until
+from tests.support.house import House, box, enter
 from tests.support.installed import Worker
 
 FADES = """() => new Promise((resolve) => {
@@ -47,9 +47,9 @@ def lose_first(page: Page, address: str) -> list[str]:
     return asked
 
 
-def test_the_newest_click_wins_however_soon_it_comes(house: House, sit: Sit) -> None:
+def test_the_newest_click_wins_however_soon_it_comes(house: House) -> None:
     paths = [house.room(name=f"Click {letter}") for letter in "ABC"]
-    maya = sit("Maya", paths[0], reduced_motion="no-preference")
+    maya = house.sit("Maya", paths[0], reduced_motion="no-preference")
     second, third = (middle(maya, f"Click {letter}") for letter in "BC")
     settings = middle(maya, "Account settings")
 
@@ -69,9 +69,9 @@ def test_the_newest_click_wins_however_soon_it_comes(house: House, sit: Sit) -> 
     expect(composer(maya)).to_be_visible()
 
 
-def test_back_on_a_phone_closes_the_open_sidebar_first(house: House, sit: Sit) -> None:
+def test_back_on_a_phone_closes_the_open_sidebar_first(house: House) -> None:
     first, second = house.room(name="Phone one"), house.room(name="Phone two")
-    maya = sit("Maya", first, **FINGER)
+    maya = house.sit("Maya", first, **FINGER)
     toggle = maya.locator(".sidebar__toggle")
 
     toggle.tap()
@@ -92,8 +92,8 @@ def test_back_on_a_phone_closes_the_open_sidebar_first(house: House, sit: Sit) -
     expect(maya.get_by_role("heading", name="Phone one")).to_be_visible()
 
 
-def test_go_back_never_leaves_the_app_whatever_happened_before(house: House, sit: Sit) -> None:
-    room, maya = house.room(name="Behind"), sit("Maya")
+def test_go_back_never_leaves_the_app_whatever_happened_before(house: House) -> None:
+    room, maya = house.room(name="Behind"), house.sit("Maya")
     maya.goto("about:blank")
     maya.goto(f"/users/{house.ids['Jonas']}")
     back = maya.get_by_role("link", name="Go back")
@@ -114,11 +114,9 @@ def test_go_back_never_leaves_the_app_whatever_happened_before(house: House, sit
     assert maya.evaluate("history.state") is None  # it is the entry that was there before
 
 
-def test_what_could_not_be_fetched_ahead_or_later_is_asked_for_again(
-    house: House, sit: Sit
-) -> None:
+def test_what_could_not_be_fetched_ahead_or_later_is_asked_for_again(house: House) -> None:
     room, other = house.room(name="Here"), house.room(name="There")
-    maya = sit("Maya", service_workers="block")
+    maya = house.sit("Maya", service_workers="block")
     code = lose_first(maya, "**/highlight.js")
     enter(maya, room)
     house.post("Jonas", room, "<pre>def campfire(): return 1</pre>")
@@ -134,9 +132,9 @@ def test_what_could_not_be_fetched_ahead_or_later_is_asked_for_again(
 
 
 def test_the_first_paint_has_its_icons_and_a_lost_sheet_of_them_is_asked_for_again(
-    house: House, sit: Sit
+    house: House,
 ) -> None:
-    maya = sit("Maya", service_workers="block")
+    maya = house.sit("Maya", service_workers="block")
     maya.add_init_script(UNDRAWN)
     enter(maya, house.room(name="Drawn"))
     expect(maya.locator(".composer__send-btn use")).to_have_count(1)
@@ -148,10 +146,8 @@ def test_the_first_paint_has_its_icons_and_a_lost_sheet_of_them_is_asked_for_aga
     assert len(sheet) > 1
 
 
-def test_the_page_for_no_network_goes_on_by_itself_when_the_server_answers(
-    house: House, sit: Sit
-) -> None:
-    maya = sit("Maya", room := house.room())
+def test_the_page_for_no_network_goes_on_by_itself_when_the_server_answers(house: House) -> None:
+    maya = house.sit("Maya", room := house.room())
     Worker(maya)
     enter(maya, room)
     maya.context.set_offline(True)
@@ -163,25 +159,20 @@ def test_the_page_for_no_network_goes_on_by_itself_when_the_server_answers(
 
 
 def test_until_the_client_comes_the_page_draws_the_frame_of_the_room_and_words_after_a_while(
-    house: House, sit: Sit
+    house: House,
 ) -> None:
     room = house.room(name="Still coming")
-    maya = sit("Maya", service_workers="block")
-    held: list[Route] = []
-
-    def hold(route: Route) -> None:
-        held.append(route)
-
-    maya.route("**/app.js", hold)
+    maya = house.sit("Maya", service_workers="block")
+    waiting = hold(maya, "**/app.js")
     maya.goto(room, wait_until="commit")
     late = maya.get_by_text("Campfire is taking long to arrive.")
     expect(maya.get_by_role("heading", name="Still coming")).to_be_visible()
     frame = [box(maya.locator(place)) for place in (".room-title", ".composer__input")]
     expect(late).to_be_hidden()
-    until(maya, lambda: len(held) == 1)
+    until(maya, lambda: len(waiting) == 1)
     expect(late).to_be_visible()
 
-    held[0].continue_()
+    waiting[0].continue_()
     expect(composer(maya)).to_be_visible()
     expect(late).to_have_count(0)
     title = box(maya.locator(".room-title"))
@@ -189,8 +180,8 @@ def test_until_the_client_comes_the_page_draws_the_frame_of_the_room_and_words_a
     assert box(maya.locator(".composer__input"))["height"] == frame[1]["height"]
 
 
-def test_without_javascript_there_are_words_instead_of_white(house: House, sit: Sit) -> None:
-    maya = sit("Maya", java_script_enabled=False)
+def test_without_javascript_there_are_words_instead_of_white(house: House) -> None:
+    maya = house.sit("Maya", java_script_enabled=False)
     for path in (house.room(), "/session/new", "/account/edit"):
         maya.goto(path)
         expect(maya.locator("noscript p")).to_be_visible()  # which no text is looked for in

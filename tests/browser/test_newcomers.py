@@ -5,9 +5,9 @@ import re
 from playwright.sync_api import expect
 
 from tests.support.asking import targets
-from tests.support.browsers import composer, connected, frames_heard, until
+from tests.support.browsers import composer, connected, frames_heard, until, write
 from tests.support.cast import SESAME, Cast, Person
-from tests.support.house import House, Sit, draft, enter
+from tests.support.house import House, draft, enter
 
 LENA = {"name": "Lena", "email_address": "lena@example.com", "password": SESAME}
 
@@ -45,10 +45,8 @@ async def test_bots_come_are_renamed_and_go_as_people_do(david: Person, jz: Pers
     ]  # fmt: skip
 
 
-def test_who_joins_or_changes_appears_on_open_pages_and_is_welcomed_quietly(
-    house: House, sit: Sit
-) -> None:
-    maya = sit("Maya", "/rooms/1")
+def test_who_joins_or_changes_appears_on_open_pages_and_is_welcomed_quietly(house: House) -> None:
+    maya = house.sit("Maya", "/rooms/1")
     strip = maya.get_by_role("list", name="Pings")
     welcome = maya.locator("#system_welcome")
     expect(welcome).not_to_contain_text("joined")
@@ -78,12 +76,11 @@ def test_who_joins_or_changes_appears_on_open_pages_and_is_welcomed_quietly(
     expect(strip.get_by_role("button", name="Greta Gone")).to_have_count(0)
 
 
-def test_access_given_again_heals_the_open_page_with_its_draft(house: House, sit: Sit) -> None:
+def test_access_given_again_heals_the_open_page_with_its_draft(house: House) -> None:
     room = house.room(only=("Jonas",), name="Attic")
     path = f"/api/rooms/closeds/{room.rpartition('/')[2]}"
-    jonas = sit("Jonas", room)
-    composer(jonas).click()
-    jonas.keyboard.type("Half a thought")
+    jonas = house.sit("Jonas", room)
+    write(jonas, "Half a thought")
 
     house.ask("Maya", "PUT", path, {"name": "Attic", "user_ids": [house.ids["Inés"]]})
     expect(composer(jonas)).to_have_count(0)

@@ -5,13 +5,13 @@ import math
 from playwright.sync_api import expect
 
 from tests.support.browsers import FINGER, options
-from tests.support.house import House, Sit, announced, box
+from tests.support.house import House, announced, box
 
 
-def test_the_options_open_by_mouse_key_and_finger(house: House, sit: Sit) -> None:
+def test_the_options_open_by_mouse_key_and_finger(house: House) -> None:
     room = house.room()
     house.post("Jonas", room, "Words")
-    maya = sit("Maya", room)
+    maya = house.sit("Maya", room)
     maya.context.grant_permissions(["clipboard-read", "clipboard-write"])
     menu = maya.get_by_role("menu", name="Message options")
     dots = maya.get_by_role("button", name="Message options")
@@ -40,17 +40,15 @@ def test_the_options_open_by_mouse_key_and_finger(house: House, sit: Sit) -> Non
     link = f"{house.url}{room}/@{maya.locator('.message').get_attribute('data-message-id')}"
     assert maya.evaluate("navigator.clipboard.readText()") == link
 
-    phone = sit("Maya", room, **FINGER)
+    phone = house.sit("Maya", room, **FINGER)
     phone.get_by_role("button", name="Message options").tap()
     expect(phone.get_by_role("menu", name="Message options")).to_be_in_viewport(ratio=1)
 
 
-def test_the_options_open_upwards_within_90_pixels_of_the_windows_end(
-    house: House, sit: Sit
-) -> None:
+def test_the_options_open_upwards_within_90_pixels_of_the_windows_end(house: House) -> None:
     room = house.room()
     house.post("Jonas", room, "Words")
-    maya = sit("Maya", room)
+    maya = house.sit("Maya", room)
     menu = maya.get_by_role("menu", name="Message options")
     options(maya, "Words")
     bottom = box(menu)["y"] + box(menu)["height"]

@@ -5,7 +5,7 @@ import re
 from playwright.sync_api import Page, expect
 
 from tests.support.browsers import composer, message
-from tests.support.house import House, Sit, enter
+from tests.support.house import House, enter
 
 
 def paste(page: Page, text: str, html: str = "") -> None:
@@ -20,8 +20,8 @@ def paste(page: Page, text: str, html: str = "") -> None:
     )
 
 
-def test_tabs_and_runs_of_blanks_are_seen_as_they_were_pasted(house: House, sit: Sit) -> None:
-    maya = sit("Maya")
+def test_tabs_and_runs_of_blanks_are_seen_as_they_were_pasted(house: House) -> None:
+    maya = house.sit("Maya")
     enter(maya, house.room())
     words = "name\tsize\n\ta   b"
 
@@ -38,9 +38,9 @@ def test_tabs_and_runs_of_blanks_are_seen_as_they_were_pasted(house: House, sit:
     assert editor.inner_text().replace("\xa0", " ").rstrip("\n") == words
 
 
-def test_a_bots_lines_tabs_and_indentation_are_seen(house: House, sit: Sit) -> None:
+def test_a_bots_lines_tabs_and_indentation_are_seen(house: House) -> None:
     bot = house.ask("Maya", "POST", "/api/account/bots", {"name": "Builder"})["bot"]
-    maya, room = sit("Maya"), house.room()
+    maya, room = house.sit("Maya"), house.room()
     enter(maya, room)
     words = 'File "<stdin>", line 1\n\tif a<b:\n    print(x)'
     markup = "<ul>\n  <li>a</li>\n\n  <li>b</li>\n</ul>\n\n<p>done</p>"
@@ -54,8 +54,8 @@ def test_a_bots_lines_tabs_and_indentation_are_seen(house: House, sit: Sit) -> N
     expect(message(maya, "done").locator(".trix-content")).to_have_css("white-space", "normal")
 
 
-def test_pasted_code_is_code_and_blank_lines_at_the_end_go(house: House, sit: Sit) -> None:
-    maya = sit("Maya")
+def test_pasted_code_is_code_and_blank_lines_at_the_end_go(house: House) -> None:
+    maya = house.sit("Maya")
     enter(maya, house.room())
 
     paste(maya, "def f():\n    return 1\n", "<pre><code>def f():\n    return 1\n</code></pre>")
@@ -71,10 +71,8 @@ def test_pasted_code_is_code_and_blank_lines_at_the_end_go(house: House, sit: Si
     )
 
 
-def test_a_cell_is_its_words_an_emoji_its_letter_and_no_picture_is_fetched(
-    house: House, sit: Sit
-) -> None:
-    maya, fetched = sit("Maya"), list[str]()
+def test_a_cell_is_its_words_an_emoji_its_letter_and_no_picture_is_fetched(house: House) -> None:
+    maya, fetched = house.sit("Maya"), list[str]()
     enter(maya, house.room())
     maya.on("request", lambda request: fetched.append(request.url))
 

@@ -5,7 +5,7 @@ import re
 import pytest
 from playwright.sync_api import Locator, expect
 
-from tests.support.house import House, Sit
+from tests.support.house import House
 from tests.support.installed import PushService
 
 # What the service answers, and what the page says then.
@@ -18,11 +18,11 @@ ENDS = {
 
 
 @pytest.fixture
-def shown(house: House, sit: Sit, push_service: PushService) -> Locator:
+def shown(house: House, push_service: PushService) -> Locator:
     """The one device on Maya's page."""
     device = {"endpoint": push_service.endpoint, **push_service.keys.keys}
     house.ask("Maya", "POST", "/api/users/me/push_subscriptions", device)
-    maya = sit("Maya")
+    maya = house.sit("Maya")
     maya.goto("/users/me/push_subscriptions")
     return maya.get_by_role("listitem").filter(has_text=push_service.endpoint)
 

@@ -11,8 +11,7 @@ from playwright.sync_api import Browser, Locator, Page, Route, expect
 
 from tests.bench.client import FAST, WORKLOADS, World, opened, row
 from tests.support.browsers import ROOT, SETTLED
-from tests.support.looks import SEEN, SIZES, Look, examined, shown
-from tests.support.seed import Studio
+from tests.support.looks import SEEN, SIZES, Look, examined
 from tests.support.states import STATES, State
 
 TOLERANCE = 1.5
@@ -112,47 +111,38 @@ def right(of: Locator) -> float:
     return float(box["x"] + box["width"])
 
 
-def test_the_room_on_the_desktop_has_the_measures_of_the_reference(
-    look: Look, studio: Studio
+@pytest.mark.parametrize(
+    ("size", "boxes", "end"), [("desktop", DESKTOP_ROOM, 900.5), ("phone", PHONE_ROOM, 353.2)]
+)
+def test_the_room_has_the_measures_of_the_reference(
+    look: Look, size: str, boxes: dict[str, Box], end: float
 ) -> None:
-    page = shown(look, studio, STATES["room"], "desktop")
+    page = look("room", size)
 
-    assert strays(page, DESKTOP_ROOM) == []
+    assert strays(page, boxes) == []
     own = page.locator(".message--me .message__body-content").first
-    assert right(own) == pytest.approx(900.5, abs=TOLERANCE)
-
-
-def test_the_room_on_the_phone_has_the_measures_of_the_reference(
-    look: Look, studio: Studio
-) -> None:
-    page = shown(look, studio, STATES["room"], "phone")
-
-    assert strays(page, PHONE_ROOM) == []
-    own = page.locator(".message--me .message__body-content").first
-    assert right(own) == pytest.approx(353.2, abs=TOLERANCE)
-    padding = "element => getComputedStyle(element).paddingBlockStart"
-    assert page.locator(".messages").evaluate(padding) == "66px"
+    assert right(own) == pytest.approx(end, abs=TOLERANCE)
+    padding = page.locator(".messages").evaluate("list => getComputedStyle(list).paddingBlockStart")
+    assert size == "desktop" or padding == "66px"
 
 
 @pytest.mark.parametrize("name", PANEL_BOXES)
-def test_a_panel_or_dialog_has_the_measures_of_the_reference(
-    look: Look, studio: Studio, name: str
-) -> None:
-    page = shown(look, studio, STATES[name], "desktop")
+def test_a_panel_or_dialog_has_the_measures_of_the_reference(look: Look, name: str) -> None:
+    page = look(name)
 
     assert strays(page, PANEL_BOXES[name]) == []
 
 
 def test_a_panel_fills_the_phone_and_the_open_sidebar_keeps_its_tools_at_the_corner(
-    look: Look, studio: Studio
+    look: Look,
 ) -> None:
-    panel = shown(look, studio, STATES["my-profile"], "phone").locator(".panel")
+    panel = look("my-profile", "phone").locator(".panel")
     box = panel.bounding_box()
     assert box
     assert (box["x"], box["width"]) == (0, 390)
     assert panel.evaluate("element => getComputedStyle(element).padding") == "16px"
 
-    sidebar = shown(look, studio, STATES["sidebar-open"], "phone")
+    sidebar = look("sidebar-open", "phone")
 
     tools: dict[str, Box] = {
         ".sidebar__tools > :first-child": (282.8, 777.6, 42.4, 42.4),
@@ -163,8 +153,8 @@ def test_a_panel_fills_the_phone_and_the_open_sidebar_keeps_its_tools_at_the_cor
     assert strays(sidebar, tools) == []
 
 
-def test_messages_of_one_group_stand_close_and_groups_apart(look: Look, studio: Studio) -> None:
-    page = shown(look, studio, State(scene="posters"), "desktop")
+def test_messages_of_one_group_stand_close_and_groups_apart(look: Look) -> None:
+    page = look(State(scene="posters"))
 
     gaps = page.locator(".message__body-content").evaluate_all("""(bubbles) => {
       const boxes = bubbles.map((bubble) => bubble.getBoundingClientRect())
@@ -247,10 +237,8 @@ DIFFERENT = """async ([one, other, reach]) => {
 
 
 @pytest.mark.parametrize(("name", "size", "scheme"), APPROVED)
-def test_a_screen_looks_as_approved(
-    look: Look, studio: Studio, name: str, size: str, scheme: str
-) -> None:
-    page = shown(look, studio, STATES[name], size, color_scheme=scheme, device_scale_factor=1)
+def test_a_screen_looks_as_approved(look: Look, name: str, size: str, scheme: str) -> None:
+    page = look(name, size, color_scheme=scheme, device_scale_factor=1)
     assert_looks_like(page, PICTURES / f"{name}--{size}-{scheme}.png")
 
 
@@ -273,10 +261,10 @@ def assert_looks_like(page: Page, file: Path) -> None:
     [("chat", "room", "light"), ("sidebar", "sidebar-open", "light"), ("dark", "room", "dark")],
 )
 def test_the_pictures_an_app_store_shows_are_of_this_client(
-    look: Look, studio: Studio, name: str, state: str, scheme: str
+    look: Look, name: str, state: str, scheme: str
 ) -> None:
     narrow = {"viewport": {"width": 360, "height": 800}, "device_scale_factor": 3}
-    page = shown(look, studio, STATES[state], "phone", color_scheme=scheme, **narrow)
+    page = look(state, "phone", color_scheme=scheme, **narrow)
     assert_looks_like(page, CLIENT_PICTURES / f"screenshot-{name}.png")
 
 
@@ -288,8 +276,8 @@ def style(page: Page, selector: str, name: str, part: str | None = None) -> str:
     return str(page.locator(selector).first.evaluate(script, [name, part]))
 
 
-def test_dark_mode_turns_the_colours_and_nothing_else(look: Look, studio: Studio) -> None:
-    page = shown(look, studio, STATES["room"], "desktop")
+def test_dark_mode_turns_the_colours_and_nothing_else(look: Look) -> None:
+    page = look("room")
     bubble, mentioned = ".message__body-content", ".message--mentioned .message__body-content"
     light = [style(page, each, "backgroundColor") for each in ("body", bubble, mentioned)]
     box = page.locator(bubble).first.bounding_box()
@@ -305,9 +293,9 @@ def test_dark_mode_turns_the_colours_and_nothing_else(look: Look, studio: Studio
     assert page.locator(bubble).first.bounding_box() == box
 
 
-def test_who_wants_less_motion_gets_none(look: Look, studio: Studio) -> None:
+def test_who_wants_less_motion_gets_none(look: Look) -> None:
     state = State(act=STATES["room-latest"].act, scene="long")
-    page = shown(look, studio, state, "desktop", reduced_motion="reduce")
+    page = look(state, reduced_motion="reduce")
 
     jump = ".message-area__return-to-latest"
     assert style(page, jump, "animationName", "::after") == "none"
@@ -320,8 +308,8 @@ def test_who_wants_less_motion_gets_none(look: Look, studio: Studio) -> None:
     assert page.evaluate(running) == []
 
 
-def test_an_idle_room_paints_nothing(look: Look, studio: Studio) -> None:
-    page = shown(look, studio, STATES["bell-alert"], "desktop", reduced_motion="no-preference")
+def test_an_idle_room_paints_nothing(look: Look) -> None:
+    page = look("bell-alert", reduced_motion="no-preference")
     page.context.clear_cookies(name=SEEN)
     page.reload()
     expect(page.locator(".btn--pulsing")).to_be_visible()
@@ -333,19 +321,15 @@ def test_an_idle_room_paints_nothing(look: Look, studio: Studio) -> None:
     assert set(page.evaluate(moved)) == {"opacity", "scale"}  # these the compositor moves alone
 
 
-def test_forced_colours_keep_an_edge_around_what_has_only_a_ground(
-    look: Look, studio: Studio
-) -> None:
-    page = shown(look, studio, STATES["room"], "desktop", forced_colors="active")
+def test_forced_colours_keep_an_edge_around_what_has_only_a_ground(look: Look) -> None:
+    page = look("room", forced_colors="active")
 
     assert style(page, ".message__body-content", "borderTopWidth") == "1px"
     assert style(page, ".message__body-content", "borderTopStyle") == "solid"
     assert style(page, ".icon", "color") == style(page, "body", "color")
     dot = "element => getComputedStyle(element, '::after').forcedColorAdjust"
     assert page.locator(".direct.unread").first.evaluate(dot) == "none"
-    form = shown(
-        look, studio, STATES["room-new-closed"], "desktop", forced_colors="active"
-    ).locator(".switch__btn")
+    form = look("room-new-closed", forced_colors="active").locator(".switch__btn")
     assert form.first.evaluate("element => getComputedStyle(element).borderTopWidth") == "1px"
 
 
@@ -353,10 +337,10 @@ def test_forced_colours_keep_an_edge_around_what_has_only_a_ground(
     ("scheme", "grey"), [("light", "oklch(0.45 0.005 96)"), ("dark", "oklch(0.7 0 0)")]
 )
 def test_who_wants_more_contrast_gets_darker_edges_and_words(
-    look: Look, studio: Studio, scheme: str, grey: str
+    look: Look, scheme: str, grey: str
 ) -> None:
     state = State(act=STATES["room-rich"].act, scene="long")
-    page = shown(look, studio, state, "desktop", color_scheme=scheme, contrast="more")
+    page = look(state, color_scheme=scheme, contrast="more")
 
     assert "/ 0.8)" in style(page, ".message__timestamp", "color")
     for edge in (".message__body-content", ".boost", ".composer__input"):
@@ -390,9 +374,9 @@ ZOOMED = ["room", "room-rich", "room-editing", "proposal-files-popover", "sideba
 
 @pytest.mark.parametrize("name", ZOOMED)
 def test_a_screen_at_four_hundred_percent_loses_nothing_and_never_scrolls_sideways(
-    look: Look, studio: Studio, name: str
+    look: Look, name: str
 ) -> None:
-    page = shown(look, studio, STATES[name], "phone", viewport={"width": 320, "height": 640})
+    page = look(name, "phone", viewport={"width": 320, "height": 640})
     page.evaluate(SETTLED)
 
     assert page.evaluate("document.documentElement.scrollWidth") <= 320
@@ -410,7 +394,7 @@ def test_axe_finds_nothing_in_any_state_of_any_screen(
 
     found = {name: places for size in sizes for name, places in size.items()}
     violations = sum(map(len, found.values()))
-    print(f"\naxe, light and dark: {len(found)} states, {violations} violations")  # noqa: T201
+    print(f"\naxe, light and dark: {len(found)} states, {violations} violations")  # noqa: T201 - for `-s`
     assert {name: places for name, places in found.items() if places} == {}
 
 
@@ -436,7 +420,7 @@ def test_the_client_is_as_light_as_promised(world: World, name: str) -> None:
     measured = WORKLOADS[name](world)
 
     lines = {what: row(what, value) for what, value in measured.items()}
-    print("", *lines.values(), sep="\n")  # noqa: T201
+    print("", *lines.values(), sep="\n")  # noqa: T201 - for `-s`
     assert [lines[what] for what in BOUNDED & set(lines) if "NOT" in lines[what]] == []
 
 

@@ -5,13 +5,13 @@ import re
 from playwright.sync_api import expect
 
 from tests.support.browsers import message, texts
-from tests.support.house import House, Sit, box
+from tests.support.house import House, box
 
 
-def test_signs_alone_are_nothing_to_search_for_and_stay_in_the_box(house: House, sit: Sit) -> None:
+def test_signs_alone_are_nothing_to_search_for_and_stay_in_the_box(house: House) -> None:
     room = house.room(name="Workshop")
     house.post("Jonas", room, "C++ and waffles")
-    maya = sit("Maya")
+    maya = house.sit("Maya")
     maya.goto("/searches?q=waffles")
     field = maya.get_by_role("searchbox", name="Search")
     expect(maya.locator("mark")).to_have_text(["waffles"])
@@ -29,8 +29,8 @@ def test_signs_alone_are_nothing_to_search_for_and_stay_in_the_box(house: House,
     expect(maya.locator("mark")).to_have_text(["waffles"])
 
 
-def test_a_long_search_of_before_stays_within_the_sidebar(sit: Sit) -> None:
-    maya = sit("Maya")
+def test_a_long_search_of_before_stays_within_the_sidebar(house: House) -> None:
+    maya = house.sit("Maya")
     maya.goto("/searches")
     maya.get_by_role("searchbox", name="Search").fill("long" * 100)
     maya.keyboard.press("Enter")
@@ -41,11 +41,11 @@ def test_a_long_search_of_before_stays_within_the_sidebar(sit: Sit) -> None:
     assert pill["x"] + pill["width"] <= room["x"] + room["width"]
 
 
-def test_a_search_finds_marks_remembers_and_leads_to_the_message(house: House, sit: Sit) -> None:
+def test_a_search_finds_marks_remembers_and_leads_to_the_message(house: House) -> None:
     room = house.room(name="Kitchen")
     for words in ("A pancake recipe", "Another pancake", "Tea"):
         house.post("Jonas", room, words)
-    maya = sit("Maya")
+    maya = house.sit("Maya")
     maya.goto("/searches")
     field = maya.get_by_role("searchbox", name="Search")
     expect(field).to_be_focused()

@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Page, Route, expect
 
 from tests.support.browsers import message
-from tests.support.house import House, Sit
+from tests.support.house import House
 from tests.support.writing import VECTORS
 
 # What Chromium is made to be without: `purify.js` then takes its place.
@@ -50,11 +50,11 @@ def without_first_wall(page: Page, room: str, bodies: list[str]) -> None:
 
 @pytest.mark.parametrize("kind", BROWSERS)
 def test_nothing_runs_in_a_browser_even_when_the_server_lets_it_through(
-    house: House, sit: Sit, kind: str
+    house: House, kind: str
 ) -> None:
     room = house.room()
     house.post("Jonas", room, "like this")
-    maya = sit("Maya")
+    maya = house.sit("Maya")
     maya.add_init_script(BROWSERS[kind])
     maya.add_init_script("alert = () => { document.title = 'It ran.' }")
     without_first_wall(maya, room, [*VECTORS, "<b>still</b> said <a href='/rooms/1'>here</a>"])
@@ -68,13 +68,11 @@ def test_nothing_runs_in_a_browser_even_when_the_server_lets_it_through(
     assert maya.title() != "It ran."
 
 
-def test_a_browser_with_a_sanitizer_shows_messages_before_any_other_comes(
-    house: House, sit: Sit
-) -> None:
+def test_a_browser_with_a_sanitizer_shows_messages_before_any_other_comes(house: House) -> None:
     room = house.room()
     house.post("Jonas", room, "<b>bold</b> words")
     for kind, script in BROWSERS.items():
-        maya = sit("Maya")
+        maya = house.sit("Maya")
         maya.add_init_script(script)
         maya.route("**/purify.js", lambda route: route.abort())
         maya.goto(room)

@@ -8,14 +8,15 @@ from playwright.sync_api import Page, expect
 
 from tests.browser.test_feed import watch_shifts
 from tests.support.browsers import (
-    PASSWORD,
     composer,
     connected,
     frames_heard,
     message,
     say,
+    sign_in,
     texts,
     until,
+    write,
 )
 from tests.support.house import (
     HELD,
@@ -24,23 +25,19 @@ from tests.support.house import (
     Cable,
     House,
     Post,
-    Sit,
     announced,
     enter,
     stop_clock,
 )
 
 
-def test_what_i_send_is_there_in_the_next_frame_and_stays_the_same_node(
-    house: House, sit: Sit
-) -> None:
+def test_what_i_send_is_there_in_the_next_frame_and_stays_the_same_node(house: House) -> None:
     room = house.room()
     house.post("Jonas", room, "Before")
-    maya = sit("Maya", room)
+    maya = house.sit("Maya", room)
     post = Post(maya, ROOM_MESSAGES, HELD)
     watch_shifts(maya)
-    composer(maya).click()
-    maya.keyboard.type("Mine")
+    write(maya, "Mine")
     frames = frames_until_sent(maya, "Mine")
     until(maya, lambda: len(post) == 1)
     sent = post.bodies[0]["client_message_id"]
@@ -55,9 +52,9 @@ def test_what_i_send_is_there_in_the_next_frame_and_stays_the_same_node(
 
 
 def test_what_the_server_stored_without_its_answer_arriving_is_sent_again_and_stored_once(
-    house: House, sit: Sit
+    house: House,
 ) -> None:
-    maya, room = sit("Maya"), house.room()
+    maya, room = house.sit("Maya"), house.room()
     cable = Cable(maya)
     enter(maya, room)
     post = Post(maya, ROOM_MESSAGES, LOST)
@@ -73,16 +70,13 @@ def test_what_the_server_stored_without_its_answer_arriving_is_sent_again_and_st
     assert len(house.ask("Maya", "GET", f"/api{room}/messages")["messages"]) == 1
 
 
-def test_what_cannot_be_sent_is_tried_again_after_1_2_4_8_and_16_seconds(
-    house: House, sit: Sit
-) -> None:
-    maya, room = sit("Maya"), house.room()
+def test_what_cannot_be_sent_is_tried_again_after_1_2_4_8_and_16_seconds(house: House) -> None:
+    maya, room = house.sit("Maya"), house.room()
     maya.clock.install()
     cable = Cable(maya)
     enter(maya, room)
     post = Post(maya, ROOM_MESSAGES, *[500] * 5)
-    composer(maya).click()
-    maya.keyboard.type("Persistent")
+    write(maya, "Persistent")
     stop_clock(maya)
     maya.keyboard.press("Enter")
     until(maya, lambda: post.dealt == 1)
@@ -98,15 +92,14 @@ def test_what_cannot_be_sent_is_tried_again_after_1_2_4_8_and_16_seconds(
     assert len({each["client_message_id"] for each in post.bodies}) == 1
 
 
-def test_what_failed_for_good_says_so_and_can_be_sent_or_discarded(house: House, sit: Sit) -> None:
-    maya, room = sit("Maya"), house.room()
+def test_what_failed_for_good_says_so_and_can_be_sent_or_discarded(house: House) -> None:
+    maya, room = house.sit("Maya"), house.room()
     maya.clock.install()
     cable = Cable(maya)
     enter(maya, room)
     post = Post(maya)
     post.always = 500
-    composer(maya).click()
-    maya.keyboard.type("Unlucky")
+    write(maya, "Unlucky")
     stop_clock(maya)
     maya.keyboard.press("Enter")
     until(maya, lambda: post.dealt == 1)
@@ -133,11 +126,9 @@ def test_what_failed_for_good_says_so_and_can_be_sent_or_discarded(house: House,
     assert texts(maya) == ["Unlucky"]
 
 
-def test_a_room_that_is_gone_when_one_writes_says_so_in_place_of_the_composer(
-    house: House, sit: Sit
-) -> None:
+def test_a_room_that_is_gone_when_one_writes_says_so_in_place_of_the_composer(house: House) -> None:
     room = house.room()
-    maya = sit("Maya")
+    maya = house.sit("Maya")
     cable = Cable(maya)
     enter(maya, room)
     cable.hold()
@@ -152,30 +143,24 @@ def test_a_room_that_is_gone_when_one_writes_says_so_in_place_of_the_composer(
     assert len(post) == 1
 
 
-def test_whoever_was_signed_out_meanwhile_finds_their_words_after_signing_in(
-    house: House, sit: Sit
-) -> None:
+def test_whoever_was_signed_out_meanwhile_finds_their_words_after_signing_in(house: House) -> None:
     guest_id = house.invite("Gus Guest")
     room = house.room()
-    gus = sit("Gus", room)
+    gus = house.sit("Gus", room)
     house.run("DELETE FROM sessions WHERE user_id = :id", id=guest_id)
 
     say(gus, "Not lost")
 
     expect(gus).to_have_url(re.compile("/session/new"))
-    gus.get_by_label("Enter your email address").fill("gus@northwind.example")
-    gus.get_by_label("Enter your password").fill(PASSWORD)
-    gus.keyboard.press("Enter")
+    sign_in(gus, "gus@northwind.example")
     expect(gus).to_have_url(re.compile(f"{room}$"))
     expect(composer(gus)).to_have_text("Not lost")
 
 
-def test_words_sent_from_an_old_page_outlive_the_newest_page_that_never_comes(
-    house: House, sit: Sit
-) -> None:
+def test_words_sent_from_an_old_page_outlive_the_newest_page_that_never_comes(house: House) -> None:
     room = house.room()
     posted = [house.post("Jonas", room, f"Number {number}.") for number in range(130)]
-    maya = sit("Maya")
+    maya = house.sit("Maya")
     enter(maya, f"{room}/@{posted[20]['id']}")
     maya.route(f"**/api{room}", lambda route: route.abort())
     post = Post(maya)
@@ -199,11 +184,9 @@ def test_words_sent_from_an_old_page_outlive_the_newest_page_that_never_comes(
     expect(composer(maya)).to_have_text("")
 
 
-def test_a_reload_in_the_middle_of_a_post_neither_loses_nor_doubles_it(
-    house: House, sit: Sit
-) -> None:
+def test_a_reload_in_the_middle_of_a_post_neither_loses_nor_doubles_it(house: House) -> None:
     room = house.room()
-    maya = sit("Maya", room)
+    maya = house.sit("Maya", room)
     for fate, words in ((HELD, "never arrived"), (LOST, "arrived unanswered")):
         post = Post(maya, "**/api/rooms/*/messages", fate)
         say(maya, words)

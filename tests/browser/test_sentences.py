@@ -8,7 +8,7 @@ from playwright.sync_api import Page, expect
 
 from tests.support.browsers import ROOT, connected, set_up
 from tests.support.executable import Campfire
-from tests.support.house import ROOM_MESSAGES, House, Post, Sit, rewrite, stop_clock
+from tests.support.house import ROOM_MESSAGES, House, Post, rewrite, stop_clock
 
 SOURCE = ROOT / "static_bundle" / "src"
 # The browser's words, or a mistake's, on their way to a person.
@@ -30,10 +30,8 @@ def test_no_screen_shows_the_words_of_an_error_it_does_not_know() -> None:
     assert [path.name for path in files if FOREIGN.search(path.read_text())] == []
 
 
-def test_a_failure_is_said_for_six_seconds_and_a_newer_one_takes_its_place(
-    house: House, sit: Sit
-) -> None:
-    maya = sit("Maya", house.room())
+def test_a_failure_is_said_for_six_seconds_and_a_newer_one_takes_its_place(house: House) -> None:
+    maya = house.sit("Maya", house.room())
     maya.route("**/api/boot*", lambda route: route.abort())
     stop_clock(maya)
     settings, flash = maya.locator(".sidebar__tool").last, maya.locator(".flash__inner")
@@ -54,10 +52,10 @@ def test_a_failure_is_said_for_six_seconds_and_a_newer_one_takes_its_place(
     expect(flash).to_have_count(1)
 
 
-def test_what_the_server_refuses_is_said_in_its_sentence(house: House, sit: Sit) -> None:
+def test_what_the_server_refuses_is_said_in_its_sentence(house: House) -> None:
     room = house.room()
     house.post("Maya", room, "Words of mine")
-    maya = sit("Maya", room)
+    maya = house.sit("Maya", room)
     post = Post(maya, f"{ROOM_MESSAGES}/*")
     post.always = 422
 
@@ -71,8 +69,8 @@ def test_what_the_server_refuses_is_said_in_its_sentence(house: House, sit: Sit)
     assert told(maya) == "Saved."
 
 
-def test_a_saved_notice_goes_when_an_error_comes(sit: Sit) -> None:
-    maya = sit("Maya")
+def test_a_saved_notice_goes_when_an_error_comes(house: House) -> None:
+    maya = house.sit("Maya")
     maya.goto("/users/me/profile")
     save = maya.get_by_role("button", name="Save")
     save.click()
@@ -94,9 +92,9 @@ def test_a_saved_notice_goes_when_an_error_comes(sit: Sit) -> None:
     ],
 )
 def test_a_page_of_trouble_says_what_happened_and_what_to_do(
-    sit: Sit, path: str, happened: str, advice: str
+    house: House, path: str, happened: str, advice: str
 ) -> None:
-    jonas = sit("Jonas")
+    jonas = house.sit("Jonas")
     jonas.goto(path)
 
     expect(jonas.get_by_role("heading", name=happened)).to_be_visible()
@@ -117,10 +115,10 @@ def test_an_invitation_that_no_longer_works_says_so(
 
 
 def test_whose_session_ended_elsewhere_is_told_so_and_who_comes_anew_is_not(
-    house: House, sit: Sit, window: Callable[..., Page]
+    house: House, window: Callable[..., Page]
 ) -> None:
     house.invite("Nuria")
-    nuria = sit("Nuria", house.room())
+    nuria = house.sit("Nuria", house.room())
     house.ask("Maya", "DELETE", f"/api/account/users/{house.ids['Nuria']}")
 
     expect(nuria).to_have_url(re.compile(r"/session/new$"))
@@ -131,8 +129,8 @@ def test_whose_session_ended_elsewhere_is_told_so_and_who_comes_anew_is_not(
     expect(guest.locator(".flash__inner")).to_have_count(0)
 
 
-def test_a_link_that_could_not_be_tried_is_not_called_used(sit: Sit) -> None:
-    jonas = sit("Jonas")
+def test_a_link_that_could_not_be_tried_is_not_called_used(house: House) -> None:
+    jonas = house.sit("Jonas")
     jonas.route("**/api/session/transfers/*", lambda route: route.abort())
     jonas.goto("/session/transfers/not-tried")
 
@@ -140,9 +138,9 @@ def test_a_link_that_could_not_be_tried_is_not_called_used(sit: Sit) -> None:
     expect(jonas.get_by_role("button", name="Reload")).to_be_visible()
 
 
-def test_who_is_removed_from_a_room_is_not_told_that_it_was_deleted(house: House, sit: Sit) -> None:
+def test_who_is_removed_from_a_room_is_not_told_that_it_was_deleted(house: House) -> None:
     room = house.room(only=("Maya", "Jonas"))
-    jonas = sit("Jonas", room)
+    jonas = house.sit("Jonas", room)
     number = room.rpartition("/")[2]
     closed = {"name": "Ours", "user_ids": [house.ids["Maya"]]}
 

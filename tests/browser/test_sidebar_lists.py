@@ -6,13 +6,13 @@ from playwright.sync_api import expect
 
 from tests.support.asking import It
 from tests.support.browsers import FINGER, message
-from tests.support.house import House, Sit, enter
+from tests.support.house import House, enter
 
 
-def test_what_is_said_elsewhere_is_unread_until_i_enter(it: It, house: House, sit: Sit) -> None:
+def test_what_is_said_elsewhere_is_unread_until_i_enter(it: It, house: House) -> None:
     room, elsewhere = house.room(), house.room(name="Élan vital")
     badge = "window.badge = 0; navigator.setAppBadge = async (count) => { window.badge = count }"
-    maya, other, phone = sit("Maya"), sit("Maya"), sit("Maya", **FINGER)
+    maya, other, phone = house.sit("Maya"), house.sit("Maya"), house.sit("Maya", **FINGER)
     maya.add_init_script(f"{badge}; navigator.clearAppBadge = async () => {{ window.badge = 0 }}")
     for page in (maya, other, phone):
         enter(page, room)
@@ -41,12 +41,12 @@ def test_what_is_said_elsewhere_is_unread_until_i_enter(it: It, house: House, si
         assert maya.evaluate("window.badge") == before
 
 
-def test_rooms_are_sorted_as_they_come_and_pings_by_activity(house: House, sit: Sit) -> None:
+def test_rooms_are_sorted_as_they_come_and_pings_by_activity(house: House) -> None:
     room = house.room(name="Zebra")
     quiet, loud = house.ping("Maya", "Inés"), house.ping("Maya", "Jonas")
     for letter in "qwertyuiop":
         house.room(name=f"Many {letter}")
-    maya = sit("Maya", room, viewport={"width": 1280, "height": 320})
+    maya = house.sit("Maya", room, viewport={"width": 1280, "height": 320})
     rooms, pings = maya.locator(".rooms a.room"), maya.locator(".directs a.direct")
     first = house.room("Jonas", "apple 🍎")
     second = house.room("Jonas", "Äpfel")

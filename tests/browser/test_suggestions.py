@@ -2,21 +2,16 @@
 
 import re
 
-from playwright.sync_api import Page, Route, expect
+from playwright.sync_api import expect
 
-from tests.support.browsers import composer, texts, until
-from tests.support.house import House, Sit, enter, stop_clock
-
-
-def type_mention(page: Page, words: str) -> None:
-    composer(page).click()
-    page.keyboard.type(words)
+from tests.support.browsers import composer, hold, texts, until, write
+from tests.support.house import House, enter, stop_clock
 
 
-def test_people_are_offered_in_whatever_letters_their_name_is_typed(house: House, sit: Sit) -> None:
+def test_people_are_offered_in_whatever_letters_their_name_is_typed(house: House) -> None:
     for name, called in (("Иван Петров", "Ivan"), ("Ömer Çelik", "Omer"), ("Ελένη", "Eleni")):
         house.invite(name, called)
-    maya = sit("Maya")
+    maya = house.sit("Maya")
     enter(maya, house.room())
 
     composer(maya).click()
@@ -35,14 +30,14 @@ def test_people_are_offered_in_whatever_letters_their_name_is_typed(house: House
         maya.keyboard.type("so ")
 
 
-def test_two_of_one_name_show_what_tells_them_apart(house: House, sit: Sit) -> None:
+def test_two_of_one_name_show_what_tells_them_apart(house: House) -> None:
     house.invite("Kim Lee", "Kim")
     house.invite("Kím Lee", "Kim2")
     house.ask("Kim", "PUT", "/api/users/me/profile", {"bio": "Paints the north wall"})
-    maya = sit("Maya")
+    maya = house.sit("Maya")
     enter(maya, house.room())
 
-    type_mention(maya, "@kim")
+    write(maya, "@kim")
 
     people = maya.get_by_role("option")
     expect(people).to_have_count(2)
@@ -55,16 +50,14 @@ def test_two_of_one_name_show_what_tells_them_apart(house: House, sit: Sit) -> N
     expect(people).to_have_text(["Jonas Weber"])
 
 
-def test_space_chooses_only_when_no_other_name_goes_on_with_what_is_typed(
-    house: House, sit: Sit
-) -> None:
+def test_space_chooses_only_when_no_other_name_goes_on_with_what_is_typed(house: House) -> None:
     house.invite("Anna", "Anna")
     house.invite("Anna Berg", "Berg")
-    maya = sit("Maya")
+    maya = house.sit("Maya")
     enter(maya, house.room())
     people, mentions = maya.get_by_role("option"), composer(maya).locator(".mention")
 
-    type_mention(maya, "@anna")
+    write(maya, "@anna")
     expect(people).to_have_text(["Anna", "Anna Berg"])
     maya.keyboard.press("Space")
     expect(mentions).to_have_count(0)
@@ -80,14 +73,12 @@ def test_space_chooses_only_when_no_other_name_goes_on_with_what_is_typed(
     expect(maya.locator(".message").last).to_contain_text("and @anna how are you")
 
 
-def test_enter_right_after_typing_takes_the_first_of_the_answer_under_way(
-    house: House, sit: Sit
-) -> None:
-    maya = sit("Maya")
+def test_enter_right_after_typing_takes_the_first_of_the_answer_under_way(house: House) -> None:
+    maya = house.sit("Maya")
     enter(maya, house.room())
     mentions = composer(maya).locator(".mention")
 
-    type_mention(maya, "@jonas")
+    write(maya, "@jonas")
     maya.keyboard.press("Enter")
     expect(mentions).to_have_text([re.compile("Jonas Weber")])
     assert texts(maya) == []
@@ -95,20 +86,15 @@ def test_enter_right_after_typing_takes_the_first_of_the_answer_under_way(
     maya.keyboard.press("Enter")  # is sent, when nobody is found
     expect(maya.locator(".message").last).to_contain_text("and @nobodyatall")
 
-    held: list[Route] = []
-
-    def hold(route: Route) -> None:
-        held.append(route)
-
-    maya.route("**/api/autocompletable/**", hold)
-    type_mention(maya, "too late @jonas")
+    waiting = hold(maya, "**/api/autocompletable/**")
+    write(maya, "too late @jonas")
     maya.keyboard.press("Enter")  # and after 300 ms without an answer
     expect(maya.locator(".message").last).to_contain_text("too late @jonas")
-    assert len(held) == 1
+    assert len(waiting) == 1
 
 
-def test_no_key_of_a_composition_is_taken_by_the_list_of_a_ping(house: House, sit: Sit) -> None:
-    maya = sit("Maya")
+def test_no_key_of_a_composition_is_taken_by_the_list_of_a_ping(house: House) -> None:
+    maya = house.sit("Maya")
     enter(maya, house.room())
     maya.get_by_role("button", name="Ping", exact=True).click()
     field = maya.get_by_role("combobox", name="Who do you want to ping?")
@@ -129,15 +115,12 @@ def test_no_key_of_a_composition_is_taken_by_the_list_of_a_ping(house: House, si
     expect(maya.get_by_role("list", name="People to ping")).to_contain_text("Jonas Weber")
 
 
-def test_people_are_suggested_after_300_milliseconds_and_taken_by_key(
-    house: House, sit: Sit
-) -> None:
-    maya, jonas, room = sit("Maya"), sit("Jonas"), house.room()
+def test_people_are_suggested_after_300_milliseconds_and_taken_by_key(house: House) -> None:
+    maya, jonas, room = house.sit("Maya"), house.sit("Jonas"), house.room()
     enter(maya, room)
     enter(jonas, room)
     people = maya.get_by_role("option")
-    composer(maya).click()
-    maya.keyboard.type("@")
+    write(maya, "@")
     expect(people.first).to_have_attribute("aria-selected", "true")
     names = people.all_inner_texts()
     assert names == sorted(names)
@@ -163,16 +146,11 @@ def test_people_are_suggested_after_300_milliseconds_and_taken_by_key(
     expect(jonas.locator(".message--mentioned")).to_contain_text("Jonas Weber and Inés Duarte,")
 
 
-def test_only_the_newest_question_about_people_is_answered(house: House, sit: Sit) -> None:
-    maya = sit("Maya")
+def test_only_the_newest_question_about_people_is_answered(house: House) -> None:
+    maya = house.sit("Maya")
     maya.clock.install()
     enter(maya, house.room())
-    asked: list[Route] = []
-
-    def ask(route: Route) -> None:
-        asked.append(route)
-
-    maya.route("**/api/autocompletable/**", ask)
+    asked = hold(maya, "**/api/autocompletable/**")
     begin = maya.get_by_role("button", name="Ping", exact=True)
     begin.click()
     maya.keyboard.press("Escape")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, Route, expect, sync_playwright
 
 from tests.support.executable import PYZ, Campfire
 
@@ -118,6 +118,12 @@ def fill_in(page: Page, name: str) -> None:
     page.get_by_role("button", name="Save").click()
 
 
+def sign_in(page: Page, email_address: str, password: str = PASSWORD) -> None:
+    page.get_by_label("Enter your email address").fill(email_address)
+    page.get_by_label("Enter your password").fill(password)
+    page.get_by_role("button", name="Go").click()
+
+
 def join(page: Page, link: str, name: str) -> None:
     page.goto(link)
     fill_in(page, name)
@@ -140,9 +146,13 @@ def composer(page: Page) -> Locator:
     return page.get_by_role("textbox", name="Write a message")
 
 
-def say(page: Page, words: str) -> None:
+def write(page: Page, words: str) -> None:
     composer(page).click()
     page.keyboard.type(words)
+
+
+def say(page: Page, words: str) -> None:
+    write(page, words)
     page.keyboard.press("Enter")
 
 
@@ -178,6 +188,18 @@ def connected(*pages: Page) -> None:
 def options(page: Page, words: str) -> None:
     message(page, words).hover()
     message(page, words).get_by_role("button", name="Message options").click()
+
+
+def choose(page: Page, words: str, option: str) -> None:
+    options(page, words)
+    page.get_by_role("menuitem", name=option).click()
+
+
+def hold(page: Page, path: str) -> list[Route]:
+    """The requests for this path, each of which waits until the test lets it go."""
+    routes: list[Route] = []
+    page.route(path, routes.append)
+    return routes
 
 
 def picture(page: Page, name: str) -> None:

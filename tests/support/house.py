@@ -25,14 +25,22 @@ from playwright.sync_api import (
     WebSocketRoute,
 )
 
-from tests.support.browsers import PASSWORD, composer, connected, frames_heard, options, until
+from tests.support.browsers import (
+    PASSWORD,
+    choose,
+    composer,
+    connected,
+    frames_heard,
+    hold,
+    until,
+)
 from tests.support.executable import Campfire
-
-Sit = Callable[..., Page]
 
 
 class House:
     """Maya, who administers it, Jonas and Inés; whoever else is wanted joins."""
+
+    window: Callable[..., Page]  # of the test that is at work
 
     def __init__(self, campfire: Campfire, browser: Browser) -> None:
         self.url, self._campfire, self._browser = campfire.url, campfire, browser
@@ -71,6 +79,13 @@ class House:
         assert answer.ok, f"{method} {path}: {answer.status} {answer.text()}"
         found: dict[str, Any] = answer.json() if answer.status != 204 else {}
         return found
+
+    def sit(self, who: str, room: str = "", **options: Any) -> Page:  # noqa: ANN401 - playwright's own
+        """Opens a window of somebody of the house: in a room, or nowhere yet."""
+        page = self.window(storage_state=self.state(who), base_url=self.url, **options)
+        if room:
+            enter(page, room)
+        return page
 
     def state(self, who: str) -> Any:  # noqa: ANN401 - playwright's own
         return self._contexts[who].storage_state()
@@ -125,7 +140,7 @@ class House:
 
 
 @pytest.fixture(scope="module")
-def house(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+def housed(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     served = Campfire(tmp_path_factory.mktemp("house"))
     served.start()
     yield House(served, browser)
@@ -133,16 +148,9 @@ def house(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 
 @pytest.fixture
-def sit(house: House, window: Callable[..., Page]) -> Sit:
-    """Opens a window of somebody of the house: in a room, or nowhere yet."""
-
-    def sat(who: str, room: str = "", **options: Any) -> Page:  # noqa: ANN401 - playwright's own
-        page = window(storage_state=house.state(who), base_url=house.url, **options)
-        if room:
-            enter(page, room)
-        return page
-
-    return sat
+def house(housed: House, window: Callable[..., Page]) -> House:
+    housed.window = window
+    return housed
 
 
 def enter(page: Page, room: str) -> None:
@@ -350,14 +358,8 @@ def look(page: Page, how: str) -> None:
 
 def rewrite(page: Page, words: str, new: str) -> None:
     """Edits a message, whose source comes late: when all of its text is selected already."""
-    late: list[Route] = []
-
-    def hold(route: Route) -> None:
-        late.append(route)
-
-    page.route("**/*edit=1", hold)
-    options(page, words)
-    page.get_by_role("menuitem", name="Edit").click()
+    late = hold(page, "**/*edit=1")
+    choose(page, words, "Edit")
     page.keyboard.press("Control+A")
     until(page, lambda: len(late) == 1)
     late[0].continue_()
@@ -369,8 +371,7 @@ def rewrite(page: Page, words: str, new: str) -> None:
 
 def delete(page: Page, words: str) -> None:
     """Deletes a message through its options."""
-    options(page, words)
-    page.get_by_role("menuitem", name="Edit").click()
+    choose(page, words, "Edit")
     page.get_by_role("button", name="Delete message").click()
 
 

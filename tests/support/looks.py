@@ -1,6 +1,6 @@
 """Browsers at the studio: who is signed in there, on which device, and what they see."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -8,9 +8,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from campfire import UserId
 from tests.support.browsers import CHROMIUM, DESKTOP, FLAGS, PHONE, violations
-from tests.support.seed import ALL_TALK, HOST, MAYA, NOW, URL, Studio
+from tests.support.seed import HOST, NOW, URL, Studio
 from tests.support.states import STATES, State
 
 SEEN = "notifications-first-run-seen"
@@ -40,12 +39,7 @@ Notification.requestPermission = async () => Notification.permission
 """
 
 
-def open_studio(
-    browser: Browser,
-    size: str,
-    notifications: str = "granted",
-    **options: Any,  # noqa: ANN401 - playwright's own
-) -> Page:
+def open_studio(browser: Browser, size: str, notifications: str, **options: Any) -> Page:  # noqa: ANN401 - playwright's own
     """A window of a browser profile of its own.
 
     Notifications are `granted`, `denied`, not yet asked for (`default`) or still to be found out
@@ -57,17 +51,6 @@ def open_studio(
     if notifications != "unknown":
         context.add_cookies([{"name": SEEN, "value": "true", "url": URL}])
     return context.new_page()
-
-
-def enter(page: Page, studio: Studio, user: UserId | None, path: str) -> Page:
-    """Goes there as this person, or as a stranger."""
-    page.context.clear_cookies(name="session_token")
-    if user:
-        token = {"name": "session_token", "value": studio.token(user), "url": URL}
-        page.context.add_cookies([token])  # type: ignore[list-item]
-    page.clock.set_fixed_time(NOW)
-    page.goto(URL + path)
-    return page
 
 
 def forget(page: Page) -> None:
@@ -82,7 +65,41 @@ def forget(page: Page) -> None:
     tools.detach()
 
 
-Look = Callable[..., Page]  # how the fixture `look` is called
+class Look:
+    """A browser at the studio: `look("room", "phone")` is a page in that state, at rest."""
+
+    def __init__(self, studio: Studio, browser: Browser) -> None:
+        self._studio, self._browser, self.faults = studio, browser, list[str]()
+        # One for all states of a kind: opening it would take the longest.
+        self.pages: dict[str, Page] = {}
+
+    def __call__(self, state: State | str, size: str = "desktop", **more: Any) -> Page:  # noqa: ANN401 - playwright's own
+        state = STATES[state] if isinstance(state, str) else state
+        self._studio.play(state.scene, changes=state.changes, fresh=state.fresh)
+        page = self._page(size, {**state.options, **more, "notifications": state.notifications})
+        page.context.clear_cookies(name="session_token")
+        if state.user and not state.fresh:
+            token = self._studio.token(state.user)
+            page.context.add_cookies([{"name": "session_token", "value": token, "url": URL}])
+        page.clock.set_fixed_time(NOW)
+        page.goto(URL + state.path)
+        expect(page.locator(".frame")).to_have_count(0)  # the client has taken its place
+        expect(page.locator("h1").first).to_be_attached()
+        if page.locator(".composer__editor").count():
+            expect(page.locator("trix-editor")).to_be_attached()
+            expect(page.locator(".messages[aria-busy=true]")).to_have_count(0)
+        if state.act:
+            state.act(page)
+        return page
+
+    def _page(self, size: str, options: dict[str, Any]) -> Page:
+        kind = repr((size, options))
+        if page := self.pages.get(kind):
+            forget(page)
+            return page
+        self.pages[kind] = open_studio(self._browser, size, **options)
+        self.pages[kind].on("pageerror", lambda error: self.faults.append(str(error)))
+        return self.pages[kind]
 
 
 @contextmanager
@@ -98,52 +115,17 @@ def chromium_at(studio: Studio) -> Iterator[Browser]:
         chromium.close()
 
 
-def shown(
-    look: Look,
-    studio: Studio,
-    state: State,
-    size: str,
-    **more: Any,  # noqa: ANN401 - playwright's own
-) -> Page:
-    """The page in this state, at rest."""
-    studio.play(state.scene, changes=state.changes, fresh=state.fresh)
-    options = {**state.options, **more, "notifications": state.notifications}
-    page = look(state.path, size=size, user=None if state.fresh else state.user, **options)
-    expect(page.locator(".frame")).to_have_count(0)  # the client has taken its place
-    expect(page.locator("h1").first).to_be_attached()
-    if page.locator(".composer__editor").count():
-        expect(page.locator("trix-editor")).to_be_attached()
-        expect(page.locator(".messages[aria-busy=true]")).to_have_count(0)
-    if state.act:
-        state.act(page)
-    return page
-
-
 def examined(folder: Path, size: str) -> dict[str, list[str]]:
     """What axe finds in each state at this size, by name; in a studio and a browser of its own."""
     found = {}
-    pages: dict[str, Page] = {}  # one for all states of a kind: opening it would take the longest
-    faults: list[str] = []
-
-    def look(
-        path: str,
-        user: UserId | None,
-        **options: Any,  # noqa: ANN401 - playwright's own
-    ) -> Page:
-        kind = repr(options)
-        if kind not in pages:
-            pages[kind] = open_studio(chromium, **options)
-            pages[kind].on("pageerror", lambda error: faults.append(str(error)))
-        forget(pages[kind])
-        return enter(pages[kind], studio, user, path)
-
     with closing(Studio(folder)) as studio, chromium_at(studio) as chromium:
+        look = Look(studio, chromium)
         for name, state in STATES.items():
             if state.only in ("", size):
-                page = shown(look, studio, state, size)
+                page = look(state, size)
                 found[f"{name} on a {size}"] = violations(page)
                 page.goto("about:blank")  # or the next state would sign it out while it is open
-    assert faults == []
+    assert look.faults == []
     return found
 
 
@@ -160,21 +142,9 @@ def studio_browser(studio: Studio) -> Iterator[Browser]:
 
 
 @pytest.fixture
-def look(studio: Studio, studio_browser: Browser, faults: list[str]) -> Iterator[Look]:
-    """Opens the studio: `look("/rooms/2")`, on a phone with `size="phone"`, signed in as Maya."""
-    pages = []
-
-    def looked(
-        path: str = f"/rooms/{ALL_TALK}",
-        *,
-        size: str = "desktop",
-        user: UserId | None = MAYA,
-        **options: Any,  # noqa: ANN401 - playwright's own
-    ) -> Page:
-        pages.append(open_studio(studio_browser, size, **options))
-        pages[-1].on("pageerror", lambda error: faults.append(str(error)))
-        return enter(pages[-1], studio, user, path)
-
-    yield looked
-    for page in pages:
+def look(studio: Studio, studio_browser: Browser) -> Iterator[Look]:
+    look = Look(studio, studio_browser)
+    yield look
+    for page in look.pages.values():
         page.context.close()
+    assert look.faults == []

@@ -28,27 +28,16 @@ URL = f"http://{HOST}"
 NOW = datetime(2026, 3, 12, 10, tzinfo=UTC)
 
 T = TypeVar("T")
-# When, who, what; and the boosts it got. `@Name` becomes a mention.
-Line = tuple[str, str, str]
-Lines = tuple[tuple[Line, tuple[tuple[str, str], ...]], ...]
-
 # In the order of their ids, which decide the colours of their pictures.
-PEOPLE = (
-    ("Maya Okafor", "Studio lead. Mostly tea."),
-    ("Theo Lindqvist", "Type, posters, bad puns"),
-    ("Priya Raman", ""),
-    ("Carmen Ibáñez Vidal", "Writes the small print"),
-    ("Jonas Weber", ""),
-    ("Sam Whitfield", ""),
-    ("Noor Haddad", ""),
-    ("Deploy Bot", ""),
-    ("Inês Duarte", ""),
-    ("Kenji Mori", ""),
-)
+PEOPLE = {
+    "Maya Okafor": "Studio lead. Mostly tea.", "Theo Lindqvist": "Type, posters, bad puns",
+    "Priya Raman": "", "Carmen Ibáñez Vidal": "Writes the small print", "Jonas Weber": "",
+    "Sam Whitfield": "", "Noor Haddad": "", "Deploy Bot": "", "Inês Duarte": "", "Kenji Mori": "",
+}  # fmt: skip
 MAYA, THEO, PRIYA, CARMEN, JONAS, SAM, NOOR, BOT, INES, KENJI = (
     UserId(number) for number in range(1, 11)
 )
-IDS = {name.split()[0]: UserId(number) for number, (name, _) in enumerate(PEOPLE, 1)}
+IDS = {name.split()[0]: UserId(number) for number, name in enumerate(PEOPLE, 1)}
 ROOMS = ("✈️ Travel", "All Talk", "Engineering", "🐞 Bugs", "📈 Marketing", "📞 Support")
 TRAVEL, ALL_TALK, ENGINEERING, BUGS, MARKETING, SUPPORT, DESIGN = (
     RoomId(number) for number in range(1, 8)
@@ -56,164 +45,88 @@ TRAVEL, ALL_TALK, ENGINEERING, BUGS, MARKETING, SUPPORT, DESIGN = (
 PINGS = ((NOOR,), (SAM, NOOR, INES, KENJI), (CARMEN,), (PRIYA, JONAS), (THEO,))  # oldest first
 NOORS, CROWD, CARMENS, PRIYA_AND_JONAS, THEOS = (RoomId(number) for number in range(8, 13))
 
-MORNING: Lines = (
-    (
-        ("9:12", "Priya", "Morning all ☕ The new type specimens arrived and they smell amazing."),
-        (),
-    ),
-    (("9:13", "Priya", "I left a stack on the big table, help yourselves."), ()),
-)
-GREEN_ONES = (
-    "Please leave at least one of the green ones for Jonas, he has been asking since January."
-)
-GREEN: Lines = ((("9:15", "Priya", GREEN_ONES), (("Jonas", "💚"), ("Carmen", "😂"))),)
-PARTY: Lines = ((("9:21", "Jonas", "🎉💚🙏"), ()),)
-LOVELY: Lines = (
-    (("9:24", "Maya", "Lovely. Are we still meeting the museum people at eleven?"), ()),
-)
-ON_OUR_WAY: Lines = (
-    (("9:25", "Maya", "I can drive if anyone wants a lift."), ()),
-    (("9:31", "Carmen", "@Maya yes please! Two of us, plus a very large portfolio case."), ()),
-)
-THUMB: Lines = ((("9:32", "Maya", "👍"), ()),)
+# Who says what and when, and `+` the boosts it got; what is further in goes on.
+MORNING = """
+9:12 Priya Morning all ☕ The new type specimens arrived and they smell amazing.
+9:13 Priya I left a stack on the big table, help yourselves.
+"""
+GREEN_ONES = """
+9:15 Priya Please leave at least one of the green ones for Jonas, he has been asking since January.
+  + Jonas 💚 + Carmen 😂"""
+GREEN, PARTY = GREEN_ONES + "\n", "9:21 Jonas 🎉💚🙏\n"
+LOVELY = "9:24 Maya Lovely. Are we still meeting the museum people at eleven?\n"
+LIFT = "9:25 Maya I can drive if anyone wants a lift.\n"
+TWO_OF_US = "9:31 Carmen @Maya yes please! Two of us, plus a very large portfolio case.\n"
+THUMB = "9:32 Maya 👍\n"
 CODE = """def tint(swatch, amount=0.2):
     \"\"\"Lighten a swatch towards white.\"\"\"
     # works in OKLCH, so hue is kept
     l, c, h = swatch
     return min(1.0, l + amount), c * (1 - amount), h"""
-RICH: Lines = (
-    (
-        (
-            "14:02",
-            "Jonas",
-            "Here\u2019s the helper I mentioned, call <code>tint()</code> with any swatch:"
-            f"<pre>{CODE}</pre>",
-        ),
-        (("Maya", "🔥"),),
-    ),
-    (
-        (
-            "14:06",
-            "Theo",
-            "<blockquote>I left a stack on the big table, help yourselves.</blockquote>"
-            '<cite>Priya Raman <a href="/rooms/2/@2">#</a></cite>'
-            "Took two. The <strong>bold</strong> cut is superb, the <em>italic</em> even more so, "
-            "<del>and the condensed</del> well.",
-        ),
-        (),
-    ),
-    (
-        (
-            "14:07",
-            "Maya",
-            "Three things before Friday:<ol><li>Proofs back from the printer</li>"
-            "<li>Captions from @Carmen</li><li>Invoice sent</li></ol>"
-            "The brief lives at https://northwind.example/briefs/museum-spring",
-        ),
-        (),
-    ),
-    (
-        (
-            "14:10",
-            "Carmen",
-            "<h1>Caption style</h1><ul><li>Sentence case</li><li>No full stops</li></ul>"
-            "Done by four.",
-        ),
-        (),
-    ),
-)
-SCENES: dict[str, Lines] = {
-    "empty": (),
-    "room": MORNING + GREEN + PARTY + LOVELY + ON_OUR_WAY + THUMB,
+RICH = """
+14:02 Jonas Here\u2019s the helper I mentioned, call <code>tint()</code> with any
+  swatch:<pre>CODE</pre> + Maya 🔥
+14:06 Theo <blockquote>I left a stack on the big table, help yourselves.</blockquote><cite>Priya
+  Raman <a href="/rooms/2/@2">#</a></cite>Took two. The <strong>bold</strong> cut is superb, the
+  <em>italic</em> even more so, <del>and the condensed</del> well.
+14:07 Maya Three things before Friday:<ol><li>Proofs back from the printer</li><li>Captions
+  from @Carmen</li><li>Invoice sent</li></ol>The brief lives at
+  https://northwind.example/briefs/museum-spring
+14:10 Carmen <h1>Caption style</h1><ul><li>Sentence case</li><li>No full stops</li></ul>Done by
+  four.
+"""
+SCENES = {
+    "empty": "",
+    "room": MORNING + GREEN + PARTY + LOVELY + LIFT + TWO_OF_US + THUMB,
     "short": MORNING + PARTY + LOVELY,
     "posters": MORNING + GREEN + LOVELY,  # and what POSTERS has besides
-    "edit": (
-        *(MORNING + GREEN + PARTY),
-        (
-            (
-                "9:24",
-                "Maya",
-                "Lovely. Are we still meeting the <strong>museum people</strong> at eleven?",
-            ),
-            (),
-        ),
-        ON_OUR_WAY[1],
-    ),
-    "highlight": (
-        *(MORNING + GREEN + PARTY),
-        (("9:31", "Carmen", "Two of us, plus a very large portfolio case."), ()),
-        *THUMB,
-    ),
-    "boosts": (
-        *MORNING,
-        (("9:15", "Priya", GREEN_ONES), (("Jonas", "💚"), ("Carmen", "😂"), ("Maya", "noted"))),
-        *LOVELY,
-        (("9:40", "Theo", "Got mine, thank you!"), (("Maya", "🌿"), ("Priya", "👏"))),
-    ),
-    "menu": (
-        (("9:10", "Theo", "Posters are back from the printer and look great in the window."), ()),
-        *(MORNING + GREEN + LOVELY),
-    ),
-    "menu-own": (
-        MORNING[0],
-        (("9:14", "Maya", "Coming down now, save me one of the green ones please."), ()),
-        *PARTY,
-        (("9:30", "Jonas", "On my way too, stuck behind a tram."), ()),
-    ),
-    "menu-top": (
-        *(MORNING + GREEN + PARTY + LOVELY),
-        (
-            (
-                "9:31",
-                "Carmen",
-                "Could we move the review to half past two? The museum asked for a later slot.",
-            ),
-            (),
-        ),
-    ),
+    "edit": MORNING + GREEN + PARTY + """
+9:24 Maya Lovely. Are we still meeting the <strong>museum people</strong> at eleven?
+""" + TWO_OF_US,
+    "highlight": MORNING + GREEN + PARTY + """
+9:31 Carmen Two of us, plus a very large portfolio case.
+""" + THUMB,
+    "boosts": MORNING + GREEN_ONES + " + Maya noted\n" + LOVELY + """
+9:40 Theo Got mine, thank you! + Maya 🌿 + Priya 👏
+""",
+    "menu": """
+9:10 Theo Posters are back from the printer and look great in the window.
+""" + MORNING + GREEN + LOVELY,
+    "menu-own": MORNING.splitlines()[1] + """
+9:14 Maya Coming down now, save me one of the green ones please.
+""" + PARTY + """
+9:30 Jonas On my way too, stuck behind a tram.
+""",
+    "menu-top": MORNING + GREEN + PARTY + LOVELY + """
+9:31 Carmen Could we move the review to half past two? The museum asked for a later slot.
+""",
     "rich": RICH,
-    "long": MORNING + GREEN + PARTY + LOVELY + ON_OUR_WAY + THUMB + RICH,
-    "sounds": (
-        (("11:40", "Sam", "/play trombone"), ()),
-        (("11:41", "Noor", "/play nyan"), ()),
-        (("11:41", "Sam", "/play 56k"), (("Noor", "😂"), ("Maya", "Monday!"), ("Jonas", "👏"))),
-        (("11:44", "Maya", "/play tada"), ()),
-    ),
-    "links": (
-        (("15:20", "Sam", "https://example.org/a-short-history-of-the-printed-poster"), ()),
-        (("15:22", "Maya", "Saving this for lunch: https://example.org/poster looks great."), ()),
-        (
-            (
-                "15:30",
-                "Carmen",
-                "📎 museum-contract-final.pdf — File attachments are coming in v2.0",
-            ),
-            (),
-        ),
-    ),
-}
-GRID: Lines = (
-    (("10:02", "Priya", "Shall we look at the grid together after lunch?"), ()),
-    (("10:04", "Jonas", "Yes! I have a free hour at one."), ()),
-    (("10:05", "Maya", "Perfect, I\u2019ll bring the printouts."), ()),
-)
-POSTERS: tuple[tuple[RoomId, Lines], ...] = (
-    (DESIGN, ((("16:58", "Theo", "Right, that is the poster file exported."), ()),)),
-    (ALL_TALK, ((("11:02", "Maya", "Can the poster go to print on Thursday?"), ()),)),
+    "long": MORNING + GREEN + PARTY + LOVELY + LIFT + TWO_OF_US + THUMB + RICH,
+    "sounds": """
+11:40 Sam /play trombone
+11:41 Noor /play nyan
+11:41 Sam /play 56k + Noor 😂 + Maya Monday! + Jonas 👏
+11:44 Maya /play tada
+""",
+    "links": """
+15:20 Sam https://example.org/a-short-history-of-the-printed-poster
+15:22 Maya Saving this for lunch: https://example.org/poster looks great.
+15:30 Carmen 📎 museum-contract-final.pdf — File attachments are coming in v2.0
+""",
+}  # fmt: skip
+GRID = """
+10:02 Priya Shall we look at the grid together after lunch?
+10:04 Jonas Yes! I have a free hour at one.
+10:05 Maya Perfect, I\u2019ll bring the printouts.
+"""
+POSTERS = (
+    (DESIGN, "16:58 Theo Right, that is the poster file exported."),
+    (ALL_TALK, "11:02 Maya Can the poster go to print on Thursday?"),
     (
         SUPPORT,
-        (
-            (
-                (
-                    "14:40",
-                    "Carmen",
-                    "The museum would like the poster two sizes larger, and in blue.",
-                ),
-                (("Sam", "😬"),),
-            ),
-        ),
+        "14:40 Carmen The museum would like the poster two sizes larger, and in blue. + Sam 😬",
     ),
-    (CROWD, ((("9:10", "Sam", "Poster number three is my favourite of the lot."), ()),)),
+    (CROWD, "9:10 Sam Poster number three is my favourite of the lot."),
 )
 
 # The statements name people and rooms, as `numbered` knows them.
@@ -333,7 +246,7 @@ class Studio:
         auth, rooms = self.parts.auth, self.parts.rooms
         maya = await auth.first_run(newcomer("Maya Okafor", "maya@northwind.example", PASSWORD))
         account = await self.parts.db.read(program.the_account)
-        for name, _ in PEOPLE[1:]:
+        for name in [*PEOPLE][1:]:
             if name == "Deploy Bot":
                 await self.parts.db.write(program.make_bot, name, "")
                 continue
@@ -361,20 +274,22 @@ class Studio:
 
     @staticmethod
     def _dress(tx: program.WriteTx, _: program.Timestamp) -> None:
-        for name, bio in PEOPLE:
+        for name, bio in PEOPLE.items():
             program.run(tx, "UPDATE users SET bio = :bio WHERE name = :name", bio=bio, name=name)
 
-    async def _tell(self, room: RoomId, lines: Lines, day: str) -> None:
-        """Says the lines, then moves them to the minute they were said."""
-        for (when, who, words), boosts in lines:
+    async def _tell(self, room: RoomId, lines: str, day: str) -> None:
+        """Says the lines, then moves them to the minute they were said; `@Name` is a mention."""
+        for line in filter(None, lines.replace("\n  ", " ").splitlines()):
+            said, *boosts = line.split(" + ")
+            when, who, words = said.split(" ", 2)
             hour, _, minute = when.partition(":")
             at = datetime(2026, 3, int(day), int(hour), int(minute), tzinfo=UTC)
             name = f"{room}-{day}-{hour}-{minute}-{IDS[who]}"
-            source = self._mentioned(f"<div>{words}</div>")
+            source = self._mentioned(f"<div>{words.replace('CODE', CODE)}</div>")
             draft = program.DraftMessage(room, IDS[who], name, source)
             posted = await self.parts.messages.create_message_with_deduplication(draft)
             message_id = posted.message.id
-            for booster, content in boosts:
+            for booster, content in (boost.split(" ", 1) for boost in boosts):
                 user = await self.parts.db.read(program.user_by_id, IDS[booster])
                 await self.parts.messages.boost(user, message_id, content)
             await self.parts.db.write(self._date, message_id, int(at.timestamp() * 1_000_000))

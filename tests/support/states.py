@@ -8,7 +8,16 @@ from typing import Any
 from playwright.sync_api import Page, Route, expect
 
 from campfire import UserId
-from tests.support.browsers import PASSWORD, call, composer, message, options
+from tests.support.browsers import (
+    PASSWORD,
+    call,
+    choose,
+    composer,
+    message,
+    options,
+    sign_in,
+    write,
+)
 from tests.support.seed import (
     ALL_TALK,
     BOT,
@@ -64,22 +73,14 @@ def open_options(words: str) -> Act:
     return lambda page: options(page, words)
 
 
-def write(words: str) -> Act:
-    def type_it(page: Page) -> None:
-        composer(page).click()
-        page.keyboard.type(words)
-
-    return type_it
-
-
 def suggest(page: Page) -> None:
-    write("Could @")(page)
+    write(page, "Could @")
     expect(page.get_by_role("option").first).to_be_visible()
     page.keyboard.press("ArrowDown")
 
 
 def mention(page: Page) -> None:
-    write("Morning @theo")(page)
+    write(page, "Morning @theo")
     page.get_by_role("option", name="Theo Lindqvist").click()
     expect(page.locator("trix-editor .mention")).to_be_visible()
     page.keyboard.type("could you check this?")
@@ -87,8 +88,7 @@ def mention(page: Page) -> None:
 
 
 def reply(page: Page) -> None:
-    options(page, "green ones")
-    page.get_by_role("menuitem", name="Reply").click()
+    choose(page, "green ones", "Reply")
     expect(composer(page)).to_contain_text("Priya Raman")
 
 
@@ -107,8 +107,7 @@ def format_text(page: Page) -> None:
 
 
 def edit(page: Page) -> None:
-    options(page, "Lovely")
-    page.get_by_role("menuitem", name="Edit").click()
+    choose(page, "Lovely", "Edit")
     expect(page.get_by_role("textbox", name="Edit message")).to_contain_text("museum people")
 
 
@@ -152,7 +151,7 @@ def fail_to_send(page: Page) -> None:
         ("Never mind, it is the tram tunnel again.", "failed"),
         ("Is anyone else\u2019s connection dropping every few minutes?", "retrying"),
     ):
-        write(words)(page)
+        write(page, words)
         page.keyboard.press("Enter")
         page.get_by_role("button", name="Send message").click()
         expect(page.locator(f".message--{state}")).to_be_visible()
@@ -160,7 +159,7 @@ def fail_to_send(page: Page) -> None:
 
 
 def lose_connection(page: Page) -> None:
-    write("I will be there at ten to elev")(page)
+    write(page, "I will be there at ten to elev")
     page.context.set_offline(True)
     page.evaluate("window.dispatchEvent(new Event('offline'))")
     expect(page.locator(".typing-indicator--active")).to_be_visible()
@@ -180,7 +179,7 @@ def drag(page: Page) -> None:
 
 def link(page: Page) -> None:
     """The toolbar's dialog for a link."""
-    write("The brief")(page)
+    write(page, "The brief")
     page.get_by_role("button", name="Rich text").click()
     page.keyboard.press("Control+A")
     page.locator("trix-toolbar [data-trix-attribute=href]").click()
@@ -193,12 +192,10 @@ def theirs(page: Page) -> None:
     assert browser
     theo = browser.new_context().new_page()
     theo.goto(f"http://{HOST}/session/new")
-    theo.get_by_label("Enter your email address").fill("theo@northwind.example")
-    theo.get_by_label("Enter your password").fill(PASSWORD)
-    theo.get_by_role("button", name="Go").click()
+    sign_in(theo, "theo@northwind.example")
     expect(composer(theo)).to_be_visible()
     theo.goto(f"http://{HOST}/rooms/{ALL_TALK}")
-    write("I")(theo)
+    write(theo, "I")
     expect(page.locator(".typing-indicator--active")).to_contain_text("Theo Lindqvist")
     blurred(page)  # and Theo stays, or he would type no more
 
@@ -237,9 +234,7 @@ def filter_people(page: Page) -> None:
 
 
 def refuse_sign_in(page: Page) -> None:
-    page.get_by_label("Enter your email address").fill("theo@northwind.example")
-    page.get_by_label("Enter your password").fill("wrong password")
-    page.get_by_role("button", name="Go").click()
+    sign_in(page, "theo@northwind.example", "wrong password")
     expect(page.locator("#sign-in-refused")).to_be_visible()
 
 
