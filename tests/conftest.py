@@ -168,49 +168,30 @@ async def visitor(server: Server) -> Person:
     return await server.visitor()
 
 
-@pytest.fixture
-async def david(server: Server, cast: Cast) -> Person:
-    return await server.sign_in(cast.david)
+def signed_in(name: str) -> Any:  # noqa: ANN401 - what makes fixtures has no name of its own
+    """The fixture of somebody of the cast, signed in."""
+
+    @pytest.fixture(name=name)
+    async def person(server: Server, cast: Cast) -> Person:
+        return await server.sign_in(getattr(cast, name))
+
+    return person
 
 
-@pytest.fixture
-async def jason(server: Server, cast: Cast) -> Person:
-    return await server.sign_in(cast.jason)
+def met_in(name: str) -> Any:  # noqa: ANN401 - as above
+    """The fixture of a room of the cast."""
+
+    @pytest.fixture(name=name)
+    def room(cast: Cast) -> program.Room:
+        found: program.Room = getattr(cast, name)
+        return found
+
+    return room
 
 
-@pytest.fixture
-async def jz(server: Server, cast: Cast) -> Person:
-    return await server.sign_in(cast.jz)
-
-
-@pytest.fixture
-async def kevin(server: Server, cast: Cast) -> Person:
-    return await server.sign_in(cast.kevin)
-
-
-@pytest.fixture
-def watercooler(cast: Cast) -> program.Room:
-    return cast.watercooler
-
-
-@pytest.fixture
-def designers(cast: Cast) -> program.Room:
-    return cast.designers
-
-
-@pytest.fixture
-def hq(cast: Cast) -> program.Room:
-    return cast.hq
-
-
-@pytest.fixture
-def david_and_jason(cast: Cast) -> program.Room:
-    return cast.david_and_jason
-
-
-@pytest.fixture
-def pets(cast: Cast) -> program.Room:
-    return cast.pets
+david, jason, jz, kevin = map(signed_in, ("david", "jason", "jz", "kevin"))
+watercooler, designers, hq = map(met_in, ("watercooler", "designers", "hq"))
+david_and_jason, pets = map(met_in, ("david_and_jason", "pets"))
 
 
 @pytest.fixture

@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 
 import campfire as program
+from tests.support.asking import page_of
 from tests.support.cast import SESAME, SETTINGS, Cast, Server, Start, start_server
-from tests.support.doing import page_of
 from tests.support.operators import (
     ROOT,
     UNUSABLE,

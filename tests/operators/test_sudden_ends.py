@@ -13,8 +13,7 @@ from pathlib import Path
 import aiohttp
 
 import campfire as program
-from tests.support.cast import AGENT, PATIENCE, Cast, copy_database, start_server
-from tests.support.doing import start_session
+from tests.support.cast import AGENT, PATIENCE, Cast, copy_database, start_server, start_session
 from tests.support.operators import Child, child_server
 
 Told = Callable[[str], None]

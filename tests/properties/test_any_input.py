@@ -13,9 +13,8 @@ from hypothesis import strategies as st
 
 import campfire as program
 from tests.conftest import Place
-from tests.support.asking import KEY
-from tests.support.cast import Cast, start_server
-from tests.support.doing import newcomer, session_for, start_session
+from tests.support.asking import KEY, session_for
+from tests.support.cast import Cast, newcomer, start_server, start_session
 from tests.support.fuzz import PARSERS, Request, anything, ask_all, requests
 
 TRIES = st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 2_000)), max_size=80)

@@ -23,9 +23,9 @@ from hypothesis.stateful import (
 import campfire as program
 from campfire import MessageId, PersistedMessage, RoomId, User, UserId
 from tests.conftest import Place
+from tests.support.asking import Shown, page_of
 from tests.support.cable import Markup, read_back
 from tests.support.cast import Cast
-from tests.support.doing import Shown, page_of
 
 words = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=30)
 people = st.integers(0, 4)

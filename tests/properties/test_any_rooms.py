@@ -21,8 +21,7 @@ import campfire as program
 from campfire import RoomId, User, UserId
 from tests.conftest import Place, Template
 from tests.support.cable import Reader, happen, seen
-from tests.support.cast import Cast
-from tests.support.doing import make_administrator, newcomer
+from tests.support.cast import Cast, make_administrator, newcomer
 
 deeds = st.lists(
     st.tuples(

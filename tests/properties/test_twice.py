@@ -13,9 +13,8 @@ import pytest
 import campfire as program
 from tests.conftest import Template
 from tests.support import matrix
-from tests.support.asking import transfer_to
-from tests.support.cast import SESAME, WallClock, start_server
-from tests.support.doing import make_administrator, newcomer, reset_password, session_for
+from tests.support.asking import reset_password, session_for, transfer_to
+from tests.support.cast import SESAME, WallClock, make_administrator, newcomer, start_server
 from tests.support.matrix import World
 
 ROOT = Path(__file__).resolve().parents[2]

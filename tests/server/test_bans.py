@@ -10,18 +10,24 @@ import campfire as program
 from tests.conftest import Place
 from tests.support.asking import (
     NEWCOMER,
-    SESSION,
     SET_UP,
     SIGN_IN,
-    It,
-    count,
     found,
     settle,
     stored,
     transfer_to,
 )
-from tests.support.cast import AGENT, SESAME, Cast, LogLines, Person, Server, Start
-from tests.support.doing import make_administrator, start_session
+from tests.support.cast import (
+    AGENT,
+    SESAME,
+    Cast,
+    LogLines,
+    Person,
+    Server,
+    Start,
+    make_administrator,
+    start_session,
+)
 from tests.support.services import subscription
 from tests.support.tables import cases
 
@@ -148,50 +154,6 @@ def test_only_who_is_active_gets_in_and_they_are_in_every_open_room_whatever_hap
         AND room_id = rooms.id WHERE status = 0 AND type = 'open' AND involvement IS NULL
     """
     assert place.rows(sql) == []
-
-
-async def test_from_a_banned_address_nothing_is_written(
-    it: It, visitor: Person, david: Person, cast: Cast
-) -> None:
-    """As Rails' own tests of controllers/concerns/block_banned_requests."""
-    there, elsewhere = {"X-Forwarded-For": "52.0.0.7"}, {"X-Forwarded-For": "52.0.0.8"}
-    await start_session(visitor.server.parts, cast.jz.id, "52.0.0.7", AGENT)
-    await david.post(f"/api/users/{cast.jz.id}/ban")
-    with it("POST from a banned address → 429"):
-        assert (await visitor.post(SESSION, SIGN_IN, there)).status == 429
-    with it("GET from a banned address → works"):
-        assert (await visitor.get("/session/new", there)).status == 200
-    with it("POST from another → works"):
-        assert (await visitor.post(SESSION, SIGN_IN, elsewhere)).status == 201
-
-
-async def test_a_ban_removes_all_there_is_until_it_is_lifted(
-    it: It, david: Person, kevin: Person, jz: Person, cast: Cast
-) -> None:
-    """As Rails' own tests of controllers/users/bans."""
-    server, path = david.server, f"/api/users/{cast.kevin.id}/ban"
-    await kevin.say(cast.designers, "soon gone")
-    for address in ("52.0.0.7", "52.0.0.8"):
-        await start_session(server.parts, kevin.id, address, AGENT)
-    with it("member → 403"):
-        assert (await jz.post(path)).status == 403
-        assert await count(server, "bans") == 0
-    assert (await david.post(path)).status == 200
-    with it("ban with sessions from two public addresses → two ban records"):
-        bans = await found(server, "SELECT ip_address FROM bans WHERE user_id = 4 ORDER BY 1")
-        assert bans == [("52.0.0.7",), ("52.0.0.8",)]
-    with it("sessions deleted"):
-        assert await found(server, "SELECT id FROM sessions WHERE user_id = 4") == []
-    with it("clean-up scheduled"):
-        await settle(server)
-        assert (await jz.get(f"/api/rooms/{cast.designers.id}/messages")).status == 204
-    with it("after clean-up no messages"):
-        assert await found(server, "SELECT id FROM messages WHERE creator_id = 4") == []
-    with it("member unbans → 403"):
-        assert (await jz.delete(path)).status == 403
-    with it("unban → records deleted, active"):
-        assert (await david.delete(path)).json["user"]["status"] == "active"
-        assert await count(server, "bans") == 0
 
 
 class Life:

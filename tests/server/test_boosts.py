@@ -1,8 +1,7 @@
 """Boosts, as those hear them who do not see them."""
 
 from campfire import Room
-from tests.support.asking import It, count, path_of, targets
-from tests.support.cable import Audience
+from tests.support.asking import path_of
 from tests.support.cast import Cast, Person
 
 
@@ -85,27 +84,6 @@ async def test_only_who_boosted_takes_a_boost_back(
     assert [(each.status, each.code) for each in refused] == [(404, "boost_not_found")] * 3
     assert [(each.status, each.code) for each in unseen] == [(404, "message_not_found")] * 5
     assert (await kevin.get(path)).json == {"boosts": [boost]}
-
-
-async def test_a_boost_and_its_end_are_one_frame_each(
-    it: It, audience: Audience, cast: Cast
-) -> None:
-    """As Rails' own tests of controllers/messages/boosts."""
-    jz = audience.people["jz"]
-    said = await jz.say(cast.designers, "boost me", "star")
-    path, everybody = f"/api/messages/{said['id']}/boosts", ("david", "jason", "jz", "kevin")
-    await audience.heard()
-    with it("create → one boost, one frame"):
-        boost = (await jz.post(path, {"content": "🎉"})).json["boost"]
-        assert await count(audience.server, "boosts") == 1
-        frames = await audience.heard_by(*everybody)
-        assert targets(frames) == [("append", "boosts_message_star")]
-    with it("delete own → one less, one frame"):
-        (boost,) = (await jz.get(path)).json["boosts"]
-        await jz.delete(f"{path}/{boost['id']}")
-        assert await count(audience.server, "boosts") == 0
-        frames = await audience.heard_by(*everybody)
-        assert targets(frames) == [("remove", f"boost_{boost['id']}")]
 
 
 async def test_somebody_boosts_a_message_twenty_times_and_not_more(

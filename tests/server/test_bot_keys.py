@@ -5,9 +5,8 @@ import re
 import pytest
 
 import campfire as program
-from tests.support.asking import BOTS, KEY, TOKEN, It, bot_says, found, stored, url_of
-from tests.support.cast import Cast, LogLines, Person
-from tests.support.doing import start_session
+from tests.support.asking import KEY, TOKEN, bot_says, found, stored, url_of
+from tests.support.cast import Cast, LogLines, Person, start_session
 from tests.support.tables import briefly, cases
 
 
@@ -89,7 +88,8 @@ async def test_administrators_make_change_and_remove_bots(
     listed = (await david.get(path)).json["bots"]
     assert [each["name"] for each in listed] == ["Bender Bot", "Zed"]
     assert [room["name"] for room in listed[0]["rooms"]] == ["HQ", "Pets", "Watercooler"]
-    assert (await david.get("/account/bots")).boot["data"] == {"bots": listed}
+    page = (await david.get("/account/bots")).boot
+    assert (page["page"], page["data"]) == ("bots", {"bots": listed})
     edit = (await david.get(f"/account/bots/{bot['id']}/edit")).boot
     assert (edit["page"], edit["data"]) == ("bot_edit", made.json)
     renamed = (await david.put(one, {"name": "Zoe", "webhook_url": hook + "?x"})).json["bot"]
@@ -98,6 +98,8 @@ async def test_administrators_make_change_and_remove_bots(
     assert (kept["name"], kept["webhook_url"]) == ("Zoe", None)
     assert (await bot_says(visitor, cast.hq, "hi", bot["bot_key"])).status == 201
     assert (await david.delete(one)).status == 204
+    status = await found(david.server, "SELECT status FROM users WHERE id = :id", id=bot["id"])
+    assert status == [(program.Status.DEACTIVATED,)]
     assert (await bot_says(visitor, cast.hq, "hi", bot["bot_key"])).status == 302
     for method, gone in (("GET", one), ("PUT", one), ("DELETE", one), ("PUT", f"{one}/key")):
         assert (await david.send(method, gone)).code == "bot_not_found"
@@ -114,37 +116,6 @@ async def test_bad_fields_are_named(david: Person, cast: Cast, field: str, value
         assert (answer.status, answer.code) == (422, "validation_failed")
         assert list(answer.json["error"]["fields"]) == [field]
     assert await stored(david.server) == before
-
-
-async def test_a_bot_is_made_renamed_and_removed(it: It, david: Person) -> None:
-    """As Rails' own tests of controllers/accounts/bots."""
-
-    async def listed() -> list[str]:
-        return [each["name"] for each in (await david.get(BOTS)).json["bots"]]
-
-    with it("list opens"):
-        page = await david.get("/account/bots")
-        assert (page.status, page.boot["page"]) == (200, "bots")
-    with it("create with a name → last bot has it"):
-        given = {"name": "Zed", "webhook_url": "https://bots.example.com/hook"}
-        bot = (await david.post(BOTS, given)).json["bot"]
-        newest = "SELECT name FROM users WHERE role = 2 ORDER BY id DESC LIMIT 1"
-        assert await found(david.server, newest) == [("Zed",)]
-    one = f"{BOTS}/{bot['id']}"
-    with it("rename → changed"):
-        renamed = await david.put(one, {"name": "Zoe", "webhook_url": bot["webhook_url"]})
-        assert renamed.json["bot"]["name"] == "Zoe"
-        assert await listed() == ["Bender Bot", "Zoe"]
-    with it("update without a webhook URL → webhook gone"):
-        assert (await david.put(one, {"name": "Zoe"})).json["bot"]["webhook_url"] is None
-    with it("administrator resets a bot's key → token changed"):
-        key = (await david.put(f"{one}/key")).json["bot"]["bot_key"]
-        assert key != bot["bot_key"]
-    with it("delete → one active bot less, bot deactivated"):
-        assert (await david.delete(one)).status == 204
-        assert await listed() == ["Bender Bot"]
-        status = f"SELECT status FROM users WHERE id = {bot['id']}"  # noqa: S608
-        assert await found(david.server, status) == [(program.Status.DEACTIVATED,)]
 
 
 async def test_the_redirect_of_a_wrong_key_says_what_is_wrong(visitor: Person, cast: Cast) -> None:

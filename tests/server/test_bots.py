@@ -5,24 +5,15 @@ from typing import Any
 
 import pytest
 
-import campfire as program
 from tests.support.asking import (
     KEY,
-    It,
     bot_says,
-    count,
-    found,
     mention,
-    settle,
     stored,
-    targets,
     texts,
     url_of,
 )
 from tests.support.cast import Answer, Cast, Person
-from tests.support.services import Receiver
-
-OF_A_MEMBER = "4-"  # Kevin's id in the place of a bot's key
 
 
 async def test_a_body_of_any_type_is_what_the_bot_says(
@@ -92,7 +83,9 @@ async def test_a_bot_reads_a_room_with_every_field(visitor: Person, cast: Cast) 
     last = answer.json[-1]
     html = last["body"].pop("html")
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT[\d:]{8}\.\d{3}Z", last.pop("created_at"))
-    assert last.pop("creator").pop("avatar_url").startswith(f"{server.address}/users/")
+    creator = last.pop("creator")
+    assert creator.pop("avatar_url").startswith(f"{server.address}/users/")
+    assert creator == {"id": cast.bender.id, "name": "Bender Bot", "role": "bot"}
     assert last == {
         "id": message_id, "body": {"plain_text": "Hey @Jason https://example.com"},
         "room": {"id": cast.watercooler.id},
@@ -212,179 +205,3 @@ async def test_no_wrong_parent_no_foreign_message_and_no_foreign_room_is_touched
         assert (answer.status, answer.body) == (status, b""), (method, path)
 
     assert await stored(visitor.server) == before
-
-
-async def test_a_bot_says_words_where_it_is_a_member(
-    it: It, visitor: Person, david: Person, receiver: Receiver, cast: Cast
-) -> None:
-    """As Rails' own tests of controllers/messages/by_bots (create)."""
-    server, room, path = visitor.server, cast.watercooler, url_of(cast.watercooler)
-    with it("POST text → message with that text"):
-        assert (await bot_says(visitor, room, "hello")).status == 201
-        assert (await texts(david, room))[-1] == "hello"
-    with it("UTF-8 kept"):
-        await bot_says(visitor, room, "Grüße 👋 日本語")
-        assert (await texts(david, room))[-1] == "Grüße 👋 日本語"
-    with it("bot mentioning itself → no webhook"):
-        await bot_says(visitor, room, f"me: {mention(server, cast.bender)}")
-        await settle(server)
-        assert receiver.told == []
-    with it("bot speaking in a ping → no webhook to itself"):
-        assert (await bot_says(visitor, cast.bender_and_kevin, "beep")).status == 201
-        await settle(server)
-        assert receiver.told == []
-    messages = await count(server, "messages")
-    with it("nothing or blanks → 422 both, none created"):
-        assert [(await bot_says(visitor, room, each)).status for each in ("", " \n ")] == [422] * 2
-    with it('`"<member id>-"` → redirect, none'):
-        assert (await bot_says(visitor, room, "hi", OF_A_MEMBER)).status == 302
-    with it("bad key → redirect"):
-        assert (await bot_says(visitor, room, "hi", "5-wrong")).location.endswith("/session/new")
-        assert (await visitor.get(url_of(room, key="5-wrong"))).status == 302
-    with it("POST there → 404, none"):
-        assert (await bot_says(visitor, cast.designers, "hi")).status == 404
-        assert await count(server, "messages") == messages
-    with it("GET room not a member of → 404"):
-        assert (await visitor.get(url_of(cast.designers))).status == 404
-    with it("ordinary messages URL with `bot_key` → 403"):
-        assert (await visitor.get(f"/rooms/{room.id}/messages?bot_key={KEY}")).status == 403
-    with it("file: n/a (501)"):
-        form = b'--x\r\nContent-Disposition: form-data; name="attachment"\r\n\r\nhi\r\n--x--\r\n'
-        headers = {"Content-Type": "multipart/form-data; boundary=x"}
-        assert (await visitor.request("POST", path, data=form, headers=headers)).status == 501
-
-
-def next_page(answer: Answer) -> str:
-    """Where the header leads, without the server's own address; nothing at the end."""
-    link = re.fullmatch(r'<http://[^/]+([^>]+)>; rel="next"', answer.headers.get("Link", ""))
-    return link[1] if link else ""
-
-
-async def test_a_bot_reads_its_rooms_page_by_page(
-    it: It, visitor: Person, david: Person, cast: Cast
-) -> None:
-    """As Rails' own tests of controllers/messages/by_bots (index)."""
-    known, address = [each.id for each in cast.ten_messages], visitor.server.address
-    with it("GET → all ids in order"):
-        listed = (await visitor.get(url_of(cast.watercooler))).json
-        assert [each["id"] for each in listed] == known
-    with it(
-        "last item has id, both body forms, created_at in ms, creator id/name/role `bot`, room id,"
-        " URL"
-    ):
-        posted = await bot_says(visitor, cast.watercooler, "I am the last")
-        last = (await visitor.get(url_of(cast.watercooler))).json[-1]
-        assert str(last["id"]) == posted.location.rpartition("/")[2]
-        assert last["body"]["plain_text"] == "I am the last"
-        assert "I am the last" in last["body"]["html"]
-        assert re.fullmatch(r"[\d-]{10}T[\d:]{8}\.\d{3}Z", last["created_at"])
-        creator = last["creator"]
-        shown = creator["id"], creator["name"], creator["role"]
-        assert shown == (cast.bender.id, "Bender Bot", "bot")
-        assert last["room"] == {"id": cast.watercooler.id}
-        assert last["url"] == f"{address}/rooms/{cast.watercooler.id}/messages/{last['id']}"
-    with it("empty room → `[]`, total 0, no Link"):
-        empty = await visitor.get(url_of(cast.pets))
-        assert (empty.json, empty.headers["X-Total-Count"], next_page(empty)) == ([], "0", "")
-    said = [(await david.say(cast.pets, f"{n}"))["id"] for n in range(41)]
-    with it(
-        "41 messages → page of 40, total 41, without the oldest; following Link → just the oldest,"
-        " no Link"
-    ):
-        first = await visitor.get(url_of(cast.pets))
-        second = await visitor.get(next_page(first))
-        assert [each["id"] for each in first.json] == said[1:]
-        assert first.headers["X-Total-Count"] == "41"
-        assert ([each["id"] for each in second.json], next_page(second)) == (said[:1], "")
-    with it("`after` a message with fewer than 41 later ones → exactly those in order, no Link"):
-        later = await visitor.get(url_of(cast.pets, f"?after={said[30]}"))
-        assert ([each["id"] for each in later.json], next_page(later)) == (said[31:], "")
-
-
-async def test_a_bot_changes_its_own_messages_alone(
-    it: It, visitor: Person, david: Person, cast: Cast
-) -> None:
-    """As Rails' own tests of controllers/messages/by_bots (update, destroy)."""
-    room, of_david = cast.watercooler, cast.ten_messages[0].id
-    posted = await bot_says(visitor, room, "first words")
-    mine = int(posted.location.rpartition("/")[2])
-    foreign = (await david.say(cast.designers, "elsewhere"))["id"]
-    before = await count(visitor.server, "messages")
-
-    async def ask(method: str, rest: str, room: program.Room = room, key: str = KEY) -> Answer:
-        data = "Grüße".encode() if method == "PATCH" else None
-        return await visitor.request(method, url_of(room, rest, key), data=data)
-
-    with it("PATCH own → 200, text changed, JSON with id, text, creator, URL, no new message"):
-        changed = await visitor.request("PATCH", url_of(room, f"/{mine}"), data=b"new words")
-        message, url = changed.json, f"{visitor.server.address}/rooms/{room.id}/messages/{mine}"
-        assert (changed.status, (await texts(david, room))[-1]) == (200, "new words")
-        assert (message["id"], message["body"]["plain_text"]) == (mine, "new words")
-        assert (message["creator"]["id"], message["url"]) == (cast.bender.id, url)
-        assert await count(visitor.server, "messages") == before
-    with it("PATCH UTF-8"):
-        assert (await ask("PATCH", f"/{mine}")).json["body"]["plain_text"] == "Grüße"
-        assert (await texts(david, room))[-1] == "Grüße"
-    unchanged = await found(visitor.server, "SELECT id, body_text, updated_at FROM messages")
-    with it("PATCH of another's → 403 unchanged"):
-        assert (await ask("PATCH", f"/{of_david}")).status == 403
-    with it("PATCH in a foreign room → 404 unchanged"):
-        assert (await ask("PATCH", f"/{foreign}", cast.designers)).status == 404
-    with it('PATCH with `"<member id>-"` → redirect unchanged'):
-        assert (await ask("PATCH", f"/{mine}", key=OF_A_MEMBER)).status == 302
-    with it("DELETE of another's → 403"):
-        assert (await ask("DELETE", f"/{of_david}")).status == 403
-        now = await found(visitor.server, "SELECT id, body_text, updated_at FROM messages")
-        assert now == unchanged
-    with it("DELETE own → 204, one less"):
-        assert (await ask("DELETE", f"/{mine}")).status == 204
-        assert await count(visitor.server, "messages") == before - 1
-
-
-async def test_a_bot_boosts_and_takes_back_its_own_boosts_alone(
-    it: It, visitor: Person, jason: Person, cast: Cast
-) -> None:
-    """As Rails' own tests of controllers/messages/boosts/by_bots."""
-    tab, room, server = await jason.room_tab(cast.watercooler), cast.watercooler, visitor.server
-    path, message = url_of(room, "/1/boosts"), f"{visitor.server.address}/rooms/3/messages/1"
-
-    async def boost(content: str, at: str = path) -> Answer:
-        return await visitor.request("POST", at, data=content.encode())
-
-    with it(
-        "POST emoji → 201, boost by the bot, JSON with id, content, booster id, message id and URL"
-    ):
-        made = await boost("👍")
-        told = made.json
-        assert (made.status, told["content"], told["booster"]["id"]) == (201, "👍", cast.bender.id)
-        assert told["message"] == {"id": 1, "url": message}
-        assert await found(server, "SELECT id, booster_id FROM boosts") == [(told["id"], 5)]
-    with it("one frame is broadcast"):
-        assert targets(await tab.drain()) == [("append", "boosts_message_drop-1")]
-    with it("text content works"):
-        assert (await boost("well done")).json["content"] == "well done"
-        await tab.drain()
-    with it("empty and blank → 422, none created"):
-        assert [(await boost(each)).status for each in ("", " \n")] == [422, 422]
-    with it("bad key → redirect, none"):
-        assert (await boost("+1", url_of(room, "/1/boosts", "5-wrong"))).status == 302
-    with it("room the bot is not in → 404"):
-        assert (await boost("+1", url_of(cast.designers, "/1/boosts"))).status == 404
-    with it("message outside the room → 404"):
-        assert (await boost("+1", url_of(cast.pets, "/1/boosts"))).status == 404
-    with it('`"<member id>-"` as key → redirect'):
-        assert (await boost("+1", url_of(room, "/1/boosts", OF_A_MEMBER))).status == 302
-        assert (await count(server, "boosts"), await tab.drain()) == (2, [])
-    with it("DELETE of another's boost → 404, stays"):
-        other = (await jason.post("/api/messages/1/boosts", {"content": "mine"})).json["boost"]
-        await tab.drain()
-        assert (await visitor.request("DELETE", f"{path}/{other['id']}")).status == 404
-    with it("DELETE with bad key → redirect, stays"):
-        wrong = url_of(room, "/1/boosts/1", "5-wrong")
-        assert (await visitor.request("DELETE", wrong)).status == 302
-        assert (await count(server, "boosts"), await tab.drain()) == (3, [])
-    with it("DELETE own → 204, gone"):
-        assert (await visitor.request("DELETE", f"{path}/1")).status == 204
-        assert await found(server, "SELECT id FROM boosts ORDER BY id") == [(2,), (3,)]
-    with it("its removal is broadcast once"):
-        assert targets(await tab.drain()) == [("remove", "boost_1")]

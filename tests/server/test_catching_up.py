@@ -3,7 +3,7 @@
 import json
 
 from campfire import Room
-from tests.support.asking import It, ids, path_of
+from tests.support.asking import ids, path_of
 from tests.support.cable import (
     caught_up,
     element,
@@ -106,21 +106,6 @@ async def test_a_refresh_brings_what_changed_since(david: Person, cast: Cast) ->
         assert news["server_time_ms"] >= loaded
     for wrong in ("", "?since=", "?since=x", "?since=1.5", "?since=-1"):
         assert (await david.get(path + wrong)).code == "bad_request"
-
-
-async def test_a_refresh_tells_the_new_from_the_touched(it: It, david: Person, cast: Cast) -> None:
-    """As Rails' own tests of controllers/rooms/refreshes."""
-    with it(
-        "since T → a message created after T is appended, an older one touched after T is replaced,"
-        " one element each"
-    ):
-        room, old = cast.watercooler.id, cast.ten_messages[2]
-        moment = (await david.get(f"/api/rooms/{room}")).json["loaded_at_ms"]
-        await david.put(f"/api/rooms/{room}/messages/{old.id}", {"body": "touched"})
-        new = await david.say(cast.watercooler, "new")
-        news = (await david.get(f"/api/rooms/{room}/refresh?since={moment}")).json
-        assert ids(news) == [new["id"]]
-        assert [each["id"] for each in news["updated"]] == [old.id]
 
 
 async def test_a_catch_up_reaches_a_slow_reader_whole_however_much_it_is(

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from campfire import Room, boost_element, presentation_element
-from tests.support.asking import CONFIRMED, REJECTED, It
 from tests.support.cable import (
     SCROLL,
     Audience,
@@ -55,6 +54,8 @@ async def test_sidebars_are_everybodys_or_ones_own_and_never_messages(
         f"user_{cast.david.id}:rooms": False,
         f"user_{kevin.id}_reads": False,
         f"user_{cast.david.id}_unreads": False,
+        f"user_{kevin.id}_unreads": False,
+        "unread_rooms": False,
         f"room_{designers.id}:messages": False,
         f"typing_notifications:{designers.id}": False,
     }
@@ -250,39 +251,3 @@ async def test_frames_of_a_stream_come_in_the_order_of_the_commits(
     heard = [int(frame.split('data-message-id="')[1].split('"')[0]) for frame in frames]
     assert len(heard) == 40
     assert all(earlier < later for earlier, later in pairwise(heard))
-
-
-async def test_only_a_member_with_the_signed_name_hears_a_room(
-    it: It, server: Server, david: Person, jz: Person, cast: Cast
-) -> None:
-    """As Rails' own tests of channels/room_messages_channel."""
-    tab, good = await jz.welcomed(), messages_of(server, cast.designers)
-    channel, sign = good["channel"], server.parts.signer.stream
-
-    async def ask(**params: object) -> str:
-        return str((await tab.ask(**params))["type"])
-
-    with it("member with signed name → confirmed on that stream"):
-        assert await ask(**good) == CONFIRMED
-        said = await david.say(cast.designers, "hi")
-        assert f'data-message-id="{said["id"]}"' in await tab.next_message()
-    with it("never a member → rejected"):
-        assert await ask(**messages_of(server, cast.watercooler)) == REJECTED
-    with it("unsigned name → rejected"):
-        name = f"room_{cast.designers.id}:messages"
-        assert await ask(channel=channel, signed_stream_name=name) == REJECTED
-    with it("missing name → rejected"):
-        assert await ask(channel=channel) == REJECTED
-    with it("signed name of another room one is not in → rejected"):
-        assert await ask(**messages_of(server, cast.david_and_kevin)) == REJECTED
-    with it("`Turbo::StreamsChannel` with a room-messages name → rejected even for a member"):
-        given = {**good, "channel": "Turbo::StreamsChannel"}
-        assert await ask(**given) == REJECTED
-    with it("same channel with the `rooms` name → confirmed"):
-        given = {"channel": "Turbo::StreamsChannel", "signed_stream_name": sign("rooms")}
-        assert await ask(**given) == CONFIRMED
-    with it("revoked member with the old signed name → rejected"):
-        without = {"name": "Designers", "user_ids": [cast.kevin.id]}
-        await david.put(f"/api/rooms/closeds/{cast.designers.id}", without)
-        tab = await jz.welcomed()
-        assert await ask(**good) == REJECTED

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 import campfire as program
 from tests.conftest import Place
+from tests.support.asking import page_of
 from tests.support.cast import Cast, LogLines, Person, Server, Start, start_server
-from tests.support.doing import page_of
 
 DAY, YEAR = 86_400.0, 365 * 86_400.0
 

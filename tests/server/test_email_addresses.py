@@ -3,9 +3,8 @@
 import pytest
 
 import campfire as program
-from tests.support.asking import found
-from tests.support.cast import SESAME, Cast, Person, Server
-from tests.support.doing import make_administrator, reset_password
+from tests.support.asking import found, reset_password
+from tests.support.cast import SESAME, Cast, Person, Server, make_administrator
 
 
 async def _sign_in(person: Person, email: str, password: str = SESAME) -> int:

@@ -5,10 +5,8 @@ import re
 
 import pytest
 
-import campfire as program
-from tests.support.asking import SESSION, SET_UP, It, began_together, count, found
+from tests.support.asking import SET_UP, began_together, count
 from tests.support.cast import Person, Server
-from tests.support.doing import newcomer
 from tests.support.tables import cases
 
 
@@ -79,39 +77,3 @@ async def test_a_first_run_with_a_bad_field_says_which_and_changes_nothing(
     assert (answer.status, answer.code) == (422, "validation_failed")
     assert answer.json["error"]["fields"] == {field: [says]}
     assert await count(fresh_server, "accounts") == 0
-
-
-async def test_the_first_run_happens_once(it: It, fresh_server: Server) -> None:
-    """As Rails' own tests of controllers/first_runs."""
-    people = [await fresh_server.visitor() for _ in range(5)]
-    with it("no account → page opens"):
-        page = await people[0].get("/first_run")
-        assert (page.status, page.boot["page"]) == (200, "first_run")
-    with it("no users → redirect to first run"):
-        assert (await people[0].get("/session/new")).location == "/first_run"
-    for person in people:
-        await person.csrf()
-    answers = await asyncio.gather(*(each.post("/api/first_run", SET_UP) for each in people))
-    with it("five at once → one account, one administrator"):
-        assert sorted(each.status for each in answers) == [201, 409, 409, 409, 409]
-        assert await count(fresh_server, "accounts") == 1
-        assert await found(fresh_server, "SELECT role FROM users") == [(1,)]
-    (first,) = [n for n, each in enumerate(answers) if each.status == 201]
-    with it("create → one room, one user, signed in, redirect"):
-        assert answers[first].json["redirect_to"] == "/"
-        assert (await people[first].get(SESSION)).json["user"]["name"] == "David"
-        assert [await count(fresh_server, each) for each in ("rooms", "users")] == [1, 1]
-    with it("account exists → redirect to `/`"):
-        assert (await people[0].get("/first_run")).location == "/"
-
-
-async def test_the_first_person_administers_one_open_room(it: It, fresh_server: Server) -> None:
-    """As Rails' own tests of models/first_run."""
-    david = await fresh_server.parts.auth.first_run(newcomer("David", "david@example.com"))
-    with it("first user administrator"):
-        assert david.role is program.Role.ADMINISTRATOR
-    (room,) = await fresh_server.parts.db.read(program.memberships_of, david.id)
-    with it("exactly one room"):
-        assert await count(fresh_server, "rooms") == 1
-    with it("it is open"):
-        assert room.room.type is program.RoomType.OPEN

@@ -1,6 +1,6 @@
 """Coming in by the link of the account."""
 
-from tests.support.asking import NEWCOMER, It, began_together, count
+from tests.support.asking import NEWCOMER, began_together, count
 from tests.support.cast import Cast, Person
 
 
@@ -49,28 +49,3 @@ async def test_joining_with_a_known_address_leads_to_sign_in(cast: Cast, visitor
     assert answer.json["error"]["redirect_to"] == "/session/new?email_address=kevin%40example.com"
     assert await count(visitor.server, "users") == len(cast.everybody)
     assert "session_token" not in answer.cookies
-
-
-async def test_who_has_the_code_joins(it: It, visitor: Person, kevin: Person, cast: Cast) -> None:
-    """As Rails' own tests of controllers/users."""
-    code, people = cast.join_code, len(cast.everybody)
-    with it("profile opens"):
-        page = await kevin.get(f"/users/{cast.david.id}")
-        assert (page.status, page.boot["data"]["user"]["name"]) == (200, "David")
-    with it("join page opens with the code"):
-        page = await visitor.get(f"/join/{code}")
-        assert (page.status, page.boot["page"]) == (200, "join")
-    with it("signed in → redirect home"):
-        assert (await kevin.get(f"/join/{code}")).location == "/"
-    with it("wrong code → 404"):
-        assert (await visitor.get("/join/AAAA-BBBB-CCCC")).status == 404
-    with it("existing e-mail → no user, sent to sign-in with the address"):
-        taken = {**NEWCOMER, "email_address": "kevin@example.com"}
-        told = (await visitor.post(f"/api/join/{code}", taken)).json["error"]
-        assert told["redirect_to"] == "/session/new?email_address=kevin%40example.com"
-        assert await count(visitor.server, "users") == people
-    with it("join → one user, signed in, member of exactly the open rooms"):
-        assert (await visitor.post(f"/api/join/{code}", NEWCOMER)).status == 201
-        assert await count(visitor.server, "users") == people + 1
-        rooms = (await visitor.get("/api/rooms")).json["rooms"]
-        assert [room["name"] for room in rooms] == ["HQ", "Pets"]

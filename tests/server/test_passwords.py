@@ -10,9 +10,17 @@ import bcrypt
 import pytest
 
 import campfire as program
-from tests.support.asking import NEWCOMER, SET_UP, SIGN_IN, found
-from tests.support.cast import SESAME, Answer, Cast, LogLines, Person, Server, Start
-from tests.support.doing import make_administrator, reset_password
+from tests.support.asking import NEWCOMER, SET_UP, SIGN_IN, found, reset_password
+from tests.support.cast import (
+    SESAME,
+    Answer,
+    Cast,
+    LogLines,
+    Person,
+    Server,
+    Start,
+    make_administrator,
+)
 
 ELSEWHERE = [f"198.51.100.{n}" for n in range(1, 255)]
 

@@ -6,8 +6,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 import campfire as program
-from tests.support.cast import Cast, Person
-from tests.support.doing import newcomer
+from tests.support.cast import Cast, Person, newcomer
 from tests.support.executable import ROOT
 from tests.support.operators import qr_path
 from tests.support.tables import cases

@@ -4,11 +4,9 @@ import json
 
 import pytest
 
-import campfire as program
 from campfire import Room
-from tests.support.asking import CONFIRMED, REJECTED, It
 from tests.support.cable import Audience
-from tests.support.cast import Cast, Person, Server, SteadyClock, Tab
+from tests.support.cast import Person, Server, Tab
 
 ROOM_CHANNELS = ["RoomChannel", "PresenceChannel", "TypingNotificationsChannel"]
 
@@ -78,82 +76,10 @@ async def test_presence_counts_tabs_for_sixty_seconds_after_each_heartbeat(
     assert await count_after(tabs[0], "refresh") == 2  # made anew
     assert await count_after(tabs[0], "absent") == 1
     assert await count_after(tabs[0], "absent") == 1
+    assert await count_after(tabs[0], "present") == 2
     assert await count_after(tabs[0], "unsubscribe") == 1
     assert await count_after(tabs[1], "absent", 61) == 0
     assert await count_after(tabs[1], "present") == 1
     await tabs[1].socket.close()
     while presence.entries():
         await kevin.get("/up")
-
-
-async def test_presence_follows_the_subscription_of_a_member(
-    it: It, kevin: Person, cast: Cast
-) -> None:
-    """As Rails' own tests of channels/presence_channel."""
-    tab, presence = await kevin.welcomed(), kevin.server.parts.cable.presence
-
-    async def ask(**params: object) -> str:
-        return str((await tab.ask(channel="PresenceChannel", **params))["type"])
-
-    with it("subscribing turns the membership from not connected to connected"):
-        assert presence.count(cast.designers.id, kevin.id) == 0
-        assert await ask(room_id=cast.designers.id) == CONFIRMED
-        assert presence.count(cast.designers.id, kevin.id) == 1
-    with it("unsubscribing turns it back"):
-        given = {"channel": "PresenceChannel", "room_id": cast.designers.id}
-        await tab.transmit("unsubscribe", json.dumps(given))
-        await tab.drain()
-        assert presence.count(cast.designers.id, kevin.id) == 0
-    with it("member → subscribe → confirmed, streams for the room"):
-        assert await ask(room_id=cast.pets.id) == CONFIRMED
-        assert presence.present_in(cast.pets.id) == {kevin.id}
-    with it("non-member → rejected"):
-        assert await ask(room_id=cast.watercooler.id) == REJECTED
-    with it("unknown room → rejected"):
-        assert await ask(room_id=999) == REJECTED
-    with it("no usable room id → rejected"):
-        assert [await ask(), await ask(room_id=None), await ask(room_id="x")] == [REJECTED] * 3
-
-
-async def test_presence_lasts_a_minute_and_counts_tabs(
-    it: It, jz: Person, david: Person, cast: Cast
-) -> None:
-    """As Rails' own tests of models/membership."""
-    clock, room, user = SteadyClock(), cast.pets.id, cast.jz.id
-    presence, one, two = program.PresenceMap(clock), object(), object()
-
-    def connected() -> bool:
-        return user in presence.present_in(room)
-
-    presence.enter(room, user, one)
-    with it("connected within 60 s, not after"):
-        clock.seconds += 60
-        assert connected()
-        clock.seconds += 0.1
-        assert not connected()
-    with it("disconnected is the complement"):
-        assert (presence.count(room, user), presence.present_in(room)) == (0, frozenset())
-    with it("connecting after expiry counts 1"):
-        presence.enter(room, user, two)
-        assert presence.count(room, user) == 1
-    with it("connecting twice counts 2"):
-        presence.enter(room, user, one)
-        assert presence.count(room, user) == 2
-    with it("disconnecting 2→1→0"):
-        for tab, left in ((one, 1), (two, 0)):
-            presence.leave(room, user, tab)
-            assert presence.count(room, user) == left
-    with it("disconnecting after expiry → 0"):
-        presence.enter(room, user, one)
-        clock.seconds += 61
-        presence.leave(room, user, one)
-        assert presence.count(room, user) == 0
-    with it("refresh revives an expired one"):
-        presence.enter(room, user, one)
-        clock.seconds += 61
-        presence.enter(room, user, one)
-        assert connected()
-    with it("losing a membership closes the user's sockets"):
-        tab, without = await jz.welcomed(), {"name": "Designers", "user_ids": [cast.kevin.id]}
-        await david.put(f"/api/rooms/closeds/{cast.designers.id}", without)
-        assert (await tab.goodbye())[0]["reason"] == "remote"

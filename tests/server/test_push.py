@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 import campfire as program
 from tests.conftest import Place, Template
-from tests.support.asking import It, mention, settle
+from tests.support.asking import mention, settle
 from tests.support.cast import Cast, Person, Server, Start, copy_database, start_server
 from tests.support.services import DEVICES, Browser, Service, TurnableLoop, subscribe
 from tests.support.tables import briefly, cases
@@ -341,48 +341,6 @@ async def test_a_message_is_pushed_once_however_often_it_is_sent(
         await settle(kevin.server)
 
     assert service.devices == ["one"]
-
-
-async def test_a_push_goes_to_those_it_concerns(
-    it: It, start: Start, service: Service, cast: Cast
-) -> None:
-    """As Rails' own tests of models/room/push."""
-    server, keys = await start(ALLOW_PRIVATE_PUSH_ENDPOINTS="1"), Browser().keys
-    people = {
-        name: await server.sign_in(getattr(cast, name))
-        for name in ("david", "jason", "jz", "kevin")
-    }
-    for name, person in people.items():
-        await subscribe(person, f"{service.address}/devices/{name}", keys)
-        await involve(person, cast.designers, "everything")
-
-    async def pushed(text: str) -> list[str]:
-        await people["david"].say(cast.designers, text)
-        await settle(server)
-        return service.devices
-
-    with it('everyone else with a subscription in an all-"everything" room is pushed'):
-        assert await pushed("all of you") == ["jason", "jz", "kevin"]
-    with it('"mentions" members only when mentioned (2, then 3 with a mention)'):
-        await involve(people["kevin"], cast.designers, "mentions")
-        assert await pushed("two of you") == ["jason", "jz"]
-        assert await pushed(f"and {mention(server, cast.kevin)}") == ["jason", "jz", "kevin"]
-    with it("present member not pushed"):
-        tab = await people["jz"].welcomed()
-        await tab.subscribe(channel="PresenceChannel", room_id=cast.designers.id)
-        assert await pushed("JZ sees it") == ["jason"]
-    with it("invisible not pushed"):
-        await involve(people["jason"], cast.designers, "invisible")
-        assert await pushed(f"hidden from {mention(server, cast.jason)}") == []
-    with it("gone subscriptions deleted"):
-        service.statuses["kevin"] = 410
-        await pushed(mention(server, cast.kevin))
-        assert (await people["kevin"].get(DEVICES)).json["push_subscriptions"] == []
-
-
-async def involve(person: Person, room: program.Room, level: str) -> None:
-    path = f"/api/rooms/{room.id}/involvement"
-    assert (await person.put(path, {"involvement": level})).status == 200
 
 
 async def test_people_delete_and_test_their_own_browsers_only(

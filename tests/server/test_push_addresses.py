@@ -8,7 +8,6 @@ import pytest
 from yarl import URL
 
 import campfire as program
-from tests.support.asking import It
 from tests.support.cast import Cast, Start
 from tests.support.services import DEVICES, Browser, Names
 from tests.support.tables import briefly, cases
@@ -141,19 +140,3 @@ def test_one_private_answer_refuses_a_name_and_each_name_is_looked_up_once() -> 
     assert [each["host"] for each in found] == ["1.1.1.1", "8.8.8.8"]
     assert all(each["flags"] == socket.AI_NUMERICHOST for each in found)  # never looked up again
     assert names.asked == 2
-
-
-async def test_addresses_inside_are_told_from_those_outside(it: It) -> None:
-    """As Rails' own tests of lib/restricted_http."""
-    for name, private, public in CLASSES:
-        with it(f"address classes of §29.5, one by one: {name}"):
-            assert [each for each in private if program.is_public(each)] == []
-            assert [each for each in public if not program.is_public(each)] == []
-    resolver = public_resolver()
-    inside = pytest.raises(OSError, match="open internet")
-    with it("a host resolving to a private address → refused"), inside as refused:
-        await resolver.resolve("localhost", 443)
-    with it("to nothing → lookup failure, not a violation"):
-        with pytest.raises(OSError, match=r"\[Errno") as failed:
-            await resolver.resolve("nowhere.invalid", 443)
-        assert type(failed.value) is not type(refused.value)

@@ -11,9 +11,8 @@ import pytest
 
 import campfire as program
 from tests.support import matrix
-from tests.support.asking import found
+from tests.support.asking import found, reset_password, session_for
 from tests.support.cast import PATIENCE, SESAME, Cast, LogLines, Person, Server
-from tests.support.doing import reset_password, session_for
 from tests.support.matrix import Actor, Told, World
 
 PERSON, BOT = "administrator inside", "bot inside"

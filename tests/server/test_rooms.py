@@ -3,8 +3,7 @@
 import json
 
 import campfire as program
-from tests.support.asking import It, count, room_of, targets
-from tests.support.cable import Audience
+from tests.support.asking import room_of, targets
 from tests.support.cast import Cast, Person, Server
 
 GONE = "Room not found or inaccessible"
@@ -120,35 +119,3 @@ async def test_deleting_a_room_is_for_its_creator_and_administrators_in_it(
     assert (await kevin.get(f"/api/rooms/{mine}")).code == "room_not_found"
     assert await david.server.parts.db.read(program.member_ids, mine) == ()
     assert await david.server.parts.db.read(program.member_ids, cast.designers.id) == ()
-
-
-async def test_rooms_are_listed_shown_and_deleted(it: It, audience: Audience, cast: Cast) -> None:
-    """As Rails' own tests of controllers/rooms."""
-    jz, kevin, everybody = audience.people["jz"], audience.people["kevin"], tuple(audience.people)
-    with it("list → redirect to the newest room"):
-        assert (await jz.get("/rooms")).location == f"/rooms/{cast.designers.id}"
-    shown = await jz.get(f"/rooms/{cast.pets.id}")
-    with it("show opens"):
-        assert (shown.status, shown.boot["page"]) == (200, "room")
-    with it("show sets `last_room`"):
-        assert shown.cookies["last_room"].value == str(cast.pets.id)
-    rooms = await count(audience.server, "rooms")
-    with it("delete → one frame on `rooms`, one room less"):
-        assert (await audience.people["david"].delete(f"/api/rooms/{cast.pets.id}")).status == 204
-        frames = await audience.heard_by(*everybody)
-        assert targets(frames) == [("remove", f"list_room_{cast.pets.id}")]
-        assert await count(audience.server, "rooms") == rooms - 1
-    with it("member who is not creator → 403; as creator → deleted"):
-        mine = (await kevin.post("/api/rooms/opens", {"name": "Mine"})).json["room"]["id"]
-        assert (await jz.delete(f"/api/rooms/{mine}")).status == 403
-        assert (await kevin.delete(f"/api/rooms/{mine}")).status == 204
-        assert await room_of(kevin, mine) == {}
-
-
-async def test_home_is_the_oldest_room_or_the_last_one(it: It, jz: Person, cast: Cast) -> None:
-    """As Rails' own tests of controllers/welcome."""
-    with it("redirect to the oldest room one belongs to"):
-        assert (await jz.get("/")).location == f"/rooms/{cast.hq.id}"
-    with it("with `last_room` cookie → to that room"):
-        jz.set_cookie("last_room", str(cast.designers.id))
-        assert (await jz.get("/")).location == f"/rooms/{cast.designers.id}"

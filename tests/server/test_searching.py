@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 import campfire as program
 from campfire import Room
 from tests.conftest import Place
-from tests.support.asking import It, ids
 from tests.support.cast import Cast, Person, Server, Start
 
 FOUND_WORDS = "running Runs cafés CAFE not near and fire fires 日本".split()
@@ -248,30 +247,6 @@ def test_stems_are_those_of_the_index_itself(place: Place) -> None:
         "run", "fli", "happi", "relat", "cafe", "straß", "上", "", "½", ""
     ]  # fmt: skip
     assert place.rows("SELECT count(*) FROM message_search_index") != []
-
-
-async def test_what_is_searched_for_is_found_and_remembered(
-    it: It, kevin: Person, david: Person, cast: Cast
-) -> None:
-    """As Rails' own tests of controllers/searches."""
-    path = "/api/searches"
-    said = await david.say(cast.designers, "Hello world!")
-    with it("without query no messages"):
-        assert (await kevin.get(path)).json["messages"] == []
-    with it('"hello" finds "Hello world!"'):
-        assert ids((await kevin.get(f"{path}?q=hello")).json) == [said["id"]]
-    with it("posting a query records it and redirects to it"):
-        posted = (await kevin.post(path, {"q": "hello"})).json
-        assert posted["redirect_to"] == "/searches?q=hello"
-        recent = (await kevin.get(path)).json["recent_searches"]
-        assert [each["query"] for each in recent] == ["hello"]
-    with it("after losing the membership → none"):
-        without = {"name": "Designers", "user_ids": [cast.jz.id]}
-        await david.put(f"/api/rooms/closeds/{cast.designers.id}", without)
-        assert (await kevin.get(f"{path}?q=hello")).json["messages"] == []
-    with it("clearing empties the history"):
-        assert (await kevin.delete(f"{path}/clear")).status == 204
-        assert (await kevin.get(path)).json["recent_searches"] == []
 
 
 async def test_a_search_finds_stems_in_ones_own_rooms_and_marks_them(

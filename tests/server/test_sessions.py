@@ -7,9 +7,8 @@ import json
 import pytest
 
 import campfire as program
-from tests.support.asking import PROFILE, SESSION, SIGN_IN, It, count, found, set_status
+from tests.support.asking import PROFILE, SIGN_IN, set_status
 from tests.support.cast import AGENT, SESAME, Cast, Person, Server, Start
-from tests.support.services import DEVICES, subscription
 from tests.support.tables import cases
 
 
@@ -194,43 +193,6 @@ async def test_cookies_have_the_attributes_of_the_table(
         assert (cookie["secure"], cookie["max-age"]) == (is_secure or "", str(20 * 365 * 86_400))
     assert page.cookies["last_room"].value == "4"
     assert ("Strict-Transport-Security" in page.headers) == is_secure
-
-
-async def test_people_sign_in_and_out(it: It, server: Server, visitor: Person) -> None:
-    """As Rails' own tests of controllers/sessions."""
-    with it("page opens"):
-        page = await visitor.get("/session/new")
-        assert (page.status, page.boot["page"]) == (200, "sign_in")
-    upgrade = "Upgrade to a supported web browser"
-    with it("old Firefox → upgrade page"):
-        old = "Mozilla/5.0 (X11; Linux x86_64; rv:109.0) Gecko/20100101 Firefox/114.0"
-        assert upgrade in (await visitor.get("/session/new", {"User-Agent": old})).text
-    with it("Safari 17.2 → no upgrade page"):
-        safari = (
-            "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/605.1.15 (KHTML, like"
-            " Gecko) Version/17.2 Safari/605.1.15"
-        )
-        assert upgrade not in (await visitor.get("/session/new", {"User-Agent": safari})).text
-    sessions = await count(server, "sessions")
-    with it("wrong → 401, no cookie"):
-        wrong = await visitor.post(SESSION, {**SIGN_IN, "password": "wrong"})
-        assert (wrong.status, visitor.cookie("session_token")) == (401, None)
-        assert await count(server, "sessions") == sessions
-    with it("right password → session, cookie, redirect home"):
-        right = await visitor.post(SESSION, SIGN_IN)
-        assert (right.status, right.json["redirect_to"]) == (201, "/")
-        assert right.cookies["session_token"].value
-        assert await count(server, "sessions") == sessions + 1
-    with it("sign-out with a push endpoint → that subscription gone"):
-        for name in ("one", "two"):
-            await visitor.post(DEVICES, subscription(name))
-        gone = {"push_subscription_endpoint": subscription("one")["endpoint"]}
-        out = await visitor.delete(SESSION, gone)
-        left = await found(server, "SELECT endpoint FROM push_subscriptions")
-        assert left == [(subscription("two")["endpoint"],)]
-    with it("sign-out → session and cookie gone, redirect home"):
-        assert (out.json["redirect_to"], visitor.cookie("session_token")) == ("/", None)
-        assert await count(server, "sessions") == sessions
 
 
 async def test_a_new_password_ends_all_other_sessions_and_their_sockets(

@@ -1,9 +1,7 @@
 """The sidebar: one's rooms, what is unread in them, and people to ping."""
 
 import campfire as program
-from tests.support.asking import It
-from tests.support.cast import Cast, Person, Server
-from tests.support.doing import newcomer
+from tests.support.cast import Cast, Person, Server, newcomer
 
 
 async def test_the_sidebar_names_ones_rooms_and_marks_what_is_unread(
@@ -59,20 +57,3 @@ async def test_placeholders_fill_the_sidebar_up_and_never_below_nothing(
         await server.parts.rooms.find_or_create_direct(cast.jz, [program.UserId(guest)])
     sidebar = (await jz.get("/api/users/me/sidebar")).json
     assert (len(sidebar["directs"]), sidebar["placeholders"]) == (500, [])
-
-
-async def test_a_sidebar_lists_rooms_and_marks_the_unread(
-    it: It, kevin: Person, david: Person, cast: Cast
-) -> None:
-    """As Rails' own tests of controllers/users/sidebars."""
-    await david.say(cast.david_and_kevin, "news")
-    await david.say(cast.designers, "more")
-    sidebar = (await kevin.get("/api/users/me/sidebar")).json
-    shared = {room["name"]: room["unread"] for room in sidebar["shared"]}
-    with it("names of one's open rooms appear"):
-        assert {"HQ", "Pets"} <= set(shared)
-    with it("unread pings marked"):
-        pings = {room["display_name"]: room["unread"] for room in sidebar["directs"]}
-        assert pings == {"David": True, "Bender Bot": False}
-    with it("unread others marked"):
-        assert shared == {"Designers": True, "HQ": False, "Pets": False}

@@ -3,7 +3,7 @@
 import asyncio
 
 import campfire as program
-from tests.support.asking import SESSION, It, set_status, transfer_to
+from tests.support.asking import set_status, transfer_to
 from tests.support.cast import Cast, Person, Server
 
 
@@ -66,30 +66,6 @@ async def test_forged_transfers_are_refused(server: Server, cast: Cast, visitor:
         answer = await visitor.put(f"/api/session/transfers/{link}")
         assert (answer.status, answer.code) == (400, "invalid_transfer")
     assert visitor.cookie("session_token") is None
-
-
-async def test_a_sign_in_link_signs_in(it: It, visitor: Person, cast: Cast) -> None:
-    """As Rails' own tests of controllers/sessions/transfers."""
-    link = await transfer_to(visitor.server, cast.kevin)
-    with it("page opens for any token, signed out"):
-        for token in ("anything", link):
-            page = await visitor.get(f"/session/transfers/{token}")
-            assert (page.status, page.boot["page"]) == (200, "transfer")
-    with it("valid transfer id → signed in, redirect home"):
-        redeemed = await visitor.put(f"/api/session/transfers/{link}")
-        assert (redeemed.status, redeemed.json["redirect_to"]) == (201, "/")
-        assert (await visitor.get(SESSION)).json["user"]["id"] == cast.kevin.id
-
-
-async def test_a_qr_code_is_a_drawing_kept_for_a_year(
-    it: It, david: Person, visitor: Person
-) -> None:
-    """As Rails' own tests of controllers/qr_code."""
-    with it("SVG, public, max-age one year"):
-        profile = await david.get("/api/users/me/profile")
-        drawing = await visitor.get(profile.json["transfer_qr_path"])
-        assert drawing.headers["Content-Type"].startswith("image/svg+xml")
-        assert drawing.headers["Cache-Control"] == "public, max-age=31536000"
 
 
 async def _link_of(person: Person) -> str:

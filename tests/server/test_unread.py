@@ -2,7 +2,7 @@
 
 import campfire as program
 from campfire import Room
-from tests.support.asking import REJECTED, It, crowd
+from tests.support.asking import crowd
 from tests.support.cast import Cast, Person, Server
 
 
@@ -51,26 +51,6 @@ async def test_a_message_is_unread_for_visible_members_elsewhere_until_they_come
     await tab.perform(presence, "present")
     await tab.drain()
     assert await marked() == {cast.jason.id}
-
-
-async def test_unread_marks_go_to_the_people_of_a_room_alone(
-    it: It, david: Person, jason: Person, jz: Person, cast: Cast
-) -> None:
-    """As Rails' own tests of channels/unread_rooms_channel."""
-    tabs = [await person.welcomed() for person in (david, jz)]
-    for tab in tabs:
-        await tab.subscribe(channel="UnreadRoomsChannel")
-    await jason.say(cast.david_and_jason, "between us")
-    mine, of_an_outsider = [await tab.drain() for tab in tabs]
-    with it("message in one's own ping → exactly one frame with its room id"):
-        assert mine == [{"roomId": cast.david_and_jason.id}]
-    with it("message in a ping of two others → an outsider gets nothing"):
-        assert of_an_outsider == []
-    with it("streams only one's own unread stream, no global one"):
-        sign = jz.server.parts.signer.stream
-        for name in (f"user_{david.id}_unreads", "unread_rooms", f"user_{jz.id}_unreads"):
-            given = {"channel": "Turbo::StreamsChannel", "signed_stream_name": sign(name)}
-            assert (await tabs[1].ask(**given))["type"] == REJECTED
 
 
 async def test_the_unread_mark_of_a_message_costs_no_more_than_those_who_are_here(

@@ -227,38 +227,6 @@ async def test_an_answer_that_says_nothing_on_purpose_is_no_line_in_the_log(
     assert [line for line in log_lines() if "webhook_answer_dropped" in line] == []
 
 
-async def test_a_webhook_is_told_and_answers(
-    it: It, kevin: Person, receiver: Receiver, cast: Cast
-) -> None:
-    """As Rails' own tests of models/webhook."""
-    room = cast.bender_and_kevin
-
-    async def answers(body: str | bytes, kind: str, status: int = 200) -> list[str]:
-        """What the bot says when its webhook answers so."""
-        receiver.reply, before = receiver.says(body, kind, status), await texts(kevin, room)
-        await kevin.say(room, "ping")
-        await settle(kevin.server)
-        return (await texts(kevin, room))[len(before) + 1 :]
-
-    with it("200 without body or type → nothing posted"):
-        assert await answers("", "") == []
-    with it("payload as §20"):
-        (told,) = receiver.told
-        url = f"/rooms/{room.id}/5-ABCDEFGHIJKL/messages"
-        assert told["user"] == {"id": cast.kevin.id, "name": "Kevin"}
-        assert told["room"] == {"id": room.id, "name": None, "path": url}
-        said = told["message"]
-        assert said["body"] == {"html": "<div>ping</div>", "plain": "ping"}
-        assert said["path"] == f"/rooms/{room.id}/@{said['id']}"
-    with it("200 text → reply with that text"):
-        assert await answers("Hello Kevin", "text/plain") == ["Hello Kevin"]
-    with it("200 image → attachment (here: the announcement)"):
-        (said,) = await answers(b"GIF89a", "image/gif")
-        assert "v2.0" in said
-    with it("500 → nothing"):
-        assert await answers("Oops", "text/plain", 500) == []
-
-
 async def test_bots_are_found_among_people_without_reading_them_all(
     server: Server, david: Person, cast: Cast
 ) -> None:

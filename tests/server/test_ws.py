@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 import campfire as program
 from campfire import Room
 from tests.conftest import Place
-from tests.support.asking import It
 from tests.support.cable import HEARTBEAT, commands, goodbye, masked, wants_an_answer, wired
 from tests.support.cast import PATIENCE, Cast, LogLines, Person, Server, Start
 from tests.support.tables import cases
@@ -303,20 +302,3 @@ def test_a_socket_only_moves_forward_and_nothing_is_sent_once_it_is_closed() -> 
     assert [step for step in steps if moved(*step)] == [
         (here, there) for here, there in steps if here <= there and here is not state.CLOSED
     ]
-
-
-async def test_a_socket_belongs_to_whom_its_cookie_names(
-    it: It, server: Server, kevin: Person
-) -> None:
-    """As Rails' own tests of channels/application_cable/connection."""
-    visitor = await server.visitor()
-    with it("valid session cookie → connect → connection belongs to that user"):
-        await kevin.welcomed()
-        (connection,) = server.parts.cable.connections.values()
-        assert connection.user_id == kevin.id
-    unauthorized = {"type": "disconnect", "reason": "unauthorized", "reconnect": False}
-    with it("no cookie → rejected"):
-        assert (await (await visitor.cable()).goodbye())[0] == unauthorized
-    with it("cookie with a bad token → rejected"):
-        visitor.set_cookie("session_token", "A" * 43)
-        assert (await (await visitor.cable()).goodbye())[0] == unauthorized

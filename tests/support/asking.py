@@ -3,11 +3,10 @@
 import re
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, NamedTuple
 
 import campfire as program
-from tests.support.cast import AGENT, SESAME, Answer, Person, Server
-from tests.support.doing import session_for, start_session
+from tests.support.cast import AGENT, SESAME, Answer, Person, Server, start_session
 
 It = Callable[[str], AbstractContextManager[None]]  # the fixture `it`
 SET_UP = {"name": "David", "email_address": "david@example.com", "password": SESAME}
@@ -132,3 +131,37 @@ async def crowd(server: Server, count: int) -> list[int]:
         return [program.insert(tx, insert, n=n, at=at) for n in range(count)]
 
     return await server.parts.db.write(work)
+
+
+async def session_for(parts: program.Campfire, token: str) -> program.Viewer | None:
+    """The active person this token signs in."""
+    return (await parts.db.read(program.at_the_door, token)).viewer
+
+
+async def reset_password(parts: program.Campfire, email: str, password: str) -> program.User:
+    """What `reset-password` does."""
+    program.check_fields(password=password)
+    return await parts.db.write(program.set_password, email, program.hash_password(password, 4))
+
+
+class Shown(NamedTuple):
+    """A page of a room."""
+
+    messages: tuple[program.PersistedMessage, ...]
+    has_before: bool
+    has_after: bool
+    highlighted_id: program.MessageId | None
+
+
+async def page_of(
+    parts: program.Campfire, user: program.User, room_id: program.RoomId, **place: program.MessageId
+) -> Shown:
+    """A page as a member of the room may see it."""
+
+    def work(tx: program.ReadTx) -> Shown:
+        program.membership_of(tx, user.id, room_id)
+        page = program.page_of(tx, room_id, **place)
+        messages = program.messages_by_id(tx, [message["id"] for message in page.found])
+        return Shown(messages, page.has_before, page.has_after, page.highlighted_id)
+
+    return await parts.db.read(work)

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 import campfire as program
 from campfire import Room, RoomId
+from tests.support.asking import page_of
 from tests.support.cast import PATIENCE, Cast, Person, Server, Tab
-from tests.support.doing import page_of
 
 CHANNELS = [
     "HeartbeatChannel", "RoomChannel", "PresenceChannel", "TypingNotificationsChannel",

@@ -14,6 +14,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
+from functools import partialmethod
 from http.cookies import SimpleCookie
 from pathlib import Path
 from typing import Any, Self, cast
@@ -22,10 +23,9 @@ import aiohttp
 from yarl import URL
 
 import campfire as program
-from tests.support import doing
-from tests.support.doing import make_administrator, newcomer, start_session
 
-AGENT, SESAME = doing.AGENT, doing.SESAME
+SESAME = "secret123456"
+AGENT = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 Chrome/140.0.0.0 Safari/537.36"
 PATIENCE = 10  # seconds until something that must come counts as missing
 SETTINGS = {"HOST": "127.0.0.1", "PORT": "0", "BCRYPT_COST": "4", "LOG_LEVEL": "debug"}
 # What a test's servers trusted anybody with, and what they keep: no log may hold any of it.
@@ -77,6 +77,27 @@ class Cast:
         return (self.david, self.jason, self.jz, self.kevin, self.bender)
 
 
+def newcomer(name: str, email: str, password: str = SESAME) -> program.Newcomer:
+    return program.Newcomer(name, email, password)
+
+
+async def start_session(
+    parts: program.Campfire, user_id: program.UserId, ip: str = "127.0.0.1", agent: str = AGENT
+) -> program.RawToken:
+    """Signs somebody in without their password."""
+    session = program.fresh_session(ip, agent)
+    await parts.db.write(program.start_session, user_id, session)
+    return session.token
+
+
+async def make_administrator(
+    parts: program.Campfire, name: str, email: str, password: str = SESAME
+) -> program.User:
+    """What `create-admin` does."""
+    digest = program.hash_password(password, 4)
+    return await parts.db.write(program.make_administrator, newcomer(name, email), digest)
+
+
 def _build_bender(tx: program.WriteTx, at: program.Timestamp) -> program.User:
     """A bot, and Kevin's bio: the two things of the cast that no service makes yet."""
     user_id = program.insert(
@@ -96,8 +117,7 @@ async def _gather_people(parts: program.Campfire) -> tuple[program.User, ...]:
     auth, db = parts.auth, parts.db
     david = await auth.first_run(newcomer("David", "david@example.com"))
     jason = await make_administrator(parts, "Jason", "jason@example.com")
-    account = await db.read(program.account_of)
-    code = account.join_code if account else ""
+    code = (await db.read(program.the_account)).join_code
     jz = await auth.join(code, newcomer("JZ", "jz@example.com"))
     kevin = await auth.join(code, newcomer("Kevin", "kevin@example.com"))
     bender = await db.write(_build_bender)
@@ -116,20 +136,19 @@ async def gather_cast(parts: program.Campfire) -> Cast:
     first, _ = await rooms.find_or_create_direct(david, [jason.id])
     second, _ = await rooms.find_or_create_direct(david, [kevin.id])
     third, _ = await rooms.find_or_create_direct(kevin, [bender.id])
+    room_id = watercooler.room.id
     posted = [
         await parts.messages.create_message_with_deduplication(
-            program.DraftMessage(
-                watercooler.room.id, author.id, f"drop-{n}", f"<div>Drop {n}</div>"
-            )
+            program.DraftMessage(room_id, author.id, f"drop-{n}", f"<div>Drop {n}</div>")
         )
         for n, author in enumerate((david, jason, bender, david, jason) * 2, start=1)
     ]
-    account = await parts.db.read(program.account_of)
+    account = await parts.db.read(program.the_account)
     return Cast(
         david, jason, jz, kevin, bender, hq.room, pets.room, watercooler.room, designers.room,
         first.room, second.room, third.room,
         tuple(each.message for each in posted),
-        account.join_code if account else "",
+        account.join_code,
     )  # fmt: skip
 
 
@@ -143,15 +162,10 @@ def _on_clock(parts: program.Campfire, steady: SteadyClock) -> program.Campfire:
         auth=auth,
         messages=messages,
         cable=program.Cable(
-            db=parts.db,
-            messages=messages,
-            shapes=parts.shapes,
-            presence=presence,
-            typing=typing,
-            jobs=parts.jobs,
-            max_sockets=parts.config.max_sockets,
+            db=parts.db, messages=messages, shapes=parts.shapes, presence=presence, typing=typing,
+            jobs=parts.jobs, max_sockets=parts.config.max_sockets,
         ),
-    )
+    )  # fmt: skip
 
 
 @dataclass
@@ -364,20 +378,9 @@ class Person:
         query = f"?{URL.build(query=params).raw_query_string}" if params else ""
         return await self.request("GET", path + query, headers=headers or {})
 
-    async def post(
-        self, path: str, body: object = None, headers: Mapping[str, str] | None = None
-    ) -> Answer:
-        return await self.send("POST", path, body, headers)
-
-    async def put(
-        self, path: str, body: object = None, headers: Mapping[str, str] | None = None
-    ) -> Answer:
-        return await self.send("PUT", path, body, headers)
-
-    async def delete(
-        self, path: str, body: object = None, headers: Mapping[str, str] | None = None
-    ) -> Answer:
-        return await self.send("DELETE", path, body, headers)
+    post = partialmethod(send, "POST")
+    put = partialmethod(send, "PUT")
+    delete = partialmethod(send, "DELETE")
 
     async def boot(self, path: str) -> dict[str, Any]:
         """What the client gets when it moves on to this address."""

@@ -20,8 +20,7 @@ from typing import Any, TypeVar
 import campfire as program
 from campfire import RoomId, UserId
 from tests.support.browsers import PASSWORD
-from tests.support.cast import AGENT, PATIENCE
-from tests.support.doing import newcomer, start_session
+from tests.support.cast import AGENT, PATIENCE, newcomer, start_session
 
 HOST = "chat.northwind.example"
 URL = f"http://{HOST}"
