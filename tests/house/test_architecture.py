@@ -3,7 +3,6 @@
 import ast
 import re
 import sqlite3
-import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import fields
@@ -12,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import campfire
+from tests.support.executable import ran
 from tests.support.source import (
     FUNCTIONS,
     HOME,
@@ -449,12 +449,6 @@ def test_the_type_checker_refuses_every_forbidden_move(tmp_path: Path) -> None:
     snippet.write_text(FORBIDDEN)
     options = ["--strict", "--warn-unused-ignores", "--config-file", "pyproject.toml"]
 
-    verdict = subprocess.run(
-        [sys.executable, "-m", "mypy", *options, str(snippet)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    verdict = ran([sys.executable, "-m", "mypy", *options, str(snippet)], cwd=ROOT)
 
     assert verdict.stdout.startswith("Success"), verdict.stdout

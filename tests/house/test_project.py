@@ -6,7 +6,6 @@ import gzip
 import hashlib
 import json
 import re
-import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ import pytest
 
 import campfire
 from tests.support.cast import Cast, Server
+from tests.support.executable import ran
 
 ROOT = Path(__file__).resolve().parents[2]
 CLIENT = ROOT / "static_bundle"
@@ -53,7 +53,7 @@ TOP_LEVEL = set(
 def tracked() -> tuple[Path, ...]:
     """Every file that is or would be committed."""
     command = "git ls-files --cached --others --exclude-standard -z".split()
-    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    listed = ran(command, cwd=ROOT, check=True)
     files = (Path(name) for name in sorted(set(listed.stdout.split("\0"))) if name)
     return tuple(file for file in files if (ROOT / file).is_file())
 

@@ -19,6 +19,7 @@ import pytest
 
 import campfire as program
 from tests.support.cast import PATIENCE, SESAME, Cast, Server
+from tests.support.executable import ran
 from tests.support.operators import PROGRAM, UNUSABLE, USAGE, command, done, refusal
 from tests.support.tables import cases
 
@@ -75,11 +76,10 @@ def test_a_command_told_to_end_ends_even_as_process_one(tmp_path: Path) -> None:
 def test_a_command_never_ends_in_a_trace(tmp_path: Path) -> None:
     script = "import contextlib, sys, campfire\nsys.argv = ['campfire', '--version']\n"
     script += "with contextlib.suppress(SystemExit):\n    campfire.main()\n1 / 0\n"
-    failed = subprocess.run(
+    failed = ran(
         [sys.executable, "-c", script],
         env={"PYTHONPATH": str(PROGRAM.parent), "CAMPFIRE_DB": str(tmp_path / "a.db")},
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    )
 
     assert failed.returncode == 1
     said = r"campfire: this is a bug, please report it \(ZeroDivisionError: [^\n]+, <string>:5\)\n"

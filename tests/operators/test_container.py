@@ -19,7 +19,7 @@ from threading import Thread
 import pytest
 
 from tests.support.cast import SETTINGS
-from tests.support.executable import PYTHONS, is_ci
+from tests.support.executable import PYTHONS, is_ci, ran
 from tests.support.operators import PROGRAM, certify, command, done, refusal
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -127,11 +127,20 @@ def test_each_step_of_the_dockerfile_works_and_the_image_runs(tmp_path: Path) ->
         (clone / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, clone / name)
 
-    outcome = subprocess.run(
-        ["unshare", "--mount", "--propagation=private",
-         "bash", "-c", OVERLAID + image(), "image", place, clone],
-        capture_output=True, text=True, check=False, timeout=280,
-    )  # fmt: skip
+    outcome = ran(
+        [
+            "unshare",
+            "--mount",
+            "--propagation=private",
+            "bash",
+            "-c",
+            OVERLAID + image(),
+            "image",
+            place,
+            clone,
+        ],
+        timeout=280,
+    )
 
     assert outcome.returncode == 0, outcome.stderr
     lines = outcome.stdout.splitlines()

@@ -17,10 +17,10 @@ import pytest
 import campfire as program
 from tests.bench.workplace import READS, seed
 from tests.support.cast import SETTINGS, Cast, LogLines, Server, Start, copy_database
+from tests.support.executable import Done, ran
 from tests.support.operators import (
     PROGRAM,
     UNUSABLE,
-    Done,
     child_server,
     command,
     done,
@@ -59,13 +59,10 @@ def modes_in(folder: Path) -> set[str]:
 def without_privilege(database: Path, *arguments: str) -> Done:
     """A command as a user whom the modes of files keep out."""
     privilege = _NO_PRIVILEGE if os.geteuid() == 0 else ()
-    return subprocess.run(
+    return ran(
         [*privilege, sys.executable, PROGRAM, *arguments],
         env={"PATH": os.environ["PATH"], "CAMPFIRE_DB": str(database), "PORT": "0"},
-        capture_output=True,
-        text=True,
         timeout=60,
-        check=False,
     )
 
 

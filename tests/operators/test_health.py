@@ -16,7 +16,7 @@ import pytest
 import campfire as program
 from tests.support.asking import found
 from tests.support.cast import SETTINGS, Cast, LogLines, Person, Server
-from tests.support.executable import MOUNTED
+from tests.support.executable import MOUNTED, ran
 from tests.support.operators import PROGRAM, UNUSABLE, refusal
 
 
@@ -178,12 +178,23 @@ def test_an_error_that_does_not_say_why_is_told_by_asking_the_disk(
     tmp_path: Path, options: str, told: str
 ) -> None:
     asks: list[str | Path] = [sys.executable, "-c", _UNCLEAR, tmp_path]
-    said = subprocess.run(
-        ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", MOUNTED, "sh",
-         options, tmp_path, *asks],
+    said = ran(
+        [
+            "unshare",
+            "--user",
+            "--map-root-user",
+            "--mount",
+            "sh",
+            "-c",
+            MOUNTED,
+            "sh",
+            options,
+            tmp_path,
+            *asks,
+        ],
         env={**os.environ, "PYTHONPATH": str(PROGRAM.parent)},
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
+        check=True,
+    )
 
     assert said.stdout == f"{told}\n"
 
@@ -208,12 +219,16 @@ sys.exit(campfire.main())
 
 
 def test_a_server_whose_writer_ended_stops_with_one_line(tmp_path: Path) -> None:
-    ended = subprocess.run(
+    ended = ran(
         [sys.executable, "-c", _DYING],
-        env={**os.environ, **SETTINGS, "CAMPFIRE_DB": str(tmp_path / "campfire.db"),
-             "PYTHONPATH": str(PROGRAM.parent)},
-        capture_output=True, text=True, timeout=30, check=False,
-    )  # fmt: skip
+        env={
+            **os.environ,
+            **SETTINGS,
+            "CAMPFIRE_DB": str(tmp_path / "campfire.db"),
+            "PYTHONPATH": str(PROGRAM.parent),
+        },
+        timeout=30,
+    )
 
     assert refusal(ended, UNUSABLE) == "the writer of the database ended; the log says why"
     assert '"event": "writer_ended"' in ended.stdout

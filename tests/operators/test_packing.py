@@ -23,6 +23,7 @@ from tests.support.executable import (
     interpreter,
     is_ci,
     missing,
+    ran,
     run,
 )
 
@@ -199,10 +200,7 @@ def test_there_are_locked_wheels_for_other_c_libraries_and_for_macs(packed: Pack
 def test_a_python_without_wheels_is_refused_with_a_sentence() -> None:
     environment = {**os.environ, "PYTHON": sys.executable, "PYZ": "/dev/null"}
 
-    outcome = subprocess.run(
-        [ROOT / "build_zipapp.sh", "3.99:Linux-x86_64-glibc"],
-        env=environment, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    outcome = ran([ROOT / "build_zipapp.sh", "3.99:Linux-x86_64-glibc"], env=environment)
 
     assert outcome.returncode == 1
     assert outcome.stderr.splitlines()[-1] == (

@@ -16,6 +16,7 @@ import zipfile
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 UNPACKED = ROOT / ".build" / "pythons"
@@ -27,6 +28,7 @@ LOADERS = {
     "arm64": ["usr/lib/aarch64-linux-gnu/ld-linux-aarch64.so.1", "usr/lib/aarch64-linux-gnu"],
 }
 Command = Sequence[str | Path]
+Done = subprocess.CompletedProcess[str]
 EMULATORS: dict[str, Command] = {"amd64": [], "arm64": ["qemu-aarch64"]}
 
 PYZ = ROOT / "campfire.pyz"
@@ -44,18 +46,20 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 MOUNTED = 'mount -t tmpfs -o "$1" none "$2" && shift 2 && exec "$@"'
 
 
-def run(*command: str | Path, cache: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+def ran(command: Command, *, check: bool = False, **options: Any) -> Done:  # noqa: ANN401 - subprocess's own
+    """A command that has ended, and what it said."""
+    return subprocess.run(command, check=check, capture_output=True, text=True, **options)
+
+
+def run(*command: str | Path, cache: Path, **environment: str) -> Done:
     """What `--version` says when it unpacks into `cache`."""
-    return subprocess.run(
+    return ran(
         [*(command or (sys.executable, PYZ)), "--version"],
         env={**os.environ, "SHIV_ROOT": str(cache), **environment},
-        capture_output=True,
-        text=True,
-        check=False,
     )
 
 
-def assert_refused(outcome: subprocess.CompletedProcess[str], reason: str) -> None:
+def assert_refused(outcome: Done, reason: str) -> None:
     assert outcome.returncode == CANNOT_START
     assert outcome.stdout == ""
     assert re.fullmatch(rf"campfire\.pyz: [^\n]*{reason}[^\n]*\n", outcome.stderr)
@@ -119,7 +123,7 @@ def answers(command: Command, version: str) -> bool:
     """Whether this starts a CPython of this version."""
     asked = [*command, "-c", "import sys; print(sys.implementation.name, sys.version)"]
     try:
-        found = subprocess.run(asked, capture_output=True, text=True, check=True, timeout=60)
+        found = ran(asked, check=True, timeout=60)
     except (OSError, subprocess.SubprocessError):
         return False
     return found.stdout.startswith(f"cpython {version}.")
@@ -148,7 +152,7 @@ def interpreter(version: str, architecture: str = "amd64") -> Command | None:
 def archive() -> str:
     """Where this machine has its Debian from; newer Pythons than it has are in sid."""
     asked = ["apt-get", "indextargets", "--format", "$(REPO_URI)", "Label: Debian"]
-    listed = subprocess.run(asked, capture_output=True, text=True, check=True).stdout.split()
+    listed = ran(asked, check=True).stdout.split()
     return listed[0] if listed else "none:"
 
 

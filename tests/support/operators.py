@@ -8,7 +8,6 @@ import re
 import socket
 import sqlite3
 import ssl
-import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, closing
@@ -25,24 +24,21 @@ from prometheus_client.parser import text_string_to_metric_families
 import campfire as program
 from campfire import DraftMessage, MessageId, Room, User
 from tests.support.cast import SETTINGS, Cast, Person, Server, copy_database
+from tests.support.executable import Done, ran
 
 PROGRAM = Path(program.__file__)
 ROOT = PROGRAM.parent
 REFUSED, USAGE, UNUSABLE = 1, 2, 3
-Done = subprocess.CompletedProcess[str]
 
 
 def command(database: Path, *arguments: str, typed: str = "", **settings: str) -> Done:
     """One command, run to its end."""
     environment = {"PATH": os.environ["PATH"], "BCRYPT_COST": "4", "CAMPFIRE_DB": str(database)}
-    return subprocess.run(
+    return ran(
         [sys.executable, PROGRAM, *arguments],
         env={**environment, **settings},
         input=typed,
-        capture_output=True,
-        text=True,
         timeout=60,
-        check=False,
     )
 
 
