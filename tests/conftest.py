@@ -27,9 +27,10 @@ from tests.support.cast import (
     Person,
     Server,
     Start,
+    Template,
     copy_database,
+    gather_cast,
     start_server,
-    write_template,
 )
 
 # A run in the gate must give the same verdict twice: nothing is random there, nothing is timed.
@@ -47,7 +48,6 @@ SHARED = """
 pytest_plugins = [f"tests.support.{name}" for name in SHARED.split()]
 
 T = TypeVar("T")
-Template = tuple[Path, Cast]
 
 
 class BrowsersTakeTurns(LoadScopeScheduling):  # type: ignore[misc] # xdist ships no types
@@ -112,19 +112,30 @@ def it(subtests: pytest.Subtests) -> Callable[[str], AbstractContextManager[None
 
 
 @pytest.fixture(scope="session")
-def template(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Cast]:
-    """The cast's database, made once, and who is in it."""
+def template(tmp_path_factory: pytest.TempPathFactory) -> Template:
+    """The cast's database, made once and closed, and who is in it.
+
+    It was all yesterday: stored times never go back, and so a test may write in the past.
+    """
     database = tmp_path_factory.mktemp("template") / "campfire.db"
-    return database, asyncio.run(write_template(database))
+
+    async def written() -> Cast:
+        server = await start_server(database, ahead=-86_400)
+        try:
+            return await gather_cast(server.parts)
+        finally:
+            await server.close()
+
+    return database, asyncio.run(written())
 
 
 @pytest.fixture(scope="session")
-def cast(template: tuple[Path, Cast]) -> Cast:
+def cast(template: Template) -> Cast:
     return template[1]
 
 
 @pytest.fixture
-async def start(template: tuple[Path, Cast], tmp_path: Path) -> AsyncIterator[Start]:
+async def start(template: Template, tmp_path: Path) -> AsyncIterator[Start]:
     """Starts servers with settings of one's own: `await start(TLS_DOMAIN="chat.example.com")`.
 
     The database holds the cast; with `seeded=False` it is a new one. A second start in the same

@@ -16,7 +16,7 @@ import pytest
 
 import campfire as program
 from tests.bench.workplace import READS, seed
-from tests.support.cast import SETTINGS, Cast, LogLines, Server, Start, copy_database
+from tests.support.cast import SETTINGS, Cast, LogLines, Server, Start, Template, copy_database
 from tests.support.executable import Done, ran
 from tests.support.operators import (
     PROGRAM,
@@ -261,7 +261,7 @@ async def test_a_running_server_keeps_its_log_private_too(tmp_path: Path) -> Non
 
 
 async def test_what_was_open_to_others_is_made_private_at_start_and_said_once(
-    template: tuple[Path, Cast], tmp_path: Path, start: Start, log_lines: LogLines
+    template: Template, tmp_path: Path, start: Start, log_lines: LogLines
 ) -> None:
     database = copy_database(template[0], tmp_path)
     (tmp_path / "backups").mkdir()

@@ -13,7 +13,15 @@ from pathlib import Path
 import aiohttp
 
 import campfire as program
-from tests.support.cast import AGENT, PATIENCE, Cast, copy_database, start_server, start_session
+from tests.support.cast import (
+    AGENT,
+    PATIENCE,
+    Cast,
+    Template,
+    copy_database,
+    start_server,
+    start_session,
+)
 from tests.support.operators import Child, child_server
 
 Told = Callable[[str], None]
@@ -57,7 +65,7 @@ def test_after_a_power_cut_the_words_are_a_prefix_and_the_file_is_sound(
 
 
 async def test_killed_at_any_moment_it_has_every_acknowledged_message_and_no_half_one(
-    template: tuple[Path, Cast], tmp_path: Path
+    template: Template, tmp_path: Path
 ) -> None:
     database, cast = copy_database(template[0], tmp_path), template[1]
     token = await token_for(database, cast.david)
@@ -90,7 +98,7 @@ async def test_killed_at_any_moment_it_has_every_acknowledged_message_and_no_hal
 
 
 async def test_told_to_stop_under_load_it_says_goodbye_and_keeps_everything(
-    template: tuple[Path, Cast], tmp_path: Path
+    template: Template, tmp_path: Path
 ) -> None:
     database, cast = copy_database(template[0], tmp_path), template[1]
     token = await token_for(database, cast.david)

@@ -19,9 +19,9 @@ from hypothesis.stateful import (
 
 import campfire as program
 from campfire import RoomId, User, UserId
-from tests.conftest import Place, Template
+from tests.conftest import Place
 from tests.support.cable import Reader, happen, seen
-from tests.support.cast import Cast, make_administrator, newcomer
+from tests.support.cast import Cast, Template, make_administrator, newcomer
 
 deeds = st.lists(
     st.tuples(

@@ -11,10 +11,16 @@ from typing import Any, ClassVar
 import pytest
 
 import campfire as program
-from tests.conftest import Template
 from tests.support import matrix
 from tests.support.asking import reset_password, session_for, transfer_to
-from tests.support.cast import SESAME, WallClock, make_administrator, newcomer, start_server
+from tests.support.cast import (
+    SESAME,
+    Template,
+    WallClock,
+    make_administrator,
+    newcomer,
+    start_server,
+)
 from tests.support.matrix import World
 
 ROOT = Path(__file__).resolve().parents[2]

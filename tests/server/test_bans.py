@@ -8,15 +8,7 @@ from hypothesis import strategies as st
 
 import campfire as program
 from tests.conftest import Place
-from tests.support.asking import (
-    NEWCOMER,
-    SET_UP,
-    SIGN_IN,
-    found,
-    settle,
-    stored,
-    transfer_to,
-)
+from tests.support.asking import NEWCOMER, SET_UP, SIGN_IN, found, run, settle, stored, transfer_to
 from tests.support.cast import (
     AGENT,
     SESAME,
@@ -110,7 +102,7 @@ async def test_a_removal_goes_on_at_the_next_start(start: Start, cast: Cast) -> 
     for n in range(3):
         await kevin.say(cast.designers, f"word {n}", f"k{n}")
     ban = "UPDATE users SET status = 2 WHERE name = 'Kevin'"
-    await first.parts.db.write(lambda tx, _: tx.execute(ban).rowcount)
+    await run(first, ban)
     await first.stop()
     jz = await (second := await start()).sign_in(cast.jz)
     tab = await jz.room_tab(cast.designers)

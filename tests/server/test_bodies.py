@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 import campfire as program
-from tests.conftest import Template
 from tests.support.asking import KEY
 from tests.support.cast import (
     PATIENCE,
@@ -22,10 +21,9 @@ from tests.support.cast import (
     Person,
     Server,
     Start,
-    copy_database,
-    start_server,
+    Template,
 )
-from tests.support.services import TurnableLoop
+from tests.support.services import TurnableLoop, on_a_turnable_clock
 
 KB = 1_024
 LIMITS = [
@@ -72,8 +70,7 @@ async def test_a_body_has_the_size_its_address_has_room_for(
 
 async def heard(server: Server, head: str, body: bytes = b"") -> str:
     """The first line that comes back while the body, or its rest, is still owed."""
-    host, _, port = server.host.partition(":")
-    reader, writer = await asyncio.open_connection(host, int(port))
+    reader, writer = await server.dialled()
     writer.write(f"{head}\r\nHost: {server.host}\r\n\r\n".encode() + body)
     async with asyncio.timeout(PATIENCE):
         line = await reader.readline()
@@ -106,12 +103,10 @@ async def test_who_tries_too_often_is_told_so_whatever_the_body_says(visitor: Pe
     assert (await visitor.post("/api/session", good)).status == 429
 
 
-async def bring_half_and_wait(server: Server) -> list[str]:
+async def bring_half_and_wait(server: Server, _: Cast) -> list[str]:
     """What a client hears as time passes whose body stops in the middle."""
-    loop = asyncio.get_running_loop()
-    assert isinstance(loop, TurnableLoop)
-    host, _, port = server.host.partition(":")
-    reader, writer = await asyncio.open_connection(host, int(port))
+    loop = TurnableLoop.running()
+    reader, writer = await server.dialled()
     head = f"POST /rooms/3/{KEY}/messages HTTP/1.1\r\nHost: {server.host}\r\nContent-Length: 9\r\n"
     writer.write(f"{head}Expect: 100-continue\r\n\r\nhalf".encode())
     lines = [await reader.readline(), await reader.readline()]  # now the server waits for the rest
@@ -127,15 +122,9 @@ async def bring_half_and_wait(server: Server) -> list[str]:
 
 
 def test_a_body_has_one_minute_to_come(template: Template, tmp_path: Path) -> None:
-    async def story() -> list[str]:
-        server = await start_server(copy_database(template[0], tmp_path))
-        try:
-            return await bring_half_and_wait(server)
-        finally:
-            await server.close()
+    told = on_a_turnable_clock(template, tmp_path, bring_half_and_wait)
 
-    with asyncio.Runner(loop_factory=TurnableLoop) as runner:
-        assert runner.run(story()) == ["HTTP/1.1 100 Continue", "", "HTTP/1.1 400 Bad Request"]
+    assert told == ["HTTP/1.1 100 Continue", "", "HTTP/1.1 400 Bad Request"]
 
 
 # Words to search for.
@@ -192,8 +181,7 @@ async def test_an_answer_in_memory_that_nobody_takes_is_cut_off_in_time(
 
 
 async def take_slowly_then_nothing(server: Server, cast: Cast) -> None:
-    loop = asyncio.get_running_loop()
-    assert isinstance(loop, TurnableLoop)
+    loop = TurnableLoop.running()
     kevin = await server.sign_in(cast.kevin)
     await fill_with_two_megabytes(kevin, cast.designers)
     with await deaf(kevin, cast.designers) as connection:
@@ -212,15 +200,7 @@ async def take_slowly_then_nothing(server: Server, cast: Cast) -> None:
 def test_a_large_answer_of_which_nothing_is_taken_for_half_a_minute_is_cut_off(
     template: Template, tmp_path: Path
 ) -> None:
-    async def story() -> None:
-        server = await start_server(copy_database(template[0], tmp_path))
-        try:
-            await take_slowly_then_nothing(server, template[1])
-        finally:
-            await server.close()
-
-    with asyncio.Runner(loop_factory=TurnableLoop) as runner:
-        runner.run(story())
+    on_a_turnable_clock(template, tmp_path, take_slowly_then_nothing)
 
 
 BROKEN = [
@@ -233,8 +213,7 @@ BROKEN = [
 async def test_whoever_leaves_in_the_middle_of_a_body_is_no_fault_of_ours(
     server: Server, log_lines: LogLines, length: str, sent: bytes
 ) -> None:
-    host, _, port = server.host.partition(":")
-    reader, writer = await asyncio.open_connection(host, int(port))
+    reader, writer = await server.dialled()
     head = f"POST /rooms/3/{KEY}/messages HTTP/1.1\r\nHost: {server.host}\r\n{length}\r\n"
     writer.write(f"{head}Expect: 100-continue\r\n\r\n".encode())
     assert b" 100 " in await reader.readline()

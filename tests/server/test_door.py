@@ -8,7 +8,7 @@ from urllib.parse import quote
 import pytest
 
 import campfire as program
-from tests.support.asking import KEY, found
+from tests.support.asking import KEY, found, run
 from tests.support.cast import PATIENCE, Cast, LogLines, Person, Server, Start
 from tests.support.operators import heard_until_the_end, number, numbers
 from tests.support.tables import cases
@@ -78,7 +78,7 @@ async def test_a_bug_behind_an_address_without_a_route_is_answered_like_any_othe
     kevin: Person, log_lines: LogLines
 ) -> None:
     broken = "UPDATE accounts SET updated_at = 9000000000000000000"  # later than any calendar knows
-    await kevin.server.parts.db.write(lambda tx, _: tx.execute(broken).rowcount)
+    await run(kevin.server, broken)
 
     page = await kevin.get("/nowhere")
 
@@ -165,9 +165,7 @@ async def test_what_is_no_request_is_refused_in_its_own_version(
 
 
 async def come_from(server: Server, user: program.User, ip: str) -> None:
-    where = "UPDATE sessions SET ip_address = :ip WHERE user_id = :id"
-    given = {"ip": ip, "id": user.id}
-    await server.parts.db.write(lambda tx, _: tx.execute(where, given).rowcount)
+    await run(server, "UPDATE sessions SET ip_address = :ip WHERE user_id = :id", ip=ip, id=user.id)
 
 
 async def test_no_ban_covers_an_address_that_an_administrator_uses(

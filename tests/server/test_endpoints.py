@@ -2,15 +2,22 @@
 
 import asyncio
 import socket
+from functools import partial
 from pathlib import Path
 from threading import Event
 from typing import Any
 
-from tests.conftest import Template
 from tests.support.asking import mention, settle, texts
 from tests.support.cable import messages_of
-from tests.support.cast import Cast, Server, copy_database, start_server
-from tests.support.services import Browser, Receiver, TurnableLoop, give_webhook, subscribe
+from tests.support.cast import Cast, Server, Template, copy_database, start_server
+from tests.support.services import (
+    Browser,
+    Receiver,
+    TurnableLoop,
+    give_webhook,
+    on_a_turnable_clock,
+    subscribe,
+)
 
 
 class SlowNames:
@@ -63,9 +70,8 @@ async def test_names_that_do_not_answer_hold_up_nothing_but_who_asked_for_them(
     await server.close()
 
 
-async def wait_for_a_name(server: Server, cast: Cast, names: SlowNames) -> list[str]:
-    loop, receiver = asyncio.get_running_loop(), Receiver()
-    assert isinstance(loop, TurnableLoop)
+async def wait_for_a_name(names: SlowNames, server: Server, cast: Cast) -> list[str]:
+    loop, receiver = TurnableLoop.running(), Receiver()
     url, receiver.reply = await receiver.listen(), receiver.says("Hello")
     david, kevin = await server.sign_in(cast.david), await server.sign_in(cast.kevin)
     await give_webhook(david, cast.bender, url.replace("127.0.0.1", "bot.example"))
@@ -84,13 +90,9 @@ async def wait_for_a_name(server: Server, cast: Cast, names: SlowNames) -> list[
 def test_a_bots_seven_seconds_begin_when_we_connect_and_not_while_we_look_for_its_name(
     template: Template, tmp_path: Path
 ) -> None:
-    async def story() -> list[str]:
-        names, database = SlowNames(), copy_database(template[0], tmp_path)
-        server = await start_server(database, look_up=names)
-        try:
-            return await wait_for_a_name(server, template[1], names)
-        finally:
-            await server.close()
+    names = SlowNames()
+    story = partial(wait_for_a_name, names)
 
-    with asyncio.Runner(loop_factory=TurnableLoop) as runner:
-        assert runner.run(story()) == ["Anybody? @Bender Bot", "Hello"]
+    told = on_a_turnable_clock(template, tmp_path, story, names)
+
+    assert told == ["Anybody? @Bender Bot", "Hello"]

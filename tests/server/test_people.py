@@ -5,13 +5,7 @@ import json
 import re
 
 import campfire as program
-from tests.support.asking import (
-    ACCOUNT,
-    PROFILE,
-    SIGN_IN,
-    STYLES,
-    found,
-)
+from tests.support.asking import ACCOUNT, PROFILE, SIGN_IN, STYLES, found, run
 from tests.support.cast import SESAME, Cast, LogLines, Person, make_administrator, newcomer
 from tests.support.services import subscription
 
@@ -38,7 +32,7 @@ async def test_lists_of_people_come_in_pages_of_five_hundred(david: Person) -> N
         INSERT INTO users (name, email_address, created_at, updated_at)
         SELECT 'Guest ' || n, 'guest' || n || '@example.com', 0, 0 FROM counter
     """
-    await david.server.parts.db.write(lambda tx, _: tx.execute(sql).rowcount)
+    await run(david.server, sql)
     for path, rest in (("/api/account/users", 4), ("/api/users", 5)):
         pages = [(await david.get(f"{path}?page={n}")).json for n in ("1", "2", "3", "0", "x")]
         assert [len(each["users"]) for each in pages] == [500, rest, 0, 500, 500]

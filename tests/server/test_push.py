@@ -1,6 +1,5 @@
 """Telling browsers that are not open: whom, what and how."""
 
-import asyncio
 import base64
 import json
 import time
@@ -16,10 +15,17 @@ from hypothesis import given as for_any
 from hypothesis import strategies as st
 
 import campfire as program
-from tests.conftest import Place, Template
+from tests.conftest import Place
 from tests.support.asking import mention, settle
-from tests.support.cast import Cast, Person, Server, Start, copy_database, start_server
-from tests.support.services import DEVICES, Browser, Service, TurnableLoop, subscribe
+from tests.support.cast import Cast, Person, Server, Start, Template
+from tests.support.services import (
+    DEVICES,
+    Browser,
+    Service,
+    TurnableLoop,
+    on_a_turnable_clock,
+    subscribe,
+)
 from tests.support.tables import briefly, cases
 
 LEVELS = ["everything", "mentions", "nothing", "invisible"]
@@ -29,8 +35,7 @@ Story = Callable[[Server, Cast, Service], Coroutine[Any, Any, None]]
 
 async def hang_for_ten_seconds(server: Server, cast: Cast, service: Service) -> None:
     """Eight at once to a person, one to an endpoint, and after three timeouts an hour's rest."""
-    loop, keys = asyncio.get_running_loop(), Browser().keys
-    assert isinstance(loop, TurnableLoop)
+    loop, keys = TurnableLoop.running(), Browser().keys
     jz, kevin, david = [await server.sign_in(each) for each in (cast.jz, cast.kevin, cast.david)]
     for person, devices in ((kevin, 20), (david, 1)):
         await person.put(f"/api/rooms/{cast.pets.id}/involvement", {"involvement": "everything"})
@@ -54,8 +59,7 @@ async def hang_for_ten_seconds(server: Server, cast: Cast, service: Service) -> 
 
 async def rest_for_an_hour(server: Server, cast: Cast, service: Service) -> None:
     """Three timeouts running, then an hour in which nobody calls; a good answer forgives."""
-    loop, keys = asyncio.get_running_loop(), Browser().keys
-    assert isinstance(loop, TurnableLoop)
+    loop, keys = TurnableLoop.running(), Browser().keys
     jz, kevin = await server.sign_in(cast.jz), await server.sign_in(cast.kevin)
     await kevin.put(f"/api/rooms/{cast.pets.id}/involvement", {"involvement": "everything"})
     await subscribe(kevin, f"{service.address}/devices/one", keys)
@@ -316,18 +320,14 @@ async def test_keys_that_encrypt_nothing_end_the_subscription(
 def test_a_service_that_hangs_is_nobody_elses_delay_and_soon_left_alone(
     template: Template, tmp_path: Path, shows: Story
 ) -> None:
-    async def story() -> None:
-        service, database = Service(), copy_database(template[0], tmp_path)
-        await service.listen()
-        server = await start_server(database, ALLOW_PRIVATE_PUSH_ENDPOINTS="1")
+    async def story(server: Server, cast: Cast) -> None:
+        await (service := Service()).listen()
         try:
-            await shows(server, template[1], service)
+            await shows(server, cast, service)
         finally:
             await service.close()
-            await server.close()
 
-    with asyncio.Runner(loop_factory=TurnableLoop) as runner:
-        runner.run(story())
+    on_a_turnable_clock(template, tmp_path, story, ALLOW_PRIVATE_PUSH_ENDPOINTS="1")
 
 
 async def test_a_message_is_pushed_once_however_often_it_is_sent(

@@ -11,7 +11,7 @@ import pytest
 
 import campfire as program
 from tests.support import matrix
-from tests.support.asking import found, reset_password, session_for
+from tests.support.asking import found, reset_password, run, session_for
 from tests.support.cast import PATIENCE, SESAME, Cast, LogLines, Person, Server
 from tests.support.matrix import Actor, Told, World
 
@@ -39,19 +39,13 @@ async def _change_the_password_elsewhere(world: World) -> None:
 
 
 async def _leave_the_room(world: World) -> None:
-    await world.parts.db.write(
-        lambda tx, _: program.run(
-            tx,
-            """
-            DELETE FROM memberships
-            WHERE room_id IN (SELECT value FROM json_each(:rooms))
-              AND user_id IN (:jason, :bender)
-            """,
-            rooms=program.as_list(ids["room_id"] for ids in world.ids.values()),
-            jason=world.cast.jason.id,
-            bender=world.cast.bender.id,
-        )
-    )
+    rooms = program.as_list(ids["room_id"] for ids in world.ids.values())
+    sql = """
+        DELETE FROM memberships
+        WHERE room_id IN (SELECT value FROM json_each(:rooms)) AND user_id IN (:jason, :bender)
+    """
+    jason, bender = world.cast.jason.id, world.cast.bender.id
+    await run(world.place.server, sql, rooms=rooms, jason=jason, bender=bender)
 
 
 WITHDRAWALS: dict[str, Withdrawal] = {
@@ -111,8 +105,7 @@ async def _between_head_and_body(
         f"Content-Type: {'text/plain' if is_text else 'application/json'}\r\n"
         f"Content-Length: {len(said)}\r\nExpect: 100-continue\r\n\r\n"
     )
-    host, _, port = world.place.server.host.partition(":")
-    reader, writer = await asyncio.open_connection(host, int(port))
+    reader, writer = await world.place.server.dialled()
     writer.write(head.encode())
     assert b" 100 " in await reader.readuntil(b"\r\n\r\n")
     writer.write(said[:1])
@@ -163,9 +156,7 @@ async def test_the_sockets_of_a_session_that_vanished_are_closed_by_themselves(
     server: Server, cast: Cast, david: Person, kevin: Person
 ) -> None:
     other, kept = await david.welcomed(), await kevin.welcomed()
-    await server.parts.db.write(
-        lambda tx, _: program.run(tx, "DELETE FROM sessions WHERE user_id = :id", id=cast.david.id)
-    )
+    await run(server, "DELETE FROM sessions WHERE user_id = :id", id=cast.david.id)
 
     await program.close_ended_sessions(server.parts)
 
@@ -189,9 +180,7 @@ async def test_a_socket_whose_session_is_gone_marks_nothing_as_read_and_is_close
 ) -> None:
     tab = await jason.welcomed()
     await david.say(cast.watercooler, "news for Jason")
-    await server.parts.db.write(
-        lambda tx, _: program.run(tx, "DELETE FROM sessions WHERE user_id = :id", id=cast.jason.id)
-    )
+    await run(server, "DELETE FROM sessions WHERE user_id = :id", id=cast.jason.id)
 
     identifier = json.dumps({"channel": "PresenceChannel", "room_id": cast.watercooler.id})
     await tab.transmit("subscribe", identifier)

@@ -3,7 +3,7 @@
 import json
 
 import campfire as program
-from tests.support.asking import room_of, targets
+from tests.support.asking import room_of, run, targets
 from tests.support.cast import Cast, Person, Server
 
 GONE = "Room not found or inaccessible"
@@ -35,9 +35,7 @@ async def test_home_is_the_oldest_room_when_the_last_one_is_unknown(jz: Person, 
 
 
 async def test_without_any_room_home_is_the_welcome_page(server: Server, jz: Person) -> None:
-    await server.parts.db.write(
-        lambda tx, _: program.run(tx, "DELETE FROM memberships WHERE user_id = :id", id=jz.id)
-    )
+    await run(server, "DELETE FROM memberships WHERE user_id = :id", id=jz.id)
 
     page = await jz.get("/")
 

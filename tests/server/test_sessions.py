@@ -7,7 +7,7 @@ import json
 import pytest
 
 import campfire as program
-from tests.support.asking import PROFILE, SIGN_IN, set_status
+from tests.support.asking import PROFILE, SIGN_IN, found, set_status
 from tests.support.cast import AGENT, SESAME, Cast, Person, Server, Start
 from tests.support.tables import cases
 
@@ -26,10 +26,8 @@ async def test_the_right_password_signs_in_and_leads_home(server: Server, visito
     assert session["user_agent"] == AGENT
     token = visitor.cookie("session_token") or ""
     assert len(token) == 43
-    stored = await server.parts.db.read(
-        lambda tx: program.one(tx, "SELECT token_hash FROM sessions ORDER BY id DESC")[0]
-    )
-    assert stored == hashlib.sha256(token.encode()).digest()
+    kept = await found(server, "SELECT token_hash FROM sessions ORDER BY id DESC LIMIT 1")
+    assert kept == [(hashlib.sha256(token.encode()).digest(),)]
 
 
 @pytest.mark.parametrize("given", cases("wrong passwords"), ids=str)
@@ -100,8 +98,7 @@ async def test_signing_out_with_an_endpoint_ends_that_subscription(kevin: Person
     await kevin.delete("/api/session", {"push_subscription_endpoint": "one"})
 
     sql = "SELECT user_id, endpoint FROM push_subscriptions ORDER BY id"
-    left = await db.read(lambda tx: program.rows(tx, sql))
-    assert [tuple(each) for each in left] == [(4, "two"), (1, "one")]
+    assert await found(kevin.server, sql) == [(4, "two"), (1, "one")]
 
 
 async def test_after_signing_in_people_get_back_to_where_they_wanted_once(visitor: Person) -> None:

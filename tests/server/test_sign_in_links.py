@@ -3,7 +3,7 @@
 import asyncio
 
 import campfire as program
-from tests.support.asking import set_status, transfer_to
+from tests.support.asking import run, set_status, transfer_to
 from tests.support.cast import Cast, Person, Server
 
 
@@ -77,11 +77,7 @@ async def test_a_sign_in_link_ends_with_the_session_that_made_it(
     server: Server, cast: Cast, kevin: Person
 ) -> None:
     kept, lost = await _link_of(kevin), await _link_of(await server.sign_in(cast.kevin))
-    await server.parts.db.write(
-        lambda tx, _: program.run(
-            tx, "DELETE FROM sessions WHERE id = (SELECT max(id) FROM sessions)"
-        )
-    )
+    await run(server, "DELETE FROM sessions WHERE id = (SELECT max(id) FROM sessions)")
     phone = await server.visitor()
 
     refused = await phone.put(f"/api/session/transfers/{lost}")

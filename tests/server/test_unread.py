@@ -2,7 +2,7 @@
 
 import campfire as program
 from campfire import Room
-from tests.support.asking import crowd
+from tests.support.asking import crowd, found
 from tests.support.cast import Cast, Person, Server
 
 
@@ -28,8 +28,7 @@ async def test_a_message_is_unread_for_visible_members_elsewhere_until_they_come
     """
 
     async def marked() -> set[int]:
-        found = await server.parts.db.read(lambda tx: program.rows(tx, unread, room=designers.id))
-        return {each["user_id"] for each in found}
+        return {user_id for (user_id,) in await found(server, unread, room=designers.id)}
 
     tab = await david.welcomed()
     presence = await tab.subscribe(channel="PresenceChannel", room_id=designers.id)

@@ -12,10 +12,9 @@ import pytest
 from aiohttp import web
 
 import campfire as program
-from tests.conftest import Template
-from tests.support.asking import KEY, It, bot_says, crowd, mention, settle, texts, url_of
-from tests.support.cast import Cast, LogLines, Person, Server, copy_database, start_server
-from tests.support.services import Receiver, TurnableLoop, give_webhook
+from tests.support.asking import KEY, bot_says, crowd, found, mention, settle, texts, url_of
+from tests.support.cast import Cast, LogLines, Person, Server, Template
+from tests.support.services import Receiver, TurnableLoop, give_webhook, on_a_turnable_clock
 from tests.support.tables import briefly, cases
 
 TIMED_OUT = "Failed to respond within 7 seconds"
@@ -170,22 +169,13 @@ async def test_a_bot_deleted_meanwhile_is_no_longer_heard(
     if end != "room":
         assert len(await texts(person, room)) == len(before) + 1
     sql = "SELECT count(*) FROM messages WHERE body_text = 'I live'"
-    assert await david.server.parts.db.read(lambda tx: program.one(tx, sql)[0]) == 0
+    assert await found(david.server, sql) == [(0,)]
 
 
 def test_a_bot_that_hangs_at_any_stage_is_given_seven_seconds_in_all(
-    it: It, template: Template, tmp_path: Path
+    template: Template, tmp_path: Path
 ) -> None:
-    async def story() -> list[str]:
-        server = await start_server(copy_database(template[0], tmp_path))
-        try:
-            return await hang_at_three_stages(server, template[1])
-        finally:
-            await server.close()
-
-    timed_out = it("time-out → `Failed to respond within 7 seconds`")
-    with timed_out, asyncio.Runner(loop_factory=TurnableLoop) as runner:
-        assert runner.run(story())[1:] == [TIMED_OUT] * 3
+    assert on_a_turnable_clock(template, tmp_path, hang_at_three_stages)[1:] == [TIMED_OUT] * 3
 
 
 @pytest.mark.parametrize(
@@ -245,8 +235,7 @@ async def test_bots_are_found_among_people_without_reading_them_all(
 
 
 async def hang_at_three_stages(server: Server, cast: Cast) -> list[str]:
-    loop = asyncio.get_running_loop()
-    assert isinstance(loop, TurnableLoop)
+    loop = TurnableLoop.running()
     david, kevin = await server.sign_in(cast.david), await server.sign_in(cast.kevin)
     at_headers, at_body, begun = Receiver(), Receiver(), asyncio.Event()
     urls = [await at_headers.listen(), await at_body.listen()]

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 import campfire as program
 from campfire import Room
 from tests.conftest import Place
+from tests.support.asking import run, set_status
 from tests.support.cable import HEARTBEAT, commands, goodbye, masked, wants_an_answer, wired
 from tests.support.cast import PATIENCE, Cast, LogLines, Person, Server, Start
 from tests.support.tables import cases
@@ -79,9 +80,7 @@ async def test_without_a_session_of_an_active_person_there_is_a_goodbye_and_no_w
         case "signed out":
             await kevin.delete("/api/session")
         case _:
-            status = program.Status[who.upper()]
-            change = "UPDATE users SET status = ? WHERE id = ?"
-            await server.parts.db.write(lambda tx, _: tx.execute(change, (status, kevin.id)))
+            await set_status(server, kevin.user, program.Status[who.upper()])
 
     tab = await visitor.cable()
 
@@ -155,7 +154,7 @@ async def test_an_action_that_fails_is_logged_and_the_socket_lives(
 
     for old, new in (("memberships", "elsewhere"), ("elsewhere", "memberships")):
         rename = f"ALTER TABLE {old} RENAME TO {new}"
-        await server.parts.db.write(lambda tx, _: tx.execute(rename).rowcount)  # noqa: B023 - awaited
+        await run(server, rename)
         before = len(log_lines())
         await tab.perform(presence, "present")
         assert len(await tab.drain()) == 0

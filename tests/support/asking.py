@@ -21,6 +21,11 @@ async def found(server: Server, sql: str, **values: object) -> list[tuple[Any, .
     return await server.parts.db.read(lambda tx: [tuple(row) for row in tx.execute(sql, values)])
 
 
+async def run(server: Server, sql: str, **values: object) -> None:
+    """Changes the database behind everybody's back."""
+    await server.parts.db.write(lambda tx, _: tx.execute(sql, values).rowcount)
+
+
 async def stored(server: Server) -> dict[str, list[tuple[Any, ...]]]:
     """Everything in the database, to see that nothing changed."""
     tables = await found(server, "SELECT name FROM sqlite_master WHERE type = 'table'")
@@ -34,16 +39,12 @@ async def settle(server: Server) -> None:
 
 
 async def count(server: Server, table: str) -> int:
-    sql = f"SELECT count(*) FROM {table}"  # noqa: S608 - the names are this file's own
-    return int(await server.parts.db.read(lambda tx: program.one(tx, sql)[0]))
+    rows = await found(server, f"SELECT count(*) FROM {table}")  # noqa: S608 - the names are ours
+    return int(rows[0][0])
 
 
 async def set_status(server: Server, user: program.User, status: program.Status) -> None:
-    await server.parts.db.write(
-        lambda tx, _: program.run(
-            tx, "UPDATE users SET status = :status WHERE id = :id", status=status, id=user.id
-        )
-    )
+    await run(server, "UPDATE users SET status = :status WHERE id = :id", status=status, id=user.id)
 
 
 async def transfer_to(server: Server, user: program.User) -> str:

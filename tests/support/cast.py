@@ -77,6 +77,9 @@ class Cast:
         return (self.david, self.jason, self.jz, self.kevin, self.bender)
 
 
+Template = tuple[Path, Cast]  # the database of the cast, and who is in it
+
+
 def newcomer(name: str, email: str, password: str = SESAME) -> program.Newcomer:
     return program.Newcomer(name, email, password)
 
@@ -184,6 +187,11 @@ class Server:
     def host(self) -> str:
         return self.address.removeprefix("http://")
 
+    async def dialled(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """A bare connection."""
+        host, _, port = self.host.partition(":")
+        return await asyncio.open_connection(host, int(port))
+
     async def visitor(self, headers: Mapping[str, str] | None = None) -> "Person":
         """Somebody with an empty browser."""
         return await self._visitors.enter_async_context(Person(self, None, headers or {}))
@@ -244,18 +252,6 @@ def _kept_secrets(tx: program.ReadTx) -> list[str]:
     kept = "SELECT value FROM secrets UNION SELECT bot_token FROM users"
     codes = "SELECT join_code FROM accounts"
     return [value for (value,) in program.rows(tx, f"{kept} UNION {codes}") if value]
-
-
-async def write_template(database: Path) -> Cast:
-    """A database file that holds the cast, closed again, to be copied for each test.
-
-    It was all yesterday: stored times never go back, and so a test may write in the past.
-    """
-    server = await start_server(database, ahead=-86_400)
-    try:
-        return await gather_cast(server.parts)
-    finally:
-        await server.close()
 
 
 def copy_database(template: Path, folder: Path) -> Path:

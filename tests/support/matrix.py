@@ -18,9 +18,9 @@ import pytest
 from yarl import URL
 
 import campfire as program
-from tests.conftest import Place, Template
+from tests.conftest import Place
 from tests.support.asking import session_for, stored
-from tests.support.cast import AGENT, PATIENCE, newcomer, start_session
+from tests.support.cast import AGENT, PATIENCE, Template, newcomer, start_session
 from tests.support.operators import qr_path
 
 TOLD: dict[str, Any] = json.loads((Path(__file__).parent / "matrix.json").read_text())

@@ -23,7 +23,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 import campfire as program
 from campfire import DraftMessage, MessageId, Room, User
-from tests.support.cast import SETTINGS, Cast, Person, Server, copy_database
+from tests.support.cast import SETTINGS, Cast, Person, Server, Template, copy_database
 from tests.support.executable import Done, ran
 
 PROGRAM = Path(program.__file__)
@@ -56,7 +56,7 @@ def refusal(result: Done, code: int = REFUSED) -> str:
 
 
 @pytest.fixture
-def database(template: tuple[Path, Cast], tmp_path: Path) -> Path:
+def database(template: Template, tmp_path: Path) -> Path:
     """The cast's database; nobody serves it."""
     return copy_database(template[0], tmp_path)
 

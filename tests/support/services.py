@@ -4,8 +4,9 @@ import asyncio
 import base64
 import json
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from pathlib import Path
+from typing import Any, Self, TypeVar
 
 import http_ece  # type: ignore[import-untyped]
 import pytest
@@ -14,8 +15,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 import campfire as program
-from tests.support.cast import Cast, Person
+from tests.support.cast import Cast, Person, Server, Template, copy_database, start_server
 
+T = TypeVar("T")
 Reply = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 DEVICES = "/api/users/me/push_subscriptions"
@@ -152,6 +154,33 @@ class TurnableLoop(asyncio.SelectorEventLoop):
 
     def time(self) -> float:
         return super().time() + self.ahead
+
+    @classmethod
+    def running(cls) -> Self:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, cls)
+        return loop
+
+
+def on_a_turnable_clock(
+    template: Template,
+    folder: Path,
+    story: Callable[[Server, Cast], Coroutine[Any, Any, T]],
+    look_up: program.LookUp = socket.getaddrinfo,
+    **settings: str,
+) -> T:
+    """What comes of a story of the cast and their server, whose seconds pass when it says so."""
+
+    async def told() -> T:
+        database, kind = copy_database(template[0], folder), program.Database
+        server = await start_server(database, None, 0.0, kind, look_up, **settings)
+        try:
+            return await story(server, template[1])
+        finally:
+            await server.close()
+
+    with asyncio.Runner(loop_factory=TurnableLoop) as runner:
+        return runner.run(told())
 
 
 @pytest.fixture

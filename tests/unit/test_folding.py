@@ -11,9 +11,8 @@ from urllib.parse import quote
 import pytest
 
 import campfire as program
-from tests.conftest import Template
 from tests.support.asking import found
-from tests.support.cast import Cast, Person, copy_database, newcomer, start_server
+from tests.support.cast import Cast, Person, Template, copy_database, newcomer, start_server
 
 NAMES: dict[str, list[Any]] = json.loads(
     (Path(__file__).parents[1] / "support" / "names.json").read_text()
