@@ -95,7 +95,7 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import (
     ExitStack,
     asynccontextmanager,
@@ -3406,14 +3406,9 @@ TRANSFER_SECONDS: Final = 4 * 3600
 _ALPHANUMERIC: Final = string.ascii_letters + string.digits
 
 
-def random_code(length: int) -> str:
-    """Letters and digits, from the system's randomness."""
-    return "".join(secrets.choice(_ALPHANUMERIC) for _ in range(length))
-
-
-def random_join_code() -> str:
-    """Twelve characters, as people read them out: XXXX-XXXX-XXXX."""
-    return "-".join(random_code(4) for _ in range(3))
+def random_code(*lengths: int) -> str:
+    """Letters and digits, from the system's randomness, in groups: XXXX-XXXX-XXXX of 4, 4, 4."""
+    return "-".join("".join(secrets.choice(_ALPHANUMERIC) for _ in range(n)) for n in lengths)
 
 
 def token_inside_rails_cookie(value: str) -> RawToken | None:
@@ -3438,30 +3433,24 @@ class Signer:
     def __init__(self, secret_key_base: str) -> None:
         self._root = secret_key_base.encode()
         self._keys: dict[str, bytes] = {}  # one for each purpose
-        self._csrf: Memory[str, bytes] = Memory(4_000)
-        self._always: dict[str, str] = {}  # what is signed again and again
+        self._signed_once = lru_cache(maxsize=None)(self._signed)  # what is signed again and again
 
-    def _mac(self, purpose: str, text: str) -> str:
+    def _mac(self, purpose: str, text: str) -> bytes:
         if purpose not in self._keys:
             self._keys[purpose] = hmac.digest(self._root, f"campfire/{purpose}".encode(), "sha256")
-        return hmac.digest(self._keys[purpose], text.encode(), "sha256").hex()
+        return hmac.digest(self._keys[purpose], text.encode(), "sha256")
 
     def _signed(self, purpose: str, encoded: str) -> str:
-        return f"{encoded}--{self._mac(purpose, encoded)}"
+        return f"{encoded}--{self._mac(purpose, encoded).hex()}"
 
-    def _opened(self, purpose: str, signed: object, kind: type[T]) -> T | None:
+    def opened(self, purpose: str, signed: object, kind: type[T]) -> T | None:
         """What we signed for this purpose; None when it is forged."""
         text = signed if isinstance(signed, str) and signed.isascii() else ""
         encoded, mark, mac = text.rpartition("--")
-        if not mark or not hmac.compare_digest(self._mac(purpose, encoded), mac):
+        if not mark or not hmac.compare_digest(self._mac(purpose, encoded).hex(), mac):
             return None
         value = json.loads(from_base64(encoded))
         return value if isinstance(value, kind) else None
-
-    def _signed_once(self, purpose: str, encoded: str) -> str:
-        if encoded not in self._always:
-            self._always[encoded] = self._signed(purpose, encoded)
-        return self._always[encoded]
 
     def stream(self, name: str) -> str:
         """A stream's name as clients subscribe with it."""
@@ -3477,13 +3466,9 @@ class Signer:
         inside = f'{{"id":{user_id},"pur":"user/avatar"}}'
         return self._signed_once("signed_id", to_base64(inside.encode()))
 
-    def stream_name(self, signed: object) -> str | None:
-        """The name in a signed stream name."""
-        return self._opened("stream", signed, str)
-
     def user_id_in_avatar_token(self, token: str) -> UserId | None:
         """The person an avatar token names."""
-        inside = self._opened("signed_id", token, dict) or {}
+        inside = self.opened("signed_id", token, dict) or {}
         return UserId(int(inside["id"])) if inside.get("pur") == "user/avatar" else None
 
     def avatar_url(self, user: User) -> str:
@@ -3516,7 +3501,7 @@ class Signer:
 
     def transfer_in(self, transfer_id: str) -> Transfer | None:
         """What a sign-in link's id holds; None for one that is not ours, or of before 1.1."""
-        inside = self._opened("signed_id", transfer_id, dict) or {}
+        inside = self.opened("signed_id", transfer_id, dict) or {}
         if inside.get("pur") != "user/transfer" or "by" not in inside:
             return None
         user_id, session_id = UserId(int(inside["id"])), SessionId(int(inside["by"]))
@@ -3524,33 +3509,27 @@ class Signer:
 
     def credential_mark(self, credential: str) -> str:
         """What a sign-in link keeps of the password digest it was made under."""
-        return self._mac("transfer", credential)[:16]
-
-    def _csrf_secret(self, nonce: str) -> bytes:
-        if (secret := self._csrf.find(nonce)) is None:
-            secret = bytes.fromhex(self._mac("csrf", nonce))
-            self._csrf.keep(nonce, secret)
-        return secret
+        return self._mac("transfer", credential).hex()[:16]
 
     def csrf_token(self, nonce: str) -> str:
         """The token that goes with a `_campfire_csrf` cookie, masked anew each time.
 
         Compression cannot tell it from noise, whatever stands beside it (BREACH).
         """
-        secret = self._csrf_secret(nonce)
+        secret = self._mac("csrf", nonce)
         mask = secrets.token_bytes(len(secret))
         return to_base64(mask + bytes(map(int.__xor__, secret, mask)))
 
     def is_csrf_token(self, nonce: str, given: str) -> bool:
         """Whether a token goes with the cookie, however it is masked."""
+        secret = self._mac("csrf", nonce)
         try:
             token = from_base64(given)
         except ValueError:
             return False
-        secret = self._csrf_secret(nonce)
-        size = len(secret)
-        unmasked = bytes(map(int.__xor__, token[size:], token))
-        return len(token) == 2 * size and hmac.compare_digest(unmasked, secret)
+        mask, masked = token[: len(secret)], token[len(secret) :]
+        unmasked = bytes(map(int.__xor__, masked, mask))
+        return len(masked) == len(secret) and hmac.compare_digest(unmasked, secret)
 
     def cookie(self, value: Mapping[str, object], seconds: int, now: float) -> str:
         """A value for a cookie of ours, good for `seconds`."""
@@ -3559,72 +3538,62 @@ class Signer:
 
     def cookie_value(self, signed: str, now: float) -> dict[str, Any]:
         """What a cookie of ours holds; nothing when it is forged or too old."""
-        inside = self._opened("cookie", signed, dict) or {}
+        inside = self.opened("cookie", signed, dict) or {}
         return inside if float(inside.get("exp", 0)) > now else {}
 
 
-def stored_secrets(tx: ReadTx, names: Sequence[str]) -> dict[str, str]:
-    """Those of the named secrets that are stored."""
-    sql = "SELECT name, value FROM secrets WHERE name IN (SELECT value FROM json_each(:names))"
-    stored = rows(tx, sql, names=as_list(names))
+def stored_secrets(tx: ReadTx) -> dict[str, str]:
+    """All that are stored."""
+    stored = rows(tx, "SELECT name, value FROM secrets")
     return {secret["name"]: secret["value"] for secret in stored}
 
 
-def keep_secrets(tx: WriteTx, at: Timestamp, made: Mapping[str, str]) -> dict[str, str]:
-    """The stored secrets; those of `made` that were missing are stored first."""
-    del at
+def keep_secrets(
+    tx: WriteTx, _: Timestamp, made: Mapping[str, str], *, anew: bool = False
+) -> dict[str, str]:
+    """All that are stored, after those of `made` that were missing, or each of them anew."""
     for name, value in made.items():
-        sql = "INSERT INTO secrets (name, value) VALUES (:name, :value) ON CONFLICT DO NOTHING"
-        run(tx, sql, name=name, value=value)
-    return stored_secrets(tx, tuple(made))
-
-
-def replace_secrets(tx: WriteTx, at: Timestamp, made: Mapping[str, str]) -> None:
-    """Stores secrets in place of those that were there; a server reads them when it starts."""
-    for name in made:
-        run(tx, "DELETE FROM secrets WHERE name = :name", name=name)
-    keep_secrets(tx, at, made)
+        sql = """
+            INSERT INTO secrets (name, value) VALUES (:name, :value)
+            ON CONFLICT (name) DO UPDATE SET value = excluded.value WHERE :anew
+        """
+        run(tx, sql, name=name, value=value, anew=anew)
+    return stored_secrets(tx)
 
 
 def fresh_vapid_keys() -> dict[str, str]:
     """A pair as Rails prints it (RFC 8292: P-256)."""
-    from cryptography.hazmat.primitives.asymmetric import ec  # noqa: PLC0415 - first start only
-    from cryptography.hazmat.primitives.serialization import (  # noqa: PLC0415 - as above
-        Encoding,
-        PublicFormat,
-    )
+    from cryptography.hazmat.primitives import serialization  # noqa: PLC0415 - first start only
+    from cryptography.hazmat.primitives.asymmetric import ec  # noqa: PLC0415 - as above
 
     private = ec.generate_private_key(ec.SECP256R1())
     scalar = private.private_numbers().private_value.to_bytes(32, "big")
-    point = private.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
-    return {
-        "vapid_private_key": base64.urlsafe_b64encode(scalar).decode().rstrip("="),
-        "vapid_public_key": base64.urlsafe_b64encode(point).decode().rstrip("="),
-    }
+    form = serialization.Encoding.X962, serialization.PublicFormat.UncompressedPoint
+    point = private.public_key().public_bytes(*form)
+    return {"vapid_private_key": to_base64(scalar), "vapid_public_key": to_base64(point)}
 
 
 def proper_pair(public_key: str, private_key: str) -> tuple[str, str]:
     """The two keys, which belong together. Raises ConfigError with one line."""
     from cryptography.hazmat.primitives.asymmetric import ec  # noqa: PLC0415 - as above
 
-    point, number = (
-        base64.urlsafe_b64decode(key + "=" * (-len(key) % 4)) for key in (public_key, private_key)
-    )
     try:
-        ours = ec.derive_private_key(int.from_bytes(number, "big"), ec.SECP256R1())
-        theirs = ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), point)
+        number = int.from_bytes(from_base64(private_key), "big")
+        ours = ec.derive_private_key(number, ec.SECP256R1()).public_key()
+        theirs = ec.EllipticCurvePublicKey.from_encoded_point(
+            ec.SECP256R1(), from_base64(public_key)
+        )
     except ValueError as error:
         raise ConfigError("VAPID_PUBLIC_KEY and VAPID_PRIVATE_KEY are no keys of P-256") from error
-    if ours.public_key().public_numbers() != theirs.public_numbers():
+    if ours.public_numbers() != theirs.public_numbers():
         raise ConfigError("VAPID_PUBLIC_KEY and VAPID_PRIVATE_KEY are no pair")
     return public_key, private_key
 
 
 async def load_secrets(db: Database, config: Config) -> dict[str, str]:
     """The secrets: from the environment, else stored, else made now and stored."""
-    names = ("secret_key_base", "vapid_private_key", "vapid_public_key")
-    kept = await db.read(stored_secrets, names)
-    if len(kept) < len(names):
+    kept = await db.read(stored_secrets)
+    if not kept.keys() >= {"secret_key_base", "vapid_private_key", "vapid_public_key"}:
         made = {"secret_key_base": secrets.token_hex(64), **fresh_vapid_keys()}
         kept = await db.write(keep_secrets, made)
     if config.secret_key_base:
@@ -3932,7 +3901,7 @@ def insert_account(tx: WriteTx, at: Timestamp) -> None:
         INSERT INTO accounts (id, name, join_code, created_at, updated_at)
         VALUES (1, 'Campfire', :join_code, :at, :at)
     """
-    run(tx, sql, join_code=random_join_code(), at=at)
+    run(tx, sql, join_code=random_code(4, 4, 4), at=at)
 
 
 def revise_account(
@@ -3958,7 +3927,7 @@ def revise_account(
 
 def renew_join_code(tx: WriteTx, at: Timestamp) -> Account:
     """The account with a new invitation; the old one is dead at once."""
-    code = random_join_code()
+    code = random_code(4, 4, 4)
     run(tx, "UPDATE accounts SET join_code = :code, updated_at = :at", code=code, at=at)
     return the_account(tx)
 
@@ -5924,6 +5893,7 @@ _WAITING: Final = 20
 _BCRYPT_BYTES: Final = 72
 
 
+@lru_cache(maxsize=4096)
 def household(address: str) -> str:
     """What counts as one address: of IPv6, the /64 in which everybody picks their own."""
     ip = parsed_address(address)
@@ -6039,12 +6009,6 @@ def check_session(tx: ReadTx, session_id: SessionId) -> None:
         raise RightChanged
 
 
-def fresh_session(ip: str, user_agent: str, replaces: SessionId | None = None) -> NewSession:
-    """A session with a token of its own, not begun yet; it ends the one it replaces."""
-    token = RawToken(secrets.token_urlsafe(32))  # 256 random bits
-    return NewSession(token, ip, user_agent[:_AGENT_LIMIT], replaces)
-
-
 def start_session(
     tx: WriteTx,
     at: Timestamp,
@@ -6070,7 +6034,7 @@ def start_session(
         digest=digest,
         token=hashed(session.token),
         ip=session.ip_address,
-        user_agent=session.user_agent,
+        user_agent=session.user_agent[:_AGENT_LIMIT],
         at=at,
     )
     if not started:
@@ -6135,14 +6099,6 @@ def hash_password(password: str, cost: int) -> str:
     return bcrypt.hashpw(password.encode()[:_BCRYPT_BYTES], salt).decode()
 
 
-def password_matches(password: str, digest: str) -> bool:
-    """Whether the digest was made of this password; a broken digest matches none."""
-    try:
-        return bcrypt.checkpw(password.encode()[:_BCRYPT_BYTES], digest.encode())
-    except ValueError:
-        return False
-
-
 def nobodys_digest(cost: int) -> str:
     """A digest that costs as much as anybody's and matches nothing."""
     return f"$2a${cost:02d}${'.' * 53}"
@@ -6154,31 +6110,18 @@ def cost_of(digest: str) -> int:
     return int(mark[1]) if mark else 0
 
 
-def matches_at_cost(password: str, digest: str, cost: int) -> bool:
-    """Whether it matches, after as much time as a digest of this cost takes.
+def password_matches(password: str, digest: str, cost: int = 0) -> bool:
+    """Whether the digest was made of this password; a broken digest matches none.
 
-    Each step of the cost doubles the work, so c and then c, c + 1, … up to cost - 1 make 2^cost.
+    It takes as much time as a digest of this cost: each step of the cost doubles the work, so
+    c and then c, c + 1, … up to cost - 1 make 2^cost.
     """
-    matches = password_matches(password, digest)
+    given, matches = password.encode()[:_BCRYPT_BYTES], False
+    with suppress(ValueError):
+        matches = bcrypt.checkpw(given, digest.encode())
     for missing in range(max(cost_of(digest), 4), cost):
-        password_matches(password, nobodys_digest(missing))
+        bcrypt.checkpw(given, nobodys_digest(missing).encode())
     return matches
-
-
-class Hasher:
-    """bcrypt, away from the loop."""
-
-    def __init__(self) -> None:
-        self._threads = ThreadPoolExecutor(_HASHERS, "hash")
-        self._places = threading.BoundedSemaphore(_HASHERS + _WAITING)
-
-    def away(self, work: Callable[P, T], *args: P.args, **named: P.kwargs) -> asyncio.Future[T]:
-        """What `work` makes. Raises TooManyPasswords when twenty wait already."""
-        if not self._places.acquire(blocking=False):
-            raise TooManyPasswords
-        hashing = self._threads.submit(work, *args, **named)
-        hashing.add_done_callback(lambda _: self._places.release())  # also of who has gone away
-        return asyncio.wrap_future(hashing)
 
 
 class TryLimiter:
@@ -6188,13 +6131,8 @@ class TryLimiter:
         self._monotonic, self._tries, self._seconds = monotonic, tries, seconds
         self._windows: dict[str, tuple[float, int]] = {}
 
-    def count(self, key: str) -> None:
-        """Notes a try, good or bad. Raises RateLimited for one too many."""
-        if wait := self.note(key):
-            raise RateLimited(wait)
-
-    def note(self, key: str) -> int:
-        """Notes a try; 0, or for one too many the seconds until the window ends."""
+    def count(self, key: str, *, may_go_on: bool = False) -> None:
+        """Notes a try, good or bad. Raises RateLimited for one too many, but for who may go on."""
         now, key = self._monotonic(), household(key)
         started, tries = self._windows.pop(key, (now, 0))
         if now - started >= self._seconds:
@@ -6202,7 +6140,8 @@ class TryLimiter:
         self._windows[key] = (started, tries + 1)
         if len(self._windows) > _REMEMBERED:
             del self._windows[next(iter(self._windows))]
-        return 0 if tries < self._tries else max(1, math.ceil(started + self._seconds - now))
+        if tries >= self._tries and not may_go_on:
+            raise RateLimited(max(1, math.ceil(started + self._seconds - now)))
 
     def take_back(self, key: str) -> None:
         """Forgets a try that should not count."""
@@ -6218,7 +6157,7 @@ def _evidence(tx: ReadTx, email: str, ip: str) -> tuple[User | None, str, bool, 
     """
     (highest,) = one(tx, "SELECT max(substr(password_digest, 5, 2)) FROM users")
     cost = int(highest) if (highest or "").isdigit() else 0
-    found = row(
+    person = row(
         tx,
         """
         SELECT coalesce(password_digest, ''), EXISTS (
@@ -6234,10 +6173,9 @@ def _evidence(tx: ReadTx, email: str, ip: str) -> tuple[User | None, str, bool, 
         folded=caseless(email),
         household=household(ip),
     )
-    if found is None:
+    if person is None:
         return None, "", False, cost
-    digest, is_known_here, *person = found
-    return user_in(person), digest, bool(is_known_here), cost
+    return user_in(person[2:]), person[0], bool(person[1]), cost
 
 
 def set_up(
@@ -6298,20 +6236,23 @@ def _redeem(
     transfer = signer.transfer_in(transfer_id)
     if transfer is None or ended_sessions(tx, (transfer.session_id,)):
         raise InvalidTransfer
-    user_id = transfer.user_id
-    user = users_by_id(tx, [user_id]).get(user_id)
-    voided = row(
-        tx, "SELECT expires_at FROM used_transfers WHERE nonce = :nonce", nonce=f"all of {user_id}"
+    person = row(
+        tx,
+        """
+        SELECT coalesce(password_digest, ''), coalesce(voided.expires_at, 0), people.*
+        FROM people
+        JOIN users USING (id)
+        LEFT JOIN used_transfers AS voided ON nonce = 'all of ' || people.id
+        WHERE people.id = :user_id AND people.status = 0
+        """,
+        user_id=transfer.user_id,
     )
-    credential = signer.credential_mark(password_digest_of(tx, user_id))
     is_good = (
-        user is not None
-        and user.status is Status.ACTIVE
-        and iso(at) < transfer.until
-        and not (voided and transfer.until <= iso(voided["expires_at"]))
-        and hmac.compare_digest(transfer.credential, credential)
+        person is not None
+        and max(iso(at), iso(person[1])) < transfer.until
+        and hmac.compare_digest(transfer.credential, signer.credential_mark(person[0]))
     )
-    fresh = is_good and run(
+    is_first = is_good and run(
         tx,
         """
         INSERT INTO used_transfers (nonce, expires_at) VALUES (:nonce, :until)
@@ -6320,10 +6261,10 @@ def _redeem(
         nonce=transfer.nonce,
         until=at + TRANSFER_SECONDS * SECOND,
     )
-    if user is None or not fresh:
+    if person is None or not is_first:
         raise InvalidTransfer
-    start_session(tx, at, user_id, session)
-    return user
+    start_session(tx, at, transfer.user_id, session)
+    return user_in(person[2:])
 
 
 def sweep_sign_ins(tx: WriteTx, at: Timestamp) -> None:
@@ -6338,7 +6279,9 @@ class Auth:
     def __init__(
         self, db: Database, signer: Signer, monotonic: Callable[[], float], cost: int
     ) -> None:
-        self._db, self._signer, self._cost, self._hasher = db, signer, cost, Hasher()
+        self._db, self._signer, self._cost = db, signer, cost
+        self._threads = ThreadPoolExecutor(_HASHERS, "hash")
+        self._hashings: set[Future[Any]] = set()  # at work, or waiting
         self._sign_ins, self._new_passwords = TryLimiter(monotonic), TryLimiter(monotonic)
         self._joins = TryLimiter(monotonic, 100, 3600)  # a whole office comes on the first day
         self._guesses = TryLimiter(monotonic, 50, 3600)  # failed, for one address of e-mail
@@ -6366,25 +6309,27 @@ class Auth:
         user, digest, is_known_here, cost = await self._db.read(
             _evidence, email, session.ip_address
         )
-        guesses, account = self._guesses, email.casefold()
-        wait = guesses.note(account)
-        if wait and not is_known_here:
-            raise RateLimited(wait)
-        cost = cost or self._cost
-        digest = digest or nobodys_digest(cost)
-        is_right = (
-            await self._hasher.away(matches_at_cost, password, digest, cost) and password.strip()
-        )
-        if not is_right or user is None:
+        account, cost = email.casefold(), cost or self._cost
+        self._guesses.count(account, may_go_on=is_known_here)
+        matches = await self._away(password_matches, password, digest or nobodys_digest(cost), cost)
+        if not matches or not password.strip() or user is None:
             raise InvalidCredentials
-        guesses.take_back(account)
-        is_current = cost_of(digest) == self._cost
-        renewed = None if is_current else await self._digest(password)
+        self._guesses.take_back(account)
+        renewed = None if cost_of(digest) == self._cost else await self._digest(password)
         await self._db.write(start_session, user.id, session, digest, renewed)
         return user
 
+    def _away(self, work: Callable[P, T], *args: P.args, **named: P.kwargs) -> asyncio.Future[T]:
+        """What bcrypt makes, away from the loop. Raises TooManyPasswords when twenty wait."""
+        if len(self._hashings) >= _HASHERS + _WAITING:
+            raise TooManyPasswords
+        hashing = self._threads.submit(work, *args, **named)
+        self._hashings.add(hashing)
+        hashing.add_done_callback(self._hashings.discard)  # also of who has gone away
+        return asyncio.wrap_future(hashing)
+
     def _digest(self, password: str) -> Awaitable[str]:
-        return self._hasher.away(hash_password, password, self._cost)
+        return self._away(hash_password, password, self._cost)
 
     async def new_digest(self, user_id: UserId, password: str) -> str:
         self._new_passwords.count(f"person {user_id}")
@@ -8257,7 +8202,7 @@ class Cable:
     ) -> tuple[str] | tuple[str, RoomId] | None:
         """The stream of a subscription somebody may have now, and its room; else None."""
         channel = params["channel"]
-        signed = self._shapes.signer.stream_name(params.get("signed_stream_name")) or ""
+        signed = self._shapes.signer.opened("stream", params.get("signed_stream_name"), str) or ""
         if channel == "Turbo::StreamsChannel":
             return (signed,) if signed in ("rooms", f"user_{user_id}:rooms") else None
         if channel in ("HeartbeatChannel", "ReadRoomsChannel", "UnreadRoomsChannel"):
@@ -9795,8 +9740,9 @@ def announce_departure(cable: WebSocketBroadcaster, user_id: UserId) -> None:
 
 def _session_from(ask: Ask) -> NewSession:
     """A session for this browser; it ends the one that the browser has."""
+    token = RawToken(secrets.token_urlsafe(32))  # 256 random bits
     replaced = ask.guest.session.id if ask.guest else None
-    return fresh_session(ask.caller.ip, user_agent_of(ask.request), replaced)
+    return NewSession(token, ask.caller.ip, user_agent_of(ask.request), replaced)
 
 
 def _welcome(ask: Ask, user: User, session: NewSession, redirect_to: str = "/") -> Json:
@@ -12677,7 +12623,7 @@ class _Import:
         return {
             "id": 1,
             "name": str(account["name"] or "").strip() or "Campfire",
-            "join_code": account["join_code"] or random_join_code(),
+            "join_code": account["join_code"] or random_code(4, 4, 4),
             "settings": _settings_in(account["settings"]),
         }
 
@@ -13070,7 +13016,7 @@ async def make_vapid(config: Config, options: argparse.Namespace) -> None:
     pair = fresh_vapid_keys()
     if options.store:
         async with _opened(config, may_be_new=True) as db:
-            await db.write(replace_secrets, pair)
+            await db.write(keep_secrets, pair, anew=True)
     _say_vapid(pair)
 
 

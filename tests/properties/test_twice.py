@@ -111,12 +111,14 @@ async def _do_what_no_route_does(world: World) -> None:
     await parts.db.write(program.sweep_sign_ins)
     await parts.db.write(program.note_result, 1, 403, "keys")
     await parts.db.write(program.keep_secrets, {"new": "secret"})
-    await parts.db.write(program.replace_secrets, {"new": "other"})
+    await parts.db.write(program.keep_secrets, {"new": "other"}, anew=True)
     await make_administrator(parts, "Ann", "ann@example.com")
     await make_administrator(parts, "Kevin", "kevin@example.com")
     await reset_password(parts, "kevin@example.com", SESAME)
     link = await transfer_to(world.place.server, cast.kevin)
-    await parts.auth.transfer(link, program.fresh_session("127.0.0.1", "phone"))
+    await parts.auth.transfer(
+        link, program.NewSession(program.RawToken("its token"), "127.0.0.1", "phone")
+    )
     viewer = await session_for(parts, program.RawToken(world.actors["author"].token))
     assert viewer is not None
     await parts.db.write(program.refresh_session, viewer.session.id, "127.0.0.1", "phone")

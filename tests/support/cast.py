@@ -8,6 +8,7 @@ cookies, read the CSRF token from the boot data, and speak Action Cable over a W
 import asyncio
 import json
 import re
+import secrets
 import shutil
 import socket
 import time
@@ -88,7 +89,7 @@ async def start_session(
     parts: program.Campfire, user_id: program.UserId, ip: str = "127.0.0.1", agent: str = AGENT
 ) -> program.RawToken:
     """Signs somebody in without their password."""
-    session = program.fresh_session(ip, agent)
+    session = program.NewSession(program.RawToken(secrets.token_urlsafe(32)), ip, agent)
     await parts.db.write(program.start_session, user_id, session)
     return session.token
 

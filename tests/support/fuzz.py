@@ -61,7 +61,7 @@ def cookies(data: bytes) -> None:
     program.token_inside_rails_cookie(text)
     assert SIGNER.cookie_value(text, 1.0) == {}
     assert SIGNER.user_id_in_avatar_token(text) is None
-    assert SIGNER.stream_name(text) is None
+    assert SIGNER.opened("stream", text, str) is None
     assert SIGNER.transfer_in(text) is None
 
 
