@@ -26,7 +26,7 @@ you can search for ("# === 10." jumps there).
   20. bots             bots, their keys, webhooks and answers
   21. shapes           records as JSON, written once while nothing changes
   22. elements         records as markup, for Turbo Streams
-  23. tabs             who looks where, who types; one tab: frames, slow readers
+  23. tabs             who looks where; one tab: frames, slow readers
   24. ws               Action Cable: broadcasts, channels, catch-up
   25. ops              log lines, background jobs, health, numbers
   26. files            the client, sounds, pictures, certificates: served as they lie
@@ -112,6 +112,7 @@ from functools import cached_property, lru_cache, partial
 from html import escape, unescape
 from http import HTTPStatus
 from itertools import accumulate, chain, groupby, islice, product, starmap, takewhile
+from operator import itemgetter
 from pathlib import Path
 from threading import Event, Thread
 from types import MappingProxyType, SimpleNamespace, TracebackType
@@ -642,7 +643,6 @@ RoomId = NewType("RoomId", int)
 MessageId = NewType("MessageId", int)
 BoostId = NewType("BoostId", int)
 SessionId = NewType("SessionId", int)
-ConnectionId = NewType("ConnectionId", str)
 Timestamp = NewType("Timestamp", int)  # microseconds since 1970, UTC
 Invited: TypeAlias = Sequence[UserId] | None  # None for what was no list of ids
 SafeHtml = NewType("SafeHtml", str)  # only `sanitize`, and loading what it made, give one
@@ -7468,30 +7468,25 @@ def message_element(shapes: Shapes, message: PersistedMessage, room_name: str) -
 
 
 # === 23. tabs =================================================================
-# Open tabs: who looks at which room and who types there, in memory and for a minute at
-# most (Gap #5); and one tab's socket, with its subscriptions. What a tab gets between
-# two flushes is one write to its transport; a frame is plain bytes, built once and
-# shared. A reader that lets too much pile up is not waited for.
+# Open tabs: who looks at which room, in memory and for a minute at most (Gap #5); and
+# one tab's socket, with its subscriptions. What a tab gets between two flushes is one
+# write to its transport; a frame is plain bytes, built once and shared. A reader that
+# lets too much pile up is not waited for.
 #
 # Owns      -
-# Raises    CableFull, TooManyTabs
+# Raises    -
 # ==============================================================================
 
 PRESENCE_SECONDS: Final = 60
-SWEEP_SECONDS: Final = 15
-_TYPING_SECONDS: Final = 5
-_TYPING_PAUSE: Final = 0.5
 _WAITING_BYTES: Final = 4 * 1024 * 1024
 _WAITING_FRAMES: Final = 512
 STALLED_SECONDS: Final = 7
+SILENT_SECONDS: Final = 60  # between two lines of the log about the same
 _EXTENDED_16: Final = 126  # from here on the length takes two bytes more
 _EXTENDED_64: Final = 65_536  # and from here on eight
 _MASKED: Final = 0x80
-SOCKETS_EACH: Final = 50  # of one person
 FRAMES_EACH_SECOND: Final = 50
 FRAMES_AT_ONCE: Final = 500  # a client's, for whoever comes back and subscribes to everything
-FAULTS_LIMIT: Final = 100  # frames nobody understands
-CLOSE_1008: Final = b"\x88\x02" + (1008).to_bytes(2, "big")
 _UNMASKED_CLOSE: Final = b"\x88\x02" + (1002).to_bytes(2, "big")
 
 
@@ -7533,16 +7528,10 @@ class PresenceMap:
         if not entries:
             self._rooms.pop(room_id, None)
 
-    def count(self, room_id: RoomId, user_id: UserId) -> int:
-        """The person's live tabs in the room."""
-        horizon = self._monotonic() - PRESENCE_SECONDS
-        entries = self._rooms.get(room_id, {}).items()
-        return sum(who == user_id and seen >= horizon for (who, _), seen in entries)
-
     def present_in(self, room_id: RoomId) -> frozenset[UserId]:
-        horizon = self._monotonic() - PRESENCE_SECONDS
-        entries = self._rooms.get(room_id, {}).items()
-        return frozenset(user_id for (user_id, _), seen in entries if seen >= horizon)
+        """Who looks at the room."""
+        horizon, entries = self._monotonic() - PRESENCE_SECONDS, self._rooms.get(room_id, {})
+        return frozenset(user_id for (user_id, _), seen in entries.items() if seen >= horizon)
 
     def entries(self) -> int:
         """All entries, live or not yet swept."""
@@ -7555,42 +7544,6 @@ class PresenceMap:
             for (user_id, tab), seen in list(entries.items()):
                 if seen < horizon:
                     self.leave(room_id, user_id, tab)
-
-
-class TypingMap:
-    """Who types where, until they stop, post, leave, or five seconds pass."""
-
-    def __init__(self, monotonic: Callable[[], float]) -> None:
-        self._monotonic = monotonic
-        self._started: dict[tuple[RoomId, UserId], float] = {}
-
-    def start(self, room_id: RoomId, user_id: UserId) -> bool:
-        """Whether to tell the others: not twice within half a second."""
-        now = self._monotonic()
-        if now - self._started.get((room_id, user_id), -math.inf) < _TYPING_PAUSE:
-            return False
-        self._started[room_id, user_id] = now
-        return True
-
-    def stop(self, room_id: RoomId, user_id: UserId) -> bool:
-        """Whether the person was typing there."""
-        started = self._started.pop((room_id, user_id), -math.inf)
-        return self._monotonic() - started <= _TYPING_SECONDS
-
-    def sweep(self) -> None:
-        """Forgets who has not typed for five seconds."""
-        horizon = self._monotonic() - _TYPING_SECONDS
-        for key in [key for key, started in self._started.items() if started < horizon]:
-            del self._started[key]
-
-
-class ConnectionState(IntEnum):
-    """A socket moves forward through these, never back."""
-
-    CONNECTED = 0
-    AUTHENTICATED = 1
-    SUBSCRIBED = 2
-    CLOSED = 3
 
 
 def text_frame(payload: bytes) -> bytes:
@@ -7621,87 +7574,40 @@ def frame_end(data: bytes, start: int) -> int | None:
     return payload + 4 + size
 
 
-class Pace:
-    """How many frames a client may send: fifty a second, five hundred at once."""
-
-    __slots__ = ("_left", "_seen_at")
-
-    def __init__(self) -> None:
-        self._left, self._seen_at = float(FRAMES_AT_ONCE), time.monotonic()
-
-    def holds(self, frames: int = 1) -> bool:
-        """Whether so many more are not too many."""
-        now = time.monotonic()
-        regained = (now - self._seen_at) * FRAMES_EACH_SECOND
-        self._left, self._seen_at = min(self._left + regained, FRAMES_AT_ONCE) - frames, now
-        return self._left >= 0
-
-
-class Places:
-    """How many sockets there may be, of everybody and of one person."""
-
-    def __init__(self, most: int) -> None:
-        self._most, self._all = most, 0
-        self.held: Counter[UserId] = Counter()  # who has none is not in it
-        self._may_complain = Seldom(60)
-
-    @contextmanager
-    def taken(self, user_id: UserId) -> Iterator[None]:
-        """A place for one socket, given back in every case. Raises CableFull, TooManyTabs."""
-        is_full = self._all >= self._most
-        if is_full or self.held[user_id] >= SOCKETS_EACH:
-            refusal: CableError = CableFull() if is_full else TooManyTabs()
-            if self._may_complain():
-                LOG.warning(refusal.code, extra={"fields": {"user_id": user_id}})
-            raise refusal
-        self._all, self.held[user_id] = self._all + 1, self.held[user_id] + 1
-        try:
-            yield
-        finally:
-            self._all, self.held[user_id] = self._all - 1, self.held[user_id] - 1
-            if not self.held[user_id]:
-                del self.held[user_id]
-
-
+@dataclass(eq=False, repr=False, slots=True)  # what is written is nobody else's to read
 class Connection(asyncio.Protocol):
-    """One tab's socket. It stands between the transport and aiohttp, and sees what that hides.
+    """One tab's socket, from its welcome to its end, which nothing takes back.
 
-    A client's frame without a mask, which a server answers by closing (RFC 6455, 5.1) and aiohttp
-    would take; whether all that was written has left; and how fast frames come: reading so many
-    that others wait ends the socket before they are read.
+    It stands between the transport and aiohttp, and sees what that hides: a client's frame without
+    a mask, which a server answers by closing (RFC 6455, 5.1) and aiohttp would take; whether all
+    that was written has left; and how fast frames come: reading so many that others wait ends the
+    socket before they are read.
     """
 
-    __slots__ = (
-        "_ahead", "_dirty", "_emptied", "_flooded", "_frames", "_gone", "_guarded", "_head",
-        "_pace", "_pending", "_stalled_at", "_written", "faults", "id", "is_deaf", "may_complain",
-        "name", "session_id", "socket", "state", "subscriptions", "transport", "user_id",
-    )  # fmt: skip
-
-    def __init__(
-        self, socket: web.WebSocketResponse, transport: asyncio.Transport, dirty: list["Connection"]
-    ) -> None:
-        self.id = ConnectionId(secrets.token_hex(8))
-        self.socket, self.transport = socket, transport
-        self.user_id, self.session_id, self.name = UserId(0), SessionId(0), ""
-        self.subscriptions: dict[str, Subscription] = {}
-        self.state = ConnectionState.CONNECTED
-        self.faults, self.may_complain = 0, Seldom(60)
-        self.is_deaf = False  # what comes is read and dropped: unread, it would take our goodbye
-        self._dirty = dirty
-        self._pending: list[bytes] = []
-        self._frames = 0  # written since the socket was last empty
-        self._written = self._gone = 0  # bytes, and how many of them had left when we last looked
-        self._stalled_at: float | None = None
-        self._head, self._ahead = b"", 0  # a frame whose length has not come; where the next begins
-        self._pace = Pace()
-        self._emptied: asyncio.Event | None = None  # not set while something waits
-
-    def guard(self, flooded: Callable[[], None]) -> None:
-        """From now on all that comes passes here; too much of it is told."""
-        self._guarded = cast(asyncio.Protocol, self.transport.get_protocol())
-        self._flooded = flooded
-        self.transport.set_write_buffer_limits(high=1, low=0)  # pause and resume tell of waiting
-        self.transport.set_protocol(self)
+    socket: web.WebSocketResponse
+    transport: asyncio.Transport
+    guarded: asyncio.Protocol  # aiohttp's part, which gets what comes
+    user_id: UserId
+    session_id: SessionId
+    name: str
+    dirty: list["Connection"]  # all that have something to write
+    drain: Callable[["Connection", str], None]
+    subscriptions: dict[str, "Subscription"] = field(default_factory=dict)
+    is_closed: bool = False
+    is_deaf: bool = False  # what comes is read and dropped: unread, it would take our goodbye
+    faults: int = 0
+    counted: int = 0  # frames of the client's, as far as its pace knows of them
+    emptied: asyncio.Event | None = None  # not set while something waits
+    _quiet_until: float = 0.0
+    _left: float = FRAMES_AT_ONCE
+    _seen_at: float = 0.0
+    _head: bytes = b""  # a frame whose length has not come
+    _ahead: int = 0  # where the next begins
+    _pending: list[bytes] = field(default_factory=list)
+    _frames: int = 0  # written since the socket was last empty
+    _written: int = 0  # bytes
+    _gone: int = 0  # and how many of them had left when we last looked
+    _moved_at: float = 0.0
 
     def data_received(self, data: bytes) -> None:
         if self.is_deaf:
@@ -7714,49 +7620,53 @@ class Connection(asyncio.Protocol):
             self.transport.write(_UNMASKED_CLOSE)
             self.transport.close()
             return
-        if not self._pace.holds(frames):
-            self._flooded()
+        if not self.keeps_pace(frames):
+            self.drain(self, "cable_flooded")
             return
         self._head, self._ahead = come[at:], max(at - len(come), 0)
-        self._guarded.data_received(data)
+        self.guarded.data_received(data)
+
+    def keeps_pace(self, frames: int) -> bool:
+        """Whether so many more are not too many: fifty a second, five hundred at once."""
+        now = time.monotonic()
+        regained = self._left + (now - self._seen_at) * FRAMES_EACH_SECOND
+        self._left, self._seen_at = min(regained, FRAMES_AT_ONCE) - frames, now
+        self.counted += frames
+        return self._left >= 0
+
+    def ignore(self) -> None:
+        """What makes no sense gets no answer; it is one log line a socket and minute."""
+        now = time.monotonic()
+        if now >= self._quiet_until:
+            self._quiet_until = now + SILENT_SECONDS
+            LOG.info("cable_ignored", extra={"fields": {"user_id": self.user_id}})
 
     def eof_received(self) -> bool | None:
-        return self._guarded.eof_received()
+        return self.guarded.eof_received()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._has_left()
-        self._guarded.connection_lost(exc)
+        self.guarded.connection_lost(exc)
 
     def pause_writing(self) -> None:
-        self._emptied = self._emptied or asyncio.Event()
-        self._guarded.pause_writing()
+        self.emptied = self.emptied or asyncio.Event()
+        self.guarded.pause_writing()
 
     def resume_writing(self) -> None:
         self._has_left()
-        self._guarded.resume_writing()
+        self.guarded.resume_writing()
 
     def _has_left(self) -> None:
-        if self._emptied is not None:
-            self._emptied.set()
-            self._emptied = None
-
-    async def emptied(self) -> None:
-        """Returns when all that was written has left, or the socket is gone."""
-        if self._emptied is not None:
-            await self._emptied.wait()
-
-    def move_to(self, state: ConnectionState) -> None:
-        """Moves forward. Raises ValueError, which is a bug, for any other move."""
-        if state < self.state or self.state is ConnectionState.CLOSED:
-            raise ValueError(f"{self.state.name} cannot become {state.name}")
-        self.state = state
+        if self.emptied is not None:
+            self.emptied.set()
+            self.emptied = None
 
     def send(self, frame: bytes) -> None:
         """Queues a frame for the end of this turn of the loop."""
-        if self.state is ConnectionState.CLOSED:
+        if self.is_closed:
             return
         if not self._pending:
-            self._dirty.append(self)
+            self.dirty.append(self)
         self._pending.append(frame)
 
     def flush(self, now: float) -> bool:
@@ -7765,58 +7675,38 @@ class Connection(asyncio.Protocol):
         self._pending.clear()
         if not data or self.transport.is_closing():
             return True
-        if self._look(now) == 0:
-            self._frames = 0
+        was_empty = not self.transport.get_write_buffer_size()
         self.transport.write(data)
         self._written += len(data)
-        waiting = self._look(now)
-        if waiting:
-            self._frames += count
-        return waiting <= _WAITING_BYTES and self._frames <= _WAITING_FRAMES
-
-    def _look(self, now: float) -> int:
-        """How much waits to leave; since when nothing has left is noted."""
         waiting = self.transport.get_write_buffer_size()
-        if waiting == 0:
-            self._stalled_at = None
-        elif self._stalled_at is None or self._written - waiting > self._gone:
-            self._stalled_at = now
-        self._gone = self._written - waiting
-        return waiting
+        if was_empty:
+            self._frames, self._gone, self._moved_at = 0, self._written - waiting, now
+        self._frames += count
+        return not waiting or (waiting <= _WAITING_BYTES and self._frames <= _WAITING_FRAMES)
 
     def is_stalled(self, now: float) -> bool:
         """Whether something waits, and nothing has left for more than seven seconds."""
-        self._look(now)
-        return self._stalled_at is not None and now - self._stalled_at > STALLED_SECONDS
+        waiting = self.transport.get_write_buffer_size()
+        if (gone := self._written - waiting) > self._gone:
+            self._gone, self._moved_at = gone, now
+        return waiting > 0 and now - self._moved_at > STALLED_SECONDS
 
 
+@dataclass(eq=False, repr=False, slots=True)
 class Subscription:
     """One channel on one connection, known by its identifier, byte for byte."""
 
-    __slots__ = (
-        "caught", "channel", "connection", "held", "identifier", "live", "prefix", "room_id",
-        "stream",
-    )  # fmt: skip
-
-    def __init__(
-        self,
-        connection: Connection,
-        identifier: str,
-        channel: str,
-        stream: str = "",
-        room_id: RoomId = RoomId(0),  # 0: not about a room
-    ) -> None:
-        self.connection, self.identifier, self.channel = connection, identifier, channel
-        self.stream, self.room_id = stream, room_id
-        self.prefix = b'{"identifier":' + json.dumps(identifier).encode()
-        # Ids grow in commit order and frames come in commit order, so what was appended live is
-        # one run of ids, and two numbers hold it; what catch-ups brought is another.
-        self.live = self.caught = (MessageId(0), MessageId(0))
-        self.held: list[tuple[bytes, MessageId | None]] | None = None
-
-    def frame(self, encoded: bytes, says: bytes = b"message") -> bytes:
-        """The frame that brings a payload, a confirmation or a rejection to this identifier."""
-        return text_frame(b'%b,"%b":%b}' % (self.prefix, says, encoded))
+    connection: Connection
+    identifier: str
+    prefix: bytes  # of each frame for this identifier
+    channel: str
+    stream: str
+    room_id: RoomId = RoomId(0)  # 0: not about a room
+    # Ids grow in commit order and frames come in commit order, so what was appended live is one run
+    # of ids, and two numbers hold it; what catch-ups brought is another.
+    live: tuple[MessageId, MessageId] = (MessageId(0), MessageId(0))
+    caught: tuple[MessageId, MessageId] = (MessageId(0), MessageId(0))
+    held: list[tuple[bytes, MessageId | None]] | None = None
 
     def deliver(self, frame: bytes, appends: MessageId | None) -> None:
         """Sends a broadcast on; during a catch-up it waits behind what was missed."""
@@ -7829,22 +7719,18 @@ class Subscription:
             self.live = (self.live[0] or appends, appends)
         self.connection.send(frame)
 
-    def release(self) -> None:
-        """Delivers the broadcasts that waited."""
-        held, self.held = self.held or [], None
-        for frame, appends in held:
-            self.deliver(frame, appends)
-
-    def has_brought(self, message_id: MessageId) -> bool:
-        """Whether a frame appended this message already, live or by a catch-up."""
-        runs = (self.live, self.caught)
-        return any(first and first <= message_id <= last for first, last in runs)
-
-    def note_caught(self, message_ids: Sequence[MessageId]) -> None:
-        """Remembers what a catch-up brought."""
-        if message_ids:
-            first, last = self.caught
-            self.caught = (min(first or message_ids[0], *message_ids), max(last, *message_ids))
+    def take(self, missed: Sequence[sqlite3.Row]) -> list[sqlite3.Row]:
+        """What of this no frame has appended, live or by a catch-up: from now on one has."""
+        runs = [(first, last) for first, last in (self.live, self.caught) if first]
+        fresh = [
+            entry
+            for entry in missed
+            if not any(first <= entry["id"] <= last for first, last in runs)
+        ]
+        if fresh:
+            (first, last), begin, end = self.caught, fresh[0]["id"], fresh[-1]["id"]
+            self.caught = (min(first or begin, begin), max(last, end))
+        return fresh
 
 
 # === 24. ws ===================================================================
@@ -7860,15 +7746,21 @@ class Subscription:
 
 FRAME_LIMIT: Final = 65_536
 PING_SECONDS: Final = 3
+SWEEP_SECONDS: Final = 15
+SOCKETS_EACH: Final = 50  # of one person
+FAULTS_LIMIT: Final = 100  # frames nobody understands
 _IDENTIFIER_LIMIT: Final = 4_096
 _SUBSCRIPTIONS_LIMIT: Final = 64
 _FRAMES_IN_A_ROW: Final = 50  # of one socket, before others have their turn
 _GOODBYE_SECONDS: Final = 0.9
+_TYPING_SECONDS: Final = 5
+_TYPING_PAUSE: Final = 0.5
 _REST: Final = 0.004  # seconds between flushes at most, so that many sockets get more at once
 _PORTION: Final = 262_144  # characters, which a slow reader takes in less than STALLED_SECONDS
 _PART: Final = 65_536  # characters of bodies that a catch-up holds in memory at once
 _CATCH_UPS: Final = 4  # parts that are made at once
-_CLOSE_1013: Final = b"\x88\x02\x03\xf5"
+_CLOSE_1008: Final = b"\x88\x02" + (1008).to_bytes(2, "big")
+_CLOSE_1013: Final = b"\x88\x02" + (1013).to_bytes(2, "big")
 _NO_DIGITS: Final = str.maketrans("", "", string.digits)
 _MESSAGES_STREAM: Final = re.compile(r"room_([0-9]{1,18}):messages")
 _CHANNELS: Final = {  # and the stream of each, with the person or the room it is about
@@ -7884,76 +7776,60 @@ _CHANNELS: Final = {  # and the stream of each, with the person or the room it i
 
 
 def _is_count(value: object, limit: int) -> TypeGuard[int]:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < limit
+    return type(value) is int and 0 <= value < limit
 
 
-def _ignore(connection: Connection) -> None:
-    """What makes no sense gets no answer; it is one log line a socket and minute."""
-    if connection.may_complain():
-        LOG.info("cable_ignored", extra={"fields": {"user_id": connection.user_id}})
-
-
-def _parts(excerpt: Sequence[sqlite3.Row]) -> Iterator[list[MessageId]]:
-    """The messages of an excerpt, a page of them at a time, or less where they are large."""
-    part: list[MessageId] = []
+def _parts(things: Iterable[T], weight: Callable[[T], int], most: int) -> Iterator[list[T]]:
+    """Things in their order, a page of them at a time, or less where they are large."""
+    part: list[T] = []
     size = 0
-    for entry in excerpt:
-        part.append(MessageId(entry["id"]))
-        size += entry["size"]
-        if len(part) == PAGE_SIZE or size > _PART:
+    for thing in things:
+        part.append(thing)
+        size += weight(thing)
+        if len(part) == PAGE_SIZE or size > most:
             yield part
             part, size = [], 0
     if part:
         yield part
 
 
-def _portions(elements: Iterable[str]) -> Iterator[str]:
-    """Elements joined, not many more characters than fit a portion."""
-    portion = ""
-    for element in elements:
-        portion += element
-        if len(portion) > _PORTION:
-            yield portion
-            portion = ""
-    if portion:
-        yield portion
-
-
 def _streams_of(
     shapes: Shapes, action: str, room_id: RoomId, room_name: str, messages: list[PersistedMessage]
 ) -> list[str]:
-    elements = (message_element(shapes, message, room_name) for message in messages)
+    elements = [message_element(shapes, message, room_name) for message in messages]
     if action == "append":
-        return [turbo(action, f"messages_room_{room_id}", each) for each in _portions(elements)]
+        portions = map("".join, _parts(elements, len, _PORTION))
+        return [turbo(action, f"messages_room_{room_id}", portion) for portion in portions]
     targets = (f"message_{message.client_message_id}" for message in messages)
     return [turbo(action, *pair) for pair in zip(targets, elements, strict=True)]
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class Cable:
     """WebSocketBroadcaster, and the eight channels."""
 
-    def __init__(
-        self,
-        *,
-        db: Database,
-        messages: MessageService,
-        shapes: Shapes,
-        presence: PresenceMap,
-        typing: TypingMap,
-        jobs: BackgroundWork,
-        max_sockets: int,
-    ) -> None:
-        self._db, self._messages, self._shapes = db, messages, shapes
-        self.presence, self.typing, self._jobs = presence, typing, jobs
-        self._places, self._catch_ups = Places(max_sockets), asyncio.Semaphore(_CATCH_UPS)
-        self._streams: dict[str, dict[Subscription, None]] = {}
-        self._dirty: list[Connection] = []
-        self._is_flushing = self._is_stopping = False
-        self._rests_until = 0.0
-        self._closings = 0  # grows with every forced closing
-        self.connections: dict[ConnectionId, Connection] = {}
-        self.frames = self.slow = 0
-        self.broadcasts_by: Counter[str] = Counter()  # streams without their numbers
+    db: Database
+    messages: MessageService
+    shapes: Shapes
+    presence: PresenceMap
+    jobs: BackgroundWork
+    steady: Callable[[], float]
+    max_sockets: int
+    connections: set[Connection] = field(default_factory=set)
+    frames: int = 0
+    slow: int = 0
+    broadcasts_by: Counter[str] = field(default_factory=Counter)  # streams without their numbers
+    _streams: dict[str, dict[Subscription, None]] = field(default_factory=dict)
+    _sockets: Counter[UserId] = field(default_factory=Counter)  # who has none is not in it
+    _sockets_of_all: int = 0
+    _typing: dict[tuple[RoomId, UserId], float] = field(default_factory=dict)  # since when
+    _dirty: list[Connection] = field(default_factory=list)
+    _is_flushing: bool = False
+    _is_stopping: bool = False
+    _rests_until: float = 0.0
+    _closings: int = 0  # grows with every forced closing
+    _may_complain: Seldom = field(default_factory=partial(Seldom, SILENT_SECONDS))
+    _catch_ups: asyncio.Semaphore = field(default_factory=partial(asyncio.Semaphore, _CATCH_UPS))
 
     # Broadcasting: plain functions, called after a commit.
 
@@ -7970,7 +7846,8 @@ class Cable:
         for subscription in chain.from_iterable(heard):
             frame = frames.get(subscription.identifier)
             if frame is None:
-                frame = frames[subscription.identifier] = subscription.frame(encoded)
+                frame = text_frame(b'%b"message":%b}' % (subscription.prefix, encoded))
+                frames[subscription.identifier] = frame
             subscription.deliver(frame, appends)
         reached = sum(map(len, heard))
         self.frames += reached
@@ -7978,10 +7855,19 @@ class Cable:
         return reached
 
     def broadcast_to(self, user_ids: Sequence[UserId], stream: str, payload: Payload) -> int:
-        here = [user_id for user_id in user_ids if user_id in self._places.held]
+        here = [user_id for user_id in user_ids if user_id in self._sockets]
         self.broadcasts_by[stream.replace("{}", "")] += len(user_ids) - len(here)
         streams = [stream.format(user_id) for user_id in here]
         return self.broadcast(streams, payload) if streams else 0
+
+    def stopped_typing(self, room_id: RoomId, user_id: UserId, name: str) -> None:
+        started = self._typing.pop((room_id, user_id), -math.inf)
+        if self.steady() - started <= _TYPING_SECONDS:
+            self._tell_typing("stop", room_id, user_id, name)
+
+    def _tell_typing(self, action: str, room_id: RoomId, user_id: UserId, name: str) -> None:
+        payload = {"action": action, "user": {"id": user_id, "name": name}}
+        self.broadcast(f"typing_notifications:{room_id}", payload)
 
     def disconnect_user(self, user_id: UserId, *, reconnect: bool) -> None:
         self._disconnect(lambda tab: tab.user_id == user_id, reconnect=reconnect)
@@ -8002,11 +7888,11 @@ class Cable:
     ) -> None:
         self._closings += 1
         goodbye = {"type": "disconnect", "reason": why, "reconnect": reconnect}
-        for connection in [each for each in self.connections.values() if chosen(each)]:
+        for connection in list(filter(chosen, self.connections)):
             connection.send(text_frame(compact(goodbye).encode()))
             connection.flush(time.monotonic())
             self._detach(connection)
-            self._jobs.spawn("cable_close", connection.socket.close(code=1000))
+            self.jobs.spawn("cable_close", connection.socket.close(code=1000))
 
     def _flush_soon(self) -> None:
         """At the end of this turn; after a flush that took long, what comes meanwhile joins it."""
@@ -8039,79 +7925,94 @@ class Cable:
         """The ping of every three seconds, one frame for all; and the end of stalled readers."""
         now = time.monotonic()
         ping = text_frame(compact({"type": "ping", "message": int(time.time())}).encode())
-        for connection in list(self.connections.values()):
+        for connection in list(self.connections):
             if connection.is_stalled(now):
                 self._cut_off(connection)
             else:
                 connection.send(ping)
         self._flush_soon()
 
+    def sweep(self) -> None:
+        """Forgets who looked at a room and who typed, but too long ago."""
+        self.presence.sweep()
+        horizon = self.steady() - _TYPING_SECONDS
+        self._typing = {key: at for key, at in self._typing.items() if at >= horizon}
+
     # Sockets.
 
     async def serve(
-        self,
-        socket: web.WebSocketResponse,
-        shake_hands: Callable[[], Awaitable[asyncio.Transport]],
-        who: Callable[[], Awaitable[Viewer | None]],
-        request_id: str,
+        self, request: web.Request, socket: web.WebSocketResponse, cookie: str, request_id: str
     ) -> None:
-        """Lives as long as the socket does. `who` reads the session anew.
+        """Lives as long as the socket does. Only whose session the cookie is takes a place.
 
-        Only who is signed in takes a place. Raises CableFull, TooManyTabs.
+        If anybody was signed out meanwhile, it is read anew. Raises CableFull, TooManyTabs.
         """
-        viewer = await self._authenticated(who)
-        if viewer and self._is_stopping:
+        closings, viewer = self._closings, None
+        if cookie:
+            viewer = (await self.db.read(at_the_door, cookie)).viewer
+        with self._place(viewer.user.id) if viewer else nullcontext():
+            await socket.prepare(request)
+            transport = cast(asyncio.Transport, request.transport)
+            while viewer and closings != self._closings:
+                closings = self._closings
+                viewer = (await self.db.read(at_the_door, cookie)).viewer
+            if viewer and not self._is_stopping:
+                guarded = cast(asyncio.Protocol, transport.get_protocol())
+                of_whom = (viewer.user.id, viewer.session.id, viewer.user.name)
+                parts = (socket, transport, guarded, *of_whom, self._dirty, self._drain)
+                await self._listen(Connection(*parts), request_id)
+                return
+            LOG.info("ws_unauthorized")
+            reason = "server_restart" if self._is_stopping else "unauthorized"
+            goodbye = {"type": "disconnect", "reason": reason, "reconnect": self._is_stopping}
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_GOODBYE_SECONDS):
+                    await socket.send_str(compact(goodbye))
+                    await socket.close(code=1000)
+            transport.abort()
+
+    @contextmanager
+    def _place(self, user_id: UserId) -> Iterator[None]:
+        """A place for one socket, given back in every case. Raises CableFull, TooManyTabs."""
+        if self._is_stopping:
             raise CableFull
-        with self._places.taken(viewer.user.id) if viewer else nullcontext():
-            closings, transport = self._closings, await shake_hands()
-            if viewer and closings != self._closings:
-                viewer = await self._authenticated(who)
-            if viewer is None or self._is_stopping:
-                await self._turn_away(socket, transport)
-            else:
-                await self._listen(Connection(socket, transport, self._dirty), viewer, request_id)
-
-    async def _authenticated(self, who: Callable[[], Awaitable[Viewer | None]]) -> Viewer | None:
-        """The session's person; read again if anybody was signed out while we were reading."""
-        while True:
-            closings = self._closings
-            viewer = await who()
-            if viewer is None or closings == self._closings:
-                return viewer
-
-    async def _turn_away(self, socket: web.WebSocketResponse, transport: asyncio.Transport) -> None:
-        """Closes a socket that got no welcome: nobody is signed in, or the server stops."""
-        LOG.info("ws_unauthorized")
-        reason = "server_restart" if self._is_stopping else "unauthorized"
-        goodbye = {"type": "disconnect", "reason": reason, "reconnect": self._is_stopping}
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_GOODBYE_SECONDS):
-                await socket.send_str(compact(goodbye))
-                await socket.close(code=1000)
-        transport.abort()
-
-    async def _listen(self, connection: Connection, viewer: Viewer, request_id: str) -> None:
-        connection.user_id, connection.name = viewer.user.id, viewer.user.name
-        connection.session_id = viewer.session.id
-        connection.guard(partial(self._drain, connection, "cable_flooded"))
-        number, pace = 0, Pace()
+        is_full = self._sockets_of_all >= self.max_sockets
+        if is_full or self._sockets[user_id] >= SOCKETS_EACH:
+            refusal: CableError = CableFull() if is_full else TooManyTabs()
+            if self._may_complain():
+                LOG.warning(refusal.code, extra={"fields": {"user_id": user_id}})
+            raise refusal
+        self._sockets_of_all += 1
+        self._sockets[user_id] += 1
         try:
-            connection.move_to(ConnectionState.AUTHENTICATED)
-            self.connections[connection.id] = connection
+            yield
+        finally:
+            self._sockets_of_all -= 1
+            self._sockets[user_id] -= 1
+            if not self._sockets[user_id]:
+                del self._sockets[user_id]
+
+    async def _listen(self, connection: Connection, request_id: str) -> None:
+        connection.transport.set_write_buffer_limits(high=1, low=0)  # pause tells of waiting
+        connection.transport.set_protocol(connection)
+        number = 0
+        try:
+            self.connections.add(connection)
             connection.send(text_frame(b'{"type":"welcome"}'))
             self._flush_soon()
             async for message in connection.socket:
-                if connection.state is ConnectionState.CLOSED:
+                if connection.is_closed:
                     break
-                if not pace.holds():  # they came with the handshake, before anything was guarded
+                number += 1  # more than its pace knows of: it came with the handshake, unguarded
+                if number > connection.counted and not connection.keeps_pace(1):
                     self._drain(connection, "cable_flooded")
                     break
                 if message.type is WSMsgType.TEXT:
                     obeyed = self._heed(connection, message.data)
-                    await self._jobs.attempt("cable", obeyed, request_id=request_id)
+                    await self.jobs.attempt("cable", obeyed, request_id=request_id)
                 else:
                     self._fault(connection)
-                if (number := number + 1) % _FRAMES_IN_A_ROW == 0:
+                if number % _FRAMES_IN_A_ROW == 0:
                     await asyncio.sleep(0)  # others wait
             if connection.is_deaf:  # whoever leaves at once takes the goodbye along
                 await asyncio.sleep(_GOODBYE_SECONDS)
@@ -8120,52 +8021,46 @@ class Cable:
 
     def _drain(self, connection: Connection, event: str) -> None:
         """Ends a socket that sends more than it may, and lets the rest of it run off."""
-        if connection.state is ConnectionState.CLOSED:
+        if connection.is_closed:
             return
         LOG.warning(event, extra={"fields": {"user_id": connection.user_id}})
         self._detach(connection)
         connection.is_deaf = True
-        connection.transport.write(CLOSE_1008)
+        connection.transport.write(_CLOSE_1008)
         connection.transport.resume_reading()
         asyncio.get_running_loop().call_later(_GOODBYE_SECONDS, connection.transport.abort)
 
     def _fault(self, connection: Connection) -> None:
         """Ignores a frame that is none of the protocol's; too many end the socket."""
-        _ignore(connection)
+        connection.ignore()
         connection.faults += 1
         if connection.faults >= FAULTS_LIMIT:
             self._drain(connection, "cable_senseless")
 
     def _detach(self, connection: Connection) -> None:
-        """Ends all of a connection's subscriptions: no frame reaches it afterwards."""
-        self.connections.pop(connection.id, None)
-        if connection.state is not ConnectionState.CLOSED:
-            connection.move_to(ConnectionState.CLOSED)
+        """Ends a connection and its subscriptions: no frame reaches it afterwards."""
+        self.connections.discard(connection)
+        connection.is_closed = True
         for subscription in list(connection.subscriptions.values()):
             self._end(subscription)
 
     async def _heed(self, connection: Connection, text: str) -> None:
         """Obeys a frame while its session lasts; a socket that outlived its session is closed."""
-        subscriptions = connection.subscriptions
         try:
             with writing_by(partial(check_session, session_id=connection.session_id)):
-                match json_object(text):
+                match frame := json_object(text):
                     case {"command": "subscribe", "identifier": str(identifier)}:
                         await self._subscribe(connection, identifier)
-                    case {"command": "unsubscribe", "identifier": str(identifier)} if (
-                        identifier in subscriptions
-                    ):
-                        self._end(subscriptions[identifier])
-                    case {
-                        "command": "message",
-                        "identifier": str(identifier),
-                        "data": str(data),
-                    } if identifier in subscriptions:
-                        await self._act(subscriptions[identifier], json_object(data))
-                    case {"command": "unsubscribe", "identifier": str()} | {
-                        "command": "message", "identifier": str(), "data": str()
+                    case {"command": "unsubscribe", "identifier": str(identifier)} | {
+                        "command": "message", "identifier": str(identifier), "data": str()
                     }:  # fmt: skip
-                        _ignore(connection)  # it ended while this was on its way
+                        subscription = connection.subscriptions.get(identifier)
+                        if subscription is None:
+                            connection.ignore()  # it ended while this was on its way
+                        elif frame["command"] == "message":
+                            await self._act(subscription, json_object(frame["data"]))
+                        else:
+                            self._end(subscription)
                     case _:
                         self._fault(connection)
                 self._flush_soon()
@@ -8180,33 +8075,33 @@ class Cable:
         is_long = len(identifier.encode("utf-8", "replace")) > _IDENTIFIER_LIMIT
         is_known = isinstance(channel, str) and channel in _CHANNELS
         if identifier in connection.subscriptions or not is_known or is_long:
-            _ignore(connection)
+            connection.ignore()
             return
         is_full = len(connection.subscriptions) >= _SUBSCRIPTIONS_LIMIT
         wanted = None if is_full else await self._stream_for(connection.user_id, params)
-        subscription = Subscription(connection, identifier, str(channel), *(wanted or ()))
-        if connection.state is ConnectionState.CLOSED:
+        if connection.is_closed:
             return
+        prefix = b'{"identifier":%b,' % json.dumps(identifier).encode()
         if wanted is None:
-            connection.send(subscription.frame(b'"reject_subscription"', b"type"))
+            connection.send(text_frame(prefix + b'"type":"reject_subscription"}'))
             return
-        connection.move_to(ConnectionState.SUBSCRIBED)
+        subscription = Subscription(connection, identifier, prefix, str(channel), *wanted)
         connection.subscriptions[identifier] = subscription
         self._streams.setdefault(subscription.stream, {})[subscription] = None
-        connection.send(subscription.frame(b'"confirm_subscription"', b"type"))
+        connection.send(text_frame(prefix + b'"type":"confirm_subscription"}'))
         if channel == "PresenceChannel":
             await self._present(subscription)
 
     async def _stream_for(
         self, user_id: UserId, params: Mapping[str, Any]
-    ) -> tuple[str] | tuple[str, RoomId] | None:
+    ) -> tuple[str, RoomId] | None:
         """The stream of a subscription somebody may have now, and its room; else None."""
-        channel = params["channel"]
-        signed = self._shapes.signer.opened("stream", params.get("signed_stream_name"), str) or ""
+        channel, no_room = params["channel"], RoomId(0)
+        signed = self.shapes.signer.opened("stream", params.get("signed_stream_name"), str) or ""
         if channel == "Turbo::StreamsChannel":
-            return (signed,) if signed in ("rooms", f"user_{user_id}:rooms") else None
+            return (signed, no_room) if signed in ("rooms", f"user_{user_id}:rooms") else None
         if channel in ("HeartbeatChannel", "ReadRoomsChannel", "UnreadRoomsChannel"):
-            return (_CHANNELS[channel].format(user_id),)
+            return _CHANNELS[channel].format(user_id), no_room
         given = params.get("room_id")
         named = re.fullmatch("([0-9]{1,18})", str(given) if type(given) in (int, str) else "")
         if channel == "RoomMessagesChannel":
@@ -8214,7 +8109,7 @@ class Cable:
         with suppress(RoomNotFound):
             if named:
                 room_id = RoomId(int(named[1]))
-                await self._db.read(membership_of, user_id, room_id)
+                await self.db.read(membership_of, user_id, room_id)
                 return _CHANNELS[channel].format(room_id), room_id
         return None
 
@@ -8229,43 +8124,38 @@ class Cable:
         if subscription.channel == "PresenceChannel":
             self.presence.leave(room_id, connection.user_id, subscription)
         if subscription.channel == "TypingNotificationsChannel" and not any(
-            each.connection.user_id == connection.user_id for each in listeners
+            other.connection.user_id == connection.user_id for other in listeners
         ):
             self.stopped_typing(room_id, connection.user_id, connection.name)
 
     async def _act(self, subscription: Subscription, data: Mapping[str, Any]) -> None:
         connection, room_id = subscription.connection, subscription.room_id
+        user_id, name = connection.user_id, connection.name
         match subscription.channel, data.get("action"):
             case "PresenceChannel", "present":
                 await self._present(subscription)
             case "PresenceChannel", "refresh":
-                self.presence.enter(room_id, connection.user_id, subscription)
+                self.presence.enter(room_id, user_id, subscription)
             case "PresenceChannel", "absent":
-                self.presence.leave(room_id, connection.user_id, subscription)
+                self.presence.leave(room_id, user_id, subscription)
             case "TypingNotificationsChannel", "start":
-                if self.typing.start(room_id, connection.user_id):
-                    self._tell_typing("start", room_id, connection.user_id, connection.name)
+                now, before = self.steady(), self._typing.get((room_id, user_id), -math.inf)
+                if now - before >= _TYPING_PAUSE:
+                    self._typing[room_id, user_id] = now
+                    self._tell_typing("start", room_id, user_id, name)
             case "TypingNotificationsChannel", "stop":
-                self.typing.stop(room_id, connection.user_id)
-                self._tell_typing("stop", room_id, connection.user_id, connection.name)
+                self._typing.pop((room_id, user_id), None)
+                self._tell_typing("stop", room_id, user_id, name)
             case "RoomMessagesChannel", "catch_up":
                 await self._catch_up(subscription, data)
             case _:
-                _ignore(connection)
+                connection.ignore()
 
     async def _present(self, subscription: Subscription) -> None:
         user_id, room_id = subscription.connection.user_id, subscription.room_id
         self.presence.enter(room_id, user_id, subscription)
-        await self._db.write(mark_read, user_id, room_id)
+        await self.db.write(mark_read, user_id, room_id)
         self.broadcast(f"user_{user_id}_reads", {"room_id": room_id})
-
-    def _tell_typing(self, action: str, room_id: RoomId, user_id: UserId, name: str) -> None:
-        payload = {"action": action, "user": {"id": user_id, "name": name}}
-        self.broadcast(f"typing_notifications:{room_id}", payload)
-
-    def stopped_typing(self, room_id: RoomId, user_id: UserId, name: str) -> None:
-        if self.typing.stop(room_id, user_id):
-            self._tell_typing("stop", room_id, user_id, name)
 
     async def _catch_up(self, subscription: Subscription, data: Mapping[str, Any]) -> None:
         """Sends what was missed, and then the broadcasts that came meanwhile."""
@@ -8274,40 +8164,44 @@ class Cable:
         if not _is_count(last_seen, 10**18) or not _is_count(since, 10**15):
             LOG.info("cable_catch_up_refused")
             return
-        seen, connection = MessageId(last_seen), subscription.connection
+        seen = MessageId(last_seen)
+        connection, room_id = subscription.connection, subscription.room_id
         subscription.held = subscription.held or []
         try:
-            news = await self._messages.get_messages_since(
-                connection.user_id, subscription.room_id, seen, since
-            )
-            fresh = [entry for entry in news.missed if not subscription.has_brought(entry["id"])]
-            ids = [MessageId(entry["id"]) for entry in fresh]
-            newest = max((seen, subscription.live[1], *ids))
-            subscription.note_caught(ids)
-            async for payload in self._told(subscription.room_id, fresh, newest, news):
-                connection.send(subscription.frame(compact(payload).encode()))
+            news = await self.messages.get_messages_since(connection.user_id, room_id, seen, since)
+            fresh = subscription.take(news.missed)
+            newest = max(seen, subscription.live[1], *(entry["id"] for entry in fresh))
+            async for payload in self._told(room_id, fresh, newest, news):
+                encoded = compact(payload).encode()
+                connection.send(text_frame(b'%b"message":%b}' % (subscription.prefix, encoded)))
                 if not connection.flush(time.monotonic()):
                     self._cut_off(connection)
-                await connection.emptied()  # all at once may be more than may wait
+                if connection.emptied:  # all at once may be more than may wait
+                    await connection.emptied.wait()
         except RoomNotFound:
             self._end(subscription)
         finally:
-            subscription.release()
+            held, subscription.held = subscription.held or [], None
+            for frame, appends in held:
+                subscription.deliver(frame, appends)
 
     async def _told(
         self, room_id: RoomId, fresh: Sequence[sqlite3.Row], newest: MessageId, news: CatchUp
     ) -> AsyncIterator[Payload]:
         """What was missed, what changed, what is gone, in this order; or that it is too much."""
         left, is_too_much = MOST_SHOWN, news.is_too_much
-        parts = [("append", part) for part in _parts(fresh)]
-        parts += [("replace", part) for part in _parts(news.changed)]
-        for action, part in parts:
+        parts = [
+            (action, [entry["id"] for entry in part])
+            for action, excerpt in (("append", fresh), ("replace", news.changed))
+            for part in _parts(excerpt, itemgetter("size"), _PART)
+        ]
+        for action, ids in parts:
             async with self._catch_ups:
-                found = await self._db.read(messages_by_id, part)
-                known = {message.id: message for message in found}
-                messages = [known[message_id] for message_id in part if message_id in known]
-                told = (self._shapes, action, room_id, news.room_name, messages)
-                streams = await asyncio.to_thread(_streams_of, *told)
+                messages = await self.db.read(messages_by_id, ids)
+                known = {message.id: message for message in messages}
+                told = [known[message_id] for message_id in ids if message_id in known]
+                where = (self.shapes, action, room_id, news.room_name)
+                streams = await asyncio.to_thread(_streams_of, *where, told)
             left -= sum(map(len, streams))
             if left < 0:
                 is_too_much = True
@@ -8676,7 +8570,7 @@ class Counted:
 def _by_channel(cable: Cable) -> Counter[str]:
     return Counter(
         subscription.channel
-        for connection in cable.connections.values()
+        for connection in cable.connections
         for subscription in connection.subscriptions.values()
     )
 
@@ -10485,15 +10379,7 @@ async def open_cable(request: web.Request) -> web.StreamResponse:
         log_foreign("ws_origin_rejected", request)
         raise OriginRefused
     cookie = cookies_of(request).get("session_token", "")
-
-    async def who() -> Viewer | None:
-        return (await campfire.db.read(at_the_door, cookie)).viewer if cookie else None
-
-    async def shake_hands() -> asyncio.Transport:
-        await socket.prepare(request)
-        return cast(asyncio.Transport, request.transport)
-
-    await campfire.cable.serve(socket, shake_hands, who, request[REQUEST_ID])
+    await campfire.cable.serve(request, socket, cookie, request[REQUEST_ID])
     return socket
 
 
@@ -11494,7 +11380,7 @@ def assemble(
     """The parts, put together over an open database."""
     signer, jobs = Signer(kept["secret_key_base"]), Jobs()
     names = ThreadPoolExecutor(NAMES_AT_ONCE, "names")
-    presence, typing = PresenceMap(time.monotonic), TypingMap(time.monotonic)
+    presence = PresenceMap(time.monotonic)
     auth = Auth(db, signer, time.monotonic, config.bcrypt_cost)
     shapes, messages = Shapes(signer), Messages(db, signer, presence.present_in)
     cable = Cable(
@@ -11502,8 +11388,8 @@ def assemble(
         messages=messages,
         shapes=shapes,
         presence=presence,
-        typing=typing,
         jobs=jobs,
+        steady=time.monotonic,
         max_sockets=config.max_sockets,
     )
     return Campfire(
@@ -11541,14 +11427,13 @@ async def _sweep_database(campfire: Campfire) -> None:
 
 async def close_ended_sessions(campfire: Campfire) -> None:
     """Closes the sockets of sessions that a command in a shell, or whatever else, has ended."""
-    held = {connection.session_id for connection in campfire.cable.connections.values()}
+    held = {connection.session_id for connection in campfire.cable.connections}
     for session_id in await campfire.db.read(ended_sessions, held):
         campfire.cable.disconnect_session(session_id)
 
 
-async def _call(*works: Callable[[], object]) -> None:
-    for work in works:
-        work()
+async def _call(work: Callable[[], object]) -> None:
+    work()
 
 
 def start_sweepers(campfire: Campfire) -> None:
@@ -11557,7 +11442,7 @@ def start_sweepers(campfire: Campfire) -> None:
     look, hourly = partial(close_ended_sessions, campfire), partial(_sweep_database, campfire)
     every(PING_SECONDS, "every_beat", partial(_call, cable.beat))
     every(SESSION_LOOK_SECONDS, "every_look_at_sessions", look)
-    every(SWEEP_SECONDS, "every_sweep", partial(_call, cable.presence.sweep, cable.typing.sweep))
+    every(SWEEP_SECONDS, "every_sweep", partial(_call, cable.sweep))
     every(3600, "every_hour", hourly)
     every(86_400, "every_day", partial(_call, campfire.certificates.warn_if_expired))
 

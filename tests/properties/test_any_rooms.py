@@ -370,6 +370,8 @@ class House(RuleBasedStateMachine):
         self.clock.seconds += seconds
         if sweeps:
             self.presence.sweep()
+            live = sum(self.clock.seconds - seen <= 60 for seen in self.looks.values())
+            assert self.presence.entries() == live
 
     @invariant()
     def everybody_is_where_the_model_says(self) -> None:
@@ -382,8 +384,8 @@ class House(RuleBasedStateMachine):
             assert creator in users
             assert kind != "open" or {user.id for user in self.people} <= users
             assert key == (",".join(map(str, sorted(users))) if kind == "direct" else None)
-        for room, user in found:
-            assert self.presence.count(room, user) == self.tabs(room, user)
+            here = {user for where, user in found if where == room and self.tabs(room, user)}
+            assert self.presence.present_in(room) & users == here
 
     def teardown(self) -> None:
         for key in self.looks:

@@ -31,7 +31,7 @@ async def test_who_sends_faster_than_fifty_frames_a_second_is_closed_and_nobody_
         assert await wire.close_code() == 1008
     assert len(events(log_lines, "cable_flooded")) == 1
     assert len(events(log_lines, "cable_ignored")) == 1
-    assert [each.user_id for each in server.parts.cable.connections.values()] == [jz.id]
+    assert [each.user_id for each in server.parts.cable.connections] == [jz.id]
 
 
 async def test_a_flood_ends_a_socket_before_any_of_it_is_read(

@@ -63,12 +63,12 @@ async def test_presence_counts_tabs_for_sixty_seconds_after_each_heartbeat(
         else:
             await tab.perform(json.dumps(params), action)
         await tab.drain()
-        assert presence.present_in(room) == (
-            {kevin.id} if presence.count(room, kevin.id) else set()
-        )
-        return presence.count(room, kevin.id)
+        here = presence.present_in(room)
+        presence.sweep()
+        assert here == ({kevin.id} if presence.entries() else set())
+        return presence.entries()
 
-    assert presence.count(room, kevin.id) == 0
+    assert presence.entries() == 0
     assert await count_after(tabs[0], "subscribe") == 1
     assert await count_after(tabs[1], "subscribe", 30) == 2
     assert await count_after(tabs[1], "refresh", 30) == 2  # at exactly sixty seconds

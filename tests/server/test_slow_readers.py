@@ -21,7 +21,9 @@ async def line() -> AsyncIterator[tuple[program.Connection, socket.socket]]:
     near.settimeout(0)  # as asyncio wants it
     loop = asyncio.get_running_loop()
     transport, _ = await loop.create_connection(asyncio.Protocol, sock=near)
-    yield program.Connection(web.WebSocketResponse(), transport, []), far
+    whose = program.UserId(1), program.SessionId(1), "JZ"
+    inner = asyncio.Protocol()
+    yield program.Connection(web.WebSocketResponse(), transport, inner, *whose, [], print), far
     transport.abort()
     far.close()
 
@@ -79,7 +81,7 @@ async def test_a_reader_who_lets_too_much_pile_up_is_cut_off_and_delays_nobody(
                 assert (await fast.next_message()) == payload
 
         assert cable.slow == 1
-        assert {each.user_id for each in cable.connections.values()} == {jz.id}
+        assert {each.user_id for each in cable.connections} == {jz.id}
         wire.transport.resume_reading()
         assert await wire.close_code() == 1013
 
@@ -90,7 +92,7 @@ async def test_a_reader_who_takes_more_than_seven_seconds_for_one_write_is_cut_o
     cable = server.parts.cable
     async with wired(kevin) as (_, wire):
         await subscribed_wire(wire, HEARTBEAT)
-        [connection] = cable.connections.values()
+        [connection] = cable.connections
         while connection.transport.get_write_buffer_size() == 0:
             cable.broadcast("heartbeat", {"word": "w" * 60_000})
             await asyncio.sleep(0)

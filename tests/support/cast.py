@@ -158,7 +158,7 @@ async def gather_cast(parts: program.Campfire) -> Cast:
 
 def _on_clock(parts: program.Campfire, steady: SteadyClock) -> program.Campfire:
     """The same parts, with the three that count seconds on a clock of the test's."""
-    presence, typing = program.PresenceMap(steady), program.TypingMap(steady)
+    presence = program.PresenceMap(steady)
     messages = program.Messages(parts.db, parts.signer, presence.present_in)
     auth = program.Auth(parts.db, parts.signer, steady, parts.config.bcrypt_cost)
     return replace(
@@ -166,8 +166,8 @@ def _on_clock(parts: program.Campfire, steady: SteadyClock) -> program.Campfire:
         auth=auth,
         messages=messages,
         cable=program.Cable(
-            db=parts.db, messages=messages, shapes=parts.shapes, presence=presence, typing=typing,
-            jobs=parts.jobs, max_sockets=parts.config.max_sockets,
+            db=parts.db, messages=messages, shapes=parts.shapes, presence=presence,
+            jobs=parts.jobs, steady=steady, max_sockets=parts.config.max_sockets,
         ),
     )  # fmt: skip
 

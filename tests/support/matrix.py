@@ -339,7 +339,7 @@ async def outcome(world: World, actor: Actor, channel: str, target: str) -> str:
     if kind == "reject_subscription":
         assert world.heard() == before
         assert await world.everything() == rows
-    [user_id] = {each.user_id for each in world.parts.cable.connections.values()}
+    [user_id] = {each.user_id for each in world.parts.cable.connections}
     reached = world.parts.cable.broadcast(stream.replace("%d", str(user_id)), {"marked": True})
     assert (reached > 0) == (kind == "confirm_subscription")
     await socket.close()
