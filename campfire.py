@@ -28,9 +28,9 @@ you can search for ("# === 10." jumps there).
   22. elements         records as markup, for Turbo Streams
   23. tabs             who looks where; one tab: frames, slow readers
   24. ws               Action Cable: broadcasts, channels, catch-up
-  25. ops              log lines, background jobs, health, numbers
-  26. files            the client, sounds, pictures, certificates: served as they lie
-  27. web              callers, cookies, bodies, answers
+  25. files            the client, sounds, pictures, certificates: served as they lie
+  26. web              callers, cookies, bodies, answers; background jobs
+  27. ops              the log, health, numbers
   28. people_handlers  sessions, joining, people
   29. room_handlers    rooms, messages, boosts, the socket; announce
   30. bot_handlers     the bot API; administration of bots
@@ -123,7 +123,6 @@ from typing import (
     Final,
     Generic,
     Literal,
-    NamedTuple,
     NewType,
     ParamSpec,
     Protocol,
@@ -144,7 +143,6 @@ from aiohttp import (
     ClientSession,
     ClientTimeout,
     DummyCookieJar,
-    HttpVersion,
     HttpVersion10,
     HttpVersion11,
     TCPConnector,
@@ -1349,6 +1347,35 @@ async def send_in_time(request: web.Request, response: web.StreamResponse, secon
         _cut(transport)
     if transport.get_write_buffer_size():  # the end of it is on its way
         asyncio.get_running_loop().call_later(seconds, _cut_if_stuck, transport)
+
+
+_secret_words_in: Final = lru_cache(maxsize=256)(
+    re.compile(
+        "passw|email|secret|token|_key|crypt|salt|certificate|otp|ssn|cvv|cvc|endpoint|body"
+    ).search
+)
+_LINE: Final = json.JSONEncoder(ensure_ascii=False, default=str)
+# What moves a terminal's cursor, ends a line or turns its direction, and halves of characters.
+_UNPRINTABLE: Final = re.compile(
+    "[\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff]"
+)
+
+
+class JsonLines(logging.Formatter):
+    """A log record as one JSON object, with whatever might be a secret filtered."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, object] = {
+            "ts": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "event": record.getMessage(),
+        }
+        given: dict[str, object] = record.__dict__.get("fields", {})
+        for name, value in given.items():
+            line[name] = "[FILTERED]" if _secret_words_in(name) else value
+        if record.exc_info:
+            line["trace"] = self.formatException(record.exc_info)
+        return _UNPRINTABLE.sub(lambda sign: f"\\u{ord(sign[0]):04x}", _LINE.encode(line))
 
 
 # === 5. schema ================================================================
@@ -8220,483 +8247,7 @@ class Cable:
         }
 
 
-# === 25. ops ==================================================================
-# What the operator sees, and what runs beside the requests: one JSON object a line,
-# background jobs that are held and awaited, the word of /up, and the numbers to draw
-# curves of, in Prometheus' text format 0.0.4. What is counted is counted where it
-# happens; the rest is read off when somebody asks. A route is named by its pattern,
-# never by its path: that would name people's rooms.
-#
-# Owns      -
-# Raises    -
-# ==============================================================================
-
-_SECRET_WORDS: Final = re.compile(
-    "passw|email|secret|token|_key|crypt|salt|certificate|otp|ssn|cvv|cvc|endpoint|body"
-)
-_QUIET_SECONDS: Final = 60
-_OUT_OF_FILES: Final = (
-    "socket.accept() out of system resource",
-    "Exception in callback BaseSelectorEventLoop._start_serving(",
-)
-LINES_WAITING: Final = 10_000
-_GATHERING_SECONDS: Final = 0.05
-# What the log shows of an address: parts of a path and of a query that are known to be no secret.
-_SHOWN_PARTS: Final = re.compile(r"\w+_id|type|name|path")
-_SHOWN_QUERY: Final = re.compile(
-    r"(\w+_id|after|around|before|edit|page|since|size|v)=[A-Za-z0-9]{1,20}"
-)
-_NAMED_QUERY: Final = re.compile(r"(bot_key|email_address|path|q|query)(?==)")
-
-
-@lru_cache(maxsize=512)  # of every route once
-def _shown_pattern(pattern: str) -> str:
-    """The pattern of a route with holes only for parts that logs may show."""
-
-    def hole(part: re.Match[str]) -> str:
-        return f"{{{part[1]}}}" if _SHOWN_PARTS.fullmatch(part[1]) else "[FILTERED]"
-
-    return re.sub(r"\{(\w+)[^{}]*\}", hole, pattern)
-
-
-def shown_address(pattern: str, parts: Mapping[str, str], query: str) -> str:
-    """An address as logs may show it, with its query as it was sent: no key, code or token."""
-    shown = []
-    for part in query.split("&") if query else ():
-        name = _NAMED_QUERY.match(part)
-        hidden = f"{name[1]}=[FILTERED]" if name else "[FILTERED]"
-        shown.append(part if _SHOWN_QUERY.fullmatch(part) else hidden)
-    return f"{_shown_pattern(pattern).format_map(parts)}{'?' if query else ''}{'&'.join(shown)}"
-
-
-def _without_headers(record: logging.LogRecord) -> bool:
-    """Keeps what a stranger sent out of the log: aiohttp puts bad headers into its traces."""
-    record.exc_info = None
-    return True
-
-
-def _out_of_files_seldom(may_speak: Seldom, record: logging.LogRecord) -> bool:
-    """Lets asyncio say once a minute what it says a thousand times a second: no files are left.
-
-    A second after each failure asyncio begins to listen again, and fails once more when the
-    server has stopped by then.
-    """
-    if not record.getMessage().startswith(_OUT_OF_FILES):
-        return True
-    record.msg, record.exc_info = "out_of_files", None
-    return may_speak()
-
-
-def raise_file_limit() -> None:
-    """Lets the process hold as many sockets as the system allows it."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    # macOS tells of no limit, and takes OPEN_MAX at most.
-    wanted = min(most, 10_240) if sys.platform == "darwin" else most
-    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
-
-
-@lru_cache(maxsize=256)
-def _is_secret(name: str) -> bool:
-    return _SECRET_WORDS.search(name) is not None
-
-
-_LINE: Final = json.JSONEncoder(ensure_ascii=False, default=str)
-# What moves a terminal's cursor, ends a line or turns its direction, and halves of characters.
-_UNPRINTABLE: Final = re.compile(
-    "[\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff]"
-)
-
-
-class JsonLines(logging.Formatter):
-    """A log record as one JSON object, with whatever might be a secret filtered."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        line: dict[str, object] = {
-            "ts": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
-            "level": record.levelname.lower(),
-            "event": record.getMessage(),
-        }
-        given: dict[str, object] = record.__dict__.get("fields", {})
-        for name, value in given.items():
-            line[name] = "[FILTERED]" if _is_secret(name) else value
-        if record.exc_info:
-            line["trace"] = self.formatException(record.exc_info)
-        return _UNPRINTABLE.sub(lambda sign: f"\\u{ord(sign[0]):04x}", _LINE.encode(line))
-
-
-class Lines(logging.Handler):
-    """Lines on their way to standard output or a file, in a thread of their own.
-
-    Whoever does not read them, or has no room for them, stops nobody: what is too much is dropped
-    and counted.
-    """
-
-    def __init__(self, path: Path | None) -> None:
-        super().__init__()
-        self.setFormatter(JsonLines())
-        self._path, self._fd = path, -1
-        if path is None and sys.stdout is not None:
-            self._fd = sys.stdout.fileno()
-        elif path is not None:
-            self.reopen()
-        self._waiting: deque[str] = deque()
-        self._dropped = 0
-        self._is_due = self._is_torn = False
-        self._news, self._is_idle = Event(), Event()
-        Thread(target=self._write_forever, name="log", daemon=True).start()
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.put(self.format(record))
-
-    def put(self, line: str) -> None:
-        """Sends a line off; those of a twentieth of a second go together."""
-        if len(self._waiting) >= LINES_WAITING:
-            self._dropped += 1
-            return
-        self._waiting.append(line)
-        try:
-            loop = asyncio.get_running_loop()
-        except RuntimeError:  # a thread, or before the start and after the end
-            self._wake()
-            return
-        if not self._is_due:
-            self._is_due = True
-            loop.call_later(_GATHERING_SECONDS, self._wake)
-
-    def _wake(self) -> None:
-        self._is_due = False
-        self._is_idle.clear()
-        self._news.set()
-
-    def _write_forever(self) -> None:
-        while self._news.wait():
-            self._news.clear()
-            while self._waiting:
-                self._write([self._waiting.popleft() for _ in range(len(self._waiting))])
-            if not self._news.is_set():
-                self._is_idle.set()
-
-    def _write(self, lines: list[str]) -> None:
-        dropped, self._dropped = self._dropped, 0
-        if dropped:
-            said = logging.makeLogRecord({"msg": "log_lines_dropped", "levelname": "WARNING"})
-            said.fields = {"lines": dropped}
-            lines.append(self.format(said))
-        whole = left = "".join(f"{line}\n" for line in lines).encode()
-        try:
-            if self._is_torn:
-                os.write(self._fd, b"\n")
-            while left:
-                left = left[os.write(self._fd, left) :]
-            self._is_torn = False
-        except OSError:  # nobody reads on, or there is no room
-            self._is_torn = len(left) < len(whole)
-            self._dropped += dropped + len(lines) - bool(dropped)
-
-    def reopen(self) -> None:
-        """Goes on in a new file, after the old one was moved away. Raises OSError."""
-        if self._path is None:
-            return
-        fresh = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-        if self._fd < 0:
-            self._fd = fresh
-        else:
-            os.dup2(fresh, self._fd, inheritable=False)
-            os.close(fresh)
-
-    def finish(self) -> None:
-        """Writes what waits, if that takes no longer than a second."""
-        self._wake()
-        self._is_idle.wait(1)
-
-
-def log_to(lines: Lines, level: int) -> None:
-    """Sends our log, and what libraries warn of, there."""
-    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False  # unused
-    root = logging.getLogger()
-    root.handlers[:] = [lines]
-    root.setLevel(logging.WARNING)
-    logging.getLogger("aiohttp.server").addFilter(_without_headers)
-    logging.getLogger("asyncio").addFilter(partial(_out_of_files_seldom, Seldom(_QUIET_SECONDS)))
-    LOG.setLevel(level)
-
-
-def toggle_debugging(level: int) -> None:
-    """From the operator's level to all there is to say, and back."""
-    LOG.setLevel(level if LOG.level == logging.DEBUG else logging.DEBUG)
-    LOG.warning("log_level", extra={"fields": {"now": logging.getLevelName(LOG.level).lower()}})
-
-
-class Jobs:
-    """BackgroundWork: tasks that are held until they end, and whose failures are one log line."""
-
-    def __init__(self) -> None:
-        self._running: set[asyncio.Task[bool]] = set()
-
-    def spawn(self, name: str, work: Coroutine[object, object, object]) -> None:
-        loop = asyncio.get_running_loop()
-        task = loop.create_task(self.attempt(name, work), name=name, context=Context())
-        self._running.add(task)
-        task.add_done_callback(self._running.discard)
-
-    async def attempt(
-        self, name: str, work: Coroutine[object, object, object], **about: object
-    ) -> bool:
-        try:
-            await work
-        except Exception:
-            LOG.exception("job_failed", extra={"fields": {"job": name, **about}})
-            return False
-        return True
-
-    def every(
-        self, seconds: float, name: str, work: Callable[[], Coroutine[object, object, object]]
-    ) -> None:
-        """Runs `work` again and again, until the stop."""
-
-        async def forever() -> None:
-            while True:
-                await asyncio.sleep(seconds)
-                await self.attempt(name, work())
-
-        self.spawn(name, forever())
-
-    async def finish(self, seconds: float) -> None:
-        """Ends what repeats, gives the rest and what it spawns some time, then cancels it."""
-        for task in self._running:
-            if task.get_name().startswith("every_"):
-                task.cancel()
-        until = time.monotonic() + seconds
-        while self._running and (left := until - time.monotonic()) > 0:
-            await asyncio.wait(self._running, timeout=left)
-        late = list(self._running)
-        for task in late:
-            task.cancel()
-        await asyncio.gather(*late, return_exceptions=True)
-
-
-class Undone(Exception):
-    """A write that only tried whether it can."""
-
-
-def try_to_write(tx: WriteTx, at: Timestamp) -> None:
-    """Writes more than stays in memory, to see whether it can, and takes it back.
-
-    Raises Undone when it can.
-    """
-    del at
-    tx.execute("PRAGMA cache_size = 8")  # pages, so that it reaches the disk before its end
-    try:
-        tx.execute("CREATE TABLE write_probe AS SELECT zeroblob(131072) AS room")
-    finally:
-        tx.execute("PRAGMA cache_size = -2000")  # SQLite's default
-    raise Undone
-
-
-def _commits(tx: WriteTx, at: Timestamp) -> None:
-    del tx, at
-
-
-_HEALTH_SECONDS: Final = 2
-_PROBE_SECONDS: Final = 10
-
-
-class Health:
-    """Whether the database answers and takes what is written."""
-
-    def __init__(self, db: Database) -> None:
-        self._db, self._may_probe, self._could_write = db, Seldom(_PROBE_SECONDS), "ok"
-
-    async def database(self) -> str:
-        """`ok`, `full`, `readonly`, `busy` or `down`, after two seconds at most."""
-        probes = self._may_probe()
-        try:
-            async with asyncio.timeout(_HEALTH_SECONDS):
-                await self._db.read(lambda tx: tx.execute("SELECT 1").fetchone())
-                await self._db.write(try_to_write if probes else _commits)
-        except Undone:
-            self._could_write = "ok"
-        except TimeoutError:
-            return "busy"
-        except StorageError as error:
-            word = error.code.removeprefix("database_").replace("error", "down")
-            if probes:
-                self._could_write = word
-            return word
-        return self._could_write
-
-
-METRICS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
-_METHODS: Final = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
-
-
-class Metrics:
-    """What the requests count."""
-
-    def __init__(self) -> None:
-        self.requests: Counter[tuple[str, str, str]] = Counter()
-        self.seconds: dict[str, Histogram] = {}
-        self.broadcast_seconds = Histogram(SECONDS)
-        self.messages = 0
-
-    def count_request(self, method: str, route: str, status: int, seconds: float) -> None:
-        """Notes an answer. Unknown methods are one, or a stranger could make up thousands."""
-        self.requests[method if method in _METHODS else "other", route, str(status)] += 1
-        if status == HTTPStatus.SWITCHING_PROTOCOLS:
-            return  # how long a socket lived is no answer time
-        histogram = self.seconds.get(route)
-        if histogram is None:
-            histogram = self.seconds[route] = Histogram(SECONDS)
-        histogram.observe(seconds)
-
-    def count_message(self, committed_at: float) -> None:
-        """Notes a new message, all of whose frames are queued now."""
-        self.messages += 1
-        self.broadcast_seconds.observe(time.perf_counter() - committed_at)
-
-
-@dataclass(frozen=True, slots=True)
-class Counted:
-    """Whom to ask for the numbers."""
-
-    config: Config
-    db: Database
-    cable: Cable
-    bots: Bots
-    push: Push
-    metrics: Metrics
-
-
-def _by_channel(cable: Cable) -> Counter[str]:
-    return Counter(
-        subscription.channel
-        for connection in cable.connections
-        for subscription in connection.subscriptions.values()
-    )
-
-
-def _by_kind(cable: Cable) -> dict[str, int]:
-    """A stream's name without its numbers: `user_7_unreads` is `user_unreads`."""
-    streams = cable.broadcasts_by.items()
-    return {re.sub("[_:]+", "_", stream).strip("_"): count for stream, count in streams}
-
-
-def _resident_bytes() -> int:
-    try:
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
-    except (OSError, ValueError, IndexError):
-        return 0
-    return pages * os.sysconf("SC_PAGE_SIZE")
-
-
-class _Metric(NamedTuple):
-    """A number or a histogram; or several, by the values of the labels named after it."""
-
-    name: str
-    kind: str
-    about: str
-    read: Callable[[Counted], float | Histogram | Mapping[Any, float] | Mapping[str, Histogram]]
-
-
-# fmt: off
-_METRICS: Final = (
-    _Metric("http_requests_total method route status", "counter", "Answered requests.",
-        lambda of: of.metrics.requests),
-    _Metric("http_request_seconds route", "histogram", "Time from a request to its answer.",
-        lambda of: of.metrics.seconds),
-    _Metric("ws_connections", "gauge", "Open sockets.", lambda of: len(of.cable.connections)),
-    _Metric("ws_subscriptions channel", "gauge", "Subscriptions of open sockets.",
-        lambda of: _by_channel(of.cable)),
-    _Metric("broadcasts_total kind", "counter", "Broadcasts, with listeners or without.",
-        lambda of: _by_kind(of.cable)),
-    _Metric("ws_frames_sent_total", "counter", "Frames that broadcasts brought to tabs.",
-        lambda of: of.cable.frames),
-    _Metric("ws_slow_closed_total", "counter", "Sockets cut off because they read too slowly.",
-        lambda of: of.cable.slow),
-    _Metric("broadcast_seconds", "histogram", "Time from a commit to its last frame queued.",
-        lambda of: of.metrics.broadcast_seconds),
-    _Metric("db_writer_queue", "gauge", "Jobs that wait for the writer.", lambda of: of.db.waiting),
-    _Metric("db_write_seconds", "histogram", "Time of one commit with all its jobs.",
-        lambda of: of.db.write_seconds),
-    _Metric("db_group_size", "histogram", "Jobs that shared one commit.",
-        lambda of: of.db.group_sizes),
-    _Metric("messages_created_total", "counter", "Messages stored, repeats not counted.",
-        lambda of: of.metrics.messages),
-    _Metric("webhooks_total result", "counter", "Calls to bots, by how they ended.",
-        lambda of: of.bots.calls),
-    _Metric("pushes_total result", "counter", "Notifications, by how they ended.",
-        lambda of: of.push.pushes),
-    _Metric("presence_entries", "gauge", "Tabs that look at a room.",
-        lambda of: of.cable.presence.entries()),
-    _Metric("process_resident_memory_bytes", "gauge", "Memory of the process.",
-        lambda _: _resident_bytes()),
-    _Metric("process_cpu_seconds_total", "counter", "Processor time of the process.",
-        lambda _: time.process_time()),
-    _Metric("build_info version revision", "gauge", "Which Campfire this is.",
-        lambda of: {(of.config.version, of.config.revision): 1}),
-)
-# fmt: on
-
-
-def _number_text(value: float) -> str:
-    return str(int(value)) if value == int(value) else repr(value)
-
-
-_ESCAPES: Final = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
-
-
-def _sample(name: str, labels: Mapping[str, str], value: float) -> str:
-    inside = ",".join(f'{key}="{label.translate(_ESCAPES)}"' for key, label in labels.items())
-    return f"{name}{f'{{{inside}}}' if inside else ''} {_number_text(value)}"
-
-
-def _samples(name: str, labels: Mapping[str, str], value: float | Histogram) -> Iterator[str]:
-    if not isinstance(value, Histogram):
-        yield _sample(name, labels, value)
-        return
-    counts = list(accumulate(value.counts))
-    for bound, count in zip((*map(_number_text, value.bounds), "+Inf"), counts, strict=True):
-        yield _sample(f"{name}_bucket", {**labels, "le": bound}, count)
-    yield _sample(f"{name}_sum", labels, value.total)
-    yield _sample(f"{name}_count", labels, counts[-1])
-
-
-def metrics_text(counted: Counted) -> str:
-    """All numbers, as Prometheus reads them."""
-    lines: list[str] = []
-    for metric in _METRICS:
-        name, *keys = f"campfire_{metric.name}".split()
-        lines += f"# HELP {name} {metric.about}", f"# TYPE {name} {metric.kind}"
-        reading = metric.read(counted)
-        by_labels = reading if isinstance(reading, Mapping) else {(): reading}
-        for values in sorted(by_labels):
-            told = (values,) if isinstance(values, str) else values
-            lines += _samples(name, dict(zip(keys, told, strict=True)), by_labels[values])
-    return "\n".join(lines) + "\n"
-
-
-# What a proxy may say of whom it asks for: X-Forwarded-…, CF-Connecting-IP, True-Client-IP, Via …
-_FORWARDED: Final = re.compile(
-    "(x-)?forwarded.*|via|.*(real|client|connecting|original|remote)-.*|.*-ip", re.IGNORECASE
-)
-_LOOPBACK_HOST: Final = re.compile(
-    r"(localhost|127(\.[0-9]{1,3}){3}|\[::1\])(:[0-9]+)?", re.IGNORECASE
-)
-
-
-def may_read_metrics(config: Config, peer: str, headers: Mapping[str, str]) -> bool:
-    """Whether this request may see the numbers: by the token, else straight from this machine."""
-    if config.metrics_token:
-        expected = f"Bearer {config.metrics_token}".encode()
-        given = headers.get("Authorization", "").encode("utf-8", "replace")
-        return hmac.compare_digest(expected, given)
-    ip = parsed_address(peer)
-    is_here = ip is not None and ip.is_loopback
-    is_asked_here = _LOOPBACK_HOST.fullmatch(headers.get("Host", "")) is not None
-    return is_here and is_asked_here and not any(map(_FORWARDED.fullmatch, headers))
-
-
-# === 26. files ================================================================
+# === 25. files ================================================================
 # What is served as it lies: the built client, whose folder has the digest of the build
 # for a name, so that a browser may keep what is in it for ever; sounds and pictures,
 # beside this file in the clone and in the executable alike; what devices ask for; the
@@ -9102,12 +8653,13 @@ class HttpsLoops:
         return True
 
 
-# === 27. web ==================================================================
+# === 26. web ==================================================================
 # The door. A request becomes an Ask: who sends it, what it says, what its answer will
 # carry. Every route names its audience, so that none can be forgotten; the guard asks
 # in one look at the database who is there, in the order: banned address, session, CSRF.
 # What it saw is looked at again by whatever the handler writes. Bodies are read and
-# checked here and nowhere else, and here what a handler found becomes an answer.
+# checked here and nowhere else, and here what a handler found becomes an answer; what
+# nobody has to wait for is left to a job.
 #
 # Owns      -
 # Raises    Unauthenticated, Forbidden, BannedAddress, InvalidCsrfToken, BotForbidden,
@@ -9118,11 +8670,45 @@ SAFE_METHODS: Final = frozenset(("GET", "HEAD"))
 NUMBER: Final = re.compile(r"[0-9]{1,18}")
 UNKEPT: Final = {"Cache-Control": "no-store"}
 _JSON: Final = {"Content-Type": "application/json; charset=utf-8", **UNKEPT}
+Work: TypeAlias = Coroutine[object, object, object]
+
+
+class Jobs:
+    """BackgroundWork: tasks that are held until they end, and whose failures are one log line."""
+
+    def __init__(self) -> None:
+        self._running: set[asyncio.Task[bool]] = set()
+
+    def spawn(self, name: str, work: Work) -> None:
+        task = asyncio.create_task(self.attempt(name, work), name=name, context=Context())
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+
+    async def attempt(self, name: str, work: Work, **about: object) -> bool:
+        try:
+            await work
+        except Exception:
+            LOG.exception("job_failed", extra={"fields": {"job": name, **about}})
+            return False
+        return True
+
+    async def finish(self, seconds: float) -> None:
+        """Ends what repeats, gives the rest and what it spawns some time, then cancels it."""
+        for task in self._running:
+            if task.get_name().startswith("every_"):
+                task.cancel()
+        until = time.monotonic() + seconds
+        while self._running and (left := until - time.monotonic()) > 0:
+            await asyncio.wait(self._running, timeout=left)
+        late = list(self._running)
+        for task in late:
+            task.cancel()
+        await asyncio.gather(*late, return_exceptions=True)
 
 
 @dataclass(frozen=True, slots=True)
 class Campfire:
-    """The running program: what handlers work with."""
+    """The running program: what handlers work with, and what is counted of their work."""
 
     config: Config
     db: Database
@@ -9137,15 +8723,20 @@ class Campfire:
     jobs: Jobs
     bundle: Bundle
     push: Push
-    metrics: Metrics
     certificates: Certificates
-    health: Health
-    started_at: float  # on the monotonic clock
+    # Answers by method, route and status, and their seconds by route; and those of broadcasts.
+    requests: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+    request_seconds: dict[str, Histogram] = field(
+        default_factory=partial(defaultdict, partial(Histogram, SECONDS))
+    )
+    broadcast_seconds: Histogram = field(default_factory=partial(Histogram, SECONDS))
+    started_at: float = field(default_factory=time.monotonic)
 
 
 CAMPFIRE: Final = web.AppKey("campfire", Campfire)
 REQUEST_ID: Final = web.RequestKey("request_id", str)
 VIEWER_ID: Final = web.RequestKey("viewer_id", int)
+SESSION: Final = web.RequestKey("session", Session)  # in which somebody asks
 
 
 @dataclass(frozen=True, slots=True)
@@ -9157,6 +8748,9 @@ class Caller:
     host: str
     base_url: str  # absolute, without a slash at the end
     is_secure: bool  # whether cookies are Secure, and HSTS is sent
+    agent: str  # the browser's name for itself, as text that can be stored
+    cookies: Mapping[str, str]
+    csrf_nonce: str | None  # the value of the CSRF cookie, if there is one
 
 
 CALLER: Final = web.RequestKey("caller", Caller)
@@ -9171,17 +8765,18 @@ def is_trusted(address: str, config: Config) -> bool:
     return ip is not None and any(ip in network for network in config.trusted_proxies)
 
 
-def _client_ip(peer: str, forwarded: str, config: Config) -> str:
-    """The first address from the right that is not a proxy of ours."""
-    hops = [hop.strip() for hop in forwarded.split(",") if hop.strip()]
-    ours = hops[0] if hops else peer  # when all of them are
-    first = next((hop for hop in reversed(hops) if not is_trusted(hop, config)), ours)
-    return str(parsed_address(first) or peer)
+def _forwarded(request: web.Request, peer: str, config: Config) -> tuple[str, str, str]:
+    """Address, scheme and host of whom a proxy of ours asks for; each proxy may add a line.
 
-
-@lru_cache(maxsize=4096)
-def _peer(address: str) -> str:
-    return str(parsed_address(address) or address)
+    The address is the first from the right that is no proxy's, or else the first of all.
+    """
+    headers = request.headers
+    said = ",".join(headers.getall("X-Forwarded-For", ())).split(",")
+    hops = [hop.strip() for hop in said if hop.strip()] or [peer]
+    theirs = next((hop for hop in reversed(hops) if not is_trusted(hop, config)), hops[0])
+    scheme = headers.get(FORWARDED_PROTO, request.scheme).split(",")[0].strip()
+    host = headers.get("X-Forwarded-Host", request.host).split(",")[0].strip()
+    return str(parsed_address(theirs) or peer), scheme, host
 
 
 def caller_of(request: web.Request) -> Caller:
@@ -9192,27 +8787,28 @@ def caller_of(request: web.Request) -> Caller:
     caller: Caller | None = request.get(CALLER)
     if caller is not None:
         return caller
-    config, peer = request.app[CAMPFIRE].config, _peer(request.remote or "")
-    ip, scheme, host = peer, request.scheme, request.host
-    if any(name in request.headers for name in _FORWARDING) and is_trusted(peer, config):
-        hops = ",".join(request.headers.getall("X-Forwarded-For", ()))  # each proxy may add a line
-        ip = _client_ip(peer, hops, config)
-        scheme = request.headers.get(FORWARDED_PROTO, scheme).split(",")[0].strip()
-        host = request.headers.get("X-Forwarded-Host", host).split(",")[0].strip()
+    config, headers, remote = request.app[CAMPFIRE].config, request.headers, request.remote or ""
+    ip = peer = str(parsed_address(remote) or remote)
+    scheme, host = request.scheme, request.host
+    if any(name in headers for name in _FORWARDING) and is_trusted(peer, config):
+        ip, scheme, host = _forwarded(request, peer, config)
     is_name = _HOST.fullmatch(host)
     host = host if is_name else ""
     scheme = "https" if scheme.lower() in ("https", "wss") else "http"
-    is_secure = scheme == "https" and not config.disable_ssl
+    sent = "; ".join(headers.getall("Cookie", ()))
+    pairs = (part.partition("=") for part in sent.split(";"))
+    cookies: Mapping[str, str] = {name.strip(): value.strip() for name, _, value in pairs}
+    if '"' in sent:  # ours need no quotes
+        cookies = request.cookies
     base_url = f"{scheme}://{config.domain or host}"
-    request[CALLER] = caller = Caller(ip, scheme, host, base_url, is_secure)
+    is_secure = scheme == "https" and not config.disable_ssl
+    agent = headers.get("User-Agent", "").encode("utf-8", "replace").decode()
+    nonce = cookies.get("_campfire_csrf", "")
+    known = nonce if _NONCE.fullmatch(nonce) else None
+    request[CALLER] = caller = Caller(ip, scheme, host, base_url, is_secure, agent, cookies, known)
     if not is_name:
         raise BadRequest
     return caller
-
-
-def user_agent_of(request: web.Request) -> str:
-    """The browser's name for itself, as text that can be stored."""
-    return request.headers.get("User-Agent", "").encode("utf-8", "replace").decode()
 
 
 def _origin_host(origin: str) -> str | None:
@@ -9220,19 +8816,16 @@ def _origin_host(origin: str) -> str | None:
     parts = re.fullmatch(r"(https?)://([^/@?#\\\s]+)", origin.lower())
     if parts is None:
         return None
-    port = ":443" if parts[1] == "https" else ":80"
-    return parts[2].removesuffix(port)
+    return parts[2].removesuffix(":443" if parts[1] == "https" else ":80")
 
 
 def is_allowed_origin(origin: str, request: web.Request) -> bool:
     """Whether a page of this origin may talk to us with its visitor's cookies."""
     config, caller = request.app[CAMPFIRE].config, caller_of(request)
-    host = _origin_host(origin)
-    if host is None:
-        return False
-    own = caller.host.lower().removesuffix(":443" if origin.lower().startswith("https") else ":80")
-    domain = (config.domain or "").lower()
-    return host in {own, domain} or origin.lower().rstrip("/") in config.allowed_origins
+    origin, host = origin.lower(), _origin_host(origin)
+    own = caller.host.lower().removesuffix(":443" if origin.startswith("https") else ":80")
+    is_own = host in {own, (config.domain or "").lower()}
+    return host is not None and (is_own or origin.rstrip("/") in config.allowed_origins)
 
 
 def log_foreign(event: str, request: web.Request) -> None:
@@ -9242,75 +8835,20 @@ def log_foreign(event: str, request: web.Request) -> None:
     LOG.warning(event, extra={"fields": fields})
 
 
-def csrf_nonce_of(request: web.Request) -> str | None:
-    """The value of the browser's CSRF cookie, if it has one."""
-    nonce = cookies_of(request).get("_campfire_csrf", "")
-    return nonce if _NONCE.fullmatch(nonce) else None
-
-
 def check_csrf(request: web.Request) -> None:
     """Whether a page of ours sends this. Raises InvalidCsrfToken, ForeignOrigin."""
-    nonce, origin = csrf_nonce_of(request), request.headers.get("Origin")
+    caller, headers = caller_of(request), request.headers
+    signer, origin = request.app[CAMPFIRE].signer, headers.get("Origin")
     is_ours = (
-        nonce is not None
-        and request.app[CAMPFIRE].signer.is_csrf_token(
-            nonce, request.headers.get("X-CSRF-Token", "")
-        )
-        and request.headers.get("Sec-Fetch-Site", "same-origin") == "same-origin"
+        caller.csrf_nonce is not None
+        and signer.is_csrf_token(caller.csrf_nonce, headers.get("X-CSRF-Token", ""))
+        and headers.get("Sec-Fetch-Site", "same-origin") == "same-origin"
     )
     if is_ours and (origin is None or is_allowed_origin(origin, request)):
         return
     log_foreign("csrf_rejected", request)
     asked = _origin_host(origin) if is_ours and origin else None
-    raise ForeignOrigin(caller_of(request).host, asked) if asked else InvalidCsrfToken
-
-
-COOKIES: Final = web.RequestKey("cookies", Mapping[str, str])
-
-
-def cookies_of(request: web.Request) -> Mapping[str, str]:
-    """The browser's cookies. Ours need no quotes; where there are any, aiohttp reads them."""
-    cookies: Mapping[str, str] | None = request.get(COOKIES)
-    if cookies is None:
-        sent = "; ".join(request.headers.getall("Cookie", ()))
-        pairs = (part.partition("=") for part in sent.split(";"))
-        cookies = {name.strip(): value.strip() for name, _, value in pairs}
-        request[COOKIES] = cookies = request.cookies if '"' in sent else cookies
-    return cookies
-
-
-BODY: Final[web.RequestKey[bytes | CampfireError]] = web.RequestKey("body")
-STRANGERS_BYTES: Final = 16_384  # what anybody may send
-_MEMBERS_BYTES: Final = 131_072
-_MESSAGE_BYTES: Final = 524_288  # JSON may write each byte of the longest message as six
-_MESSAGES: Final = re.compile(r".*/messages(/\{message_id\})?")
-_BODY_SECONDS: Final = 60
-_STILL_THERE: Final = 0.1  # seconds between two looks whether somebody waits for a search
-
-
-def _bytes_expected(request: web.Request) -> float:
-    """How many bytes are to be taken in, but for forms, which are read by who wants them."""
-    is_form = request.content_type == "multipart/form-data"
-    if is_form or not request.can_read_body or request.method in SAFE_METHODS:
-        return 0
-    return math.inf if request.content_length is None else request.content_length  # not said
-
-
-async def _receive(request: web.Request, most: int) -> None:
-    """Takes the body in before anybody is asked who they are: while it comes, that may change."""
-    if not (expected := _bytes_expected(request)):
-        return
-    if most < expected < math.inf:
-        request[BODY] = PayloadTooLarge()
-        return
-    seconds, body = request.app[CAMPFIRE].config.read_timeout, bytearray()
-    try:
-        async with asyncio.timeout(min(seconds, _BODY_SECONDS)):
-            while len(body) <= most and (part := await request.content.readany()):
-                body += part
-        request[BODY] = bytes(body) if len(body) <= most else PayloadTooLarge()
-    except (TimeoutError, ConnectionError, web.RequestPayloadError, HttpProcessingError):
-        request[BODY] = BadRequest()
+    raise ForeignOrigin(caller.host, asked) if asked else InvalidCsrfToken
 
 
 def number_in(query: Mapping[str, str], name: str) -> int | None:
@@ -9321,6 +8859,7 @@ def number_in(query: Mapping[str, str], name: str) -> int | None:
 
 Audience: TypeAlias = Literal["anyone", "people", "administrators", "bots"]
 Outcome: TypeAlias = Written | Mapping[str, object] | web.StreamResponse | None
+BODY: Final[web.RequestKey[bytes | CampfireError]] = web.RequestKey("body")
 
 
 @dataclass(frozen=True)  # without slots: it remembers its body
@@ -9421,11 +8960,6 @@ class Ask:
         self.headers.add("Set-Cookie", gone)
 
 
-Handler = Callable[[Ask], Awaitable[Outcome]]
-Guarded = Callable[[web.Request], Awaitable[web.StreamResponse]]
-Admit = Callable[[web.Request, Audience], Awaitable[tuple[Ask, Right]]]
-
-
 def answer(
     outcome: Outcome, status: int = 200, headers: Mapping[str, str] | None = None
 ) -> web.StreamResponse:
@@ -9449,18 +8983,6 @@ def require(audience: Audience, viewer: Viewer | None) -> None:
         raise Forbidden
 
 
-def _note_viewer(request: web.Request, viewer: Viewer | None) -> None:
-    """Tells the log who asks, and keeps their session fresh."""
-    if viewer is None:
-        return
-    request[VIEWER_ID] = viewer.user.id
-    if time.time() * SECOND - viewer.session.last_active_at > SESSION_REFRESH:
-        campfire, ip = request.app[CAMPFIRE], caller_of(request).ip
-        agent = user_agent_of(request)
-        refresh = campfire.db.write(refresh_session, viewer.session.id, ip, agent)
-        campfire.jobs.spawn("refresh_session", refresh)
-
-
 async def admit_person(request: web.Request, audience: Audience) -> tuple[Ask, Right]:
     """Who comes in, and what must stay true of them while they write.
 
@@ -9468,7 +8990,7 @@ async def admit_person(request: web.Request, audience: Audience) -> tuple[Ask, R
     """
     campfire, caller, viewer = request.app[CAMPFIRE], caller_of(request), None
     is_safe, bot_key = request.method in SAFE_METHODS, request.query.get("bot_key", "")
-    cookie = cookies_of(request).get("session_token", "")
+    cookie = caller.cookies.get("session_token", "")
     if cookie or bot_key or not is_safe:
         ip = None if is_safe else caller.ip
         door = await campfire.db.read(at_the_door, cookie, bot_key, ip)
@@ -9480,11 +9002,16 @@ async def admit_person(request: web.Request, audience: Audience) -> tuple[Ask, R
             raise BotForbidden
         if not is_safe:
             check_csrf(request)
-        _note_viewer(request, viewer)
+        if viewer is not None:
+            request[VIEWER_ID], request[SESSION] = viewer.user.id, viewer.session
     require(audience, viewer)
     right = partial(check_right, ip=caller.ip, viewer=viewer)
     place, at = (request.match_info, request.query), campfire.db.settled_at()
     return Ask(request, campfire, viewer, None, caller, *place, at), right
+
+
+Place: TypeAlias = tuple[Mapping[str, str], Mapping[str, str]]  # the parts of a path, a query
+_STILL_THERE: Final = 0.1  # seconds between two looks whether somebody waits for a search
 
 
 async def _while_wanted(request: web.Request, work: Coroutine[object, object, T]) -> T:
@@ -9501,16 +9028,17 @@ async def _while_wanted(request: web.Request, work: Coroutine[object, object, T]
 async def look_in(
     request: web.Request,
     work: Callable[[ReadTx, Ask], T],
-    place: tuple[Mapping[str, str], Mapping[str, str]],
+    place: Place | None = None,
     *,
     searches: bool = False,
 ) -> T:
-    """What `work` finds at a place (the parts of its path, its query), in the look that tells who
-    asks. One that searches waits for its turn, and for no more than its asker does.
+    """What `work` finds at a place, or else where it was asked, in the look that tells who asks.
+
+    One that searches waits for its turn, and for no more than its asker does.
     """
     campfire, caller = request.app[CAMPFIRE], caller_of(request)
-    cookie, bot_key = cookies_of(request).get("session_token", ""), request.query.get("bot_key", "")
-    at = campfire.db.settled_at()
+    cookie, bot_key = caller.cookies.get("session_token", ""), request.query.get("bot_key", "")
+    at, (parts, query) = campfire.db.settled_at(), place or (request.match_info, request.query)
 
     def see(tx: ReadTx) -> tuple[Viewer | None, T | CampfireError]:
         door = at_the_door(tx, cookie, bot_key)
@@ -9518,23 +9046,34 @@ async def look_in(
         try:
             if door.bot is not None:
                 raise BotForbidden
-            return viewer, work(tx, Ask(request, campfire, viewer, None, caller, *place, at))
+            return viewer, work(tx, Ask(request, campfire, viewer, None, caller, parts, query, at))
         except CampfireError as error:  # the log still says who asked
             return viewer, error
 
     try:
-        viewer, found = campfire.db.at_a_glance(see)
+        viewer, seen = campfire.db.at_a_glance(see)
     except TakesLong:
         searcher = (await campfire.db.read(at_the_door, cookie)).viewer if searches else None
         if searcher is None:
-            viewer, found = await campfire.db.read_aside(see)
+            viewer, seen = await campfire.db.read_aside(see)
         else:
             turn = campfire.search.in_turn(searcher.user.id, see)
-            viewer, found = await _while_wanted(request, turn)
-    _note_viewer(request, viewer)
-    if isinstance(found, CampfireError):
-        raise found
-    return found
+            viewer, seen = await _while_wanted(request, turn)
+    if viewer is not None:
+        request[VIEWER_ID], request[SESSION] = viewer.user.id, viewer.session
+    if isinstance(seen, CampfireError):
+        raise seen
+    return seen
+
+
+Handler = Callable[[Ask], Awaitable[Outcome]]
+Guarded = Callable[[web.Request], Awaitable[web.StreamResponse]]
+Admit = Callable[[web.Request, Audience], Awaitable[tuple[Ask, Right]]]
+_STRANGERS_BYTES: Final = 16_384  # what anybody may send
+_MEMBERS_BYTES: Final = 131_072
+_MESSAGE_BYTES: Final = 524_288  # JSON may write each byte of the longest message as six
+_MESSAGES: Final = ("/messages", "/messages/{message_id}")
+_BODY_SECONDS: Final = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -9556,11 +9095,31 @@ def sight(
         require(audience, ask.guest)
         return answer(work(tx, ask), headers=ask.headers)
 
-    async def guarded(request: web.Request) -> web.StreamResponse:
-        place = (request.match_info, request.query)
-        return await look_in(request, see, place, searches=searches)
+    return Route("GET", path, audience, partial(look_in, work=see, searches=searches))
 
-    return Route("GET", path, audience, guarded)
+
+async def _receive(request: web.Request, audience: Audience, most: int, admit: Admit) -> None:
+    """Takes the body in before anybody is asked who they are: while it comes, that may change.
+
+    Who brings more than a stranger may is asked before, too. Forms are read by who wants them.
+    """
+    is_form = request.content_type == "multipart/form-data"
+    if is_form or not request.can_read_body or request.method in SAFE_METHODS:
+        return
+    expected = math.inf if request.content_length is None else request.content_length  # not said
+    if expected > _STRANGERS_BYTES and audience != "anyone":
+        await admit(request, audience)
+    if most < expected < math.inf:
+        request[BODY] = PayloadTooLarge()
+        return
+    seconds, body = request.app[CAMPFIRE].config.read_timeout, bytearray()
+    try:
+        async with asyncio.timeout(min(seconds, _BODY_SECONDS)):
+            while len(body) <= most and (part := await request.content.readany()):
+                body += part
+        request[BODY] = bytes(body) if len(body) <= most else PayloadTooLarge()
+    except (TimeoutError, ConnectionError, web.RequestPayloadError, HttpProcessingError):
+        request[BODY] = BadRequest()
 
 
 def act(
@@ -9575,16 +9134,13 @@ def act(
     """An address where something is done; the status is that of a success.
 
     If what lets somebody in is no longer so when the handler writes, nothing is written, and it is
-    as if the request had come just now. Who brings more than a stranger may is asked before, too.
+    as if the request had come just now.
     """
-    most = STRANGERS_BYTES
-    if audience != "anyone":
-        most = _MESSAGE_BYTES if _MESSAGES.fullmatch(path) else _MEMBERS_BYTES
+    most = _MESSAGE_BYTES if path.endswith(_MESSAGES) else _MEMBERS_BYTES
+    most = _STRANGERS_BYTES if audience == "anyone" else most
 
     async def guarded(request: web.Request) -> web.StreamResponse:
-        if audience != "anyone" and _bytes_expected(request) > STRANGERS_BYTES:
-            await admit(request, audience)
-        await _receive(request, most)
+        await _receive(request, audience, most, admit)
         while True:
             ask, right = await admit(request, audience)
             try:
@@ -9594,6 +9150,361 @@ def act(
                 continue
 
     return Route(method, path, audience, guarded)
+
+
+# === 27. ops ==================================================================
+# What the operator sees of the program at work: its log, in a thread of its own; the word
+# of /up; and the numbers to draw curves of, in Prometheus' text format 0.0.4, which are read
+# off when somebody asks. A route is named by its pattern: its path would name people's rooms.
+#
+# Owns      -
+# Raises    NotFound
+# ==============================================================================
+
+_QUIET_SECONDS: Final = 60
+_OUT_OF_FILES: Final = (
+    "socket.accept() out of system resource",
+    "Exception in callback BaseSelectorEventLoop._start_serving(",
+)
+LINES_WAITING: Final = 10_000
+_GATHERING_SECONDS: Final = 0.05
+
+
+class Lines(logging.Handler):
+    """Lines on their way to standard output or a file, in a thread of their own.
+
+    Whoever does not read them, or has no room for them, stops nobody: what is too much is dropped
+    and counted.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        super().__init__()
+        self.setFormatter(JsonLines())
+        self._path, self._fd = path, -1
+        if path is not None:
+            self.reopen()
+        elif sys.stdout is not None:
+            self._fd = sys.stdout.fileno()
+        self._waiting: deque[str] = deque()
+        self._dropped, self._is_torn = 0, False
+        self._news, self._is_idle, self._ends = Event(), Event(), Event()
+        Thread(target=self._write_forever, name="log", daemon=True).start()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.put(self.format(record))
+
+    def put(self, line: str) -> None:
+        """Sends a line off; those of a twentieth of a second go together."""
+        if len(self._waiting) >= LINES_WAITING:
+            self._dropped += 1
+            return
+        self._waiting.append(line)
+        self._news.set()
+
+    def _write_forever(self) -> None:
+        while self._news.wait():
+            self._ends.wait(_GATHERING_SECONDS)
+            self._news.clear()
+            while self._waiting:
+                self._write([self._waiting.popleft() for _ in range(len(self._waiting))])
+            if not self._news.is_set():
+                self._is_idle.set()
+
+    def _write(self, lines: list[str]) -> None:
+        dropped, self._dropped = self._dropped, 0
+        if dropped:
+            said = {
+                "msg": "log_lines_dropped",
+                "levelname": "WARNING",
+                "fields": {"lines": dropped},
+            }
+            lines.append(self.format(logging.makeLogRecord(said)))
+        whole = left = "".join(f"{line}\n" for line in lines).encode()
+        try:
+            if self._is_torn:
+                os.write(self._fd, b"\n")
+            while left:
+                left = left[os.write(self._fd, left) :]
+            self._is_torn = False
+        except OSError:  # nobody reads on, or there is no room
+            self._is_torn = len(left) < len(whole)
+            self._dropped += dropped + len(lines) - bool(dropped)
+
+    def reopen(self) -> None:
+        """Goes on in a new file, after the old one was moved away. Raises OSError."""
+        if self._path is None:
+            return
+        fresh = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        if self._fd < 0:
+            self._fd = fresh
+        else:
+            os.dup2(fresh, self._fd, inheritable=False)
+            os.close(fresh)
+
+    def finish(self) -> None:
+        """Writes what waits, if that takes no longer than a second; from now on at once."""
+        self._ends.set()
+        self._is_idle.clear()
+        self._news.set()
+        self._is_idle.wait(1)
+
+
+# What the log shows of an address: parts of a path and of a query that are known to be no secret.
+_SHOWN_PARTS: Final = re.compile(r"\w+_id|type|name|path")
+_SHOWN_QUERY: Final = re.compile(
+    r"(\w+_id|after|around|before|edit|page|since|size|v)=[A-Za-z0-9]{1,20}"
+)
+_NAMED_QUERY: Final = re.compile(r"(bot_key|email_address|path|q|query)(?==)")
+
+
+@lru_cache(maxsize=512)  # of every route once
+def shown_pattern(pattern: str) -> str:
+    """The pattern of a route with holes only for parts that logs may show."""
+
+    def hole(part: re.Match[str]) -> str:
+        return f"{{{part[1]}}}" if _SHOWN_PARTS.fullmatch(part[1]) else "[FILTERED]"
+
+    return re.sub(r"\{(\w+)[^{}]*\}", hole, pattern)
+
+
+def shown_query(query: str) -> str:
+    """A query as it was sent, as logs may show it: no key, code or token."""
+    shown = []
+    for part in query.split("&"):
+        name = _NAMED_QUERY.match(part)
+        hidden = f"{name[1]}=[FILTERED]" if name else "[FILTERED]"
+        shown.append(part if _SHOWN_QUERY.fullmatch(part) else hidden)
+    return "&".join(shown)
+
+
+def _without_headers(record: logging.LogRecord) -> bool:
+    """Keeps what a stranger sent out of the log: aiohttp puts bad headers into its traces."""
+    record.exc_info = None
+    return True
+
+
+def _out_of_files_seldom(may_speak: Seldom, record: logging.LogRecord) -> bool:
+    """Lets asyncio say once a minute what it says a thousand times a second: no files are left.
+
+    A second after each failure asyncio begins to listen again, and fails once more when the
+    server has stopped by then.
+    """
+    if not record.getMessage().startswith(_OUT_OF_FILES):
+        return True
+    record.msg, record.exc_info = "out_of_files", None
+    return may_speak()
+
+
+def log_to(lines: Lines, level: int) -> None:
+    """Sends our log, and what libraries warn of, there."""
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False  # unused
+    root = logging.getLogger()
+    root.handlers[:] = [lines]
+    root.setLevel(logging.WARNING)
+    logging.getLogger("aiohttp.server").addFilter(_without_headers)
+    logging.getLogger("asyncio").addFilter(partial(_out_of_files_seldom, Seldom(_QUIET_SECONDS)))
+    LOG.setLevel(level)
+
+
+def toggle_debugging(level: int) -> None:
+    """From the operator's level to all there is to say, and back."""
+    LOG.setLevel(level if LOG.level == logging.DEBUG else logging.DEBUG)
+    LOG.warning("log_level", extra={"fields": {"now": logging.getLevelName(LOG.level).lower()}})
+
+
+def raise_file_limit() -> None:
+    """Lets the process hold as many sockets as the system allows it."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    # macOS tells of no limit, and takes OPEN_MAX at most.
+    wanted = min(most, 10_240) if sys.platform == "darwin" else most
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
+
+
+_HEALTH_SECONDS: Final = 2
+_PROBE_SECONDS: Final = 10
+
+
+class Undone(Exception):
+    """A write that only tried whether it can."""
+
+
+def try_to_write(tx: WriteTx, _: Timestamp) -> None:
+    """Writes more than stays in memory, and takes it back. Raises Undone when it can."""
+    tx.execute("PRAGMA cache_size = 8")  # pages, so that it reaches the disk before its end
+    try:
+        tx.execute("CREATE TABLE write_probe AS SELECT zeroblob(131072) AS room")
+    finally:
+        tx.execute("PRAGMA cache_size = -2000")  # SQLite's default
+    raise Undone
+
+
+class Health:
+    """Whether the database answers and takes what is written."""
+
+    def __init__(self, db: Database) -> None:
+        self._db, self._may_probe, self._could_write = db, Seldom(_PROBE_SECONDS), "ok"
+
+    async def database(self) -> str:
+        """`ok`, `full`, `readonly`, `busy` or `down`, after two seconds at most."""
+        probes = self._may_probe()
+        try:
+            async with asyncio.timeout(_HEALTH_SECONDS):
+                await self._db.read(is_set_up)
+                await self._db.write(try_to_write if probes else lambda *_: None)
+        except Undone:
+            self._could_write = "ok"
+        except TimeoutError:
+            return "busy"
+        except StorageError as error:
+            word = error.code.removeprefix("database_").replace("error", "down")
+            if probes:
+                self._could_write = word
+            return word
+        return self._could_write
+
+
+HEALTH: Final = web.AppKey("health", Health)
+
+
+async def show_health(request: web.Request) -> web.StreamResponse:
+    """Whether a reader and the writer answer within two seconds, and the disk takes more."""
+    campfire, database = request.app[CAMPFIRE], await request.app[HEALTH].database()
+    status, word, colour = (200, "up", "green") if database == "ok" else (503, "down", "red")
+    if request.path.endswith(".json") or "json" in request.headers.get("Accept", ""):
+        facts = {
+            "status": word,
+            "timestamp": iso(Timestamp(time.time_ns() // 1000)),
+            "version": campfire.config.version,
+            "uptime_seconds": int(time.monotonic() - campfire.started_at),
+            "websocket_connections": len(campfire.cable.connections),
+            "database": database,
+        }
+        return answer(facts, status)
+    page = f'<!DOCTYPE html><html><body style="background-color: {colour}"></body></html>'
+    return web.Response(text=page, status=status, content_type="text/html", charset="utf-8")
+
+
+def _by_channel(cable: Cable) -> Counter[str]:
+    return Counter(
+        subscription.channel
+        for connection in cable.connections
+        for subscription in connection.subscriptions.values()
+    )
+
+
+def _by_kind(cable: Cable) -> dict[str, int]:
+    """A stream's name without its numbers: `user_7_unreads` is `user_unreads`."""
+    streams = cable.broadcasts_by.items()
+    return {re.sub("[_:]+", "_", stream).strip("_"): count for stream, count in streams}
+
+
+def _resident_bytes() -> int:
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+    except (OSError, ValueError, IndexError):
+        return 0
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+_Reading: TypeAlias = float | Histogram | Mapping[Any, Any]
+# A number or a histogram, or several, by the values of the labels that stand behind the name.
+# fmt: off
+_METRICS: Final[tuple[tuple[str, str, str, Callable[[Campfire], _Reading]], ...]] = (
+    ("http_requests_total method route status", "counter", "Answered requests.",
+        lambda of: of.requests),
+    ("http_request_seconds route", "histogram", "Time from a request to its answer.",
+        lambda of: of.request_seconds),
+    ("ws_connections", "gauge", "Open sockets.", lambda of: len(of.cable.connections)),
+    ("ws_subscriptions channel", "gauge", "Subscriptions of open sockets.",
+        lambda of: _by_channel(of.cable)),
+    ("broadcasts_total kind", "counter", "Broadcasts, with listeners or without.",
+        lambda of: _by_kind(of.cable)),
+    ("ws_frames_sent_total", "counter", "Frames that broadcasts brought to tabs.",
+        lambda of: of.cable.frames),
+    ("ws_slow_closed_total", "counter", "Sockets cut off because they read too slowly.",
+        lambda of: of.cable.slow),
+    ("broadcast_seconds", "histogram", "Time from a commit to its last frame queued.",
+        lambda of: of.broadcast_seconds),
+    ("db_writer_queue", "gauge", "Jobs that wait for the writer.", lambda of: of.db.waiting),
+    ("db_write_seconds", "histogram", "Time of one commit with all its jobs.",
+        lambda of: of.db.write_seconds),
+    ("db_group_size", "histogram", "Jobs that shared one commit.", lambda of: of.db.group_sizes),
+    ("messages_created_total", "counter", "Messages stored, repeats not counted.",
+        lambda of: sum(of.broadcast_seconds.counts)),  # one is observed for each
+    ("webhooks_total result", "counter", "Calls to bots, by how they ended.",
+        lambda of: of.bots.calls),
+    ("pushes_total result", "counter", "Notifications, by how they ended.",
+        lambda of: of.push.pushes),
+    ("presence_entries", "gauge", "Tabs that look at a room.",
+        lambda of: of.cable.presence.entries()),
+    ("process_resident_memory_bytes", "gauge", "Memory of the process.",
+        lambda _: _resident_bytes()),
+    ("process_cpu_seconds_total", "counter", "Processor time of the process.",
+        lambda _: time.process_time()),
+    ("build_info version revision", "gauge", "Which Campfire this is.",
+        lambda of: {(of.config.version, of.config.revision): 1}),
+)
+# fmt: on
+_ESCAPES: Final = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
+
+
+def _short(value: float) -> float:
+    return int(value) if value == int(value) else value
+
+
+def _sample(name: str, labels: Mapping[str, object], value: float) -> str:
+    told = ",".join(f'{key}="{str(label).translate(_ESCAPES)}"' for key, label in labels.items())
+    return f"{name}{f'{{{told}}}' if told else ''} {_short(value)}"
+
+
+def _samples(name: str, labels: Mapping[str, object], value: float | Histogram) -> Iterator[str]:
+    if not isinstance(value, Histogram):
+        yield _sample(name, labels, value)
+        return
+    counts = list(accumulate(value.counts))
+    for bound, count in zip((*map(_short, value.bounds), "+Inf"), counts, strict=True):
+        yield _sample(f"{name}_bucket", {**labels, "le": bound}, count)
+    yield _sample(f"{name}_sum", labels, value.total)
+    yield _sample(f"{name}_count", labels, counts[-1])
+
+
+# What a proxy may say of whom it asks for: X-Forwarded-…, CF-Connecting-IP, True-Client-IP, Via …
+_FORWARDED: Final = re.compile(
+    "(x-)?forwarded.*|via|.*(real|client|connecting|original|remote)-.*|.*-ip", re.IGNORECASE
+)
+_LOOPBACK_HOST: Final = re.compile(
+    r"(localhost|127(\.[0-9]{1,3}){3}|\[::1\])(:[0-9]+)?", re.IGNORECASE
+)
+
+
+def may_read_metrics(config: Config, peer: str, headers: Mapping[str, str]) -> bool:
+    """Whether this request may see the numbers: by the token, else straight from this machine."""
+    if config.metrics_token:
+        expected = f"Bearer {config.metrics_token}".encode()
+        given = headers.get("Authorization", "").encode("utf-8", "replace")
+        return hmac.compare_digest(expected, given)
+    ip = parsed_address(peer)
+    is_here = ip is not None and ip.is_loopback
+    is_asked_here = _LOOPBACK_HOST.fullmatch(headers.get("Host", "")) is not None
+    return is_here and is_asked_here and not any(map(_FORWARDED.fullmatch, headers))
+
+
+async def show_metrics(request: web.Request) -> web.Response:
+    """The numbers, for whoever may see them; for everybody else there is nothing here."""
+    campfire, lines = request.app[CAMPFIRE], list[str]()
+    if not may_read_metrics(campfire.config, request.remote or "", request.headers):
+        raise NotFound
+    for metric, kind, about, read in _METRICS:
+        name, *keys = f"campfire_{metric}".split()
+        lines += f"# HELP {name} {about}", f"# TYPE {name} {kind}"
+        reading = read(campfire)
+        for labels, value in sorted(
+            (reading if isinstance(reading, Mapping) else {(): reading}).items()
+        ):
+            told = (labels,) if isinstance(labels, str) else labels
+            lines += _samples(name, dict(zip(keys, told, strict=True)), value)
+    headers = {"Content-Type": "text/plain; version=0.0.4; charset=utf-8", **UNKEPT}
+    return web.Response(body="".join(f"{line}\n" for line in lines).encode(), headers=headers)
 
 
 # === 28. people_handlers ======================================================
@@ -9636,7 +9547,7 @@ def _session_from(ask: Ask) -> NewSession:
     """A session for this browser; it ends the one that the browser has."""
     token = RawToken(secrets.token_urlsafe(32))  # 256 random bits
     replaced = ask.guest.session.id if ask.guest else None
-    return NewSession(token, ask.caller.ip, user_agent_of(ask.request), replaced)
+    return NewSession(token, ask.caller.ip, ask.caller.agent, replaced)
 
 
 def _welcome(ask: Ask, user: User, session: NewSession, redirect_to: str = "/") -> Json:
@@ -9691,7 +9602,7 @@ def _warn_that_all_look_like_one(proxy: str) -> None:
 
 def _return_to(ask: Ask) -> str:
     """Where to go after signing in: a path of this site, or home."""
-    cookie = cookies_of(ask.request).get("return_to", "")
+    cookie = ask.caller.cookies.get("return_to", "")
     to = ask.campfire.signer.cookie_value(cookie, time.time()).get("to", "/")
     return to if isinstance(to, str) and re.fullmatch(r"/(?![/\\])[^\\\s]*", to) else "/"
 
@@ -9938,7 +9849,7 @@ def list_devices(tx: ReadTx, ask: Ask) -> Mapping[str, object]:
 async def save_device(ask: Ask) -> Outcome:
     """Registers a browser, or refreshes it."""
     endpoint, keys = ask.text("endpoint"), (ask.text("p256dh_key"), ask.text("auth_key"))
-    agent = user_agent_of(ask.request)
+    agent = ask.caller.agent
     device = await ask.campfire.push.keep(ask.user.id, endpoint, keys, agent)
     return {"push_subscription": subscription_json(device)}
 
@@ -9990,7 +9901,7 @@ def announce(campfire: Campfire, posted: Posted, *, calls_bots: bool = True) -> 
     cable.broadcast(f"room_{room_id}:messages", frame, appends=message.id)
     cable.broadcast_to(posted.members, "user_{}_unreads", {"roomId": room_id})
     cable.stopped_typing(room_id, message.creator.id, message.creator.name)
-    campfire.metrics.count_message(campfire.db.committed_at)
+    campfire.broadcast_seconds.observe(time.perf_counter() - campfire.db.committed_at)
     campfire.push.tell_later(posted)
     if calls_bots and (posted.room.type is RoomType.DIRECT or message.body.mentions):
         campfire.jobs.spawn("call_bots", _call_bots(campfire, posted))
@@ -10099,7 +10010,7 @@ def remember_room(ask: Ask, room_id: RoomId) -> None:
 
 def room_to_return_to(tx: ReadTx, ask: Ask) -> RoomId | None:
     """The room this browser was in, as it says, or another one of the viewer's."""
-    remembered = number_in(cookies_of(ask.request), "last_room")
+    remembered = number_in(ask.caller.cookies, "last_room")
     return last_room_of(tx, ask.user.id, RoomId(remembered) if remembered else None)
 
 
@@ -10378,7 +10289,7 @@ async def open_cable(request: web.Request) -> web.StreamResponse:
     if not is_allowed_origin(request.headers.get("Origin", ""), request):
         log_foreign("ws_origin_rejected", request)
         raise OriginRefused
-    cookie = cookies_of(request).get("session_token", "")
+    cookie = caller_of(request).cookies.get("session_token", "")
     await campfire.cable.serve(request, socket, cookie, request[REQUEST_ID])
     return socket
 
@@ -10386,7 +10297,7 @@ async def open_cable(request: web.Request) -> web.StreamResponse:
 # === 30. bot_handlers =========================================================
 # The addresses bots talk to, as the Rails Campfire has them: the key is in the
 # path, the body is the message, refusals have no body. And the administration of
-# bots, which only people see; and what other machines ask for: health and numbers.
+# bots, which only people see.
 #
 # Owns      -
 # Raises    WrongBotKey, BannedAddress, BadRequest, NotFound, FeatureDisabled
@@ -10560,41 +10471,6 @@ async def reset_bot_key(ask: Ask) -> Outcome:
     return {"bot": _bot_shape(ask, await ask.db.write(renew_bot_key, _bot_id(ask)))}
 
 
-async def show_metrics(request: web.Request) -> web.Response:
-    """The numbers, for whoever may see them; for everybody else there is nothing here."""
-    campfire = request.app[CAMPFIRE]
-    if not may_read_metrics(campfire.config, request.remote or "", request.headers):
-        raise NotFound
-    counted = Counted(
-        campfire.config, campfire.db, campfire.cable, campfire.bots, campfire.push, campfire.metrics
-    )
-    text = metrics_text(counted)
-    headers = {"Content-Type": METRICS_TYPE, "Cache-Control": "no-store"}
-    return web.Response(body=text.encode(), headers=headers)
-
-
-async def show_health(request: web.Request) -> web.StreamResponse:
-    """Whether a reader and the writer answer within two seconds, and the disk takes more."""
-    campfire = request.app[CAMPFIRE]
-    database = await campfire.health.database()
-    is_up = database == "ok"
-    status, word = (200, "up") if is_up else (503, "down")
-    wants_json = request.path.endswith(".json") or "json" in request.headers.get("Accept", "")
-    if wants_json:
-        facts = {
-            "status": word,
-            "timestamp": iso(Timestamp(time.time_ns() // 1000)),
-            "version": campfire.config.version,
-            "uptime_seconds": int(time.monotonic() - campfire.started_at),
-            "websocket_connections": len(campfire.cable.connections),
-            "database": database,
-        }
-        return answer(facts, status)
-    colour = "green" if is_up else "red"
-    page = f'<!DOCTYPE html><html><body style="background-color: {colour}"></body></html>'
-    return web.Response(text=page, status=status, content_type="text/html", charset="utf-8")
-
-
 # === 31. screens ==============================================================
 # What a browser gets when it opens an address: one HTML page for all of them, with
 # everything the screen needs inside, so that the first paint asks nothing more; most of
@@ -10670,7 +10546,7 @@ def _bare_boot(campfire: Campfire, page: Page) -> Json:
 
 def _boot(tx: ReadTx, ask: Ask, page: Page, account: Account | None) -> Json:
     """The boot object: a page, and what the client knows of who looks at it."""
-    campfire, viewer, flash = ask.campfire, ask.guest, cookies_of(ask.request).get("flash", "")
+    campfire, viewer, flash = ask.campfire, ask.guest, ask.caller.cookies.get("flash", "")
     told = campfire.signer.cookie_value(flash, time.time()) if flash else {}
     contact = first_administrator(tx) if page.name in ("sign_in", "join") else None
     shown = {
@@ -10696,7 +10572,7 @@ def _page_at(tx: ReadTx, ask: Ask, place: Screen | None, path: str) -> Page | Re
         raise NotFound
     if ask.guest is None and place.audience != "anyone":
         # Signing out takes the cookie: who still has one was signed out by something else.
-        alert = _SIGNED_OUT if "session_token" in cookies_of(ask.request) else None
+        alert = _SIGNED_OUT if "session_token" in ask.caller.cookies else None
         back = f"{path}?{urlencode(ask.query)}" if ask.query else path
         return Redirect("/session/new", alert=alert, return_to=back)
     require(place.audience, ask.guest)
@@ -10720,10 +10596,10 @@ class Opened:
 def _add_cookies(ask: Ask, page: Page | Redirect, nonce: str) -> None:
     """The cookies that go with a page or a redirect."""
     signer, now = ask.campfire.signer, time.time()
-    if csrf_nonce_of(ask.request) is None:
+    if ask.caller.csrf_nonce is None:
         ask.set_cookie("_campfire_csrf", nonce, TWENTY_YEARS)
     if isinstance(page, Page):
-        if "flash" in cookies_of(ask.request):
+        if "flash" in ask.caller.cookies:
             ask.forget_cookie("flash")
         return
     if page.alert:
@@ -10742,7 +10618,7 @@ async def _open(request: web.Request, address: URL) -> Opened:
         match = await request.app.router.resolve(cast(web.Request, asked))
     resource = match.route.resource
     place = request.app[SCREENS].get(resource.canonical) if resource else None
-    nonce = csrf_nonce_of(request) or secrets.token_urlsafe(32)
+    nonce = caller_of(request).csrf_nonce or secrets.token_urlsafe(32)
     token: Json = {"csrf_token": request.app[CAMPFIRE].signer.csrf_token(nonce)}
 
     def opened(tx: ReadTx, ask: Ask) -> Opened:
@@ -10869,10 +10745,10 @@ async def show_page(request: web.Request) -> web.StreamResponse:
     ask, page = opened.ask, opened.page
     if isinstance(page, Redirect):
         return answer(web.Response(status=302, headers={"Location": page.to}), headers=ask.headers)
-    if not is_supported(user_agent_of(request)):
+    if not is_supported(caller_of(request).agent):
         return _html(request, Written((unsupported_html(ask.campfire.bundle).encode(),)))
     if ask.guest is not None:
-        cookie = cookies_of(request)["session_token"]
+        cookie = caller_of(request).cookies["session_token"]
         token = token_inside_rails_cookie(cookie) or cookie
         ask.set_cookie("session_token", token, TWENTY_YEARS)
     if page.name == "room":
@@ -11072,8 +10948,6 @@ async def show_robots(_: Ask) -> Outcome:
 # Raises    NotFound, BadRequest, MethodNotAllowed
 # ==============================================================================
 
-_ERROR_CODES: Final = {404: NotFound, 413: PayloadTooLarge, 400: BadRequest}
-
 ROUTES: Final = (
     screen("/", "people", home),
     screen("/first_run", "anyone", first_run_screen),
@@ -11233,47 +11107,41 @@ _HEADER_END: Final = re.compile(r"[\r\n]")
 
 
 def _https_address(request: web.Request) -> str | None:
-    """Where a plain request belongs when https is forced, unless that leads nowhere else."""
+    """Where a plain request belongs, unless that leads nowhere else."""
     config, caller = request.app[CAMPFIRE].config, caller_of(request)
-    if caller.scheme == "https" or request.path in ("/up", "/up.json", "/metrics"):
-        return None
     if config.plain_port and request.scheme != "https":  # it came to HTTP_PORT
         port = "" if config.port == _HTTPS_PORT else f":{config.port}"
         return f"https://{config.domain or URL(f'//{caller.host}').host}{port}{request.path_qs}"
-    if not config.force_ssl:
-        return None
     peer = request.remote or ""
     may_hide = FORWARDED_PROTO not in request.headers and is_trusted(peer, config)
-    if may_hide and request.app[HTTPS_LOOPS].is_one(peer, request.path_qs):
+    if may_hide and config.force_ssl and request.app[HTTPS_LOOPS].is_one(peer, request.path_qs):
         return None
-    return f"https://{config.domain or caller.host}{request.path_qs}"
-
-
-def _dress(request: web.Request, response: web.StreamResponse) -> None:
-    """What every answer carries."""
-    config, headers = request.app[CAMPFIRE].config, response.headers
-    headers.update(SECURITY_HEADERS)
-    headers["X-Version"], headers["X-Rev"] = config.version, config.revision
-    headers["X-Request-Id"] = request[REQUEST_ID]
-    if response.content_type == "image/svg+xml":  # opened by itself, it is a page of ours
-        headers["Content-Security-Policy"] = _PICTURE_POLICY
-    if caller_of(request).is_secure:
-        headers["Strict-Transport-Security"] = "max-age=63072000; includeSubDomains"
+    return f"https://{config.domain or caller.host}{request.path_qs}" if config.force_ssl else None
 
 
 def _shown_address(request: web.Request) -> str:
     """The address as logs may show it; of one that leads nowhere, nothing."""
     if (resource := request.match_info.route.resource) is None:
         return "unmatched"
-    query = request.rel_url.raw_query_string
-    return shown_address(resource.canonical, request.match_info, query)
+    path, query = shown_pattern(resource.canonical), request.rel_url.raw_query_string
+    return path.format_map(request.match_info) + (f"?{shown_query(query)}" if query else "")
+
+
+_METHODS: Final = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
 
 
 def _note(request: web.Request, status: int, started: float) -> None:
-    """Counts an answer, and tells the log of it."""
+    """Counts an answer, keeps the session of who asked fresh, and tells the log."""
+    campfire, caller, session = request.app[CAMPFIRE], caller_of(request), request.get(SESSION)
     seconds, resource = time.perf_counter() - started, request.match_info.route.resource
     pattern = resource.canonical if resource else "unmatched"
-    request.app[CAMPFIRE].metrics.count_request(request.method, pattern, status, seconds)
+    method = request.method if request.method in _METHODS else "other"  # there are thousands
+    campfire.requests[method, pattern, str(status)] += 1
+    if status != HTTPStatus.SWITCHING_PROTOCOLS:  # how long a socket lived is no answer time
+        campfire.request_seconds[pattern].observe(seconds)
+    if session and time.time() * SECOND - session.last_active_at > SESSION_REFRESH:
+        refresh = campfire.db.write(refresh_session, session.id, caller.ip, caller.agent)
+        campfire.jobs.spawn("refresh_session", refresh)
     if request.path.startswith("/up") or not LOG.isEnabledFor(logging.INFO):
         return
     fields = {
@@ -11282,25 +11150,30 @@ def _note(request: web.Request, status: int, started: float) -> None:
         "path": _shown_address(request),
         "status": status,
         "ms": round(seconds * 1000, 1),
-        "ip": caller_of(request).ip,
+        "ip": caller.ip,
         "user_id": request.get(VIEWER_ID),
     }
     no_line = (LOG.name, logging.INFO, "", 0, "request", (), None)  # nor a walk up the stack
     LOG.handle(LOG.makeRecord(*no_line, extra={"fields": fields}))
 
 
+_UNFORCED: Final = frozenset(("/up", "/up.json", "/metrics"))  # which machines ask as they like
+
+
 async def _answered(request: web.Request, handler: Guarded) -> web.StreamResponse:
     """What this address answers; a browser gets a whole page at one that leads nowhere."""
     if _HEADER_END.search(request.path):  # it would begin a header in an answer that repeats it
         raise NotFound
-    if address := _https_address(request):
+    config, is_plain = request.app[CAMPFIRE].config, caller_of(request).scheme != "https"
+    wants_https = (config.force_ssl or config.plain_port) and request.path not in _UNFORCED
+    if is_plain and wants_https and (address := _https_address(request)):
         return web.Response(status=301, headers={"Location": address, **UNKEPT})
     try:
         return await handler(request)
     except web.HTTPMethodNotAllowed as problem:
         raise MethodNotAllowed(", ".join(sorted(problem.allowed_methods))) from problem
     except web.HTTPException as problem:
-        error = _ERROR_CODES.get(problem.status, BadRequest)
+        error = {404: NotFound, 413: PayloadTooLarge}.get(problem.status, BadRequest)
     except ConnectionError as problem:
         if request.transport is not None and not request.transport.is_closing():
             raise
@@ -11314,7 +11187,7 @@ async def _answered(request: web.Request, handler: Guarded) -> web.StreamRespons
 @web.middleware
 async def answer_errors(request: web.Request, handler: Guarded) -> web.StreamResponse:
     """The answer, whatever happens: a refusal in words, a bug as "Something went wrong."."""
-    started = time.perf_counter()
+    started, config = time.perf_counter(), request.app[CAMPFIRE].config
     given = request.headers.get("X-Request-Id", "")
     if not _REQUEST_ID.fullmatch(given):  # drawn by chance, for it only names a line of the log
         given = str(uuid.UUID(int=random.getrandbits(128), version=4))
@@ -11324,21 +11197,28 @@ async def answer_errors(request: web.Request, handler: Guarded) -> web.StreamRes
     except CampfireError as error:
         response = error_answer(request, error)
     except Exception:
-        fields = {"request_id": request[REQUEST_ID], "path": _shown_address(request)}
+        fields = {"request_id": given, "path": _shown_address(request)}
         LOG.exception("request_failed", extra={"fields": fields})
         response = error_answer(request, CampfireError())
     if not response.prepared:
-        _dress(request, response)
+        headers = response.headers
+        headers.update(SECURITY_HEADERS)
+        headers["X-Version"], headers["X-Rev"] = config.version, config.revision
+        headers["X-Request-Id"] = given
+        if response.content_type == "image/svg+xml":  # opened by itself, it is a page of ours
+            headers["Content-Security-Policy"] = _PICTURE_POLICY
+        if caller_of(request).is_secure:
+            headers["Strict-Transport-Security"] = "max-age=63072000; includeSubDomains"
     if isinstance(response, web.Response):
         await compress(request, response)
     _note(request, response.status, started)
-    await send_in_time(request, response, request.app[CAMPFIRE].config.write_timeout)
+    await send_in_time(request, response, config.write_timeout)
     return response
 
 
 async def _show_without_slash(request: web.Request) -> web.Response:
     path, query = request.rel_url.raw_path.rstrip("/"), request.rel_url.raw_query_string
-    return web.Response(status=301, headers={"Location": f"{path}?{query}" if query else path})
+    return web.Response(status=301, headers={"Location": path + (f"?{query}" if query else "")})
 
 
 def build_app(campfire: Campfire) -> web.Application:
@@ -11347,7 +11227,8 @@ def build_app(campfire: Campfire) -> web.Application:
     A slash at the end leads to the address without it, or to the same handler.
     """
     app = web.Application(middlewares=[answer_errors])
-    app[CAMPFIRE], app[SCREENS], app[HTTPS_LOOPS] = campfire, {}, HttpsLoops(time.monotonic)
+    app[CAMPFIRE], app[SCREENS], app[HEALTH] = campfire, {}, Health(campfire.db)
+    app[HTTPS_LOOPS] = HttpsLoops(time.monotonic)
     for route in ROUTES:
         path = re.sub(r"\{(\w+_id)\}", r"{\1:[0-9]{1,18}}", route.path)
         is_api = route.path.startswith("/api/") or route.audience == "bots"
@@ -11405,9 +11286,7 @@ def assemble(
         shapes=shapes,
         jobs=jobs,
         bundle=load_bundle(),
-        metrics=Metrics(),
         certificates=Certificates(config.tls_files),
-        health=Health(db),
         push=Push(
             db,
             jobs,
@@ -11416,13 +11295,7 @@ def assemble(
             Resolver(names, look_up, only_public=not config.private_push_endpoints),
             may_be_private=config.private_push_endpoints,
         ),
-        started_at=time.monotonic(),
     )
-
-
-async def _sweep_database(campfire: Campfire) -> None:
-    await campfire.db.write(sweep_tombstones)
-    await campfire.db.write(sweep_sign_ins)
 
 
 async def close_ended_sessions(campfire: Campfire) -> None:
@@ -11432,19 +11305,28 @@ async def close_ended_sessions(campfire: Campfire) -> None:
         campfire.cable.disconnect_session(session_id)
 
 
-async def _call(work: Callable[[], object]) -> None:
-    work()
-
-
 def start_sweepers(campfire: Campfire) -> None:
-    """The ping of all sockets, the look at their sessions, and the two sweepers."""
-    cable, every = campfire.cable, campfire.jobs.every
-    look, hourly = partial(close_ended_sessions, campfire), partial(_sweep_database, campfire)
-    every(PING_SECONDS, "every_beat", partial(_call, cable.beat))
-    every(SESSION_LOOK_SECONDS, "every_look_at_sessions", look)
-    every(SWEEP_SECONDS, "every_sweep", partial(_call, cable.sweep))
-    every(3600, "every_hour", hourly)
-    every(86_400, "every_day", partial(_call, campfire.certificates.warn_if_expired))
+    """The ping of all sockets, the look at their sessions, and what is swept, until the stop."""
+    cable, write = campfire.cable, campfire.db.write
+
+    def every(seconds: float, name: str, *works: Callable[[], Work | None]) -> None:
+        async def turn() -> None:
+            for work in works:
+                if (rest := work()) is not None:
+                    await rest
+
+        async def forever() -> None:
+            while True:
+                await asyncio.sleep(seconds)
+                await campfire.jobs.attempt(name, turn())
+
+        campfire.jobs.spawn(name, forever())
+
+    every(PING_SECONDS, "every_beat", cable.beat)
+    every(SESSION_LOOK_SECONDS, "every_look_at_sessions", partial(close_ended_sessions, campfire))
+    every(SWEEP_SECONDS, "every_sweep", cable.sweep)
+    every(3600, "every_hour", partial(write, sweep_tombstones), partial(write, sweep_sign_ins))
+    every(86_400, "every_day", campfire.certificates.warn_if_expired)
 
 
 async def resume_bans(campfire: Campfire) -> None:
@@ -11467,9 +11349,10 @@ class Reader(web.RequestHandler):
         self._heard = data[:_HEARD_BYTES]
         super().data_received(data)
 
-    def spoken_version(self) -> HttpVersion:
-        """The version of HTTP in which whoever is there asked, as far as that can be read."""
-        return HttpVersion10 if b"HTTP/1.0" in self._heard else HttpVersion11
+    def as_spoken(self, message: RawRequestMessage) -> RawRequestMessage:
+        """What is no request, in the version of HTTP that was spoken: aiohttp knows none of it."""
+        is_old = b"HTTP/1.0" in self._heard
+        return message._replace(version=HttpVersion10 if is_old else HttpVersion11)
 
     def handle_error(
         self,
@@ -11502,12 +11385,6 @@ class Listening:
     servers: tuple[asyncio.Server, ...]
 
 
-def _spoken(reader: web.RequestHandler, message: RawRequestMessage) -> RawRequestMessage:
-    """What is no request, in the version of HTTP that was spoken: aiohttp knows none of it."""
-    version = reader.spoken_version() if isinstance(reader, Reader) else message.version
-    return message._replace(version=version)
-
-
 async def listen(campfire: Campfire) -> tuple[Listening, str]:
     """A running server and its address. The port is free to choose when it is 0."""
     config, loop = campfire.config, asyncio.get_running_loop()
@@ -11515,9 +11392,12 @@ async def listen(campfire: Campfire) -> tuple[Listening, str]:
     runner = web.AppRunner(build_app(campfire), shutdown_timeout=_SHUTDOWN_SECONDS)
     await runner.setup()
     server = cast(web.Server, runner.server)
-    request_of = server.request_factory
-    server.request_factory = lambda message, payload, reader, *rest: request_of(
-        _spoken(reader, message) if message.method == "UNKNOWN" else message, payload, reader, *rest
+    made = server.request_factory
+    server.request_factory = lambda message, payload, reader, *rest: made(
+        cast(Reader, reader).as_spoken(message) if message.method == "UNKNOWN" else message,
+        payload,
+        reader,
+        *rest,
     )
     reading: dict[str, Any] = {
         "access_log": None,

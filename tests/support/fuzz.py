@@ -97,7 +97,7 @@ def replies(data: bytes) -> None:
 
 def agents(data: bytes) -> None:
     program.is_supported(data.decode("utf-8", "replace"))
-    program.shown_address("/", {}, data.decode("utf-8", "replace"))
+    program.shown_query(data.decode("utf-8", "replace"))
 
 
 PARSERS: dict[str, Callable[[bytes], None]] = {
