@@ -16,7 +16,7 @@ you can search for ("# === 10." jumps there).
   10. signing          signatures, stream names, cookies, tokens
   11. account          the account, and who belongs to it
   12. rooms            who is where; open, closed, direct; sidebar; unread
-  13. history          pages of forty; what a reader missed
+  13. history          which messages a page holds; what a reader missed
   14. messages         posted once, edited, deleted, boosted, indexed
   15. search           full text, in the rooms one is in
   16. outbound         where our own requests may lead
@@ -3650,14 +3650,10 @@ _WORD: Final = re.compile(r"\w+")
 
 
 @lru_cache(maxsize=4096)  # most rows are read again and again, and make the same person
-def _same_user(person: tuple[Any, ...]) -> User:
+def user_in(*person: Any) -> User:  # noqa: ANN401 - as SQLite gives them
+    """The user in a row of `people`."""
     user_id, name, email, bio, role, status, *rest = person
     return User(user_id, name, email, bio, Role(role), Status(status), *rest)
-
-
-def user_in(person: Iterable[Any]) -> User:
-    """The user in a row of `people`."""
-    return _same_user(tuple(person))
 
 
 def users_by_id(tx: ReadTx, user_ids: Iterable[UserId]) -> dict[UserId, User]:
@@ -3667,7 +3663,7 @@ def users_by_id(tx: ReadTx, user_ids: Iterable[UserId]) -> dict[UserId, User]:
         return {}
     sql = "SELECT * FROM people WHERE id IN (SELECT value FROM json_each(:ids))"
     people = rows(tx, sql, ids=wanted)
-    return {user.id: user for user in map(user_in, people)}
+    return {user.id: user for user in starmap(user_in, people)}
 
 
 def user_by_id(tx: ReadTx, user_id: UserId) -> User:
@@ -3675,19 +3671,19 @@ def user_by_id(tx: ReadTx, user_id: UserId) -> User:
     person = row(tx, "SELECT * FROM people WHERE id = :user_id", user_id=user_id)
     if person is None:
         raise UserNotFound
-    return user_in(person)
+    return user_in(*person)
 
 
 def active_users(tx: ReadTx) -> tuple[User, ...]:
     """Everybody active, bots too, by name."""
     people = rows(tx, "SELECT * FROM people WHERE status = 0 ORDER BY folded, id")
-    return tuple(map(user_in, people))
+    return tuple(starmap(user_in, people))
 
 
 def first_administrator(tx: ReadTx) -> User | None:
     """Whom to ask for help: the administrator who was first."""
     first = row(tx, "SELECT * FROM people WHERE role = 1 AND status = 0 ORDER BY id LIMIT 1")
-    return user_in(first) if first else None
+    return user_in(*first) if first else None
 
 
 def standing(
@@ -3762,7 +3758,7 @@ def account_users(tx: ReadTx, page: int, size: int, *, with_banned: bool) -> tup
         LIMIT :size + 1 OFFSET :skipped
     """
     people = rows(tx, sql, with_banned=with_banned, size=size, skipped=(page - 1) * size)
-    return tuple(map(user_in, people))
+    return tuple(starmap(user_in, people))
 
 
 def owner_of(tx: ReadTx, email: str) -> UserId | None:
@@ -4022,8 +4018,13 @@ def _membership_in(membership: Iterable[Any]) -> Membership:
 
 
 def membership_of(tx: ReadTx, user_id: UserId, room_id: RoomId) -> Membership:
-    """The proof that somebody is in a room. Raises RoomNotFound, also if there is no such room."""
-    sql = "SELECT * FROM room_rows WHERE id = :room_id AND user_id = :user_id"
+    """The proof that somebody active is in a room. Raises RoomNotFound, also if there is none."""
+    sql = """
+        SELECT room_rows.*
+        FROM room_rows
+        JOIN users ON users.id = user_id AND status = 0
+        WHERE room_rows.id = :room_id AND user_id = :user_id
+    """
     membership = row(tx, sql, room_id=room_id, user_id=user_id)
     if membership is None:
         raise RoomNotFound
@@ -4067,7 +4068,7 @@ def _people_in(tx: ReadTx, room_ids: Iterable[RoomId]) -> dict[RoomId, tuple[Use
         ORDER BY memberships.id
     """
     members = rows(tx, sql, ids=as_list(room_ids))
-    return grouped((room_id, user_in(person)) for room_id, *person in members)
+    return grouped((room_id, user_in(*person)) for room_id, *person in members)
 
 
 def _invitation_id(tx: ReadTx) -> RoomId | None:
@@ -4145,7 +4146,7 @@ def _placeholders(tx: ReadTx, user_id: UserId) -> tuple[User, ...]:
     people = rows(
         tx, sql, known=as_list(known | {user_id}), space=max(_SIDEBAR_PEOPLE - 1 - len(known), 0)
     )
-    return tuple(map(user_in, people))
+    return tuple(starmap(user_in, people))
 
 
 def sidebar_of(tx: ReadTx, user: User) -> Sidebar:
@@ -4375,38 +4376,48 @@ def _set_involvement(
     return view_of(tx, actor.id, room_id), before.involvement
 
 
+class OverDatabase(Protocol):
+    db: Database
+
+
+def transaction(
+    work: Callable[Concatenate[WriteTx, Timestamp, P], T],
+) -> Callable[Concatenate[OverDatabase, P], Coroutine[object, object, T]]:
+    """The method of a service that does this work, as one transaction."""
+
+    async def method(service: OverDatabase, /, *args: P.args, **named: P.kwargs) -> T:
+        return await service.db.write(work, *args, **named)
+
+    return method
+
+
 class Rooms:
     """RoomService over SQLite: one method, one transaction."""
 
     def __init__(self, db: Database) -> None:
-        self._db = db
+        self.db = db
 
     async def create_open(self, actor: User, name: str) -> RoomChange:
-        return await self._db.write(_create, actor, RoomType.OPEN, name, ())
+        return await self.db.write(_create, actor, RoomType.OPEN, name, ())
 
     async def create_closed(self, actor: User, name: str, invited: Invited) -> RoomChange:
-        return await self._db.write(_create, actor, RoomType.CLOSED, name, invited)
-
-    async def find_or_create_direct(self, actor: User, invited: Invited) -> tuple[RoomChange, bool]:
-        return await self._db.write(_find_or_create_direct, actor, invited)
+        return await self.db.write(_create, actor, RoomType.CLOSED, name, invited)
 
     async def save_open(self, actor: User, room_id: RoomId, name: str) -> RoomChange:
-        return await self._db.write(_save, actor, room_id, name, RoomType.OPEN, ())
+        return await self.db.write(_save, actor, room_id, name, RoomType.OPEN, ())
 
     async def save_closed(
         self, actor: User, room_id: RoomId, name: str, invited: Invited
     ) -> RoomChange:
-        return await self._db.write(_save, actor, room_id, name, RoomType.CLOSED, invited)
+        return await self.db.write(_save, actor, room_id, name, RoomType.CLOSED, invited)
 
-    async def set_involvement(
-        self, actor: User, room_id: RoomId, involvement: str
-    ) -> tuple[RoomView, Involvement]:
-        return await self._db.write(_set_involvement, actor, room_id, involvement)
+    find_or_create_direct = transaction(_find_or_create_direct)
+    set_involvement = transaction(_set_involvement)
 
 
 # === 13. history ==============================================================
-# What was said: pages of forty, and what a reader missed. The order is that of the
-# ids. Everything that belongs to a page is fetched with it, never one by one.
+# Which messages a page holds, and what a reader missed: ids and moments, in the order of
+# the ids. What they say is read in `messages`, as far as nobody remembers it.
 #
 # Owns      -
 # Raises    MessageNotFound
@@ -4415,98 +4426,9 @@ class Rooms:
 CATCH_UP_LIMIT: Final = 300
 TOMBSTONE_LIFE: Final = 7 * 24 * 3600 * SECOND
 _NEWEST: Final = MessageId(2**62)  # later than every message
-GLANCE_BYTES: Final = 65_536  # of bodies, which take the loop a few milliseconds to show
 
 
-def boosts_of(tx: ReadTx, message_ids: str) -> dict[MessageId, tuple[Boost, ...]]:
-    """The boosts of each message in a JSON list of ids, oldest first."""
-    sql = """
-        SELECT boosts.id, message_id, content, boosts.created_at, people.*
-        FROM boosts
-        JOIN people ON people.id = booster_id
-        WHERE message_id IN (SELECT value FROM json_each(:ids))
-        ORDER BY boosts.id
-    """
-    boosts = rows(tx, sql, ids=message_ids)
-    return grouped(
-        (message_id, Boost(boost_id, message_id, content, user_in(booster), at))
-        for boost_id, message_id, content, at, *booster in boosts
-    )
-
-
-def _mentionees_of(tx: ReadTx, message_ids: str) -> dict[MessageId, tuple[UserId, ...]]:
-    sql = """
-        SELECT message_id, user_id
-        FROM mentions
-        WHERE message_id IN (SELECT value FROM json_each(:ids))
-        ORDER BY message_id, user_id
-    """
-    mentions = rows(tx, sql, ids=message_ids)
-    return grouped(map(tuple, mentions))
-
-
-def messages_in(
-    tx: ReadTx,
-    found: Sequence[sqlite3.Row],
-    boosts: Mapping[MessageId, tuple[Boost, ...]] | None = None,
-) -> tuple[PersistedMessage, ...]:
-    """The messages in rows of `said`, in their order, with all that belongs to them."""
-    if sum(len(message["body_html"]) for message in found) > GLANCE_BYTES:
-        leave_the_loop(tx)
-    ids = as_list(message["id"] for message in found)
-    boosts = boosts_of(tx, ids) if boosts is None else boosts
-    named = {message["id"]: mentions_in(message["body_html"]) for message in found}
-    mentionees = _mentionees_of(tx, ids) if any(named.values()) else {}
-    people = users_by_id(tx, {message["creator_id"] for message in found}.union(*named.values()))
-
-    def made(message: Iterable[Any]) -> PersistedMessage:
-        message_id, room_id, author, client_id, html, text, created_at, updated_at = message
-        shown = sorted(people.keys() & named[message_id])
-        return PersistedMessage(
-            message_id,
-            room_id,
-            people[author],
-            client_id,
-            Body(SafeHtml(html), text, mentionees.get(message_id, ()), links_in(html)),
-            created_at,
-            updated_at,
-            boosts.get(message_id, ()),
-            tuple(people[user_id] for user_id in shown),
-            f"/rooms/{room_id}/@{message_id}",
-        )
-
-    return tuple(map(made, found))
-
-
-def message_by_id(tx: ReadTx, room_id: RoomId, message_id: MessageId) -> PersistedMessage:
-    """A message of this room. Raises MessageNotFound."""
-    sql = "SELECT * FROM said WHERE id = :message_id AND room_id = :room_id"
-    message = row(tx, sql, message_id=message_id, room_id=room_id)
-    if message is None:
-        raise MessageNotFound
-    return messages_in(tx, [message])[0]
-
-
-def messages_by_id(tx: ReadTx, ids: Iterable[MessageId]) -> tuple[PersistedMessage, ...]:
-    """Those of the messages that exist, oldest first."""
-    sql = "SELECT * FROM said WHERE id IN (SELECT value FROM json_each(:ids)) ORDER BY id"
-    messages = rows(tx, sql, ids=as_list(ids))
-    return messages_in(tx, messages) if messages else ()
-
-
-def messages_without_bodies(tx: ReadTx, ids: Iterable[int]) -> dict[int, PersistedMessage]:
-    """Messages of which nothing is shown but what stands around them, by id."""
-    sql = """
-        SELECT id, room_id, creator_id, client_message_id, '' AS body_html, '' AS body_text,
-          created_at, updated_at
-        FROM said
-        WHERE id IN (SELECT value FROM json_each(:ids))
-    """
-    messages = rows(tx, sql, ids=as_list(ids))
-    return {message.id: message for message in messages_in(tx, messages)} if messages else {}
-
-
-def page_before(
+def _page_before(
     tx: ReadTx, room_id: RoomId, before: MessageId = _NEWEST
 ) -> tuple[list[sqlite3.Row], bool]:
     """The 40 newest rows earlier than a message, ascending, and whether there are earlier ones."""
@@ -4517,11 +4439,11 @@ def page_before(
         ORDER BY id DESC
         LIMIT :size + 1
     """
-    found = rows(tx, sql, room_id=room_id, before=before, size=PAGE_SIZE)
-    return found[:PAGE_SIZE][::-1], len(found) > PAGE_SIZE
+    messages = rows(tx, sql, room_id=room_id, before=before, size=PAGE_SIZE)
+    return messages[:PAGE_SIZE][::-1], len(messages) > PAGE_SIZE
 
 
-def page_after(
+def _page_after(
     tx: ReadTx, room_id: RoomId, after: MessageId, size: int = PAGE_SIZE
 ) -> tuple[list[sqlite3.Row], bool]:
     """The oldest rows later than a message, ascending, and whether there are later ones."""
@@ -4532,17 +4454,8 @@ def page_after(
         ORDER BY id
         LIMIT :size + 1
     """
-    found = rows(tx, sql, room_id=room_id, after=after, size=size)
-    return found[:size], len(found) > size
-
-
-def _place_of(tx: ReadTx, room_id: RoomId, message_id: MessageId) -> sqlite3.Row | None:
-    sql = """
-        SELECT id, created_at, updated_at, creator_id
-        FROM messages
-        WHERE id = :message_id AND room_id = :room_id
-    """
-    return row(tx, sql, message_id=message_id, room_id=room_id)
+    messages = rows(tx, sql, room_id=room_id, after=after, size=size)
+    return messages[:size], len(messages) > size
 
 
 def page_of(
@@ -4556,39 +4469,26 @@ def page_of(
 
     Raises MessageNotFound for an edge that is not of this room.
     """
-    anchor = after if before is None else before
-    if anchor is not None and _place_of(tx, room_id, anchor) is None:
+    edge = after if before is None else before
+    place = around if edge is None else edge
+    sql = """
+        SELECT id, created_at, updated_at, creator_id
+        FROM messages
+        WHERE id = :message_id AND room_id = :room_id
+    """
+    message = row(tx, sql, message_id=place, room_id=room_id) if place else None
+    if message is None and edge is not None:
         raise MessageNotFound
     if before is not None:
-        found, more = page_before(tx, room_id, before)
-        return Excerpt(found, more, has_after=True)
+        return Excerpt(*_page_before(tx, room_id, before), has_after=True)
     if after is not None:
-        found, more = page_after(tx, room_id, after)
-        return Excerpt(found, has_before=True, has_after=more)
-    centre = _place_of(tx, room_id, around) if around else None
-    if centre is None:
-        found, more = page_before(tx, room_id)
-        return Excerpt(found, more, has_after=False)
-    earlier, has_before = page_before(tx, room_id, centre["id"])
-    later, has_after = page_after(tx, room_id, centre["id"])
-    return Excerpt([*earlier, centre, *later], has_before, has_after, centre["id"])
-
-
-def page_and_count(
-    tx: ReadTx,
-    user_id: UserId,
-    room_id: RoomId,
-    before: MessageId | None = None,
-    after: MessageId | None = None,
-) -> tuple[tuple[PersistedMessage, ...], Excerpt, int]:
-    """The messages of a page, the page, and the number of all messages of the room.
-
-    Raises RoomNotFound, MessageNotFound.
-    """
-    membership_of(tx, user_id, room_id)
-    page = page_of(tx, room_id, before, after)
-    (count,) = one(tx, "SELECT count(*) FROM messages WHERE room_id = :room_id", room_id=room_id)
-    return messages_by_id(tx, (message["id"] for message in page.found)), page, count
+        later, has_after = _page_after(tx, room_id, after)
+        return Excerpt(later, has_before=True, has_after=has_after)
+    if message is None:
+        return Excerpt(*_page_before(tx, room_id), has_after=False)
+    earlier, has_before = _page_before(tx, room_id, message["id"])
+    later, has_after = _page_after(tx, room_id, message["id"])
+    return Excerpt([*earlier, message, *later], has_before, has_after, message["id"])
 
 
 def _removed(
@@ -4605,17 +4505,12 @@ def _removed(
     return tuple(Tombstone(*stone) for stone in stones)
 
 
-def _is_to_come(since: int, at: Timestamp) -> bool:
-    """Whether somebody knows the room by a clock that was set back: changes may look older."""
-    return since > at + SETTLED_AFTER
-
-
 def catch_up_of(
     tx: ReadTx, user_id: UserId, room_id: RoomId, last_seen: MessageId, since_ms: int, at: Timestamp
 ) -> CatchUp:
     """What changed since, as `get_messages_since` says it."""
     room, since = membership_of(tx, user_id, room_id).room, since_ms * 1000
-    missed, is_too_much = page_after(tx, room_id, last_seen, CATCH_UP_LIMIT)
+    missed, is_too_much = _page_after(tx, room_id, last_seen, CATCH_UP_LIMIT)
     sql = """
         SELECT id, created_at, updated_at, creator_id, length(body_html) AS size
         FROM messages
@@ -4623,11 +4518,12 @@ def catch_up_of(
         ORDER BY updated_at
         LIMIT :limit + 1
     """
-    changed = rows(tx, sql, room_id=room_id, last_seen=last_seen, since=since, limit=CATCH_UP_LIMIT)
+    changed = rows(tx, sql, room_id=room_id, since=since, last_seen=last_seen, limit=CATCH_UP_LIMIT)
     removed = _removed(tx, room_id, last_seen, since)
     is_too_much = is_too_much or max(len(changed), len(removed)) > CATCH_UP_LIMIT
     is_large = sum(message["size"] for message in chain(missed, changed)) > MOST_SHOWN
-    is_known = since >= at - TOMBSTONE_LIFE and not _is_to_come(since, at)
+    # Whoever knows the room by a clock that was set back is told nothing: changes may look older.
+    is_known = at - TOMBSTONE_LIFE <= since <= at + SETTLED_AFTER
     if is_too_much or is_large or not is_known:
         return CatchUp(at, is_too_much=True)
     return CatchUp(at, missed, changed, removed, name_for_all(tx, room))
@@ -4637,7 +4533,7 @@ def news_of(tx: ReadTx, user_id: UserId, room_id: RoomId, since_ms: int, at: Tim
     """The 40 oldest messages since a moment, the 40 latest changes to older ones, the removals."""
     room = membership_of(tx, user_id, room_id).room
     since = since_ms * 1000 + 999  # the last moment of that millisecond
-    if _is_to_come(since, at):
+    if since > at + SETTLED_AFTER:
         return CatchUp(at, is_too_much=True)
     sql = """
         SELECT id
@@ -4648,7 +4544,8 @@ def news_of(tx: ReadTx, user_id: UserId, room_id: RoomId, since_ms: int, at: Tim
     """
     last = row(tx, sql, room_id=room_id, since=since)
     last_seen = MessageId(last["id"] if last else 0)
-    created, _ = page_after(tx, room_id, last_seen)
+    created, _ = _page_after(tx, room_id, last_seen)
+    values = {"room_id": room_id, "since": since, "last_seen": last_seen, "size": PAGE_SIZE}
     sql = """
         SELECT id, created_at, updated_at, creator_id
         FROM messages
@@ -4656,57 +4553,18 @@ def news_of(tx: ReadTx, user_id: UserId, room_id: RoomId, since_ms: int, at: Tim
         ORDER BY updated_at > :now, updated_at DESC  -- what has a time to come is told last
         LIMIT :size
     """
-    changed = rows(
-        tx,
-        sql,
-        room_id=room_id,
-        since=since,
-        last_seen=last_seen,
-        now=at + SETTLED_AFTER,
-        size=PAGE_SIZE,
-    )
+    changed = rows(tx, sql, **values, now=at + SETTLED_AFTER)
     changed.sort(key=lambda message: message["id"])
     removed = _removed(tx, room_id, _NEWEST, since)
     return CatchUp(at, created, changed, removed, name_for_all(tx, room))
-
-
-def message_of_member(
-    tx: ReadTx, user_id: UserId, message_id: MessageId, room_id: RoomId | None = None
-) -> sqlite3.Row:
-    """Where a message is, and its client's id, for a member of its room: this one, if one is given.
-
-    Raises RoomNotFound for a room they are not in, MessageNotFound.
-    """
-    if room_id is not None:
-        membership_of(tx, user_id, room_id)
-    sql = """
-        SELECT messages.room_id, client_message_id
-        FROM messages
-        JOIN memberships ON memberships.room_id = messages.room_id AND user_id = :user_id
-        WHERE messages.id = :message_id
-    """
-    message = row(tx, sql, message_id=message_id, user_id=user_id)
-    if message is None or room_id not in (None, message["room_id"]):
-        raise MessageNotFound
-    return message
-
-
-def path_of_message(
-    tx: ReadTx, user_id: UserId, message_id: MessageId, room_id: RoomId | None
-) -> str:
-    """Where a message is shown, to members of its room. Raises MessageNotFound."""
-    message = message_of_member(tx, user_id, message_id)
-    if room_id not in (None, message["room_id"]):
-        raise MessageNotFound
-    return f"/rooms/{message['room_id']}/@{message_id}"
 
 
 # === 14. messages =============================================================
 # What people say: once, in order. A draft is made safe, then stored; sending it
 # again changes nothing, because browsers retry and people double-click (Gap #1).
 # What was deleted leaves a tombstone, so that whoever was away can be told (Gap #2).
-# The search index is written here too: no triggers, so that what a post costs can be
-# read in one place.
+# Everything that belongs to a message is read with it, never one by one. The search
+# index is written here too: no triggers, so that what a post costs can be read in one place.
 #
 # Owns      messages, mentions, boosts, message_tombstones, message_search_index
 # Raises    MessageNotFound, BodyBlank, BodyTooLong, InvalidClientMessageId, Forbidden,
@@ -4714,6 +4572,7 @@ def path_of_message(
 # ==============================================================================
 
 STEMS: Final = "CREATE VIRTUAL TABLE stems USING fts5vocab(message_search_index, instance)"
+GLANCE_BYTES: Final = 65_536  # of bodies, which take the loop a few milliseconds to show
 _ONE_AT_A_TIME: Final = threading.Lock()
 _LARGE_BODY: Final = 8_192  # bytes above which sanitizing leaves the event loop
 _BOOST_LIMIT: Final = 16  # code points
@@ -4751,13 +4610,173 @@ def rebuild_index(connection: sqlite3.Connection) -> int:
     """Makes the index anew from what the messages say, however damaged it was; their number."""
     connection.execute("DROP TABLE IF EXISTS message_search_index")
     connection.execute(SEARCH_INDEX)
+    said = connection.execute("SELECT id, body_text FROM messages")
     return connection.executemany(
         "INSERT INTO message_search_index (rowid, body) VALUES (:id, :words)",
-        (
-            {"id": message_id, "words": searchable(text)}
-            for message_id, text in connection.execute("SELECT id, body_text FROM messages")
-        ),
+        ({"id": message_id, "words": searchable(text)} for message_id, text in said),
     ).rowcount
+
+
+def boosts_of(tx: ReadTx, message_ids: str) -> dict[MessageId, tuple[Boost, ...]]:
+    """The boosts of each message in a JSON list of ids, oldest first."""
+    sql = """
+        SELECT boosts.id, message_id, content, boosts.created_at, people.*
+        FROM boosts
+        JOIN people ON people.id = booster_id
+        WHERE message_id IN (SELECT value FROM json_each(:ids))
+        ORDER BY boosts.id
+    """
+    return grouped(
+        (message_id, Boost(boost_id, message_id, content, user_in(*booster), at))
+        for boost_id, message_id, content, at, *booster in rows(tx, sql, ids=message_ids)
+    )
+
+
+def messages_in(
+    tx: ReadTx,
+    found: Sequence[sqlite3.Row],
+    boosts: Mapping[MessageId, tuple[Boost, ...]] | None = None,
+) -> tuple[PersistedMessage, ...]:
+    """The messages in rows of `said` and `people`, in their order, with all that is theirs."""
+    if sum(len(message["body_html"]) for message in found) > GLANCE_BYTES:
+        leave_the_loop(tx)
+    ids = as_list([message["id"] for message in found])
+    boosts = boosts_of(tx, ids) if boosts is None else boosts
+    named = {message["id"]: mentions_in(message["body_html"]) for message in found}
+    mentionees: Mapping[MessageId, tuple[UserId, ...]] = {}
+    people: Mapping[UserId, User] = {}
+    if any(named.values()):
+        sql = """
+            SELECT message_id, user_id
+            FROM mentions
+            WHERE message_id IN (SELECT value FROM json_each(:ids))
+            ORDER BY message_id, user_id
+        """
+        mentionees = grouped(map(tuple, rows(tx, sql, ids=ids)))
+        people = users_by_id(tx, {user_id for ids_in in named.values() for user_id in ids_in})
+    return tuple(
+        PersistedMessage(
+            message_id,
+            room_id,
+            user_in(*creator),
+            client_message_id,
+            Body(SafeHtml(html), text, mentionees.get(message_id, ()), links_in(html)),
+            created_at,
+            updated_at,
+            boosts.get(message_id, ()),
+            tuple(people[user_id] for user_id in sorted(people.keys() & named[message_id])),
+            f"/rooms/{room_id}/@{message_id}",
+        )
+        for (
+            message_id, room_id, _, client_message_id, html, text, created_at, updated_at, *creator
+        ) in found
+    )  # fmt: skip
+
+
+def messages_by_id(tx: ReadTx, ids: Iterable[MessageId]) -> tuple[PersistedMessage, ...]:
+    """Those of the messages that exist, oldest first."""
+    sql = """
+        SELECT said.*, people.*
+        FROM said
+        JOIN people ON people.id = creator_id
+        WHERE said.id IN (SELECT value FROM json_each(:ids))
+        ORDER BY said.id
+    """
+    messages = rows(tx, sql, ids=as_list(ids))
+    return messages_in(tx, messages) if messages else ()
+
+
+def messages_without_bodies(tx: ReadTx, ids: Iterable[int]) -> dict[int, PersistedMessage]:
+    """Messages of which nothing is shown but what stands around them, by id."""
+    sql = """
+        SELECT said.id, room_id, creator_id, client_message_id, '' AS body_html, '' AS body_text,
+          said.created_at, said.updated_at, people.*
+        FROM said
+        JOIN people ON people.id = creator_id
+        WHERE said.id IN (SELECT value FROM json_each(:ids))
+    """
+    messages = rows(tx, sql, ids=as_list(ids))
+    return {message.id: message for message in messages_in(tx, messages)} if messages else {}
+
+
+def message_for(
+    tx: ReadTx, user_id: UserId, room_id: RoomId, message_id: MessageId
+) -> PersistedMessage:
+    """A message of a room somebody is in. Raises RoomNotFound, MessageNotFound."""
+    membership_of(tx, user_id, room_id)
+    for message in messages_by_id(tx, [message_id]):
+        if message.room_id == room_id:
+            return message
+    raise MessageNotFound
+
+
+def page_and_count(
+    tx: ReadTx,
+    user_id: UserId,
+    room_id: RoomId,
+    before: MessageId | None = None,
+    after: MessageId | None = None,
+) -> tuple[tuple[PersistedMessage, ...], Excerpt, int]:
+    """The messages of a page, the page, and the number of all messages of the room.
+
+    Raises RoomNotFound, MessageNotFound.
+    """
+    membership_of(tx, user_id, room_id)
+    page = page_of(tx, room_id, before, after)
+    (count,) = one(tx, "SELECT count(*) FROM messages WHERE room_id = :room_id", room_id=room_id)
+    return messages_by_id(tx, [message["id"] for message in page.found]), page, count
+
+
+def message_of_member(
+    tx: ReadTx, user_id: UserId, message_id: MessageId, room_id: RoomId | None = None
+) -> sqlite3.Row:
+    """Where a message is, and its client's id, for a member of its room: this one, if one is given.
+
+    Raises RoomNotFound for a room they are not in, MessageNotFound.
+    """
+    if room_id is not None:
+        membership_of(tx, user_id, room_id)
+    sql = """
+        SELECT messages.room_id, client_message_id
+        FROM messages
+        JOIN memberships ON memberships.room_id = messages.room_id AND user_id = :user_id
+        WHERE messages.id = :message_id
+    """
+    message = row(tx, sql, message_id=message_id, user_id=user_id)
+    if message is None or room_id not in (None, message["room_id"]):
+        raise MessageNotFound
+    return message
+
+
+def path_of_message(
+    tx: ReadTx, user_id: UserId, message_id: MessageId, room_id: RoomId | None
+) -> str:
+    """Where a message is shown, to members of its room. Raises MessageNotFound."""
+    message = message_of_member(tx, user_id, message_id)
+    if room_id not in (None, message["room_id"]):
+        raise MessageNotFound
+    return f"/rooms/{message['room_id']}/@{message_id}"
+
+
+def boosts_seen_by(tx: ReadTx, user_id: UserId, message_id: MessageId) -> tuple[Boost, ...]:
+    """A message's boosts, oldest first, for a member of its room. Raises MessageNotFound."""
+    message_of_member(tx, user_id, message_id)
+    return boosts_of(tx, as_list([message_id])).get(message_id, ())
+
+
+def validate(draft: DraftMessage, users: Mapping[UserId, Mentionable]) -> ValidatedMessage:
+    """The draft made safe. Raises BodyBlank, BodyTooLong, InvalidClientMessageId."""
+    client_message_id = draft.client_message_id or str(uuid.uuid4())
+    if not re.fullmatch(r"[A-Za-z0-9._:-]{1,64}", client_message_id):
+        raise InvalidClientMessageId
+    if is_nested_too_deeply(draft.source):
+        raise BodyTooLong
+    body = sanitize(draft.source, users)
+    if len(body.html.encode()) > BODY_LIMIT:
+        raise BodyTooLong
+    if not (draft.may_vanish or body.text.strip() or body.mentions):
+        raise BodyBlank
+    return ValidatedMessage(draft.room_id, draft.creator_id, client_message_id, body)
 
 
 def _forget_words(tx: WriteTx, message_id: MessageId) -> None:
@@ -4778,90 +4797,36 @@ def _note_words(tx: WriteTx, room_id: RoomId, message_id: MessageId, body: Body)
         run(tx, sql, message_id=message_id, room_id=room_id, named=as_list(body.mentions))
 
 
-def remove_room(tx: WriteTx, _: Timestamp, actor: User, room_id: RoomId) -> Room:
-    """The room that is gone, with all that referred to it. Raises RoomNotFound, Forbidden."""
-    room = membership_of(tx, actor.id, room_id).room
-    if room.type is not RoomType.DIRECT and not can_administer(actor, room.creator_id):
-        raise Forbidden  # any member may delete a ping
-    sql = """
-        DELETE FROM message_search_index
-        WHERE rowid IN (SELECT id FROM messages WHERE room_id = :room_id)
-    """
-    run(tx, sql, room_id=room_id)
-    drop_room(tx, room_id)
-    return room
-
-
-def made_safe(source: str, users: Mapping[UserId, Mentionable], *, may_vanish: bool) -> Body:
-    """The body of what somebody wrote. Raises BodyTooLong; and BodyBlank unless it may vanish."""
-    if is_nested_too_deeply(source):
-        raise BodyTooLong
-    body = sanitize(source, users)
-    if len(body.html.encode()) > BODY_LIMIT:
-        raise BodyTooLong
-    if not (may_vanish or body.text.strip() or body.mentions):
-        raise BodyBlank
-    return body
-
-
-def validate(draft: DraftMessage, users: Mapping[UserId, Mentionable]) -> ValidatedMessage:
-    """The draft made safe. Raises BodyBlank, BodyTooLong, InvalidClientMessageId."""
-    client_message_id = draft.client_message_id or str(uuid.uuid4())
-    if not re.fullmatch(r"[A-Za-z0-9._:-]{1,64}", client_message_id):
-        raise InvalidClientMessageId
-    body = made_safe(draft.source, users, may_vanish=draft.may_vanish)
-    return ValidatedMessage(draft.room_id, draft.creator_id, client_message_id, body)
-
-
 def store_message(
-    tx: WriteTx, at: Timestamp, by: Membership, valid: ValidatedMessage, present: Iterable[UserId]
+    tx: WriteTx, at: Timestamp, valid: ValidatedMessage, present: Iterable[UserId]
 ) -> Posted:
-    """The stored message; sent again, the first one stands and is not fresh (Gap #1)."""
+    """The stored message; sent again, the first one stands and is not fresh (Gap #1).
+
+    Raises RoomNotFound, also when its author is gone since.
+    """
+    room = membership_of(tx, valid.creator_id, valid.room_id).room
+    sent = {"room_id": room.id, "client_message_id": valid.client_message_id}
+    body, author = valid.body, valid.creator_id
     sql = """
         INSERT INTO messages
           (room_id, creator_id, client_message_id, body_html, body_text, created_at, updated_at)
         VALUES (:room_id, :creator_id, :client_message_id, :html, :text, :at, :at)
         ON CONFLICT (client_message_id, room_id) DO NOTHING
     """
-    fresh = run(
-        tx,
-        sql,
-        room_id=by.room.id,
-        creator_id=by.user_id,
-        client_message_id=valid.client_message_id,
-        html=valid.body.html,
-        text=valid.body.text,
-        at=at,
-    )
-    sql = "SELECT * FROM said WHERE client_message_id = :client_message_id AND room_id = :room_id"
-    stored = one(tx, sql, client_message_id=valid.client_message_id, room_id=by.room.id)
+    fresh = run(tx, sql, **sent, creator_id=author, html=body.html, text=body.text, at=at)
+    sql = """
+        SELECT said.*, people.*
+        FROM said
+        JOIN people ON people.id = creator_id
+        WHERE client_message_id = :client_message_id AND room_id = :room_id
+    """
+    stored = one(tx, sql, **sent)
     if fresh:
-        _note_words(tx, by.room.id, stored["id"], valid.body)
-        receive_message(tx, at, by.room.id, by.user_id, present)
+        _note_words(tx, room.id, stored["id"], body)
+        receive_message(tx, at, room.id, author, present)
     (message,) = messages_in(tx, [stored], {} if fresh else None)
-    return Posted(
-        message,
-        fresh=bool(fresh),
-        room=by.room,
-        room_name=name_for_all(tx, by.room),
-        members=member_ids(tx, by.room.id),
-        present=frozenset(present),
-    )
-
-
-def _post(tx: WriteTx, at: Timestamp, valid: ValidatedMessage, present: Iterable[UserId]) -> Posted:
-    by = membership_of(tx, valid.creator_id, valid.room_id)
-    if user_by_id(tx, valid.creator_id).status is not Status.ACTIVE:
-        raise RoomNotFound  # gone while this was on its way
-    return store_message(tx, at, by, valid, present)
-
-
-def message_for(
-    tx: ReadTx, user_id: UserId, room_id: RoomId, message_id: MessageId
-) -> PersistedMessage:
-    """A message of a room somebody is in. Raises RoomNotFound, MessageNotFound."""
-    membership_of(tx, user_id, room_id)
-    return message_by_id(tx, room_id, message_id)
+    name, members = name_for_all(tx, room), member_ids(tx, room.id)
+    return Posted(message, bool(fresh), room, name, members, frozenset(present))
 
 
 def _editable_message(
@@ -4874,8 +4839,9 @@ def _editable_message(
 
 
 def _update(
-    tx: WriteTx, at: Timestamp, actor: User, room_id: RoomId, message_id: MessageId, body: Body
+    tx: WriteTx, at: Timestamp, actor: User, message_id: MessageId, valid: ValidatedMessage
 ) -> PersistedMessage:
+    room_id, body = valid.room_id, valid.body
     _editable_message(tx, actor, room_id, message_id)
     sql = """
         UPDATE messages
@@ -4887,7 +4853,7 @@ def _update(
     run(tx, "DELETE FROM mentions WHERE message_id = :id", id=message_id)
     _note_words(tx, room_id, message_id, body)
     touch_room(tx, at, room_id)
-    return message_by_id(tx, room_id, message_id)
+    return message_for(tx, actor.id, room_id, message_id)
 
 
 def bury_message(tx: WriteTx, at: Timestamp, room_id: RoomId, message_id: MessageId) -> Tombstone:
@@ -4911,16 +4877,24 @@ def _delete(
     return bury_message(tx, at, room_id, message_id)
 
 
+def remove_room(tx: WriteTx, _: Timestamp, actor: User, room_id: RoomId) -> Room:
+    """The room that is gone, with all that referred to it. Raises RoomNotFound, Forbidden."""
+    room = membership_of(tx, actor.id, room_id).room
+    if room.type is not RoomType.DIRECT and not can_administer(actor, room.creator_id):
+        raise Forbidden  # any member may delete a ping
+    sql = """
+        DELETE FROM message_search_index
+        WHERE rowid IN (SELECT id FROM messages WHERE room_id = :room_id)
+    """
+    run(tx, sql, room_id=room_id)
+    drop_room(tx, room_id)
+    return room
+
+
 def _touch_message(tx: WriteTx, at: Timestamp, message_id: MessageId, room_id: RoomId) -> None:
     sql = "UPDATE messages SET updated_at = max(:at, updated_at + 1) WHERE id = :id"
     run(tx, sql, at=at, id=message_id)
     touch_room(tx, at, room_id)
-
-
-def boosts_seen_by(tx: ReadTx, user_id: UserId, message_id: MessageId) -> tuple[Boost, ...]:
-    """A message's boosts, oldest first, for a member of its room. Raises MessageNotFound."""
-    message_of_member(tx, user_id, message_id)
-    return boosts_of(tx, as_list([message_id])).get(message_id, ())
 
 
 def _boost(
@@ -4929,12 +4903,13 @@ def _boost(
     actor: User,
     message_id: MessageId,
     content: str,
-    room_id: RoomId | None,
+    room_id: RoomId | None = None,
 ) -> Boosted:
     message = message_of_member(tx, actor.id, message_id, room_id)
-    if not content:
+    words = without_controls(content).strip()
+    if not words:
         raise BoostBlank
-    if len(content) > _BOOST_LIMIT:
+    if len(words) > _BOOST_LIMIT:
         raise BoostTooLong
     sql = "SELECT count(*) FROM boosts WHERE message_id = :message_id AND booster_id = :by"
     (times,) = one(tx, sql, message_id=message_id, by=actor.id)
@@ -4944,9 +4919,9 @@ def _boost(
         INSERT INTO boosts (message_id, booster_id, content, created_at, updated_at)
         VALUES (:message_id, :booster_id, :content, :at, :at)
     """
-    boost_id = insert(tx, sql, message_id=message_id, booster_id=actor.id, content=content, at=at)
+    boost_id = insert(tx, sql, message_id=message_id, booster_id=actor.id, content=words, at=at)
     _touch_message(tx, at, message_id, message["room_id"])
-    return Boosted(Boost(BoostId(boost_id), message_id, content, actor, at), *message)
+    return Boosted(Boost(BoostId(boost_id), message_id, words, actor, at), *message)
 
 
 def _unboost(
@@ -4955,7 +4930,7 @@ def _unboost(
     actor: User,
     message_id: MessageId,
     boost_id: BoostId,
-    room_id: RoomId | None,
+    room_id: RoomId | None = None,
 ) -> Boosted:
     message = message_of_member(tx, actor.id, message_id, room_id)
     boosts = boosts_of(tx, as_list([message_id])).get(message_id, ())
@@ -4979,27 +4954,29 @@ class Messages:
     def __init__(
         self, db: Database, signer: Signer, present_in: Callable[[RoomId], frozenset[UserId]]
     ) -> None:
-        self._db, self._signer, self._present_in = db, signer, present_in
+        self.db, self._signer, self._present_in = db, signer, present_in
 
-    async def _safe(self, source: str, work: Callable[[Mapping[UserId, Mentionable]], T]) -> T:
-        """What `work` makes of a source, aside for a large one, with the people it names.
+    async def _valid(self, draft: DraftMessage) -> ValidatedMessage:
+        """The draft made safe, aside for a large one, with the people it names: nearly always none.
 
-        Nearly always that is nobody, and then nothing is read.
+        Raises BodyBlank, BodyTooLong, InvalidClientMessageId.
         """
-        if (size := len(source.encode())) > BODY_LIMIT:
+        if (size := len(draft.source.encode())) > BODY_LIMIT:
             raise BodyTooLong
-        ids = mentions_in(source)
-        found = await self._db.read(users_by_id, ids) if ids else {}
-        users = {user.id: self._signer.mentionable(user) for user in found.values()}
-        return await asyncio.to_thread(work, users) if size > _LARGE_BODY else work(users)
+        ids = mentions_in(draft.source)
+        people = await self.db.read(users_by_id, ids) if ids else {}
+        users = {user.id: self._signer.mentionable(user) for user in people.values()}
+        if size > _LARGE_BODY:
+            return await asyncio.to_thread(validate, draft, users)
+        return validate(draft, users)
 
     async def create_message_with_deduplication(self, draft: DraftMessage) -> Posted:
         try:
-            valid = await self._safe(draft.source, partial(validate, draft))
+            valid = await self._valid(draft)
         except MessageError:
-            await self._db.read(membership_of, draft.creator_id, draft.room_id)
+            await self.db.read(membership_of, draft.creator_id, draft.room_id)
             raise  # outsiders learn of the room first, that is: nothing
-        return await self._db.write(_post, valid, self._present_in(draft.room_id))
+        return await self.db.write(store_message, valid, self._present_in(draft.room_id))
 
     async def update(
         self,
@@ -5010,29 +4987,19 @@ class Messages:
         *,
         may_vanish: bool = False,
     ) -> PersistedMessage:
-        await self._db.read(_editable_message, actor, room_id, message_id)
-        body = await self._safe(source, partial(made_safe, source, may_vanish=may_vanish))
-        return await self._db.write(_update, actor, room_id, message_id, body)
+        await self.db.read(_editable_message, actor, room_id, message_id)
+        draft = DraftMessage(room_id, actor.id, None, source, may_vanish)
+        return await self.db.write(_update, actor, message_id, await self._valid(draft))
 
-    async def delete(self, actor: User, room_id: RoomId, message_id: MessageId) -> Tombstone:
-        return await self._db.write(_delete, actor, room_id, message_id)
+    delete = transaction(_delete)
+    boost = transaction(_boost)
+    unboost = transaction(_unboost)
 
     async def get_messages_since(
         self, user_id: UserId, room_id: RoomId, last_seen: MessageId, since_ms: int
     ) -> CatchUp:
-        at = self._db.settled_at()
-        return await self._db.read(catch_up_of, user_id, room_id, last_seen, since_ms, at)
-
-    async def boost(
-        self, actor: User, message_id: MessageId, content: str, room_id: RoomId | None = None
-    ) -> Boosted:
-        words = without_controls(content).strip()
-        return await self._db.write(_boost, actor, message_id, words, room_id)
-
-    async def unboost(
-        self, actor: User, message_id: MessageId, boost_id: BoostId, room_id: RoomId | None = None
-    ) -> Boosted:
-        return await self._db.write(_unboost, actor, message_id, boost_id, room_id)
+        at = self.db.settled_at()
+        return await self.db.read(catch_up_of, user_id, room_id, last_seen, since_ms, at)
 
 
 # === 15. search ===============================================================
@@ -5976,7 +5943,7 @@ def at_the_door(tx: ReadTx, cookie: str, bot_key: str = "", ip: str | None = Non
             token=hashed(RawToken(token)),
         )
         if person:
-            viewer = Viewer(user_in(person[6:]), Session(*person[:6]))
+            viewer = Viewer(user_in(*person[6:]), Session(*person[:6]))
             break
     bot = bot_by_key(tx, bot_key) if bot_key and viewer is None else None
     may_be_banned = ip is not None and not (viewer and viewer.user.role is Role.ADMINISTRATOR)
@@ -6202,7 +6169,7 @@ def _evidence(tx: ReadTx, email: str, ip: str) -> tuple[User | None, str, bool, 
     )
     if person is None:
         return None, "", False, cost
-    return user_in(person[2:]), person[0], bool(person[1]), cost
+    return user_in(*person[2:]), person[0], bool(person[1]), cost
 
 
 def set_up(
@@ -6291,7 +6258,7 @@ def _redeem(
     if person is None or not is_first:
         raise InvalidTransfer
     start_session(tx, at, transfer.user_id, session)
-    return user_in(person[2:])
+    return user_in(*person[2:])
 
 
 def sweep_sign_ins(tx: WriteTx, at: Timestamp) -> None:
@@ -6651,7 +6618,7 @@ def hooks_for(tx: ReadTx, room: Room, message: PersistedMessage) -> tuple[Hook, 
         is_direct=room.type is RoomType.DIRECT,
         mentionees=as_list(message.body.mentions),
     )
-    return tuple(Hook(user_in(bot), key, url) for key, url, *bot in hooks)
+    return tuple(Hook(user_in(*bot), key, url) for key, url, *bot in hooks)
 
 
 def _bot(tx: ReadTx, user: User) -> Bot:
@@ -6673,13 +6640,13 @@ def bot_by_id(tx: ReadTx, bot_id: UserId) -> Bot:
     bot = row(tx, "SELECT * FROM people WHERE id = :id AND role = 2 AND status = 0", id=bot_id)
     if bot is None:
         raise BotNotFound
-    return _bot(tx, user_in(bot))
+    return _bot(tx, user_in(*bot))
 
 
 def active_bots(tx: ReadTx) -> tuple[Bot, ...]:
     """All active bots, by name."""
     active = rows(tx, "SELECT * FROM people WHERE role = 2 AND status = 0 ORDER BY folded, id")
-    return tuple(_bot(tx, user_in(bot)) for bot in active)
+    return tuple(_bot(tx, user_in(*bot)) for bot in active)
 
 
 def _checked_url(url: str) -> str:

@@ -42,9 +42,9 @@ HANDLER_AWAITS = 2
 PROOFS = {
     "HashedToken": {"hashed"},
     "Membership": {"_membership_in"},
-    "PersistedMessage": {"messages_in.made"},
+    "PersistedMessage": {"messages_in"},
     "ReadTx": {"Database._carry_out", "Database.at_a_glance", "_read"},
-    "SafeHtml": {"sanitize", "messages_in.made"},
+    "SafeHtml": {"sanitize", "messages_in"},
     "Subscription": {"Cable._subscribe"},
     "ValidatedMessage": {"validate"},
     "Viewer": {"at_the_door"},
@@ -63,11 +63,12 @@ def moves(
     valid: ValidatedMessage, by: Membership, user_id: UserId, room_id: RoomId, raw: RawToken,
     typed: str,
 ) -> None:
-    store_message(tx, at, by, valid, ())
-    store_message(tx, at, by, draft, ())  # type: ignore[arg-type]
-    store_message(tx, at, room_id, valid, ())  # type: ignore[arg-type]
-    store_message(reader, at, by, valid, ())  # type: ignore[arg-type]
-    db.read(store_message, at, by, valid, ())  # type: ignore[arg-type, unused-coroutine]
+    store_message(tx, at, valid, ())
+    store_message(tx, at, draft, ())  # type: ignore[arg-type]
+    store_message(reader, at, valid, ())  # type: ignore[arg-type]
+    db.read(store_message, at, valid, ())  # type: ignore[arg-type, unused-coroutine]
+    views_of(tx, [by])
+    views_of(tx, [room_id])  # type: ignore[list-item]
     membership_of(tx, room_id, user_id)  # type: ignore[arg-type]
     mark_read(reader, at, user_id, room_id)  # type: ignore[arg-type]
     start_session(tx, at, user_id, raw)  # type: ignore[arg-type]

@@ -80,7 +80,8 @@ async def fill(person: Person, room: Room, after: Mapping[str, Any]) -> None:
 async def stored_message(server: Server, shape: Mapping[str, Any]) -> program.PersistedMessage:
     """The message of this JSON as it is now."""
     message_id = program.MessageId(shape["id"])
-    return await server.parts.db.read(program.message_by_id, shape["room_id"], message_id)
+    (message,) = await server.parts.db.read(program.messages_by_id, [message_id])
+    return message
 
 
 async def element(server: Server, shape: Mapping[str, Any], room_name: str = "Watercooler") -> str:
