@@ -8271,10 +8271,11 @@ class Asset:
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """The built client: its digest, and its files by name."""
+    """The built client: its digest, its files by name, and its pages, whose holes are to fill."""
 
     digest: str
     files: Mapping[str, Asset]
+    pages: Mapping[str, str]
 
     def url(self, name: str) -> str:
         """Where a browser gets a file of this build."""
@@ -8292,7 +8293,16 @@ def load_bundle(folder: Path = _HERE / "static_bundle" / "dist") -> Bundle:
         name = name.removesuffix(path.suffix) if coding else name
         media_type = _MEDIA_TYPES.get(Path(name).suffix, "application/octet-stream")
         files.setdefault(name, Asset(media_type, {})).coded[coding] = data
-    return Bundle(digest.hexdigest()[:16], files)
+    pages: dict[str, str] = {}
+    bundle = Bundle(digest.hexdigest()[:16], files, pages)
+    for name in [name for name in files if name.endswith(".html")]:
+        page = files.pop(name).for_browser("")[0].decode()
+        pages[name] = page.replace("/assets/BUILD/", bundle.url(""))
+    # What stands in double brackets is drawn for a room alone.
+    index = pages.get("index.html", "")
+    pages["room.html"] = re.sub(r"\[\[|\]\]", "", index)
+    pages["index.html"] = re.sub(r"\[\[.*?\]\]", "", index, flags=re.DOTALL)
+    return bundle
 
 
 def is_seen(if_none_match: str | None, etag: str) -> bool:
@@ -8381,16 +8391,6 @@ def serve_avatar(user: User, etag: str | None) -> web.Response:
 
 
 _MINIMUMS: Final = {"Safari": (17, 2), "Chrome": (120, 0), "Firefox": (125, 0), "Opera": (104, 0)}
-_ADVICE: Final = "Campfire needs a recent browser. Use one of these and keep it up to date."
-_ADVICE_ELSEWHERE: Final = (  # a language, the flag it is found by, and the same in it
-    ("en", "🇺🇸", "Please use a recent browser"),
-    ("es", "🇪🇸", "Usa un navegador reciente"),
-    ("fr", "🇫🇷", "Utilisez un navigateur récent"),
-    ("hi", "🇮🇳", "कृपया नया ब्राउज़र इस्तेमाल करें"),
-    ("de", "🇩🇪", "Bitte nutze einen aktuellen Browser"),
-    ("pt-BR", "🇧🇷", "Use um navegador recente"),
-    ("ja", "🇯🇵", "新しいブラウザをご利用ください"),
-)
 _NEVER: Final = "Internet Explorer"
 _CRAWLER: Final = re.compile("bot|crawl|spider|facebookexternalhit", re.IGNORECASE)
 _NAMES: Final = (  # the first that fits: many browsers also call themselves Chrome and Safari
@@ -8413,60 +8413,6 @@ def is_supported(user_agent: str) -> bool:
             version = (int(major[:9] or 0), int(minor[:9] or 0))
             return name != _NEVER and version >= _MINIMUMS.get(name, (0, 0))
     return True
-
-
-def _browser(name: str, minimum: tuple[int, int]) -> str:
-    version = f"{minimum[0]}.{minimum[1]}" if minimum[1] else str(minimum[0])
-    disc = (
-        '<svg class="icon" viewBox="0 0 64 64" aria-hidden="true">'
-        '<circle cx="32" cy="32" r="30" fill="none" stroke="currentColor" stroke-width="3"/>'
-        '<text x="32" y="42" fill="currentColor" text-anchor="middle" font-size="30"'
-        f' font-weight="700">{name[0]}</text></svg>'
-    )
-    return f'<li class="browser">{disc}<strong>{name}</strong> <span>{version}+</span></li>'
-
-
-def unsupported_html(bundle: Bundle) -> str:
-    """The page for browsers that are too old: no script, and readable without styles."""
-    browsers = "\n".join(_browser(*each) for each in _MINIMUMS.items())
-    elsewhere = "\n".join(
-        f'<li><span aria-hidden="true">{flag}</span> <span lang="{language}">{words}</span></li>'
-        for language, flag, words in _ADVICE_ELSEWHERE
-    )
-    return f"""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<title>Unsupported browser</title>
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<link rel="icon" href="/account/logo?size=small" type="image/png">
-<link rel="stylesheet" href="{bundle.url("app.css")}">
-</head>
-<body>
-<main class="main-content">
-<section class="panel">
-<h1>Upgrade to a supported web browser</h1>
-<div class="browser-advice">
-<details class="language-list">
-<summary class="btn btn--icon" aria-label="Translate">
-<img src="{bundle.url("globe.svg")}" class="icon" alt="">
-</summary>
-<ul class="language-list-menu shadow">
-{elsewhere}
-</ul>
-</details>
-<p>{_ADVICE}</p>
-</div>
-<ul class="browser-list unpad">
-{browsers}
-</ul>
-</section>
-</main>
-<span class="corner-logo"><img src="{bundle.url("mark.svg")}" alt=""></span>
-</body>
-</html>
-"""
 
 
 _QR_LIMIT: Final = 1_000  # bytes of text; a square holds little more than twice of it
@@ -10613,44 +10559,6 @@ _BODIES: Final = {  # the classes that the client gives the body, before it come
     **dict.fromkeys(("first_run", "join"), "signup"),
     "searches": "sidebar searches",
 }
-# What the first paint waits for beside the entry: its runtime, and the sheet of icons.
-_FIRST: Final = {
-    "rolldown-runtime.js": "modulepreload",
-    "icons.svg": 'preload" crossorigin as="fetch',
-}
-# What stands there until the client does, or if it never comes: its place, and words.
-_WORDS: Final = """<noscript><p>Campfire runs in your browser and needs JavaScript. Allow it for \
-this page, and load it again.</p></noscript><p class="frame__late">Campfire is taking long to \
-arrive. If nothing happens, <a href="">load it again</a>.</p>"""
-_FRAME: Final = f'<main class="main-content frame">{_WORDS}</main>'
-_ROOM_FRAME: Final = f"""<nav class="topbar"><span class="btn btn--reversed btn--faux room-title">\
-<h1 class="overflow-ellipsis">{{title}}</h1></span></nav><main class="main-content frame" \
-aria-busy="true">{_WORDS}<footer class="footer"><div class="composer"><div \
-class="composer__input input input--actor"></div></div></footer></main>\
-<aside class="sidebar"></aside>"""
-_HEAD: Final = """<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<title>{title}</title>
-<meta name="viewport" \
-content="width=device-width, initial-scale=1, interactive-widget=resizes-content">
-<meta name="color-scheme" content="light dark">
-<meta name="theme-color" content="#ffffff" media="(prefers-color-scheme: light)">
-<meta name="theme-color" content="#000000" media="(prefers-color-scheme: dark)">
-<meta name="apple-mobile-web-app-capable" content="yes">
-{metas}
-<link rel="manifest" href="/webmanifest.json">
-<link rel="icon" href="/account/logo?size=small" type="image/png">
-<link rel="apple-touch-icon" href="/account/logo">
-{first}
-<link rel="stylesheet" href="{css}">
-<script type="module" src="{js}"></script>
-{custom}
-</head>
-<body class="{classes}">
-<div id="root" data-root>{frame}</div>
-<script type="application/json" id="boot">"""
 # Remote styles, fonts and images are for custom styles.
 _POLICY: Final = (
     "default-src 'self'; script-src 'self'; style-src 'self' 'unsafe-inline' https:; "
@@ -10662,7 +10570,7 @@ _POLICY: Final = (
 
 def index_html(page: Page, boot: Json, bundle: Bundle, custom_styles: str) -> Written:
     """The one page, with everything its screen needs inside."""
-    person, title = boot["current_user"], escape(page.title or "Campfire")
+    person = boot["current_user"]
     metas = {
         "csrf-token": boot["csrf_token"],
         "csrf-param": "authenticity_token",
@@ -10674,19 +10582,16 @@ def index_html(page: Page, boot: Json, bundle: Bundle, custom_styles: str) -> Wr
         if page.name == "room":
             metas["current-room-id"] = page.params["room_id"]
     told = (f'<meta name="{name}" content="{escape(str(it))}">' for name, it in metas.items())
-    first = ((bundle.url(name), how) for name, how in _FIRST.items() if name in bundle.files)
     styles = custom_styles.replace("</", r"<\/")
-    head = _HEAD.format(
-        title=title,
+    html = bundle.pages["room.html" if page.name == "room" else "index.html"]
+    head, _, end = html.partition("{boot}")
+    filled = head.format(
+        title=escape(page.title or "Campfire"),
         metas="".join(told),
-        first="".join(f'<link href="{url}" rel="{how}">' for url, how in first),
-        css=bundle.url("app.css"),
-        js=bundle.url("app.js"),
         custom=f'<style id="custom-styles">{styles}</style>' if styles else "",
         classes=_BODIES.get(page.name, ""),
-        frame=_ROOM_FRAME.format(title=title) if page.name == "room" else _FRAME,
     )
-    return Written((head.encode(), *joined(boot), b"</script>\n</body>\n</html>\n"))
+    return Written((filled.encode(), *joined(boot), end.encode()))
 
 
 def _html(request: web.Request, html: Written, status: int = 200) -> web.Response:
@@ -10713,7 +10618,7 @@ async def show_page(request: web.Request) -> web.StreamResponse:
     if isinstance(page, Redirect):
         return answer(web.Response(status=302, headers={"Location": page.to}), headers=ask.headers)
     if not is_supported(caller_of(request).agent):
-        return _html(request, Written((unsupported_html(ask.campfire.bundle).encode(),)))
+        return _html(request, Written((ask.campfire.bundle.pages["unsupported.html"].encode(),)))
     if ask.guest is not None:
         cookie = caller_of(request).cookies["session_token"]
         token = token_inside_rails_cookie(cookie) or cookie

@@ -16,6 +16,8 @@ const CHUNKS = [
 
 const PICTURES = new URL("src/pictures/", import.meta.url);
 const ASSETS = new URL("node_modules/@phosphor-icons/core/assets/", import.meta.url);
+/** Pages with holes, which the server fills. */
+const PAGES = ["index.html", "unsupported.html"];
 const DRAWINGS = JSON.parse(readFileSync(new URL("icons.json", PICTURES)));
 /** Drawings that are on the sheet, and nowhere else. */
 const ON_SHEET = ["lanyard.svg", "robot.svg"];
@@ -33,13 +35,17 @@ function symbol([name, from]) {
   return `<symbol id="drawing-${name}" overflow="visible"${box}>${shapes}</symbol>`;
 }
 
-/** All icons on one sheet; pictures of sounds below sounds/, the others where the server knows them. */
+/** Icons on one sheet, pictures of sounds below sounds/, the others and the pages as they lie. */
 const pictures = {
-  name: "pictures",
+  name: "pictures-and-pages",
   generateBundle() {
     const symbols = Object.entries(DRAWINGS).map(symbol).join("\n");
     const source = `<svg xmlns="http://www.w3.org/2000/svg" hidden="">\n${symbols}\n</svg>\n`;
     this.emitFile({ type: "asset", fileName: "icons.svg", source });
+    for (const fileName of PAGES) {
+      const page = readFileSync(new URL(`src/${fileName}`, import.meta.url));
+      this.emitFile({ type: "asset", fileName, source: page });
+    }
     for (const path of [...readdirSync(PICTURES), "icons/globe.svg"]) {
       const name = basename(path);
       const isShown = /^(globe|logo|mark|screenshot)(-\w+\.png|\.svg)$/.test(name);

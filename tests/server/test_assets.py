@@ -6,6 +6,7 @@ import re
 import struct
 from pathlib import Path
 
+import campfire as program
 from tests.support.cast import Person, Start
 
 
@@ -13,6 +14,8 @@ async def test_files_of_the_client_are_sent_packed_and_kept(start: Start, tmp_pa
     (tmp_path / "dist" / "sounds").mkdir(parents=True)
     (tmp_path / "dist" / "app.js.gz").write_bytes(gzip.compress(b"say()"))
     (tmp_path / "dist" / "sounds" / "nyan.svg").write_bytes(b"<svg/>")
+    page = '<script type="module" src="/assets/BUILD/app.js"></script>{boot}'
+    (tmp_path / "dist" / "index.html").write_text(page)
     (tmp_path / "secret.txt").write_text("not for anybody")
     server = await start(client=tmp_path / "dist")
     visitor = await server.visitor()
@@ -39,6 +42,15 @@ async def test_files_of_the_client_are_sent_packed_and_kept(start: Start, tmp_pa
         "/sounds/%2e%2e%2fLICENSE", "/sounds/tada.mp3%00", "/sounds/tada.wav", "/campfire.py",
     ):  # fmt: skip
         assert (await visitor.get(path)).status == 404, path
+
+
+def test_every_file_that_a_page_names_is_in_the_bundle_and_no_page_is_a_file() -> None:
+    bundle = program.load_bundle()
+
+    named = re.findall(rf"/assets/{bundle.digest}/([\w.-]+)", "".join(bundle.pages.values()))
+
+    assert {"app.js", "app.css", "icons.svg", "globe.svg"} <= set(named) <= set(bundle.files)
+    assert [name for name in bundle.files if name.endswith(".html")] == []
 
 
 async def test_a_sound_is_sent_in_ranges(visitor: Person) -> None:

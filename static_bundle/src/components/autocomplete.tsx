@@ -7,8 +7,7 @@ import { createPortal } from "react-dom";
 import type { Suggestion } from "../lib/api";
 import * as api from "../lib/api";
 import { reducedMotion } from "../lib/browser";
-import { Observable, useObservable } from "../lib/observable";
-import { announce } from "../lib/store";
+import { announce, Observable, useObservable } from "../lib/store";
 import { folded, rankPeople } from "../lib/text";
 
 const DEBOUNCE = 300;

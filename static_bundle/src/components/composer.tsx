@@ -6,9 +6,17 @@ import { useEffect, useRef, useState } from "react";
 import * as api from "../lib/api";
 import { confirmed, isTouchOnly } from "../lib/browser";
 import type { TimelineMessage } from "../lib/messages";
-import { Observable, useObservable } from "../lib/observable";
 import type { RoomSession } from "../lib/room-session";
-import { announce, failed, flash, getState, isReduced, useStore } from "../lib/store";
+import {
+  announce,
+  failed,
+  flash,
+  getState,
+  isReduced,
+  Observable,
+  useObservable,
+  useStore,
+} from "../lib/store";
 import { editable, replyQuote } from "../lib/text";
 import { ROOM_GONE } from "../lib/trouble";
 import { SuggestionList, Suggestions } from "./autocomplete";

@@ -2,7 +2,7 @@
 import { useSyncExternalStore } from "react";
 import type { Sound } from "./api";
 import * as api from "./api";
-import { Observable } from "./observable";
+import { Observable } from "./store";
 
 // --- Navigation (main.tsx registers the router, so that nothing below needs to import it) --------
 

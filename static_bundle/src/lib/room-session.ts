@@ -7,8 +7,7 @@ import type { Message, RoomPage, User } from "./api";
 import { isTouchOnly, painted, player } from "./browser";
 import { connection, join, parseStreams, refreshSidebar, type StreamEvent } from "./cable";
 import type { CaughtUp, RoomEvent, TimelineMessage, TimelineView } from "./messages";
-import { Observable } from "./observable";
-import { announce, apply, flash, getState } from "./store";
+import { announce, apply, flash, getState, Observable } from "./store";
 import { escapeHtml, plainText } from "./text";
 import { Timeline } from "./timeline";
 

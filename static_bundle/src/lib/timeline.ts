@@ -16,8 +16,8 @@ import {
 } from "./api";
 import type { RoomEvent, TimelineMessage, TimelineState } from "./messages";
 import * as list from "./messages";
-import { Observable } from "./observable";
 import { Outbox } from "./outbox";
+import { Observable } from "./store";
 import { playCommand } from "./text";
 import { sentenceOf } from "./trouble";
 

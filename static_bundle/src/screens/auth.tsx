@@ -28,8 +28,7 @@ import help from "../help.json";
 import type { ScreenProps } from "../lib/api";
 import * as api from "../lib/api";
 import * as device from "../lib/browser";
-import { useObservable } from "../lib/observable";
-import { flash, useStore } from "../lib/store";
+import { flash, useObservable, useStore } from "../lib/store";
 import { sentenceOf } from "../lib/trouble";
 
 type Newcomer = Parameters<typeof api.firstRun>[0];
