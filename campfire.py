@@ -5907,9 +5907,8 @@ def bot_by_key(tx: ReadTx, bot_key: str) -> User | None:
     if parts is None:
         return None
     bot_id, given = UserId(int(parts[1])), parts[2].encode("utf-8", "replace")
-    bot = row(
-        tx, "SELECT bot_token FROM users WHERE id = :id AND role = 2 AND status = 0", id=bot_id
-    )
+    sql = "SELECT bot_token FROM users WHERE id = :id AND role = 2 AND status = 0"
+    bot = row(tx, sql, id=bot_id)
     token = (bot["bot_token"] or "").encode() if bot else b""
     return user_by_id(tx, bot_id) if token and hmac.compare_digest(token, given) else None
 
@@ -5931,17 +5930,14 @@ def at_the_door(tx: ReadTx, cookie: str, bot_key: str = "", ip: str | None = Non
     """
     viewer = None
     for token in (cookie, token_inside_rails_cookie(cookie) if "--" in cookie else None):
-        person = token and row(
-            tx,
-            """
+        sql = """
             SELECT sessions.id, user_id, coalesce(ip_address, ''), coalesce(user_agent, ''),
               sessions.created_at, last_active_at, people.*
             FROM sessions
             JOIN people ON people.id = user_id AND status = 0
             WHERE token_hash = :token
-            """,
-            token=hashed(RawToken(token)),
-        )
+        """
+        person = token and row(tx, sql, token=hashed(RawToken(token)))
         if person:
             viewer = Viewer(user_in(*person[6:]), Session(*person[:6]))
             break
@@ -5953,9 +5949,7 @@ def at_the_door(tx: ReadTx, cookie: str, bot_key: str = "", ip: str | None = Non
 
 def check_right(tx: ReadTx, ip: str, viewer: Viewer | None) -> None:
     """Whether the door would see the same person still. Raises RightChanged."""
-    role, is_barred = one(
-        tx,
-        """
+    sql = """
         SELECT
           (
             SELECT role
@@ -5964,10 +5958,8 @@ def check_right(tx: ReadTx, ip: str, viewer: Viewer | None) -> None:
             WHERE sessions.id = :session_id
           ),
           EXISTS (SELECT 1 FROM barred WHERE ip_address = :ip)
-        """,
-        session_id=viewer.session.id if viewer else None,
-        ip=ip,
-    )
+    """
+    role, is_barred = one(tx, sql, session_id=viewer.session.id if viewer else None, ip=ip)
     may_be_banned = role != Role.ADMINISTRATOR
     if role != (viewer.user.role if viewer else None) or (is_barred and may_be_banned):
         raise RightChanged
@@ -5982,18 +5974,15 @@ def check_bots_right(tx: ReadTx, ip: str, bot_key: str) -> None:
 
 def ended_sessions(tx: ReadTx, session_ids: Iterable[SessionId]) -> tuple[SessionId, ...]:
     """Those of the sessions that are gone, or whose person is not active any more."""
-    ended = rows(
-        tx,
-        """
+    sql = """
         SELECT value
         FROM json_each(:ids)
         WHERE NOT EXISTS (
           SELECT 1 FROM sessions JOIN users ON users.id = user_id AND status = 0
           WHERE sessions.id = value
         )
-        """,
-        ids=as_list(session_ids),
-    )
+    """
+    ended = rows(tx, sql, ids=as_list(session_ids))
     return tuple(session_id for (session_id,) in ended)
 
 
@@ -6015,15 +6004,16 @@ def start_session(
 
     Raises InvalidCredentials.
     """
-    started = run(
-        tx,
-        """
+    sql = """
         INSERT INTO sessions
           (user_id, token_hash, ip_address, user_agent, last_active_at, created_at, updated_at)
         SELECT id, :token, :ip, :user_agent, :at, :at, :at
         FROM users
         WHERE id = :user_id AND status = 0 AND (:digest IS NULL OR password_digest = :digest)
-        """,
+    """
+    started = run(
+        tx,
+        sql,
         user_id=user_id,
         digest=digest,
         token=hashed(session.token),
@@ -6034,16 +6024,11 @@ def start_session(
     if not started:
         raise InvalidCredentials
     run(tx, "DELETE FROM sessions WHERE id = :replaced", replaced=session.replaces)
-    run(
-        tx,
-        """
+    sql = """
         INSERT INTO sign_ins (user_id, ip_address, at) VALUES (:user_id, :ip, :at)
         ON CONFLICT (user_id, ip_address) DO UPDATE SET at = :at
-        """,
-        user_id=user_id,
-        ip=household(session.ip_address),
-        at=at,
-    )
+    """
+    run(tx, sql, user_id=user_id, ip=household(session.ip_address), at=at)
     if renewed is not None:
         revise_user(tx, at, user_id, Change(password_digest=renewed))
 
@@ -6052,18 +6037,12 @@ def refresh_session(
     tx: WriteTx, at: Timestamp, session_id: SessionId, ip: str, user_agent: str
 ) -> None:
     """Notes that a session is in use, and from where."""
-    run(
-        tx,
-        """
+    sql = """
         UPDATE sessions
         SET ip_address = :ip, user_agent = :user_agent, last_active_at = :at, updated_at = :at
         WHERE id = :session_id
-        """,
-        ip=ip,
-        user_agent=user_agent[:_AGENT_LIMIT],
-        at=at,
-        session_id=session_id,
-    )
+    """
+    run(tx, sql, ip=ip, user_agent=user_agent[:_AGENT_LIMIT], at=at, session_id=session_id)
 
 
 def end_session(tx: WriteTx, _: Timestamp, session: Session, push_endpoint: str | None) -> None:
@@ -6151,9 +6130,7 @@ def _evidence(tx: ReadTx, email: str, ip: str) -> tuple[User | None, str, bool, 
     """
     (highest,) = one(tx, "SELECT max(substr(password_digest, 5, 2)) FROM users")
     cost = int(highest) if (highest or "").isdigit() else 0
-    person = row(
-        tx,
-        """
+    sql = """
         SELECT coalesce(password_digest, ''), EXISTS (
             SELECT 1 FROM sign_ins WHERE user_id = users.id AND ip_address = :household
           ), people.*
@@ -6162,11 +6139,8 @@ def _evidence(tx: ReadTx, email: str, ip: str) -> tuple[User | None, str, bool, 
         WHERE email_folded = :folded AND users.status = 0 AND users.role != 2
         ORDER BY users.email_address = :email DESC, id  -- of twins in an old database, the exact
         LIMIT 1
-        """,
-        email=email,
-        folded=caseless(email),
-        household=household(ip),
-    )
+    """
+    person = row(tx, sql, email=email, folded=caseless(email), household=household(ip))
     if person is None:
         return None, "", False, cost
     return user_in(*person[2:]), person[0], bool(person[1]), cost
@@ -6212,15 +6186,12 @@ def _join(
 
 def void_transfers(tx: WriteTx, at: Timestamp, user_id: UserId) -> None:
     """Ends every sign-in link made for somebody up to now, whatever becomes of them later."""
-    run(
-        tx,
-        """
+    nonce, until = f"all of {user_id}", at + TRANSFER_SECONDS * SECOND  # no link's own has spaces
+    sql = """
         INSERT INTO used_transfers (nonce, expires_at) VALUES (:nonce, :until)
         ON CONFLICT (nonce) DO UPDATE SET expires_at = excluded.expires_at
-        """,
-        nonce=f"all of {user_id}",  # no link's own: those hold no spaces
-        until=at + TRANSFER_SECONDS * SECOND,
-    )
+    """
+    run(tx, sql, nonce=nonce, until=until)
 
 
 def _redeem(
@@ -6230,31 +6201,24 @@ def _redeem(
     transfer = signer.transfer_in(transfer_id)
     if transfer is None or ended_sessions(tx, (transfer.session_id,)):
         raise InvalidTransfer
-    person = row(
-        tx,
-        """
+    sql = """
         SELECT coalesce(password_digest, ''), coalesce(voided.expires_at, 0), people.*
         FROM people
         JOIN users USING (id)
         LEFT JOIN used_transfers AS voided ON nonce = 'all of ' || people.id
         WHERE people.id = :user_id AND people.status = 0
-        """,
-        user_id=transfer.user_id,
-    )
+    """
+    person = row(tx, sql, user_id=transfer.user_id)
     is_good = (
         person is not None
         and max(iso(at), iso(person[1])) < transfer.until
         and hmac.compare_digest(transfer.credential, signer.credential_mark(person[0]))
     )
-    is_first = is_good and run(
-        tx,
-        """
+    sql = """
         INSERT INTO used_transfers (nonce, expires_at) VALUES (:nonce, :until)
         ON CONFLICT DO NOTHING
-        """,
-        nonce=transfer.nonce,
-        until=at + TRANSFER_SECONDS * SECOND,
-    )
+    """
+    is_first = is_good and run(tx, sql, nonce=transfer.nonce, until=at + TRANSFER_SECONDS * SECOND)
     if person is None or not is_first:
         raise InvalidTransfer
     start_session(tx, at, transfer.user_id, session)
@@ -6372,12 +6336,8 @@ def profile_of(
 
 
 def _check_address(tx: ReadTx, change: Change, user_id: UserId) -> None:
-    taken = row(
-        tx,
-        "SELECT 1 FROM users WHERE email_folded = :folded AND id != :user_id",
-        folded=caseless(change.email_address),
-        user_id=user_id,
-    )
+    sql = "SELECT 1 FROM users WHERE email_folded = :folded AND id != :user_id"
+    taken = row(tx, sql, folded=caseless(change.email_address), user_id=user_id)
     if taken:
         raise EmailTaken
 
@@ -6447,9 +6407,7 @@ def can_ban(actor: User, user: User) -> bool:
 
 def _addresses_to_ban(tx: ReadTx, user_id: UserId) -> Iterator[str]:
     """The public addresses somebody's sessions were used from, and no administrator's."""
-    addresses = rows(
-        tx,
-        """
+    sql = """
         SELECT DISTINCT ip_address
         FROM sessions
         WHERE user_id = :user_id AND ip_address != '' AND NOT EXISTS (
@@ -6458,9 +6416,8 @@ def _addresses_to_ban(tx: ReadTx, user_id: UserId) -> Iterator[str]:
           JOIN users ON users.id = others.user_id AND status = 0 AND role = 1
           WHERE others.ip_address = sessions.ip_address
         )
-        """,
-        user_id=user_id,
-    )
+    """
+    addresses = rows(tx, sql, user_id=user_id)
     for (address,) in addresses:
         ip = parsed_address(address)
         if ip is not None and not any(ip in network for network in _UNBANNABLE):
@@ -6475,17 +6432,12 @@ def banish(tx: WriteTx, at: Timestamp, actor: User, user_id: UserId) -> User:
     if not can_ban(actor, user_by_id(tx, user_id)):
         raise CannotBan
     for address in _addresses_to_ban(tx, user_id):
-        run(
-            tx,
-            """
+        sql = """
             INSERT INTO bans (user_id, ip_address, created_at, updated_at)
             VALUES (:user_id, :address, :at, :at)
             ON CONFLICT DO NOTHING
-            """,
-            user_id=user_id,
-            address=address,
-            at=at,
-        )
+        """
+        run(tx, sql, user_id=user_id, address=address, at=at)
     end_sessions(tx, user_id)
     void_transfers(tx, at, user_id)
     forget_subscriptions(tx, user_id)
@@ -6510,31 +6462,26 @@ def readmit(tx: WriteTx, at: Timestamp, user_id: UserId) -> User:
 
 def bury_oldest_of_banned(tx: WriteTx, at: Timestamp, user_id: UserId) -> Tombstone | None:
     """What is left of a banned person's oldest message; None when all are gone, or the ban is."""
-    oldest = row(
-        tx,
-        """
+    sql = """
         SELECT room_id, messages.id
         FROM messages
         JOIN users ON users.id = creator_id AND status = 2
         WHERE creator_id = :user_id
         ORDER BY messages.id
         LIMIT 1
-        """,
-        user_id=user_id,
-    )
+    """
+    oldest = row(tx, sql, user_id=user_id)
     return bury_message(tx, at, *oldest) if oldest else None
 
 
 def banned_authors(tx: ReadTx) -> tuple[UserId, ...]:
     """Banned people whose messages are not gone yet."""
-    authors = rows(
-        tx,
-        """
+    sql = """
         SELECT id
         FROM users
         WHERE status = 2 AND EXISTS (SELECT 1 FROM messages WHERE creator_id = users.id)
-        """,
-    )
+    """
+    authors = rows(tx, sql)
     return tuple(user_id for (user_id,) in authors)
 
 
@@ -6601,9 +6548,7 @@ class Hook:
 
 def hooks_for(tx: ReadTx, room: Room, message: PersistedMessage) -> tuple[Hook, ...]:
     """The bots to call about a message: of a ping its members, elsewhere whom it mentions."""
-    hooks = rows(
-        tx,
-        """
+    sql = """
         SELECT users.id || '-' || bot_token, url, people.*
         FROM memberships
         JOIN users ON users.id = memberships.user_id AND users.role = 2 AND users.status = 0
@@ -6612,7 +6557,10 @@ def hooks_for(tx: ReadTx, room: Room, message: PersistedMessage) -> tuple[Hook, 
         WHERE room_id = :room_id AND users.id != :creator_id
         AND (:is_direct OR users.id IN (SELECT value FROM json_each(:mentionees)))
         ORDER BY users.id
-        """,
+    """
+    hooks = rows(
+        tx,
+        sql,
         room_id=room.id,
         creator_id=message.creator.id,
         is_direct=room.type is RoomType.DIRECT,
@@ -6622,15 +6570,12 @@ def hooks_for(tx: ReadTx, room: Room, message: PersistedMessage) -> tuple[Hook, 
 
 
 def _bot(tx: ReadTx, user: User) -> Bot:
-    key, url = one(
-        tx,
-        """
+    sql = """
         SELECT id || '-' || bot_token, (SELECT url FROM webhooks WHERE user_id = users.id)
         FROM users
         WHERE id = :id
-        """,
-        id=user.id,
-    )
+    """
+    key, url = one(tx, sql, id=user.id)
     rooms = (membership.room for membership in memberships_of(tx, user.id))
     return Bot(user, key, url, tuple(room for room in rooms if room.type is not RoomType.DIRECT))
 
@@ -6659,17 +6604,12 @@ def _checked_url(url: str) -> str:
 def _set_webhook(tx: WriteTx, at: Timestamp, bot_id: UserId, url: str) -> None:
     run(tx, "DELETE FROM webhooks WHERE user_id = :bot_id AND url != :url", bot_id=bot_id, url=url)
     if url:
-        run(
-            tx,
-            """
+        sql = """
             INSERT INTO webhooks (user_id, url, created_at, updated_at)
             VALUES (:bot_id, :url, :at, :at)
             ON CONFLICT DO NOTHING
-            """,
-            bot_id=bot_id,
-            url=url,
-            at=at,
-        )
+        """
+        run(tx, sql, bot_id=bot_id, url=url, at=at)
 
 
 def make_bot(tx: WriteTx, at: Timestamp, name: str, url: str) -> Bot:
@@ -9439,16 +9379,10 @@ def announce_removal(cable: WebSocketBroadcaster, stone: Tombstone) -> None:
     cable.broadcast(f"room_{stone.room_id}:messages", frame)
 
 
-def announce_newcomer(campfire: Campfire, user: User) -> None:
-    """Somebody joined: they can be pinged and mentioned from every open page."""
-    element = person_element(campfire.shapes, user)
-    campfire.cable.broadcast("rooms", turbo("append", "people", element))
-
-
-def announce_person(campfire: Campfire, user: User) -> None:
-    """Somebody has another name or standing, wherever people are shown."""
-    element = person_element(campfire.shapes, user)
-    campfire.cable.broadcast("rooms", turbo("replace", f"person_{user.id}", element))
+def announce_person(campfire: Campfire, user: User, *, is_new: bool = False) -> None:
+    """Somebody joined, or has another name or standing, wherever people are shown."""
+    place = ("append", "people") if is_new else ("replace", f"person_{user.id}")
+    campfire.cable.broadcast("rooms", turbo(*place, person_element(campfire.shapes, user)))
 
 
 def announce_departure(cable: WebSocketBroadcaster, user_id: UserId) -> None:
@@ -9463,13 +9397,15 @@ def _session_from(ask: Ask) -> NewSession:
     return NewSession(token, ask.caller.ip, ask.caller.agent, replaced)
 
 
-def _welcome(ask: Ask, user: User, session: NewSession, redirect_to: str = "/") -> Json:
-    """The person, with the cookie that signs them in from now on."""
+def _welcome(ask: Ask, user: User, session: NewSession, event: str, **how: str) -> Json:
+    """The person, with the cookie that signs them in from now on; the log is told."""
+    fields = {"user_id": user.id, "ip": session.ip_address, **how}
+    LOG.info(event, extra={"fields": fields})
     if session.replaces is not None:
         ask.campfire.cable.disconnect_session(session.replaces)
     ask.set_cookie("session_token", session.token, TWENTY_YEARS)
     ask.forget_cookie("return_to")
-    return {"user": ask.campfire.shapes.user(user, user), "redirect_to": redirect_to}
+    return {"user": ask.campfire.shapes.user(user, user), "redirect_to": "/"}
 
 
 def _newcomer_in(ask: Ask) -> Newcomer:
@@ -9481,8 +9417,7 @@ async def first_run(ask: Ask) -> Outcome:
     """Sets Campfire up."""
     newcomer, session = _newcomer_in(ask), _session_from(ask)
     user = await ask.campfire.auth.first_run(newcomer, session)
-    LOG.info("joined", extra={"fields": {"user_id": user.id, "ip": session.ip_address}})
-    return _welcome(ask, user, session)
+    return _welcome(ask, user, session, "joined")
 
 
 async def join(ask: Ask) -> Outcome:
@@ -9491,9 +9426,8 @@ async def join(ask: Ask) -> Outcome:
         raise AlreadySignedIn(redirect_to="/")
     newcomer, session = _newcomer_in(ask), _session_from(ask)
     user = await ask.campfire.auth.join(ask.parts["join_code"], newcomer, session)
-    LOG.info("joined", extra={"fields": {"user_id": user.id, "ip": session.ip_address}})
-    announce_newcomer(ask.campfire, user)
-    return _welcome(ask, user, session)
+    announce_person(ask.campfire, user, is_new=True)
+    return _welcome(ask, user, session, "joined")
 
 
 def show_invitation(tx: ReadTx, ask: Ask) -> Outcome:
@@ -9513,15 +9447,8 @@ def _warn_that_all_look_like_one(proxy: str) -> None:
     LOG.warning("all_look_like_one", extra={"fields": {"ip": proxy, "needs": "X-Forwarded-For"}})
 
 
-def _return_to(ask: Ask) -> str:
-    """Where to go after signing in: a path of this site, or home."""
-    cookie = ask.caller.cookies.get("return_to", "")
-    to = ask.campfire.signer.cookie_value(cookie, time.time()).get("to", "/")
-    return to if isinstance(to, str) and re.fullmatch(r"/(?![/\\])[^\\\s]*", to) else "/"
-
-
 async def sign_in(ask: Ask) -> Outcome:
-    """Signs somebody in with address and password."""
+    """Signs somebody in with address and password, and leads to where they wanted to go."""
     auth, session = ask.campfire.auth, _session_from(ask)
     ip = session.ip_address
     try:
@@ -9535,17 +9462,19 @@ async def sign_in(ask: Ask) -> Outcome:
         if is_limited and is_trusted(ip, ask.campfire.config):
             _warn_that_all_look_like_one(ip)
         raise
-    LOG.info("signed_in", extra={"fields": {"user_id": user.id, "ip": ip, "by": "password"}})
-    return _welcome(ask, user, session, _return_to(ask))
+    welcome = _welcome(ask, user, session, "signed_in", by="password")
+    if cookie := ask.caller.cookies.get("return_to"):
+        to = ask.campfire.signer.cookie_value(cookie, time.time()).get("to")
+        if isinstance(to, str) and re.fullmatch(r"/(?![/\\])[^\\\s]*", to):  # of this site
+            welcome["redirect_to"] = to
+    return welcome
 
 
 async def redeem_transfer(ask: Ask) -> Outcome:
     """Signs in whom a sign-in link names."""
     session = _session_from(ask)
     user = await ask.campfire.auth.transfer(ask.parts["transfer"], session)
-    fields = {"user_id": user.id, "ip": session.ip_address, "by": "link"}
-    LOG.info("signed_in", extra={"fields": fields})
-    return _welcome(ask, user, session)
+    return _welcome(ask, user, session, "signed_in", by="link")
 
 
 async def sign_out(ask: Ask) -> Outcome:
@@ -10054,20 +9983,6 @@ def list_messages(tx: ReadTx, ask: Ask) -> Outcome:
     return shown
 
 
-def _client_message_id_in(body: Mapping[str, object]) -> str | None:
-    match body.get("client_message_id"):
-        case None:
-            return None
-        case bool():
-            return "?"  # refused with all that cannot be an id, once the room is known
-        case int(number):
-            return str(number)
-        case str(text):
-            return text
-        case _:
-            return "?"
-
-
 def _message_shape(ask: Ask, message: PersistedMessage) -> Json:
     return {"message": ask.campfire.shapes.message(message, ask.user, ask.caller.base_url)}
 
@@ -10079,8 +9994,10 @@ async def create_message(ask: Ask) -> Outcome:
         await ask.db.read(membership_of, ask.user.id, ask.room_id)  # strangers learn nothing else
     if is_form:
         raise FeatureDisabled(feature="files", message=FILES_COME)
-    client_message_id = _client_message_id_in(ask.body)
-    draft = DraftMessage(ask.room_id, ask.user.id, client_message_id, ask.text("body"))
+    key = ask.body.get("client_message_id")
+    if key is not None and not isinstance(key, str):
+        key = str(key) if type(key) is int else "?"  # refused with all that cannot be an id
+    draft = DraftMessage(ask.room_id, ask.user.id, key, ask.text("body"))
     posted = await ask.campfire.messages.create_message_with_deduplication(draft)
     if not posted.fresh:
         return answer(_message_shape(ask, posted.message))
@@ -10217,29 +10134,22 @@ async def open_cable(request: web.Request) -> web.StreamResponse:
 # ==============================================================================
 
 
-def _author_json(signer: Signer, user: User, base_url: str) -> Json:
-    return record_json(user, "id name role", avatar_url=base_url + signer.avatar_url(user))
+def _author_json(ask: Ask, user: User) -> Json:
+    avatar_url = ask.caller.base_url + ask.campfire.signer.avatar_url(user)
+    return record_json(user, "id name role", avatar_url=avatar_url)
 
 
-def _message_json(signer: Signer, message: PersistedMessage, base_url: str) -> Json:
-    content = with_mentions(message.body.html, mentionables(signer, message))
+def _said_json(ask: Ask, message: PersistedMessage) -> Json:
+    content = with_mentions(message.body.html, mentionables(ask.campfire.signer, message))
     html = f'<div class="trix-content">\n  {content}\n</div>\n'
     return record_json(
         message,
         "id created_at",
         body={"plain_text": message.body.text, "html": html},
-        creator=_author_json(signer, message.creator, base_url),
+        creator=_author_json(ask, message.creator),
         room={"id": message.room_id},
-        url=f"{base_url}/rooms/{message.room_id}/messages/{message.id}",
+        url=f"{ask.caller.base_url}/rooms/{message.room_id}/messages/{message.id}",
     )
-
-
-def _boost_json(signer: Signer, boosted: Boosted, base_url: str) -> Json:
-    boost = boosted.boost
-    url = f"{base_url}/rooms/{boosted.room_id}/messages/{boost.message_id}"
-    booster = _author_json(signer, boost.booster, base_url)
-    message = {"id": boost.message_id, "url": url}
-    return record_json(boost, "id content created_at", booster=booster, message=message)
 
 
 BOT_ROUTE: Final = web.RequestKey("bot_route", bool)
@@ -10278,17 +10188,11 @@ async def read_content(ask: Ask) -> str:
         return decoded(ask.data, ask.request.charset)
     try:
         async with asyncio.timeout(ask.campfire.config.read_timeout):
-            return await _refuse_file(ask)
+            async for part in await ask.request.multipart():
+                if isinstance(part, BodyPartReader) and part.name == "attachment":
+                    raise FeatureDisabled(feature="files", message=FILES_COME)
     except (ValueError, TimeoutError, ConnectionError, HttpProcessingError) as error:
         raise BadRequest from error
-
-
-async def _refuse_file(ask: Ask) -> str:
-    """Nothing said, when a form has no file. Raises FeatureDisabled when it has one."""
-    reader = await ask.request.multipart()
-    async for part in reader:
-        if isinstance(part, BodyPartReader) and part.name == "attachment":
-            raise FeatureDisabled(feature="files", message=FILES_COME)
     return ""
 
 
@@ -10301,12 +10205,10 @@ async def list_bot_messages(ask: Ask) -> Outcome:
     ask.headers["X-Total-Count"] = str(total)
     forward = after is not None and before is None
     if messages and (page.has_after if forward else page.has_before):
-        edge = messages[-1 if forward else 0].id
-        query = f"{'after' if forward else 'before'}={edge}"
-        ask.headers["Link"] = f'<{ask.caller.base_url}{ask.request.path}?{query}>; rel="next"'
-    signer = ask.campfire.signer
-    base_url = ask.caller.base_url
-    return written([_message_json(signer, message, base_url) for message in messages])
+        side, edge = ("after", messages[-1]) if forward else ("before", messages[0])
+        address = f"{ask.caller.base_url}{ask.request.path}?{side}={edge.id}"
+        ask.headers["Link"] = f'<{address}>; rel="next"'
+    return written([_said_json(ask, message) for message in messages])
 
 
 async def create_bot_message(ask: Ask) -> Outcome:
@@ -10327,7 +10229,7 @@ async def update_bot_message(ask: Ask) -> Outcome:
     content, messages = source_of_bot(await read_content(ask)), ask.campfire.messages
     message = await messages.update(ask.user, ask.room_id, ask.message_id, content, may_vanish=True)
     announce_edit(ask.campfire, message)
-    return _message_json(ask.campfire.signer, message, ask.caller.base_url)
+    return _said_json(ask, message)
 
 
 async def create_bot_boost(ask: Ask) -> Outcome:
@@ -10335,7 +10237,10 @@ async def create_bot_boost(ask: Ask) -> Outcome:
     content, messages = await read_content(ask), ask.campfire.messages
     boosted = await messages.boost(ask.user, ask.message_id, content, room_id=ask.room_id)
     announce_boost(ask.campfire, boosted)
-    return _boost_json(ask.campfire.signer, boosted, ask.caller.base_url)
+    boost = boosted.boost
+    url = f"{ask.caller.base_url}/rooms/{boosted.room_id}/messages/{boost.message_id}"
+    message, booster = {"id": boost.message_id, "url": url}, _author_json(ask, boost.booster)
+    return record_json(boost, "id content created_at", booster=booster, message=message)
 
 
 def _bot_id(ask: Ask) -> UserId:
@@ -10360,7 +10265,7 @@ async def create_bot(ask: Ask) -> Outcome:
     """A new bot."""
     name, url = ask.text("name").strip(), ask.text("webhook_url").strip()
     bot = await ask.db.write(make_bot, name, url)
-    announce_newcomer(ask.campfire, bot.user)
+    announce_person(ask.campfire, bot.user, is_new=True)
     return {"bot": _bot_shape(ask, bot)}
 
 
