@@ -2773,16 +2773,13 @@ def decoded(data: bytes, charset: str | None) -> str:
 
 def without_controls(source: str) -> str:
     """A text without control characters, but for tabs and new lines."""
-    if _CONTROLS.search(source):
-        return _CONTROLS.sub("", _RETURNS.sub("\n", source))
-    return source
+    return _CONTROLS.sub("", _RETURNS.sub("\n", source))
 
 
 def _normalized(source: str) -> str:
-    source = without_controls(source)
-    if _SURROGATES.search(source):
-        source = _SURROGATES.sub("\ufffd", source)
-    return source.strip()
+    if _CONTROLS.search(source):
+        source = without_controls(source)
+    return _SURROGATES.sub("\ufffd", source).strip()
 
 
 def _tags(source: str) -> Iterator[re.Match[str]]:
@@ -2818,9 +2815,9 @@ class _Nesting:
 
     def __init__(self) -> None:
         self._path: list[str] = []
-        self._attachments: list[int] = []
+        self._attachments: list[int] = []  # depths
         self._formatting: list[tuple[str, int, int]] = []  # name, size, depth
-        self._reopened = self._reopened_each_time = 0
+        self._reopened = 0
 
     def is_too_deep(self) -> bool:
         return (
@@ -2830,10 +2827,9 @@ class _Nesting:
         )
 
     def start(self, name: str, size: int, *, attachment: bool) -> None:
-        self._reopened += self._reopened_each_time
+        self._reopened += sum(reopened for _, reopened, _ in self._formatting)
         if name in _FORMATTING:
             self._formatting.append((name, size, len(self._path)))
-            self._reopened_each_time += size
             return
         while self._path and self._path[-1] in _ENDS_BEFORE.get(name, ()):
             self._close(len(self._path) - 1)
@@ -2843,7 +2839,11 @@ class _Nesting:
 
     def end(self, name: str) -> None:
         if name in _FORMATTING:
-            self._end_formatting(name)
+            names = [element for element, _, _ in self._formatting]
+            if name in names:
+                at = len(names) - 1 - names[::-1].index(name)
+                if _SCOPES.isdisjoint(self._path[self._formatting[at][2] :]):
+                    del self._formatting[at]
         elif name in self._path:
             at = len(self._path) - 1 - self._path[::-1].index(name)
             # Browsers ignore an end tag inside a cell for something outside of it.
@@ -2851,27 +2851,15 @@ class _Nesting:
             if walls.isdisjoint(self._path[at + 1 :]):
                 self._close(at)
 
-    def _end_formatting(self, name: str) -> None:
-        for at in reversed(range(len(self._formatting))):
-            element, size, depth = self._formatting[at]
-            if element == name:
-                if _SCOPES.isdisjoint(self._path[depth:]):
-                    self._reopened_each_time -= size
-                    del self._formatting[at]
-                return
-
     def _close(self, at: int) -> None:
-        forgets_formatting = self._path[at] in _CELLS
+        forgets = self._path[at] in _CELLS
         del self._path[at:]
-        while self._attachments and self._attachments[-1] > at:
-            self._attachments.pop()
-        inside = [entry for entry in self._formatting if entry[2] > at]
-        if inside:
-            del self._formatting[-len(inside) :]
-            if forgets_formatting:
-                self._reopened_each_time -= sum(size for _, size, _ in inside)
-            else:
-                self._formatting += [(name, size, at) for name, size, _ in inside]
+        self._attachments = [depth for depth in self._attachments if depth <= at]
+        self._formatting = [
+            (name, size, min(depth, at))
+            for name, size, depth in self._formatting
+            if depth <= at or not forgets
+        ]
 
 
 def is_nested_too_deeply(source: str) -> bool:
@@ -3026,18 +3014,6 @@ def _cleaned(cleaner: nh3.Cleaner, source: str) -> str:
     return _normalized(cleaner.clean(source))
 
 
-def _depth(markup: str) -> int:
-    steps = (-1 if step[1] else 1 for step in _WRITTEN_STEP.finditer(markup))
-    return max(accumulate(steps), default=0)
-
-
-def _cells_apart(source: str) -> str:
-    """The source with a tab between the cells of a table and a new line between its rows."""
-    if not _CELL.search(source):
-        return source
-    return _ROW_END.sub("<br>", _CELL_END.sub("\t", _cleaned(_WITH_TABLES, source)))
-
-
 def canonical_form(source: str, replacement: Callable[[Attachment], str]) -> str:
     """The canonical markup of a source: allowed elements, and cleaning it again changes nothing.
 
@@ -3046,12 +3022,16 @@ def canonical_form(source: str, replacement: Callable[[Attachment], str]) -> str
     """
     markup = _normalized(source)
     for _ in range(MOST_CLEANINGS):
-        cleaned = _cleaned(_CANONICAL, _cells_apart(attachments_replaced(markup, replacement)))
-        cleaned = _PRE_LINES.sub(r"\1", cleaned)  # parsers drop the first, one at each cleaning
+        cleaned = attachments_replaced(markup, replacement)
+        if _CELL.search(cleaned):  # a tab between the cells of a table, a new line between rows
+            cleaned = _CELL_END.sub("\t", _cleaned(_WITH_TABLES, cleaned))
+            cleaned = _ROW_END.sub("<br>", cleaned)
+        cleaned = _PRE_LINES.sub(r"\1", _cleaned(_CANONICAL, cleaned))  # parsers drop the first
         if cleaned == markup:
             return markup
         markup = cleaned
-        if _depth(markup) > DEEPEST_NESTING:
+        depths = accumulate(-1 if step[1] else 1 for step in _WRITTEN_STEP.finditer(markup))
+        if max(depths, default=0) > DEEPEST_NESTING:
             break
     return _cleaned(_WORDS_ONLY, markup)
 
@@ -3122,7 +3102,7 @@ _SOUND_WORDS = {
     "trololo": "трололо", "trombone": "plays a sad trombone", "unix": "knows this 💻",
     "vuvuzela": "======<() ~ ♪ ~♫", "whoomp": "👏‼️😎", "wups": "wups!", "yodel": "📣🗻🙉",
 }  # fmt: skip
-_SOUND_PICTURES = {
+_SOUND_SIZES = {
     "56k": (79, 33), "clowntown": (210, 150), "curb": (150, 101), "dangerzone": (157, 32),
     "deeper": (188, 80), "donotwant": (150, 150), "drama": (300, 16), "greatjob": (79, 16),
     "loggins": (200, 151), "nyan": (36, 15), "pushit": (104, 15), "rumble": (220, 150),
@@ -3144,15 +3124,16 @@ class Sound:
     image: SoundImage | None
 
 
-def _sound(name: str) -> Sound:
-    picture = _SOUND_PICTURES.get(name)
-    file = "top.svg" if name == "deeper" else f"{name}.svg"
-    return Sound(name, _SOUND_WORDS.get(name), SoundImage(file, *picture) if picture else None)
-
-
-SOUNDS: Mapping[str, Sound] = {
-    name: _sound(name) for name in sorted(_SOUND_WORDS | _SOUND_PICTURES)
+_PICTURED = {
+    name: SoundImage("top.svg" if name == "deeper" else f"{name}.svg", width, height)
+    for name, (width, height) in _SOUND_SIZES.items()
 }
+SOUNDS: Mapping[str, Sound] = {
+    name: Sound(name, _SOUND_WORDS.get(name), _PICTURED.get(name))
+    for name in sorted(_SOUND_WORDS.keys() | _PICTURED)
+}
+# The sound a plain text plays, which must say nothing else.
+sound_in: Final = {f"/play {name}": sound for name, sound in SOUNDS.items()}.get
 
 
 def is_emoji_only(text: str) -> bool:
@@ -3160,19 +3141,16 @@ def is_emoji_only(text: str) -> bool:
     return _EMOJI.fullmatch(text) is not None
 
 
-def sound_in(text: str) -> Sound | None:
-    """The sound this plain text plays; it must say nothing else."""
-    return SOUNDS.get(text[6:]) if text.startswith("/play ") else None
-
-
 def _sound_markup(sound: Sound) -> str:
     name, image = sound.name, sound.image
-    shown = escape(sound.text or "")
-    if image:
-        shown = (
+    shown = (
+        escape(sound.text or "")
+        if image is None
+        else (
             f'<img src="/assets/sounds/{image.file}" width="{image.width}"'
             f' height="{image.height}" class="align--middle" alt="{name}">'
         )
+    )
     return (
         f'<div class="sound" data-sound-name="{name}" data-sound-url="/sounds/{name}.mp3">'
         f'<button type="button" class="btn btn--plain" aria-label="Play {name}">🔊</button>'
@@ -3307,13 +3285,8 @@ def links_in(markup: str) -> tuple[str, ...]:
     """The web pages a body links to, written as links or not: each once, the first five."""
     if not _MAY_LINK.search(markup):
         return ()
-    links: dict[str, None] = {}
-    for href in islice(_hrefs(markup), _MOST_MADE):
-        if _WEB.match(href):
-            links[href] = None
-            if len(links) == MOST_LINKS:
-                break
-    return tuple(links)
+    hrefs = islice(_hrefs(markup), _MOST_MADE)
+    return tuple(dict.fromkeys(filter(_WEB.match, hrefs)))[:MOST_LINKS]
 
 
 def _linked(markup: str) -> str:
@@ -4165,12 +4138,18 @@ def sidebar_of(tx: ReadTx, user: User) -> Sidebar:
 
 def members_of(tx: ReadTx, user_id: UserId, room_id: RoomId) -> RoomMembers:
     """A room's active members and the other active users, each by name. Raises RoomNotFound."""
-    view, inside = view_of(tx, user_id, room_id), set(member_ids(tx, room_id))
-    everybody = active_users(tx)
-    selected = tuple(user for user in everybody if user.id in inside)
-    if view.room.type is RoomType.DIRECT:
-        return RoomMembers(view, selected, ())
-    return RoomMembers(view, selected, tuple(user for user in everybody if user.id not in inside))
+    view = view_of(tx, user_id, room_id)
+    sql = """
+        SELECT memberships.id, people.*
+        FROM people
+        LEFT JOIN memberships ON room_id = :room_id AND user_id = people.id
+        WHERE status = 0 AND (:shows_others OR memberships.id)
+        ORDER BY people.folded, people.id
+    """
+    people = rows(tx, sql, room_id=room_id, shows_others=view.room.type is not RoomType.DIRECT)
+    selected = tuple(user_in(*person) for is_inside, *person in people if is_inside)
+    others = tuple(user_in(*person) for is_inside, *person in people if not is_inside)
+    return RoomMembers(view, selected, others)
 
 
 def grant(tx: WriteTx, at: Timestamp, room: Room, user_ids: Iterable[UserId]) -> None:
