@@ -4147,9 +4147,11 @@ def members_of(tx: ReadTx, user_id: UserId, room_id: RoomId) -> RoomMembers:
         ORDER BY people.folded, people.id
     """
     people = rows(tx, sql, room_id=room_id, shows_others=view.room.type is not RoomType.DIRECT)
-    selected = tuple(user_in(*person) for is_inside, *person in people if is_inside)
-    others = tuple(user_in(*person) for is_inside, *person in people if not is_inside)
-    return RoomMembers(view, selected, others)
+    selected: list[User] = []
+    others: list[User] = []
+    for person in people:
+        (selected if person[0] else others).append(user_in(*person[1:]))
+    return RoomMembers(view, tuple(selected), tuple(others))
 
 
 def grant(tx: WriteTx, at: Timestamp, room: Room, user_ids: Iterable[UserId]) -> None:
