@@ -2243,35 +2243,16 @@ class Histogram:
 
 
 class Link:
-    """A connection and its thread, to which whole functions travel."""
+    """A connection and its thread, into which whole functions travel by `hop`.
+
+    aiosqlite's public methods make one trip a statement; a transaction of ours is one function.
+    Here alone its private name is known, and a test watches over it.
+    """
 
     def __init__(self, raw: Handle) -> None:
         self.raw = raw  # for the loop to use while no function travels
-        self._thread = aiosqlite.Connection(lambda: raw, iter_chunk_size=64)
-        self._is_open = False
-
-    async def open(self) -> None:
-        await self._thread
-        self._is_open = True
-
-    async def close(self) -> None:
-        self._is_open = False
-        await self._thread.close()
-
-    def hop(
-        self, work: Callable[Concatenate[Handle, P], T], *args: P.args, **named: P.kwargs
-    ) -> asyncio.Future[T]:
-        """One trip into the connection's thread, where `work` runs from end to end.
-
-        aiosqlite's public methods make one trip a statement; a transaction of ours is one
-        function. This line alone knows the private name, and a test watches over it.
-        """
-        if not self._is_open:  # nobody would ever carry it out
-            raise ValueError("this connection is closed")
-        back: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        travel = partial(work, self.raw, *args, **named)
-        self._thread._tx.put_nowait((back, travel))  # noqa: SLF001 - see above
-        return back
+        self.thread = aiosqlite.Connection(lambda: raw, iter_chunk_size=64)
+        self.hop: Callable[..., Coroutine[Any, Any, Any]] = self.thread._execute  # noqa: SLF001 - see above
 
 
 # None is the right of jobs, commands and the start, which nobody can withdraw.
@@ -2291,7 +2272,7 @@ def writing_by(right: Right) -> Iterator[None]:
         _RIGHT.reset(before)
 
 
-@dataclass(slots=True)
+@dataclass(eq=False, slots=True)
 class _Job:
     """One function of a group, and what came of it.
 
@@ -2300,6 +2281,9 @@ class _Job:
     """
 
     work: Callable[..., object]
+    args: tuple[object, ...]
+    named: dict[str, Any]
+    right: Right | None
     done: asyncio.Future[Any]
     until: float  # on the performance counter: how long it may wait for a foreign lock
     at_work: Handle | None = None
@@ -2349,8 +2333,6 @@ class Database:
         self._group: list[_Job] = []  # at work
         self.is_broken = False
         self.on_broken: Callable[[], None] = lambda: None  # when there is no writer any more
-        self.groups = 0  # commits so far, and jobs in them: their ratio is the gain
-        self.jobs = 0
         self.write_seconds, self.group_sizes = Histogram(SECONDS), Histogram(SIZES)
         self.committed_at = 0.0  # on the performance counter
 
@@ -2393,12 +2375,12 @@ class Database:
 
     async def _connect(self, *, is_server: bool) -> None:
         self._writer = Link(open_file(self.path, for_writing=True, checkpoints=is_server))
-        await self._writer.open()
-        await self._writer.hop(self._prepare)
+        await self._writer.thread
+        await self._writer.hop(self._prepare, self._writer.raw)
         self._writer.raw.give_up_after_a_glance()
         for _ in range(_READERS):
             self._readers.append(Link(open_file(self.path)))
-            await self._readers[-1].open()
+            await self._readers[-1].thread
             self._idle.put_nowait(self._readers[-1])
         self._glance = open_file(self.path)
         self._glance.give_up_after_a_glance()
@@ -2418,7 +2400,7 @@ class Database:
             await asyncio.wait([self._loop])
             self._loop = None
         while self._readers:
-            await self._readers.pop().close()
+            await self._readers.pop().thread.close()
         if self._glance is not None:
             self._glance.close()
             self._glance = None
@@ -2426,8 +2408,8 @@ class Database:
             if self._lock:
                 with suppress(sqlite3.Error, ValueError):
                     fold = "PRAGMA wal_checkpoint(TRUNCATE)"
-                    await self._writer.hop(lambda handle: handle.execute(fold).close())
-            await self._writer.close()
+                    await self._writer.hop(lambda raw: raw.execute(fold).close(), self._writer.raw)
+            await self._writer.thread.close()
             self._writer = None
         give_up_lock(self._lock)
 
@@ -2472,11 +2454,11 @@ class Database:
         if self._glance is None:
             raise DatabaseBusy
         reader = await self._idle.get()
-        travel = reader.hop(_read, work)
+        travel = asyncio.ensure_future(reader.hop(_read, reader.raw, work))
         end = asyncio.get_running_loop().call_later(seconds, self._end, reader, travel)
         travel.add_done_callback(partial(self._lend_again, reader, end))
         try:
-            return await asyncio.shield(travel)
+            return cast(T, await asyncio.shield(travel))
         except asyncio.CancelledError:
             self._end(reader, travel)
             raise
@@ -2511,22 +2493,15 @@ class Database:
         once announces in commit order.
         Raises RightChanged if who asks may not any more (see `writing_by`).
         """
-        right = _RIGHT.get()
-
-        def rightful(tx: WriteTx, at: Timestamp) -> T:
-            if right is not None:
-                right(tx)
-            return work(tx, at, *args, **named)
-
-        until = time.perf_counter() + BUSY_MS / 1000
-        job = _Job(rightful, asyncio.get_running_loop().create_future(), until)
         if self._loop is None or self._loop.done():  # closed: nobody would ever answer
             raise DatabaseBusy
+        done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        until = time.perf_counter() + BUSY_MS / 1000
         try:
-            self._queue.put_nowait(job)
+            self._queue.put_nowait(_Job(work, args, named, _RIGHT.get(), done, until))
         except asyncio.QueueFull as error:
             raise DatabaseBusy from error
-        return cast(T, await job.done)
+        return await done
 
     @property
     def waiting(self) -> int:
@@ -2546,27 +2521,17 @@ class Database:
     async def _write_forever(self) -> None:
         stopping = False
         while not stopping or self._group:
-            taken: list[_Job | None] = [*self._group]
-            if not taken:
-                taken.append(await self._queue.get())
+            taken: list[_Job | None] = [*self._group] or [await self._queue.get()]
             while len(taken) < GROUP_SIZE and not self._queue.empty():
                 taken.append(self._queue.get_nowait())
             stopping = stopping or None in taken
             group = self._group = [job for job in taken if job is not None]
             if group and self._writer is not None:
-                began = time.perf_counter()
-                began_here = self._began(self._writer.raw, group)
-                await self._writer.hop(self._commit, group, began=began_here)
-                self.committed_at = time.perf_counter()
-                self.write_seconds.observe(self.committed_at - began)
-                self.group_sizes.observe(len(group))
-                self._committed = self._last
-                self.groups += 1
-                self.jobs += len(group)
+                await self._commit(self._writer, group)
             self._group = []
-            for job in group:  # one that found the file held by somebody else may wait a while
+            for job in group:
                 if isinstance(job.error, DatabaseBusy) and time.perf_counter() < job.until:
-                    self._group.append(job)
+                    self._group.append(job)  # it found the file held by somebody else, and waits
                 elif job.error and not job.done.done():
                     job.done.set_exception(job.error)
                 elif not job.done.done():  # else its request is gone; what it did stands
@@ -2586,22 +2551,36 @@ class Database:
         self.is_broken = True
         self.on_broken()
 
-    def _began(self, connection: Handle, group: list[_Job]) -> bool:
-        """Whether the group was carried out here and now, all but its COMMIT.
-
-        Nothing of it is done when somebody else writes, or when it takes more than a glance.
-        """
+    async def _commit(self, writer: Link, group: list[_Job]) -> None:
+        """Carries the group out, here and now if that takes no more than a glance."""
+        began = time.perf_counter()
         try:
-            self._carry_out(connection, group, _GLANCE)
-        except sqlite3.Error:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-            return False
-        return True
+            try:
+                self._carry_out(writer.raw, group, _GLANCE)
+            except sqlite3.Error:
+                await writer.hop(self._carry_out, writer.raw, group, math.inf)
+            await writer.hop(writer.raw.execute, "COMMIT")
+        except sqlite3.Error as error:
+            if writer.raw.in_transaction:
+                writer.raw.execute("ROLLBACK")
+            refusal = in_words(error, self.path)
+            for job in group:
+                job.error = refusal
+        for job in group:
+            if isinstance(job.error, sqlite3.Error):
+                job.error = in_words(job.error, self.path)
+        self.committed_at, self._committed = time.perf_counter(), self._last
+        self.write_seconds.observe(self.committed_at - began)
+        self.group_sizes.observe(len(group))
 
     def _carry_out(self, connection: Handle, group: list[_Job], seconds: float) -> None:
-        connection.execute("BEGIN IMMEDIATE")
+        """All of the group but its COMMIT. Raises sqlite3.Error, and has done nothing then."""
+        if seconds == math.inf:  # in the connection's own thread, which may wait for a foreign lock
+            left = max(group[0].until - time.perf_counter(), 0)
+            connection.execute(f"PRAGMA busy_timeout = {math.ceil(left * 1000)}")
         try:
+            connection.execute("BEGIN IMMEDIATE")
+            tx = WriteTx(ReadTx(connection))
             for job in group:
                 clock = self._clock()
                 less_steady = clock - time.monotonic_ns() // 1000
@@ -2611,35 +2590,23 @@ class Database:
                 # Later than the last moment, unless the clock was set back by more than a little.
                 is_followed = self._last > clock + _SET_BACK
                 self._last = clock if is_followed else max(self._last + 1, clock)
-                connection.until = time.perf_counter() + seconds
-                job.at_work = connection
+                job.at_work, connection.until = connection, time.perf_counter() + seconds
                 with job:
-                    job.result = job.work(WriteTx(ReadTx(connection)), Timestamp(self._last))
+                    if job.right:
+                        job.right(tx)
+                    job.result = job.work(tx, Timestamp(self._last), *job.args, **job.named)
                 if not connection.in_transaction or (job.error and is_interrupted(job.error)):
                     # A full disk undoes the whole group.
                     why = job.error if isinstance(job.error, sqlite3.Error) else None
                     raise why or sqlite3.OperationalError("transaction lost")
-        finally:
-            connection.until = math.inf
-
-    def _commit(self, connection: Handle, group: list[_Job], *, began: bool) -> None:
-        try:
-            if not began:
-                left = max(group[0].until - time.perf_counter(), 0)
-                connection.execute(f"PRAGMA busy_timeout = {math.ceil(left * 1000)}")
-                self._carry_out(connection, group, math.inf)
-            connection.execute("COMMIT")
-        except sqlite3.Error as error:
+        except sqlite3.Error:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
-            refusal = in_words(error, self.path)
-            for job in group:
-                job.error = refusal
-        if not began:
-            connection.execute("PRAGMA busy_timeout = 0")
-        for job in group:
-            if isinstance(job.error, sqlite3.Error):
-                job.error = in_words(job.error, self.path)
+            raise
+        finally:
+            connection.until = math.inf
+            if seconds == math.inf:
+                connection.execute("PRAGMA busy_timeout = 0")
 
 
 # === 8. markup ================================================================

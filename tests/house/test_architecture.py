@@ -400,7 +400,7 @@ def test_nothing_is_written_for_a_request_without_a_second_look_at_its_right() -
     assert functions_calling("Screen") == {"screen"}
     assert bare == {"GET", "*"}  # looking writes nothing; the socket has a right of its own
     assert functions_calling("writing_by") == {"act.guarded", "Cable._heed"}
-    assert functions_calling("right") == {"Database.write.rightful"}
+    assert functions_calling("right") == {"Database._carry_out"}
     assert PROOFS["WriteTx"] == {"Database._carry_out"}
 
 

@@ -176,7 +176,7 @@ class World:
         writer: Any = self.parts.db._writer  # noqa: SLF001 - no job runs outside a transaction
 
         async def hop() -> None:
-            await writer.hop(lambda connection: connection.execute(sql, values).close())
+            await writer.hop(lambda: writer.raw.execute(sql, values).close())
 
         self.place.do(hop())
 
