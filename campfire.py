@@ -428,14 +428,8 @@ def listening_on(host: str, port: int) -> list[socket.socket]:
 # === 2. errors ================================================================
 # Two levels. A CampfireError is an answer: a status, a code, a sentence for a
 # person. Anything else is a bug, logged once and shown as "Something went wrong."
-#
-#   CampfireError
-#   |-- AuthError      who you are, and what you may do
-#   |-- RoomError      rooms and memberships
-#   |-- MessageError   messages and boosts
-#   |-- CableError     sockets and push (not ConnectionError: that is Python's)
-#   |-- RequestError   the request itself
-#   `-- StorageError   the database cannot answer now
+# They are of six kinds. One of a kind is a line of the table, unless it has something to
+# say for itself.
 #
 # Owns      -
 # Raises    -
@@ -470,7 +464,7 @@ class MessageError(CampfireError):
 
 
 class CableError(CampfireError):
-    """Sockets and push."""
+    """Sockets and push. Not ConnectionError: that is Python's."""
 
 
 class RequestError(CampfireError):
@@ -551,6 +545,7 @@ FeatureDisabled = _refusal(RequestError, 501, "feature_disabled")
 BadRequest = _refusal(RequestError, 400, "bad_request", "Campfire could not read this request.")
 NotFound = _refusal(RequestError, 404, "not_found", "There is nothing here.")
 PayloadTooLarge = _refusal(RequestError, 413, "payload_too_large", "This request is too large.")
+MethodNotAllowed = _refusal(RequestError, 405, "method_not_allowed", "That cannot be done here.")
 UnsupportedMediaType = _refusal(RequestError, 415, "unsupported_media_type", "Please send JSON.")
 
 DatabaseBusy = _refusal(StorageError, 503, "database_busy", retry_after=1)
@@ -560,6 +555,10 @@ DatabaseReadonly = _refusal(StorageError, 503, "database_readonly",
     "The server may not write to its own files. Nothing was lost; tell whoever runs it.",
     retry_after=60)
 DatabaseFailed = _refusal(StorageError, 500, "database_error")
+# The start stops, or the command: one line that says what to do. Exit code 3.
+DatabaseUnusable = _refusal(StorageError, 500, "database_error")
+DatabaseForeign = _refusal(DatabaseUnusable, 500, "database_error")  # of another program
+DatabaseUnreadable = _refusal(DatabaseUnusable, 500, "database_error")  # damaged past recognising
 # fmt: on
 
 
@@ -577,45 +576,12 @@ class RateLimited(AuthError):
         self.headers = {"Retry-After": str(retry_after)}
 
 
-class ForeignOrigin(AuthError):
-    """The browser asks for another host than the one it reaches us as, or a page of others asks."""
-
-    status, code, says = 422, InvalidCsrfToken.code, InvalidCsrfToken.says
-
-    def __init__(self, reached: str, asked: str) -> None:
-        proxy = "The proxy must pass the Host header."
-        says = f"Campfire is reached as {reached} but the browser asks for {asked}. {proxy}"
-        super().__init__(message=says)
-
-
-class MethodNotAllowed(RequestError):
-    status, code, says = 405, "method_not_allowed", "That cannot be done here."
-
-    def __init__(self, allow: str) -> None:
-        super().__init__()
-        self.headers = {"Allow": allow}
-
-
 class ValidationFailed(RequestError):
     status, code, says = 422, "validation_failed", "Please check what you entered."
 
     def __init__(self, fields: Mapping[str, Sequence[str]]) -> None:
         super().__init__(fields=fields)
         self.fields = fields
-
-
-class DatabaseUnusable(StorageError):
-    """The start stops, or the command: one line that says what to do. Exit code 3."""
-
-    status, code = DatabaseFailed.status, DatabaseFailed.code
-
-
-class DatabaseForeign(DatabaseUnusable):
-    """It belongs to another program."""
-
-
-class DatabaseUnreadable(DatabaseUnusable):
-    """It is damaged, or past recognising."""
 
 
 for _name_of_it, _kind in list(globals().items()):
@@ -1088,7 +1054,7 @@ class BackgroundWork(Protocol):
 
 compact: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 as_list: Final = json.JSONEncoder(default=list).encode  # for `json_each(:ids)`
-_PIECES: Final = web.ResponseKey("pieces", tuple[bytes, ...])
+PIECES: Final = web.ResponseKey("pieces", tuple[bytes, ...])  # of which a body is made
 _WORTH_IT: Final = 1_024  # bytes, below which a packet is a packet
 _LONG: Final = 262_144  # bytes, above which compressing leaves the loop
 _PADDING: Final = 64  # bytes at most
@@ -1143,10 +1109,8 @@ def joined(parts: Mapping[str, object]) -> Written:
 
 def written_list(items: Iterable[Written]) -> Written:
     """A list of what is written already."""
-    pieces = [b"["]
-    for item in items:
-        pieces += *item, b","
-    return Written((*pieces[:-1], b"]")) if len(pieces) > 1 else Written((b"[]",))
+    pieces = [piece for item in items for piece in (*item, b",")]
+    return Written((b"[", *pieces[:-1], b"]"))
 
 
 class Packed(bytes):
@@ -1243,13 +1207,6 @@ def accepted(header: str) -> frozenset[str]:
     )
 
 
-def piecewise(written_already: Written, status: int, headers: Mapping[str, str]) -> web.Response:
-    """An answer that remembers of which pieces it is."""
-    response = web.Response(body=b"".join(written_already), status=status, headers=headers)
-    response[_PIECES] = written_already
-    return response
-
-
 def gzipped(pieces: Iterable[bytes]) -> bytes:
     """The pieces as one gzip stream (RFC 1952).
 
@@ -1281,7 +1238,7 @@ async def compress(request: web.Request, response: web.Response) -> None:
         return
     headers["Vary"] = "Accept-Encoding"
     if "gzip" in accepted(request.headers.get("Accept-Encoding", "")):
-        pieces = response.get(_PIECES) or (body,)
+        pieces = response.get(PIECES) or (body,)
         is_long = len(body) > _LONG
         response.body = await asyncio.to_thread(gzipped, pieces) if is_long else gzipped(pieces)
         headers["Content-Encoding"] = "gzip"
@@ -1306,12 +1263,6 @@ def _cut_if_stuck(transport: asyncio.Transport) -> None:
         _cut(transport)
 
 
-async def _send(request: web.Request, response: web.StreamResponse) -> None:
-    with suppress(ConnectionError):  # the browser is gone, which is no fault
-        await response.prepare(request)
-        await response.write_eof()  # waits until all but the last 64 KB are taken
-
-
 async def _while_taken(
     transport: asyncio.Transport, sending: Coroutine[object, object, None]
 ) -> None:
@@ -1326,6 +1277,7 @@ async def _while_taken(
             if left >= before:
                 raise TimeoutError
             await asyncio.wait((task,), timeout=_UNTAKEN_SECONDS)
+        await task
     finally:
         task.cancel()
 
@@ -1337,12 +1289,13 @@ async def send_in_time(request: web.Request, response: web.StreamResponse, secon
         return
     length = response.content_length if isinstance(response, web.Response) else None
     fits = length is not None and length <= _FITTING_BYTES and not transport.get_write_buffer_size()
-    sending = _send(request, response)
-    if length is not None and length > _MUCH_BYTES:
-        sending = _while_taken(transport, sending)
+    is_much = length is not None and length > _MUCH_BYTES
     try:
-        async with asyncio.timeout(None if fits else seconds):
-            await sending
+        with suppress(ConnectionError):  # the browser is gone, which is no fault
+            async with asyncio.timeout(None if fits else seconds):
+                await response.prepare(request)
+                sending = response.write_eof()  # waits until all but the last 64 KB are taken
+                await (_while_taken(transport, sending) if is_much else sending)
     except TimeoutError:
         _cut(transport)
     if transport.get_write_buffer_size():  # the end of it is on its way
@@ -1589,11 +1542,15 @@ ALTER TABLE push_subscriptions ADD COLUMN last_problem TEXT;
 -- a room's order is that of its ids: a clock that was wrong for an hour disturbs nothing
 DROP INDEX messages_page;
 CREATE INDEX messages_page ON messages (room_id, id, created_at);
+-- scripts without spaces stand in the index character by character
+REPLACE INTO message_search_index (rowid, body)
+  SELECT id, searchable(body_text) FROM messages WHERE searchable(body_text) != body_text;
 """
 
 # What the records are made of, field by field: a person, a message as it was said, a room as one of
 # its members has it, a browser that wants to be told. A version that changes one drops it first.
-_VIEWS: Final = """
+# All of this runs whenever a database is opened.
+_MADE_GOOD: Final = """
 CREATE VIEW IF NOT EXISTS people AS
   SELECT id, name, email_address, coalesce(bio, '') AS bio, role, status, created_at, updated_at,
     folded
@@ -1619,9 +1576,7 @@ CREATE VIEW IF NOT EXISTS barred AS  -- never where an administrator's session i
     JOIN users ON users.id = user_id AND status = 0 AND role = 1
     WHERE sessions.ip_address = bans.ip_address
   );
-"""
-_FOLD_NAMES: Final = """
--- what an older version wrote, or somebody by hand
+-- names and addresses as they are looked for: what an older version wrote, or somebody by hand
 UPDATE users SET folded = fold(name) WHERE folded != fold(name);
 UPDATE rooms SET folded = fold(name) WHERE name IS NOT NULL AND folded != fold(name);
 UPDATE users SET email_folded = caseless(email_address)
@@ -1635,41 +1590,12 @@ def _run_all(connection: sqlite3.Connection, statements: str) -> None:
             connection.execute(statement)
 
 
-def _version_1(connection: sqlite3.Connection) -> None:
-    _run_all(connection, _TABLES)
-    connection.execute(SEARCH_INDEX)
-
-
-def _index_one_by_one(connection: sqlite3.Connection) -> None:
-    """Indexes anew the messages that have scripts without spaces."""
-    for message_id, text in connection.execute("SELECT id, body_text FROM messages"):
-        if (words := searchable(text)) != text:
-            connection.execute(
-                "DELETE FROM message_search_index WHERE rowid = :id", {"id": message_id}
-            )
-            connection.execute(
-                "INSERT INTO message_search_index (rowid, body) VALUES (:id, :words)",
-                {"id": message_id, "words": words},
-            )
-
-
-def _version_2(connection: sqlite3.Connection) -> None:
-    connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-    _run_all(connection, _SINCE_1_1)
-    _index_one_by_one(connection)
-
-
-def _make_good(connection: sqlite3.Connection) -> None:
-    """Makes the views that are missing, and folds names and addresses that nobody has folded."""
-    _run_all(connection, _VIEWS)
-    connection.create_function("fold", 1, folded, deterministic=True)
-    connection.create_function("caseless", 1, caseless, deterministic=True)
-    _run_all(connection, _FOLD_NAMES)
-
-
 # Number n is the n-th, beside the release that came with it; each runs once, all in one
 # transaction.
-_MIGRATIONS: Final = (("1.0.0", _version_1), ("1.1.0", _version_2))
+_MIGRATIONS: Final = (
+    ("1.0.0", _TABLES + SEARCH_INDEX),
+    ("1.1.0", f"PRAGMA application_id = {APPLICATION_ID};{_SINCE_1_1}"),
+)
 SCHEMA_VERSION: Final = len(_MIGRATIONS)
 
 
@@ -1691,11 +1617,13 @@ def schema_of(connection: sqlite3.Connection) -> int:
 
 def create_schema(connection: sqlite3.Connection, at: int = 0) -> None:
     """Brings the connection's database to the newest schema. Raises DatabaseUnusable if newer."""
+    for name, function in (("fold", folded), ("caseless", caseless), ("searchable", searchable)):
+        connection.create_function(name, 1, function, deterministic=True)
     connection.execute("BEGIN EXCLUSIVE")
     with connection:
         version = schema_of(connection)
-        for _, migrate in _MIGRATIONS[version:]:
-            migrate(connection)
+        for _, statements in _MIGRATIONS[version:]:
+            _run_all(connection, statements)
         for number, (release, _) in enumerate(_MIGRATIONS[version:], version + 1):
             connection.execute(
                 """
@@ -1704,7 +1632,7 @@ def create_schema(connection: sqlite3.Connection, at: int = 0) -> None:
                 """,
                 {"version": number, "at": at, "release": release},
             )
-        _make_good(connection)
+        _run_all(connection, _MADE_GOOD)
 
 
 # === 6. file ==================================================================
@@ -1916,7 +1844,7 @@ def _is_sound(path: Path, how: str) -> bool:
     return bool(verdict == "ok")
 
 
-def cannot_read(path: Path, why: object) -> DatabaseUnreadable:
+def cannot_read(path: Path, why: object) -> StorageError:
     """The error of a database that SQLite cannot read."""
     return DatabaseUnreadable(
         f"{path} cannot be used ({why}). Look at it with `check --repair`, or `restore` a backup"
@@ -1962,7 +1890,7 @@ def _recognised_with_log(path: Path, mark: int) -> int:
     raise cannot_read(path, "it is damaged")
 
 
-def _beside_a_strange_log(path: Path) -> DatabaseUnusable:
+def _beside_a_strange_log(path: Path) -> StorageError:
     log, index = beside(path, "-wal"), beside(path, "-shm")
     return DatabaseUnusable(
         f"{log} is the log of another file than {path}, and nothing was touched. If {path.name} is"
@@ -8637,7 +8565,7 @@ def log_foreign(event: str, request: web.Request) -> None:
 
 
 def check_csrf(request: web.Request) -> None:
-    """Whether a page of ours sends this. Raises InvalidCsrfToken, ForeignOrigin."""
+    """Whether a page of ours sends this. Raises InvalidCsrfToken."""
     caller, headers = caller_of(request), request.headers
     signer, origin = request.app[CAMPFIRE].signer, headers.get("Origin")
     is_ours = (
@@ -8648,8 +8576,10 @@ def check_csrf(request: web.Request) -> None:
     if is_ours and (origin is None or is_allowed_origin(origin, request)):
         return
     log_foreign("csrf_rejected", request)
-    asked = _origin_host(origin) if is_ours and origin else None
-    raise ForeignOrigin(caller.host, asked) if asked else InvalidCsrfToken
+    if not (is_ours and origin and (asked := _origin_host(origin))):
+        raise InvalidCsrfToken
+    reached = f"Campfire is reached as {caller.host} but the browser asks for {asked}."
+    raise InvalidCsrfToken(message=f"{reached} The proxy must pass the Host header.")
 
 
 def number_in(query: Mapping[str, str], name: str) -> int | None:
@@ -8771,7 +8701,8 @@ def answer(
         response = web.Response(status=204, headers=UNKEPT)
     else:
         parts = outcome if isinstance(outcome, Written) else joined(outcome)
-        response = piecewise(parts, status, _JSON)
+        response = web.Response(body=b"".join(parts), status=status, headers=_JSON)
+        response[PIECES] = parts
     response.headers.extend(headers or ())
     return response
 
@@ -10454,7 +10385,9 @@ def _html(request: web.Request, html: Written, status: int = 200) -> web.Respons
         "Cache-Control": "private, no-cache",
         "Content-Security-Policy": _POLICY.format(host=caller_of(request).host),
     }
-    return piecewise(html, status, headers)
+    response = web.Response(body=b"".join(html), status=status, headers=headers)
+    response[PIECES] = html
+    return response
 
 
 def error_screen(request: web.Request, error: CampfireError) -> web.Response:
@@ -10896,7 +10829,9 @@ async def _answered(request: web.Request, handler: Guarded) -> web.StreamRespons
     try:
         return await handler(request)
     except web.HTTPMethodNotAllowed as problem:
-        raise MethodNotAllowed(", ".join(sorted(problem.allowed_methods))) from problem
+        refused = MethodNotAllowed()
+        refused.headers = {"Allow": ", ".join(sorted(problem.allowed_methods))}
+        raise refused from problem
     except web.HTTPException as problem:
         error = {404: NotFound, 413: PayloadTooLarge}.get(problem.status, BadRequest)
     except ConnectionError as problem:

@@ -31,7 +31,7 @@ from tests.support.source import (
     section_of,
 )
 
-FILE_LINES = 13_600  # at last 11,200, and 13,200 with v2.md and daily.md; only lower it
+FILE_LINES = 13_450  # at last 11,200, and 13,200 with v2.md and daily.md; only lower it
 SECTIONS_AT_MOST = 37  # at last 34, and 41
 SECTION_LINES = 500
 FUNCTION_LINES = 50
@@ -90,7 +90,6 @@ MAY_SCAN = {
     "_look_at_unread": "a check looks at everything",
     "_stand_ins": "a salvage looks at everything, once",
     "rebuild_index": "it is made of all messages",
-    "_index_one_by_one": "a migration looks at everything, once",
     "stem_of": "an index in memory holds one word",
     "_invitation_id": "takes the first entry of an index and stops",
     "grant_open_rooms": "whoever joins gets every open room, so it reads them all",

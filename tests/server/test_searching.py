@@ -1,6 +1,7 @@
 """Searching: what it costs, what it shows of long messages, and the scripts without spaces."""
 
 import asyncio
+import gzip
 import sqlite3
 import time
 from contextlib import closing
@@ -14,7 +15,8 @@ from hypothesis import strategies as st
 import campfire as program
 from campfire import Room
 from tests.conftest import Place
-from tests.support.cast import Cast, Person, Server, Start
+from tests.support.cast import Cast, Person, Server
+from tests.support.source import ROOT
 
 FOUND_WORDS = "running Runs cafés CAFE not near and fire fires 日本".split()
 OPERATORS = """NOT AND OR NEAR( " * ^ : body: ( ) - + { \\ ' ; -- ... # @x <b>""".split()
@@ -221,23 +223,20 @@ async def test_signs_alone_find_nothing_and_record_nothing(kevin: Person, cast: 
     assert (page["params"], page["data"]["search"]["query"]) == ({"q": "++"}, None)
 
 
-async def test_an_older_database_is_indexed_anew_where_words_have_no_spaces(
-    start: Start, cast: Cast, tmp_path: Path
-) -> None:
-    first = await start()
-    kevin = await first.sign_in(cast.kevin)
-    await kevin.say(cast.designers, "我家在上海东边")
-    await first.close()
-    with closing(sqlite3.connect(tmp_path / "campfire.db")) as old, old:
-        old.execute("DELETE FROM message_search_index")
-        old.execute(
-            "INSERT INTO message_search_index (rowid, body) SELECT id, body_text FROM messages"
-        )
-        program._index_one_by_one(old)  # noqa: SLF001 - what migration 2 does to it
+def test_an_older_database_is_indexed_anew_where_words_have_no_spaces(tmp_path: Path) -> None:
+    path = tmp_path / "old.db"
+    path.write_bytes(gzip.decompress((ROOT / "tests" / "databases" / "1.0.0.db.gz").read_bytes()))
+    with closing(sqlite3.connect(path, isolation_level=None)) as old:
+        old.execute("UPDATE messages SET body_text = '我家 is home' WHERE id = 1")
+        old.execute("UPDATE message_search_index SET body = '我家 is home' WHERE rowid = 1")
+        kept = "SELECT rowid, body FROM message_search_index ORDER BY rowid"
+        before = dict(old.execute(kept).fetchall())
 
-    kevin = await (await start()).sign_in(cast.kevin)
+        program.create_schema(old)
 
-    assert await texts_of(kevin, "上海") == ["我家在上海东边"]
+        assert dict(old.execute(kept).fetchall()) == before | {1: " 我  家  is home"}
+        words = "SELECT rowid FROM message_search_index WHERE message_search_index MATCH '\"家\"'"
+        assert old.execute(words).fetchall() == [(1,)]
 
 
 def test_stems_are_those_of_the_index_itself(place: Place) -> None:
