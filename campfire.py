@@ -216,13 +216,10 @@ def _database(text: str) -> Path:
     return Path(text) if text else here / "campfire.db"
 
 
-def _number(low: int, high: int) -> Callable[[str], int]:
-    def read(text: str) -> int:
-        if not re.fullmatch(r"[0-9]{1,9}", text) or not low <= int(text) <= high:
-            raise ValueError(f"must be a whole number from {low} to {high}, not {text!r}")
-        return int(text)
-
-    return read
+def _number(low: int, high: int, text: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,9}", text) or not low <= int(text) <= high:
+        raise ValueError(f"must be a whole number from {low} to {high}, not {text!r}")
+    return int(text)
 
 
 def _is_on(text: str) -> bool:
@@ -257,18 +254,13 @@ def _log_level(text: str) -> int:
     return _LOG_LEVELS[level]
 
 
-def _vapid_key(size: int) -> Callable[[str], str]:
+def _vapid_key(size: int, text: str) -> str:
     """A point or a number of P-256 in URL-safe base64."""
-
-    def read(text: str) -> str:
-        with suppress(ValueError):
-            padded = text + "=" * (-len(text) % 4)
-            if len(base64.b64decode(padded, altchars=b"-_", validate=True)) == size:
-                return text
-        told = f"must be {size} bytes in URL-safe base64"
-        raise ValueError(f"{told}; `campfire.pyz vapid` prints a pair")
-
-    return read
+    with suppress(ValueError):
+        padded = text + "=" * (-len(text) % 4)
+        if len(base64.b64decode(padded, altchars=b"-_", validate=True)) == size:
+            return text
+    raise ValueError(f"must be {size} bytes in URL-safe base64; `campfire.pyz vapid` prints a pair")
 
 
 def _subject(text: str) -> str | None:
@@ -296,7 +288,7 @@ def _setting(names: str, read: Callable[[str], T], says: str, default: str) -> T
     return cast(T, _optional(names, read, says, default))
 
 
-_SECONDS: Final = _number(1, 86_400)
+_SECONDS: Final = partial(_number, 1, 86_400)
 
 
 @dataclass(frozen=True, slots=True)
@@ -307,7 +299,7 @@ class Config:
     database: Path = _setting("CAMPFIRE_DB --db PATH", _database, "the database file", "")
     host: str = _setting("HOST --host ADDRESS", str,
         "where to listen; default: every address, IPv4 and IPv6", EVERYWHERE)
-    port: int = _setting("PORT --port PORT", _number(0, 65_535),
+    port: int = _setting("PORT --port PORT", partial(_number, 0, 65_535),
         "default: 3000; 0 picks a free one and shows it", "3000")
     domain: str | None = _optional("TLS_DOMAIN SSL_DOMAIN --domain NAME", _domain,
         "the public host name, for links and the origin check")
@@ -319,16 +311,16 @@ class Config:
         "serve https with this certificate")
     tls_key: Path | None = _optional("TLS_KEY_FILE --tls-key FILE", Path,
         "the key of the certificate")
-    plain_port: int = _setting("HTTP_PORT", _number(0, 65_535),
+    plain_port: int = _setting("HTTP_PORT", partial(_number, 0, 65_535),
         "with a certificate: a port on which plain http is sent to https", "0")
     trusted_proxies: tuple[Network, ...] = _setting("TRUSTED_PROXIES --trusted-proxies CIDRS",
         _networks, "whose X-Forwarded-* headers are believed", _PRIVATE_PROXIES)
     allowed_origins: frozenset[str] = _setting("ALLOWED_ORIGINS", _origins,
         "further origins that may use /cable and change things (commas)", "")
     secret_key_base: str | None = _optional("SECRET_KEY_BASE", str, "the root of every signature")
-    vapid_public_key: str | None = _optional("VAPID_PUBLIC_KEY", _vapid_key(65),
+    vapid_public_key: str | None = _optional("VAPID_PUBLIC_KEY", partial(_vapid_key, 65),
         "keys for Web Push")
-    vapid_private_key: str | None = _optional("VAPID_PRIVATE_KEY", _vapid_key(32),
+    vapid_private_key: str | None = _optional("VAPID_PRIVATE_KEY", partial(_vapid_key, 32),
         "keys for Web Push")
     vapid_subject: str | None = _optional("VAPID_SUBJECT", _subject,
         "whom push services may write to")
@@ -345,9 +337,9 @@ class Config:
         "seconds to receive an upload; any other body has at most 60", "300")
     write_timeout: int = _setting("HTTP_WRITE_TIMEOUT", _SECONDS,
         "seconds to send one whole answer", "300")
-    max_sockets: int = _setting("MAX_WS_CONNECTIONS", _number(1, 1_000_000),
+    max_sockets: int = _setting("MAX_WS_CONNECTIONS", partial(_number, 1, 1_000_000),
         "sockets at once", "10000")
-    bcrypt_cost: int = _setting("BCRYPT_COST", _number(4, 15),
+    bcrypt_cost: int = _setting("BCRYPT_COST", partial(_number, 4, 15),
         "cost of new password digests, 4 to 15", "12")
     version: str = _setting("APP_VERSION", str, "shown in headers and the version badge", VERSION)
     revision: str = _setting("GIT_REVISION", str, "shown in headers and the version badge", "")
@@ -1811,16 +1803,14 @@ def open_file(path: Path, *, for_writing: bool = False, checkpoints: bool = Fals
         path, isolation_level=None, check_same_thread=False, factory=Handle
     )
     connection.row_factory, connection.until = sqlite3.Row, math.inf
+    settings = [f"busy_timeout = {BUSY_MS}", "foreign_keys = ON", "temp_store = MEMORY"]
+    settings.append(f"wal_autocheckpoint = {1000 if checkpoints else 0}")
+    settings += (
+        ("journal_mode = WAL", "synchronous = FULL") if for_writing else ("query_only = ON",)
+    )
     try:
-        connection.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
-        connection.execute("PRAGMA foreign_keys = ON")
-        connection.execute("PRAGMA temp_store = MEMORY")
-        connection.execute(f"PRAGMA wal_autocheckpoint = {1000 if checkpoints else 0}")
-        if for_writing:
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = FULL")
-        else:
-            connection.execute("PRAGMA query_only = ON")
+        for setting in settings:
+            connection.execute(f"PRAGMA {setting}")
     except sqlite3.Error:
         connection.close()
         raise
@@ -1851,23 +1841,25 @@ def cannot_read(path: Path, why: object) -> StorageError:
     )
 
 
-def _recognised(path: Path, connection: sqlite3.Connection, mark: int) -> int:
-    """The schema of what is ours, 0 when it is empty. Raises as `recognise` does."""
-    listed = connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")
-    tables = {name for (name, *_) in listed}
-    is_ours = "schema_version" in tables and tables >= RAILS_TABLES
-    if mark not in (0, APPLICATION_ID) or (tables and not mark and not tables >= RAILS_TABLES):
-        raise DatabaseForeign(f"{path} is a database of another program, and is left alone")
-    if tables and not mark and not is_ours:
-        raise DatabaseForeign(
-            f"{path} is the database of a Rails Campfire: `import` takes it over into a new one"
-        )
-    if mark and not is_ours:
-        raise cannot_read(path, "tables are missing")
-    try:
-        return schema_of(connection)
-    except DatabaseUnusable as error:
-        raise DatabaseUnusable(str(error).replace("this database", str(path), 1)) from error
+def _recognised(path: Path, mark: int, at: Path, how: str = READ_ONLY) -> int:
+    """The schema of what is ours, read there; 0 when it is empty. Raises as `recognise` does."""
+    with closing(connect(at, how)) as connection:
+        listed = connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")
+        tables = {name for (name, *_) in listed}
+        looks_alike = tables >= RAILS_TABLES
+        is_ours = looks_alike and "schema_version" in tables
+        if mark not in (0, APPLICATION_ID) or (tables and not mark and not looks_alike):
+            raise DatabaseForeign(f"{path} is a database of another program, and is left alone")
+        if tables and not mark and not is_ours:
+            raise DatabaseForeign(
+                f"{path} is the database of a Rails Campfire: `import` takes it over into a new one"
+            )
+        if mark and not is_ours:
+            raise cannot_read(path, "tables are missing")
+        try:
+            return schema_of(connection)
+        except DatabaseUnusable as error:
+            raise DatabaseUnusable(str(error).replace("this database", str(path), 1)) from error
 
 
 def _recognised_with_log(path: Path, mark: int) -> int:
@@ -1883,8 +1875,7 @@ def _recognised_with_log(path: Path, mark: int) -> int:
             shutil.copyfile(path, second)
         shutil.copyfile(beside(path, "-wal"), f"{second}-wal")
         if _is_sound(second, READ_ONLY):
-            with closing(connect(second)) as connection:
-                return _recognised(path, connection, mark)
+            return _recognised(path, mark, second)
     if _is_sound(path, IMMUTABLE):
         raise _beside_a_strange_log(path)
     raise cannot_read(path, "it is damaged")
@@ -1909,16 +1900,12 @@ def _look_into(path: Path) -> int:
     if is_served(path):
         if not beside(path, "-wal").exists():
             raise DatabaseUnusable(f"another Campfire is serving {path} under another name")
-        with closing(connect(path)) as connection:
-            return _recognised(path, connection, mark)
+        return _recognised(path, mark, path)
     if left_a_log(path):
         if header[18:19] != bytes((_IN_WAL_MODE,)):  # it never had one
             raise _beside_a_strange_log(path)
         return _recognised_with_log(path, mark)
-    if not header:
-        return 0
-    with closing(connect(path, IMMUTABLE)) as connection:
-        return _recognised(path, connection, mark)
+    return _recognised(path, mark, path, IMMUTABLE) if header else 0
 
 
 def recognise(path: Path) -> int:
@@ -2053,10 +2040,8 @@ def restore(backup: Path, path: Path, at: float) -> Path | None:
     path = path.resolve()
     try:
         recognise(path)
-    except DatabaseForeign:
-        raise
-    except DatabaseUnusable:  # which is why a backup is wanted
-        if not path.is_file():
+    except DatabaseUnusable as error:  # which is why a backup is wanted
+        if isinstance(error, DatabaseForeign) or not path.is_file():
             raise
     was_there = path.exists()
     held = take_lock(path) if was_there else []
