@@ -28,7 +28,7 @@ you can search for ("# === 10." jumps there).
   22. elements         records as markup, for Turbo Streams
   23. tabs             who looks where; one tab: frames, slow readers
   24. ws               Action Cable: broadcasts, channels, catch-up
-  25. files            the client, sounds, pictures, certificates: served as they lie
+  25. files            ?
   26. web              callers, cookies, bodies, answers; background jobs
   27. ops              the log, health, numbers
   28. people_handlers  sessions, joining, people
@@ -606,6 +606,7 @@ RawToken = NewType("RawToken", str)  # what a browser holds
 HashedToken = NewType("HashedToken", bytes)  # what we keep of it
 ReadTx = NewType("ReadTx", sqlite3.Connection)
 WriteTx = NewType("WriteTx", ReadTx)  # may stand in for a ReadTx, never the reverse
+Work: TypeAlias = Coroutine[object, object, object]
 
 
 class Role(IntEnum):
@@ -660,9 +661,7 @@ class User:
 
 
 @dataclass(frozen=True, slots=True)
-class Newcomer:
-    """What somebody says of themselves who comes in."""
-
+class Newcomer:  # who comes in, by their own words
     name: str
     email_address: str
     password: str
@@ -881,10 +880,9 @@ class CatchUp:
 
 class AuthService(Protocol):
     async def first_run(self, who: Newcomer, session: NewSession | None = None) -> User:
-        """The first administrator, with the account and the room All Talk, in one transaction.
+        """The first administrator, with account, room and any session, in one transaction.
 
-        The session, if one is wanted, begins in it too. However many try at once, one wins.
-        Raises AlreadySetUp, ValidationFailed.
+        However many try at once, one wins. Raises AlreadySetUp, ValidationFailed.
         """
 
     async def join(self, join_code: str, who: Newcomer, session: NewSession | None = None) -> User:
@@ -939,10 +937,7 @@ class RoomService(Protocol):
     async def set_involvement(
         self, actor: User, room_id: RoomId, involvement: str
     ) -> tuple[RoomView, Involvement]:
-        """The room as the actor sees it now, and the level it had before.
-
-        Raises RoomNotFound, InvalidInvolvement.
-        """
+        """The room as it is now, and the level before. Raises RoomNotFound, InvalidInvolvement."""
 
 
 class MessageService(Protocol):
@@ -991,10 +986,7 @@ class MessageService(Protocol):
     async def unboost(
         self, actor: User, message_id: MessageId, boost_id: BoostId, room_id: RoomId | None = None
     ) -> Boosted:
-        """The boost that is gone; only its booster may.
-
-        Raises RoomNotFound, MessageNotFound, BoostNotFound.
-        """
+        """Only its booster may. Raises RoomNotFound, MessageNotFound, BoostNotFound."""
 
 
 class WebSocketBroadcaster(Protocol):
@@ -1024,12 +1016,10 @@ class WebSocketBroadcaster(Protocol):
 class BackgroundWork(Protocol):
     """Work that nobody waits for: held, logged when it fails, given time at shutdown."""
 
-    def spawn(self, name: str, work: Coroutine[object, object, object]) -> None:
+    def spawn(self, name: str, work: Work) -> None:
         """Runs in the background; a failure is one log line."""
 
-    async def attempt(
-        self, name: str, work: Coroutine[object, object, object], **known: object
-    ) -> bool:
+    async def attempt(self, name: str, work: Work, **known: object) -> bool:
         """True when it finished; a failure is one log line, with what is `known`, and False."""
 
 
@@ -8384,7 +8374,6 @@ SAFE_METHODS: Final = frozenset(("GET", "HEAD"))
 NUMBER: Final = re.compile(r"[0-9]{1,18}")
 UNKEPT: Final = {"Cache-Control": "no-store"}
 _JSON: Final = {"Content-Type": "application/json; charset=utf-8", **UNKEPT}
-Work: TypeAlias = Coroutine[object, object, object]
 
 
 class Jobs:
