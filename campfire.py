@@ -438,9 +438,12 @@ class CampfireError(Exception):
     says: str = "Something went wrong."
     headers: Mapping[str, str] = MappingProxyType({})  # of the answer
 
-    def __init__(self, line: str = "", **details: object) -> None:
+    def __init__(
+        self, line: str = "", headers: Mapping[str, str] | None = None, **details: object
+    ) -> None:
         super().__init__(line)  # for whoever reads a command's answer
         self.details = details  # what a program reads beside code and message
+        self.headers = headers or self.headers
 
 
 class AuthError(CampfireError):
@@ -560,12 +563,11 @@ class RateLimited(AuthError):
     status, code = 429, "rate_limited"
 
     def __init__(self, retry_after: int) -> None:
-        super().__init__()
+        super().__init__(headers={"Retry-After": str(retry_after)})
         self.retry_after = retry_after  # seconds
         minutes = -(-retry_after // 60)
         when = "in a minute" if minutes == 1 else f"in {minutes} minutes"
         self.says = f"Too many tries. Try again {when}."
-        self.headers = {"Retry-After": str(retry_after)}
 
 
 class ValidationFailed(RequestError):
@@ -1212,11 +1214,13 @@ def gzipped(pieces: Iterable[bytes]) -> bytes:
     return b"".join((*made, check.to_bytes(4, "little"), size.to_bytes(4, "little")))
 
 
-async def compress(request: web.Request, response: web.Response) -> None:
+async def compress(request: web.Request, response: web.StreamResponse) -> None:
     """Sends what is made for this request as gzip, if that is accepted and worth it."""
-    body, headers = response.body, response.headers
+    if not isinstance(response, web.Response) or not isinstance(body := response.body, bytes):
+        return
+    headers = response.headers
     is_dynamic = headers.get("Content-Type", "").startswith(_DYNAMIC) and "Vary" not in headers
-    if not isinstance(body, bytes) or len(body) < _WORTH_IT or not is_dynamic:
+    if len(body) < _WORTH_IT or not is_dynamic:
         return
     headers["Vary"] = "Accept-Encoding"
     if "gzip" in accepted(request.headers.get("Accept-Encoding", "")):
@@ -8540,13 +8544,10 @@ def log_foreign(event: str, request: web.Request) -> None:
 
 def check_csrf(request: web.Request) -> None:
     """Whether a page of ours sends this. Raises InvalidCsrfToken."""
-    caller, headers = caller_of(request), request.headers
-    signer, origin = request.app[CAMPFIRE].signer, headers.get("Origin")
-    is_ours = (
-        caller.csrf_nonce is not None
-        and signer.is_csrf_token(caller.csrf_nonce, headers.get("X-CSRF-Token", ""))
-        and headers.get("Sec-Fetch-Site", "same-origin") == "same-origin"
-    )
+    caller, headers, origin = caller_of(request), request.headers, request.headers.get("Origin")
+    nonce, token = caller.csrf_nonce, headers.get("X-CSRF-Token", "")
+    is_signed = nonce is not None and request.app[CAMPFIRE].signer.is_csrf_token(nonce, token)
+    is_ours = is_signed and headers.get("Sec-Fetch-Site", "same-origin") == "same-origin"
     if is_ours and (origin is None or is_allowed_origin(origin, request)):
         return
     log_foreign("csrf_rejected", request)
@@ -10803,9 +10804,8 @@ async def _answered(request: web.Request, handler: Guarded) -> web.StreamRespons
     try:
         return await handler(request)
     except web.HTTPMethodNotAllowed as problem:
-        refused = MethodNotAllowed()
-        refused.headers = {"Allow": ", ".join(sorted(problem.allowed_methods))}
-        raise refused from problem
+        allow = {"Allow": ", ".join(sorted(problem.allowed_methods))}
+        raise MethodNotAllowed(headers=allow) from problem
     except web.HTTPException as problem:
         error = {404: NotFound, 413: PayloadTooLarge}.get(problem.status, BadRequest)
     except ConnectionError as problem:
@@ -10843,8 +10843,7 @@ async def answer_errors(request: web.Request, handler: Guarded) -> web.StreamRes
             headers["Content-Security-Policy"] = _PICTURE_POLICY
         if caller_of(request).is_secure:
             headers["Strict-Transport-Security"] = "max-age=63072000; includeSubDomains"
-    if isinstance(response, web.Response):
-        await compress(request, response)
+    await compress(request, response)
     _note(request, response.status, started)
     await send_in_time(request, response, config.write_timeout)
     return response
