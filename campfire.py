@@ -24,22 +24,21 @@ you can search for ("# === 10." jumps there).
   18. auth             who is signed in, and how one gets there
   19. people           profiles, roles, leaving, bans
   20. bots             bots, their keys, webhooks and answers
-  21. shapes           records as JSON, written once while nothing changes
-  22. elements         records as markup, for Turbo Streams
-  23. tabs             who looks where; one tab: frames, slow readers
-  24. ws               Action Cable: broadcasts, channels, catch-up
-  25. files            ?
-  26. web              callers, cookies, bodies, answers; background jobs
-  27. ops              the log, health, numbers
-  28. people_handlers  sessions, joining, people
-  29. room_handlers    rooms, messages, boosts, the socket; announce
-  30. bot_handlers     the bot API; administration of bots
-  31. screens          what each address shows; the one HTML page
-  32. app              all routes; errors into answers; start and stop
-  33. salvage          what can still be read of a damaged file
-  34. repair           is the file sound; mending it
-  35. rails            moving in from a Rails Campfire
-  36. commands         what each command does
+  21. shapes           records as JSON and as markup, written once while nothing changes
+  22. tabs             who looks where; one tab: frames, slow readers
+  23. ws               Action Cable: broadcasts, channels, catch-up
+  24. files            the client, sounds, pictures, certificates: served as they lie
+  25. web              callers, cookies, bodies, answers; background jobs
+  26. ops              the log, health, numbers
+  27. people_handlers  sessions, joining, people
+  28. room_handlers    rooms, messages, boosts, the socket; announce
+  29. bot_handlers     the bot API; administration of bots
+  30. screens          what each address shows; the one HTML page
+  31. app              all routes; errors into answers; start and stop
+  32. salvage          what can still be read of a damaged file
+  33. repair           is the file sound; mending it
+  34. rails            moving in from a Rails Campfire
+  35. commands         what each command does
 
 The road of a request: the guard asks who, the handler parses what, one service method is one
 transaction, and then the handler tells the world. What follows a new message stands in one
@@ -111,7 +110,7 @@ from enum import IntEnum, StrEnum
 from functools import cached_property, lru_cache, partial
 from html import escape, unescape
 from http import HTTPStatus
-from itertools import accumulate, chain, groupby, islice, product, starmap, takewhile
+from itertools import accumulate, chain, groupby, islice, pairwise, product, starmap, takewhile
 from operator import itemgetter
 from pathlib import Path
 from threading import Event, Thread
@@ -6616,9 +6615,11 @@ class Bots:
 
 
 # === 21. shapes ===============================================================
-# Records as JSON. What is asked for again and again is written once, for as long as
-# nothing in it changes; an answer holds the newest, as far as they fit, and says what
-# is cut off.
+# Records as JSON, and as the markup that travels to everybody in Turbo Streams. What is
+# asked for again and again is written once, for as long as nothing in it changes; an
+# answer holds the newest, as far as they fit, and says what is cut off. What is new in a
+# stream carries, in `data-json`, the JSON of the answer, but for what stands there anyway
+# and what differs from reader to reader; no e-mail address ever enters markup.
 #
 # Owns      -
 # Raises    MessageNotFound
@@ -6630,7 +6631,6 @@ INVOLVEMENT_LABELS: Final = {
     Involvement.NOTHING: "Notifications are off",
     Involvement.INVISIBLE: "Notifications are off and room invisible in sidebar",
 }
-FEATURES: Final = {"files": False, "avatars": False, "opengraph": False}  # all of them v2.0
 REMEMBERED: Final = 16_000_000  # bytes of messages, and of pages
 _EDITABLE: Final = b'","can_edit":true}'
 _FIXED: Final = b'","can_edit":false}'
@@ -6650,23 +6650,15 @@ def record_json(record: object, names: str, **more: object) -> Json:
 
 def sound_json(sound: Sound) -> Json:
     """A sound of the table, with the words or the picture it shows."""
-    image = sound.image and record_json(
-        sound.image, "width height", url=f"/assets/sounds/{sound.image.file}"
-    )
-    return record_json(sound, "name text", url=f"/sounds/{sound.name}.mp3", image=image)
+    image = sound.image
+    shown = image and record_json(image, "width height", url=f"/assets/sounds/{image.file}")
+    return record_json(sound, "name text", url=f"/sounds/{sound.name}.mp3", image=shown)
 
 
 @lru_cache(maxsize=1)
 def all_sounds() -> Written:
     """What `/play` knows, by name."""
     return Written((Packed(written([sound_json(SOUNDS[name]) for name in sorted(SOUNDS)])[0]),))
-
-
-def subscription_json(browser: PushSubscription) -> Json:
-    """A browser that wants to be told; its keys stay here."""
-    tried, how = browser.last_tried_at, (browser.last_status, browser.last_problem)
-    result = tried and {"at": iso(tried), "status": how[0], "problem": how[1]}
-    return record_json(browser, "id endpoint user_agent created_at updated_at", last_result=result)
 
 
 def involvement_json(room_type: RoomType, now: Involvement) -> Json:
@@ -6676,11 +6668,7 @@ def involvement_json(room_type: RoomType, now: Involvement) -> Json:
 
 
 @lru_cache(maxsize=256)
-def _seen_by(
-    room_type: RoomType,
-    involvement: Involvement,
-    *flags: bool,  # unread, can_administer, invitation
-) -> bytes:
+def _seen_by(room_type: RoomType, involvement: Involvement, *flags: bool) -> bytes:
     """What of a room differs from member to member, to its end."""
     said = zip(("unread", "can_administer", "invitation"), flags, strict=True)
     return b"," + written({**involvement_json(room_type, involvement), **dict(said)})[0][1:]
@@ -6692,35 +6680,22 @@ def _member(name: str, value: str) -> bytes:
     return written({name: value})[0][1:-1] + b","
 
 
-def logo_url(account: Account | None) -> str:
-    """The address of the account's picture."""
-    return f"/account/logo?v={version_of(account.updated_at)}" if account else "/account/logo"
-
-
-def mentionables(signer: Signer, message: PersistedMessage) -> dict[UserId, Mentionable]:
-    """Everybody a message's text shows, as they are now."""
-    return {user.id: signer.mentionable(user) for user in message.named}
-
-
 Faces = frozenset[tuple[UserId, Timestamp]]  # people, as they looked then
-
-
-def _faces_in(message: PersistedMessage) -> Faces:
-    people = (message.creator, *message.named, *(boost.booster for boost in message.boosts))
-    return frozenset([(user.id, user.updated_at) for user in people])
+Edges = tuple[MessageId | None, ...]  # the message a page is before, or after, or around
 
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """A message as JSON, under everything it was made of."""
+    """A message as JSON, under everything it was made of; and its text."""
 
+    id: MessageId
     updated_at: Timestamp
     faces: Faces
     creator_id: UserId
     path: bytes
     own: bytes  # what its element carries, not closed yet
     rest: bytes  # what stands there anyway, between commas
-    is_large: bool  # too large to be shown whole by a search
+    html: str | None  # None when it cannot be shown
 
     def __len__(self) -> int:
         return len(self.own) + len(self.rest)
@@ -6761,8 +6736,6 @@ class Shapes:
         self._marked: Memory[tuple[MessageId, str, bool], tuple[int, str, bytes]] = Memory(4_000)
         self._packed: Memory[tuple[str, UserId], Packed] = Memory(REMEMBERED)
 
-    # People and the account.
-
     def person(self, user: User) -> tuple[User, Json, Written]:
         """Somebody as everybody sees them, as they are now: the shape, and the same written."""
         known = self._people.find(user.id)
@@ -6784,73 +6757,6 @@ class Shapes:
         if viewer and (viewer.role is Role.ADMINISTRATOR or viewer.id == user.id):
             return {**shape, "email_address": user.email_address}
         return shape
-
-    def users(self, users: Iterable[User], viewer: User | None = None) -> list[Json]:
-        """People, in order."""
-        return [self.user(user, viewer) for user in users]
-
-    def profile(self, profile: Profile, viewer: User, base_url: str) -> Json:
-        """A person's profile; the sign-in link is absolute."""
-        link = profile.transfer_id and f"{base_url}/session/transfers/{profile.transfer_id}"
-        return {
-            "user": self.user(profile.user, viewer),
-            "transfer_url": link,
-            "can_ban": can_ban(viewer, profile.user),
-            "can_message": profile.user.status is Status.ACTIVE,
-        }
-
-    def own_profile(
-        self, profile: Profile, views: Sequence[RoomView], viewer: User, base_url: str
-    ) -> Json:
-        """One's own profile: rooms, pings, and the link to sign in elsewhere."""
-        link, until = f"{base_url}/session/transfers/{profile.transfer_id}", profile.transfer_until
-        rooms: dict[bool, list[Written]] = {True: [], False: []}  # pings, and the others
-        for view in sorted(views, key=lambda view: folded(display_name(view))):
-            level = involvement_json(view.room.type, view.membership.involvement)
-            shape = joined({"room": self.room(view, viewer), **level})
-            rooms[view.room.type is RoomType.DIRECT].append(shape)
-        return {
-            "user": self.user(profile.user, viewer),
-            "shared_memberships": written_list(rooms[False]),
-            "direct_memberships": written_list(rooms[True]),
-            "transfer_url": link,
-            "transfer_expires_at": until and iso(until),
-            "transfer_qr_path": f"/qr_code/{to_base64(link.encode())}",
-        }
-
-    def suggestion(self, user: User) -> Json:
-        """A person as the autocompletion offers them; `about` tells apart two of one name."""
-        since = datetime.fromtimestamp(user.created_at / 1_000_000, UTC)
-        return {
-            "name": user.name,
-            "name_html": escape(user.name),
-            "value": user.id,
-            "avatar_url": self.signer.avatar_url(user),
-            "sgid": self.signer.sgid(user.id),
-            "about": user.bio or f"{user.role.name.capitalize()} since {since:%-d %B %Y}",
-        }
-
-    def bot(self, bot: Bot, viewer: User, base_url: str) -> Json:
-        """A bot as administrators see it, with the addresses it posts to."""
-        rooms = [
-            record_json(
-                room, "id name", messages_url=f"{base_url}/rooms/{room.id}/{bot.key}/messages"
-            )
-            for room in bot.rooms
-        ]
-        more = {"bot_key": bot.key, "webhook_url": bot.webhook_url, "rooms": rooms}
-        return {**self.user(bot.user, viewer), **more}
-
-    def account(self, account: Account, base_url: str, *, can_create_rooms: bool) -> Json:
-        """The account as every signed-in person sees it; `join_url` is absolute."""
-        return record_json(
-            account,
-            "name join_code updated_at",
-            join_url=f"{base_url}/join/{account.join_code}",
-            logo_url=logo_url(account),
-            settings={RESTRICTION: account.only_administrators_create_rooms},
-            can_create_rooms=can_create_rooms,
-        )
 
     # Rooms.
 
@@ -6874,20 +6780,15 @@ class Shapes:
 
     def room(self, view: RoomView, viewer: User) -> Written:
         """A room as one of its members sees it."""
-        room, is_direct, member = view.room, view.room.type is RoomType.DIRECT, view.membership
+        room, member, is_direct = view.room, view.membership, view.room.type is RoomType.DIRECT
         may_administer = is_direct or can_administer(viewer, room.creator_id)
-        is_unread = member.unread_at is not None
-        seen = _seen_by(
-            room.type, member.involvement, is_unread, may_administer, view.is_invitation
-        )
+        flags = (member.unread_at is not None, may_administer, view.is_invitation)
+        seen = _seen_by(room.type, member.involvement, *flags)
         if not is_direct:
             return Written((self.public_room(room), seen))
-        others = [user for user in view.people if user.id != viewer.id] or list(view.people)
-        name, members = (
-            written(display_name(view)),
-            written_list(self.person(user)[2] for user in others),
-        )
-        who = (b',"display_name":', *name, b',"members":', *members)
+        others = [user for user in view.people if user.id != viewer.id] or view.people
+        members = written_list(self.person(user)[2] for user in others)
+        who = (b',"display_name":', *written(display_name(view)), b',"members":', *members)
         return Written((self.public_room(room), *who, seen))
 
     def sidebar(self, sidebar: Sidebar, viewer: User) -> Written:
@@ -6910,14 +6811,6 @@ class Shapes:
             self._packed.keep(key, known, len(known))
         return Written((known,))
 
-    def members(self, members: RoomMembers, viewer: User) -> Json:
-        """Who is in a room and who could be."""
-        return {
-            "room": self.room(members.view, viewer),
-            "selected": self.users(members.selected, viewer),
-            "unselected": self.users(members.unselected, viewer),
-        }
-
     # Messages and boosts.
 
     def boost(self, boost: Boost) -> Json:
@@ -6926,10 +6819,24 @@ class Shapes:
         names = "id message_id content created_at"
         return record_json(boost, names, emoji_only=emoji_only, booster=booster)
 
-    def _shown(self, message: PersistedMessage, html: str, **more: object) -> Shown:
-        """A message as everybody sees it, with this text."""
-        text, created_at = message.body.text, message.created_at // 1000
-        sound = sound_in(text)
+    def told(self, message: PersistedMessage, excerpt: str | None = None) -> Shown:
+        """A message as everybody sees it, made anew when anything in it has changed.
+
+        An excerpt stands for a text that is too long; it is not remembered.
+        """
+        people = (message.creator, *message.named, *(boost.booster for boost in message.boosts))
+        faces = frozenset([(user.id, user.updated_at) for user in people])
+        known = self._messages.find(message.id) if excerpt is None else None
+        if known and known.updated_at == message.updated_at and known.faces == faces:
+            return known
+        text, html = message.body.text, None if excerpt is None else escape(excerpt)
+        if excerpt is None:
+            try:
+                named = {user.id: self.signer.mentionable(user) for user in message.named}
+                html = presented(message.body, named)
+            except (ValueError, LookupError, TypeError) as error:
+                LOG.exception("message_unrenderable", exc_info=error)
+        created_at, sound = message.created_at // 1000, sound_in(text)
         own = record_json(
             message,
             "id client_message_id room_id created_at updated_at path",
@@ -6943,37 +6850,16 @@ class Shapes:
             links=message.body.links,
             boosts=[self.boost(boost) for boost in message.boosts],
         )
-        creator = self.person(message.creator)[1]
-        rest = {"creator": creator, "body_html": html, "plain_text": text}
-        return Shown(
-            message.updated_at,
-            _faces_in(message),
-            message.creator.id,
-            message.path.encode(),
-            written(own)[0][:-1],
-            b"," + written(rest | more)[0][1:-1] + b",",
-            len(html.encode()) > LARGE_HIT,
+        rest: Json = {"creator": self.person(message.creator)[1], "body_html": html or ""}
+        rest |= (
+            {"plain_text": text} if excerpt is None else {"plain_text": excerpt, "excerpt": True}
         )
-
-    def told(self, message: PersistedMessage) -> tuple[Shown, str | None]:
-        """The message told once, and its text; None, with a log line, when it cannot be shown."""
-        html: str | None = None
-        try:
-            named = {user.id: self.signer.mentionable(user) for user in message.named}
-            html = presented(message.body, named)
-        except (ValueError, LookupError, TypeError) as error:
-            LOG.exception("message_unrenderable", exc_info=error)
-        shown = self._shown(message, html or "")
-        self._messages.keep(message.id, shown, len(shown.own) + len(shown.rest) + _EXTRA)
-        return shown, html
-
-    def message(self, message: PersistedMessage, viewer: User, base_url: str) -> Written:
-        """A message as the one who asks sees it; told anew if anything in it changed."""
-        shown = self._messages.find(message.id)
-        is_old = shown is None or shown.updated_at != message.updated_at
-        if shown is None or is_old or shown.faces != _faces_in(message):
-            shown, _ = self.told(message)
-        return shown.seen_by(viewer, base_url)
+        under = (message.id, message.updated_at, faces, message.creator.id, message.path.encode())
+        pieces = (written(own)[0][:-1], b"," + written(rest)[0][1:-1] + b",")
+        shown = Shown(*under, *pieces, html)
+        if excerpt is None:
+            self._messages.keep(message.id, shown, len(shown) + len(html or "") + _EXTRA)
+        return shown
 
     def shown(self, tx: ReadTx, excerpt: Sequence[sqlite3.Row]) -> list[Shown]:
         """The messages of an excerpt, with the people in them as they are now."""
@@ -6987,33 +6873,25 @@ class Shapes:
             known = {key: shown for key, shown in known.items() if not shown.faces & changed}
         missing = [entry["id"] for entry in excerpt if entry["id"] not in known]
         for message in messages_by_id(tx, missing) if missing else ():
-            known[message.id], _ = self.told(message)
+            known[message.id] = self.told(message)
         return [known[entry["id"]] for entry in excerpt]
 
     def page(
-        self,
-        tx: ReadTx,
-        room: Room,
-        place: tuple[MessageId | None, ...],
-        viewer: User,
-        base_url: str,
+        self, tx: ReadTx, room: Room, edges: Edges, viewer: User, base_url: str
     ) -> tuple[Written, str]:
-        """A page of messages, oldest first, and the mark by which it is known again.
-
-        The place is before, after or around a message. Raises MessageNotFound.
-        """
-        key = (room.id, place, None if viewer.role is Role.ADMINISTRATOR else viewer.id, base_url)
+        """The page before, after or around a message, and its mark. Raises MessageNotFound."""
+        key = (room.id, edges, None if viewer.role is Role.ADMINISTRATOR else viewer.id, base_url)
         known = self._pages.find(key)
         if known and known[0] == room.updated_at and known[1] == standing(tx, known[1]):
             return known[2:]
-        page = page_of(tx, room.id, *place)
+        page = page_of(tx, room.id, *edges)
         shown, ids = self.shown(tx, page.found), [entry["id"] for entry in page.found]
         faces = Faces().union(*(message.faces for message in shown))
         anchor = ids.index(page.highlighted_id) if page.highlighted_id in ids else len(ids) - 1
-        is_after = place[0] is None and place[1] is not None
+        is_after = edges[0] is None and edges[1] is not None
         start, end = _fitting_around([*map(len, shown)], 0 if is_after else anchor)
         parts = {
-            "messages": written_list(each.seen_by(viewer, base_url) for each in shown[start:end]),
+            "messages": written_list(told.seen_by(viewer, base_url) for told in shown[start:end]),
             "has_before": page.has_before or start > 0,
             "has_after": page.has_after or end < len(ids),
             "highlighted_id": page.highlighted_id,
@@ -7033,13 +6911,11 @@ class Shapes:
         known = self._marked.find(key)
         if known is None or known[0] != hit.found["updated_at"]:
             text, marks = hit.excerpt() if is_excerpt else hit.whole()
-            pieces: list[str] = []
-            at = 0
-            for start, end in marks:
-                pieces += escape(text[at:start]), "<mark>", escape(text[start:end]), "</mark>"
-                at = end
-            html = {"highlight_html": "".join(pieces) + escape(text[at:])}
-            json_of_it = written(html)[0][1:-1] + b","
+            edges = pairwise((0, *chain.from_iterable(marks), len(text)))
+            first, *pieces = (escape(text[start:end]) for start, end in edges)
+            marked = zip(pieces[::2], pieces[1::2], strict=True)
+            html = first + "".join(f"<mark>{mark}</mark>{rest}" for mark, rest in marked)
+            json_of_it = written({"highlight_html": html})[0][1:-1] + b","
             known = (hit.found["updated_at"], text if is_excerpt else "", json_of_it)
             self._marked.keep(key, known)
         return known
@@ -7047,16 +6923,15 @@ class Shapes:
     def hits(self, tx: ReadTx, found: SearchHits, query: str, viewer: User, base_url: str) -> Json:
         """What a search found, oldest first, as far as it is no more than an answer holds."""
         small = [hit.found for hit in found.hits if not hit.is_large]
-        pairs = zip(small, self.shown(tx, small), strict=True)
-        whole = {entry["id"]: message for entry, message in pairs if not message.is_large}
+        told = self.shown(tx, small)
+        whole = {shown.id: shown for shown in told if len((shown.html or "").encode()) <= LARGE_HIT}
         ids = [hit.found["id"] for hit in found.hits]
         cut = messages_without_bodies(tx, [key for key in ids if key not in whole])
         answered: list[Written] = []
         left = MOST_SHOWN
         for key, hit in zip(reversed(ids), reversed(found.hits), strict=True):
             _, text, marks = self._marks(hit, is_excerpt=key not in whole)
-            excerpt = {"plain_text": text, "excerpt": True}
-            message = whole.get(key) or self._shown(cut[key], escape(text), **excerpt)
+            message = whole.get(key) or self.told(cut[key], text)
             left -= len(message) + len(marks)
             if left < 0:
                 break
@@ -7076,36 +6951,22 @@ class Shapes:
             shown += self.shown(tx, excerpt[len(shown) : len(shown) + PAGE_SIZE])
             is_too_much = sum(map(len, shown)) > MOST_SHOWN
         seen = [] if is_too_much else [message.seen_by(viewer, base_url) for message in shown]
-        stones = () if is_too_much else news.removed
+        stones = ((stone.message_id, stone.client_message_id) for stone in news.removed)
+        removed = [{"id": key, "client_message_id": client_id} for key, client_id in stones]
         return {
             "messages": written_list(seen[: len(news.missed)]),
             "updated": written_list(seen[len(news.missed) :]),
-            "removed": [
-                {"id": stone.message_id, "client_message_id": stone.client_message_id}
-                for stone in stones
-            ],
+            "removed": [] if is_too_much else removed,
             "reset": is_too_much,
             "server_time_ms": news.at // 1000,
         }
 
 
-# === 22. elements =============================================================
-# The markup that travels to everybody in Turbo Streams. A message is told once: what
-# is new in a stream carries, in `data-json`, the very JSON of the answer, but for
-# what stands in the element anyway (the text, who said it) and what differs from
-# reader to reader. Public shapes only: no e-mail address ever enters markup.
-#
-# Owns      -
-# Raises    -
-# ==============================================================================
-
-
 def turbo(action: str, target: str, markup: str | None = None, extra: str = "") -> str:
     """A Turbo Stream; those that bring nothing have no template."""
     inside = "" if markup is None else f"<template>{markup}</template>"
-    return (
-        f'<turbo-stream {extra}action="{action}" target="{escape(target)}">{inside}</turbo-stream>'
-    )
+    does = f'{extra}action="{action}" target="{escape(target)}"'
+    return f"<turbo-stream {does}>{inside}</turbo-stream>"
 
 
 def _attribute(name: str, value: object) -> str:
@@ -7151,43 +7012,37 @@ def _direct_label(others: Sequence[User]) -> str:
     return sentence([initials(" ".join(name.split()[:3])).upper() for name in names], pair="+")
 
 
-def direct_room_elements(shapes: Shapes, room: Room, people: Sequence[User]) -> dict[UserId, str]:
-    """A ping in each member's sidebar: it differs, but what it shows of people does not."""
-    shapes.renderings += len(people)
-    pictures = {
-        user.id: f'<img src="{escape(shapes.signer.avatar_url(user))}" class="avatar" width="48"'
-        ' height="48" alt="" aria-hidden="true">'
-        for user in people
-    }
-
-    def element(viewer: User) -> str:
-        others = [user for user in people if user is not viewer] or [viewer]
-        members = written_list(shapes.person(user)[2] for user in others)
-        name = written({"display_name": sentence([user.name for user in others])})[0][1:]
-        own = _attribute("data-json", Written((shapes.public_room(room), b",", name)))
-        return (
-            f'<a id="list_room_{room.id}" href="/rooms/{room.id}" class="direct"'
-            f' data-room-id="{room.id}" data-room-type="direct"'
-            f' data-sorted-list-number="{room.updated_at // 1000}"'
-            f"{_attribute('data-members', members)}{own}>"
-            f'<span class="avatar__group">{"".join(pictures[user.id] for user in others[:4])}'
-            f'</span><span class="direct__author">{escape(_direct_label(others))}</span></a>'
-        )
-
-    return {viewer.id: element(viewer) for viewer in people}
-
-
-def boost_element(shapes: Shapes, boost: Boost) -> str:
-    """A boost's markup, as it appears under a message."""
+def direct_room_element(shapes: Shapes, room: Room, people: Sequence[User], viewer: User) -> str:
+    """A ping in the sidebar of one of its members."""
     shapes.renderings += 1
-    shape = shapes.boost(boost)
-    del shape["booster"]  # who stands in the element anyway
-    return _boost_markup(shapes, boost, _attribute("data-json", shape))
+    others = [user for user in people if user.id != viewer.id] or [viewer]
+    members = written_list(shapes.person(user)[2] for user in others)
+    name = written({"display_name": sentence([user.name for user in others])})[0][1:]
+    own = _attribute("data-json", Written((shapes.public_room(room), b",", name)))
+    pictures = (
+        f'<img src="{escape(shapes.signer.avatar_url(user))}" class="avatar" width="48"'
+        ' height="48" alt="" aria-hidden="true">'
+        for user in others[:4]
+    )
+    return (
+        f'<a id="list_room_{room.id}" href="/rooms/{room.id}" class="direct"'
+        f' data-room-id="{room.id}" data-room-type="direct"'
+        f' data-sorted-list-number="{room.updated_at // 1000}"'
+        f"{_attribute('data-members', members)}{own}>"
+        f'<span class="avatar__group">{"".join(pictures)}</span>'
+        f'<span class="direct__author">{escape(_direct_label(others))}</span></a>'
+    )
 
 
-def _boost_markup(shapes: Shapes, boost: Boost, own: str = "") -> str:
+def boost_element(shapes: Shapes, boost: Boost, *, is_inside: bool = False) -> str:
+    """A boost under its message, as it appears there; inside the message, that says all of it."""
     (booster, shape, who), emoji = shapes.person(boost.booster), is_emoji_only(boost.content)
-    avatar = _avatar(shape, "boost__avatar", f"{booster.name} boosted {boost.content}")
+    avatar, own = _avatar(shape, "boost__avatar", f"{booster.name} boosted {boost.content}"), ""
+    if not is_inside:
+        shapes.renderings += 1
+        json_of_it = shapes.boost(boost)
+        del json_of_it["booster"]  # who stands in the element anyway
+        own = _attribute("data-json", json_of_it)
     return (
         f'<div id="boost_{boost.id}" class="boost" data-boost-id="{boost.id}"'
         f' data-message-id="{boost.message_id}"'
@@ -7199,16 +7054,16 @@ def _boost_markup(shapes: Shapes, boost: Boost, own: str = "") -> str:
     )
 
 
-def presentation_element(shapes: Shapes, message: PersistedMessage) -> str:
-    """A message's text, as an edit replaces it."""
-    shapes.renderings += 1
-    shown, html = shapes.told(message)
-    return _presentation(message, html or "", _attribute("data-json", Written((shown.own, b"}"))))
-
-
-def _presentation(message: PersistedMessage, html: str, own: str = "") -> str:
-    body, sound = message.body, sound_in(message.body.text)
-    shown = html if sound else f'<div class="trix-content">{html}</div>'
+def presentation_element(
+    shapes: Shapes, message: PersistedMessage, inside: Shown | None = None
+) -> str:
+    """A message's text, as an edit replaces it; inside the message, that says all of it."""
+    shown, body, own = inside or shapes.told(message), message.body, ""
+    if inside is None:
+        shapes.renderings += 1
+        own = _attribute("data-json", Written((shown.own, b"}")))
+    html, sound = shown.html or "", sound_in(body.text)
+    content = html if sound else f'<div class="trix-content">{html}</div>'
     return (
         f'<div id="presentation_message_{escape(message.client_message_id)}"'
         f' class="message__presentation" dir="auto" data-message-id="{message.id}"'
@@ -7218,15 +7073,15 @@ def _presentation(message: PersistedMessage, html: str, own: str = "") -> str:
         f' data-mentionee-ids="{",".join(map(str, body.mentions))}"'
         f"{_attribute('data-links', body.links)}"
         f"{_attribute('data-sound', sound and sound_json(sound))}"
-        f' data-plain-text="{escape(body.text)}"{own}>{shown}</div>'
+        f' data-plain-text="{escape(body.text)}"{own}>{content}</div>'
     )
 
 
 def message_element(shapes: Shapes, message: PersistedMessage, room_name: str) -> str:
     """A message's markup; a message that cannot be shown says so in its place."""
     shapes.renderings += 1
-    shown, html = shapes.told(message)
-    if html is None:
+    shown = shapes.told(message)
+    if shown.html is None:
         return (
             '<div class="message message--formatted message--failed center">'
             '<div class="message__body">Failed to load message content</div></div>'
@@ -7249,14 +7104,14 @@ def message_element(shapes: Shapes, message: PersistedMessage, room_name: str) -
         f' <a href="{message.path}" class="message__permalink"><time class="message__timestamp"'
         f' datetime="{at}" data-local-time-target="time"></time></a>'
         f' <span class="message__room"><a href="{message.path}">{escape(room_name)}</a></span>'
-        f"</h3></div>{_presentation(message, html)}"
+        f"</h3></div>{presentation_element(shapes, message, shown)}"
         f'<div class="boosts" id="boosts_message_{cmid}">'
-        f"{''.join(_boost_markup(shapes, boost) for boost in message.boosts)}"
+        f"{''.join(boost_element(shapes, boost, is_inside=True) for boost in message.boosts)}"
         "</div></div></div></div>"
     )
 
 
-# === 23. tabs =================================================================
+# === 22. tabs =================================================================
 # Open tabs: who looks at which room, in memory and for a minute at most (Gap #5); and
 # one tab's socket, with its subscriptions. What a tab gets between two flushes is one
 # write to its transport; a frame is plain bytes, built once and shared. A reader that
@@ -7522,7 +7377,7 @@ class Subscription:
         return fresh
 
 
-# === 24. ws ===================================================================
+# === 23. ws ===================================================================
 # Action Cable, spoken exactly, so that the official client works unmodified.
 # Broadcasting is a plain function: a payload is encoded once, a frame is built once per
 # identifier. No broadcast waits for a slow reader: it is cut off, comes back and catches
@@ -8009,7 +7864,7 @@ class Cable:
         }
 
 
-# === 25. files ================================================================
+# === 24. files ================================================================
 # What is served as it lies: the built client, whose folder has the digest of the build
 # for a name, so that a browser may keep what is in it for ever; sounds and pictures,
 # beside this file in the clone and in the executable alike; what devices ask for; the
@@ -8361,7 +8216,7 @@ class HttpsLoops:
         return True
 
 
-# === 26. web ==================================================================
+# === 25. web ==================================================================
 # The door. A request becomes an Ask: who sends it, what it says, what its answer will
 # carry. Every route names its audience, so that none can be forgotten; the guard asks
 # in one look at the database who is there, in the order: banned address, session, CSRF.
@@ -8859,7 +8714,7 @@ def act(
     return Route(method, path, audience, guarded)
 
 
-# === 27. ops ==================================================================
+# === 26. ops ==================================================================
 # What the operator sees of the program at work: its log, in a thread of its own; the word
 # of /up; and the numbers to draw curves of, in Prometheus' text format 0.0.4, which are read
 # off when somebody asks. A route is named by its pattern: its path would name people's rooms.
@@ -9214,7 +9069,7 @@ async def show_metrics(request: web.Request) -> web.Response:
     return web.Response(body="".join(f"{line}\n" for line in lines).encode(), headers=headers)
 
 
-# === 28. people_handlers ======================================================
+# === 27. people_handlers ======================================================
 # Signing in and out, setting up, joining, and the people one can find. What is shown is
 # found by one look; what is done is told to the world.
 #
@@ -9284,10 +9139,14 @@ async def join(ask: Ask) -> Outcome:
     return _welcome(ask, user, session, "joined")
 
 
+def _logo_url(account: Account) -> str:
+    return f"/account/logo?v={version_of(account.updated_at)}"
+
+
 def show_invitation(tx: ReadTx, ask: Ask) -> Outcome:
     """What an invitation link leads to."""
     account = account_behind(tx, ask.parts["join_code"])
-    return {"account_name": account.name, "logo_url": logo_url(account)}
+    return {"account_name": account.name, "logo_url": _logo_url(account)}
 
 
 def show_session(_: ReadTx, ask: Ask) -> Outcome:
@@ -9354,7 +9213,7 @@ def _user_id(ask: Ask) -> UserId:
 def page_of_users(ask: Ask, users: Sequence[User], page: int) -> Json:
     """A page of people, of whom one more than a page was looked for."""
     more = page + 1 if len(users) > USERS_SIZE else None
-    shown = ask.campfire.shapes.users(users[:USERS_SIZE], ask.user)
+    shown = [ask.campfire.shapes.user(user, ask.user) for user in users[:USERS_SIZE]]
     return {"users": shown, "page": page, "next_page": more}
 
 
@@ -9364,13 +9223,26 @@ def list_users(tx: ReadTx, ask: Ask) -> Outcome:
     return page_of_users(ask, users, _page_in(ask))
 
 
+def _suggestion(signer: Signer, user: User) -> Json:
+    since = datetime.fromtimestamp(user.created_at / 1_000_000, UTC)
+    return {
+        "name": user.name,
+        "name_html": escape(user.name),
+        "value": user.id,
+        "avatar_url": signer.avatar_url(user),
+        "sgid": signer.sgid(user.id),
+        # Tells apart two of one name.
+        "about": user.bio or f"{user.role.name.capitalize()} since {since:%-d %B %Y}",
+    }
+
+
 def autocomplete(tx: ReadTx, ask: Ask) -> Outcome:
     """People whose name holds what was typed, perhaps of one room only."""
     typed, size, page = ask.query.get("query", ""), _AUTOCOMPLETE_SIZE, _page_in(ask)
     is_limited = bool(ask.query.get("room_id"))  # what is no id is the id of no room
     room_id = RoomId(number_in(ask.query, "room_id") or 0) if is_limited else None
     users = matching_users(tx, typed, ask.user.id, room_id, page, size)
-    shown = [ask.campfire.shapes.suggestion(user) for user in users[:size]]
+    shown = [_suggestion(ask.campfire.signer, user) for user in users[:size]]
     return {"users": shown, "page": page, "next_page": page + 1 if len(users) > size else None}
 
 
@@ -9378,10 +9250,17 @@ def account_shape(ask: Ask, account: Account | None) -> Json | None:
     """The account, if there is one; strangers see its name and its picture."""
     if account is None:
         return None
+    is_restricted, logo_url = account.only_administrators_create_rooms, _logo_url(account)
     if ask.guest is None:
-        return {"name": account.name, "logo_url": logo_url(account)}
-    may = ask.user.role is Role.ADMINISTRATOR or not account.only_administrators_create_rooms
-    return ask.campfire.shapes.account(account, ask.caller.base_url, can_create_rooms=may)
+        return {"name": account.name, "logo_url": logo_url}
+    return record_json(
+        account,
+        "name join_code updated_at",
+        join_url=f"{ask.caller.base_url}/join/{account.join_code}",
+        logo_url=logo_url,
+        settings={RESTRICTION: is_restricted},
+        can_create_rooms=ask.user.role is Role.ADMINISTRATOR or not is_restricted,
+    )
 
 
 def show_account(tx: ReadTx, ask: Ask) -> Json:
@@ -9483,15 +9362,34 @@ def show_person(tx: ReadTx, ask: Ask) -> Mapping[str, object]:
     """Somebody's profile."""
     campfire = ask.campfire
     profile = profile_of(tx, ask.viewer, _user_id(ask), campfire.signer, campfire.db.now())
-    return campfire.shapes.profile(profile, ask.user, ask.caller.base_url)
+    link = profile.transfer_id and f"{ask.caller.base_url}/session/transfers/{profile.transfer_id}"
+    return {
+        "user": campfire.shapes.user(profile.user, ask.user),
+        "transfer_url": link,
+        "can_ban": can_ban(ask.user, profile.user),
+        "can_message": profile.user.status is Status.ACTIVE,
+    }
 
 
 def show_profile(tx: ReadTx, ask: Ask) -> Mapping[str, object]:
-    """One's own profile."""
+    """One's own profile: rooms, pings, and the link to sign in elsewhere."""
     campfire, user = ask.campfire, ask.user
     profile = profile_of(tx, ask.viewer, user.id, campfire.signer, campfire.db.now())
+    link = f"{ask.caller.base_url}/session/transfers/{profile.transfer_id}"
+    rooms: dict[bool, list[Written]] = {True: [], False: []}  # pings, and the others
     views = views_of(tx, memberships_of(tx, user.id))
-    return campfire.shapes.own_profile(profile, views, user, ask.caller.base_url)
+    for view in sorted(views, key=lambda view: folded(display_name(view))):
+        level = involvement_json(view.room.type, view.membership.involvement)
+        shape = joined({"room": campfire.shapes.room(view, user), **level})
+        rooms[view.room.type is RoomType.DIRECT].append(shape)
+    return {
+        "user": campfire.shapes.user(profile.user, user),
+        "shared_memberships": written_list(rooms[False]),
+        "direct_memberships": written_list(rooms[True]),
+        "transfer_url": link,
+        "transfer_expires_at": profile.transfer_until and iso(profile.transfer_until),
+        "transfer_qr_path": f"/qr_code/{to_base64(link.encode())}",
+    }
 
 
 async def ban_person(ask: Ask) -> Outcome:
@@ -9536,10 +9434,16 @@ async def save_profile(ask: Ask) -> Outcome:
     return {"user": campfire.shapes.user(user, user)}
 
 
+def _device_shape(device: PushSubscription) -> Json:
+    tried, how = device.last_tried_at, (device.last_status, device.last_problem)
+    result = tried and {"at": iso(tried), "status": how[0], "problem": how[1]}
+    return record_json(device, "id endpoint user_agent created_at updated_at", last_result=result)
+
+
 def list_devices(tx: ReadTx, ask: Ask) -> Mapping[str, object]:
     """The viewer's browsers that want to be told."""
     devices = subscriptions_of(tx, ask.user.id)
-    return {"push_subscriptions": [subscription_json(device) for device in devices]}
+    return {"push_subscriptions": [_device_shape(device) for device in devices]}
 
 
 async def save_device(ask: Ask) -> Outcome:
@@ -9547,7 +9451,7 @@ async def save_device(ask: Ask) -> Outcome:
     endpoint, keys = ask.text("endpoint"), (ask.text("p256dh_key"), ask.text("auth_key"))
     agent = ask.caller.agent
     device = await ask.campfire.push.keep(ask.user.id, endpoint, keys, agent)
-    return {"push_subscription": subscription_json(device)}
+    return {"push_subscription": _device_shape(device)}
 
 
 async def delete_device(ask: Ask) -> Outcome:
@@ -9576,7 +9480,7 @@ def show_avatar(tx: ReadTx, ask: Ask) -> Outcome:
     return serve_avatar(user_by_id(tx, user_id), ask.request.headers.get("If-None-Match"))
 
 
-# === 29. room_handlers ========================================================
+# === 28. room_handlers ========================================================
 # Rooms, messages, boosts, searches and the socket. A handler changes something through
 # a service, and then tells the world, at once and in one place: `announce` is all
 # that follows a new message.
@@ -9628,10 +9532,10 @@ def _announce_new_room(campfire: Campfire, change: RoomChange) -> None:
     """A room appears: an open one to everybody, the others to their members."""
     cable, shapes, room = campfire.cable, campfire.shapes, change.room
     if room.type is RoomType.DIRECT and change.view is not None:
-        elements = direct_room_elements(shapes, room, change.view.people)
+        people = {user.id: user for user in change.view.people}
         for user_id in change.granted:
-            prepended = turbo("prepend", "direct_rooms", elements[user_id])
-            cable.broadcast(f"user_{user_id}:rooms", prepended)
+            element = direct_room_element(shapes, room, change.view.people, people[user_id])
+            cable.broadcast(f"user_{user_id}:rooms", turbo("prepend", "direct_rooms", element))
         return
     prepended = turbo("prepend", "shared_rooms", shared_room_element(shapes, room))
     if room.type is RoomType.OPEN:
@@ -9767,9 +9671,18 @@ async def open_ping(ask: Ask) -> Outcome:
     return answer(_room_shape(ask, change))
 
 
-def show_members(tx: ReadTx, ask: Ask) -> Outcome:
+def show_members(tx: ReadTx, ask: Ask) -> Json:
     """Who is in a room and who could be."""
-    return ask.campfire.shapes.members(members_of(tx, ask.user.id, ask.room_id), ask.user)
+    members, shapes, viewer = (
+        members_of(tx, ask.user.id, ask.room_id),
+        ask.campfire.shapes,
+        ask.user,
+    )
+    return {
+        "room": shapes.room(members.view, viewer),
+        "selected": [shapes.user(user, viewer) for user in members.selected],
+        "unselected": [shapes.user(user, viewer) for user in members.unselected],
+    }
 
 
 def show_involvement(tx: ReadTx, ask: Ask) -> Outcome:
@@ -9838,7 +9751,8 @@ def list_messages(tx: ReadTx, ask: Ask) -> Outcome:
 
 
 def _message_shape(ask: Ask, message: PersistedMessage) -> Json:
-    return {"message": ask.campfire.shapes.message(message, ask.user, ask.caller.base_url)}
+    shown = ask.campfire.shapes.told(message)
+    return {"message": shown.seen_by(ask.user, ask.caller.base_url)}
 
 
 async def create_message(ask: Ask) -> Outcome:
@@ -9864,7 +9778,7 @@ def show_message(tx: ReadTx, ask: Ask) -> Outcome:
     message = message_for(tx, ask.user.id, ask.room_id, ask.message_id)
     shown = _message_shape(ask, message)
     if ask.query.get("edit") == "1" and can_administer(ask.user, message.creator.id):
-        named = mentionables(ask.campfire.signer, message)
+        named = {user.id: ask.campfire.signer.mentionable(user) for user in message.named}
         return {**shown, "edit_html": editable(message.body.html, named)}
     return shown
 
@@ -9978,7 +9892,7 @@ async def open_cable(request: web.Request) -> web.StreamResponse:
     return socket
 
 
-# === 30. bot_handlers =========================================================
+# === 29. bot_handlers =========================================================
 # The addresses bots talk to, as the Rails Campfire has them: the key is in the
 # path, the body is the message, refusals have no body. And the administration of
 # bots, which only people see.
@@ -9994,7 +9908,8 @@ def _author_json(ask: Ask, user: User) -> Json:
 
 
 def _said_json(ask: Ask, message: PersistedMessage) -> Json:
-    content = with_mentions(message.body.html, mentionables(ask.campfire.signer, message))
+    named = {user.id: ask.campfire.signer.mentionable(user) for user in message.named}
+    content = with_mentions(message.body.html, named)
     html = f'<div class="trix-content">\n  {content}\n</div>\n'
     return record_json(
         message,
@@ -10102,7 +10017,10 @@ def _bot_id(ask: Ask) -> UserId:
 
 
 def _bot_shape(ask: Ask, bot: Bot) -> Json:
-    return ask.campfire.shapes.bot(bot, ask.user, ask.caller.base_url)
+    rooms = [(room, f"{ask.caller.base_url}/rooms/{room.id}/{bot.key}") for room in bot.rooms]
+    posted_to = [record_json(room, "id name", messages_url=f"{to}/messages") for room, to in rooms]
+    more = {"bot_key": bot.key, "webhook_url": bot.webhook_url, "rooms": posted_to}
+    return {**ask.campfire.shapes.user(bot.user, ask.user), **more}
 
 
 def list_bots(tx: ReadTx, ask: Ask) -> Mapping[str, object]:
@@ -10143,7 +10061,7 @@ async def reset_bot_key(ask: Ask) -> Outcome:
     return {"bot": _bot_shape(ask, await ask.db.write(renew_bot_key, _bot_id(ask)))}
 
 
-# === 31. screens ==============================================================
+# === 30. screens ==============================================================
 # What a browser gets when it opens an address: one HTML page for all of them, with
 # everything the screen needs inside, so that the first paint asks nothing more; most of
 # it is what an address of the API answers. The same object is the answer of /api/boot
@@ -10189,6 +10107,7 @@ class Screen(Route):
     searches: bool
 
 
+_FEATURES: Final = {"files": False, "avatars": False, "opengraph": False}  # all of them v2.0
 SCREENS: Final[web.AppKey[dict[str, Screen]]] = web.AppKey("screens", dict)
 
 
@@ -10207,7 +10126,7 @@ def _bare_boot(campfire: Campfire, page: Page) -> Json:
         "csrf_token": "",
         "vapid_public_key": campfire.push.public_key,
         "version": campfire.config.version,
-        "features": FEATURES,
+        "features": _FEATURES,
         "cable_url": "/cable",
         "server_time_ms": campfire.db.settled_at() // 1000,
         "flash": {"notice": None, "alert": None},
@@ -10467,7 +10386,7 @@ def new_room(tx: ReadTx, ask: Ask) -> Page | Redirect:
     """Making a room."""
     if not may_create_rooms(tx, ask.user):
         raise Forbidden
-    users = ask.campfire.shapes.users(active_users(tx), ask.user)
+    users = [ask.campfire.shapes.user(user, ask.user) for user in active_users(tx)]
     data: Json = {"users": users, "default_name": "New room", "can_create": True}
     return Page("room_new", data, {"type": ask.parts["type"].removesuffix("s")})
 
@@ -10480,15 +10399,14 @@ def shared_room(tx: ReadTx, ask: Ask) -> Page | Redirect:
 
 def edit_room(tx: ReadTx, ask: Ask) -> Page | Redirect:
     """Changing a room, under the address of its kind."""
-    wants, shapes = ask.parts["type"].removesuffix("s"), ask.campfire.shapes
-    members = members_of(tx, ask.user.id, ask.room_id)
-    is_direct = members.view.room.type is RoomType.DIRECT
+    wants, view = ask.parts["type"].removesuffix("s"), view_of(tx, ask.user.id, ask.room_id)
+    is_direct = view.room.type is RoomType.DIRECT
     if is_direct != (wants == "direct"):
         raise RoomNotFound
     params: Json = {"room_id": ask.room_id, "type": wants}
     if is_direct:
-        return Page("direct_edit", {"room": shapes.room(members.view, ask.user)}, params)
-    return Page("room_edit", shapes.members(members, ask.user), params)
+        return Page("direct_edit", {"room": ask.campfire.shapes.room(view, ask.user)}, params)
+    return Page("room_edit", show_members(tx, ask), params)
 
 
 def account_screen(tx: ReadTx, ask: Ask) -> Json:
@@ -10572,7 +10490,7 @@ async def show_robots(_: Ask) -> Outcome:
     return web.Response(text="# A private chat: there is nothing to crawl.\n")
 
 
-# === 32. app ==================================================================
+# === 31. app ==================================================================
 # All routes on one page, each with its audience; then the one place that turns
 # what went wrong into an answer; and how the parts are put together, started,
 # listened to and stopped.
@@ -11071,7 +10989,7 @@ async def stop(campfire: Campfire, listening: Listening) -> None:
     await campfire.db.close()
 
 
-# === 33. salvage ==============================================================
+# === 32. salvage ==============================================================
 # What can still be read of a damaged file goes into a new one, row by row. A file that
 # SQLite will not even open (cut short, without its header, or without its whole first
 # page) is made readable on a copy first: the header is written anew, and the rows that
@@ -11457,7 +11375,7 @@ def salvage(path: Path, into: Path, at: float) -> Salvage:
     return Salvage(into, +saved, tuple(lost))
 
 
-# === 34. repair ===============================================================
+# === 33. repair ===============================================================
 # Whether the file is sound, and what can be done when it is not. Looking changes
 # nothing. Mending builds again what follows from the rows (indexes, the words of
 # search) and deletes what points nowhere. When pages are gone, every row that can
@@ -11757,7 +11675,7 @@ def repair(path: Path, at: float) -> Repair:
     return Repair(copy, done, verdict, salvaged)
 
 
-# === 35. rails ================================================================
+# === 34. rails ================================================================
 # Moving in from a Rails Campfire, whose database was written over the years: it is only
 # read, and nothing in it is run. One transaction, everything or nothing. Ids and times
 # stay, so that addresses people kept go on working; text is made safe anew; rows that
@@ -12207,7 +12125,7 @@ def import_all(
     return report
 
 
-# === 36. commands =============================================================
+# === 35. commands =============================================================
 # What can be done to a Campfire from a shell, whether it runs or not: SQLite makes
 # them wait for one another, and the server keeps nothing in memory that could go
 # stale. Each command opens the file, does one thing, says what it did, and closes.

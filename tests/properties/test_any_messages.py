@@ -127,7 +127,9 @@ def test_a_message_reads_the_same_from_its_markup_and_names_no_address(
 
     shapes = place.parts.shapes
     markup = program.message_element(shapes, message, "Backstage")
-    shape = json.loads(b"".join(shapes.message(message, cast.kevin, "http://chat.example.com")))
+    shape = json.loads(
+        b"".join(shapes.told(message).seen_by(cast.kevin, "http://chat.example.com"))
+    )
 
     del shape["url"], shape["can_edit"]
     assert read_back(markup) == shape
