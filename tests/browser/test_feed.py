@@ -49,16 +49,9 @@ def test_a_day_begins_at_local_midnight_and_may_begin_in_the_middle_of_a_thread(
 
 def test_nothing_but_emoji_is_shown_large_and_without_a_bubble(house: House) -> None:
     room = house.room()
-    only = {
-        "👍": True,
-        "❤️": True,
-        "👍👍": True,
-        "👍 ": False,
-        "1️⃣": False,
-        "👨‍👩‍👧": False,
-        "ok 👍": False,
-    }
-    for words in only:
+    large = ["👍", "❤️", "👍👍"]
+    usual = ["👍 ", "1️⃣", "👨‍👩‍👧", "ok 👍"]
+    for words in large + usual:
         house.post("Jonas", room, words.replace(" ", "&nbsp;"))
 
     maya = house.sit("Maya", room)

@@ -189,20 +189,13 @@ APPROVING = "APPROVE_PICTURES"  # set it, and what the screens show now is what 
 MOST_DIFFERENT = 0.002
 # Those that the manifest shows are made smaller afterwards, to 256 colours.
 APPROVED = [
-    ("room", "desktop", "light"),
-    ("room", "desktop", "dark"),
-    ("room", "phone", "light"),
-    ("room-rich", "desktop", "light"),
-    ("room-boostform", "desktop", "light"),
-    ("room-menu", "desktop", "dark"),
-    ("room-edit-closed", "desktop", "light"),
-    ("search-results", "desktop", "light"),
-    ("account-admin", "desktop", "light"),
-    ("sign-in", "desktop", "light"),
-    ("first-run", "desktop", "light"),
-    ("sidebar-open", "phone", "dark"),
-    ("user-profile", "phone", "light"),
-]
+    ("room", "desktop", "light"), ("room", "desktop", "dark"), ("room", "phone", "light"),
+    ("room-rich", "desktop", "light"), ("room-boostform", "desktop", "light"),
+    ("room-menu", "desktop", "dark"), ("room-edit-closed", "desktop", "light"),
+    ("search-results", "desktop", "light"), ("account-admin", "desktop", "light"),
+    ("sign-in", "desktop", "light"), ("first-run", "desktop", "light"),
+    ("sidebar-open", "phone", "dark"), ("user-profile", "phone", "light"),
+]  # fmt: skip
 # The share of pixels whose like is nowhere within a pixel of CSS of its place in the other picture:
 # what anti-aliasing and rounding move so far, or colour a little otherwise, is the same to the eye.
 DIFFERENT = """async ([one, other, reach]) => {

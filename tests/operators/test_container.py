@@ -129,18 +129,11 @@ def test_each_step_of_the_dockerfile_works_and_the_image_runs(tmp_path: Path) ->
 
     outcome = ran(
         [
-            "unshare",
-            "--mount",
-            "--propagation=private",
-            "bash",
-            "-c",
-            OVERLAID + image(),
-            "image",
-            place,
-            clone,
+            "unshare", "--mount", "--propagation=private", "bash", "-c", OVERLAID + image(),
+            "image", place, clone,
         ],
         timeout=280,
-    )
+    )  # fmt: skip
 
     assert outcome.returncode == 0, outcome.stderr
     lines = outcome.stdout.splitlines()

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import os
-import re
 import shutil
 import sqlite3
 import subprocess
@@ -12,6 +11,7 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
+import aiohttp
 import pytest
 
 import campfire as program
@@ -30,16 +30,10 @@ from tests.support.operators import (
 )
 
 COMMANDS = (
-    "serve",
-    "create-admin --name A --email a@example.com --password secret123456",
-    "reset-password --email david@example.com --password secret123456",
-    "bot list",
-    "backup",
-    "check",
-    "check --repair",
-    "vapid --store",
-    "secrets",
-)
+    "serve", "create-admin --name A --email a@example.com --password secret123456",
+    "reset-password --email david@example.com --password secret123456", "bot list", "backup",
+    "check", "check --repair", "vapid --store", "secrets",
+)  # fmt: skip
 # What a root user must do without, for the modes of files to count for them too.
 _NO_PRIVILEGE = ("setpriv", "--bounding-set=-dac_override,-dac_read_search,-fowner")
 
@@ -190,6 +184,8 @@ async def test_a_second_server_is_refused_under_every_name_of_the_file(
         assert child.address
         second = await asyncio.to_thread(command, other, "serve", **SETTINGS)
         listed = await asyncio.to_thread(command, other, "bot", "list")
+        async with aiohttp.ClientSession() as visitor, visitor.get(f"{child.address}/up") as answer:
+            assert answer.status == 200  # the first goes on
 
     assert f"another Campfire is serving {other}" in refusal(second, UNUSABLE)
     if link is Path.symlink_to:
@@ -301,19 +297,3 @@ def test_reading_costs_the_same_however_long_the_history(histories: list[Path], 
 
     assert costs[0] > 0
     assert costs[1] <= 1.5 * costs[0]
-
-
-async def test_a_second_server_on_one_database_says_so_in_one_line(
-    server: Server, cast: Cast
-) -> None:
-    second = await asyncio.create_subprocess_exec(
-        sys.executable, PROGRAM, "serve", "--db", server.parts.config.database,
-        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-        env={**os.environ, **SETTINGS},
-    )  # fmt: skip
-    said, complaint = await asyncio.wait_for(second.communicate(), 40)
-
-    assert (second.returncode, said) == (UNUSABLE, b"")
-    assert re.fullmatch(r"campfire: another Campfire is serving [^\n]+\n", complaint.decode())
-    kevin = await server.sign_in(cast.kevin)
-    assert (await kevin.say(cast.designers, "still here"))["plain_text"] == "still here"

@@ -180,21 +180,12 @@ def test_an_error_that_does_not_say_why_is_told_by_asking_the_disk(
     asks: list[str | Path] = [sys.executable, "-c", _UNCLEAR, tmp_path]
     said = ran(
         [
-            "unshare",
-            "--user",
-            "--map-root-user",
-            "--mount",
-            "sh",
-            "-c",
-            MOUNTED,
-            "sh",
-            options,
-            tmp_path,
-            *asks,
+            "unshare", "--user", "--map-root-user", "--mount", "sh", "-c", MOUNTED, "sh", options,
+            tmp_path, *asks,
         ],
         env={**os.environ, "PYTHONPATH": str(PROGRAM.parent)},
         check=True,
-    )
+    )  # fmt: skip
 
     assert said.stdout == f"{told}\n"
 

@@ -28,14 +28,9 @@ PROBES = {"try_to_write if probes else lambda *_: None"}  # what they write is u
 
 # What is drawn anew each time; the rest of a row must be the same.
 DRAWN = {
-    "join_code",
-    "bot_token",
-    "token_hash",
-    "email_address",
-    "email_folded",
-    "client_message_id",
+    "join_code", "bot_token", "token_hash", "email_address", "email_folded", "client_message_id",
     "value",
-}
+}  # fmt: skip
 
 
 def _without_what_is_drawn(result: object) -> str:

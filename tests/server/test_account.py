@@ -22,12 +22,8 @@ async def test_administrators_name_the_account_and_say_who_makes_rooms(
     server = await start(TLS_DOMAIN="chat.example.com", DISABLE_SSL="1")
     david, jz = await server.sign_in(cast.david), await server.sign_in(cast.jz)
     for value, is_set in (
-        (True, True),
-        ("false", False),
-        ("1", True),
-        ("0", False),
-        ("true", True),
-    ):
+        (True, True), ("false", False), ("1", True), ("0", False), ("true", True),
+    ):  # fmt: skip
         for given in ({"settings": {RESTRICTION: value}}, {"settings": {RESTRICTION: None}}):
             account = (await david.put(ACCOUNT, given)).json["account"]
             assert (account["settings"], account["can_create_rooms"]) == (

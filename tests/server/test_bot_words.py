@@ -8,20 +8,14 @@ from tests.support.cast import Cast, Person
 from tests.support.services import Receiver
 
 LITERAL = [
-    'File "<stdin>", line 1\n  print(x\nSyntaxError: "(" was never closed',
-    "Bea <bea@example.com>",
+    'File "<stdin>", line 1\n  print(x\nSyntaxError: "(" was never closed', "Bea <bea@example.com>",
     "-  for (i=0; a<b; i++) {\n+  while (a<b && b>c) {\n",
-    "List<String> and Map<Object, Button> and Promise<Time>",
-    "one\ntwo\n\nfour",
-    "a\tb\n\tc   d  e",
-    "   indented\nnot",
-    "R&D &amp; &lt;b&gt; &nbsp;|",
+    "List<String> and Map<Object, Button> and Promise<Time>", "one\ntwo\n\nfour",
+    "a\tb\n\tc   d  e", "   indented\nnot", "R&D &amp; &lt;b&gt; &nbsp;|",
     "<!-- no --> <!doctype x> <?php ?> </b> <https://example.org/?a=1&b=2>",
-    'if x <y: print("a" if b> 1 else c)',
-    "x <b",
-    "usage: copy <from> <to>\r\nor: copy <from>\rend",
+    'if x <y: print("a" if b> 1 else c)', "x <b", "usage: copy <from> <to>\r\nor: copy <from>\rend",
     "Größe ≤ 5 € 👋",
-]
+]  # fmt: skip
 MARKUP = [
     ("<b>bold</b>\nand so on", "<b>bold</b>\nand so on"),
     ("a < b <br> c & d", "a &lt; b <br> c &amp; d"),

@@ -45,11 +45,8 @@ async def test_saying_nothing_is_refused_without_a_word(
 ) -> None:
     before = await stored(visitor.server)
     for rest, data in (
-        ("", text),
-        ("/1/boosts", text),
-        ("", "x" * 65_537),
-        ("/1/boosts", "x" * 17),
-    ):
+        ("", text), ("/1/boosts", text), ("", "x" * 65_537), ("/1/boosts", "x" * 17),
+    ):  # fmt: skip
         path = url_of(cast.watercooler, rest)
         answer = await visitor.request("POST", path, data=data.encode())
         assert (answer.status, answer.body) == (422, b"")

@@ -49,16 +49,11 @@ async def test_sidebars_are_everybodys_or_ones_own_and_never_messages(
 ) -> None:
     tab, sign = await kevin.welcomed(), server.parts.signer.stream
     wanted = {
-        "rooms": True,
-        f"user_{kevin.id}:rooms": True,
-        f"user_{cast.david.id}:rooms": False,
-        f"user_{kevin.id}_reads": False,
-        f"user_{cast.david.id}_unreads": False,
-        f"user_{kevin.id}_unreads": False,
-        "unread_rooms": False,
-        f"room_{designers.id}:messages": False,
-        f"typing_notifications:{designers.id}": False,
-    }
+        "rooms": True, f"user_{kevin.id}:rooms": True, f"user_{cast.david.id}:rooms": False,
+        f"user_{kevin.id}_reads": False, f"user_{cast.david.id}_unreads": False,
+        f"user_{kevin.id}_unreads": False, "unread_rooms": False,
+        f"room_{designers.id}:messages": False, f"typing_notifications:{designers.id}": False,
+    }  # fmt: skip
 
     for name, is_allowed in wanted.items():
         frame = await tab.ask(channel="Turbo::StreamsChannel", signed_stream_name=sign(name))

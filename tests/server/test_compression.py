@@ -84,13 +84,8 @@ async def test_every_masked_token_is_taken_and_no_other(kevin: Person, cast: Cas
     other = await kevin.server.visitor()
     foreign = (await other.boot("/session/new"))["csrf_token"]
     wrong = [
-        first[:-2] + ("AA" if first[-2:] != "AA" else "BB"),
-        foreign,
-        "",
-        "x",
-        first + first,
-        "é",
-    ]
+        first[:-2] + ("AA" if first[-2:] != "AA" else "BB"), foreign, "", "x", first + first, "é",
+    ]  # fmt: skip
 
     async def status(token: str) -> int:
         headers = {"X-CSRF-Token": token}

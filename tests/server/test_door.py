@@ -125,13 +125,8 @@ async def test_a_sound_is_sent_once_and_leaves_its_connection_open(
 
 async def test_a_slash_at_the_end_of_an_address_changes_nothing(kevin: Person, cast: Cast) -> None:
     for path in (
-        "/rooms/4",
-        "/session/new",
-        "/api/rooms",
-        "/up",
-        "/sounds/tada.mp3",
-        "/users/me/profile",
-    ):
+        "/rooms/4", "/session/new", "/api/rooms", "/up", "/sounds/tada.mp3", "/users/me/profile",
+    ):  # fmt: skip
         moved = await kevin.get(f"{path}/?a=b")
         assert (moved.status, moved.location) == (301, f"{path}?a=b"), path
         assert (await kevin.request("HEAD", f"{path}/")).location == path

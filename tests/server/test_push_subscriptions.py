@@ -20,13 +20,8 @@ async def test_the_same_browser_again_is_only_refreshed(kevin: Person, jz: Perso
     device, known = (each.json["push_subscription"] for each in (first, again))
     assert first.status == again.status == 200
     assert set(device) == {
-        "id",
-        "endpoint",
-        "user_agent",
-        "created_at",
-        "updated_at",
-        "last_result",
-    }
+        "id", "endpoint", "user_agent", "created_at", "updated_at", "last_result",
+    }  # fmt: skip
     assert device["user_agent"] == AGENT
     assert (known["id"], known["created_at"]) == (device["id"], device["created_at"])
     assert known["updated_at"] >= device["updated_at"]

@@ -56,13 +56,8 @@ async def test_forged_transfers_are_refused(server: Server, cast: Cast, visitor:
     avatar = server.parts.signer.avatar_token(cast.kevin.id)
 
     for link in (
-        encoded,
-        f"{encoded}--",
-        f"{encoded}--{mac[::-1]}",
-        f"A{good}",
-        avatar,
-        "%C3%A9--0",
-    ):
+        encoded, f"{encoded}--", f"{encoded}--{mac[::-1]}", f"A{good}", avatar, "%C3%A9--0",
+    ):  # fmt: skip
         answer = await visitor.put(f"/api/session/transfers/{link}")
         assert (answer.status, answer.code) == (400, "invalid_transfer")
     assert visitor.cookie("session_token") is None

@@ -16,15 +16,11 @@ from tests.support.cast import PATIENCE, SESAME, Cast, LogLines, Person, Start
 from tests.support.tables import briefly, cases
 
 SAFETY = {
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "SAMEORIGIN",
-    "X-XSS-Protection": "0",
+    "X-Content-Type-Options": "nosniff", "X-Frame-Options": "SAMEORIGIN", "X-XSS-Protection": "0",
     "X-Permitted-Cross-Domain-Policies": "none",
     "Referrer-Policy": "strict-origin-when-cross-origin",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "X-Version": program.VERSION,
-    "X-Rev": "",
-}
+    "Cross-Origin-Opener-Policy": "same-origin", "X-Version": program.VERSION, "X-Rev": "",
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(("headers", "status"), cases("headers of a write and its status"))

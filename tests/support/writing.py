@@ -65,16 +65,11 @@ def shown(source: str) -> str:
 
 
 WORDS = {
-    "mention of Kevin": mention(KEVIN),
-    "sgid of Kevin": KEVIN.sgid,
-    "sgid of David": DAVID.sgid,
-    "sgid of nobody": sgid_of(404),
-    "new tab": NEW_TAB,
+    "mention of Kevin": mention(KEVIN), "sgid of Kevin": KEVIN.sgid, "sgid of David": DAVID.sgid,
+    "sgid of nobody": sgid_of(404), "new tab": NEW_TAB,
     "90 different elements": "".join(f"<u title={n}>" for n in range(90)),
-    "200 elements": "<div>" * 200,
-    "9999 brackets": "[" * 9_999,
-    "5000 nines": "9" * 5_000,
-}
+    "200 elements": "<div>" * 200, "9999 brackets": "[" * 9_999, "5000 nines": "9" * 5_000,
+}  # fmt: skip
 
 
 def told_in(name: str) -> dict[str, Any]:

@@ -85,11 +85,8 @@ def test_an_address_of_any_other_scheme_goes_and_its_text_stays(address: str) ->
 
 def test_settings_of_one_cleaning_never_show_in_another() -> None:
     sources = [
-        "<u>a</u>",
-        '<a href="javascript:x">b</a>',
-        mention(KEVIN),
-        "<b onclick=x>c</b>",
-    ] * 50
+        "<u>a</u>", '<a href="javascript:x">b</a>', mention(KEVIN), "<b onclick=x>c</b>",
+    ] * 50  # fmt: skip
 
     with ThreadPoolExecutor(8) as threads:
         together = list(threads.map(html_of, sources))
