@@ -34,6 +34,7 @@ from tests.bench.scripts import (
     SCROLL,
     STILL,
 )
+from tests.support import browsers
 from tests.support.browsers import CHROMIUM, FLAGS, composer, connected, heard
 from tests.support.cast import SESAME, Cast, Server, gather_cast, start_server
 from tests.support.executable import Campfire
@@ -107,9 +108,7 @@ def furnished(folder: Path, long: int = LONG) -> Iterator[tuple[Campfire, int, i
 
 def sign_in(page: Page, campfire: Campfire, name: str) -> None:
     page.goto(f"{campfire.url}/session/new")
-    page.get_by_label("Enter your email address").fill(f"{name}@example.com")
-    page.get_by_label("Enter your password").fill(SESAME)
-    page.get_by_role("button", name="Go").click()
+    browsers.sign_in(page, f"{name}@example.com", SESAME)
     page.wait_for_url("**/rooms/*")
 
 

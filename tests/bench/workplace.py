@@ -16,6 +16,7 @@ from random import Random
 from typing import Any, NamedTuple, Self
 
 import campfire as program
+from tests.support.executable import address_of
 
 ROOT = Path(__file__).resolve().parents[2]
 PYZ = ROOT / "campfire.pyz"
@@ -145,11 +146,8 @@ class Served:
         self.process = subprocess.Popen(
             command, cwd=ROOT, stdout=subprocess.PIPE, text=True, env=os.environ | settings
         )
-        assert self.process.stdout is not None
-        while not (line := self.process.stdout.readline()).startswith("Listening"):
-            assert line, "the server did not start"
+        self.address = address_of(self.process)
         self.started = time.perf_counter() - self.began
-        self.address = ("127.0.0.1", int(line.rpartition(":")[2]))
         threading.Thread(target=self._drain, daemon=True).start()
 
     def _drain(self) -> None:

@@ -273,17 +273,20 @@ async def say(window: Window, words: str) -> None:
     await window.type(words + ENTER)
 
 
+async def sign_up(maya: Window, jonas: Window, campfire: Campfire) -> None:
+    await maya.go(campfire.url)
+    await fill_in(maya, "Maya Okafor")
+    await jonas.go(await maya.until(VALUE, "Join link"))
+    await fill_in(jonas, "Jonas Weber")
+
+
 async def test_two_people_go_through_a_day_in_this_engine(
     windows: Pair | None, campfire: Campfire
 ) -> None:
     if windows is None:
         return
     maya, jonas = windows
-    # They sign up.
-    await maya.go(campfire.url)
-    await fill_in(maya, "Maya Okafor")
-    await jonas.go(await maya.until(VALUE, "Join link"))
-    await fill_in(jonas, "Jonas Weber")
+    await sign_up(maya, jonas, campfire)
     # They talk.
     await say(maya, "Morning, shall we meet at eleven?")
     await jonas.sees("meet at eleven?")
@@ -321,10 +324,7 @@ async def test_a_server_that_was_away_is_found_again_in_this_engine(
     if windows is None:
         return
     maya, jonas = windows
-    await maya.go(campfire.url)
-    await fill_in(maya, "Maya Okafor")
-    await jonas.go(await maya.until(VALUE, "Join link"))
-    await fill_in(jonas, "Jonas Weber")
+    await sign_up(maya, jonas, campfire)
     await say(maya, "Before")
     await jonas.sees("Before")
 

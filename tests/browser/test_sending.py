@@ -190,7 +190,7 @@ def test_a_reload_in_the_middle_of_a_post_neither_loses_nor_doubles_it(house: Ho
     for fate, words in ((HELD, "never arrived"), (LOST, "arrived unanswered")):
         post = Post(maya, "**/api/rooms/*/messages", fate)
         say(maya, words)
-        until(maya, lambda post=post: len(post) == 1)  # type: ignore[misc]
+        post.has_come()
         enter(maya, room)
         expect(message(maya, words)).to_have_count(1)
         expect(message(maya, words)).to_have_attribute("data-message-id", re.compile(r"^\d+$"))

@@ -16,7 +16,7 @@ import pytest
 import campfire as program
 from tests.support.asking import found
 from tests.support.cast import SETTINGS, Cast, LogLines, Person, Server
-from tests.support.executable import MOUNTED, ran
+from tests.support.executable import MOUNTED, address_of, ran
 from tests.support.operators import PROGRAM, UNUSABLE, refusal
 
 
@@ -135,11 +135,7 @@ def test_a_disk_that_fills_up_is_noticed_though_nobody_writes(tmp_path: Path) ->
         env={**os.environ, **SETTINGS, "CAMPFIRE_DB": str(folder / "campfire.db")},
         stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
-    assert server.stdout
-    line = ""
-    while not line.startswith("Listening on "):
-        line = server.stdout.readline()
-        assert line, "the server did not start"
+    address = address_of(server)
     seen = Path(f"/proc/{server.pid}/root{folder}")
 
     with (seen / "filler").open("wb", 0) as filler:
@@ -147,8 +143,7 @@ def test_a_disk_that_fills_up_is_noticed_though_nobody_writes(tmp_path: Path) ->
             while True:
                 filler.write(bytes(4_096))
         filler.truncate(filler.tell() - 65_536)  # for some pages there is room, for the probe not
-    port = int(line.rpartition(":")[2])
-    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=10)) as connection:
+    with closing(http.client.HTTPConnection(*address, timeout=10)) as connection:
         connection.request("GET", "/up.json")
         answer = connection.getresponse()
         told = json.loads(answer.read())

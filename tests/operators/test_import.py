@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import closing
 from datetime import datetime
 from pathlib import Path
-from typing import cast
 
 import pytest
 from hypothesis import given, settings
@@ -30,7 +29,6 @@ from tests.support.rails import (
     PING,
     PING_AGAIN,
     SAID,
-    Here,
     add,
     move_in,
     rows_in,
@@ -209,7 +207,8 @@ async def test_people_go_on_with_their_passwords_sessions_rooms_and_words(
     assert [each["plain_text"] for each in club] == ["☒@Kevin"]
     assert (await david.get("/api/account/users")).json["users"][0]["role"] == "administrator"
     assert (await david.get("/api/searches?q=hello")).json["messages"][0]["id"] == 100
-    assert (await david.say(cast(program.Room, Here(LOBBY)), "first here"))["id"] == 901
+    posted = await david.post(f"/api/rooms/{LOBBY}/messages", {"body": "first here"})
+    assert posted.json["message"]["id"] == 901
 
 
 async def test_a_cookie_of_the_rails_app_goes_on_signing_in_and_bots_keep_their_keys(

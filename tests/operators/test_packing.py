@@ -19,6 +19,7 @@ from tests.support.executable import (
     PYZ,
     ROOT,
     Command,
+    address_of,
     assert_refused,
     interpreter,
     is_ci,
@@ -136,9 +137,7 @@ def test_the_release_serves_with_every_python_that_can_be_had(
         env={"PATH": os.environ["PATH"], **{name: str(each) for name, each in settings.items()}},
         stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
-    assert serving.stdout
-    line = next(line for line in serving.stdout if line.startswith("Listening on "))
-    with closing(http.client.HTTPConnection(line.split("/")[2].strip(), timeout=30)) as asking:
+    with closing(http.client.HTTPConnection(*address_of(serving), timeout=30)) as asking:
         asking.request("GET", "/up")
         assert asking.getresponse().status == 200
     serving.send_signal(signal.SIGTERM)

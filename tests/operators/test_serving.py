@@ -16,6 +16,7 @@ import pytest
 
 from tests.support.cable import spoken
 from tests.support.cast import PATIENCE, SETTINGS, Cast, LogLines, Server, Start
+from tests.support.executable import address_of
 from tests.support.operators import (
     PROGRAM,
     UNUSABLE,
@@ -112,12 +113,8 @@ def run_out_of_files(database: Path, files: int, sockets: int) -> list[str]:
         env={**os.environ, **SETTINGS, "CAMPFIRE_DB": str(database)},
         stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
+    address = address_of(process)
     assert process.stdout
-    line = ""
-    while not line.startswith("Listening on "):
-        line = process.stdout.readline()
-        assert line, "the server did not start"
-    address = ("127.0.0.1", int(line.rpartition(":")[2]))
     with ExitStack() as crowd:
         for _ in range(sockets):
             crowd.enter_context(socket.create_connection(address, PATIENCE))

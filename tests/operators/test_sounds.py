@@ -14,7 +14,7 @@ import sys
 from typing import Any
 from xml.etree import ElementTree as ET
 
-import miniaudio  # type: ignore[import-untyped]
+import miniaudio  # type: ignore[import-untyped] # it ships no types
 import numpy as np
 import numpy.typing as npt
 import pytest

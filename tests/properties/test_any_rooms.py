@@ -49,7 +49,7 @@ def test_exactly_the_bots_pinged_or_named_are_called_and_never_the_author(
     by: int,
     named: set[int],
     hooked: set[int],
-    is_ping: bool,  # noqa: FBT001
+    is_ping: bool,  # noqa: FBT001 - hypothesis gives it by place
 ) -> None:
     db, hook = place.parts.db, "http://127.0.0.1/hook"
     zed = place.do(db.write(program.make_bot, "Zed", hook if 5 in hooked else "")).user
@@ -75,7 +75,7 @@ def test_of_what_is_said_edited_and_boosted_exactly_the_members_hear(
     cast: Cast,
     inside: set[int],
     by: int,
-    is_ping: bool,  # noqa: FBT001
+    is_ping: bool,  # noqa: FBT001 - hypothesis gives it by place
 ) -> None:
     """Everybody listens to all they can; four frames for each member, none for others."""
     members = [cast.everybody[n] for n in sorted(inside | {by})]

@@ -44,7 +44,7 @@ def _rows(tx: program.WriteTx) -> dict[str, list[tuple[Any, ...]]]:
     kept: dict[str, list[tuple[Any, ...]]] = {}
     for table in tables:
         rows = tx.execute(f"SELECT * FROM main.{table}").fetchall()  # noqa: S608 - its own tables
-        kept[table] = [tuple(row[n] for n in row.keys() if n not in DRAWN) for row in rows]  # noqa: SIM118
+        kept[table] = [tuple(row[n] for n in row.keys() if n not in DRAWN) for row in rows]  # noqa: SIM118 - a Row
     return kept
 
 
@@ -53,8 +53,8 @@ class Twice(program.Database):
 
     tried: ClassVar[set[str]] = set()
 
-    async def write(self, work: Callable[..., Any], *args: Any, **named: Any) -> Any:  # noqa: ANN401
-        def twice(tx: program.WriteTx, at: program.Timestamp) -> Any:  # noqa: ANN401
+    async def write(self, work: Callable[..., Any], *args: Any, **named: Any) -> Any:  # noqa: ANN401 - any work
+        def twice(tx: program.WriteTx, at: program.Timestamp) -> Any:  # noqa: ANN401 - any work
             def done() -> tuple[str, dict[str, list[tuple[Any, ...]]], Any]:
                 try:
                     result = work(tx, at, *args, **named)

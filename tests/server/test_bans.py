@@ -86,7 +86,7 @@ async def test_who_is_banned_is_out_at_once_and_all_they_said_goes_oldest_first(
     assert frames == [[f"message_k{n}"] for n in range(45)]
     gone = "messages WHERE creator_id = 4", "sessions WHERE user_id = 4", "push_subscriptions"
     for each in gone:
-        assert await found(kevin.server, f"SELECT * FROM {each}") == []  # noqa: S608
+        assert await found(kevin.server, f"SELECT * FROM {each}") == []  # noqa: S608 - ours
     assert await found(kevin.server, of_kevin) == rooms
     (hit,) = (await jz.get("/api/searches?q=sunshine")).json["messages"]
     assert (hit["id"], len(hit["boosts"])) == (stays["id"], 1)

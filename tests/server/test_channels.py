@@ -89,20 +89,6 @@ async def test_b1_b2_a_message_is_appended_for_its_room_and_then_unread_for_each
     assert await bender.drain() == [{"roomId": watercooler.id}]
 
 
-async def test_of_many_sendings_at_once_there_is_one_created_one_frame(
-    audience: Audience, watercooler: Room
-) -> None:
-    body = {"body": "again", "client_message_id": "same"}
-    david, path = audience.people["david"], f"/api/rooms/{watercooler.id}/messages"
-    await david.csrf()
-
-    answers = await asyncio.gather(*(david.post(path, body) for _ in range(12)))
-
-    assert sorted(answer.status for answer in answers) == [200] * 11 + [201]
-    assert len({answer.json["message"]["id"] for answer in answers}) == 1
-    assert len(await audience.heard_by("david", "jason")) == 2
-
-
 async def test_b3_to_b6_edits_boosts_and_removals_reach_the_room(
     audience: Audience, watercooler: Room
 ) -> None:

@@ -49,26 +49,6 @@ async def test_a_sent_message_has_exactly_this_shape(start: Start, cast: Cast) -
     assert page["messages"] == [message]
 
 
-async def test_a_message_reaches_the_room_once_and_each_member_gets_one_unread_frame(
-    kevin: Person, david: Person, jz: Person, cast: Cast
-) -> None:
-    room_tab = await david.room_tab(cast.david_and_kevin)
-    unread = [await person.welcomed() for person in (kevin, david, jz)]
-    for tab in unread:
-        await tab.subscribe(channel="UnreadRoomsChannel")
-
-    message = await kevin.say(cast.david_and_kevin, "Psst", "psst-1")
-
-    (frame,) = await room_tab.drain()
-    opening = '<turbo-stream action="append" target="messages_room_'
-    assert frame.startswith(f'{opening}{cast.david_and_kevin.id}"><template>')
-    assert 'id="message_psst-1"' in frame
-    assert "Psst" in frame
-    assert f'href="{message["path"]}"' in frame
-    told = {"roomId": cast.david_and_kevin.id}
-    assert [await tab.drain() for tab in unread] == [[told], [told], []]
-
-
 async def test_the_same_message_sent_again_is_there_once_and_its_first_words_stand(
     kevin: Person, david: Person, cast: Cast
 ) -> None:

@@ -56,7 +56,7 @@ async def test_the_unread_mark_of_a_message_costs_no_more_than_those_who_are_her
     server: Server, kevin: Person, jz: Person, hq: Room
 ) -> None:
     others = await crowd(server, 300)
-    await server.parts.db.write(program.grant, hq, others)  # type: ignore[arg-type]
+    await server.parts.db.write(program.grant, hq, list(map(program.UserId, others)))
     tab = await jz.welcomed()
     await tab.subscribe(channel="UnreadRoomsChannel")
     cable, named = server.parts.cable, "user_{}_unreads"

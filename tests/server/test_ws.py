@@ -246,29 +246,6 @@ def test_a_good_subscribe_gets_one_answer_and_nothing_else_gets_any(
     place.do(send_all())
 
 
-async def test_losing_a_membership_closes_all_ones_sockets_and_nothing_of_the_room_follows(
-    server: Server, jason: Person, kevin: Person, designers: Room, cast: Cast
-) -> None:
-    room_tab, other_tab = await kevin.room_tab(designers), await kevin.welcomed()
-    path, wanted = f"/api/rooms/closeds/{designers.id}", [cast.david.id, cast.jz.id]
-    name = server.parts.signer.stream(f"room_{designers.id}:messages")
-
-    save = jason.put(path, {"name": "Designers", "user_ids": wanted})
-    said = [jason.say(designers, f"word {n}") for n in range(10)]
-    answer, *messages = await asyncio.gather(save, *said)
-
-    later = [m["id"] for m in messages if m["timestamp"] > answer.json["room"]["updated_at_ms"]]
-    while "message" in (frame := await room_tab.next_frame()):
-        assert not any(f'data-message-id="{each}"' in frame["message"] for each in later)
-    assert frame == goodbye("remote", reconnect=True)[0]
-    assert await other_tab.goodbye() == goodbye("remote", reconnect=True)
-    again = await kevin.welcomed()
-    refused = await again.ask(channel="RoomMessagesChannel", signed_stream_name=name)
-    assert refused["type"] == "reject_subscription"
-    await jason.say(designers, "among ourselves")
-    assert await again.drain() == []
-
-
 @pytest.mark.parametrize("reconnect", [True, False])
 async def test_whoever_is_disconnected_hears_nothing_afterwards(
     server: Server, kevin: Person, *, reconnect: bool

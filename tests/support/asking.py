@@ -29,7 +29,7 @@ async def run(server: Server, sql: str, **values: object) -> None:
 async def stored(server: Server) -> dict[str, list[tuple[Any, ...]]]:
     """Everything in the database, to see that nothing changed."""
     tables = await found(server, "SELECT name FROM sqlite_master WHERE type = 'table'")
-    return {name: await found(server, f"SELECT * FROM {name}") for (name,) in tables}  # noqa: S608
+    return {name: await found(server, f"SELECT * FROM {name}") for (name,) in tables}  # noqa: S608 - own
 
 
 async def settle(server: Server) -> None:

@@ -4,6 +4,7 @@ import json
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -177,10 +178,14 @@ def frames_heard(page: Page) -> list[str]:
     return _heard[page]
 
 
+def follows(page: Page) -> bool:
+    return any("caught_up" in each for each in _heard[page])
+
+
 def connected(*pages: Page) -> None:
     """Waits until each page's socket follows the room."""
     for page in pages:
-        until(page, lambda page=page: any("caught_up" in each for each in _heard[page]))  # type: ignore[misc]
+        until(page, partial(follows, page))
         page.wait_for_function("document.querySelector('.messages')?.ariaBusy !== 'true'")
         expect(page.get_by_role("button", name="Send message")).to_be_enabled()
 

@@ -389,7 +389,7 @@ async def wired(
         **{name.replace("_", "-"): value for name, value in given.items()},
     }  # fmt: skip
     method = headers.pop("method", "GET")
-    connection = sockets.create_connection(tuple(server.host.split(":")))  # type: ignore[arg-type]
+    connection = sockets.create_connection(("127.0.0.1", int(server.host.rpartition(":")[2])))
     connection.setsockopt(sockets.SOL_SOCKET, sockets.SO_RCVBUF, 65_536)
     connection.setsockopt(sockets.IPPROTO_TCP, sockets.TCP_NODELAY, 1)
     reader, writer = await asyncio.open_connection(sock=connection, limit=2**16)

@@ -51,6 +51,15 @@ def ran(command: Command, *, check: bool = False, **options: Any) -> Done:  # no
     return subprocess.run(command, check=check, capture_output=True, text=True, **options)
 
 
+def address_of(process: subprocess.Popen[str]) -> tuple[str, int]:
+    """Where a server listens, as soon as it says so."""
+    line = ""
+    while not line.startswith("Listening on "):
+        line = process.stdout.readline() if process.stdout else ""
+        assert line, "the server did not start"
+    return "127.0.0.1", int(line.rpartition(":")[2])
+
+
 def run(*command: str | Path, cache: Path, **environment: str) -> Done:
     """What `--version` says when it unpacks into `cache`."""
     return ran(

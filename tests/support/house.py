@@ -288,6 +288,10 @@ class Post:
     def __len__(self) -> int:
         return len(self.bodies)
 
+    def has_come(self) -> None:
+        """Waits until something was sent."""
+        until(self.page, lambda: len(self) > 0)
+
     def let_go(self, status: int = 0) -> None:
         """What was held goes its way, or is refused."""
         for route, answer in self._held:

@@ -161,7 +161,7 @@ class World:
             for name in tables:
                 tx.execute(f"DELETE FROM main.{name}")  # noqa: S608 - its own tables
             for name in tables:
-                tx.execute(f"INSERT INTO main.{name} SELECT * FROM saved.{name}")  # noqa: S608
+                tx.execute(f"INSERT INTO main.{name} SELECT * FROM saved.{name}")  # noqa: S608 - own
             tx.execute("INSERT INTO message_search_index (rowid, body)"
                        " SELECT id, body_text FROM messages")  # fmt: skip
             return len(tables)

@@ -206,13 +206,6 @@ async def typed_in(server: Server, name: str) -> Person:
     return person
 
 
-class Here:
-    """A room one only knows the number of."""
-
-    def __init__(self, room_id: int) -> None:
-        self.id = room_id
-
-
 MOMENTS = st.datetimes(datetime(2000, 1, 1), datetime(2030, 1, 1))
 WORDS = st.text(st.characters(exclude_categories=("Cs", "Cc")), min_size=1, max_size=40)
 SAID = st.tuples(st.integers(1, 3), WORDS, MOMENTS, st.booleans())

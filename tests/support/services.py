@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
-import http_ece  # type: ignore[import-untyped]
+import http_ece  # type: ignore[import-untyped] # it ships no types
 import pytest
 from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric import ec

@@ -99,10 +99,11 @@ USES = read_uses()
 
 def path_to(node: ast.AST) -> str:
     """`Class.method` or `function`: where a node stands."""
-    names = []
-    while node := PARENT.get(node):  # type: ignore[assignment]
-        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
-            names.append(node.name)
+    names, around = [], PARENT.get(node)
+    while around:
+        if isinstance(around, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            names.append(around.name)
+        around = PARENT.get(around)
     return ".".join(reversed(names))
 
 
