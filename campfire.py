@@ -30,15 +30,14 @@ you can search for ("# === 10." jumps there).
   24. files            the client, sounds, pictures, certificates: served as they lie
   25. web              callers, cookies, bodies, answers; background jobs
   26. ops              the log, health, numbers
-  27. people_handlers  sessions, joining, people
-  28. room_handlers    rooms, messages, boosts, the socket; announce
-  29. bot_handlers     the bot API; administration of bots
-  30. screens          what each address shows; the one HTML page
-  31. app              all routes; errors into answers; start and stop
-  32. salvage          what can still be read of a damaged file
-  33. repair           is the file sound; mending it
-  34. rails            moving in from a Rails Campfire
-  35. commands         what each command does
+  27. people_handlers  sessions, joining, people; administration of bots
+  28. room_handlers    rooms, messages, boosts, the bot API, the socket; announce
+  29. screens          what each address shows; the one HTML page
+  30. app              all routes; errors into answers; start and stop
+  31. salvage          what can still be read of a damaged file
+  32. repair           is the file sound; mending it
+  33. rails            moving in from a Rails Campfire
+  34. commands         what each command does
 
 The road of a request: the guard asks who, the handler parses what, one service method is one
 transaction, and then the handler tells the world. What follows a new message stands in one
@@ -9070,8 +9069,8 @@ async def show_metrics(request: web.Request) -> web.Response:
 
 
 # === 27. people_handlers ======================================================
-# Signing in and out, setting up, joining, and the people one can find. What is shown is
-# found by one look; what is done is told to the world.
+# Signing in and out, setting up, joining, the people one can find, and the bots that only
+# administrators see. What is shown is found by one look; what is done is told to the world.
 #
 # Owns      -
 # Raises    NotFound, AlreadySignedIn, FeatureDisabled, ValidationFailed
@@ -9210,17 +9209,17 @@ def _user_id(ask: Ask) -> UserId:
     return UserId(int(ask.parts["user_id"]))
 
 
-def page_of_users(ask: Ask, users: Sequence[User], page: int) -> Json:
+def _page_of(ask: Ask, users: Sequence[User], page: int) -> Json:
     """A page of people, of whom one more than a page was looked for."""
-    more = page + 1 if len(users) > USERS_SIZE else None
     shown = [ask.campfire.shapes.user(user, ask.user) for user in users[:USERS_SIZE]]
+    more = page + 1 if len(users) > USERS_SIZE else None
     return {"users": shown, "page": page, "next_page": more}
 
 
 def list_users(tx: ReadTx, ask: Ask) -> Outcome:
     """Everybody active, for the forms of rooms."""
-    users = matching_users(tx, "", UserId(0), None, _page_in(ask), USERS_SIZE)
-    return page_of_users(ask, users, _page_in(ask))
+    page = _page_in(ask)
+    return _page_of(ask, matching_users(tx, "", UserId(0), None, page, USERS_SIZE), page)
 
 
 def _suggestion(signer: Signer, user: User) -> Json:
@@ -9331,7 +9330,7 @@ refuse_unfurling: Final = _refusing("opengraph", "Link previews are coming in v2
 def people_on(tx: ReadTx, ask: Ask, page: int) -> Json:
     """A page of the account's people, administrators first."""
     users = account_users(tx, page, USERS_SIZE, with_banned=ask.user.role is Role.ADMINISTRATOR)
-    return page_of_users(ask, users, page)
+    return _page_of(ask, users, page)
 
 
 def list_people(tx: ReadTx, ask: Ask) -> Outcome:
@@ -9462,11 +9461,8 @@ async def delete_device(ask: Ask) -> Outcome:
 
 async def test_device(ask: Ask) -> Outcome:
     """Sends a test to one of the viewer's browsers."""
-    device_id, path = (
-        ask.parts["subscription_id"],
-        f"{ask.caller.base_url}/users/me/push_subscriptions",
-    )
-    await ask.campfire.push.test(ask.user.id, int(device_id), path)
+    path = f"{ask.caller.base_url}/users/me/push_subscriptions"
+    await ask.campfire.push.test(ask.user.id, int(ask.parts["subscription_id"]), path)
     return {"delivered": True}
 
 
@@ -9480,13 +9476,63 @@ def show_avatar(tx: ReadTx, ask: Ask) -> Outcome:
     return serve_avatar(user_by_id(tx, user_id), ask.request.headers.get("If-None-Match"))
 
 
+def _bot_id(ask: Ask) -> UserId:
+    return UserId(int(ask.parts["bot_id"]))
+
+
+def _bot_shape(ask: Ask, bot: Bot) -> Json:
+    rooms = [(room, f"{ask.caller.base_url}/rooms/{room.id}/{bot.key}") for room in bot.rooms]
+    posted_to = [record_json(room, "id name", messages_url=f"{to}/messages") for room, to in rooms]
+    more = {"bot_key": bot.key, "webhook_url": bot.webhook_url, "rooms": posted_to}
+    return {**ask.campfire.shapes.user(bot.user, ask.user), **more}
+
+
+def list_bots(tx: ReadTx, ask: Ask) -> Mapping[str, object]:
+    """All active bots."""
+    return {"bots": [_bot_shape(ask, bot) for bot in active_bots(tx)]}
+
+
+def show_bot(tx: ReadTx, ask: Ask) -> Mapping[str, object]:
+    """One bot."""
+    return {"bot": _bot_shape(ask, bot_by_id(tx, _bot_id(ask)))}
+
+
+async def create_bot(ask: Ask) -> Outcome:
+    """A new bot."""
+    name, url = ask.text("name").strip(), ask.text("webhook_url").strip()
+    bot = await ask.db.write(make_bot, name, url)
+    announce_person(ask.campfire, bot.user, is_new=True)
+    return {"bot": _bot_shape(ask, bot)}
+
+
+async def save_bot(ask: Ask) -> Outcome:
+    """Changes a bot's name and webhook; an address not given ends the webhook, as in Rails."""
+    name, url = ask.given("name"), ask.text("webhook_url").strip()
+    bot = await ask.db.write(revise_bot, _bot_id(ask), name and name.strip(), url)
+    announce_person(ask.campfire, bot.user)
+    return {"bot": _bot_shape(ask, bot)}
+
+
+async def delete_bot(ask: Ask) -> Outcome:
+    """Deactivates a bot."""
+    await ask.db.write(retire_bot, _bot_id(ask))
+    announce_departure(ask.campfire.cable, _bot_id(ask))
+    return None
+
+
+async def reset_bot_key(ask: Ask) -> Outcome:
+    """Gives a bot a new key."""
+    return {"bot": _bot_shape(ask, await ask.db.write(renew_bot_key, _bot_id(ask)))}
+
+
 # === 28. room_handlers ========================================================
 # Rooms, messages, boosts, searches and the socket. A handler changes something through
-# a service, and then tells the world, at once and in one place: `announce` is all
-# that follows a new message.
+# a service, and then tells the world, at once and in one place: `announce` is all that
+# follows a new message. And the addresses bots talk to, as the Rails Campfire has them:
+# the key is in the path, the body is the message, refusals have no body.
 #
 # Owns      -
-# Raises    BadRequest, FeatureDisabled, OriginRefused
+# Raises    BadRequest, FeatureDisabled, OriginRefused, WrongBotKey, BannedAddress
 # ==============================================================================
 
 FILES_COME: Final = "File attachments are coming in v2.0"
@@ -9528,43 +9574,45 @@ async def _call_bot(campfire: Campfire, hook: Hook, posted: Posted) -> None:
         announce(campfire, answered, calls_bots=False)
 
 
-def _announce_new_room(campfire: Campfire, change: RoomChange) -> None:
+def _shown_change(ask: Ask, change: RoomChange) -> Json:
+    view = change.view
+    return {"room": ask.campfire.shapes.room(view, ask.user) if view else None}
+
+
+def _made_room(ask: Ask, change: RoomChange, *, is_new: bool = True) -> Json:
     """A room appears: an open one to everybody, the others to their members."""
-    cable, shapes, room = campfire.cable, campfire.shapes, change.room
+    cable, shapes, room = ask.campfire.cable, ask.campfire.shapes, change.room
     if room.type is RoomType.DIRECT and change.view is not None:
         people = {user.id: user for user in change.view.people}
         for user_id in change.granted:
             element = direct_room_element(shapes, room, change.view.people, people[user_id])
             cable.broadcast(f"user_{user_id}:rooms", turbo("prepend", "direct_rooms", element))
-        return
-    prepended = turbo("prepend", "shared_rooms", shared_room_element(shapes, room))
-    if room.type is RoomType.OPEN:
-        cable.broadcast("rooms", prepended)
     else:
-        cable.broadcast_to(change.granted, "user_{}:rooms", prepended)
+        prepended = turbo("prepend", "shared_rooms", shared_room_element(shapes, room))
+        if room.type is RoomType.OPEN:
+            cable.broadcast("rooms", prepended)
+        else:
+            cable.broadcast_to(change.granted, "user_{}:rooms", prepended)
+    if is_new:
+        ask.headers["Location"] = f"/rooms/{room.id}"
+    return _shown_change(ask, change)
 
 
-def _announce_saved_room(campfire: Campfire, change: RoomChange) -> None:
+def _saved_room(ask: Ask, change: RoomChange) -> Json:
     """A room changed: replaced where it is listed, new to some, gone for others."""
-    cable, target = campfire.cable, f"list_room_{change.room.id}"
-    element = shared_room_element(campfire.shapes, change.room)
+    cable, target = ask.campfire.cable, f"list_room_{change.room.id}"
+    element = shared_room_element(ask.campfire.shapes, change.room)
     replaced = turbo("replace", target, element)
     prepended = turbo("prepend", "shared_rooms", element)
-    for user_id in change.granted:
-        cable.broadcast(f"user_{user_id}:rooms", prepended)
+    cable.broadcast_to(change.granted, "user_{}:rooms", prepended)
     if change.room.type is RoomType.OPEN:
         cable.broadcast("rooms", replaced)
     else:
-        for user_id in change.kept:
-            cable.broadcast(f"user_{user_id}:rooms", replaced)
+        cable.broadcast_to(change.kept, "user_{}:rooms", replaced)
+    cable.broadcast_to(change.revoked, "user_{}:rooms", turbo("remove", target))
     for user_id in change.revoked:
-        cable.broadcast(f"user_{user_id}:rooms", turbo("remove", target))
         cable.disconnect_user(user_id, reconnect=True)
-
-
-def _room_shape(ask: Ask, change: RoomChange) -> Json:
-    shapes = ask.campfire.shapes
-    return {"room": shapes.room(change.view, ask.user) if change.view else None}
+    return _shown_change(ask, change)
 
 
 def _name_in(ask: Ask) -> str:
@@ -9572,18 +9620,12 @@ def _name_in(ask: Ask) -> str:
     return ask.text("name") if isinstance(ask.body.get("name"), str) else ""
 
 
-def _is_id(value: object) -> bool:
-    return (isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 10**18) or (
-        isinstance(value, str) and NUMBER.fullmatch(value) is not None
-    )
-
-
 def _user_ids_in(ask: Ask, default: list[UserId] | None = None) -> list[UserId] | None:
     """`user_ids`, or `default` when there are none; None when it is not a list of ids."""
     given = ask.body.get("user_ids", default)
-    if not isinstance(given, list) or not all(map(_is_id, given)):
-        return None
-    return [UserId(int(user_id)) for user_id in given]
+    listed = given if isinstance(given, list) else ["?"]
+    is_good = all(type(it) in (int, str) and NUMBER.fullmatch(str(it)) for it in listed)
+    return [UserId(int(user_id)) for user_id in listed] if is_good else None
 
 
 def list_rooms(tx: ReadTx, ask: Ask) -> Outcome:
@@ -9596,16 +9638,8 @@ def room_data(tx: ReadTx, ask: Ask, view: RoomView, message_id: MessageId | None
     """A room with a page of its messages."""
     shapes, place = ask.campfire.shapes, (None, None, message_id)
     page, _ = shapes.page(tx, view.room, place, ask.user, ask.caller.base_url)
-    return {
-        "room": shapes.room(view, ask.user),
-        "messages": page,
-        "loaded_at_ms": ask.at // 1000,
-    }
-
-
-def remember_room(ask: Ask, room_id: RoomId) -> None:
-    """Notes where to come back to."""
-    ask.set_cookie("last_room", str(room_id), TWENTY_YEARS)
+    room = shapes.room(view, ask.user)
+    return {"room": room, "messages": page, "loaded_at_ms": ask.at // 1000}
 
 
 def room_to_return_to(tx: ReadTx, ask: Ask) -> RoomId | None:
@@ -9618,7 +9652,7 @@ def show_room(tx: ReadTx, ask: Ask) -> Outcome:
     """A room with its last page, or the page around a message."""
     view, number = view_of(tx, ask.user.id, ask.room_id), number_in(ask.query, "message_id")
     shown = room_data(tx, ask, view, MessageId(number) if number is not None else None)
-    remember_room(ask, view.room.id)
+    ask.set_cookie("last_room", str(view.room.id), TWENTY_YEARS)
     return shown
 
 
@@ -9627,12 +9661,6 @@ async def delete_room(ask: Ask) -> Outcome:
     room = await ask.db.write(remove_room, ask.user, ask.room_id)
     ask.campfire.cable.broadcast("rooms", turbo("remove", f"list_room_{room.id}"))
     return None
-
-
-def _made_room(ask: Ask, change: RoomChange) -> Json:
-    _announce_new_room(ask.campfire, change)
-    ask.headers["Location"] = f"/rooms/{change.room.id}"
-    return _room_shape(ask, change)
 
 
 async def create_open_room(ask: Ask) -> Outcome:
@@ -9648,36 +9676,29 @@ async def create_closed_room(ask: Ask) -> Outcome:
 
 async def save_open_room(ask: Ask) -> Outcome:
     """Renames a room, and opens it if it was closed."""
-    change = await ask.campfire.rooms.save_open(ask.user, ask.room_id, _name_in(ask))
-    _announce_saved_room(ask.campfire, change)
-    return _room_shape(ask, change)
+    rooms, name = ask.campfire.rooms, _name_in(ask)
+    return _saved_room(ask, await rooms.save_open(ask.user, ask.room_id, name))
 
 
 async def save_closed_room(ask: Ask) -> Outcome:
     """Renames a room and revises who is in it, and closes it if it was open."""
     rooms, name, user_ids = ask.campfire.rooms, _name_in(ask), _user_ids_in(ask)
     change = await rooms.save_closed(ask.user, ask.room_id, name, user_ids)
-    _announce_saved_room(ask.campfire, change)
-    return {**_room_shape(ask, change), "still_member": change.view is not None}
+    return {**_saved_room(ask, change), "still_member": change.view is not None}
 
 
 async def open_ping(ask: Ask) -> Outcome:
     """The one ping of these people, new or found."""
     user_ids = _user_ids_in(ask, [])
     change, is_new = await ask.campfire.rooms.find_or_create_direct(ask.user, user_ids)
-    if is_new:
-        return _made_room(ask, change)
-    _announce_new_room(ask.campfire, change)
-    return answer(_room_shape(ask, change))
+    shown = _made_room(ask, change, is_new=is_new)
+    return shown if is_new else answer(shown)
 
 
 def show_members(tx: ReadTx, ask: Ask) -> Json:
     """Who is in a room and who could be."""
-    members, shapes, viewer = (
-        members_of(tx, ask.user.id, ask.room_id),
-        ask.campfire.shapes,
-        ask.user,
-    )
+    shapes, viewer = ask.campfire.shapes, ask.user
+    members = members_of(tx, viewer.id, ask.room_id)
     return {
         "room": shapes.room(members.view, viewer),
         "selected": [shapes.user(user, viewer) for user in members.selected],
@@ -9705,12 +9726,10 @@ def _announce_involvement(campfire: Campfire, view: RoomView, before: Involvemen
     is_hidden = view.membership.involvement is Involvement.INVISIBLE
     if view.room.type is RoomType.DIRECT or was_hidden == is_hidden:
         return
-    stream = f"user_{view.membership.user_id}:rooms"
-    if is_hidden:
-        campfire.cable.broadcast(stream, turbo("remove", f"list_room_{view.room.id}"))
-    else:
-        element = shared_room_element(campfire.shapes, view.room)
-        campfire.cable.broadcast(stream, turbo("prepend", "shared_rooms", element))
+    frame = turbo("remove", f"list_room_{view.room.id}")
+    if not is_hidden:
+        frame = turbo("prepend", "shared_rooms", shared_room_element(campfire.shapes, view.room))
+    campfire.cable.broadcast(f"user_{view.membership.user_id}:rooms", frame)
 
 
 def show_sidebar(tx: ReadTx, ask: Ask) -> Written:
@@ -9873,35 +9892,6 @@ def list_sounds(_: ReadTx, __: Ask) -> Outcome:
     return {"sounds": all_sounds()}
 
 
-async def open_cable(request: web.Request) -> web.StreamResponse:
-    """The socket of one tab, for as long as it lives."""
-    campfire = request.app[CAMPFIRE]
-    socket = web.WebSocketResponse(
-        protocols=("actioncable-v1-json", "actioncable-unsupported"),
-        heartbeat=25,
-        max_msg_size=FRAME_LIMIT + 1,
-        compress=False,  # it costs 92 KB a socket, and Rails negotiates none
-    )
-    if request.method != "GET" or not socket.can_prepare(request).ok:
-        raise OriginRefused
-    if not is_allowed_origin(request.headers.get("Origin", ""), request):
-        log_foreign("ws_origin_rejected", request)
-        raise OriginRefused
-    cookie = caller_of(request).cookies.get("session_token", "")
-    await campfire.cable.serve(request, socket, cookie, request[REQUEST_ID])
-    return socket
-
-
-# === 29. bot_handlers =========================================================
-# The addresses bots talk to, as the Rails Campfire has them: the key is in the
-# path, the body is the message, refusals have no body. And the administration of
-# bots, which only people see.
-#
-# Owns      -
-# Raises    WrongBotKey, BannedAddress, BadRequest, NotFound, FeatureDisabled
-# ==============================================================================
-
-
 def _author_json(ask: Ask, user: User) -> Json:
     avatar_url = ask.caller.base_url + ask.campfire.signer.avatar_url(user)
     return record_json(user, "id name role", avatar_url=avatar_url)
@@ -9968,9 +9958,8 @@ async def read_content(ask: Ask) -> str:
 async def list_bot_messages(ask: Ask) -> Outcome:
     """A page of a room, with the number of all its messages and a link to the next page."""
     before, after = message_id_in(ask.query, "before"), message_id_in(ask.query, "after")
-    messages, page, total = await ask.db.read(
-        page_and_count, ask.user.id, ask.room_id, before, after
-    )
+    shown = await ask.db.read(page_and_count, ask.user.id, ask.room_id, before, after)
+    messages, page, total = shown
     ask.headers["X-Total-Count"] = str(total)
     forward = after is not None and before is None
     if messages and (page.has_after if forward else page.has_before):
@@ -9985,8 +9974,7 @@ async def create_bot_message(ask: Ask) -> Outcome:
     if ask.request.content_type == "multipart/form-data":
         await ask.db.read(membership_of, ask.user.id, ask.room_id)
     content = source_of_bot(await read_content(ask))
-    may_vanish = bool(content.strip())
-    draft = DraftMessage(ask.room_id, ask.user.id, None, content, may_vanish=may_vanish)
+    draft = DraftMessage(ask.room_id, ask.user.id, None, content, may_vanish=bool(content.strip()))
     posted = await ask.campfire.messages.create_message_with_deduplication(draft)
     announce(ask.campfire, posted)
     location = f"{ask.caller.base_url}/messages/{posted.message.id}"
@@ -10012,56 +10000,26 @@ async def create_bot_boost(ask: Ask) -> Outcome:
     return record_json(boost, "id content created_at", booster=booster, message=message)
 
 
-def _bot_id(ask: Ask) -> UserId:
-    return UserId(int(ask.parts["bot_id"]))
+async def open_cable(request: web.Request) -> web.StreamResponse:
+    """The socket of one tab, for as long as it lives."""
+    campfire = request.app[CAMPFIRE]
+    socket = web.WebSocketResponse(
+        protocols=("actioncable-v1-json", "actioncable-unsupported"),
+        heartbeat=25,
+        max_msg_size=FRAME_LIMIT + 1,
+        compress=False,  # it costs 92 KB a socket, and Rails negotiates none
+    )
+    if request.method != "GET" or not socket.can_prepare(request).ok:
+        raise OriginRefused
+    if not is_allowed_origin(request.headers.get("Origin", ""), request):
+        log_foreign("ws_origin_rejected", request)
+        raise OriginRefused
+    cookie = caller_of(request).cookies.get("session_token", "")
+    await campfire.cable.serve(request, socket, cookie, request[REQUEST_ID])
+    return socket
 
 
-def _bot_shape(ask: Ask, bot: Bot) -> Json:
-    rooms = [(room, f"{ask.caller.base_url}/rooms/{room.id}/{bot.key}") for room in bot.rooms]
-    posted_to = [record_json(room, "id name", messages_url=f"{to}/messages") for room, to in rooms]
-    more = {"bot_key": bot.key, "webhook_url": bot.webhook_url, "rooms": posted_to}
-    return {**ask.campfire.shapes.user(bot.user, ask.user), **more}
-
-
-def list_bots(tx: ReadTx, ask: Ask) -> Mapping[str, object]:
-    """All active bots."""
-    return {"bots": [_bot_shape(ask, bot) for bot in active_bots(tx)]}
-
-
-def show_bot(tx: ReadTx, ask: Ask) -> Mapping[str, object]:
-    """One bot."""
-    return {"bot": _bot_shape(ask, bot_by_id(tx, _bot_id(ask)))}
-
-
-async def create_bot(ask: Ask) -> Outcome:
-    """A new bot."""
-    name, url = ask.text("name").strip(), ask.text("webhook_url").strip()
-    bot = await ask.db.write(make_bot, name, url)
-    announce_person(ask.campfire, bot.user, is_new=True)
-    return {"bot": _bot_shape(ask, bot)}
-
-
-async def save_bot(ask: Ask) -> Outcome:
-    """Changes a bot's name and webhook; an address not given ends the webhook, as in Rails."""
-    name, url = ask.given("name"), ask.text("webhook_url").strip()
-    bot = await ask.db.write(revise_bot, _bot_id(ask), name and name.strip(), url)
-    announce_person(ask.campfire, bot.user)
-    return {"bot": _bot_shape(ask, bot)}
-
-
-async def delete_bot(ask: Ask) -> Outcome:
-    """Deactivates a bot."""
-    await ask.db.write(retire_bot, _bot_id(ask))
-    announce_departure(ask.campfire.cable, _bot_id(ask))
-    return None
-
-
-async def reset_bot_key(ask: Ask) -> Outcome:
-    """Gives a bot a new key."""
-    return {"bot": _bot_shape(ask, await ask.db.write(renew_bot_key, _bot_id(ask)))}
-
-
-# === 30. screens ==============================================================
+# === 29. screens ==============================================================
 # What a browser gets when it opens an address: one HTML page for all of them, with
 # everything the screen needs inside, so that the first paint asks nothing more; most of
 # it is what an address of the API answers. The same object is the answer of /api/boot
@@ -10304,7 +10262,7 @@ async def show_page(request: web.Request) -> web.StreamResponse:
         token = token_inside_rails_cookie(cookie) or cookie
         ask.set_cookie("session_token", token, TWENTY_YEARS)
     if page.name == "room":
-        remember_room(ask, ask.room_id)
+        ask.set_cookie("last_room", str(ask.room_id), TWENTY_YEARS)
     html = index_html(page, opened.boot, ask.campfire.bundle, opened.custom_styles)
     return answer(_html(request, html, page.status), headers=ask.headers)
 
@@ -10490,7 +10448,7 @@ async def show_robots(_: Ask) -> Outcome:
     return web.Response(text="# A private chat: there is nothing to crawl.\n")
 
 
-# === 31. app ==================================================================
+# === 30. app ==================================================================
 # All routes on one page, each with its audience; then the one place that turns
 # what went wrong into an answer; and how the parts are put together, started,
 # listened to and stopped.
@@ -10989,7 +10947,7 @@ async def stop(campfire: Campfire, listening: Listening) -> None:
     await campfire.db.close()
 
 
-# === 32. salvage ==============================================================
+# === 31. salvage ==============================================================
 # What can still be read of a damaged file goes into a new one, row by row. A file that
 # SQLite will not even open (cut short, without its header, or without its whole first
 # page) is made readable on a copy first: the header is written anew, and the rows that
@@ -11375,7 +11333,7 @@ def salvage(path: Path, into: Path, at: float) -> Salvage:
     return Salvage(into, +saved, tuple(lost))
 
 
-# === 33. repair ===============================================================
+# === 32. repair ===============================================================
 # Whether the file is sound, and what can be done when it is not. Looking changes
 # nothing. Mending builds again what follows from the rows (indexes, the words of
 # search) and deletes what points nowhere. When pages are gone, every row that can
@@ -11675,7 +11633,7 @@ def repair(path: Path, at: float) -> Repair:
     return Repair(copy, done, verdict, salvaged)
 
 
-# === 34. rails ================================================================
+# === 33. rails ================================================================
 # Moving in from a Rails Campfire, whose database was written over the years: it is only
 # read, and nothing in it is run. One transaction, everything or nothing. Ids and times
 # stay, so that addresses people kept go on working; text is made safe anew; rows that
@@ -12125,7 +12083,7 @@ def import_all(
     return report
 
 
-# === 35. commands =============================================================
+# === 34. commands =============================================================
 # What can be done to a Campfire from a shell, whether it runs or not: SQLite makes
 # them wait for one another, and the server keeps nothing in memory that could go
 # stale. Each command opens the file, does one thing, says what it did, and closes.
