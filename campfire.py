@@ -11,8 +11,8 @@ you can search for ("# === 10." jumps there).
    5. schema           every table; migrations
    6. file             the file on the disk: whose, locked, opened, copied
    7. db               one writer, four readers
-   8. markup           what people write, made safe
-   9. text             plain text, mentions, links, emoji, sounds
+   8. text             plain words: character sets, addresses, emoji, sounds
+   9. markup           what people write, made safe; in words, shown, edited
   10. signing          signatures, stream names, cookies, tokens
   11. account          the account, and who belongs to it
   12. rooms            who is where; open, closed, direct; sidebar; unread
@@ -2514,10 +2514,227 @@ class Database:
                 connection.execute("PRAGMA busy_timeout = 0")
 
 
-# === 8. markup ================================================================
-# What people write, made safe once. Only nh3 decides what is HTML; it is repeated
-# until a body no longer changes, so that a browser which parses the body sees the
-# very tree that was checked. Our own code only finds the attachments before nh3.
+# === 8. text ==================================================================
+# What stands in plain words: in which character set they come, which addresses are in
+# them, which emoji, which sound they play, and whom a signed name means.
+#
+# Owns      -
+# Raises    -
+# ==============================================================================
+
+
+def set_of(words: str) -> frozenset[str]:
+    """The words of a text."""
+    return frozenset(words.split())
+
+
+SCHEMES = set_of(
+    "http https mailto tel sms ftp sftp ssh irc news nntp xmpp webcal callto urn tag rtsp rsync"
+    " aim afs ed2k gopher telnet"
+)
+UNSEEN = re.compile(r"[\x00-\x20\x7f\s]+")
+_RETURNS = re.compile(r"\r\n?")
+CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+def without_controls(source: str) -> str:
+    """A text without control characters, but for tabs and new lines."""
+    return CONTROLS.sub("", _RETURNS.sub("\n", source))
+
+
+@lru_cache(maxsize=1)
+def _charsets() -> frozenset[str]:
+    """The character sets Python knows, and no other of its codecs (punycode takes for ever)."""
+    modules = {module.name for module in pkgutil.iter_modules(encodings.__path__)}
+    ours = set_of("idna punycode undefined unicode_escape raw_unicode_escape")
+    return frozenset({*modules, *encodings.aliases.aliases}) - ours
+
+
+def decoded(data: bytes, charset: str | None) -> str:
+    """Text in the character set it declares; else, or if it is not, UTF-8 with U+FFFD."""
+    name = encodings.normalize_encoding(charset or "").lower()
+    if name in _charsets():
+        with suppress(LookupError, UnicodeError):
+            return data.decode(name)
+    return data.decode("utf-8", "replace")
+
+
+NEW_TAB = ' target="_blank" rel="noopener noreferrer"'
+MAY_LINK = re.compile(r"//|@|www\.", re.IGNORECASE)
+# Brackets, quotes and stops of East Asian writing, and curly quotes: no address goes past one.
+_ENDS_ADDRESS = (
+    r"\xab\xbb\u201c-\u201f\u2039\u203a\u3001\u3002\u3008-\u3011\u3014-\u301b\u301d-\u301f"
+    r"\ufe10-\ufe19\ufe35-\ufe44\uff01\uff02\uff07-\uff09\uff0c\uff0e\uff1a\uff1b\uff1f\uff3b"
+    r"\uff3d\uff5b\uff5d\uff5f-\uff64\u200b"
+)
+_LOCAL_PART = r"[\w.!#$%&'*/=?^{|}~+-]"
+_ADDRESS = re.compile(
+    rf"(?P<url>(?:(?P<scheme>(?ai:{'|'.join(sorted(SCHEMES))})://)|(?ai:www)\.(?=\w))[^\s\xa0<\"{_ENDS_ADDRESS}]+)"
+    rf"|(?<!{_LOCAL_PART}){_LOCAL_PART}++@[\w-]++(?:\.[\w-]++)++"
+)
+_STAYS_AT_END = re.compile(r"[\w/=;-]")
+_CLOSING = {")": "(", "]": "[", "}": "{"}
+_OPENING = {opening: closing for closing, opening in _CLOSING.items()}
+
+
+def _trimmed(url: str) -> str:
+    """The URL without the punctuation of the sentence it stands in."""
+    surplus = {end: url.count(start) - url.count(end) for end, start in _CLOSING.items()}
+    end = len(url)
+    while end and not _STAYS_AT_END.match(url[end - 1]):
+        end -= 1
+        cut = url[end]
+        if cut in _OPENING:
+            surplus[_OPENING[cut]] -= 1
+        elif cut in surplus:
+            surplus[cut] += 1
+            if surplus[cut] > 0:
+                return url[: end + 1]
+    return url[:end]
+
+
+def addresses_in(text: str) -> Iterator[tuple[int, int, str]]:
+    """Where URLs and e-mail addresses stand in a text, and what they link to."""
+    for found in _ADDRESS.finditer(text):
+        address = found["url"]
+        if address is None:
+            yield found.start(), found.end(), f"mailto:{found[0]}"
+            continue
+        address = _trimmed(address)
+        if address != found["scheme"]:
+            href = address if found["scheme"] else f"http://{address}"
+            yield found.start(), found.start() + len(address), href
+
+
+def _escaped(text: str) -> str:
+    """Text as nh3 writes it."""
+    return escape(text, quote=False).replace("\xa0", "&nbsp;")
+
+
+def auto_linked(words: str, most: int) -> tuple[str, int]:
+    """The words with links made from so many of their addresses, and how many that were."""
+    if not most or not MAY_LINK.search(words):
+        return words, 0
+    text = unescape(words)
+    pieces: list[str] = []
+    at = 0
+    for start, end, href in islice(addresses_in(text), most):
+        link = f'<a href="{escape(href)}"{NEW_TAB}>{_escaped(text[start:end])}</a>'
+        pieces += _escaped(text[at:start]), link
+        at = end
+    return "".join(pieces) + _escaped(text[at:]), len(pieces) // 2
+
+
+_USER_GID = re.compile(r"gid://campfire/User/([0-9]{1,18})(?![0-9])(\?.*)?", re.DOTALL)
+
+
+def user_id_in_sgid(sgid: str) -> UserId | None:
+    """The person a signed global id names, in either of its two forms.
+
+    The signature is not looked at: a mention gives no right, and thus survives a new
+    SECRET_KEY_BASE and an import.
+    """
+    gid = None
+    with suppress(ValueError):
+        match json_object(from_base64(sgid.partition("--")[0])):
+            case {"_rails": {"data": str(data)}}:
+                gid = _USER_GID.fullmatch(data)
+            case {"_rails": {"message": str(message)}}:
+                gid = _USER_GID.search(from_base64(message).decode("latin-1"))
+            case _:
+                pass
+    return UserId(int(gid[1])) if gid else None
+
+
+_EMOJI_SPANS = """
+    A9 AE 203C 2049 2122 2139 2194-2199 21A9-21AA 231A-231B 2328 2388 23CF 23E9-23F3 23F8-23FA
+    24C2 25AA-25AB 25B6 25C0 25FB-25FE 2600-2605 2607-2612 2614-2685 2690-2705 2708-2712 2714
+    2716 271D 2721 2728 2733-2734 2744 2747 274C 274E 2753-2755 2757 2763-2767 2795-2797 27A1
+    27B0 27BF 2934-2935 2B05-2B07 2B1B-2B1C 2B50 2B55 3030 303D 3297 3299 FE0F 1F000-1F0FF
+    1F10D-1F10F 1F12F 1F16C-1F171 1F17E-1F17F 1F18E 1F191-1F19A 1F1AD-1F1FF 1F201-1F20F 1F21A
+    1F22F 1F232-1F23A 1F23C-1F23F 1F249-1F53D 1F546-1F64F 1F680-1F6FF 1F774-1F77F 1F7D5-1F7FF
+    1F80C-1F80F 1F848-1F84F 1F85A-1F85F 1F888-1F88F 1F8AE-1F8FF 1F90C-1F93A 1F93C-1F945
+    1F947-1FAFF 1FC00-1FFFD
+"""
+EMOJI = re.compile(
+    "[{}]+".format(
+        "".join(
+            "-".join(f"\\U{int(end, 16):08X}" for end in span.split("-"))
+            for span in _EMOJI_SPANS.split()
+        )
+    )
+)
+_SOUND_WORDS = {
+    "ballmer": "developers!", "bell": "🔔", "bezos": "😆💭", "bueller": "anyone?", "butts": "👐 🚬",
+    "cottoneyejoe": "🎶🙉🎶", "crickets": "hears crickets chirping", "dadgummit": "dad gummit!! 🎣",
+    "danielsan": "🎆 🏆 🎆", "flawless": "#flawless", "glados": "🤖💢", "gogogo": "Go, go, go!",
+    "greyjoy": "😖🎺", "guarantee": "guarantees it 👌", "heygirl": "✨💁✨", "honk": "HONK",
+    "horn": "🐶 ✂️ 🐱", "horror": "💀 💀 💀 💀 💀 💀 💀",
+    "inconceivable": "doesn't think it means what you think it means…", "letitgo": "❄️👩❄️⛄️❄️",
+    "live": "is DOING IT LIVE", "makeitso": "make it so 👉", "noooo": "👸💀😒",
+    "ohmy": "raises an eyebrow 😏", "ohyeah": "isn't playing by the rules",
+    "rimshot": "plays a rimshot", "rollout": "is rolling out 🚗", "sax": "🌇🎷🎶",
+    "secret": "found a secret area 🔑", "sexyback": "🔞", "story": "and now you know…",
+    "tada": "plays a fanfare 🎏", "tmyk": "✨ ⭐️ The More You Know ✨ ⭐️", "totes": "😁👍",
+    "trololo": "трололо", "trombone": "plays a sad trombone", "unix": "knows this 💻",
+    "vuvuzela": "======<() ~ ♪ ~♫", "whoomp": "👏‼️😎", "wups": "wups!", "yodel": "📣🗻🙉",
+}  # fmt: skip
+_SOUND_SIZES = {
+    "56k": (79, 33), "clowntown": (210, 150), "curb": (150, 101), "dangerzone": (157, 32),
+    "deeper": (188, 80), "donotwant": (150, 150), "drama": (300, 16), "greatjob": (79, 16),
+    "loggins": (200, 151), "nyan": (36, 15), "pushit": (104, 15), "rumble": (220, 150),
+    "what": (100, 131), "yay": (103, 50), "yeah": (104, 15),
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class SoundImage:
+    file: str
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sound:
+    name: str
+    text: str | None
+    image: SoundImage | None
+
+
+_PICTURED = {
+    name: SoundImage("top.svg" if name == "deeper" else f"{name}.svg", width, height)
+    for name, (width, height) in _SOUND_SIZES.items()
+}
+SOUNDS: Mapping[str, Sound] = {
+    name: Sound(name, _SOUND_WORDS.get(name), _PICTURED.get(name))
+    for name in sorted(_SOUND_WORDS.keys() | _PICTURED)
+}
+# The sound a plain text plays, which must say nothing else.
+sound_in: Final = {f"/play {name}": sound for name, sound in SOUNDS.items()}.get
+
+
+def sound_markup(sound: Sound) -> str:
+    name, image = sound.name, sound.image
+    shown = (
+        escape(sound.text or "")
+        if image is None
+        else (
+            f'<img src="/assets/sounds/{image.file}" width="{image.width}"'
+            f' height="{image.height}" class="align--middle" alt="{name}">'
+        )
+    )
+    return (
+        f'<div class="sound" data-sound-name="{name}" data-sound-url="/sounds/{name}.mp3">'
+        f'<button type="button" class="btn btn--plain" aria-label="Play {name}">🔊</button>'
+        f" {shown}</div>"
+    )
+
+
+# === 9. markup ================================================================
+# What people write, made safe once, and what it says: in plain words, on the screen, in
+# the editor. Only nh3 decides what is HTML; it is repeated until a body no longer changes,
+# so that a browser which parses the body sees the very tree that was checked. Our own code
+# only finds the attachments before nh3; all else is read from clean markup.
 #
 # Owns      -
 # Raises    -
@@ -2530,45 +2747,36 @@ ATTACHMENT = "action-text-attachment"
 TRIX_ATTACHMENT = "data-trix-attachment"
 
 
-def _words(text: str) -> frozenset[str]:
-    return frozenset(text.split())
-
-
-SCHEMES = _words(
-    "http https mailto tel sms ftp sftp ssh irc news nntp xmpp webcal callto urn tag rtsp rsync"
-    " aim afs ed2k gopher telnet"
-)
-_ELEMENTS = _words(
+_ELEMENTS = set_of(
     "a abbr acronym address b big blockquote br cite code dd del dfn div dl dt em figcaption"
     " figure h1 h2 h3 h4 h5 h6 hr i ins kbd li ol p pre samp small span strong sub sup time tt ul"
     " var action-text-attachment"
 )
-_REMOVED_WHOLE = _words(
+_REMOVED_WHOLE = set_of(
     "script style template noscript iframe object embed applet svg math title head textarea"
     " select option xmp form input button video audio canvas"
 )
-_UNWRAPPED = _words(
+_UNWRAPPED = set_of(
     "u s strike font center table caption colgroup col thead tbody tfoot tr th td img html body"
     " section article header footer main nav aside details summary label q mark"
 )
-_KNOWN = sorted(_ELEMENTS | _REMOVED_WHOLE | _UNWRAPPED)
-_VOID = _words(
+KNOWN_ELEMENTS = sorted(_ELEMENTS | _REMOVED_WHOLE | _UNWRAPPED)
+_VOID = set_of(
     "area base basefont bgsound br col embed frame hr img input keygen link meta param source"
     " track wbr"
 )
 _RAW_TEXT = {
     name: re.compile(rf"(?i)</{name}(?=[\s/>])")
-    for name in _words("script style xmp iframe noembed noframes textarea title")
+    for name in set_of("script style xmp iframe noembed noframes textarea title")
 }
-_FORMATTING = _words("a b big code em font i nobr s small strike strong tt u")
-_CELLS = _words("applet caption marquee object td template th")
+_FORMATTING = set_of("a b big code em font i nobr s small strike strong tt u")
+_CELLS = set_of("applet caption marquee object td template th")
 _SCOPES = _CELLS | {"button", "table"}
-_TABLE_PARTS = _words("table tbody td tfoot th thead tr")
+_TABLE_PARTS = set_of("table tbody td tfoot th thead tr")
 _ENDS_BEFORE = {  # what a sloppy author leaves open, and who closes it
     "p": {"p"}, "li": {"li"}, "option": {"option"}, "dd": {"dd", "dt"}, "dt": {"dd", "dt"},
     "td": {"td", "th"}, "th": {"td", "th"}, "tr": {"td", "th", "tr"},
 }  # fmt: skip
-
 # A tag as the HTML standard reads one, even if it never ends; or a comment, which has no name.
 # Possessive, so that no input makes it go back over what it has read.
 _TAG = re.compile(
@@ -2585,71 +2793,20 @@ _ATTRIBUTE = re.compile(
     re.ASCII | re.VERBOSE,
 )
 _SPELLS_ATTACHMENT = re.compile("(?:action-text|data-trix)-attachment", re.IGNORECASE)
-_RETURNS = re.compile(r"\r\n?")
-_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _SURROGATES = re.compile("[\ud800-\udfff]")  # half characters: JSON can spell them, UTF-8 cannot
-
 # A tag as nh3 writes one: "<" and ">" are nothing else in its output.
 WRITTEN_TAG = re.compile(r"<(?P<end>/?)(?P<name>[a-z0-9-]+)(?P<attributes>[^>]*)>")
 _WRITTEN_STEP = re.compile(r"<(/?)(?!(?:br|hr)[ >])")
 _PRE_LINES = re.compile(r"(<pre[^>]*>)\n+")
-
-UNSEEN = re.compile(r"[\x00-\x20\x7f\s]+")
 _HIDDEN_COLON = re.compile(
     r"&(?:#0*58(?![0-9]);?|#x0*3a(?![0-9a-f]);?|colon;)|(?:%|&#0*37;|&#x0*25;|&percnt;)3a",
     re.IGNORECASE,
 )
 _PATH_START = re.compile(r"[/?#]")
-_USER_GID = re.compile(r"gid://campfire/User/([0-9]{1,18})(?![0-9])(\?.*)?", re.DOTALL)
-
-
-# An element as people and programs write them: its name in one case, each attribute with a value.
-# What only looks like one, as in List<Object> or a<b && c>d, is text.
-_WRITTEN_ELEMENT = re.compile(
-    rf"""<(?:(?:{"|".join(_KNOWN)}|{"|".join(map(str.upper, _KNOWN))})
-        |(?=[^<>]*\s{TRIX_ATTACHMENT}\s*=)[a-z-]+)
-      (?:\s+[\w:@.-]+\s*=\s*(?:"[^"]*"|'[^']*'|[^\s"'=<>`]+))*+\s*/?>""",
-    re.ASCII | re.VERBOSE,
-)
-_LINE_END = re.compile(r"\r\n?|\n")
-
-
-def source_of_bot(said: str) -> str:
-    """What a bot said, as markup: text unless there is an element that we know in it.
-
-    Of text every letter and every end of a line stays, as do blanks before the first letter.
-    """
-    if _WRITTEN_ELEMENT.search(said):
-        return said
-    text = said.rstrip().lstrip("\r\n")
-    lines = _LINE_END.sub("<br>", escape(text, quote=False))
-    return f"<div>{lines}</div>" if text[:1].isspace() else lines
-
-
-@lru_cache(maxsize=1)
-def _charsets() -> frozenset[str]:
-    """The character sets Python knows, and no other of its codecs (punycode takes for ever)."""
-    modules = {module.name for module in pkgutil.iter_modules(encodings.__path__)}
-    ours = _words("idna punycode undefined unicode_escape raw_unicode_escape")
-    return frozenset({*modules, *encodings.aliases.aliases}) - ours
-
-
-def decoded(data: bytes, charset: str | None) -> str:
-    """Text in the character set it declares; else, or if it is not, UTF-8 with U+FFFD."""
-    name = encodings.normalize_encoding(charset or "").lower()
-    if name in _charsets():
-        with suppress(LookupError, UnicodeError):
-            return data.decode(name)
-    return data.decode("utf-8", "replace")
-
-
-def without_controls(source: str) -> str:
-    """A text without control characters, but for tabs and new lines."""
-    return _CONTROLS.sub("", _RETURNS.sub("\n", source))
 
 
 def _normalized(source: str) -> str:
-    if _CONTROLS.search(source):
+    if CONTROLS.search(source):
         source = without_controls(source)
     return _SURROGATES.sub("\ufffd", source).strip()
 
@@ -2659,13 +2816,12 @@ def _tags(source: str) -> Iterator[re.Match[str]]:
     at = 0
     while tag := _TAG.search(source, at):
         at = tag.end()
-        if not tag["name"]:
-            continue
-        yield tag
-        raw_text = _RAW_TEXT.get(tag["name"].lower())
-        if raw_text and not tag["end"]:
-            closing = raw_text.search(source, at)
-            at = closing.start() if closing else len(source)
+        if tag["name"]:
+            yield tag
+            raw_text = _RAW_TEXT.get(tag["name"].lower())
+            if raw_text and not tag["end"]:
+                closing = raw_text.search(source, at)
+                at = closing.start() if closing else len(source)
 
 
 def attributes_of(tag: re.Match[str]) -> dict[str, str]:
@@ -2758,43 +2914,23 @@ class Attachment:
     address: str
 
 
-def user_id_in_sgid(sgid: str) -> UserId | None:
-    """The person a signed global id names, in either of its two forms.
-
-    The signature is not looked at: a mention gives no right, and thus survives a new
-    SECRET_KEY_BASE and an import.
-    """
-    gid = None
-    with suppress(ValueError):
-        match json_object(from_base64(sgid.partition("--")[0])):
-            case {"_rails": {"data": str(data)}}:
-                gid = _USER_GID.fullmatch(data)
-            case {"_rails": {"message": str(message)}}:
-                gid = _USER_GID.search(from_base64(message).decode("latin-1"))
-            case _:
-                pass
-    return UserId(int(gid[1])) if gid else None
-
-
 def _attachment_in(tag: re.Match[str]) -> Attachment | None:
     name = tag["name"].lower()
     is_ours = name == ATTACHMENT
     carries = is_ours or (name not in _RAW_TEXT and TRIX_ATTACHMENT in tag["attributes"].lower())
     if tag["end"] or not carries:
         return None
-    fields: dict[str, object] = dict(attributes_of(tag))
+    given: dict[str, Any] = dict(attributes_of(tag))
     if not is_ours:
         try:
-            described = json.loads(str(fields.get(TRIX_ATTACHMENT)))
+            described = json.loads(given.get(TRIX_ATTACHMENT, ""))
         except (ValueError, RecursionError):
             return None
         if not isinstance(described, dict):
             return None
-        fields = described | {"content-type": described.get("contentType")}
-    sgid, content_type, address = (
-        value if isinstance(value := fields.get(field), str) else ""
-        for field in ("sgid", "content-type", "href")
-    )
+        given = described | {"content-type": described.get("contentType")}
+    values = map(given.get, ("sgid", "content-type", "href"))
+    sgid, content_type, address = (value if isinstance(value, str) else "" for value in values)
     return Attachment(user_id_in_sgid(sgid) or UserId(0), content_type, address)
 
 
@@ -2834,38 +2970,28 @@ def mentions_in(source: str) -> tuple[UserId, ...]:
     return tuple(user_id for user_id in named if user_id)
 
 
-def _is_allowed_address(value: str) -> bool:
-    bare = _HIDDEN_COLON.sub("\0", UNSEEN.sub("", value))
-    scheme, colon, _ = _PATH_START.split(bare, maxsplit=1)[0].partition(":")
-    return "\0" not in scheme and (not colon or scheme.lower() in SCHEMES)
-
-
 def _kept_attribute(_element: str, name: str, value: str) -> str | None:
-    match name:
-        case "href" | "cite":
-            return value if _is_allowed_address(value) else None
-        case "class":  # any other class could dress a message up as part of the interface
-            languages = [word for word in value.split() if word.startswith("language-")]
-            return " ".join(languages) or None
-        case _:
-            return value
+    if name in ("href", "cite"):
+        bare = _HIDDEN_COLON.sub("\0", UNSEEN.sub("", value))
+        scheme, colon, _ = _PATH_START.split(bare, maxsplit=1)[0].partition(":")
+        is_allowed = "\0" not in scheme and (not colon or scheme.lower() in SCHEMES)
+        return value if is_allowed else None
+    if name == "class":  # any other could dress a message up as part of the interface
+        return " ".join(word for word in value.split() if word.startswith("language-")) or None
+    return value
+
+
+_KEPT = {
+    "*": "title lang", "a": "href", "blockquote": "cite", "code": "class", "del": "cite datetime",
+    "ins": "cite datetime", "pre": "class", "time": "datetime", ATTACHMENT: "sgid content-type",
+}  # fmt: skip
 
 
 def _cleaner(*more: str) -> nh3.Cleaner:
     return nh3.Cleaner(
         tags={*_ELEMENTS, *more},
         clean_content_tags=set(_REMOVED_WHOLE),
-        attributes={
-            "*": {"title", "lang"},
-            "a": {"href"},
-            "blockquote": {"cite"},
-            "code": {"class"},
-            "del": {"cite", "datetime"},
-            "ins": {"cite", "datetime"},
-            "pre": {"class"},
-            "time": {"datetime"},
-            ATTACHMENT: {"sgid", "content-type"},
-        },
+        attributes={element: {*names.split()} for element, names in _KEPT.items()},
         attribute_filter=_kept_attribute,
         link_rel=None,
         url_schemes=set(SCHEMES),
@@ -2908,126 +3034,18 @@ def canonical_form(source: str, replacement: Callable[[Attachment], str]) -> str
     return _cleaned(_WORDS_ONLY, markup)
 
 
-# === 9. text ==================================================================
-# What a body says: in plain words, on the screen, in the editor, as emoji or as a
-# sound. All of it is read from clean markup, never from what somebody sent.
-#
-# Owns      -
-# Raises    -
-# ==============================================================================
-
 MOST_LINKS = 5  # that a message tells of
 _MOST_MADE = 100  # links that are made from text
 _MENTION_TYPE = "application/vnd.campfire.mention"
 _PREVIEW_TYPE = "application/vnd.actiontext.opengraph-embed"
 _MISSING = "☒"
-_NEW_TAB = ' target="_blank" rel="noopener noreferrer"'
-
 _HAS_HOST = re.compile(r"(?:[a-z][a-z0-9+.-]*:)?//.", re.IGNORECASE)
 _WEB = re.compile(r"https?://", re.IGNORECASE)
-# Brackets, quotes and stops of East Asian writing, and curly quotes: no address goes past one.
-_ENDS_ADDRESS = (
-    r"\xab\xbb\u201c-\u201f\u2039\u203a\u3001\u3002\u3008-\u3011\u3014-\u301b\u301d-\u301f"
-    r"\ufe10-\ufe19\ufe35-\ufe44\uff01\uff02\uff07-\uff09\uff0c\uff0e\uff1a\uff1b\uff1f\uff3b"
-    r"\uff3d\uff5b\uff5d\uff5f-\uff64\u200b"
-)
-_LOCAL_PART = r"[\w.!#$%&'*/=?^{|}~+-]"
-_ADDRESS = re.compile(
-    rf"(?P<url>(?:(?P<scheme>(?ai:{'|'.join(sorted(SCHEMES))})://)|(?ai:www)\.(?=\w))[^\s\xa0<\"{_ENDS_ADDRESS}]+)"
-    rf"|(?<!{_LOCAL_PART}){_LOCAL_PART}++@[\w-]++(?:\.[\w-]++)++"
-)
-_MAY_LINK = re.compile(r"//|@|www\.", re.IGNORECASE)
-_STAYS_AT_END = re.compile(r"[\w/=;-]")
-_CLOSING = {")": "(", "]": "[", "}": "{"}
-_OPENING = {opening: closing for closing, opening in _CLOSING.items()}
-_EMOJI_SPANS = """
-    A9 AE 203C 2049 2122 2139 2194-2199 21A9-21AA 231A-231B 2328 2388 23CF 23E9-23F3 23F8-23FA
-    24C2 25AA-25AB 25B6 25C0 25FB-25FE 2600-2605 2607-2612 2614-2685 2690-2705 2708-2712 2714
-    2716 271D 2721 2728 2733-2734 2744 2747 274C 274E 2753-2755 2757 2763-2767 2795-2797 27A1
-    27B0 27BF 2934-2935 2B05-2B07 2B1B-2B1C 2B50 2B55 3030 303D 3297 3299 FE0F 1F000-1F0FF
-    1F10D-1F10F 1F12F 1F16C-1F171 1F17E-1F17F 1F18E 1F191-1F19A 1F1AD-1F1FF 1F201-1F20F 1F21A
-    1F22F 1F232-1F23A 1F23C-1F23F 1F249-1F53D 1F546-1F64F 1F680-1F6FF 1F774-1F77F 1F7D5-1F7FF
-    1F80C-1F80F 1F848-1F84F 1F85A-1F85F 1F888-1F88F 1F8AE-1F8FF 1F90C-1F93A 1F93C-1F945
-    1F947-1FAFF 1FC00-1FFFD
-"""
-_EMOJI = re.compile(
-    "[{}]+".format(
-        "".join(
-            "-".join(f"\\U{int(end, 16):08X}" for end in span.split("-"))
-            for span in _EMOJI_SPANS.split()
-        )
-    )
-)
-
-_SOUND_WORDS = {
-    "ballmer": "developers!", "bell": "🔔", "bezos": "😆💭", "bueller": "anyone?", "butts": "👐 🚬",
-    "cottoneyejoe": "🎶🙉🎶", "crickets": "hears crickets chirping", "dadgummit": "dad gummit!! 🎣",
-    "danielsan": "🎆 🏆 🎆", "flawless": "#flawless", "glados": "🤖💢", "gogogo": "Go, go, go!",
-    "greyjoy": "😖🎺", "guarantee": "guarantees it 👌", "heygirl": "✨💁✨", "honk": "HONK",
-    "horn": "🐶 ✂️ 🐱", "horror": "💀 💀 💀 💀 💀 💀 💀",
-    "inconceivable": "doesn't think it means what you think it means…", "letitgo": "❄️👩❄️⛄️❄️",
-    "live": "is DOING IT LIVE", "makeitso": "make it so 👉", "noooo": "👸💀😒",
-    "ohmy": "raises an eyebrow 😏", "ohyeah": "isn't playing by the rules",
-    "rimshot": "plays a rimshot", "rollout": "is rolling out 🚗", "sax": "🌇🎷🎶",
-    "secret": "found a secret area 🔑", "sexyback": "🔞", "story": "and now you know…",
-    "tada": "plays a fanfare 🎏", "tmyk": "✨ ⭐️ The More You Know ✨ ⭐️", "totes": "😁👍",
-    "trololo": "трололо", "trombone": "plays a sad trombone", "unix": "knows this 💻",
-    "vuvuzela": "======<() ~ ♪ ~♫", "whoomp": "👏‼️😎", "wups": "wups!", "yodel": "📣🗻🙉",
-}  # fmt: skip
-_SOUND_SIZES = {
-    "56k": (79, 33), "clowntown": (210, 150), "curb": (150, 101), "dangerzone": (157, 32),
-    "deeper": (188, 80), "donotwant": (150, 150), "drama": (300, 16), "greatjob": (79, 16),
-    "loggins": (200, 151), "nyan": (36, 15), "pushit": (104, 15), "rumble": (220, 150),
-    "what": (100, 131), "yay": (103, 50), "yeah": (104, 15),
-}  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class SoundImage:
-    file: str
-    width: int
-    height: int
-
-
-@dataclass(frozen=True, slots=True)
-class Sound:
-    name: str
-    text: str | None
-    image: SoundImage | None
-
-
-_PICTURED = {
-    name: SoundImage("top.svg" if name == "deeper" else f"{name}.svg", width, height)
-    for name, (width, height) in _SOUND_SIZES.items()
-}
-SOUNDS: Mapping[str, Sound] = {
-    name: Sound(name, _SOUND_WORDS.get(name), _PICTURED.get(name))
-    for name in sorted(_SOUND_WORDS.keys() | _PICTURED)
-}
-# The sound a plain text plays, which must say nothing else.
-sound_in: Final = {f"/play {name}": sound for name, sound in SOUNDS.items()}.get
 
 
 def is_emoji_only(text: str) -> bool:
     """True for emoji and nothing else; also tells how a boost is drawn."""
-    return _EMOJI.fullmatch(text) is not None
-
-
-def _sound_markup(sound: Sound) -> str:
-    name, image = sound.name, sound.image
-    shown = (
-        escape(sound.text or "")
-        if image is None
-        else (
-            f'<img src="/assets/sounds/{image.file}" width="{image.width}"'
-            f' height="{image.height}" class="align--middle" alt="{name}">'
-        )
-    )
-    return (
-        f'<div class="sound" data-sound-name="{name}" data-sound-url="/sounds/{name}.mp3">'
-        f'<button type="button" class="btn btn--plain" aria-label="Play {name}">🔊</button>'
-        f" {shown}</div>"
-    )
+    return EMOJI.fullmatch(text) is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -3085,54 +3103,6 @@ def _plain(markup: SafeHtml, users: Mapping[UserId, Mentionable]) -> str:
     return text if text.strip() else ""
 
 
-def _trimmed(url: str) -> str:
-    """The URL without the punctuation of the sentence it stands in."""
-    surplus = {end: url.count(start) - url.count(end) for end, start in _CLOSING.items()}
-    end = len(url)
-    while end and not _STAYS_AT_END.match(url[end - 1]):
-        end -= 1
-        cut = url[end]
-        if cut in _OPENING:
-            surplus[_OPENING[cut]] -= 1
-        elif cut in surplus:
-            surplus[cut] += 1
-            if surplus[cut] > 0:
-                return url[: end + 1]
-    return url[:end]
-
-
-def _addresses(text: str) -> Iterator[tuple[int, int, str]]:
-    """Where URLs and e-mail addresses stand in a text, and what they link to."""
-    for found in _ADDRESS.finditer(text):
-        address = found["url"]
-        if address is None:
-            yield found.start(), found.end(), f"mailto:{found[0]}"
-            continue
-        address = _trimmed(address)
-        if address != found["scheme"]:
-            href = address if found["scheme"] else f"http://{address}"
-            yield found.start(), found.start() + len(address), href
-
-
-def _escaped(text: str) -> str:
-    """Text as nh3 writes it."""
-    return escape(text, quote=False).replace("\xa0", "&nbsp;")
-
-
-def _auto_linked(words: str, most: int) -> tuple[str, int]:
-    """The words with links made from so many of their addresses, and how many that were."""
-    if not most or not _MAY_LINK.search(words):
-        return words, 0
-    text = unescape(words)
-    pieces: list[str] = []
-    at = 0
-    for start, end, href in islice(_addresses(text), most):
-        link = f'<a href="{escape(href)}"{_NEW_TAB}>{_escaped(text[start:end])}</a>'
-        pieces += _escaped(text[at:start]), link
-        at = end
-    return "".join(pieces) + _escaped(text[at:]), len(pieces) // 2
-
-
 def _steps(markup: str) -> Iterator[tuple[str, bool, str, str]]:
     """Each stretch of text, whether a link holds it already, the tag that ends it, and its link."""
     at, in_link = 0, False
@@ -3147,30 +3117,30 @@ def _steps(markup: str) -> Iterator[tuple[str, bool, str, str]]:
 
 def _hrefs(markup: str) -> Iterator[str]:
     for words, in_link, _, target in _steps(markup):
-        if not in_link and _MAY_LINK.search(words):
-            yield from (href for *_, href in _addresses(unescape(words)))
+        if not in_link and MAY_LINK.search(words):
+            yield from (href for *_, href in addresses_in(unescape(words)))
         if target:
             yield target
 
 
 def links_in(markup: str) -> tuple[str, ...]:
     """The web pages a body links to, written as links or not: each once, the first five."""
-    if not _MAY_LINK.search(markup):
+    if not MAY_LINK.search(markup):
         return ()
-    hrefs = islice(_hrefs(markup), _MOST_MADE)
-    return tuple(dict.fromkeys(filter(_WEB.match, hrefs)))[:MOST_LINKS]
+    hrefs = filter(_WEB.match, islice(_hrefs(markup), _MOST_MADE))
+    return tuple(dict.fromkeys(hrefs))[:MOST_LINKS]
 
 
 def _linked(markup: str) -> str:
-    if not _MAY_LINK.search(markup):
+    if not MAY_LINK.search(markup):
         return markup
     pieces: list[str] = []
     most = _MOST_MADE
     for words, in_link, tag, target in _steps(markup):
-        linked, made = (words, 0) if in_link else _auto_linked(words, most)
+        linked, made = (words, 0) if in_link else auto_linked(words, most)
         most -= made
         leaves = _HAS_HOST.match(UNSEEN.sub("", target))
-        pieces += linked, f"{tag[:-1]}{_NEW_TAB}>" if leaves else tag
+        pieces += linked, f"{tag[:-1]}{NEW_TAB}>" if leaves else tag
     return "".join(pieces)
 
 
@@ -3190,14 +3160,13 @@ def _mention_span(user: Mentionable) -> str:
     )
 
 
+def _filled(user: Mentionable | None) -> str:
+    return _mention_element(user, _mention_span(user)) if user else _MISSING
+
+
 def with_mentions(markup: str, users: Mapping[UserId, Mentionable]) -> str:
     """The body with every mention filled by the person as they are now."""
-
-    def filled(attachment: Attachment) -> str:
-        user = users.get(attachment.user_id)
-        return _mention_element(user, _mention_span(user)) if user else _MISSING
-
-    return attachments_replaced(markup, filled)
+    return attachments_replaced(markup, lambda its: _filled(users.get(its.user_id)))
 
 
 def presented(body: Body, users: Mapping[UserId, Mentionable]) -> str:
@@ -3208,35 +3177,30 @@ def presented(body: Body, users: Mapping[UserId, Mentionable]) -> str:
     in words.
     """
     if sound := sound_in(body.text):
-        return _sound_markup(sound)
+        return sound_markup(sound)
     for markup in (_linked(body.html), body.html):
-        shown = with_mentions(markup, users)
+        shown = attachments_replaced(markup, lambda its: _filled(users.get(its.user_id)))
         if len(shown.encode()) <= 2 * BODY_LIMIT:
             return shown
     return attachments_replaced(
         body.html,
-        lambda each: f"@{escape(user.name)}" if (user := users.get(each.user_id)) else _MISSING,
+        lambda its: f"@{escape(user.name)}" if (user := users.get(its.user_id)) else _MISSING,
     )
 
 
 def editable(markup: str, users: Mapping[UserId, Mentionable]) -> str:
     """The body as the editor takes it; cleaned again it is the same body."""
 
-    def figure(attachment: Attachment) -> str:
+    def drawn(attachment: Attachment) -> str:
         user = users.get(attachment.user_id)
         if not user:
             return _MISSING
-        described = json.dumps(
-            {"sgid": user.sgid, "contentType": _MENTION_TYPE, "content": _mention_span(user)},
-            ensure_ascii=False,
-        )
-        return (
-            f'<figure {TRIX_ATTACHMENT}="{escape(described)}"'
-            f' data-trix-content-type="{_MENTION_TYPE}" class="attachment attachment--content">'
-            "</figure>"
-        )
+        what = {"sgid": user.sgid, "contentType": _MENTION_TYPE, "content": _mention_span(user)}
+        described = json.dumps(what, ensure_ascii=False)
+        figure = f'{TRIX_ATTACHMENT}="{escape(described)}" data-trix-content-type="{_MENTION_TYPE}"'
+        return f'<figure {figure} class="attachment attachment--content"></figure>'
 
-    return attachments_replaced(markup, figure)
+    return attachments_replaced(markup, drawn)
 
 
 def sanitize(source: str, users: Mapping[UserId, Mentionable]) -> Body:
@@ -3851,15 +3815,9 @@ def can_administer(user: User, creator_id: UserId) -> bool:
 
 
 @lru_cache(maxsize=1024)
-def _same_room(room: tuple[Any, ...]) -> Room:
+def _room_in(*room: Any) -> Room:  # noqa: ANN401 - as SQLite gives them
     room_id, room_type, *rest = room
     return Room(room_id, RoomType(room_type), *rest)
-
-
-def _membership_in(membership: Iterable[Any]) -> Membership:
-    """The membership in a row of `room_rows`."""
-    *room, user_id, involvement, unread_at = membership
-    return Membership(_same_room(tuple(room)), user_id, Involvement(involvement), unread_at)
 
 
 def membership_of(tx: ReadTx, user_id: UserId, room_id: RoomId) -> Membership:
@@ -3873,7 +3831,8 @@ def membership_of(tx: ReadTx, user_id: UserId, room_id: RoomId) -> Membership:
     membership = row(tx, sql, room_id=room_id, user_id=user_id)
     if membership is None:
         raise RoomNotFound
-    return _membership_in(membership)
+    *room, _, involvement, unread_at = membership
+    return Membership(_room_in(*room), user_id, Involvement(involvement), unread_at)
 
 
 def _order_of(membership: Membership) -> tuple[int, int, str, RoomId]:
@@ -3885,8 +3844,13 @@ def _order_of(membership: Membership) -> tuple[int, int, str, RoomId]:
 
 def memberships_of(tx: ReadTx, user_id: UserId) -> list[Membership]:
     """All rooms somebody belongs to, by name, then direct rooms with the latest first."""
-    own = rows(tx, "SELECT * FROM room_rows WHERE user_id = :user_id", user_id=user_id)
-    return sorted(map(_membership_in, own), key=_order_of)
+    own = [
+        Membership(_room_in(*room), user_id, Involvement(involvement), unread_at)
+        for *room, _, involvement, unread_at in rows(
+            tx, "SELECT * FROM room_rows WHERE user_id = :user_id", user_id=user_id
+        )
+    ]
+    return sorted(own, key=_order_of)
 
 
 def member_ids(tx: ReadTx, room_id: RoomId) -> tuple[UserId, ...]:
@@ -4078,7 +4042,7 @@ def receive_message(
     tx: WriteTx, at: Timestamp, room_id: RoomId, creator_id: UserId, present: Iterable[UserId]
 ) -> None:
     """Moves the room's clock and marks it unread for the visible members who are elsewhere."""
-    touch_room(tx, at, room_id)
+    run(tx, "UPDATE rooms SET updated_at = :at WHERE id = :room_id", at=at, room_id=room_id)
     sql = """
         UPDATE memberships
         SET unread_at = :at
@@ -5448,34 +5412,40 @@ def note_result(
     run(tx, sql, at=at, status=status, problem=problem, id=subscription_id)
 
 
-def notices_for(tx: ReadTx, posted: Posted) -> list[tuple[PushSubscription, int]]:
-    """The browsers to tell of a message, of visible members who are elsewhere and want it.
+def notices_for(
+    tx: ReadTx, told: Iterable[Posted]
+) -> list[tuple[Posted, list[tuple[PushSubscription, int]]]]:
+    """The browsers to tell of each message, of visible members who are elsewhere and want it.
 
     Each with the number that its badge will show.
     """
-    sql = """
-        SELECT subscriptions.*, (
-            SELECT count(*) FROM memberships AS theirs
-            WHERE theirs.user_id = subscriptions.user_id AND theirs.unread_at IS NOT NULL
-          ) AS badge
-        FROM memberships
-        JOIN subscriptions ON subscriptions.user_id = memberships.user_id
-        JOIN users ON users.id = memberships.user_id AND users.status = 0
-        WHERE room_id = :room_id AND memberships.user_id != :creator_id
-        AND memberships.user_id NOT IN (SELECT value FROM json_each(:present))
-        AND (involvement = 'everything' OR (involvement = 'mentions'
-          AND memberships.user_id IN (SELECT value FROM json_each(:mentionees))))
-        ORDER BY subscriptions.id
-    """
-    browsers = rows(
-        tx,
-        sql,
-        room_id=posted.room.id,
-        creator_id=posted.message.creator.id,
-        present=as_list(posted.present),
-        mentionees=as_list(posted.message.body.mentions),
-    )
-    return [(PushSubscription(*subscription), badge) for *subscription, badge in browsers]
+    notices = []
+    for posted in told:
+        sql = """
+            SELECT subscriptions.*, (
+                SELECT count(*) FROM memberships AS theirs
+                WHERE theirs.user_id = subscriptions.user_id AND theirs.unread_at IS NOT NULL
+              ) AS badge
+            FROM memberships
+            JOIN subscriptions ON subscriptions.user_id = memberships.user_id
+            JOIN users ON users.id = memberships.user_id AND users.status = 0
+            WHERE room_id = :room_id AND memberships.user_id != :creator_id
+            AND memberships.user_id NOT IN (SELECT value FROM json_each(:present))
+            AND (involvement = 'everything' OR (involvement = 'mentions'
+              AND memberships.user_id IN (SELECT value FROM json_each(:mentionees))))
+            ORDER BY subscriptions.id
+        """
+        browsers = rows(
+            tx,
+            sql,
+            room_id=posted.room.id,
+            creator_id=posted.message.creator.id,
+            present=as_list(posted.present),
+            mentionees=as_list(posted.message.body.mentions),
+        )
+        to_tell = [(PushSubscription(*browser), badge) for *browser, badge in browsers]
+        notices.append((posted, to_tell))
+    return notices
 
 
 def _may_be_reached(url: URL) -> bool:
@@ -5581,8 +5551,7 @@ class Push:
     async def _tell_all(self) -> None:
         """Tells of all that was said since the last time."""
         told, self._posted = self._posted, []
-        found = await self._db.read(lambda tx: [notices_for(tx, posted) for posted in told])
-        for posted, notices in zip(told, found, strict=True):
+        for posted, notices in await self._db.read(notices_for, told):
             payloads = {badge: message_payload(posted, badge) for badge in {n for _, n in notices}}
             for subscription, badge in notices:
                 self._tell_one(subscription, payloads[badge])
@@ -6378,6 +6347,29 @@ _REPLY_LIMIT: Final = 1_048_576
 _URL_LIMIT: Final = 2_048
 _TIMED_OUT: Final = b"Failed to respond within 7 seconds"
 _FILE_TYPES: Final = re.compile(r"(image|audio|video)/.+|application/pdf")
+
+
+# An element as people and programs write them: its name in one case, each attribute with a value.
+# What only looks like one, as in List<Object> or a<b && c>d, is text.
+_WRITTEN_ELEMENT = re.compile(
+    rf"""<(?:(?:{"|".join(KNOWN_ELEMENTS)}|{"|".join(map(str.upper, KNOWN_ELEMENTS))})
+        |(?=[^<>]*\s{TRIX_ATTACHMENT}\s*=)[a-z-]+)
+      (?:\s+[\w:@.-]+\s*=\s*(?:"[^"]*"|'[^']*'|[^\s"'=<>`]+))*+\s*/?>""",
+    re.ASCII | re.VERBOSE,
+)
+_LINE_END = re.compile(r"\r\n?|\n")
+
+
+def source_of_bot(said: str) -> str:
+    """What a bot said, as markup: text unless there is an element that we know in it.
+
+    Of text every letter and every end of a line stays, as do blanks before the first letter.
+    """
+    if _WRITTEN_ELEMENT.search(said):
+        return said
+    text = said.rstrip().lstrip("\r\n")
+    lines = _LINE_END.sub("<br>", escape(text, quote=False))
+    return f"<div>{lines}</div>" if text[:1].isspace() else lines
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,7 +41,7 @@ HANDLER_AWAITS = 2
 # Who may make a proof. Holding one means that somebody checked, or that the database said so.
 PROOFS = {
     "HashedToken": {"hashed"},
-    "Membership": {"_membership_in"},
+    "Membership": {"membership_of", "memberships_of"},
     "PersistedMessage": {"messages_in"},
     "ReadTx": {"Database._carry_out", "Database.at_a_glance", "_read"},
     "SafeHtml": {"sanitize", "messages_in"},
