@@ -2098,16 +2098,8 @@ def row(tx: ReadTx, sql: str, **values: object) -> sqlite3.Row | None:
     return first
 
 
-def one(tx: ReadTx, sql: str, **values: object) -> sqlite3.Row:
-    """The row that must exist. Raises LookupError, which is a bug."""
-    only: sqlite3.Row | None = tx.execute(sql, values).fetchone()
-    if only is None:
-        raise LookupError(sql)
-    return only
-
-
 def rows(tx: ReadTx, sql: str, **values: object) -> list[sqlite3.Row]:
-    """All rows."""
+    """All rows; `[stored] = rows(…)` is the one that must be there."""
     return tx.execute(sql, values).fetchall()
 
 
@@ -3856,7 +3848,7 @@ def memberships_of(tx: ReadTx, user_id: UserId) -> list[Membership]:
 def member_ids(tx: ReadTx, room_id: RoomId) -> tuple[UserId, ...]:
     """Everybody in a room."""
     sql = "SELECT json_group_array(user_id) FROM memberships WHERE room_id = :room_id"
-    (ids,) = one(tx, sql, room_id=room_id)
+    [(ids,)] = rows(tx, sql, room_id=room_id)
     return tuple(sorted(json.loads(ids)))
 
 
@@ -4540,7 +4532,7 @@ def page_and_count(
     """
     membership_of(tx, user_id, room_id)
     page = page_of(tx, room_id, before, after)
-    (count,) = one(tx, "SELECT count(*) FROM messages WHERE room_id = :room_id", room_id=room_id)
+    [(count,)] = rows(tx, "SELECT count(*) FROM messages WHERE room_id = :room_id", room_id=room_id)
     return messages_by_id(tx, [message["id"] for message in page.found]), page, count
 
 
@@ -4637,7 +4629,7 @@ def store_message(
         JOIN people ON people.id = creator_id
         WHERE client_message_id = :client_message_id AND room_id = :room_id
     """
-    stored = one(tx, sql, **sent)
+    [stored] = rows(tx, sql, **sent)
     if fresh:
         _note_words(tx, room.id, stored["id"], body)
         receive_message(tx, at, room.id, author, present)
@@ -4680,7 +4672,7 @@ def bury_message(tx: WriteTx, at: Timestamp, room_id: RoomId, message_id: Messag
         SELECT id, room_id, client_message_id, :at FROM messages WHERE id = :message_id
         RETURNING message_id, room_id, client_message_id
     """
-    stone = one(tx, sql, at=at, message_id=message_id)
+    [stone] = rows(tx, sql, at=at, message_id=message_id)
     _forget_words(tx, message_id)
     run(tx, "DELETE FROM messages WHERE id = :id", id=message_id)
     touch_room(tx, at, room_id)
@@ -4729,7 +4721,7 @@ def _boost(
     if len(words) > _BOOST_LIMIT:
         raise BoostTooLong
     sql = "SELECT count(*) FROM boosts WHERE message_id = :message_id AND booster_id = :by"
-    (times,) = one(tx, sql, message_id=message_id, by=actor.id)
+    [(times,)] = rows(tx, sql, message_id=message_id, by=actor.id)
     if times >= _MOST_BOOSTS:
         raise TooManyBoosts
     sql = """
@@ -5781,7 +5773,7 @@ def check_right(tx: ReadTx, ip: str, viewer: Viewer | None) -> None:
           ),
           EXISTS (SELECT 1 FROM barred WHERE ip_address = :ip)
     """
-    role, is_barred = one(tx, sql, session_id=viewer.session.id if viewer else None, ip=ip)
+    [(role, is_barred)] = rows(tx, sql, session_id=viewer.session.id if viewer else None, ip=ip)
     may_be_banned = role != Role.ADMINISTRATOR
     if role != (viewer.user.role if viewer else None) or (is_barred and may_be_banned):
         raise RightChanged
@@ -5950,7 +5942,7 @@ def _evidence(tx: ReadTx, email: str, ip: str) -> tuple[User | None, str, bool, 
     """Who would sign in, the digest of their password, whether they did from here lately, and what
     checking is to cost: as much as the dearest of all digests, for time would tell who is known.
     """
-    (highest,) = one(tx, "SELECT max(substr(password_digest, 5, 2)) FROM users")
+    [(highest,)] = rows(tx, "SELECT max(substr(password_digest, 5, 2)) FROM users")
     cost = int(highest) if (highest or "").isdigit() else 0
     sql = """
         SELECT coalesce(password_digest, ''), EXISTS (
@@ -6420,7 +6412,7 @@ def _bot(tx: ReadTx, user: User) -> Bot:
         FROM users
         WHERE id = :id
     """
-    key, url = one(tx, sql, id=user.id)
+    [(key, url)] = rows(tx, sql, id=user.id)
     rooms = (membership.room for membership in memberships_of(tx, user.id))
     return Bot(user, key, url, tuple(room for room in rooms if room.type is not RoomType.DIRECT))
 

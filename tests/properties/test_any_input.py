@@ -84,7 +84,8 @@ def test_of_any_number_of_first_runs_at_once_exactly_one_wins(tries: int) -> Non
         assert set(kinds) <= {program.AlreadySetUp, program.TooManyPasswords}
         tables = ("accounts", "users", "rooms", "memberships")
         sql = "SELECT " + ", ".join(f"(SELECT count(*) FROM {each})" for each in tables)  # noqa: S608 - own
-        assert tuple(await server.parts.db.read(lambda tx: program.one(tx, sql))) == (1, 1, 1, 1)
+        [found] = await server.parts.db.read(lambda tx: program.rows(tx, sql))
+        assert tuple(found) == (1, 1, 1, 1)
         await server.close()
 
     with tempfile.TemporaryDirectory() as folder:

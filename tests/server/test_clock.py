@@ -125,7 +125,9 @@ async def test_an_edit_of_a_message_with_a_time_to_come_is_newer_than_the_messag
 
     boosted = (await kevin.get(path)).json["message"]
     rows = await server.parts.db.read(
-        lambda tx: program.one(tx, "SELECT updated_at FROM messages WHERE id = :id", id=wrong["id"])
+        lambda tx: program.rows(
+            tx, "SELECT updated_at FROM messages WHERE id = :id", id=wrong["id"]
+        )[0]
     )
     assert wrong["updated_at_ms"] <= edited["updated_at_ms"] <= boosted["updated_at_ms"]
     assert rows["updated_at"] // 1000 >= wrong["updated_at_ms"]
