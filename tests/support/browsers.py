@@ -203,7 +203,11 @@ def choose(page: Page, words: str, option: str) -> None:
 def hold(page: Page, path: str) -> list[Route]:
     """The requests for this path, each of which waits until the test lets it go."""
     routes: list[Route] = []
-    page.route(path, routes.append)
+
+    def keep(route: Route) -> None:  # playwright takes no method of a list
+        routes.append(route)
+
+    page.route(path, keep)
     return routes
 
 
