@@ -13,7 +13,7 @@ you can search for ("# === 10." jumps there).
    7. db               one writer, four readers
    8. text             plain words: character sets, addresses, emoji, sounds
    9. markup           what people write, made safe; in words, shown, edited
-  10. signing          signatures, stream names, cookies, tokens
+  10. signing          signatures, cookies, tokens, certificates
   11. account          the account, and who belongs to it
   12. rooms            who is where; open, closed, direct; sidebar; unread
   13. history          which messages a page holds; what a reader missed
@@ -27,8 +27,8 @@ you can search for ("# === 10." jumps there).
   21. shapes           records as JSON and as markup, written once while nothing changes
   22. tabs             who looks where; one tab: frames, slow readers
   23. ws               Action Cable: broadcasts, channels, catch-up
-  24. files            the client, sounds, pictures, certificates: served as they lie
-  25. web              callers, cookies, bodies, answers; background jobs
+  24. web              callers, cookies, bodies, answers; background jobs
+  25. files            the client, sounds, pictures: served as they lie
   26. ops              the log, health, numbers
   27. people_handlers  sessions, joining, people; administration of bots
   28. room_handlers    rooms, messages, boosts, the bot API, the socket; announce
@@ -3224,7 +3224,7 @@ def sanitize(source: str, users: Mapping[UserId, Mentionable]) -> Body:
 # What proves that a name, a link or a cookie came from here. A wrong signature,
 # purpose or age reads as "no such thing", never as an error. The root of all signatures,
 # and the pair with which we prove to push services who we are, are given by the operator,
-# or made at the first start and kept in the database.
+# or made at the first start and kept in the database. Certificates he gives, or nobody.
 #
 # Owns      secrets
 # Raises    ConfigError
@@ -3432,6 +3432,62 @@ async def load_secrets(db: Database, config: Config) -> dict[str, str]:
     if config.vapid_keys:
         kept["vapid_public_key"], kept["vapid_private_key"] = proper_pair(*config.vapid_keys)
     return kept
+
+
+def _context_of(certificate: Path, key: Path) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_cert_chain(certificate, key)
+    except OSError as error:
+        raise ConfigError(f"TLS_CERT_FILE and TLS_KEY_FILE: {error.strerror or error}") from error
+    return context
+
+
+def _end_of(certificate: Path) -> datetime:
+    """When a certificate ends; the first in its file is the server's own."""
+    from cryptography import x509  # noqa: PLC0415 - only who serves https himself needs it
+
+    return x509.load_pem_x509_certificate(certificate.read_bytes()).not_valid_after_utc
+
+
+class Certificates:
+    """The certificate files, as last read. Raises ConfigError when they are no pair.
+
+    The certificate is chosen anew at every handshake, so that a renewed one takes over at SIGHUP:
+    no restart, no socket lost.
+    """
+
+    def __init__(self, files: tuple[Path, Path] | None) -> None:
+        self._files = files
+        self.context: ssl.SSLContext | None = None  # the one that listens
+        if files:
+            self.context = _context_of(*files)
+            self._newest, self._end = self.context, _end_of(files[0])
+            self.context.sni_callback = self._choose
+            self.warn_if_expired()
+
+    def warn_if_expired(self) -> None:
+        """One line when browsers refuse the certificate that is shown."""
+        if self._files and self._end < datetime.now(UTC):
+            fields = {"file": str(self._files[0]), "ended": self._end.isoformat()}
+            LOG.warning("certificate_expired", extra={"fields": fields})
+
+    def _choose(self, handshake: ssl.SSLObject, name: str | None, context: ssl.SSLContext) -> None:
+        del name, context  # called for browsers that name no host, too
+        handshake.context = self._newest
+
+    def reload(self) -> None:
+        """Reads the files again; if they are no good, what was read before goes on."""
+        if not self._files:
+            return
+        try:
+            self._newest, self._end = _context_of(*self._files), _end_of(self._files[0])
+        except ConfigError as error:
+            LOG.warning("tls_reload_failed", extra={"fields": {"problem": str(error)}})
+            return
+        LOG.info("tls_reloaded")
+        self.warn_if_expired()
 
 
 # === 11. account ==============================================================
@@ -7847,359 +7903,7 @@ class Cable:
         }
 
 
-# === 24. files ================================================================
-# What is served as it lies: the built client, whose folder has the digest of the build
-# for a name, so that a browser may keep what is in it for ever; sounds and pictures,
-# beside this file in the clone and in the executable alike; what devices ask for; the
-# page for browsers that are too old; and the certificates of whoever serves https.
-#
-# Owns      -
-# Raises    BadRequest, ConfigError, NotFound
-# ==============================================================================
-
-_HERE: Final = Path(__file__).resolve().parent
-_FOREVER: Final = "public, max-age=31536000, immutable"
-_MONTH: Final = "public, max-age=2592000"
-_HALF_HOUR: Final = "public, max-age=1800, stale-while-revalidate=604800"
-_MEDIA_TYPES: Final = {
-    ".js": "text/javascript; charset=utf-8",
-    ".css": "text/css; charset=utf-8",
-    ".svg": "image/svg+xml",
-    ".json": "application/json; charset=utf-8",
-    ".png": "image/png",
-    ".html": "text/html; charset=utf-8",
-}
-_AVATAR_COLOURS: Final = (
-    "#AF2E1B", "#CC6324", "#3B4B59", "#BFA07A", "#ED8008", "#ED3F1C", "#BF1B1B", "#736B1E",
-    "#D07B53", "#736356", "#AD1D1D", "#BF7C2A", "#C09C6F", "#698F9C", "#7C956B", "#5D618F",
-    "#3B3633", "#67695E",
-)  # fmt: skip
-_ROBOT: Final = (
-    '<rect width="512" height="512" rx="50" fill="#9a9a9a"/>'
-    '<g fill="#f4f4f2"><rect x="146" y="176" width="220" height="176" rx="44"/>'
-    '<rect x="244" y="112" width="24" height="64"/><circle cx="256" cy="104" r="26"/>'
-    '<rect x="100" y="226" width="32" height="76" rx="16"/>'
-    '<rect x="380" y="226" width="32" height="76" rx="16"/>'
-    '<path d="M166 392h180a40 40 0 0 1 40 40v80H126v-80a40 40 0 0 1 40-40z"/></g>'
-    '<g fill="#5c5c5c"><circle cx="210" cy="250" r="26"/><circle cx="302" cy="250" r="26"/>'
-    '<rect x="204" y="302" width="104" height="18" rx="9"/></g>'
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Asset:
-    """One file of the client, as bytes: as it is, or gzipped, and perhaps smaller still."""
-
-    media_type: str
-    coded: dict[str, bytes]  # by its Content-Encoding
-
-    def for_browser(self, accepts: str) -> tuple[bytes, str]:
-        """The bytes and their Content-Encoding for a browser that accepts so much."""
-        for coding in ("br", "gzip"):
-            if coding in self.coded and coding in accepted(accepts):
-                return self.coded[coding], coding
-        gzipped_bytes = self.coded.get("gzip")
-        return gzip.decompress(gzipped_bytes) if gzipped_bytes else self.coded.get("", b""), ""
-
-
-@dataclass(frozen=True, slots=True)
-class Bundle:
-    """The built client: its digest, its files by name, and its pages, whose holes are to fill."""
-
-    digest: str
-    files: Mapping[str, Asset]
-    pages: Mapping[str, str]
-
-    def url(self, name: str) -> str:
-        """Where a browser gets a file of this build."""
-        return f"/assets/{self.digest}/{name}"
-
-
-def load_bundle(folder: Path = _HERE / "static_bundle" / "dist") -> Bundle:
-    """The client as it lies on disk, read into memory once (it is about a megabyte)."""
-    files: dict[str, Asset] = {}
-    digest = hashlib.sha256()
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        name, data = path.relative_to(folder).as_posix(), path.read_bytes()
-        digest.update(name.encode() + data)
-        coding = {".gz": "gzip", ".br": "br"}.get(path.suffix, "")
-        name = name.removesuffix(path.suffix) if coding else name
-        media_type = _MEDIA_TYPES.get(Path(name).suffix, "application/octet-stream")
-        files.setdefault(name, Asset(media_type, {})).coded[coding] = data
-    pages: dict[str, str] = {}
-    bundle = Bundle(digest.hexdigest()[:16], files, pages)
-    for name in [name for name in files if name.endswith(".html")]:
-        page = files.pop(name).for_browser("")[0].decode()
-        pages[name] = page.replace("/assets/BUILD/", bundle.url(""))
-    # What stands in double brackets is drawn for a room alone.
-    index = pages.get("index.html", "")
-    pages["room.html"] = re.sub(r"\[\[|\]\]", "", index)
-    pages["index.html"] = re.sub(r"\[\[.*?\]\]", "", index, flags=re.DOTALL)
-    return bundle
-
-
-def is_seen(if_none_match: str | None, etag: str) -> bool:
-    """Whether a browser has this already: a proxy that compresses makes our tags weak."""
-    known = {each.strip().removeprefix("W/") for each in (if_none_match or "").split(",")}
-    return not known.isdisjoint(("*", etag.removeprefix("W/")))
-
-
-def _unless_seen(seen: str | None, headers: Mapping[str, str], body: bytes) -> web.Response:
-    if is_seen(seen, headers["ETag"]):
-        return web.Response(status=304, headers=headers)
-    return web.Response(body=body, headers=headers)
-
-
-def serve_asset(bundle: Bundle, path: str, accepts: str) -> web.Response:
-    """A file of the client: for ever under the build's digest, for a month without it.
-
-    Raises NotFound.
-    """
-    folder, _, rest = path.partition("/")
-    name, keep = (rest, _FOREVER) if folder == bundle.digest else (path, _MONTH)
-    if name not in bundle.files:
-        raise NotFound
-    content, coding = bundle.files[name].for_browser(accepts)
-    kind = bundle.files[name].media_type
-    headers = {"Content-Type": kind, "Cache-Control": keep, "Vary": "Accept-Encoding"}
-    return web.Response(
-        body=content, headers=headers | ({"Content-Encoding": coding} if coding else {})
-    )
-
-
-def serve_service_worker(bundle: Bundle, accepts: str) -> web.Response:
-    """The service worker, at the one address whose scope is the whole site. Raises NotFound."""
-    response = serve_asset(bundle, "service_worker.js", accepts)
-    response.headers.update({"Cache-Control": "no-cache", "Service-Worker-Allowed": "/"})
-    return response
-
-
-class _File(web.FileResponse):
-    """A file that is sent once: aiohttp would begin it again after our middleware has sent it."""
-
-    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
-        return None if self.prepared else await super().prepare(request)
-
-
-def serve_sound(name: str) -> web.StreamResponse:
-    """A sound, with byte ranges: browsers refuse to play without. Raises NotFound."""
-    path = _HERE / "sounds" / f"{name}.mp3"
-    if not re.fullmatch(r"[A-Za-z0-9_]{1,40}", name) or not path.is_file():
-        raise NotFound
-    return _File(path, headers={"Content-Type": "audio/mpeg", "Cache-Control": _MONTH})
-
-
-def serve_logo(bundle: Bundle, *, small: bool, etag: str | None) -> web.Response:
-    """Campfire's own mark, 512 pixels square, or 192."""
-    asset = bundle.files.get("logo-192.png" if small else "logo-512.png")
-    picture = asset.coded.get("", b"") if asset else b""
-    headers = {
-        "Content-Type": "image/png",
-        "Cache-Control": "public, max-age=300, stale-while-revalidate=604800",
-        "ETag": f'"{hashlib.sha256(picture).hexdigest()[:20]}"',
-    }
-    return _unless_seen(etag, headers, picture)
-
-
-def serve_avatar(user: User, etag: str | None) -> web.Response:
-    """Somebody's picture: initials on the colour of their id; bots share one face."""
-    colour = _AVATAR_COLOURS[zlib.crc32(str(user.id).encode()) % len(_AVATAR_COLOURS)]
-    letters = initials(user.name) or "?"
-    squeeze = ' textLength="85%" lengthAdjust="spacingAndGlyphs"' if letters[2:] else ""
-    words = (
-        f'<rect width="512" height="512" rx="50" fill="{colour}"/>'
-        '<text x="50%" y="50%" dy=".355em" fill="#fff" text-anchor="middle" font-size="230"'
-        ' font-weight="800" letter-spacing="-5"'
-        " font-family=\"-apple-system, BlinkMacSystemFont, Aptos, Roboto, 'Segoe UI',"
-        f' Helvetica, Arial, sans-serif"{squeeze}>{escape(letters)}</text>'
-    )
-    drawing = _ROBOT if user.role is Role.BOT else words
-    svg = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 512 512">{drawing}</svg>'
-    headers = {
-        "Content-Type": "image/svg+xml; charset=utf-8",
-        "Cache-Control": _HALF_HOUR,
-        "ETag": f'"{user.id}-{user.updated_at}"',
-    }
-    return _unless_seen(etag, headers, svg.encode())
-
-
-_MINIMUMS: Final = {"Safari": (17, 2), "Chrome": (120, 0), "Firefox": (125, 0), "Opera": (104, 0)}
-_NEVER: Final = "Internet Explorer"
-_CRAWLER: Final = re.compile("bot|crawl|spider|facebookexternalhit", re.IGNORECASE)
-_NAMES: Final = (  # the first that fits: many browsers also call themselves Chrome and Safari
-    ("Opera", re.compile(r"OPR/([0-9]+)|Opera")),
-    ("", re.compile(r"Edg/")),
-    ("Chrome", re.compile(r"(?:Chrome|CriOS)/([0-9]+)")),
-    ("Firefox", re.compile(r"(?:Firefox|FxiOS)/([0-9]+)")),
-    ("Safari", re.compile(r"Version/([0-9]+(?:\.[0-9]+)?).* Safari/")),
-    (_NEVER, re.compile(r"MSIE|Trident/")),
-)
-
-
-def is_supported(user_agent: str) -> bool:
-    """Whether the client runs in a browser of this name."""
-    if _CRAWLER.search(user_agent):
-        return True
-    for name, pattern in _NAMES:
-        if said := pattern.search(user_agent):
-            major, _, minor = ((said[1] if pattern.groups else "") or "").partition(".")
-            version = (int(major[:9] or 0), int(minor[:9] or 0))
-            return name != _NEVER and version >= _MINIMUMS.get(name, (0, 0))
-    return True
-
-
-_QR_LIMIT: Final = 1_000  # bytes of text; a square holds little more than twice of it
-_SHORT_NAME: Final = 12
-
-
-_SCREENSHOTS: Final = {
-    "chat": "A room, and what was said in it",
-    "sidebar": "Every room and every ping at a glance",
-    "dark": "Easy on the eyes at night",
-}
-
-
-def manifest_of(account: Account | None, url: Callable[[str], str]) -> Json:
-    """Campfire as an app; it has the account's name once there is one.
-
-    `url` tells where a file of the client is.
-    """
-    name = (account.name if account else "") or "Campfire"
-    png, logo = {"type": "image/png"}, "/account/logo"
-    small = {"src": f"{logo}?size=small", "sizes": "192x192", **png, "purpose": "any"}
-    large = {"src": logo, "sizes": "512x512", **png}
-    shortcuts = {"New chat room": "/rooms/opens/new", "My profile": "/users/me/profile"}
-    narrow = {"sizes": "1080x2400", **png, "form_factor": "narrow"}
-    return {
-        "id": "/",
-        "name": name,
-        "short_name": name[:_SHORT_NAME].strip(),
-        "description": "The place where your people talk: rooms, pings, and what was said.",
-        "categories": ["social", "business", "productivity"],
-        "start_url": "/",
-        "scope": "/",
-        "display": "standalone",
-        "theme_color": "#ffffff",
-        "background_color": "#ffffff",
-        "icons": [small, *({**large, "purpose": purpose} for purpose in ("any", "maskable"))],
-        "shortcuts": [
-            {"name": words, "url": where, "icons": [small]} for words, where in shortcuts.items()
-        ],
-        "screenshots": [
-            {"src": url(f"screenshot-{shot}.png"), **narrow, "label": label}
-            for shot, label in _SCREENSHOTS.items()
-        ],
-    }
-
-
-def qr_text_in(encoded: str) -> str:
-    """The text in an address of a square: URL-safe base64 of UTF-8. Raises BadRequest."""
-    try:
-        if not re.fullmatch(r"[A-Za-z0-9_-]+={0,2}", encoded):
-            raise BadRequest
-        text = from_base64(encoded.rstrip("="))
-        if not text or len(text) > _QR_LIMIT:
-            raise BadRequest
-        return text.decode()
-    except ValueError as error:
-        raise BadRequest from error
-
-
-@lru_cache(64)
-def qr_svg(text: str) -> str:
-    """The square that says this text: black on white, a quarter of it may be unreadable."""
-    import segno  # noqa: PLC0415 - few ever ask for it
-
-    drawn = io.BytesIO()
-    code = segno.make_qr(text, error="m")
-    code.save(drawn, kind="svg", xmldecl=False, omitsize=True, dark="#000", light="#fff")
-    return drawn.getvalue().decode()
-
-
-def _context_of(certificate: Path, key: Path) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    try:
-        context.load_cert_chain(certificate, key)
-    except OSError as error:
-        raise ConfigError(f"TLS_CERT_FILE and TLS_KEY_FILE: {error.strerror or error}") from error
-    return context
-
-
-def _end_of(certificate: Path) -> datetime:
-    """When a certificate ends; the first in its file is the server's own."""
-    from cryptography import x509  # noqa: PLC0415 - only who serves https himself needs it
-
-    return x509.load_pem_x509_certificate(certificate.read_bytes()).not_valid_after_utc
-
-
-class Certificates:
-    """The certificate files, as last read. Raises ConfigError when they are no pair.
-
-    The certificate is chosen anew at every handshake, so that a renewed one takes over at SIGHUP:
-    no restart, no socket lost.
-    """
-
-    def __init__(self, files: tuple[Path, Path] | None) -> None:
-        self._files = files
-        self.context: ssl.SSLContext | None = None  # the one that listens
-        if files:
-            self.context = _context_of(*files)
-            self._newest, self._end = self.context, _end_of(files[0])
-            self.context.sni_callback = self._choose
-            self.warn_if_expired()
-
-    def warn_if_expired(self) -> None:
-        """One line when browsers refuse the certificate that is shown."""
-        if self._files and self._end < datetime.now(UTC):
-            fields = {"file": str(self._files[0]), "ended": self._end.isoformat()}
-            LOG.warning("certificate_expired", extra={"fields": fields})
-
-    def _choose(self, handshake: ssl.SSLObject, name: str | None, context: ssl.SSLContext) -> None:
-        del name, context  # called for browsers that name no host, too
-        handshake.context = self._newest
-
-    def reload(self) -> None:
-        """Reads the files again; if they are no good, what was read before goes on."""
-        if not self._files:
-            return
-        try:
-            self._newest, self._end = _context_of(*self._files), _end_of(self._files[0])
-        except ConfigError as error:
-            LOG.warning("tls_reload_failed", extra={"fields": {"problem": str(error)}})
-            return
-        LOG.info("tls_reloaded")
-        self.warn_if_expired()
-
-
-FORWARDED_PROTO: Final = "X-Forwarded-Proto"
-_LOOP_SECONDS: Final = 5  # in which no browser asks for one address more often
-_LOOP_TURNS: Final = 3  # than so, unless it is sent there
-
-
-class HttpsLoops:
-    """Proxies that take https and do not say so: who is sent to https comes back as before."""
-
-    def __init__(self, monotonic: Callable[[], float]) -> None:
-        self._monotonic, self._since = monotonic, 0.0
-        self._sent: Counter[tuple[str, str]] = Counter()  # in the last seconds, by peer and address
-        self._silent: set[str] = set()  # the peers that were seen to be such proxies
-
-    def is_one(self, peer: str, address: str) -> bool:
-        """Whether sending this peer's request to https was tried, and leads here again."""
-        if peer in self._silent:
-            return True
-        if (now := self._monotonic()) - self._since > _LOOP_SECONDS:
-            self._since, self._sent = now, Counter()
-        self._sent[peer, address] += 1
-        if self._sent[peer, address] <= _LOOP_TURNS:
-            return False
-        self._silent.add(peer)
-        LOG.warning("proxy_hides_https", extra={"fields": {"peer": peer, "needs": FORWARDED_PROTO}})
-        return True
-
-
-# === 25. web ==================================================================
+# === 24. web ==================================================================
 # The door. A request becomes an Ask: who sends it, what it says, what its answer will
 # carry. Every route names its audience, so that none can be forgotten; the guard asks
 # in one look at the database who is there, in the order: banned address, session, CSRF.
@@ -8215,6 +7919,7 @@ class HttpsLoops:
 SAFE_METHODS: Final = frozenset(("GET", "HEAD"))
 NUMBER: Final = re.compile(r"[0-9]{1,18}")
 UNKEPT: Final = {"Cache-Control": "no-store"}
+FORWARDED_PROTO: Final = "X-Forwarded-Proto"
 _JSON: Final = {"Content-Type": "application/json; charset=utf-8", **UNKEPT}
 
 
@@ -8266,7 +7971,6 @@ class Campfire:
     cable: Cable
     shapes: Shapes
     jobs: Jobs
-    bundle: Bundle
     push: Push
     certificates: Certificates
     # Answers by method, route and status, and their seconds by route; and those of broadcasts.
@@ -8697,6 +8401,323 @@ def act(
     return Route(method, path, audience, guarded)
 
 
+# === 25. files ================================================================
+# What is served as it lies: the built client, whose folder has the digest of the build
+# for a name, so that a browser may keep what is in it for ever; sounds and pictures,
+# beside this file in the clone and in the executable alike; what devices ask for; and the
+# page for browsers that are too old.
+#
+# Owns      -
+# Raises    BadRequest, NotFound
+# ==============================================================================
+
+_HERE: Final = Path(__file__).resolve().parent
+_FOREVER: Final = "public, max-age=31536000, immutable"
+_MONTH: Final = "public, max-age=2592000"
+_HALF_HOUR: Final = "public, max-age=1800, stale-while-revalidate=604800"
+_FIVE_MINUTES: Final = "public, max-age=300, stale-while-revalidate=604800"
+_MEDIA_TYPES: Final = {
+    ".js": "text/javascript; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".svg": "image/svg+xml",
+    ".json": "application/json; charset=utf-8",
+    ".png": "image/png",
+}
+_AVATAR_COLOURS: Final = (
+    "#AF2E1B", "#CC6324", "#3B4B59", "#BFA07A", "#ED8008", "#ED3F1C", "#BF1B1B", "#736B1E",
+    "#D07B53", "#736356", "#AD1D1D", "#BF7C2A", "#C09C6F", "#698F9C", "#7C956B", "#5D618F",
+    "#3B3633", "#67695E",
+)  # fmt: skip
+_ROBOT: Final = (
+    '<rect width="512" height="512" rx="50" fill="#9a9a9a"/>'
+    '<g fill="#f4f4f2"><rect x="146" y="176" width="220" height="176" rx="44"/>'
+    '<rect x="244" y="112" width="24" height="64"/><circle cx="256" cy="104" r="26"/>'
+    '<rect x="100" y="226" width="32" height="76" rx="16"/>'
+    '<rect x="380" y="226" width="32" height="76" rx="16"/>'
+    '<path d="M166 392h180a40 40 0 0 1 40 40v80H126v-80a40 40 0 0 1 40-40z"/></g>'
+    '<g fill="#5c5c5c"><circle cx="210" cy="250" r="26"/><circle cx="302" cy="250" r="26"/>'
+    '<rect x="204" y="302" width="104" height="18" rx="9"/></g>'
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """The built client: its digest, its files, and its pages, whose holes are to fill."""
+
+    digest: str
+    files: Mapping[str, Mapping[str, bytes]]  # by name and Content-Encoding
+    pages: Mapping[str, str]
+
+    def url(self, name: str) -> str:
+        """Where a browser gets a file of this build."""
+        return f"/assets/{self.digest}/{name}"
+
+
+BUNDLE: Final = web.AppKey("bundle", Bundle)
+
+
+def load_bundle(folder: Path = _HERE / "static_bundle" / "dist") -> Bundle:
+    """The client as it lies on disk, read into memory once (it is about a megabyte)."""
+    files: dict[str, dict[str, bytes]] = {}
+    digest = hashlib.sha256()
+    for path in sorted(filter(Path.is_file, folder.rglob("*"))):
+        name, data = path.relative_to(folder).as_posix(), path.read_bytes()
+        digest.update(name.encode() + data)
+        coding = {".gz": "gzip", ".br": "br"}.get(path.suffix, "")
+        files.setdefault(name.removesuffix(path.suffix) if coding else name, {})[coding] = data
+    pages: dict[str, str] = {}
+    bundle = Bundle(digest.hexdigest()[:16], files, pages)
+    for name in [name for name in files if name.endswith(".html")]:
+        page = _as_it_is(files.pop(name)).decode()
+        pages[name] = page.replace("/assets/BUILD/", bundle.url(""))
+    # What stands in double brackets is drawn for a room alone.
+    index = pages.get("index.html", "")
+    pages["room.html"] = re.sub(r"\[\[|\]\]", "", index)
+    pages["index.html"] = re.sub(r"\[\[.*?\]\]", "", index, flags=re.DOTALL)
+    return bundle
+
+
+def _as_it_is(coded: Mapping[str, bytes]) -> bytes:
+    return gzip.decompress(coded["gzip"]) if "gzip" in coded else coded.get("", b"")
+
+
+def _file(ask: Ask, name: str, keep: str) -> web.Response:
+    """A file of the client, as small as this browser takes it. Raises NotFound."""
+    coded = ask.request.app[BUNDLE].files.get(name)
+    if coded is None:
+        raise NotFound
+    accepts = accepted(ask.request.headers.get("Accept-Encoding", ""))
+    coding = next((each for each in ("br", "gzip") if each in coded and each in accepts), "")
+    kind = _MEDIA_TYPES.get(Path(name).suffix, "application/octet-stream")
+    headers = {"Content-Type": kind, "Cache-Control": keep, "Vary": "Accept-Encoding"}
+    if coding:
+        return web.Response(body=coded[coding], headers={**headers, "Content-Encoding": coding})
+    return web.Response(body=_as_it_is(coded), headers=headers)
+
+
+async def show_asset(ask: Ask) -> Outcome:
+    """A file of the client: for ever under the build's digest, for a month without it."""
+    path, digest = ask.parts["path"], ask.request.app[BUNDLE].digest
+    folder, _, name = path.partition("/")
+    return _file(ask, name, _FOREVER) if folder == digest else _file(ask, path, _MONTH)
+
+
+async def show_service_worker(ask: Ask) -> Outcome:
+    """The service worker, at the one address whose scope is the whole site."""
+    ask.headers["Service-Worker-Allowed"] = "/"
+    return _file(ask, "service_worker.js", "no-cache")
+
+
+class _Sound(web.FileResponse):
+    """A file that is sent once: aiohttp would begin it again after our middleware has sent it."""
+
+    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
+        return None if self.prepared else await super().prepare(request)
+
+
+async def show_sound(ask: Ask) -> Outcome:
+    """A sound, with byte ranges: browsers refuse to play without."""
+    path = _HERE / "sounds" / f"{ask.parts['name']}.mp3"
+    if not re.fullmatch(r"[A-Za-z0-9_]{1,40}", ask.parts["name"]) or not path.is_file():
+        raise NotFound
+    return _Sound(path, headers={"Content-Type": "audio/mpeg", "Cache-Control": _MONTH})
+
+
+def is_seen(ask: Ask, etag: str) -> bool:
+    """Whether a browser has this already: a proxy that compresses makes our tags weak."""
+    tags = ask.request.headers.get("If-None-Match", "").split(",")
+    known = {tag.strip().removeprefix("W/") for tag in tags}
+    return not known.isdisjoint(("*", etag.removeprefix("W/")))
+
+
+def _picture(ask: Ask, kind: str, keep: str, etag: str, picture: bytes) -> web.Response:
+    headers = {"Content-Type": kind, "Cache-Control": keep, "ETag": etag}
+    if is_seen(ask, etag):
+        return web.Response(status=304, headers=headers)
+    return web.Response(body=picture, headers=headers)
+
+
+async def show_logo(ask: Ask) -> Outcome:
+    """The account's picture, which is Campfire's own mark: 512 pixels square, or 192."""
+    size = 192 if ask.query.get("size") == "small" else 512
+    picture = ask.request.app[BUNDLE].files.get(f"logo-{size}.png", {}).get("", b"")
+    etag = f'"{hashlib.sha256(picture).hexdigest()[:20]}"'
+    return _picture(ask, "image/png", _FIVE_MINUTES, etag, picture)
+
+
+def show_avatar(tx: ReadTx, ask: Ask) -> Outcome:
+    """Somebody's picture: initials on the colour of their id; bots share one face.
+
+    As for pages, strangers are sent to sign in.
+    """
+    if ask.guest is None:
+        return web.Response(status=302, headers={"Location": "/session/new"})
+    user_id = ask.campfire.signer.user_id_in_avatar_token(ask.parts["avatar_token"])
+    if user_id is None:
+        raise NotFound
+    user = user_by_id(tx, user_id)
+    colour = _AVATAR_COLOURS[zlib.crc32(str(user.id).encode()) % len(_AVATAR_COLOURS)]
+    letters = initials(user.name) or "?"
+    squeeze = ' textLength="85%" lengthAdjust="spacingAndGlyphs"' if letters[2:] else ""
+    words = (
+        f'<rect width="512" height="512" rx="50" fill="{colour}"/>'
+        '<text x="50%" y="50%" dy=".355em" fill="#fff" text-anchor="middle" font-size="230"'
+        ' font-weight="800" letter-spacing="-5"'
+        " font-family=\"-apple-system, BlinkMacSystemFont, Aptos, Roboto, 'Segoe UI',"
+        f' Helvetica, Arial, sans-serif"{squeeze}>{escape(letters)}</text>'
+    )
+    drawing = _ROBOT if user.role is Role.BOT else words
+    svg = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 512 512">{drawing}</svg>'
+    kind, etag = "image/svg+xml; charset=utf-8", f'"{user.id}-{user.updated_at}"'
+    return _picture(ask, kind, _HALF_HOUR, etag, svg.encode())
+
+
+_QR_LIMIT: Final = 1_000  # bytes of text; a square holds little more than twice of it
+_SHORT_NAME: Final = 12
+_SCREENSHOTS: Final = {
+    "chat": "A room, and what was said in it",
+    "sidebar": "Every room and every ping at a glance",
+    "dark": "Easy on the eyes at night",
+}
+
+
+def manifest_of(name: str, bundle: Bundle) -> Json:
+    """Campfire as an app of this name."""
+    png, logo = {"type": "image/png"}, "/account/logo"
+    small = {"src": f"{logo}?size=small", "sizes": "192x192", **png, "purpose": "any"}
+    large = {"src": logo, "sizes": "512x512", **png}
+    shortcuts = {"New chat room": "/rooms/opens/new", "My profile": "/users/me/profile"}
+    narrow = {"sizes": "1080x2400", **png, "form_factor": "narrow"}
+    return {
+        "id": "/",
+        "name": name,
+        "short_name": name[:_SHORT_NAME].strip(),
+        "description": "The place where your people talk: rooms, pings, and what was said.",
+        "categories": ["social", "business", "productivity"],
+        "start_url": "/",
+        "scope": "/",
+        "display": "standalone",
+        "theme_color": "#ffffff",
+        "background_color": "#ffffff",
+        "icons": [small, *({**large, "purpose": purpose} for purpose in ("any", "maskable"))],
+        "shortcuts": [
+            {"name": words, "url": where, "icons": [small]} for words, where in shortcuts.items()
+        ],
+        "screenshots": [
+            {"src": bundle.url(f"screenshot-{shot}.png"), **narrow, "label": label}
+            for shot, label in _SCREENSHOTS.items()
+        ],
+    }
+
+
+def show_manifest(tx: ReadTx, ask: Ask) -> Outcome:
+    """Campfire as an app for the home screen; it has the account's name once there is one."""
+    account = account_of(tx)
+    name = (account.name if account else "") or "Campfire"
+    text = compact(manifest_of(name, ask.request.app[BUNDLE]))
+    return web.Response(text=text, content_type="application/manifest+json", charset="utf-8")
+
+
+@lru_cache(64)
+def qr_svg(text: str) -> str:
+    """The square that says this text: black on white, a quarter of it may be unreadable."""
+    import segno  # noqa: PLC0415 - few ever ask for it
+
+    drawn = io.BytesIO()
+    code = segno.make_qr(text, error="m")
+    code.save(drawn, kind="svg", xmldecl=False, omitsize=True, dark="#000", light="#fff")
+    return drawn.getvalue().decode()
+
+
+async def show_qr_code(ask: Ask) -> Outcome:
+    """A link as a square to scan: one to sign in with that we signed, or the invitation."""
+    encoded, base = ask.parts["text"], f"{ask.caller.base_url}/"
+    try:
+        is_encoded = re.fullmatch(r"[A-Za-z0-9_-]+={0,2}", encoded)
+        data = from_base64(encoded.rstrip("=")) if is_encoded else b""
+        text = data.decode()
+    except ValueError as error:
+        raise BadRequest from error
+    if not data or len(data) > _QR_LIMIT:
+        raise BadRequest
+    match text.removeprefix(base).split("/") if text.startswith(base) else ():
+        case ["join", join_code]:
+            await ask.db.read(account_behind, join_code)
+        case ["session", "transfers", transfer_id] if ask.campfire.signer.transfer_in(transfer_id):
+            pass
+        case _:
+            raise NotFound
+    drawing = await asyncio.to_thread(qr_svg, text)
+    headers = {"Cache-Control": "public, max-age=31536000"}
+    return web.Response(text=drawing, content_type="image/svg+xml", headers=headers)
+
+
+async def show_favicon(_: Ask) -> Outcome:
+    """The logo, for browsers that ask where they always asked."""
+    return web.Response(status=302, headers={"Location": "/account/logo?size=small"})
+
+
+async def show_robots(_: Ask) -> Outcome:
+    """Nothing here is for search engines, and nothing here is public."""
+    return web.Response(text="# A private chat: there is nothing to crawl.\n")
+
+
+async def show_nothing(_: Ask) -> Outcome:
+    """An address of Rails' that has no page here; a bot's key is refused before."""
+    raise NotFound
+
+
+_MINIMUMS: Final = {"Safari": (17, 2), "Chrome": (120, 0), "Firefox": (125, 0), "Opera": (104, 0)}
+_NEVER: Final = "Internet Explorer"
+_CRAWLER: Final = re.compile("bot|crawl|spider|facebookexternalhit", re.IGNORECASE)
+_NAMES: Final = (  # the first that fits: many browsers also call themselves Chrome and Safari
+    ("Opera", re.compile(r"OPR/([0-9]+)|Opera")),
+    ("", re.compile(r"Edg/")),
+    ("Chrome", re.compile(r"(?:Chrome|CriOS)/([0-9]+)")),
+    ("Firefox", re.compile(r"(?:Firefox|FxiOS)/([0-9]+)")),
+    ("Safari", re.compile(r"Version/([0-9]+(?:\.[0-9]+)?).* Safari/")),
+    (_NEVER, re.compile(r"MSIE|Trident/")),
+)
+
+
+def is_supported(user_agent: str) -> bool:
+    """Whether the client runs in a browser of this name."""
+    if _CRAWLER.search(user_agent):
+        return True
+    for name, pattern in _NAMES:
+        if said := pattern.search(user_agent):
+            major, _, minor = ((said[1] if pattern.groups else "") or "").partition(".")
+            version = (int(major[:9] or 0), int(minor[:9] or 0))
+            return name != _NEVER and version >= _MINIMUMS.get(name, (0, 0))
+    return True
+
+
+_LOOP_SECONDS: Final = 5  # in which no browser asks for one address more often
+_LOOP_TURNS: Final = 3  # than so, unless it is sent there
+
+
+class HttpsLoops:
+    """Proxies that take https and do not say so: who is sent to https comes back as before."""
+
+    def __init__(self, monotonic: Callable[[], float]) -> None:
+        self._monotonic, self._since = monotonic, 0.0
+        self._sent: Counter[tuple[str, str]] = Counter()  # in the last seconds, by peer and address
+        self._silent: set[str] = set()  # the peers that were seen to be such proxies
+
+    def is_one(self, peer: str, address: str) -> bool:
+        """Whether sending this peer's request to https was tried, and leads here again."""
+        if peer in self._silent:
+            return True
+        if (now := self._monotonic()) - self._since > _LOOP_SECONDS:
+            self._since, self._sent = now, Counter()
+        self._sent[peer, address] += 1
+        if self._sent[peer, address] <= _LOOP_TURNS:
+            return False
+        self._silent.add(peer)
+        LOG.warning("proxy_hides_https", extra={"fields": {"peer": peer, "needs": FORWARDED_PROTO}})
+        return True
+
+
 # === 26. ops ==================================================================
 # What the operator sees of the program at work: its log, in a thread of its own; the word
 # of /up; and the numbers to draw curves of, in Prometheus' text format 0.0.4, which are read
@@ -8795,21 +8816,11 @@ class Lines(logging.Handler):
 
 
 # What the log shows of an address: parts of a path and of a query that are known to be no secret.
-_SHOWN_PARTS: Final = re.compile(r"\w+_id|type|name|path")
+SHOWN_PARTS: Final = re.compile(r"\w+_id|type|name|path")
 _SHOWN_QUERY: Final = re.compile(
     r"(\w+_id|after|around|before|edit|page|since|size|v)=[A-Za-z0-9]{1,20}"
 )
 _NAMED_QUERY: Final = re.compile(r"(bot_key|email_address|path|q|query)(?==)")
-
-
-@lru_cache(maxsize=512)  # of every route once
-def shown_pattern(pattern: str) -> str:
-    """The pattern of a route with holes only for parts that logs may show."""
-
-    def hole(part: re.Match[str]) -> str:
-        return f"{{{part[1]}}}" if _SHOWN_PARTS.fullmatch(part[1]) else "[FILTERED]"
-
-    return re.sub(r"\{(\w+)[^{}]*\}", hole, pattern)
 
 
 def shown_query(query: str) -> str:
@@ -9450,16 +9461,6 @@ async def test_device(ask: Ask) -> Outcome:
     return {"delivered": True}
 
 
-def show_avatar(tx: ReadTx, ask: Ask) -> Outcome:
-    """Somebody's picture; as for pages, strangers are sent to sign in."""
-    if ask.guest is None:
-        return web.Response(status=302, headers={"Location": "/session/new"})
-    user_id = ask.campfire.signer.user_id_in_avatar_token(ask.parts["avatar_token"])
-    if user_id is None:
-        raise NotFound
-    return serve_avatar(user_by_id(tx, user_id), ask.request.headers.get("If-None-Match"))
-
-
 def _bot_id(ask: Ask) -> UserId:
     return UserId(int(ask.parts["bot_id"]))
 
@@ -9748,7 +9749,7 @@ def list_messages(tx: ReadTx, ask: Ask) -> Outcome:
     if not etag:
         return None
     ask.headers["ETag"] = etag
-    if is_seen(ask.request.headers.get("If-None-Match"), etag):
+    if is_seen(ask, etag):
         return web.Response(status=304, headers=UNKEPT)
     return shown
 
@@ -10229,7 +10230,7 @@ def _html(request: web.Request, html: Written, status: int = 200) -> web.Respons
 def error_screen(request: web.Request, error: CampfireError) -> web.Response:
     """The page that says what went wrong, for which the database is not asked."""
     campfire, page = request.app[CAMPFIRE], error_page(error)
-    html = index_html(page, _bare_boot(campfire, page), campfire.bundle, "")
+    html = index_html(page, _bare_boot(campfire, page), request.app[BUNDLE], "")
     return _html(request, html, page.status)
 
 
@@ -10240,14 +10241,14 @@ async def show_page(request: web.Request) -> web.StreamResponse:
     if isinstance(page, Redirect):
         return answer(web.Response(status=302, headers={"Location": page.to}), headers=ask.headers)
     if not is_supported(caller_of(request).agent):
-        return _html(request, Written((ask.campfire.bundle.pages["unsupported.html"].encode(),)))
+        return _html(request, Written((request.app[BUNDLE].pages["unsupported.html"].encode(),)))
     if ask.guest is not None:
         cookie = caller_of(request).cookies["session_token"]
         token = token_inside_rails_cookie(cookie) or cookie
         ask.set_cookie("session_token", token, TWENTY_YEARS)
     if page.name == "room":
         ask.set_cookie("last_room", str(ask.room_id), TWENTY_YEARS)
-    html = index_html(page, opened.boot, ask.campfire.bundle, opened.custom_styles)
+    html = index_html(page, opened.boot, request.app[BUNDLE], opened.custom_styles)
     return answer(_html(request, html, page.status), headers=ask.headers)
 
 
@@ -10371,65 +10372,6 @@ def sidebar_screen(tx: ReadTx, ask: Ask) -> Json:
 def nothing_more(_: ReadTx, __: Ask) -> Json:
     """A screen that needs nothing."""
     return {}
-
-
-async def show_asset(ask: Ask) -> Outcome:
-    """A file of the built client."""
-    accepts = ask.request.headers.get("Accept-Encoding", "")
-    return serve_asset(ask.campfire.bundle, ask.parts["path"], accepts)
-
-
-async def show_service_worker(ask: Ask) -> Outcome:
-    """The service worker."""
-    accepts = ask.request.headers.get("Accept-Encoding", "")
-    return serve_service_worker(ask.campfire.bundle, accepts)
-
-
-async def show_sound(ask: Ask) -> Outcome:
-    """A sound."""
-    return serve_sound(ask.parts["name"])
-
-
-async def show_logo(ask: Ask) -> Outcome:
-    """The account's picture, which is Campfire's own mark."""
-    small, etag = ask.query.get("size") == "small", ask.request.headers.get("If-None-Match")
-    return serve_logo(ask.campfire.bundle, small=small, etag=etag)
-
-
-async def show_nothing(_: Ask) -> Outcome:
-    """An address of Rails' that has no page here; a bot's key is refused before."""
-    raise NotFound
-
-
-def show_manifest(tx: ReadTx, ask: Ask) -> Outcome:
-    """Campfire as an app for the home screen."""
-    text = compact(manifest_of(account_of(tx), ask.campfire.bundle.url))
-    return web.Response(text=text, content_type="application/manifest+json", charset="utf-8")
-
-
-async def show_qr_code(ask: Ask) -> Outcome:
-    """A link as a square to scan: one to sign in with that we signed, or the invitation."""
-    text, base = qr_text_in(ask.parts["text"]), f"{ask.caller.base_url}/"
-    match text.removeprefix(base).split("/") if text.startswith(base) else ():
-        case ["join", join_code]:
-            await ask.db.read(account_behind, join_code)
-        case ["session", "transfers", transfer_id] if ask.campfire.signer.transfer_in(transfer_id):
-            pass
-        case _:
-            raise NotFound
-    drawing = await asyncio.to_thread(qr_svg, text)
-    headers = {"Cache-Control": "public, max-age=31536000"}
-    return web.Response(text=drawing, content_type="image/svg+xml", headers=headers)
-
-
-async def show_favicon(_: Ask) -> Outcome:
-    """The logo, for browsers that ask where they always asked."""
-    return web.Response(status=302, headers={"Location": "/account/logo?size=small"})
-
-
-async def show_robots(_: Ask) -> Outcome:
-    """Nothing here is for search engines, and nothing here is public."""
-    return web.Response(text="# A private chat: there is nothing to crawl.\n")
 
 
 # === 30. app ==================================================================
@@ -10614,10 +10556,11 @@ def _https_address(request: web.Request) -> str | None:
 
 def _shown_address(request: web.Request) -> str:
     """The address as logs may show it; of one that leads nowhere, nothing."""
-    if (resource := request.match_info.route.resource) is None:
+    match, query = request.match_info, request.rel_url.raw_query_string
+    if (resource := match.route.resource) is None:
         return "unmatched"
-    path, query = shown_pattern(resource.canonical), request.rel_url.raw_query_string
-    return path.format_map(request.match_info) + (f"?{shown_query(query)}" if query else "")
+    shown = {name: match[name] if SHOWN_PARTS.fullmatch(name) else "[FILTERED]" for name in match}
+    return resource.canonical.format_map(shown) + (f"?{shown_query(query)}" if query else "")
 
 
 _METHODS: Final = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
@@ -10714,14 +10657,14 @@ async def _show_without_slash(request: web.Request) -> web.Response:
     return web.Response(status=301, headers={"Location": path + (f"?{query}" if query else "")})
 
 
-def build_app(campfire: Campfire) -> web.Application:
+def build_app(campfire: Campfire, bundle: Bundle) -> web.Application:
     """The application; PATCH is as good as PUT, and `.json` after an API path is ignored.
 
     A slash at the end leads to the address without it, or to the same handler.
     """
     app = web.Application(middlewares=[answer_errors])
     app[CAMPFIRE], app[SCREENS], app[HEALTH] = campfire, {}, Health(campfire.db)
-    app[HTTPS_LOOPS] = HttpsLoops(time.monotonic)
+    app[BUNDLE], app[HTTPS_LOOPS] = bundle, HttpsLoops(time.monotonic)
     for route in ROUTES:
         path = re.sub(r"\{(\w+_id)\}", r"{\1:[0-9]{1,18}}", route.path)
         is_api = route.path.startswith("/api/") or route.audience == "bots"
@@ -10778,7 +10721,6 @@ def assemble(
         cable=cable,
         shapes=shapes,
         jobs=jobs,
-        bundle=load_bundle(),
         certificates=Certificates(config.tls_files),
         push=Push(
             db,
@@ -10878,11 +10820,11 @@ class Listening:
     servers: tuple[asyncio.Server, ...]
 
 
-async def listen(campfire: Campfire) -> tuple[Listening, str]:
+async def listen(campfire: Campfire, bundle: Bundle) -> tuple[Listening, str]:
     """A running server and its address. The port is free to choose when it is 0."""
     config, loop = campfire.config, asyncio.get_running_loop()
     loop.set_default_executor(ThreadPoolExecutor(_WORKERS, "work"))
-    runner = web.AppRunner(build_app(campfire), shutdown_timeout=_SHUTDOWN_SECONDS)
+    runner = web.AppRunner(build_app(campfire, bundle), shutdown_timeout=_SHUTDOWN_SECONDS)
     await runner.setup()
     server = cast(web.Server, runner.server)
     made = server.request_factory
@@ -12330,7 +12272,7 @@ async def _serve_until_told(config: Config, out: Lines, lines: Lines) -> None:
     try:
         campfire = assemble(config, db, await load_secrets(db, config))
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, _renew, campfire, lines)
-        runner, address = await listen(campfire)
+        runner, address = await listen(campfire, load_bundle())
         start_sweepers(campfire)
         await resume_bans(campfire)
         LOG.info("started", extra={"fields": {"sqlite": sqlite3.sqlite_version}})

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from campfire import load_bundle
 from tests.support.cable import spoken
 from tests.support.cast import PATIENCE, SETTINGS, Cast, LogLines, Server, Start
 from tests.support.executable import address_of
@@ -38,7 +39,7 @@ async def test_a_request_that_never_ends_and_an_answer_nobody_reads_are_cut_off(
 ) -> None:
     limits = {"HTTP_IDLE_TIMEOUT": "2", "HTTP_READ_TIMEOUT": "1", "HTTP_WRITE_TIMEOUT": "1"}
     server = await start(**limits)
-    port, url = int(server.address.rpartition(":")[2]), server.parts.bundle.url("app.js")
+    port, url = int(server.address.rpartition(":")[2]), load_bundle().url("app.js")
     wanted = f"GET {url} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
     whole = len(
         await heard_until_the_end(port, wanted.replace(b"Host: x", b"Host: x\r\nConnection: close"))

@@ -118,5 +118,5 @@ async def test_with_a_domain_no_address_is_made_from_the_host_header(
 @for_any(st.text(min_size=1, max_size=40))
 @example("\"'</script>\\\u2028{}")
 def test_the_manifest_is_json_whatever_the_account_is_called(name: str) -> None:
-    account = program.Account(name, "", "", False, program.Timestamp(0))  # noqa: FBT003 - a row
-    assert json.loads(program.compact(program.manifest_of(account, str)))["name"] == name
+    manifest = program.manifest_of(name, program.Bundle("", {}, {}))
+    assert json.loads(program.compact(manifest))["name"] == name

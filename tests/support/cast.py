@@ -239,9 +239,8 @@ async def start_server(
     try:
         known = await program.load_secrets(db, config)
         parts = _on_clock(program.assemble(config, db, known, look_up), steady)
-        if client:
-            parts = replace(parts, bundle=program.load_bundle(client))
-        runner, address = await program.listen(parts)
+        bundle = program.load_bundle(*filter(None, [client]))
+        runner, address = await program.listen(parts, bundle)
         ENTRUSTED.update(await db.read(_kept_secrets), {SESAME})
     except BaseException:
         await db.close()

@@ -233,7 +233,7 @@ class Studio:
         db = program.Database(database, self._clock)
         await db.open()
         parts = program.assemble(config, db, await program.load_secrets(db, config))
-        runner, _ = await program.listen(parts)
+        runner, _ = await program.listen(parts, program.load_bundle())
         return parts, runner
 
     def _close(self) -> None:
