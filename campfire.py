@@ -6889,15 +6889,16 @@ class Shapes:
             links=message.body.links,
             boosts=[self.boost(boost) for boost in message.boosts],
         )
-        rest: Json = {"creator": self.person(message.creator)[1], "body_html": html or ""}
-        rest |= (
-            {"plain_text": text} if excerpt is None else {"plain_text": excerpt, "excerpt": True}
-        )
+        creator = self.person(message.creator)[1]
+        rest: Json = {"creator": creator, "body_html": html or "", "plain_text": text}
+        if excerpt is not None:
+            rest |= {"plain_text": excerpt, "excerpt": True}
         under = (message.id, message.updated_at, faces, message.creator.id, message.path.encode())
         pieces = (written(own)[0][:-1], b"," + written(rest)[0][1:-1] + b",")
         shown = Shown(*under, *pieces, html)
         if excerpt is None:
-            self._messages.keep(message.id, shown, len(shown) + len(html or "") + _EXTRA)
+            weight = sum(map(len, pieces)) + len(html or "") + _EXTRA
+            self._messages.keep(message.id, shown, weight)
         return shown
 
     def shown(self, tx: ReadTx, excerpt: Sequence[sqlite3.Row]) -> list[Shown]:
