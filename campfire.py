@@ -7488,7 +7488,7 @@ def _streams_of(
     return [turbo(action, *pair) for pair in zip(targets, elements, strict=True)]
 
 
-@dataclass(eq=False, repr=False, kw_only=True)
+@dataclass(eq=False, repr=False)
 class Cable:
     """WebSocketBroadcaster, and the eight channels."""
 
@@ -7969,7 +7969,8 @@ class Campfire:
     messages: MessageService
     search: Search
     bots: Bots
-    cable: Cable
+    cable: WebSocketBroadcaster
+    sockets: Cable  # the same, for what serves and counts sockets
     shapes: Shapes
     jobs: Jobs
     push: Push
@@ -8933,7 +8934,7 @@ async def show_health(request: web.Request) -> web.StreamResponse:
             "timestamp": iso(Timestamp(time.time_ns() // 1000)),
             "version": campfire.config.version,
             "uptime_seconds": int(time.monotonic() - campfire.started_at),
-            "websocket_connections": len(campfire.cable.connections),
+            "websocket_connections": len(campfire.sockets.connections),
             "database": database,
         }
         return answer(facts, status)
@@ -8971,15 +8972,15 @@ _METRICS: Final[tuple[tuple[str, str, str, Callable[[Campfire], _Reading]], ...]
         lambda of: of.requests),
     ("http_request_seconds route", "histogram", "Time from a request to its answer.",
         lambda of: of.request_seconds),
-    ("ws_connections", "gauge", "Open sockets.", lambda of: len(of.cable.connections)),
+    ("ws_connections", "gauge", "Open sockets.", lambda of: len(of.sockets.connections)),
     ("ws_subscriptions channel", "gauge", "Subscriptions of open sockets.",
-        lambda of: _by_channel(of.cable)),
+        lambda of: _by_channel(of.sockets)),
     ("broadcasts_total kind", "counter", "Broadcasts, with listeners or without.",
-        lambda of: _by_kind(of.cable)),
+        lambda of: _by_kind(of.sockets)),
     ("ws_frames_sent_total", "counter", "Frames that broadcasts brought to tabs.",
-        lambda of: of.cable.frames),
+        lambda of: of.sockets.frames),
     ("ws_slow_closed_total", "counter", "Sockets cut off because they read too slowly.",
-        lambda of: of.cable.slow),
+        lambda of: of.sockets.slow),
     ("broadcast_seconds", "histogram", "Time from a commit to its last frame queued.",
         lambda of: of.broadcast_seconds),
     ("db_writer_queue", "gauge", "Jobs that wait for the writer.", lambda of: of.db.waiting),
@@ -8993,7 +8994,7 @@ _METRICS: Final[tuple[tuple[str, str, str, Callable[[Campfire], _Reading]], ...]
     ("pushes_total result", "counter", "Notifications, by how they ended.",
         lambda of: of.push.pushes),
     ("presence_entries", "gauge", "Tabs that look at a room.",
-        lambda of: of.cable.presence.entries()),
+        lambda of: of.sockets.presence.entries()),
     ("process_resident_memory_bytes", "gauge", "Memory of the process.",
         lambda _: _resident_bytes()),
     ("process_cpu_seconds_total", "counter", "Processor time of the process.",
@@ -10001,7 +10002,7 @@ async def open_cable(request: web.Request) -> web.StreamResponse:
         log_foreign("ws_origin_rejected", request)
         raise OriginRefused
     cookie = caller_of(request).cookies.get("session_token", "")
-    await campfire.cable.serve(request, socket, cookie, request[REQUEST_ID])
+    await campfire.sockets.serve(request, socket, cookie, request[REQUEST_ID])
     return socket
 
 
@@ -10701,15 +10702,7 @@ def assemble(
     presence = PresenceMap(time.monotonic)
     auth = Auth(db, signer, time.monotonic, config.bcrypt_cost)
     shapes, messages = Shapes(signer), Messages(db, signer, presence.present_in)
-    cable = Cable(
-        db=db,
-        messages=messages,
-        shapes=shapes,
-        presence=presence,
-        jobs=jobs,
-        steady=time.monotonic,
-        max_sockets=config.max_sockets,
-    )
+    cable = Cable(db, messages, shapes, presence, jobs, time.monotonic, config.max_sockets)
     return Campfire(
         config=config,
         db=db,
@@ -10720,6 +10713,7 @@ def assemble(
         rooms=Rooms(db),
         messages=messages,
         cable=cable,
+        sockets=cable,
         shapes=shapes,
         jobs=jobs,
         certificates=Certificates(config.tls_files),
@@ -10736,14 +10730,14 @@ def assemble(
 
 async def close_ended_sessions(campfire: Campfire) -> None:
     """Closes the sockets of sessions that a command in a shell, or whatever else, has ended."""
-    held = {connection.session_id for connection in campfire.cable.connections}
+    held = {connection.session_id for connection in campfire.sockets.connections}
     for session_id in await campfire.db.read(ended_sessions, held):
         campfire.cable.disconnect_session(session_id)
 
 
 def start_sweepers(campfire: Campfire) -> None:
     """The ping of all sockets, the look at their sessions, and what is swept, until the stop."""
-    cable, write = campfire.cable, campfire.db.write
+    sockets, write = campfire.sockets, campfire.db.write
 
     def every(seconds: float, name: str, *works: Callable[[], Work | None]) -> None:
         async def turn() -> None:
@@ -10758,9 +10752,9 @@ def start_sweepers(campfire: Campfire) -> None:
 
         campfire.jobs.spawn(name, forever())
 
-    every(PING_SECONDS, "every_beat", cable.beat)
+    every(PING_SECONDS, "every_beat", sockets.beat)
     every(SESSION_LOOK_SECONDS, "every_look_at_sessions", partial(close_ended_sessions, campfire))
-    every(SWEEP_SECONDS, "every_sweep", cable.sweep)
+    every(SWEEP_SECONDS, "every_sweep", sockets.sweep)
     every(3600, "every_hour", partial(write, sweep_tombstones), partial(write, sweep_sign_ins))
     every(86_400, "every_day", campfire.certificates.warn_if_expired)
 
@@ -10866,7 +10860,7 @@ async def stop(campfire: Campfire, listening: Listening) -> None:
         await asyncio.sleep(0)
     for server in listening.servers:
         server.close()
-    campfire.cable.disconnect_everybody()
+    campfire.sockets.disconnect_everybody()
     await listening.runner.cleanup()
     await campfire.jobs.finish(_JOB_SECONDS)
     await campfire.bots.close()

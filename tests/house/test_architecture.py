@@ -227,6 +227,17 @@ def test_no_word_of_a_drawer_a_debt_or_a_print_is_in_the_file() -> None:
     assert [line for line in LINES if re.search(words, line)] == []
 
 
+def test_handlers_see_of_a_service_only_what_it_promises() -> None:
+    parts = {part.name: part.type for part in fields(campfire.Campfire)}
+
+    assert [parts[name] for name in ("auth", "rooms", "messages", "cable")] == [
+        campfire.AuthService,
+        campfire.RoomService,
+        campfire.MessageService,
+        campfire.WebSocketBroadcaster,
+    ]
+
+
 # --- SQL -----------------------------------------------------------------------------------------
 
 VERB = re.compile(r"\s*(SELECT|INSERT|UPDATE|DELETE|REPLACE|WITH)\s")

@@ -134,7 +134,7 @@ async def everywhere(tab: Tab, room: Room, page: Mapping[str, Any]) -> str:
 async def left(server: Server, by: Person, tab: Tab) -> None:
     """Nobody listens any more."""
     await tab.socket.close()
-    while server.parts.cable.connections:
+    while server.parts.sockets.connections:
         await by.get("/up")
 
 

@@ -188,7 +188,7 @@ class House(RuleBasedStateMachine):
     def __init__(self, template: Template) -> None:
         super().__init__()
         self.place = Place(template)
-        self.presence, self.clock = self.place.parts.cable.presence, self.place.server.steady
+        self.presence, self.clock = self.place.parts.sockets.presence, self.place.server.steady
         self.people = list(self.place.cast.everybody)
         self.types: dict[RoomId, str] = {}
         self.creators: dict[RoomId, UserId] = {}

@@ -128,4 +128,4 @@ async def test_a_catch_up_reaches_a_slow_reader_whole_however_much_it_is(
             brought += str(told).count('data-client-message-id="long-')
 
     assert (told["action"], brought) == ("caught_up", 300)
-    assert server.parts.cable.slow == 0
+    assert server.parts.sockets.slow == 0

@@ -185,7 +185,7 @@ async def test_b11_a_ping_comes_to_each_of_its_people_in_their_own_words(
 async def test_b12_a_deleted_room_is_silent_for_ever(
     audience: Audience, watercooler: Room, david_and_jason: Room
 ) -> None:
-    david, cable = audience.people["david"], audience.server.parts.cable
+    david, cable = audience.people["david"], audience.server.parts.sockets
     for room in (watercooler, david_and_jason):
         await david.delete(f"/api/rooms/{room.id}")
         assert await audience.heard_by(*audience.people) == [

@@ -31,7 +31,7 @@ async def test_who_sends_faster_than_fifty_frames_a_second_is_closed_and_nobody_
         assert await wire.close_code() == 1008
     assert len(events(log_lines, "cable_flooded")) == 1
     assert len(events(log_lines, "cable_ignored")) == 1
-    assert [each.user_id for each in server.parts.cable.connections] == [jz.id]
+    assert [each.user_id for each in server.parts.sockets.connections] == [jz.id]
 
 
 async def test_a_flood_ends_a_socket_before_any_of_it_is_read(
@@ -93,7 +93,7 @@ async def test_the_fifty_first_socket_of_a_person_is_refused_with_a_sentence(
     assert len(events(log_lines, "too_many_tabs")) == 1
     await tabs[0].socket.close()
     async with asyncio.timeout(PATIENCE):
-        while len(kevin.server.parts.cable.connections) > 50:
+        while len(kevin.server.parts.sockets.connections) > 50:
             await kevin.get("/up")
     await kevin.welcomed()
 

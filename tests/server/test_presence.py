@@ -52,7 +52,7 @@ async def test_b15_being_present_is_told_to_all_ones_own_tabs(
 async def test_presence_counts_tabs_for_sixty_seconds_after_each_heartbeat(
     server: Server, kevin: Person, designers: Room
 ) -> None:
-    presence, steady, room = server.parts.cable.presence, server.steady, designers.id
+    presence, steady, room = server.parts.sockets.presence, server.steady, designers.id
     tabs = [await kevin.welcomed() for _ in range(2)]
     params = {"channel": "PresenceChannel", "room_id": room}
 

@@ -239,7 +239,7 @@ def test_whatever_people_wish_exactly_those_elsewhere_who_want_it_are_told(
             endpoint = f"https://push.example.com/{n}"
             place.do(keep(person.id, endpoint, ("k", "a"), ""))
         if is_present:
-            place.parts.cable.presence.enter(room, person.id, 0)
+            place.parts.sockets.presence.enter(room, person.id, 0)
     place.server.steady.seconds += seconds
 
     named = [each for each, (_, _, is_named, _) in zip(people, wishes, strict=True) if is_named]
@@ -259,7 +259,7 @@ def test_whatever_people_wish_exactly_those_elsewhere_who_want_it_are_told(
         sql = "SELECT count(*) FROM memberships WHERE user_id = :id AND unread_at IS NOT NULL"
         assert place.rows(sql, id=subscription.user_id) == [(badge,)]
     for person in people:
-        place.parts.cable.presence.leave(room, person.id, 0)
+        place.parts.sockets.presence.leave(room, person.id, 0)
 
 
 FAILED = [301, 307, 400, 401, 403, 413, 429, 500, 503]

@@ -65,7 +65,7 @@ async def test_writing_more_does_not_hide_that_nothing_moves(
 async def test_a_reader_who_lets_too_much_pile_up_is_cut_off_and_delays_nobody(
     server: Server, kevin: Person, jz: Person, size: int, most: int
 ) -> None:
-    cable, payload = server.parts.cable, {"word": "w" * size}
+    cable, payload = server.parts.sockets, {"word": "w" * size}
     signed = server.parts.signer.stream("rooms")
     identifier = json.dumps({"channel": "Turbo::StreamsChannel", "signed_stream_name": signed})
     fast = await jz.welcomed()
@@ -89,7 +89,7 @@ async def test_a_reader_who_lets_too_much_pile_up_is_cut_off_and_delays_nobody(
 async def test_a_reader_who_takes_more_than_seven_seconds_for_one_write_is_cut_off(
     server: Server, kevin: Person
 ) -> None:
-    cable = server.parts.cable
+    cable = server.parts.sockets
     async with wired(kevin) as (_, wire):
         await subscribed_wire(wire, HEARTBEAT)
         [connection] = cable.connections

@@ -35,7 +35,7 @@ async def test_what_is_no_upgrade_of_our_own_pages_is_not_found(
         assert "content-type: text/plain" in head.lower()
         if given.get("method") != "HEAD":
             assert await wire.read(14) == b"Page not found"
-    assert kevin.server.parts.cable.connections == set()
+    assert kevin.server.parts.sockets.connections == set()
 
 
 async def test_above_the_most_sockets_the_next_is_told_to_try_later(
@@ -51,7 +51,7 @@ async def test_above_the_most_sockets_the_next_is_told_to_try_later(
 
     await first.socket.close()
     async with asyncio.timeout(PATIENCE):
-        while len(server.parts.cable.connections) > 1:
+        while len(server.parts.sockets.connections) > 1:
             await kevin.get("/up")
     await kevin.welcomed()
 
@@ -85,7 +85,7 @@ async def test_without_a_session_of_an_active_person_there_is_a_goodbye_and_no_w
 
     goodbye = {"type": "disconnect", "reason": "unauthorized", "reconnect": False}
     assert await tab.goodbye() == (goodbye, 1000)
-    assert server.parts.cable.connections == set()
+    assert server.parts.sockets.connections == set()
 
 
 async def test_frames_that_come_before_the_welcome_are_handled_after_it(kevin: Person) -> None:
@@ -258,4 +258,4 @@ async def test_whoever_is_disconnected_hears_nothing_afterwards(
 
     assert reached == 0
     assert await tab.goodbye() == goodbye("remote", reconnect=reconnect)
-    assert server.parts.cable.connections == set()
+    assert server.parts.sockets.connections == set()

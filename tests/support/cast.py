@@ -161,15 +161,9 @@ def _on_clock(parts: program.Campfire, steady: SteadyClock) -> program.Campfire:
     presence = program.PresenceMap(steady)
     messages = program.Messages(parts.db, parts.signer, presence.present_in)
     auth = program.Auth(parts.db, parts.signer, steady, parts.config.bcrypt_cost)
-    return replace(
-        parts,
-        auth=auth,
-        messages=messages,
-        cable=program.Cable(
-            db=parts.db, messages=messages, shapes=parts.shapes, presence=presence,
-            jobs=parts.jobs, steady=steady, max_sockets=parts.config.max_sockets,
-        ),
-    )  # fmt: skip
+    shapes, jobs, most = parts.shapes, parts.jobs, parts.config.max_sockets
+    cable = program.Cable(parts.db, messages, shapes, presence, jobs, steady, most)
+    return replace(parts, auth=auth, messages=messages, cable=cable, sockets=cable)
 
 
 @dataclass

@@ -221,7 +221,7 @@ class World:
 
     def heard(self) -> tuple[int, int]:
         """What the world has heard so far: broadcasts, and pushes of any outcome."""
-        return self.parts.cable.broadcasts_by.total(), self.parts.push.pushes.total()
+        return self.parts.sockets.broadcasts_by.total(), self.parts.push.pushes.total()
 
     async def everything(self) -> dict[str, list[tuple[Any, ...]]]:
         return await stored(self.place.server)
@@ -339,11 +339,11 @@ async def outcome(world: World, actor: Actor, channel: str, target: str) -> str:
     if kind == "reject_subscription":
         assert world.heard() == before
         assert await world.everything() == rows
-    [user_id] = {each.user_id for each in world.parts.cable.connections}
+    [user_id] = {each.user_id for each in world.parts.sockets.connections}
     reached = world.parts.cable.broadcast(stream.replace("%d", str(user_id)), {"marked": True})
     assert (reached > 0) == (kind == "confirm_subscription")
     await socket.close()
     async with asyncio.timeout(PATIENCE):
-        while world.parts.cable.connections:
+        while world.parts.sockets.connections:
             await world.ask(actor, "GET", "/up")
     return kind.partition("_")[0]
