@@ -231,28 +231,16 @@ export const jason = { id: 2, name: "Jason", role: "member" } as User;
 
 /** Message `id`, said by Jason a minute after the one before. */
 export function message(id: number, change: Partial<Message> = {}): Message {
-  const timestamp = NOW - 100_000 * MINUTE + id * MINUTE;
-  return {
+  return spoken({
     id,
     client_message_id: `m${id}`,
-    room_id: 5,
     creator: jason,
-    created_at: new Date(timestamp).toISOString(),
-    updated_at: new Date(timestamp).toISOString(),
-    timestamp,
-    updated_at_ms: timestamp,
-    sort_value: timestamp,
-    content_type: "text",
+    timestamp: NOW - 100_000 * MINUTE + id * MINUTE,
     body_html: `<div>words ${id}</div>`,
     plain_text: `words ${id}`,
-    emoji_only: false,
-    sound: null,
-    mentionee_ids: [],
-    links: [],
-    boosts: [],
     path: `/rooms/5/@${id}`,
     ...change,
-  };
+  });
 }
 
 export const range = (from: number, to: number) =>

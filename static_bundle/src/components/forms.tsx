@@ -12,7 +12,7 @@ import { flushSync } from "react-dom";
 import type { User } from "../lib/api";
 import * as api from "../lib/api";
 import { failed, unflash } from "../lib/store";
-import { Translate, type TranslationKey } from "./popover";
+import { ComingSoon, Translate, type TranslationKey } from "./popover";
 import { Avatar, Button, type Face, Icon, type IconName, Spinner } from "./ui";
 
 const PASSWORD_LENGTH = 72;
@@ -85,6 +85,18 @@ export function Field({
 }
 
 type Some = Partial<FieldProps>;
+
+/** Somebody's picture, or nobody's yet, and what there is to say about changing it. */
+export function PictureField({ label, user }: { label: string; user: User | null }) {
+  return (
+    <div className="avatar__form">
+      <ComingSoon label={label} heading="Avatar uploads coming in v2.0">
+        Until then your initials stand in for you, in a colour of your own.
+      </ComingSoon>
+      <Avatar user={user} className="txt-xx-large" />
+    </div>
+  );
+}
 
 /** A person's own, as they say them of themselves. */
 export function NameField(props: Some) {

@@ -9,13 +9,12 @@ import {
   NameField,
   Panel,
   PasswordField,
+  PictureField,
   Submit,
   useSubmit,
 } from "../components/forms";
-import { ComingSoon } from "../components/popover";
 import { Shell } from "../components/shell";
 import {
-  Avatar,
   Button,
   Dialog,
   Drawing,
@@ -129,12 +128,7 @@ function NewcomerForm({ icon, onSend }: NewcomerProps) {
   );
   return (
     <form onSubmit={submit}>
-      <div className="avatar__form">
-        <ComingSoon label="Choose a picture" heading="Avatar uploads coming in v2.0">
-          Until then your initials stand in for you, in a colour of your own.
-        </ComingSoon>
-        <Avatar user={null} className="txt-xx-large" />
-      </div>
+      <PictureField label="Choose a picture" user={null} />
       <NameField reasons={fields.name} autoFocus />
       <EmailField reasons={fields.email_address} />
       <PasswordField reasons={fields.password} required />

@@ -6,10 +6,11 @@ import {
   NameField,
   Panel,
   PasswordField,
+  PictureField,
   Submit,
   useSubmit,
 } from "../components/forms";
-import { ComingSoon, Translate } from "../components/popover";
+import { Translate } from "../components/popover";
 import { attempt, Involvement, LinkField, PanelBar, ShareTrio, Shell } from "../components/shell";
 import { Avatar, Button, Icon, LinkButton } from "../components/ui";
 import help from "../help.json";
@@ -275,12 +276,7 @@ function ProfileForm({ user }: { user: User }) {
   });
   return (
     <form onSubmit={submit}>
-      <div className="avatar__form">
-        <ComingSoon label="Change picture" heading="Avatar uploads coming in v2.0">
-          Until then your initials stand in for you, in a colour of your own.
-        </ComingSoon>
-        <Avatar user={user} className="txt-xx-large" />
-      </div>
+      <PictureField label="Change picture" user={user} />
       <NameField {...compact} defaultValue={user.name} reasons={fields.name} />
       <EmailField {...compact} defaultValue={user.email_address} reasons={fields.email_address} />
       <PasswordField
