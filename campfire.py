@@ -6181,30 +6181,6 @@ _UNBANNABLE: Final = networks_in(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Profile:
-    """A person as their profile shows them, with a sign-in link where the viewer may make one."""
-
-    user: User
-    transfer_id: str | None
-    transfer_until: Timestamp | None
-
-
-def profile_of(
-    tx: ReadTx, viewer: Viewer, user_id: UserId, signer: Signer, at: Timestamp
-) -> Profile:
-    """Anybody's profile, with a fresh sign-in link for administrators and themselves.
-
-    Raises UserNotFound.
-    """
-    user = user_by_id(tx, user_id)
-    is_able = user.status is Status.ACTIVE and user.role is not Role.BOT
-    if not is_able or not can_administer(viewer.user, user.id):
-        return Profile(user, None, None)
-    credential = password_digest_of(tx, user_id)
-    return Profile(user, *signer.transfer_id(user, viewer.session.id, credential, at))
-
-
 def _check_address(tx: ReadTx, change: Change, user_id: UserId) -> None:
     sql = "SELECT 1 FROM users WHERE email_folded = :folded AND id != :user_id"
     taken = row(tx, sql, folded=caseless(change.email_address), user_id=user_id)
@@ -6441,60 +6417,51 @@ class Hook:
 
 def hooks_for(tx: ReadTx, room: Room, message: PersistedMessage) -> tuple[Hook, ...]:
     """The bots to call about a message: of a ping its members, elsewhere whom it mentions."""
+    is_direct, mentioned = room.type is RoomType.DIRECT, as_list(message.body.mentions)
     sql = """
         SELECT users.id || '-' || bot_token, url, people.*
         FROM memberships
         JOIN users ON users.id = memberships.user_id AND users.role = 2 AND users.status = 0
         JOIN people ON people.id = users.id
         JOIN webhooks ON webhooks.user_id = users.id
-        WHERE room_id = :room_id AND users.id != :creator_id
-        AND (:is_direct OR users.id IN (SELECT value FROM json_each(:mentionees)))
+        WHERE room_id = :room_id AND users.id != :by
+        AND (:is_direct OR users.id IN (SELECT value FROM json_each(:mentioned)))
         ORDER BY users.id
     """
     hooks = rows(
-        tx,
-        sql,
-        room_id=room.id,
-        creator_id=message.creator.id,
-        is_direct=room.type is RoomType.DIRECT,
-        mentionees=as_list(message.body.mentions),
+        tx, sql, room_id=room.id, by=message.creator.id, is_direct=is_direct, mentioned=mentioned
     )
     return tuple(Hook(user_in(*bot), key, url) for key, url, *bot in hooks)
 
 
-def _bot(tx: ReadTx, user: User) -> Bot:
+def active_bots(tx: ReadTx, bot_id: UserId | None = None) -> tuple[Bot, ...]:
+    """All active bots, by name; or the one with this id."""
     sql = """
-        SELECT id || '-' || bot_token, (SELECT url FROM webhooks WHERE user_id = users.id)
-        FROM users
-        WHERE id = :id
+        SELECT (SELECT users.id || '-' || bot_token FROM users WHERE users.id = people.id),
+          (SELECT url FROM webhooks WHERE user_id = people.id), *
+        FROM people
+        WHERE role = 2 AND status = 0 AND id = coalesce(:id, id)
+        ORDER BY folded, id
     """
-    [(key, url)] = rows(tx, sql, id=user.id)
-    rooms = (membership.room for membership in memberships_of(tx, user.id))
-    return Bot(user, key, url, tuple(room for room in rooms if room.type is not RoomType.DIRECT))
+    active, bots = rows(tx, sql, id=bot_id), []
+    for key, url, *person in active:
+        bot = user_in(*person)
+        own = [membership.room for membership in memberships_of(tx, bot.id)]
+        shared = tuple(room for room in own if room.type is not RoomType.DIRECT)
+        bots.append(Bot(bot, key, url, shared))
+    return tuple(bots)
 
 
 def bot_by_id(tx: ReadTx, bot_id: UserId) -> Bot:
     """An active bot. Raises BotNotFound."""
-    bot = row(tx, "SELECT * FROM people WHERE id = :id AND role = 2 AND status = 0", id=bot_id)
-    if bot is None:
+    if not (found := active_bots(tx, bot_id)):
         raise BotNotFound
-    return _bot(tx, user_in(*bot))
-
-
-def active_bots(tx: ReadTx) -> tuple[Bot, ...]:
-    """All active bots, by name."""
-    active = rows(tx, "SELECT * FROM people WHERE role = 2 AND status = 0 ORDER BY folded, id")
-    return tuple(_bot(tx, user_in(*bot)) for bot in active)
-
-
-def _checked_url(url: str) -> str:
-    is_good = re.fullmatch(r"https?://[^/\s?#]+\S*", url) and len(url) <= _URL_LIMIT
-    if url and not is_good:
-        raise ValidationFailed({"webhook_url": ["is invalid"]})
-    return url
+    return found[0]
 
 
 def _set_webhook(tx: WriteTx, at: Timestamp, bot_id: UserId, url: str) -> None:
+    if url and (len(url) > _URL_LIMIT or not re.fullmatch(r"https?://[^/\s?#]+\S*", url)):
+        raise ValidationFailed({"webhook_url": ["is invalid"]})
     run(tx, "DELETE FROM webhooks WHERE user_id = :bot_id AND url != :url", bot_id=bot_id, url=url)
     if url:
         sql = """
@@ -6510,7 +6477,7 @@ def make_bot(tx: WriteTx, at: Timestamp, name: str, url: str) -> Bot:
     check_fields(name=name)
     bot = insert_user(tx, at, name, Role.BOT, bot_token=random_code(12))
     grant_open_rooms(tx, at, bot.id)
-    _set_webhook(tx, at, bot.id, _checked_url(url))
+    _set_webhook(tx, at, bot.id, url)
     return bot_by_id(tx, bot.id)
 
 
@@ -6522,7 +6489,7 @@ def revise_bot(tx: WriteTx, at: Timestamp, bot_id: UserId, name: str | None, url
     bot_by_id(tx, bot_id)
     check_fields(name=name)
     revise_user(tx, at, bot_id, Change(name=name))
-    _set_webhook(tx, at, bot_id, _checked_url(url))
+    _set_webhook(tx, at, bot_id, url)
     return bot_by_id(tx, bot_id)
 
 
@@ -9354,37 +9321,44 @@ async def deactivate_person(ask: Ask) -> Outcome:
     return None
 
 
+def _profile(tx: ReadTx, ask: Ask, user_id: UserId) -> tuple[User, str | None, str | None]:
+    """Anybody; for administrators and themselves also a fresh sign-in link, and when it ends."""
+    user, signer = user_by_id(tx, user_id), ask.campfire.signer
+    is_able = user.status is Status.ACTIVE and user.role is not Role.BOT
+    if not is_able or not can_administer(ask.user, user.id):
+        return user, None, None
+    session_id, credential = ask.viewer.session.id, password_digest_of(tx, user_id)
+    transfer_id, until = signer.transfer_id(user, session_id, credential, ask.db.now())
+    return user, f"{ask.caller.base_url}/session/transfers/{transfer_id}", iso(until)
+
+
 def show_person(tx: ReadTx, ask: Ask) -> Mapping[str, object]:
     """Somebody's profile."""
-    campfire = ask.campfire
-    profile = profile_of(tx, ask.viewer, _user_id(ask), campfire.signer, campfire.db.now())
-    link = profile.transfer_id and f"{ask.caller.base_url}/session/transfers/{profile.transfer_id}"
+    user, link, _ = _profile(tx, ask, _user_id(ask))
     return {
-        "user": campfire.shapes.user(profile.user, ask.user),
+        "user": ask.campfire.shapes.user(user, ask.user),
         "transfer_url": link,
-        "can_ban": can_ban(ask.user, profile.user),
-        "can_message": profile.user.status is Status.ACTIVE,
+        "can_ban": can_ban(ask.user, user),
+        "can_message": user.status is Status.ACTIVE,
     }
 
 
 def show_profile(tx: ReadTx, ask: Ask) -> Mapping[str, object]:
     """One's own profile: rooms, pings, and the link to sign in elsewhere."""
-    campfire, user = ask.campfire, ask.user
-    profile = profile_of(tx, ask.viewer, user.id, campfire.signer, campfire.db.now())
-    link = f"{ask.caller.base_url}/session/transfers/{profile.transfer_id}"
+    shapes, (user, link, until) = ask.campfire.shapes, _profile(tx, ask, ask.user.id)
     rooms: dict[bool, list[Written]] = {True: [], False: []}  # pings, and the others
     views = views_of(tx, memberships_of(tx, user.id))
     for view in sorted(views, key=lambda view: folded(display_name(view))):
         level = involvement_json(view.room.type, view.membership.involvement)
-        shape = joined({"room": campfire.shapes.room(view, user), **level})
+        shape = joined({"room": shapes.room(view, user), **level})
         rooms[view.room.type is RoomType.DIRECT].append(shape)
     return {
-        "user": campfire.shapes.user(profile.user, user),
+        "user": shapes.user(user, user),
         "shared_memberships": written_list(rooms[False]),
         "direct_memberships": written_list(rooms[True]),
         "transfer_url": link,
-        "transfer_expires_at": profile.transfer_until and iso(profile.transfer_until),
-        "transfer_qr_path": f"/qr_code/{to_base64(link.encode())}",
+        "transfer_expires_at": until,
+        "transfer_qr_path": f"/qr_code/{to_base64((link or '').encode())}",
     }
 
 
