@@ -3637,37 +3637,6 @@ def password_digest_of(tx: ReadTx, user_id: UserId) -> str:
     return (person["password_digest"] or "") if person else ""
 
 
-def insert_user(
-    tx: WriteTx,
-    at: Timestamp,
-    name: str,
-    role: Role,
-    email: str | None = None,
-    digest: str | None = None,
-    bot_token: str | None = None,
-) -> User:
-    """A new active person or bot. The address must be free."""
-    sql = """
-        INSERT INTO users
-          (name, folded, email_address, email_folded, password_digest, role, bot_token,
-          created_at, updated_at)
-        VALUES (:name, :folded, :email, :email_folded, :digest, :role, :bot_token, :at, :at)
-    """
-    user_id = insert(
-        tx,
-        sql,
-        name=name,
-        folded=folded(name),
-        email=email,
-        email_folded=caseless(email),
-        digest=digest,
-        role=role,
-        bot_token=bot_token,
-        at=at,
-    )
-    return user_by_id(tx, UserId(user_id))
-
-
 @dataclass(frozen=True, slots=True)
 class Change:
     """What may change in a person or bot; None stays as it is."""
@@ -3703,6 +3672,22 @@ def revise_user(tx: WriteTx, at: Timestamp, user_id: UserId, change: Change) -> 
         user_id=user_id,
     )
     return user_by_id(tx, user_id)
+
+
+def insert_user(
+    tx: WriteTx,
+    at: Timestamp,
+    name: str,
+    role: Role,
+    email: str | None = None,
+    digest: str | None = None,
+    bot_token: str | None = None,
+) -> User:
+    """A new active person or bot. The address must be free."""
+    sql = "INSERT INTO users (name, role, created_at, updated_at) VALUES (:name, :role, :at, :at)"
+    user_id = UserId(insert(tx, sql, name=name, role=role, at=at))
+    known = Change(name, email_address=email, password_digest=digest, bot_token=bot_token)
+    return revise_user(tx, at, user_id, known)
 
 
 def _problem_with(field_name: str, value: str) -> str | None:
@@ -3928,22 +3913,16 @@ def _people_in(tx: ReadTx, room_ids: Iterable[RoomId]) -> dict[RoomId, tuple[Use
     return grouped((room_id, user_in(*person)) for room_id, *person in members)
 
 
-def _invitation_id(tx: ReadTx) -> RoomId | None:
-    """The oldest room, while it has no more than one page of messages."""
+def views_of(tx: ReadTx, memberships: Sequence[Membership]) -> tuple[RoomView, ...]:
+    """The rooms as their member sees them; the oldest invites, up to one page of messages."""
+    directs = [own.room.id for own in memberships if own.room.type is RoomType.DIRECT]
+    people = _people_in(tx, directs) if directs else {}
     sql = """
         SELECT id
         FROM (SELECT id FROM rooms ORDER BY created_at, id LIMIT 1) AS oldest
         WHERE (SELECT 1 FROM messages WHERE room_id = oldest.id LIMIT 1 OFFSET :page) IS NULL
     """
-    oldest = row(tx, sql, page=PAGE_SIZE)
-    return oldest["id"] if oldest else None
-
-
-def views_of(tx: ReadTx, memberships: Sequence[Membership]) -> tuple[RoomView, ...]:
-    """The rooms as their member sees them."""
-    directs = [own.room.id for own in memberships if own.room.type is RoomType.DIRECT]
-    people = _people_in(tx, directs) if directs else {}
-    invitation = _invitation_id(tx)
+    (invitation,) = row(tx, sql, page=PAGE_SIZE) or [None]
     return tuple(
         RoomView(own.room, own, people.get(own.room.id, ()), own.room.id == invitation)
         for own in memberships
@@ -3984,15 +3963,19 @@ def last_room_of(tx: ReadTx, user_id: UserId, remembered: RoomId | None) -> Room
     return last["id"] if last else None
 
 
-def _placeholders(tx: ReadTx, user_id: UserId) -> tuple[User, ...]:
+def sidebar_of(tx: ReadTx, user: User) -> Sidebar:
+    """What somebody sees beside every room; with whom they could talk fills it up."""
+    memberships = memberships_of(tx, user.id)
+    visible = [own for own in memberships if own.involvement is not Involvement.INVISIBLE]
+    views = views_of(tx, visible)
     sql = """
         SELECT DISTINCT others.user_id
         FROM room_rows
         JOIN memberships AS others ON others.room_id = room_rows.id
         WHERE room_rows.user_id = :user_id AND type = 'direct'
     """
-    pinged = rows(tx, sql, user_id=user_id)
-    known = {other_id for (other_id,) in pinged}
+    pinged = {other_id for (other_id,) in rows(tx, sql, user_id=user.id)}
+    space = max(_SIDEBAR_PEOPLE - 1 - len(pinged), 0)
     sql = """
         SELECT *
         FROM people
@@ -4000,21 +3983,11 @@ def _placeholders(tx: ReadTx, user_id: UserId) -> tuple[User, ...]:
         ORDER BY created_at, id
         LIMIT :space
     """
-    people = rows(
-        tx, sql, known=as_list(known | {user_id}), space=max(_SIDEBAR_PEOPLE - 1 - len(known), 0)
-    )
-    return tuple(starmap(user_in, people))
-
-
-def sidebar_of(tx: ReadTx, user: User) -> Sidebar:
-    """What somebody sees beside every room."""
-    memberships = memberships_of(tx, user.id)
-    visible = [own for own in memberships if own.involvement is not Involvement.INVISIBLE]
-    views = views_of(tx, visible)
+    people = rows(tx, sql, known=as_list(pinged | {user.id}), space=space)
     return Sidebar(
         directs=tuple(view for view in views if view.room.type is RoomType.DIRECT),
         shared=tuple(view for view in views if view.room.type is not RoomType.DIRECT),
-        placeholders=_placeholders(tx, user.id),
+        placeholders=tuple(starmap(user_in, people)),
         can_create_rooms=may_create_rooms(tx, user),
         total_unread=sum(own.unread_at is not None for own in memberships),
     )
@@ -4189,40 +4162,34 @@ def _save(
         raise RoomNotFound
     if not can_administer(actor, room.creator_id):
         raise Forbidden
-    saved = replace(room, type=kind, name=_checked_name(name), updated_at=at)
+    name = _checked_name(name)
     sql = """
         UPDATE rooms
         SET type = :type, name = :name, folded = :folded, updated_at = :at
         WHERE id = :room_id
     """
-    run(
-        tx, sql, type=kind, name=saved.name, folded=folded(saved.name or ""), at=at, room_id=room_id
-    )
+    run(tx, sql, type=kind, name=name, folded=folded(name), at=at, room_id=room_id)
     before = set(member_ids(tx, room_id))
     if kind is RoomType.OPEN:
         grant(tx, at, room, (user.id for user in active_users(tx)))
     else:
         creator = user_by_id(tx, room.creator_id)
         stays = [creator.id] if creator.status is Status.ACTIVE else []
-        _revise(tx, at, room, [*_checked_ids(invited), *stays])
+        wanted = [*_checked_ids(invited), *stays]
+        grant(tx, at, room, wanted)
+        sql = """
+            DELETE FROM memberships
+            WHERE room_id = :room_id AND user_id NOT IN (SELECT value FROM json_each(:wanted))
+        """
+        run(tx, sql, room_id=room_id, wanted=as_list(wanted))
     after = set(member_ids(tx, room_id))
     return RoomChange(
         view_of(tx, actor.id, room_id) if actor.id in after else None,
-        saved,
+        replace(room, type=kind, name=name, updated_at=at),
         kept=tuple(sorted(before & after)),
         granted=tuple(sorted(after - before)),
         revoked=tuple(sorted(before - after)),
     )
-
-
-def _revise(tx: WriteTx, at: Timestamp, room: Room, wanted: Sequence[UserId]) -> None:
-    """Lets the wanted in and everybody else out."""
-    grant(tx, at, room, wanted)
-    sql = """
-        DELETE FROM memberships
-        WHERE room_id = :room_id AND user_id NOT IN (SELECT value FROM json_each(:wanted))
-    """
-    run(tx, sql, room_id=room.id, wanted=as_list(wanted))
 
 
 def _set_involvement(
@@ -5018,8 +4985,8 @@ def _marks_in(text: str, words: Sought) -> tuple[tuple[int, int], ...]:
     return tuple(marks)
 
 
-def _probe(tx: ReadTx, user_id: UserId, match: str) -> list[sqlite3.Row]:
-    """The newest matches, as far as the probe goes; it stops at a hundred that may be seen."""
+def _through_index(tx: ReadTx, user_id: UserId, match: str, newest: int = -1) -> list[sqlite3.Row]:
+    """The newest matches that somebody may see, among so many of all; 101 are enough."""
     sql = """
         SELECT messages.id, messages.room_id, messages.created_at, messages.updated_at,
           creator_id, body_text, length(body_html) AS size
@@ -5028,14 +4995,14 @@ def _probe(tx: ReadTx, user_id: UserId, match: str) -> list[sqlite3.Row]:
           FROM message_search_index
           WHERE message_search_index MATCH :match
           ORDER BY rowid DESC
-          LIMIT :probe
+          LIMIT :newest
         ) AS found
         CROSS JOIN messages ON messages.id = found.rowid
         CROSS JOIN memberships
           ON memberships.room_id = messages.room_id AND memberships.user_id = :user_id
         LIMIT :limit + 1
     """
-    return rows(tx, sql, match=match, user_id=user_id, probe=_PROBE, limit=SEARCH_LIMIT)
+    return rows(tx, sql, match=match, user_id=user_id, newest=newest, limit=SEARCH_LIMIT)
 
 
 def _has_at_most(tx: ReadTx, user_id: UserId, few: int) -> bool:
@@ -5070,21 +5037,6 @@ def _through_rooms(tx: ReadTx, user_id: UserId, match: str) -> list[sqlite3.Row]
     return rows(tx, sql, match=match, user_id=user_id, limit=SEARCH_LIMIT)
 
 
-def _through_index(tx: ReadTx, user_id: UserId, match: str) -> list[sqlite3.Row]:
-    sql = """
-        SELECT messages.id, messages.room_id, messages.created_at, messages.updated_at, creator_id,
-          body_text, length(body_html) AS size
-        FROM message_search_index
-        CROSS JOIN messages ON messages.id = message_search_index.rowid
-        CROSS JOIN memberships
-          ON memberships.room_id = messages.room_id AND memberships.user_id = :user_id
-        WHERE message_search_index MATCH :match
-        ORDER BY message_search_index.rowid DESC
-        LIMIT :limit + 1
-    """
-    return rows(tx, sql, match=match, user_id=user_id, limit=SEARCH_LIMIT)
-
-
 def _matches_of(
     tx: ReadTx, user_id: UserId, match: str, *, by_room: bool = True
 ) -> list[sqlite3.Row]:
@@ -5094,7 +5046,7 @@ def _matches_of(
     """
     if by_room and _has_at_most(tx, user_id, _FEW_MESSAGES):
         return _through_rooms(tx, user_id, match)
-    found = _probe(tx, user_id, match)
+    found = _through_index(tx, user_id, match, _PROBE)
     sql = """
         SELECT 1
         FROM message_search_index
@@ -5300,16 +5252,10 @@ class Resolver(AbstractResolver):
         addresses = [str(sockaddr[0]) for *_, sockaddr in found]
         if not addresses or (self._only_public and not all(map(is_public, addresses))):
             raise OSError(f"{host} is not on the open internet")
+        flags = socket.AI_NUMERICHOST
         return [
-            ResolveResult(
-                hostname=host,
-                host=address,
-                port=port,
-                family=each_family,
-                proto=proto,
-                flags=socket.AI_NUMERICHOST,
-            )
-            for address, (each_family, _, proto, *_) in zip(addresses, found, strict=True)
+            ResolveResult(hostname=host, host=ip, port=port, family=kind, proto=proto, flags=flags)
+            for ip, (kind, _, proto, *_) in zip(addresses, found, strict=True)
         ]
 
     async def close(self) -> None:
@@ -5351,7 +5297,10 @@ _TIMEOUTS: Final = 3  # running, after which an endpoint rests
 _REST_SECONDS: Final = 3_600
 _SLOW_ENDPOINTS: Final = 10_000  # remembered
 _PUSH_PORT: Final = 443
-_PUSH_LIFE: Final = 2_419_200  # seconds a push service keeps it for a sleeping device
+_PUSH_HEADERS: Final = {
+    "Content-Encoding": "aes128gcm", "Content-Type": "application/octet-stream", "Urgency": "high",
+    "TTL": "2419200",  # seconds a push service keeps it for a sleeping device
+}  # fmt: skip
 _TOKEN_LIFE: Final = 6 * 3600
 _GONE: Final = frozenset((404, 410))
 _PROBLEMS: Final = {400: "keys", 401: "keys", 403: "keys", 413: "too_large", 429: "too_many"}
@@ -5395,32 +5344,18 @@ def subscription_of(tx: ReadTx, user_id: UserId, subscription_id: int) -> PushSu
 
 
 def keep_subscription(
-    tx: WriteTx,
-    at: Timestamp,
-    user_id: UserId,
-    endpoint: str,
-    p256dh_key: str,
-    auth_key: str,
-    user_agent: str,
+    tx: WriteTx, at: Timestamp, user_id: UserId, endpoint: str, keys: tuple[str, str], agent: str
 ) -> PushSubscription:
     """The subscription, new or known; a known one is only refreshed. The oldest above 20 goes."""
+    p256dh, auth = keys
     sql = """
         INSERT INTO push_subscriptions
           (user_id, endpoint, p256dh_key, auth_key, user_agent, created_at, updated_at)
-        VALUES (:user_id, :endpoint, :p256dh_key, :auth_key, :user_agent, :at, :at)
+        VALUES (:user_id, :endpoint, :p256dh, :auth, :agent, :at, :at)
         ON CONFLICT (user_id, endpoint, p256dh_key, auth_key)
         DO UPDATE SET updated_at = excluded.updated_at
     """
-    run(
-        tx,
-        sql,
-        user_id=user_id,
-        endpoint=endpoint,
-        p256dh_key=p256dh_key,
-        auth_key=auth_key,
-        user_agent=user_agent,
-        at=at,
-    )
+    run(tx, sql, user_id=user_id, endpoint=endpoint, p256dh=p256dh, auth=auth, agent=agent, at=at)
     sql = """
         DELETE FROM push_subscriptions
         WHERE id IN (
@@ -5469,6 +5404,8 @@ def notices_for(
     """
     notices = []
     for posted in told:
+        present, named = as_list(posted.present), as_list(posted.message.body.mentions)
+        room_id, author_id = posted.room.id, posted.message.creator.id
         sql = """
             SELECT subscriptions.*, (
                 SELECT count(*) FROM memberships AS theirs
@@ -5477,22 +5414,15 @@ def notices_for(
             FROM memberships
             JOIN subscriptions ON subscriptions.user_id = memberships.user_id
             JOIN users ON users.id = memberships.user_id AND users.status = 0
-            WHERE room_id = :room_id AND memberships.user_id != :creator_id
+            WHERE room_id = :room_id AND memberships.user_id != :author_id
             AND memberships.user_id NOT IN (SELECT value FROM json_each(:present))
             AND (involvement = 'everything' OR (involvement = 'mentions'
-              AND memberships.user_id IN (SELECT value FROM json_each(:mentionees))))
+              AND memberships.user_id IN (SELECT value FROM json_each(:named))))
             ORDER BY subscriptions.id
         """
-        browsers = rows(
-            tx,
-            sql,
-            room_id=posted.room.id,
-            creator_id=posted.message.creator.id,
-            present=as_list(posted.present),
-            mentionees=as_list(posted.message.body.mentions),
-        )
-        to_tell = [(PushSubscription(*browser), badge) for *browser, badge in browsers]
-        notices.append((posted, to_tell))
+        found = rows(tx, sql, room_id=room_id, author_id=author_id, present=present, named=named)
+        browsers = [(PushSubscription(*browser), badge) for *browser, badge in found]
+        notices.append((posted, browsers))
     return notices
 
 
@@ -5578,7 +5508,7 @@ class Push:
         }
         if problems:
             raise ValidationFailed(problems)
-        return await self._db.write(keep_subscription, user_id, endpoint, *keys, user_agent)
+        return await self._db.write(keep_subscription, user_id, endpoint, keys, user_agent)
 
     async def test(self, user_id: UserId, subscription_id: int, path: str) -> None:
         """Delivers a test to one of somebody's own browsers, at once.
@@ -5637,13 +5567,6 @@ class Push:
         async with endpoint, person, self._slots:
             yield
 
-    def _note_timeout(self, endpoint: str) -> None:
-        running = self._slow.pop(endpoint, (0, 0.0))[0] + 1
-        until = asyncio.get_running_loop().time() + _REST_SECONDS if running >= _TIMEOUTS else 0.0
-        self._slow[endpoint] = (running, until)
-        if len(self._slow) > _SLOW_ENDPOINTS:
-            del self._slow[next(iter(self._slow))]
-
     async def _deliver(self, subscription: PushSubscription, payload: bytes) -> None:
         try:
             body = await asyncio.to_thread(self._encrypted, subscription, payload)
@@ -5673,7 +5596,11 @@ class Push:
             async with asyncio.timeout(_PUSH_SECONDS):
                 status = await self._send(endpoint, body)
         except TimeoutError:
-            self._note_timeout(endpoint)
+            running = self._slow.pop(endpoint, (0, 0.0))[0] + 1
+            rests = asyncio.get_running_loop().time() + _REST_SECONDS
+            self._slow[endpoint] = running, rests if running >= _TIMEOUTS else 0.0
+            if len(self._slow) > _SLOW_ENDPOINTS:
+                del self._slow[next(iter(self._slow))]
             return None, "timeout"
         except (ClientError, OSError):
             return None, "no_network"
@@ -5719,16 +5646,9 @@ class Push:
             address = (person and person.email_address) or ""
             subject = f"mailto:{address if _MAILABLE.fullmatch(address) else _NOBODY}"
         token = await asyncio.to_thread(self._token, str(url.origin()), subject)
-        headers = {
-            "Authorization": token,
-            "Content-Encoding": "aes128gcm",
-            "Content-Type": "application/octet-stream",
-            "TTL": str(_PUSH_LIFE),
-            "Urgency": "high",
-        }
-        async with self._client.post(
-            url, data=body, headers=headers, allow_redirects=False
-        ) as reply:
+        headers = {**_PUSH_HEADERS, "Authorization": token}
+        sending = self._client.post(url, data=body, headers=headers, allow_redirects=False)
+        async with sending as reply:
             return reply.status
 
     @cached_property

@@ -91,7 +91,7 @@ MAY_SCAN = {
     "_stand_ins": "a salvage looks at everything, once",
     "rebuild_index": "it is made of all messages",
     "stem_of": "an index in memory holds one word",
-    "_invitation_id": "takes the first entry of an index and stops",
+    "views_of": "takes the first entry of an index and stops",
     "grant_open_rooms": "whoever joins gets every open room, so it reads them all",
     "sweep_tombstones": "once an hour, over what was deleted in seven days",
     "sweep_sign_ins": "once an hour, over the sign-in links of four hours",

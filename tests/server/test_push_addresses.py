@@ -104,7 +104,7 @@ async def test_nothing_is_sent_inside_whatever_the_host_is_called(
     endpoint = f"https://{host}:{port}/x"
     keep = program.keep_subscription  # as if an older version had let it in
     p256dh, auth = keys.values()
-    device = await kevin.server.parts.db.write(keep, kevin.id, endpoint, p256dh, auth, "")
+    device = await kevin.server.parts.db.write(keep, kevin.id, endpoint, (p256dh, auth), "")
 
     answer = await kevin.post(f"{DEVICES}/{device.id}/test_notifications")
 
