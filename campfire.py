@@ -608,30 +608,10 @@ ReadTx = NewType("ReadTx", sqlite3.Connection)
 WriteTx = NewType("WriteTx", ReadTx)  # may stand in for a ReadTx, never the reverse
 Work: TypeAlias = Coroutine[object, object, object]
 
-
-class Role(IntEnum):
-    MEMBER = 0
-    ADMINISTRATOR = 1
-    BOT = 2
-
-
-class Status(IntEnum):
-    ACTIVE = 0
-    DEACTIVATED = 1
-    BANNED = 2
-
-
-class RoomType(StrEnum):
-    OPEN = "open"
-    CLOSED = "closed"
-    DIRECT = "direct"
-
-
-class Involvement(StrEnum):
-    INVISIBLE = "invisible"
-    NOTHING = "nothing"
-    MENTIONS = "mentions"
-    EVERYTHING = "everything"
+Role = IntEnum("Role", "MEMBER ADMINISTRATOR BOT", start=0)
+Status = IntEnum("Status", "ACTIVE DEACTIVATED BANNED", start=0)
+RoomType = StrEnum("RoomType", "OPEN CLOSED DIRECT")  # as texts: "open", "closed", "direct"
+Involvement = StrEnum("Involvement", "INVISIBLE NOTHING MENTIONS EVERYTHING")
 
 
 @dataclass(frozen=True, slots=True)
@@ -2179,7 +2159,7 @@ class _Job:
 
     work: Callable[..., object]
     args: tuple[object, ...]
-    named: dict[str, Any]
+    more: dict[str, Any]
     right: Right | None
     done: asyncio.Future[Any]
     until: float  # on the performance counter: how long it may wait for a foreign lock
@@ -2378,10 +2358,7 @@ class Database:
             asyncio.get_running_loop().call_later(_AGAIN, self._end, reader, travel)
 
     async def write(
-        self,
-        work: Callable[Concatenate[WriteTx, Timestamp, P], T],
-        *args: P.args,
-        **named: P.kwargs,
+        self, work: Callable[Concatenate[WriteTx, Timestamp, P], T], *args: P.args, **more: P.kwargs
     ) -> T:
         """What `work` returns, once it is committed; if it raises, nothing of it happened.
 
@@ -2395,7 +2372,7 @@ class Database:
         done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         until = time.perf_counter() + BUSY_MS / 1000
         try:
-            self._queue.put_nowait(_Job(work, args, named, _RIGHT.get(), done, until))
+            self._queue.put_nowait(_Job(work, args, more, _RIGHT.get(), done, until))
         except asyncio.QueueFull as error:
             raise DatabaseBusy from error
         return await done
@@ -2491,7 +2468,7 @@ class Database:
                 with job:
                     if job.right:
                         job.right(tx)
-                    job.result = job.work(tx, Timestamp(self._last), *job.args, **job.named)
+                    job.result = job.work(tx, Timestamp(self._last), *job.args, **job.more)
                 if not connection.in_transaction or (job.error and is_interrupted(job.error)):
                     # A full disk undoes the whole group.
                     why = job.error if isinstance(job.error, sqlite3.Error) else None
