@@ -246,10 +246,9 @@ def _origins(text: str) -> frozenset[str]:
 
 
 def _log_level(text: str) -> int:
-    level = text.lower()
-    if level not in _LOG_LEVELS:
-        raise ValueError(f"must be debug, info, warn or error, not {level!r}")
-    return _LOG_LEVELS[level]
+    if (level := _LOG_LEVELS.get(text.lower())) is None:
+        raise ValueError(f"must be debug, info, warn or error, not {text.lower()!r}")
+    return level
 
 
 def _vapid_key(size: int, text: str) -> str:
@@ -397,21 +396,19 @@ def listening_on(host: str, port: int) -> list[socket.socket]:
     Two families have two sockets, so that an IPv4 address looks like one. Raises OSError.
     """
     made: list[socket.socket] = []
-    refused: OSError | None = None
     for name in ("0.0.0.0", "::") if host == EVERYWHERE else (host,):  # noqa: S104 - who serves is reached
         try:
             for family, _, _, _, place in socket.getaddrinfo(name, port, type=socket.SOCK_STREAM):
                 at = (place[0], made[0].getsockname()[1] if made else port, *place[2:])
                 made.append(socket.create_server(at, family=family, backlog=BACKLOG))
         except OSError as error:
-            refused = error
-            if error.errno not in _NO_SUCH_ADDRESS or host != EVERYWHERE:
-                break
-    if refused and (refused.errno not in _NO_SUCH_ADDRESS or not made):
-        for each in made:
-            each.close()
-        why = (refused.strerror or "it failed").partition(" (while")[0].lower()
-        raise OSError(f"cannot listen on {host} port {port}: {why}") from refused
+            is_elsewhere = made or (host == EVERYWHERE and name != "::")
+            if error.errno in _NO_SUCH_ADDRESS and is_elsewhere:  # the machine has no such family
+                continue
+            for listener in made:
+                listener.close()
+            why = (error.strerror or "it failed").partition(" (while")[0].lower()
+            raise OSError(f"cannot listen on {host} port {port}: {why}") from error
     return made
 
 
@@ -1798,12 +1795,9 @@ def connect(path: Path, how: str = READ_ONLY) -> sqlite3.Connection:
 
 
 def _is_sound(path: Path, how: str) -> bool:
-    try:
-        with closing(connect(path, how)) as connection:
-            verdict = connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
-    except sqlite3.Error:
-        return False
-    return bool(verdict == "ok")
+    with suppress(sqlite3.Error), closing(connect(path, how)) as connection:
+        return bool(connection.execute("PRAGMA integrity_check(1)").fetchone()[0] == "ok")
+    return False
 
 
 def cannot_read(path: Path, why: object) -> StorageError:
@@ -2015,19 +2009,19 @@ def restore(backup: Path, path: Path, at: float) -> Path | None:
     except DatabaseUnusable as error:  # which is why a backup is wanted
         if isinstance(error, DatabaseForeign) or not path.is_file():
             raise
-    was_there = path.exists()
-    held = take_lock(path) if was_there else []
     fresh = free_name(path.with_name(f"{path.name}.restored-{stamp(at)}"))
-    aside = free_name(path.with_name(f"{path.name}.before-restore-{stamp(at)}"))
+    before = path.with_name(f"{path.name}.before-restore-{stamp(at)}")
+    aside = free_name(before) if path.exists() else None
+    held = take_lock(path) if aside else []
     try:
         back_up(backup, fresh)
-        if was_there:
+        if aside:
             _make_way(path, aside)
         fresh.replace(path)
         _sync(path.parent)
     finally:
         give_up_lock(held)
-    return aside if was_there else None
+    return aside
 
 
 # === 7. db ====================================================================
