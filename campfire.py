@@ -6724,7 +6724,7 @@ class Shapes:
         people = (message.creator, *message.named, *(boost.booster for boost in message.boosts))
         faces = frozenset([(user.id, user.updated_at) for user in people])
         known = self._messages.find(message.id) if excerpt is None else None
-        if known and known.updated_at == message.updated_at and known.faces == faces:
+        if known is not None and (known.updated_at, known.faces) == (message.updated_at, faces):
             return known
         text, html = message.body.text, None if excerpt is None else escape(excerpt)
         if excerpt is None:
@@ -6764,7 +6764,7 @@ class Shapes:
         known: dict[MessageId, Shown] = {}
         for entry in excerpt:
             shown = self._messages.find(entry["id"])
-            if shown and shown.updated_at == entry["updated_at"]:
+            if shown is not None and shown.updated_at == entry["updated_at"]:
                 known[entry["id"]] = shown
         faces = Faces().union(*(shown.faces for shown in known.values()))
         if changed := faces - standing(tx, faces):
@@ -6829,7 +6829,7 @@ class Shapes:
         left = MOST_SHOWN
         for key, hit in zip(reversed(ids), reversed(found.hits), strict=True):
             _, text, marks = self._marks(hit, is_excerpt=key not in whole)
-            message = whole.get(key) or self.told(cut[key], text)
+            message = whole[key] if key in whole else self.told(cut[key], text)
             left -= len(message) + len(marks)
             if left < 0:
                 break
@@ -6956,11 +6956,12 @@ def presentation_element(
     shapes: Shapes, message: PersistedMessage, inside: Shown | None = None
 ) -> str:
     """A message's text, as an edit replaces it; inside the message, that says all of it."""
-    shown, body, own = inside or shapes.told(message), message.body, ""
+    body, sound, own = message.body, sound_in(message.body.text), ""
     if inside is None:
+        inside = shapes.told(message)
         shapes.renderings += 1
-        own = _attribute("data-json", Written((shown.own, b"}")))
-    html, sound = shown.html or "", sound_in(body.text)
+        own = _attribute("data-json", Written((inside.own, b"}")))
+    html = inside.html or ""
     content = html if sound else f'<div class="trix-content">{html}</div>'
     return (
         f'<div id="presentation_message_{escape(message.client_message_id)}"'
@@ -9621,11 +9622,6 @@ def list_messages(tx: ReadTx, ask: Ask) -> Outcome:
     return shown
 
 
-def _message_shape(ask: Ask, message: PersistedMessage) -> Json:
-    shown = ask.campfire.shapes.told(message)
-    return {"message": shown.seen_by(ask.user, ask.caller.base_url)}
-
-
 async def create_message(ask: Ask) -> Outcome:
     """Posts a message; posting it again answers with the stored one (Gap #1)."""
     is_form = ask.request.content_type == "multipart/form-data"
@@ -9638,18 +9634,20 @@ async def create_message(ask: Ask) -> Outcome:
         key = str(key) if type(key) is int else "?"  # refused with all that cannot be an id
     draft = DraftMessage(ask.room_id, ask.user.id, key, ask.text("body"))
     posted = await ask.campfire.messages.create_message_with_deduplication(draft)
-    if not posted.fresh:
-        return answer(_message_shape(ask, posted.message))
-    announce(ask.campfire, posted)
-    return _message_shape(ask, posted.message)
+    if posted.fresh:
+        announce(ask.campfire, posted)
+    told = ask.campfire.shapes.told(posted.message)
+    shape = {"message": told.seen_by(ask.user, ask.caller.base_url)}
+    return shape if posted.fresh else answer(shape)
 
 
 def show_message(tx: ReadTx, ask: Ask) -> Outcome:
     """One message; for its editors also as the editor takes it."""
     message = message_for(tx, ask.user.id, ask.room_id, ask.message_id)
-    shown = _message_shape(ask, message)
+    shapes, signer = ask.campfire.shapes, ask.campfire.signer
+    shown = {"message": shapes.told(message).seen_by(ask.user, ask.caller.base_url)}
     if ask.query.get("edit") == "1" and can_administer(ask.user, message.creator.id):
-        named = {user.id: ask.campfire.signer.mentionable(user) for user in message.named}
+        named = {user.id: signer.mentionable(user) for user in message.named}
         return {**shown, "edit_html": editable(message.body.html, named)}
     return shown
 
@@ -9659,7 +9657,8 @@ async def update_message(ask: Ask) -> Outcome:
     messages, source = ask.campfire.messages, ask.text("body")
     message = await messages.update(ask.user, ask.room_id, ask.message_id, source)
     announce_edit(ask.campfire, message)
-    return _message_shape(ask, message)
+    told = ask.campfire.shapes.told(message)
+    return {"message": told.seen_by(ask.user, ask.caller.base_url)}
 
 
 def announce_edit(campfire: Campfire, message: PersistedMessage) -> None:
