@@ -3095,8 +3095,6 @@ def links_in(markup: str) -> tuple[str, ...]:
 
 
 def _linked(markup: str) -> str:
-    if not MAY_LINK.search(markup):
-        return markup
     pieces: list[str] = []
     most = _MOST_MADE
     for words, in_link, tag, target in _steps(markup):
@@ -3141,7 +3139,8 @@ def presented(body: Body, users: Mapping[UserId, Mentionable]) -> str:
     """
     if sound := sound_in(body.text):
         return sound_markup(sound)
-    for markup in (_linked(body.html), body.html):
+    ways = (_linked(body.html), body.html) if MAY_LINK.search(body.html) else (body.html,)
+    for markup in ways:
         shown = attachments_replaced(markup, lambda its: _filled(users.get(its.user_id)))
         if len(shown.encode()) <= 2 * BODY_LIMIT:
             return shown
@@ -4628,7 +4627,7 @@ def store_message(
         _note_words(tx, room.id, stored["id"], body)
         receive_message(tx, at, room.id, author, present)
     (message,) = messages_in(tx, [stored], {} if fresh else None)
-    name, members = name_for_all(tx, room), member_ids(tx, room.id)
+    name, members = room.name or name_for_all(tx, room), member_ids(tx, room.id)
     return Posted(message, bool(fresh), room, name, members, frozenset(present))
 
 
