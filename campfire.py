@@ -8288,16 +8288,6 @@ _AVATAR_COLOURS: Final = (
     "#D07B53", "#736356", "#AD1D1D", "#BF7C2A", "#C09C6F", "#698F9C", "#7C956B", "#5D618F",
     "#3B3633", "#67695E",
 )  # fmt: skip
-_ROBOT: Final = (
-    '<rect width="512" height="512" rx="50" fill="#9a9a9a"/>'
-    '<g fill="#f4f4f2"><rect x="146" y="176" width="220" height="176" rx="44"/>'
-    '<rect x="244" y="112" width="24" height="64"/><circle cx="256" cy="104" r="26"/>'
-    '<rect x="100" y="226" width="32" height="76" rx="16"/>'
-    '<rect x="380" y="226" width="32" height="76" rx="16"/>'
-    '<path d="M166 392h180a40 40 0 0 1 40 40v80H126v-80a40 40 0 0 1 40-40z"/></g>'
-    '<g fill="#5c5c5c"><circle cx="210" cy="250" r="26"/><circle cx="302" cy="250" r="26"/>'
-    '<rect x="204" y="302" width="104" height="18" rx="9"/></g>'
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -8327,7 +8317,7 @@ def load_bundle(folder: Path = _HERE / "static_bundle" / "dist") -> Bundle:
         files.setdefault(name.removesuffix(path.suffix) if coding else name, {})[coding] = data
     pages: dict[str, str] = {}
     bundle = Bundle(digest.hexdigest()[:16], files, pages)
-    for name in [name for name in files if name.endswith(".html")]:
+    for name in [name for name in files if name.endswith(".html") or name == "webmanifest.json"]:
         page = _as_it_is(files.pop(name)).decode()
         pages[name] = page.replace("/assets/BUILD/", bundle.url(""))
     # What stands in double brackets is drawn for a room alone.
@@ -8416,65 +8406,38 @@ def show_avatar(tx: ReadTx, ask: Ask) -> Outcome:
     if user_id is None:
         raise NotFound
     user = user_by_id(tx, user_id)
+    kind, etag = "image/svg+xml; charset=utf-8", f'"{user.id}-{user.updated_at}"'
+    if user.role is Role.BOT:
+        robot = _as_it_is(ask.request.app[BUNDLE].files.get("robot.svg", {}))
+        return _picture(ask, kind, _HALF_HOUR, etag, robot.rstrip())
     colour = _AVATAR_COLOURS[zlib.crc32(str(user.id).encode()) % len(_AVATAR_COLOURS)]
     letters = initials(user.name) or "?"
     squeeze = ' textLength="85%" lengthAdjust="spacingAndGlyphs"' if letters[2:] else ""
-    words = (
+    svg = (
+        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 512 512">'
         f'<rect width="512" height="512" rx="50" fill="{colour}"/>'
         '<text x="50%" y="50%" dy=".355em" fill="#fff" text-anchor="middle" font-size="230"'
         ' font-weight="800" letter-spacing="-5"'
         " font-family=\"-apple-system, BlinkMacSystemFont, Aptos, Roboto, 'Segoe UI',"
-        f' Helvetica, Arial, sans-serif"{squeeze}>{escape(letters)}</text>'
+        f' Helvetica, Arial, sans-serif"{squeeze}>{escape(letters)}</text></svg>'
     )
-    drawing = _ROBOT if user.role is Role.BOT else words
-    svg = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 512 512">{drawing}</svg>'
-    kind, etag = "image/svg+xml; charset=utf-8", f'"{user.id}-{user.updated_at}"'
     return _picture(ask, kind, _HALF_HOUR, etag, svg.encode())
 
 
 _QR_LIMIT: Final = 1_000  # bytes of text; a square holds little more than twice of it
 _SHORT_NAME: Final = 12
-_SCREENSHOTS: Final = {
-    "chat": "A room, and what was said in it",
-    "sidebar": "Every room and every ping at a glance",
-    "dark": "Easy on the eyes at night",
-}
 
 
-def manifest_of(name: str, bundle: Bundle) -> Json:
+def manifest_of(name: str, bundle: Bundle) -> str:
     """Campfire as an app of this name."""
-    png, logo = {"type": "image/png"}, "/account/logo"
-    small = {"src": f"{logo}?size=small", "sizes": "192x192", **png, "purpose": "any"}
-    large = {"src": logo, "sizes": "512x512", **png}
-    shortcuts = {"New chat room": "/rooms/opens/new", "My profile": "/users/me/profile"}
-    narrow = {"sizes": "1080x2400", **png, "form_factor": "narrow"}
-    return {
-        "id": "/",
-        "name": name,
-        "short_name": name[:_SHORT_NAME].strip(),
-        "description": "The place where your people talk: rooms, pings, and what was said.",
-        "categories": ["social", "business", "productivity"],
-        "start_url": "/",
-        "scope": "/",
-        "display": "standalone",
-        "theme_color": "#ffffff",
-        "background_color": "#ffffff",
-        "icons": [small, *({**large, "purpose": purpose} for purpose in ("any", "maskable"))],
-        "shortcuts": [
-            {"name": words, "url": where, "icons": [small]} for words, where in shortcuts.items()
-        ],
-        "screenshots": [
-            {"src": bundle.url(f"screenshot-{shot}.png"), **narrow, "label": label}
-            for shot, label in _SCREENSHOTS.items()
-        ],
-    }
+    shown = json.loads(bundle.pages.get("webmanifest.json", "{}"))
+    return compact({**shown, "name": name, "short_name": name[:_SHORT_NAME].strip()})
 
 
 def show_manifest(tx: ReadTx, ask: Ask) -> Outcome:
     """Campfire as an app for the home screen; it has the account's name once there is one."""
     account = account_of(tx)
-    name = (account.name if account else "") or "Campfire"
-    text = compact(manifest_of(name, ask.request.app[BUNDLE]))
+    text = manifest_of((account and account.name) or "Campfire", ask.request.app[BUNDLE])
     return web.Response(text=text, content_type="application/manifest+json", charset="utf-8")
 
 
@@ -9895,6 +9858,7 @@ class Page:
     params: Json = field(default_factory=dict)
     status: int = 200
     title: str | None = None  # the account's name when there is none
+    custom_styles: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -9982,16 +9946,6 @@ def _page_at(tx: ReadTx, ask: Ask, place: Screen | None, path: str) -> Page | Re
     return Page(place.name, shown, ids)
 
 
-@dataclass(frozen=True, slots=True)
-class Opened:
-    """What is at an address for who asks: a page with its boot object, or another address."""
-
-    ask: Ask
-    page: Page | Redirect
-    boot: Json
-    custom_styles: str
-
-
 def _add_cookies(ask: Ask, page: Page | Redirect, nonce: str) -> None:
     """The cookies that go with a page or a redirect."""
     signer, now = ask.campfire.signer, time.time()
@@ -10007,6 +9961,9 @@ def _add_cookies(ask: Ask, page: Page | Redirect, nonce: str) -> None:
     if page.return_to:
         value = signer.cookie({"to": page.return_to}, _RETURN_SECONDS, now)
         ask.set_cookie("return_to", value, _RETURN_SECONDS)
+
+
+Opened: TypeAlias = tuple[Ask, Page | Redirect, Json]  # who asks, what for, and the boot object
 
 
 async def _open(request: web.Request, address: URL) -> Opened:
@@ -10029,12 +9986,12 @@ async def _open(request: web.Request, address: URL) -> Opened:
             page = error_page(error)
         _add_cookies(ask, page, nonce)
         if isinstance(page, Redirect):
-            return Opened(ask, page, {"redirect_to": page.to, **token}, "")
+            return ask, page, {"redirect_to": page.to, **token}
         account = account_of(tx)
         styles = account.custom_styles if account and "plain" not in ask.query else ""
         title = page.title or (account.name if account else None)
         boot = {**_boot(tx, ask, page, account), **token}
-        return Opened(ask, replace(page, title=title), boot, styles)
+        return ask, replace(page, title=title, custom_styles=styles), boot
 
     searches = place is not None and place.searches and "q" in address.query
     return await look_in(request, opened, (match, address.query), searches=searches)
@@ -10054,7 +10011,7 @@ _POLICY: Final = (
 )
 
 
-def index_html(page: Page, boot: Json, bundle: Bundle, custom_styles: str) -> Written:
+def index_html(page: Page, boot: Json, bundle: Bundle) -> Written:
     """The one page, with everything its screen needs inside."""
     person = boot["current_user"]
     metas = {
@@ -10068,7 +10025,7 @@ def index_html(page: Page, boot: Json, bundle: Bundle, custom_styles: str) -> Wr
         if page.name == "room":
             metas["current-room-id"] = page.params["room_id"]
     told = (f'<meta name="{name}" content="{escape(str(it))}">' for name, it in metas.items())
-    styles = custom_styles.replace("</", r"<\/")
+    styles = page.custom_styles.replace("</", r"<\/")
     html = bundle.pages["room.html" if page.name == "room" else "index.html"]
     head, _, end = html.partition("{boot}")
     filled = head.format(
@@ -10095,25 +10052,24 @@ def _html(request: web.Request, html: Written, status: int = 200) -> web.Respons
 def error_screen(request: web.Request, error: CampfireError) -> web.Response:
     """The page that says what went wrong, for which the database is not asked."""
     campfire, page = request.app[CAMPFIRE], error_page(error)
-    html = index_html(page, _bare_boot(campfire, page), request.app[BUNDLE], "")
+    html = index_html(page, _bare_boot(campfire, page), request.app[BUNDLE])
     return _html(request, html, page.status)
 
 
 async def show_page(request: web.Request) -> web.StreamResponse:
     """Any screen: the page, or where to go instead."""
-    opened = await _open(request, request.rel_url)
-    ask, page = opened.ask, opened.page
+    ask, page, boot = await _open(request, request.rel_url)
     if isinstance(page, Redirect):
         return answer(web.Response(status=302, headers={"Location": page.to}), headers=ask.headers)
-    if not is_supported(caller_of(request).agent):
+    if not is_supported(ask.caller.agent):
         return _html(request, Written((request.app[BUNDLE].pages["unsupported.html"].encode(),)))
     if ask.guest is not None:
-        cookie = caller_of(request).cookies["session_token"]
+        cookie = ask.caller.cookies["session_token"]
         token = token_inside_rails_cookie(cookie) or cookie
         ask.set_cookie("session_token", token, TWENTY_YEARS)
     if page.name == "room":
         ask.set_cookie("last_room", str(ask.room_id), TWENTY_YEARS)
-    html = index_html(page, opened.boot, request.app[BUNDLE], opened.custom_styles)
+    html = index_html(page, boot, request.app[BUNDLE])
     return answer(_html(request, html, page.status), headers=ask.headers)
 
 
@@ -10121,8 +10077,8 @@ async def show_boot(request: web.Request) -> web.StreamResponse:
     """What a screen needs, for a client that moves on without loading a page."""
     path, _, search = request.query.get("path", "").partition("#")[0].partition("?")
     address = URL.build(path=path or "/", query_string=search, encoded=True)
-    opened = await _open(request, address)
-    return answer(opened.boot, headers=opened.ask.headers)
+    ask, _, boot = await _open(request, address)
+    return answer(boot, headers=ask.headers)
 
 
 def screen(
@@ -10566,6 +10522,9 @@ def assemble(
     auth = Auth(db, signer, time.monotonic, config.bcrypt_cost)
     shapes, messages = Shapes(signer), Messages(db, signer, presence.present_in)
     cable = Cable(db, messages, shapes, presence, jobs, time.monotonic, config.max_sockets)
+    keys = (kept["vapid_public_key"], kept["vapid_private_key"])
+    may_be_private = config.private_push_endpoints
+    names_of_push = Resolver(names, look_up, only_public=not may_be_private)
     return Campfire(
         config=config,
         db=db,
@@ -10581,12 +10540,7 @@ def assemble(
         jobs=jobs,
         certificates=Certificates(config.tls_files),
         push=Push(
-            db,
-            jobs,
-            (kept["vapid_public_key"], kept["vapid_private_key"]),
-            config.vapid_subject,
-            Resolver(names, look_up, only_public=not config.private_push_endpoints),
-            may_be_private=config.private_push_endpoints,
+            db, jobs, keys, config.vapid_subject, names_of_push, may_be_private=may_be_private
         ),
     )
 

@@ -17,7 +17,7 @@ const CHUNKS = [
 const PICTURES = new URL("src/pictures/", import.meta.url);
 const ASSETS = new URL("node_modules/@phosphor-icons/core/assets/", import.meta.url);
 /** Pages with holes, which the server fills. */
-const PAGES = ["index.html", "unsupported.html"];
+const PAGES = ["index.html", "unsupported.html", "webmanifest.json"];
 const DRAWINGS = JSON.parse(readFileSync(new URL("icons.json", PICTURES)));
 /** Drawings that are on the sheet, and nowhere else. */
 const ON_SHEET = ["lanyard.svg", "robot.svg"];
@@ -48,7 +48,7 @@ const pictures = {
     }
     for (const path of [...readdirSync(PICTURES), "icons/globe.svg"]) {
       const name = basename(path);
-      const isShown = /^(globe|logo|mark|screenshot)(-\w+\.png|\.svg)$/.test(name);
+      const isShown = /^(globe|logo|mark|robot|screenshot)(-\w+\.png|\.svg)$/.test(name);
       const isSound = name.endsWith(".svg") && !isShown && !ON_SHEET.includes(name);
       if (!isShown && !isSound) continue;
       const fileName = isShown ? name : `sounds/${name}`;
