@@ -6901,20 +6901,15 @@ def shared_room_element(shapes: Shapes, room: Room) -> str:
     )
 
 
-def _direct_label(others: Sequence[User]) -> str:
-    """A ping's name in the sidebar: a first name, or everybody's initials."""
-    names = [user.name for user in others]
-    if len(names) == 1:
-        return (names[0].split() or names)[0]
-    return sentence([initials(" ".join(name.split()[:3])).upper() for name in names], pair="+")
-
-
 def direct_room_element(shapes: Shapes, room: Room, people: Sequence[User], viewer: User) -> str:
     """A ping in the sidebar of one of its members."""
     shapes.renderings += 1
     others = [user for user in people if user.id != viewer.id] or [viewer]
+    names = [user.name for user in others]
     members = written_list(shapes.person(user)[2] for user in others)
-    name = written({"display_name": sentence([user.name for user in others])})[0][1:]
+    marks = [initials(" ".join(name.split()[:3])).upper() for name in names]
+    label = sentence(marks, pair="+") if len(names) > 1 else (names[0].split() or names)[0]
+    name = written({"display_name": sentence(names)})[0][1:]
     own = _attribute("data-json", Written((shapes.public_room(room), b",", name)))
     pictures = (
         f'<img src="{escape(shapes.signer.avatar_url(user))}" class="avatar" width="48"'
@@ -6927,7 +6922,7 @@ def direct_room_element(shapes: Shapes, room: Room, people: Sequence[User], view
         f' data-sorted-list-number="{room.updated_at // 1000}"'
         f"{_attribute('data-members', members)}{own}>"
         f'<span class="avatar__group">{"".join(pictures)}</span>'
-        f'<span class="direct__author">{escape(_direct_label(others))}</span></a>'
+        f'<span class="direct__author">{escape(label)}</span></a>'
     )
 
 
@@ -7032,19 +7027,18 @@ FRAMES_AT_ONCE: Final = 500  # a client's, for whoever comes back and subscribes
 _UNMASKED_CLOSE: Final = b"\x88\x02" + (1002).to_bytes(2, "big")
 
 
+@dataclass(slots=True)
 class Seldom:
     """True when asked for the first time, and then not again for so many seconds."""
 
-    __slots__ = ("_seconds", "_until")
-
-    def __init__(self, seconds: float) -> None:
-        self._seconds, self._until = seconds, -math.inf
+    seconds: float
+    until: float = -math.inf
 
     def __call__(self) -> bool:
         now = time.monotonic()
-        if now < self._until:
+        if now < self.until:
             return False
-        self._until = now + self._seconds
+        self.until = now + self.seconds
         return True
 
 
