@@ -3322,7 +3322,7 @@ class Signer:
         """Whether a token goes with the cookie, however it is masked."""
         secret = self._mac("csrf", nonce)
         try:
-            token = from_base64(given)
+            token = base64.b64decode(f"{given}==", altchars=b"-_", validate=True)  # of 64 bytes
         except ValueError:
             return False
         mask, masked = token[: len(secret)], token[len(secret) :]
@@ -7975,7 +7975,7 @@ class Ask:
     caller: Caller
     parts: Mapping[str, str]  # of the path
     query: Mapping[str, str]
-    at: Timestamp  # all that is not seen by a look yet will be later than this
+    at: Timestamp = Timestamp(0)  # of a look: all that it does not see yet will be later
     headers: CIMultiDict[str] = field(default_factory=CIMultiDict)  # of the answer
 
     @property
@@ -8109,8 +8109,8 @@ async def admit_person(request: web.Request, audience: Audience) -> tuple[Ask, R
             request[VIEWER_ID], request[SESSION] = viewer.user.id, viewer.session
     require(audience, viewer)
     right = partial(check_right, ip=caller.ip, viewer=viewer)
-    place, at = (request.match_info, request.query), campfire.db.settled_at()
-    return Ask(request, campfire, viewer, None, caller, *place, at), right
+    place = request.match_info, request.query
+    return Ask(request, campfire, viewer, None, caller, *place), right
 
 
 Place: TypeAlias = tuple[Mapping[str, str], Mapping[str, str]]  # the parts of a path, a query
@@ -9734,8 +9734,8 @@ async def _admit_bot(request: web.Request, _: Audience) -> tuple[Ask, Right]:
         raise WrongBotKey
     request[VIEWER_ID] = door.bot.id
     right = partial(check_bots_right, ip=caller.ip, bot_key=key)
-    place, at = (request.match_info, request.query), campfire.db.settled_at()
-    return Ask(request, campfire, None, door.bot, caller, *place, at), right
+    place = request.match_info, request.query
+    return Ask(request, campfire, None, door.bot, caller, *place), right
 
 
 def bot_act(method: str, path: str, handler: Handler, *, status: int = 200) -> Route:

@@ -43,7 +43,7 @@ class Limit(NamedTuple):
 LIMITS = {
     "post": Limit(98, 14, 90, 14),
     "reconnect": Limit(82, 14, 85, 14),
-    "sign_in": Limit(60, 8, 60, 11),
+    "sign_in": Limit(58, 8, 60, 11),
     "room_page": Limit(75, 13, 100, 16),
     "members": Limit(38, 8, 50, 11),
 }
