@@ -5929,14 +5929,9 @@ def _open_for(tx: ReadTx, join_code: str, email: str) -> None:
 
 
 def _join(
-    tx: WriteTx,
-    at: Timestamp,
-    join_code: str,
-    who: Newcomer,
-    digest: str,
-    session: NewSession | None,
+    tx: WriteTx, at: Timestamp, code: str, who: Newcomer, digest: str, session: NewSession | None
 ) -> User:
-    _open_for(tx, join_code, who.email_address)
+    _open_for(tx, code, who.email_address)
     user = insert_user(tx, at, who.name, Role.MEMBER, who.email_address, digest)
     grant_open_rooms(tx, at, user.id)
     if session is not None:
@@ -8905,11 +8900,6 @@ def announce_person(campfire: Campfire, user: User, *, is_new: bool = False) -> 
     campfire.cable.broadcast("rooms", turbo(*place, person_element(campfire.shapes, user)))
 
 
-def announce_departure(cable: WebSocketBroadcaster, user_id: UserId) -> None:
-    """Somebody has left."""
-    cable.broadcast("rooms", turbo("remove", f"person_{user_id}"))
-
-
 def _session_from(ask: Ask) -> NewSession:
     """A session for this browser; it ends the one that the browser has."""
     token = RawToken(secrets.token_urlsafe(32))  # 256 random bits
@@ -9018,7 +9008,8 @@ def _page_in(ask: Ask) -> int:
 
 
 def _user_id(ask: Ask) -> UserId:
-    return UserId(int(ask.parts["user_id"]))
+    """The person or bot that the path names."""
+    return UserId(int(ask.parts["user_id" if "user_id" in ask.parts else "bot_id"]))
 
 
 def _page_of(ask: Ask, users: Sequence[User], page: int) -> Json:
@@ -9085,15 +9076,11 @@ def _restriction_in(body: Mapping[str, object]) -> bool | None:
     if settings is None:
         return None
     given = settings.get(RESTRICTION) if isinstance(settings, dict) else ""
-    match given:
-        case None | bool():
-            return given
-        case "true" | "1":
-            return True
-        case "false" | "0":
-            return False
-        case _:
-            raise ValidationFailed({"settings": ["is invalid"]})
+    if given is None or isinstance(given, bool):
+        return given
+    if given not in ("true", "1", "false", "0"):
+        raise ValidationFailed({"settings": ["is invalid"]})
+    return given in ("true", "1")
 
 
 async def save_account(ask: Ask) -> Outcome:
@@ -9164,7 +9151,7 @@ async def deactivate_person(ask: Ask) -> Outcome:
     campfire, user_id = ask.campfire, _user_id(ask)
     await ask.db.write(retire_person, user_id)
     campfire.cable.disconnect_user(user_id, reconnect=False)
-    announce_departure(campfire.cable, user_id)
+    campfire.cable.broadcast("rooms", turbo("remove", f"person_{user_id}"))
     LOG.warning("user_deactivated", extra={"fields": {"user_id": user_id, "by": ask.user.id}})
     return None
 
@@ -9285,10 +9272,6 @@ async def test_device(ask: Ask) -> Outcome:
     return {"delivered": True}
 
 
-def _bot_id(ask: Ask) -> UserId:
-    return UserId(int(ask.parts["bot_id"]))
-
-
 def _bot_shape(ask: Ask, bot: Bot) -> Json:
     rooms = [(room, f"{ask.caller.base_url}/rooms/{room.id}/{bot.key}") for room in bot.rooms]
     posted_to = [record_json(room, "id name", messages_url=f"{to}/messages") for room, to in rooms]
@@ -9303,7 +9286,7 @@ def list_bots(tx: ReadTx, ask: Ask) -> Mapping[str, object]:
 
 def show_bot(tx: ReadTx, ask: Ask) -> Mapping[str, object]:
     """One bot."""
-    return {"bot": _bot_shape(ask, bot_by_id(tx, _bot_id(ask)))}
+    return {"bot": _bot_shape(ask, bot_by_id(tx, _user_id(ask)))}
 
 
 async def create_bot(ask: Ask) -> Outcome:
@@ -9317,21 +9300,21 @@ async def create_bot(ask: Ask) -> Outcome:
 async def save_bot(ask: Ask) -> Outcome:
     """Changes a bot's name and webhook; an address not given ends the webhook, as in Rails."""
     name, url = ask.given("name"), ask.text("webhook_url").strip()
-    bot = await ask.db.write(revise_bot, _bot_id(ask), name and name.strip(), url)
+    bot = await ask.db.write(revise_bot, _user_id(ask), name and name.strip(), url)
     announce_person(ask.campfire, bot.user)
     return {"bot": _bot_shape(ask, bot)}
 
 
 async def delete_bot(ask: Ask) -> Outcome:
     """Deactivates a bot."""
-    await ask.db.write(retire_bot, _bot_id(ask))
-    announce_departure(ask.campfire.cable, _bot_id(ask))
+    await ask.db.write(retire_bot, _user_id(ask))
+    ask.campfire.cable.broadcast("rooms", turbo("remove", f"person_{_user_id(ask)}"))
     return None
 
 
 async def reset_bot_key(ask: Ask) -> Outcome:
     """Gives a bot a new key."""
-    return {"bot": _bot_shape(ask, await ask.db.write(renew_bot_key, _bot_id(ask)))}
+    return {"bot": _bot_shape(ask, await ask.db.write(renew_bot_key, _user_id(ask)))}
 
 
 # === 28. room_handlers ========================================================
