@@ -34,10 +34,9 @@ you can search for ("# === 10." jumps there).
   28. room_handlers    rooms, messages, boosts, the bot API, the socket; announce
   29. screens          what each address shows; the one HTML page
   30. app              all routes; errors into answers; start and stop
-  31. salvage          what can still be read of a damaged file
-  32. repair           is the file sound; mending it
-  33. rails            moving in from a Rails Campfire
-  34. commands         what each command does
+  31. rails            rows of whole tables; moving in from a Rails Campfire
+  32. repair           is the file sound; mending it, or saving what can be read
+  33. commands         what each command does
 
 The road of a request: the guard asks who, the handler parses what, one service method is one
 transaction, and then the handler tells the world. What follows a new message stands in one
@@ -95,6 +94,7 @@ from collections.abc import (
 )
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import (
+    AsyncExitStack,
     ExitStack,
     asynccontextmanager,
     closing,
@@ -569,7 +569,8 @@ class ValidationFailed(RequestError):
     status, code, says = 422, "validation_failed", "Please check what you entered."
 
     def __init__(self, fields: Mapping[str, Sequence[str]]) -> None:
-        super().__init__(fields=fields)
+        line = "; ".join(f"{name} {' and '.join(says)}" for name, says in fields.items())
+        super().__init__(line, fields=fields)
         self.fields = fields
 
 
@@ -1616,6 +1617,7 @@ _IN_WAL_MODE: Final = 2  # the header's byte 18
 _LOCK_TRIES: Final = 10  # for a command looks, for a moment, whether anybody has the lock
 _LOCK_PAUSE: Final = 0.02  # seconds
 READ_ONLY: Final = "mode=ro"
+READ_WRITE: Final = "mode=rw"
 IMMUTABLE: Final = "mode=ro&immutable=1"  # as if there were no log
 _DATED: Final = re.compile(r"campfire-([0-9]{8}-[0-9]{6})(?:-([0-9]+))?\.db")
 BUSY_MS: Final = 5_000  # that a statement waits while somebody else holds the file
@@ -1791,6 +1793,7 @@ def connect(path: Path, how: str = READ_ONLY) -> sqlite3.Connection:
     uri = f"{path.resolve().as_uri()}?{how}"
     connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
     connection.row_factory = sqlite3.Row
+    connection.execute("PRAGMA wal_autocheckpoint = 0")  # the server alone checkpoints
     return connection
 
 
@@ -10662,50 +10665,61 @@ async def stop(campfire: Campfire, listening: Listening) -> None:
     await campfire.db.close()
 
 
-# === 31. salvage ==============================================================
-# What can still be read of a damaged file goes into a new one, row by row. A file that
-# SQLite will not even open (cut short, without its header, or without its whole first
-# page) is made readable on a copy first: the header is written anew, and the rows that
-# say which table begins on which page are looked for on every page there is. A table is
-# read forwards; where that stops, the next readable key is searched for, so that one bad
-# page costs its own rows and no more. Nobody's words are dropped because their author's
-# row is lost: a stand-in takes the author's place.
+# === 31. rails ================================================================
+# Moving in from a Rails Campfire, whose database was written over the years: it is only
+# read, and nothing in it is run. One transaction, everything or nothing. Ids and times
+# stay, so that addresses people kept go on working; text is made safe anew; rows that
+# belong to nothing are left behind, and counted.
 #
-# Elsewhere a statement is a literal that SQLite plans in the tests; here the table is
-# known only once the file is open, so these functions, and no others, put statements
-# together. The format is https://sqlite.org/fileformat.html; its sections are named below.
+# Elsewhere a statement is a literal that SQLite plans in the tests; here, and where a file
+# is repaired, the table is known only once the file is open, so `execute` puts it together.
 #
 # Owns      sqlite_sequence
-# Raises    -
+# Raises    AlreadySetUp, DatabaseUnusable
 # ==============================================================================
 
-_PAGE: Final = 4_096  # bytes, of every file that Campfire makes
-_LEAF: Final = 13  # the kind of page that rows of a table are on (1.6)
-_MORE: Final = 0x80  # the bit of a byte that is not the last of its number (1.6)
-_WIDTHS: Final = (0, 1, 2, 3, 4, 6, 8, 8)  # bytes, of NULL and of numbers (2.1)
-_TEXT: Final = 12  # from here on a column is bytes or text (2.1)
-_HIGHEST: Final = 2**62
-
-
-@dataclass(frozen=True, slots=True)
-class Salvage:
-    """How many rows the new file has, by table, and what could not be saved."""
-
-    path: Path
-    saved: Mapping[str, int]
-    lost: tuple[str, ...]
+_ROOM_TYPES: Final = {f"Rooms::{kind.name.title()}": kind for kind in RoomType}
+_TRUE: Final = frozenset((True, 1, "1", "true", "t"))
+_YEAR_10000: Final = 253_402_300_800  # seconds
+_PREVIEW: Final = "application/vnd.actiontext.opengraph-embed"
+_KEPT_SEARCHES: Final = 10
+_BOOST_LENGTH: Final = 16
+_LATER: Final = "File attachments are coming in v2.0"
+_ANY_TAG: Final = re.compile(r"<[^>]*>")
+_TWICE: Final = "that were there twice"
+# fmt: off
+# Of each table: the columns that are copied, those that must say something, and those whose
+# values together are there once. What else a row has is made by a method below.
+_TABLES_KEPT: Final = {
+    "accounts": ("custom_styles", "", ""),
+    "users": ("bio", "", ""),
+    "sessions": ("user_id ip_address user_agent", "token", "token"),
+    "bans": ("user_id ip_address", "ip_address", "user_id ip_address"),
+    "webhooks": ("user_id", "url", "user_id"),
+    "push_subscriptions": ("user_id endpoint p256dh_key auth_key user_agent",
+        "endpoint p256dh_key auth_key", "user_id endpoint p256dh_key auth_key"),
+    "searches": ("user_id query", "", ""),
+    "rooms": ("creator_id", "", ""),
+    "memberships": ("room_id user_id", "", "room_id user_id"),
+    "messages": ("room_id creator_id", "", ""),
+    "boosts": ("message_id booster_id", "content", ""),
+}
+_PARENTS: Final = {"user_id": "users", "creator_id": "users", "booster_id": "users",
+    "room_id": "rooms", "message_id": "messages"}  # the tables whose ids are in these columns
+# fmt: on
 
 
 # --- Whole tables, whichever they are ---
 
 
-def _name(text: str) -> str:
+def quoted(text: str) -> str:
     """A table's or column's name as SQL quotes it."""
     return '"' + text.replace('"', '""') + '"'
 
 
-def _statement(*words: str) -> str:
-    return " ".join(words)
+def execute(connection: sqlite3.Connection, /, *words: str, **values: object) -> sqlite3.Cursor:
+    """Runs a statement whose table is known only once the file is open."""
+    return connection.execute(" ".join(words), values)
 
 
 def tables_of(connection: sqlite3.Connection) -> tuple[str, ...]:
@@ -10732,41 +10746,38 @@ def rows_from(
 ) -> sqlite3.Cursor:
     """A table's rows in their order, from a key on; each says in `at` what its key is."""
     key = "message_id" if table == "mentions" else "rowid"  # the one table without rowids
-    words = "SELECT", key, "AS at, * FROM", _name(table), "WHERE", key, ">= :start"
-    ordered = _statement(*words, "ORDER BY", key, "LIMIT :limit")
-    return connection.execute(ordered, {"start": start, "limit": limit})
+    rest = f"{key} AS at, * FROM {quoted(table)} WHERE {key} >= :start ORDER BY {key} LIMIT :limit"
+    return execute(connection, "SELECT", rest, start=start, limit=limit)
 
 
 def put(connection: sqlite3.Connection, table: str, values: Mapping[str, object]) -> None:
     """Stores a row as it is. Raises sqlite3.IntegrityError when the table refuses it."""
-    names, marks = ", ".join(map(_name, values)), ", ".join(f":{name}" for name in values)
-    sql = _statement("INSERT", "INTO", _name(table), f"({names}) VALUES ({marks})")
-    connection.execute(sql, dict(values))
+    names, marks = ", ".join(map(quoted, values)), ", ".join(f":{name}" for name in values)
+    execute(connection, "INSERT", f"INTO {quoted(table)} ({names}) VALUES ({marks})", **values)
 
 
 def raise_sequences(
     source: sqlite3.Connection, target: sqlite3.Connection, tables: Container[str]
 ) -> None:
     """New ids of these tables are greater than those another file has given: none is used again."""
-    if not source.execute("SELECT 1 FROM sqlite_schema WHERE name = 'sqlite_sequence'").fetchone():
+    if not columns_of(source, "sqlite_sequence"):
         return
     for table, newest in source.execute("SELECT name, seq FROM sqlite_sequence"):
-        if table not in tables:
-            continue
-        values = {"table": table, "newest": int(newest or 0)}
-        raised = target.execute(
-            "UPDATE sqlite_sequence SET seq = max(seq, :newest) WHERE name = :table", values
-        )
-        if not raised.rowcount:
-            target.execute(
-                "INSERT INTO sqlite_sequence (name, seq) VALUES (:table, :newest)", values
+        if table in tables:
+            values = {"name": table, "seq": int(newest or 0)}
+            raised = target.execute(
+                "UPDATE sqlite_sequence SET seq = max(seq, :seq) WHERE name = :name", values
             )
+            if not raised.rowcount:
+                target.execute(
+                    "INSERT INTO sqlite_sequence (name, seq) VALUES (:name, :seq)", values
+                )
 
 
 def delete_orphans(connection: sqlite3.Connection) -> Counter[str]:
     """Deletes rows that point to rows which are gone, and then those that pointed to them."""
     references = [
-        (table, column, parent)
+        (table, f"FROM {quoted(table)} WHERE {quoted(column)} NOT IN", f"{quoted(parent)})")
         for table in tables_of(connection)
         for column, parent in connection.execute(
             'SELECT "from", "table" FROM pragma_foreign_key_list(:table)', {"table": table}
@@ -10776,625 +10787,13 @@ def delete_orphans(connection: sqlite3.Connection) -> Counter[str]:
     before = -1
     while before != gone.total():
         before = gone.total()
-        for table, column, parent in references:
-            words = "DELETE", "FROM", _name(table), "WHERE", _name(column), "NOT IN (SELECT id FROM"
-            gone[table] += connection.execute(_statement(*words, _name(parent), ")")).rowcount
+        for table, dangling, ids in references:
+            words = "DELETE", dangling, "(SELECT id FROM", ids
+            gone[table] += execute(connection, *words).rowcount
     return +gone
 
 
-def cut_out(connection: sqlite3.Connection, indexes: Iterable[str]) -> None:
-    """Forgets indexes whose pages cannot be read, as DROP INDEX must to drop them.
-
-    Their pages belong to nothing afterwards: a VACUUM gives them back.
-    """
-    sql = _statement("DELETE", "FROM sqlite_schema WHERE type = 'index' AND name = :name")
-    connection.execute("PRAGMA writable_schema = ON")
-    for name in indexes:
-        connection.execute(sql, {"name": name})
-    connection.execute("PRAGMA writable_schema = RESET")
-
-
-# --- A copy that SQLite can open ---
-
-
-def _number_at(data: bytes, at: int) -> tuple[int, int]:
-    """A number of up to nine bytes, and where what follows it begins (1.6)."""
-    value = 0
-    for position in range(at, at + 8):
-        value = value << 7 | data[position] % _MORE
-        if data[position] < _MORE:
-            return value, position + 1
-    return value << 8 | data[at + 8], at + 9
-
-
-def _column_at(data: bytes, at: int, kind: int) -> tuple[object, int]:
-    """A value of a row, and where the next begins (2.1); numbers, texts and NULL are enough."""
-    if kind >= _TEXT:
-        end = at + (kind - _TEXT) // 2
-        return data[at:end].decode("utf-8", "replace"), end
-    if kind >= len(_WIDTHS):  # the numbers 0 and 1
-        return kind - len(_WIDTHS), at
-    end = at + _WIDTHS[kind]
-    return (int.from_bytes(data[at:end], "big", signed=True) if kind else None), end
-
-
-def _row_at(page: bytes, at: int) -> list[object]:
-    """The columns of a row that lies on its page as a whole. Raises IndexError."""
-    size, at = _number_at(page, at)
-    _, at = _number_at(page, at)
-    if at + size > len(page):
-        raise IndexError(at)
-    kinds, body = [], at
-    head, at = _number_at(page, at)
-    while at < body + head:
-        kind, at = _number_at(page, at)
-        kinds.append(kind)
-    columns = []
-    for kind in kinds:
-        value, at = _column_at(page, at, kind)
-        columns.append(value)
-    return columns
-
-
-def _rows_in(path: Path) -> Iterator[list[object]]:
-    """Every row of every table that lies on its page as a whole."""
-    with path.open("rb") as opened:
-        while page := opened.read(_PAGE):
-            count = int.from_bytes(page[3:5], "big") if page[0] == _LEAF else 0
-            for n in range(min(count, len(page) // 4)):
-                with suppress(IndexError):
-                    yield _row_at(page, int.from_bytes(page[8 + 2 * n : 10 + 2 * n], "big"))
-
-
-def _beginnings(path: Path) -> dict[str, tuple[object, ...]]:
-    """What each table is called, on which page it begins, and how it was made (2.6)."""
-    beginnings: dict[str, tuple[object, ...]] = {}
-    for columns in _rows_in(path):
-        match columns:
-            case ["table" | "index" as kind, str(name), str(), int(), None | str() as sql]:
-                is_ours = kind == "table" or sql is None
-                if is_ours and not name.startswith("message_search_index"):
-                    beginnings[name] = tuple(columns)
-            case _:
-                pass
-    return beginnings
-
-
-def _give_header(copy: Path, *, has_log: bool) -> None:
-    """Makes the file whole pages, and writes its first hundred bytes (1.3), keeping what it can."""
-    pages = max(-(-copy.stat().st_size // _PAGE), 1)
-    os.truncate(copy, pages * _PAGE)
-    with copy.open("r+b") as opened:
-        kept = opened.read(100)
-        counter, mode = kept[24:28], bytes((2, 2) if has_log else (1, 1))
-        head = b"SQLite format 3\0" + _PAGE.to_bytes(2, "big") + mode + bytes((0, 64, 32, 32))
-        head += counter + pages.to_bytes(4, "big") + bytes(8)  # no page is free
-        head += kept[40:44] + (4).to_bytes(4, "big") + bytes(8) + (1).to_bytes(4, "big")
-        opened.seek(0)
-        opened.write(head + bytes(8) + kept[68:72] + bytes(20) + counter + kept[96:100])
-
-
-def _give_tables(copy: Path) -> None:
-    """Puts an empty list of tables on the first page, and what was found of them into it."""
-    beginnings = _beginnings(copy)
-    with copy.open("r+b") as opened:
-        opened.seek(100)
-        opened.write(bytes((_LEAF, 0, 0, 0, 0)) + _PAGE.to_bytes(2, "big") + bytes(_PAGE - 107))
-    with closing(sqlite3.connect(copy, isolation_level=None)) as connection:
-        connection.execute("PRAGMA writable_schema = ON")
-        sql = _statement("INSERT", "INTO sqlite_schema VALUES (?, ?, ?, ?, ?)")
-        connection.executemany(sql, list(beginnings.values()))
-
-
-def _opens(copy: Path) -> bool:
-    try:
-        with closing(sqlite3.connect(copy, isolation_level=None)) as connection:
-            return "messages" in tables_of(connection)
-    except sqlite3.Error:
-        return False
-
-
-@contextmanager
-def _made_readable(path: Path) -> Iterator[Path]:
-    """A copy of a damaged file that SQLite can open, as much of it as there is; then it goes.
-
-    Raises sqlite3.DatabaseError when it never was a Campfire's.
-    """
-    with tempfile.TemporaryDirectory(prefix=".campfire-", dir=path.resolve().parent) as folder:
-        copy, log = Path(folder) / "wreck.db", beside(path, "-wal")
-        shutil.copyfile(path, copy)
-        if has_log := log.exists():
-            shutil.copyfile(log, f"{copy}-wal")
-        if not _opens(copy):
-            _give_header(copy, has_log=has_log)
-        if not _opens(copy):
-            _give_tables(copy)
-        if not _opens(copy):
-            raise sqlite3.DatabaseError("no page says where the messages are")
-        yield copy
-
-
-# --- Row by row into a new file ---
-
-
-def _next_readable(connection: sqlite3.Connection, table: str, at: int) -> int:
-    """The smallest key from which on rows can be read again; beyond all keys if there is none."""
-
-    def is_readable(start: int) -> bool:
-        try:
-            rows_from(connection, table, start, limit=1).fetchall()
-        except sqlite3.Error:
-            return False
-        return True
-
-    step = 1
-    while not is_readable(at + step):
-        step *= 2
-        if step >= _HIGHEST:
-            return _HIGHEST
-    tried = range(step // 2 + 1, step)
-    return at + tried.start + bisect_left(tried, 1, key=lambda n: is_readable(at + n))
-
-
-def _readable_rows(
-    connection: sqlite3.Connection, table: str, gaps: list[tuple[int, int]]
-) -> Iterator[sqlite3.Row]:
-    """All rows that can be read; `gaps` gets the first and last key of what cannot."""
-    at = 1
-    while at < _HIGHEST:
-        try:
-            for readable in rows_from(connection, table, at):
-                at = max(at, readable["at"] + 1)
-                yield readable
-        except sqlite3.Error:
-            beyond = _next_readable(connection, table, at)
-            gaps.append((at, beyond - 1))
-            at = beyond
-        else:
-            return
-
-
-def _what_is_lost(
-    table: str, missing: int | None, refused: int, gaps: Sequence[tuple[int, int]]
-) -> Iterator[str]:
-    spans = ", ".join(
-        f"from {first} on" if last >= _HIGHEST - 1 else f"{first} to {last}" for first, last in gaps
-    )
-    if missing and missing > 0:
-        where = f" (ids {spans})" if spans else ""
-        yield f"{table}: {missing} rows could not be read{where}"
-    elif spans and missing is None:
-        yield f"{table}: what was at ids {spans} could not be read"
-    if refused:
-        yield f"{table}: {refused} rows made no sense any more"
-
-
-def _save_table(
-    source: sqlite3.Connection, target: sqlite3.Connection, table: str
-) -> tuple[int, list[str]]:
-    there = columns_of(source, table)
-    if not there:
-        return 0, [f"{table}: the whole table"]
-    columns = [name for name in columns_of(target, table) if name in there]
-    gaps: list[tuple[int, int]] = []
-    saved = refused = 0
-    for readable in _readable_rows(source, table, gaps):
-        try:
-            put(target, table, {name: readable[name] for name in columns})
-            saved += 1
-        except sqlite3.Error:
-            refused += 1
-    missing = None
-    with suppress(sqlite3.Error):  # the smallest index may know how many there were
-        counted = source.execute(_statement("SELECT", "count(*) FROM", _name(table)))
-        missing = counted.fetchone()[0] - saved - refused
-    return saved, list(_what_is_lost(table, missing, refused, gaps))
-
-
-def _stand_ins(target: sqlite3.Connection, at: int) -> Iterator[str]:
-    """Takes the places of lost rooms and people, and says so; then what belongs to nothing goes."""
-    times = {"created_at": at, "updated_at": at}
-    rooms = target.execute(
-        """
-        SELECT room_id, min(creator_id)
-        FROM messages
-        WHERE room_id NOT IN (SELECT id FROM rooms)
-        GROUP BY room_id
-        """
-    ).fetchall()
-    for room_id, creator_id in rooms:
-        values = {"id": room_id, "type": "closed", "name": f"Lost room {room_id}"}
-        put(target, "rooms", {**values, "creator_id": creator_id, **times})
-    if rooms:
-        yield f"rooms: what {len(rooms)} of them were called, and of what kind they were"
-    people = target.execute(
-        """
-        SELECT creator_id AS id FROM messages
-        UNION SELECT creator_id FROM rooms
-        UNION SELECT user_id FROM memberships
-        EXCEPT SELECT id FROM users
-        """
-    ).fetchall()
-    for user_id, *_ in people:
-        values = {"id": user_id, "name": f"Lost person {user_id}", "status": 1}
-        put(target, "users", {**values, **times})
-    if people:
-        yield f"users: who {len(people)} people were; their words are kept under stand-ins"
-    for table, count in delete_orphans(target).items():
-        yield f"{table}: {count} rows that belonged to something lost"
-
-
-def salvage(path: Path, into: Path, at: float) -> Salvage:
-    """Saves every readable row of a damaged file into a new one."""
-    moment, saved, lost = int(at * SECOND), Counter[str](), list[str]()
-    with (
-        growing(into) as part,
-        _made_readable(path) as copy,
-        closing(connect(copy)) as source,
-        closing(sqlite3.connect(part, isolation_level=None)) as target,
-    ):
-        source.text_factory = lambda data: data.decode("utf-8", "replace")
-        create_schema(target, moment)
-        target.execute("BEGIN")
-        for table in tables_of(target):
-            if table != "schema_version":  # the new file has the newest schema
-                saved[table], words = _save_table(source, target, table)
-                lost += words
-        lost += _stand_ins(target, moment)
-        with suppress(sqlite3.Error):
-            raise_sequences(source, target, tables_of(target))
-        rebuild_index(target)
-        target.execute("COMMIT")
-    return Salvage(into, +saved, tuple(lost))
-
-
-# === 32. repair ===============================================================
-# Whether the file is sound, and what can be done when it is not. Looking changes
-# nothing. Mending builds again what follows from the rows (indexes, the words of
-# search) and deletes what points nowhere. When pages are gone, every row that can
-# still be read is saved into a new file, and what is lost is said.
-#
-# Owns      -
-# Raises    DatabaseUnusable, DatabaseBusy
-# ==============================================================================
-
-_MOST_LINES: Final = 20  # of one kind of damage
-_SAFE_SQLITE: Final = (3, 51, 3)
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """What looking at a file found: damage, and what is only worth knowing."""
-
-    problems: tuple[str, ...]
-    notes: tuple[str, ...]
-
-    def lines(self) -> Iterator[str]:
-        """What people read of it."""
-        yield from (f"note: {line}" for line in self.notes)
-        yield from self.problems
-
-
-@dataclass(frozen=True, slots=True)
-class Repair:
-    """What mending did, what is still wrong, and the new file if one had to be made."""
-
-    backup: Path
-    done: tuple[str, ...]
-    verdict: Verdict
-    salvage: Salvage | None
-
-    def lines(self) -> Iterator[str]:
-        """What people read of it."""
-        yield f"the file as it was is kept in {self.backup}"
-        yield from self.done
-        yield from self.verdict.lines()
-        if new := self.salvage:
-            yield f"{sum(new.saved.values())} rows are saved in {new.path}"
-            yield from (f"saved: {count} rows of {table}" for table, count in new.saved.items())
-            yield from (f"lost: {line}" for line in new.lost or ("nothing",))
-
-    def facts(self) -> dict[str, object]:
-        """What programs read of it."""
-        new = self.salvage
-        rescued = new and {"database": str(new.path), "rows": new.saved, "lost": new.lost}
-        return {"backup": str(self.backup), "repaired": self.done, "recovered": rescued}
-
-
-def _expected(kind: str) -> dict[str, str]:
-    """The tables or indexes of a new database, by name, with the statement that makes each."""
-    with closing(sqlite3.connect(":memory:", isolation_level=None)) as model:
-        create_schema(model)
-        made = model.execute(
-            """
-            SELECT name, sql
-            FROM sqlite_schema
-            WHERE type = :kind AND sql IS NOT NULL AND name NOT GLOB 'sqlite_*'
-            """,
-            {"kind": kind},
-        )
-        return dict(made.fetchall())
-
-
-def _missing(connection: sqlite3.Connection, kind: str) -> dict[str, str]:
-    """Those that are not there."""
-    there = {name for (name, *_) in connection.execute("SELECT name FROM sqlite_schema")}
-    return {name: sql for name, sql in _expected(kind).items() if name not in there}
-
-
-def _look_at_pages(connection: sqlite3.Connection) -> Iterator[str]:
-    damage = connection.execute(f"PRAGMA integrity_check({_MOST_LINES})")
-    yield from (line for (said, *_) in damage for line in said.splitlines() if line != "ok")
-
-
-def _look_at_schema(connection: sqlite3.Connection) -> Iterator[str]:
-    for kind in ("table", "index"):
-        yield from (f"{kind} {name} is missing" for name in _missing(connection, kind))
-
-
-def _look_at_references(connection: sqlite3.Connection) -> Iterator[str]:
-    broken = connection.execute("PRAGMA foreign_key_check")
-    counts = Counter((table, parent) for table, _, parent, _ in broken)
-    for (table, parent), count in counts.items():
-        yield f"{count} rows of {table} point to missing {parent}"
-
-
-def _look_at_search(connection: sqlite3.Connection) -> Iterator[str]:
-    unfound, unsaid = connection.execute(
-        """
-        SELECT
-          (SELECT count(*) FROM messages
-           WHERE id NOT IN (SELECT rowid FROM message_search_index)),
-          (SELECT count(*) FROM message_search_index
-           WHERE rowid NOT IN (SELECT id FROM messages))
-        """
-    ).fetchone()
-    if unfound:
-        yield f"{unfound} messages are missing from the search index"
-    if unsaid:
-        yield f"{unsaid} entries of the search index have no message"
-
-
-def _look_at_unread(connection: sqlite3.Connection) -> Iterator[str]:
-    strays = connection.execute(
-        """
-        SELECT count(*)
-        FROM memberships
-        WHERE unread_at IS NOT NULL AND NOT (
-          user_id IN (SELECT id FROM users) AND room_id IN (SELECT id FROM rooms))
-        """
-    ).fetchone()[0]
-    if strays:
-        yield f"{strays} unread marks of people who are no members"
-
-
-def _look_at_rooms(connection: sqlite3.Connection) -> Iterator[str]:
-    empty = connection.execute(
-        """
-        SELECT id, coalesce(name, 'a ping')
-        FROM rooms
-        WHERE id NOT IN (SELECT room_id FROM memberships)
-        ORDER BY id
-        """
-    )
-    yield from (f"room {room_id} ({name}) has no members" for room_id, name in empty)
-
-
-_DAMAGE: Final = {
-    "pages": _look_at_pages,
-    "schema": _look_at_schema,
-    "references": _look_at_references,
-    "search": _look_at_search,
-    "unread": _look_at_unread,
-}
-_ODDITIES: Final = {"rooms": _look_at_rooms}
-
-
-def _looked(
-    looks: Mapping[str, Callable[[sqlite3.Connection], Iterator[str]]],
-    connection: sqlite3.Connection,
-) -> Iterator[str]:
-    for what, look in looks.items():
-        try:
-            problems = list(look(connection))
-        except sqlite3.Error as error:
-            problems = [str(error)]
-        yield from (f"{what}: {line}" for line in problems)
-
-
-def _open_to_write(path: Path) -> sqlite3.Connection:
-    """A connection that changes rows and nothing else: the server alone checkpoints."""
-    connection = connect(path, "mode=rw")
-    connection.execute("PRAGMA wal_autocheckpoint = 0")
-    return connection
-
-
-def _index_problems(path: Path) -> list[str]:
-    """What FTS5 itself says of its index: only a writer may ask, and this one takes it back."""
-    try:
-        with closing(_open_to_write(path)) as connection:
-            connection.execute("BEGIN IMMEDIATE")
-            try:
-                verify_index(connection)
-            finally:
-                connection.execute("ROLLBACK")
-    except sqlite3.Error as error:
-        if is_busy(error):
-            raise DatabaseBusy from error
-        return [f"search: the index does not agree with itself ({error})"]
-    return []
-
-
-def look_at(path: Path) -> Verdict:
-    """What is wrong with a database, in use or not. Raises DatabaseUnusable, DatabaseBusy."""
-    require_access(path)
-    try:
-        require_database(path)
-    except DatabaseUnreadable as error:
-        return Verdict((f"file: {error}",), ())
-    notes = []
-    if sqlite3.sqlite_version_info < _SAFE_SQLITE:
-        notes.append(
-            f"SQLite {sqlite3.sqlite_version}: before 3.51.3 no other program may checkpoint this"
-            " file, as Litestream does"
-        )
-    try:
-        with closing(connect(path)) as connection:
-            problems = list(_looked(_DAMAGE, connection))
-            problems += _index_problems(path)  # inside: the last to leave would fold the log in
-            notes += _looked(_ODDITIES, connection)
-    except sqlite3.Error as error:
-        problems = [f"file: {error}"]
-    return Verdict(tuple(problems), tuple(notes))
-
-
-def _keep_as_it_is(path: Path, copy: Path) -> None:
-    """The damaged file byte by byte, its log too: SQLite's own copying would stop at the damage.
-
-    The files are closed last, because closing one gives up SQLite's locks on it.
-    """
-    with ExitStack() as opened:
-        sources = {
-            ending: opened.enter_context(Path(f"{path}{ending}").open("rb"))
-            for ending in ("", *(["-wal"] if left_a_log(path) else []))
-        }
-        connection = opened.enter_context(closing(_open_to_write(path)))
-        with suppress(sqlite3.Error):  # no server writes meanwhile
-            connection.execute("BEGIN IMMEDIATE")
-        for ending, source in sources.items():
-            with growing(Path(f"{copy}{ending}")) as part, part.open("wb") as target:
-                shutil.copyfileobj(source, target)
-
-
-def _lost_indexes(connection: sqlite3.Connection) -> list[str]:
-    """The indexes that are so damaged that SQLite can neither rebuild nor drop them.
-
-    Each is tried alone: a failed try spoils its transaction.
-    """
-    lost = []
-    with suppress(sqlite3.Error):  # not even the schema can be read
-        for name in sorted(_expected("index").keys() - _missing(connection, "index").keys()):
-            try:
-                connection.execute(f'REINDEX "{name}"')
-            except sqlite3.DatabaseError:
-                lost.append(name)
-    return lost
-
-
-def _replace_indexes(connection: sqlite3.Connection, lost: Sequence[str]) -> str:
-    cut_out(connection, lost)
-    for name in lost:
-        connection.execute(_expected("index")[name])
-    return f"made anew from the rows: {', '.join(lost)}"
-
-
-def _rebuild_indexes(connection: sqlite3.Connection) -> str:
-    for sql in _missing(connection, "index").values():
-        connection.execute(sql)
-    connection.execute("REINDEX")
-    return "rebuilt every index"
-
-
-def _drop_orphans(connection: sqlite3.Connection) -> str:
-    gone = delete_orphans(connection)
-    said = ", ".join(f"{count} of {table}" for table, count in gone.items())
-    return f"deleted rows that pointed nowhere: {said}" if said else ""
-
-
-def _rebuild_search(connection: sqlite3.Connection) -> str:
-    return f"rebuilt the search index over {rebuild_index(connection)} messages"
-
-
-def _mended(connection: sqlite3.Connection, mend: Callable[[sqlite3.Connection], str]) -> str:
-    try:
-        connection.execute("BEGIN IMMEDIATE")
-        done = mend(connection)
-        connection.execute("COMMIT")
-    except sqlite3.Error:  # looking again tells what is still wrong
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        return ""
-    return done
-
-
-def _all_mended(path: Path) -> Iterator[str]:
-    """What was done, in place: nothing of it takes a row away that belongs to something."""
-    with closing(_open_to_write(path)) as connection:
-        if lost := _lost_indexes(connection):
-            yield _mended(connection, partial(_replace_indexes, lost=lost))
-            with suppress(sqlite3.Error):  # what the old ones left is nobody's
-                connection.execute("VACUUM")
-        for mend in (_rebuild_indexes, _drop_orphans, _rebuild_search):
-            yield _mended(connection, mend)
-
-
-def repair(path: Path, at: float) -> Repair:
-    """Mends a database, after a copy of the file as it is; salvages when mending is not enough.
-
-    Raises DatabaseUnusable when there is no such file.
-    """
-    is_beyond_mending = False
-    try:
-        recognise(path)
-    except DatabaseUnreadable:
-        is_beyond_mending = True
-    copy = free_name(path.parent / "backups" / f"before-repair-{stamp(at)}.db")
-    _keep_as_it_is(path, copy)
-    done = () if is_beyond_mending else tuple(filter(None, _all_mended(path)))
-    verdict, salvaged = look_at(path), None
-    if verdict.problems:
-        with suppress(sqlite3.Error):  # it is no database at all
-            salvaged = salvage(path, free_name(Path(f"{path}.recovered")), at)
-    return Repair(copy, done, verdict, salvaged)
-
-
-# === 33. rails ================================================================
-# Moving in from a Rails Campfire, whose database was written over the years: it is only
-# read, and nothing in it is run. One transaction, everything or nothing. Ids and times
-# stay, so that addresses people kept go on working; text is made safe anew; rows that
-# belong to nothing are left behind, and counted.
-#
-# Owns      -
-# Raises    AlreadySetUp, DatabaseUnusable
-# ==============================================================================
-
-_ROOM_TYPES: Final = {
-    "Rooms::Open": RoomType.OPEN,
-    "Rooms::Closed": RoomType.CLOSED,
-    "Rooms::Direct": RoomType.DIRECT,
-}
-_TRUE: Final = frozenset((True, 1, "1", "true", "t"))
-_YEAR_10000: Final = 253_402_300_800  # seconds
-_PREVIEW: Final = "application/vnd.actiontext.opengraph-embed"
-_KEPT_SEARCHES: Final = 10
-_BOOST_LENGTH: Final = 16
-_LATER: Final = "File attachments are coming in v2.0"
-_ANY_TAG: Final = re.compile(r"<[^>]*>")
-# Of each table: the columns that are copied, those that must say something, and those whose
-# values together are there once. What else a row has is made by a method below.
-# fmt: off
-_TABLES_KEPT: Final = {
-    "accounts": ("custom_styles", "", ""),
-    "users": ("bio", "", ""),
-    "sessions": ("user_id ip_address user_agent", "token", "token"),
-    "bans": ("user_id ip_address", "ip_address", "user_id ip_address"),
-    "webhooks": ("user_id", "url", "user_id"),
-    "push_subscriptions": ("user_id endpoint p256dh_key auth_key user_agent",
-        "endpoint p256dh_key auth_key", "user_id endpoint p256dh_key auth_key"),
-    "searches": ("user_id query", "", ""),
-    "rooms": ("creator_id", "", ""),
-    "memberships": ("room_id user_id", "", "room_id user_id"),
-    "messages": ("room_id creator_id", "", ""),
-    "boosts": ("message_id booster_id", "content", ""),
-}
-# fmt: on
-_PARENTS: Final = {  # the tables whose ids are in these columns
-    "user_id": "users",
-    "creator_id": "users",
-    "booster_id": "users",
-    "room_id": "rooms",
-    "message_id": "messages",
-}
+# --- What Rails wrote ---
 
 
 class _Row(dict[str, Any]):
@@ -11404,34 +10803,30 @@ class _Row(dict[str, Any]):
         return None
 
 
-class _Orphan(Exception):
-    """A row that belongs to something that is not there."""
+class _LeftBehind(Exception):
+    """A row that is not taken over, and why."""
 
 
-class _UnknownType(Exception):
-    """A room of a type that we do not know."""
-
-
-def open_rails(path: Path) -> sqlite3.Connection:
+@contextmanager
+def open_rails(path: Path) -> Iterator[sqlite3.Connection]:
     """The database of a Rails Campfire, to be read only. Raises DatabaseUnusable."""
     if not path.is_file():
         raise DatabaseUnusable(f"there is no database at {path}")
     # SQLite must look beside the file when there is a log.
-    connection = connect(path, READ_ONLY if left_a_log(path) else IMMUTABLE)
-    connection.text_factory = lambda data: data.decode("utf-8", "replace")
-    try:
-        connection.execute("PRAGMA trusted_schema = OFF")
-        tables = frozenset(tables_of(connection))
-    except sqlite3.Error as error:
-        connection.close()
-        raise DatabaseUnusable(f"{path} is no database of a Rails Campfire ({error})") from error
-    missing = RAILS_TABLES - tables
-    if missing or "schema_version" in tables:
-        connection.close()
-        why = f"is no database of a Rails Campfire: it has no table {min(missing or ('',))}"
-        ours = "is a database of this Campfire, not of a Rails one: `restore` puts it in place"
-        raise DatabaseUnusable(f"{path} {why if missing else ours}")
-    return connection
+    with closing(connect(path, READ_ONLY if left_a_log(path) else IMMUTABLE)) as connection:
+        connection.text_factory = lambda data: data.decode("utf-8", "replace")
+        no_rails = f"{path} is no database of a Rails Campfire"
+        try:
+            connection.execute("PRAGMA trusted_schema = OFF")
+            tables = set(tables_of(connection))
+        except sqlite3.Error as error:
+            raise DatabaseUnusable(f"{no_rails} ({error})") from error
+        if missing := RAILS_TABLES - tables:
+            raise DatabaseUnusable(f"{no_rails}: it has no table {min(missing)}")
+        if "schema_version" in tables:
+            why = "is a database of this Campfire, not of a Rails one: `restore` puts it in place"
+            raise DatabaseUnusable(f"{path} {why}")
+        yield connection
 
 
 def _moment_in(value: object) -> Timestamp | None:
@@ -11454,8 +10849,8 @@ def _settings_in(text: object) -> str:
     except (ValueError, RecursionError):
         given = {}
     wanted = given.get(RESTRICTION) if isinstance(given, dict) else None
-    wanted = None if isinstance(wanted, (dict, list)) else wanted
-    return json.dumps({} if wanted is None else {RESTRICTION: wanted in _TRUE})
+    is_told = wanted is not None and not isinstance(wanted, (dict, list))
+    return json.dumps({RESTRICTION: wanted in _TRUE} if is_told else {})
 
 
 def _status_in(person: _Row) -> Status:
@@ -11466,149 +10861,127 @@ def _status_in(person: _Row) -> Status:
     return Status.ACTIVE if person["active"] in (None, *_TRUE) else Status.DEACTIVATED
 
 
-@dataclass(slots=True)
+# --- Row by row ---
+
+
 class Report:
     """What an import took over, and what it could not."""
 
-    taken: Counter[str] = field(default_factory=Counter)
-    orphans: Counter[str] = field(default_factory=Counter)
-    unknown: Counter[str] = field(default_factory=Counter)
-    repeated: Counter[str] = field(default_factory=Counter)
-    warnings: Counter[str] = field(default_factory=Counter)
+    def __init__(self) -> None:
+        self.taken, self.skipped, self.warnings = Counter[str](), Counter[str](), Counter[str]()
 
     def lines(self) -> Iterator[str]:
         """The report, a line each."""
         yield from (f"{table}: {count}" for table, count in self.taken.items())
-        for counts, words in (
-            (self.orphans, "skipped: {1} of {0} that belonged to nothing"),
-            (self.unknown, "skipped: {1} of {0}"),
-            (self.repeated, "skipped: {1} of {0} that were there twice"),
-            (self.warnings, "warning: {0} ({1})"),
-        ):
-            yield from (words.format(what, count) for what, count in counts.items())
+        yield from (f"skipped: {count} of {what}" for what, count in self.skipped.items())
+        yield from (f"warning: {what} ({count})" for what, count in self.warnings.items())
         yield "foreign_key_check: ok"
         yield f"search index: {self.taken['messages']} messages"
 
 
+@dataclass(slots=True)
 class _Import:
     """One import: the old database, the new one, and what is known of it so far."""
 
-    def __init__(
-        self,
-        rails: sqlite3.Connection,
-        tx: WriteTx,
-        at: Timestamp,
-        signer: Signer,
-        storage: Path | None,
-    ) -> None:
-        self._rails, self._tx, self._signer, self._storage = rails, tx, signer, storage
-        self._at = at  # for a first row without a time: the account's is known before all others
-        self.report = Report()
-        self._ids: defaultdict[str, set[int]] = defaultdict(set)
-        self._members: defaultdict[int, set[UserId]] = defaultdict(set)
-        self._direct_keys: dict[int, str] = {}
-        self._people: dict[UserId, Mentionable] = {}
-        self._seen: set[tuple[object, ...]] = set()
-        self._unread_times: set[tuple[object, ...]] = set()
+    rails: sqlite3.Connection
+    tx: WriteTx
+    at: Timestamp  # for a first row without a time; then the account's
+    signer: Signer
+    storage: Path | None
+    report: Report = field(default_factory=Report)
+    ids: defaultdict[str, set[int]] = field(default_factory=lambda: defaultdict(set))
+    members: defaultdict[int, set[UserId]] = field(default_factory=lambda: defaultdict(set))
+    people: dict[UserId, Mentionable] = field(default_factory=dict)
+    direct_keys: dict[int, str] = field(default_factory=dict)
+    texts: dict[int, str] = field(default_factory=dict)  # by the id of their message
+    files: defaultdict[int, list[_Row]] = field(default_factory=lambda: defaultdict(list))
+    hanging: list[tuple[str, Mapping[str, object]]] = field(default_factory=list)  # on a message
+    seen: set[tuple[object, ...]] = field(default_factory=set)
+    unread_times: set[tuple[object, ...]] = field(default_factory=set)
 
     def take_all(self) -> None:
         """Takes everything over, parents before children."""
-        self._take("accounts", self._account, self._first_account())
-        self._take("users", self._user)
-        self._take("sessions", self._session)
-        self._take("bans")
-        self._take("webhooks", lambda webhook: {"url": str(webhook["url"]).strip()})
-        self._take("push_subscriptions")
-        self._take("searches", rows_of=self._newest_searches())
-        self._direct_keys = self._keys_of_directs()
-        self._take("rooms", self._room)
-        self._take("memberships", self._membership)
-        self._take_messages()
-        self._take("boosts", self._boost)
-        for attachment in self._rows("active_storage_attachments"):
+        warnings, accounts = self.report.warnings, list(self.rows("accounts"))
+        self.take("accounts", self.account, accounts[:1])
+        if others := len(accounts[1:]):
+            warnings["only the first account is taken over"] = others
+        self.take("users", self.user)
+        self.take("sessions", self.session)
+        self.take("bans")
+        self.take("webhooks", lambda webhook: {"url": str(webhook["url"]).strip()})
+        self.take("push_subscriptions")
+        self.take("searches", chosen=self.newest_searches())
+        self.find_directs()
+        self.take("rooms", self.room)
+        self.take("memberships", self.membership)
+        self.find_texts_and_files()
+        self.take("messages", self.message)
+        self.take("boosts", self.boost)
+        for attachment in self.rows("active_storage_attachments"):
             if what := {"User": "avatars", "Account": "logos"}.get(attachment["record_type"]):
-                self.report.warnings[f"{what} are not taken over"] += 1
-        if self._unread_times:
+                warnings[f"{what} are not taken over"] += 1
+        if self.unread_times:
             words = "times could not be read: each is now that of the row before"
-            self.report.warnings[words] = len(self._unread_times)
-        raise_sequences(self._rails, self._tx, set(tables_of(self._tx)) - {"accounts"})
+            warnings[words] = len(self.unread_times)
+        raise_sequences(self.rails, self.tx, set(tables_of(self.tx)) - {"accounts"})
 
-    def _rows(self, table: str) -> Iterator[_Row]:
-        if columns_of(self._rails, table):
-            before = self._at
-            for old in map(_Row, rows_from(self._rails, table)):
-                before = self._put_times(table, old, before)
-                yield old
+    def rows(self, table: str) -> Iterator[_Row]:
+        """The rows of an old table; a time that is none becomes that of the row before."""
+        before = self.at
+        for old in map(_Row, rows_from(self.rails, table) if columns_of(self.rails, table) else ()):
+            for column in ("created_at", "updated_at", "unread_at", "last_active_at"):
+                if old[column] or column == "created_at":
+                    moment = _moment_in(old[column])
+                    if moment is None:
+                        self.unread_times.add((table, old["at"], column))
+                    old[column] = before if moment is None else moment
+                    before = old["created_at"]
+            old["updated_at"] = old["updated_at"] or before
+            yield old
 
-    def _put_times(self, table: str, old: _Row, before: Timestamp) -> Timestamp:
-        """Reads a row's times, and gives it the one before for what is none; when it was made."""
-        made = _moment_in(old["created_at"])
-        times = {"created_at": before if made is None else made}
-        for column in ("updated_at", "unread_at", "last_active_at"):
-            if old[column]:
-                moment = _moment_in(old[column])
-                times[column] = times["created_at"] if moment is None else moment
-        unread = [column for column in times if _moment_in(old[column]) is None]
-        self._unread_times.update((table, old["at"], column) for column in unread)
-        old.update(times)
-        old["updated_at"] = old["updated_at"] or times["created_at"]
-        if table == "accounts":
-            self._at = times["created_at"]
-        return times["created_at"]
-
-    def _take(
+    def take(
         self,
         table: str,
-        also: Callable[[_Row], Mapping[str, object]] = lambda _: {},
-        rows_of: Iterable[_Row] | None = None,
+        made_of: Callable[[_Row], Mapping[str, object]] = lambda _: {},
+        chosen: Iterable[_Row] | None = None,
     ) -> None:
-        """Stores the rows of a table, each with what `also` makes of it."""
-        for old in self._rows(table) if rows_of is None else rows_of:
+        """Stores the rows of a table, each with what is made of it, and what hangs on it."""
+        for old in self.rows(table) if chosen is None else chosen:
             try:
-                if (values := self._copy(table, old)) is not None:
-                    self._put(table, {**values, **also(old)})
-            except _Orphan:
-                self.report.orphans[table] += 1
-            except _UnknownType as error:
-                self.report.unknown[f"{table} of the unknown type {error}"] += 1
+                self.put(table, {**self.copied(table, old), **made_of(old)})
+            except _LeftBehind as error:
+                if error.args:
+                    self.report.skipped[f"{table} {error}"] += 1
+            while self.hanging:
+                self.put(*self.hanging.pop(0))
 
-    def _put(self, table: str, values: Mapping[str, object]) -> None:
-        put(self._tx, table, values)
-        self.report.taken[table] += 1
-        if isinstance(row_id := values.get("id"), int):
-            self._ids[table].add(row_id)
-
-    def _copy(self, table: str, old: _Row) -> dict[str, object] | None:
-        """What is copied of a row, and its times; None when it says nothing or was there.
-
-        Raises _Orphan when a parent is missing.
-        """
+    def copied(self, table: str, old: _Row) -> dict[str, object]:
+        """What is copied of a row. Raises _LeftBehind, without a word when it says nothing."""
         columns, needed, key = (words.split() for words in _TABLES_KEPT[table])
-        for column in set(columns) & set(_PARENTS):
+        for column in _PARENTS.keys() & set(columns):
             row_id = old[column]
-            if not isinstance(row_id, int) or row_id not in self._ids[_PARENTS[column]]:
-                raise _Orphan
+            if not isinstance(row_id, int) or row_id not in self.ids[_PARENTS[column]]:
+                raise _LeftBehind("that belonged to nothing")
         if not all(str(old[column] or "").strip() for column in needed):
-            return None
-        if key and self._is_repeated(table, *(old[column] for column in key)):
-            return None
+            raise _LeftBehind
+        if key and not self.is_new(table, *(old[column] for column in key)):
+            raise _LeftBehind(_TWICE)
         return {column: old[column] for column in ("id", *columns, "created_at", "updated_at")}
 
-    def _is_repeated(self, table: str, *key: object) -> bool:
-        if (table, *key) in self._seen:
-            self.report.repeated[table] += 1
-            return True
-        self._seen.add((table, *key))
-        return False
+    def is_new(self, *key: object) -> bool:
+        """Whether this is there for the first time."""
+        known = len(self.seen)
+        self.seen.add(key)
+        return len(self.seen) > known
 
-    def _first_account(self) -> Iterator[_Row]:
-        for account in self._rows("accounts"):
-            if self.report.taken["accounts"]:
-                self.report.warnings["only the first account is taken over"] += 1
-            else:
-                yield account
+    def put(self, table: str, values: Mapping[str, object]) -> None:
+        put(self.tx, table, values)
+        self.report.taken[table] += 1
+        if isinstance(row_id := values.get("id"), int):
+            self.ids[table].add(row_id)
 
-    def _account(self, account: _Row) -> Mapping[str, object]:
+    def account(self, account: _Row) -> Mapping[str, object]:
+        self.at = account["created_at"]
         return {
             "id": 1,
             "name": str(account["name"] or "").strip() or "Campfire",
@@ -11616,25 +10989,25 @@ class _Import:
             "settings": _settings_in(account["settings"]),
         }
 
-    def _user(self, person: _Row) -> Mapping[str, object]:
+    def user(self, person: _Row) -> Mapping[str, object]:
         role = {role.value: role for role in Role}.get(person["role"] or 0, Role.MEMBER)
         name, token = str(person["name"] or "").strip(), person["bot_token"] or None
         if not name:
             self.report.warnings["people without a name are now called Unnamed"] += 1
         email = person["email_address"] or None
-        if email and self._is_repeated("e-mail addresses", email):
+        if email and not self.is_new("e-mail addresses", email):
+            self.report.skipped[f"e-mail addresses {_TWICE}"] += 1
             email = None
         if role is not Role.BOT:
             token = None
-        elif token and ("bot token", token) in self._seen:
+        elif token and not self.is_new("bot token", token):
             self.report.warnings["bots had the key of another; they need a new one"] += 1
             token = None
-        self._seen.add(("bot token", token))
         user = User(
             UserId(person["id"]), name or "Unnamed", email, person["bio"] or "", role,
             _status_in(person), person["created_at"], person["updated_at"],
         )  # fmt: skip
-        self._people[user.id] = self._signer.mentionable(user)
+        self.people[user.id] = self.signer.mentionable(user)
         return {
             "name": user.name,
             "email_address": email,
@@ -11644,122 +11017,113 @@ class _Import:
             "bot_token": token,
         }
 
-    def _session(self, session: _Row) -> Mapping[str, object]:
+    def session(self, session: _Row) -> Mapping[str, object]:
         used = session["last_active_at"] or session["updated_at"]
         return {"token_hash": hashed(RawToken(str(session["token"]))), "last_active_at": used}
 
-    def _newest_searches(self) -> Iterator[_Row]:
+    def newest_searches(self) -> Iterator[_Row]:
         """The ten newest searches of each person, each query once."""
         kept: Counter[object] = Counter()
-        newest_last = sorted(self._rows("searches"), key=lambda old: (old["updated_at"], old["id"]))
+        newest_last = sorted(self.rows("searches"), key=lambda old: (old["updated_at"], old["id"]))
         for search in reversed(newest_last):
             owner, query = search["user_id"], str(search["query"] or "")
-            is_wanted = kept[owner] < _KEPT_SEARCHES and query.strip()
-            if is_wanted and not self._is_repeated("searches", owner, query):
-                kept[owner] += 1
-                yield search
+            if kept[owner] < _KEPT_SEARCHES and query.strip():
+                if self.is_new("searches", owner, query):
+                    kept[owner] += 1
+                    yield search
+                else:
+                    self.report.skipped[f"searches {_TWICE}"] += 1
 
-    def _keys_of_directs(self) -> dict[int, str]:
+    def find_directs(self) -> None:
         """Who is in each ping; of several with the same people the oldest is the one."""
         people: defaultdict[int, set[int]] = defaultdict(set)
-        for membership in self._rows("memberships"):
-            if membership["user_id"] in self._ids["users"]:
+        for membership in self.rows("memberships"):
+            if membership["user_id"] in self.ids["users"]:
                 people[membership["room_id"]].add(membership["user_id"])
-        directs = [room for room in self._rows("rooms") if room["type"] == "Rooms::Direct"]
+        directs = [room for room in self.rows("rooms") if room["type"] == "Rooms::Direct"]
         keys: dict[str, int] = {}
         for room in sorted(directs, key=lambda room: (room["created_at"], room["id"])):
             key = ",".join(map(str, sorted(people[room["id"]])))
-            if key and room["creator_id"] in self._ids["users"]:
+            if key and room["creator_id"] in self.ids["users"]:
                 keys.setdefault(key, room["id"])
-        return {room_id: key for key, room_id in keys.items()}
+        self.direct_keys = {room_id: key for key, room_id in keys.items()}
 
-    def _room(self, room: _Row) -> Mapping[str, object]:
-        room_type = _ROOM_TYPES.get(str(room["type"]))
-        if room_type is None:
-            raise _UnknownType(room["type"])
+    def room(self, room: _Row) -> Mapping[str, object]:
+        kind = _ROOM_TYPES.get(str(room["type"]))
+        if kind is None:
+            raise _LeftBehind(f"of the unknown type {room['type']}")
         name = str(room["name"] or "").strip() or "Unnamed"
         return {
-            "type": room_type.value,
-            "name": None if room_type is RoomType.DIRECT else name,
-            "direct_key": self._direct_keys.get(room["id"]),
+            "type": kind.value,
+            "name": None if kind is RoomType.DIRECT else name,
+            "direct_key": self.direct_keys.get(room["id"]),
         }
 
-    def _membership(self, membership: _Row) -> Mapping[str, object]:
-        self._members[membership["room_id"]].add(UserId(membership["user_id"]))
+    def membership(self, membership: _Row) -> Mapping[str, object]:
+        self.members[membership["room_id"]].add(UserId(membership["user_id"]))
         level = membership["involvement"]
         involvement = level if level in set(Involvement) else Involvement.MENTIONS.value
         return {"involvement": involvement, "unread_at": membership["unread_at"] or None}
 
-    def _take_messages(self) -> None:
-        texts: dict[int, str] = {}
+    def find_texts_and_files(self) -> None:
+        """What each message says, and its files, hung on it or standing in its text."""
         messages: dict[int, int] = {}  # by the id of their rich text
-        for text in self._rows("action_text_rich_texts"):
+        for text in self.rows("action_text_rich_texts"):
             if text["record_type"] == "Message" and text["name"] == "body":
-                texts[text["record_id"]] = str(text["body"] or "")
+                self.texts[text["record_id"]] = str(text["body"] or "")
                 messages[text["id"]] = text["record_id"]
-        files = self._files(messages)
-        for message in self._rows("messages"):
-            try:
-                self._message(message, texts.get(message["id"], ""), files[message["id"]])
-            except _Orphan:
-                self.report.orphans["messages"] += 1
+        blobs = {blob["id"]: blob for blob in self.rows("active_storage_blobs")}
+        for file in self.rows("active_storage_attachments"):
+            blob, message_id = blobs.get(file["blob_id"]), None
+            if file["record_type"] == "Message":
+                message_id = file["record_id"]
+            elif file["record_type"] == "ActionText::RichText":
+                message_id = messages.get(file["record_id"])
+            if blob and message_id:
+                self.files[message_id].append(_Row({**blob, "id": file["id"]}))
 
-    def _files(self, messages: Mapping[int, int]) -> defaultdict[int, list[_Row]]:
-        """The files of each message, hung on it or standing in its text."""
-        blobs = {blob["id"]: blob for blob in self._rows("active_storage_blobs")}
-        files: defaultdict[int, list[_Row]] = defaultdict(list)
-        for attachment in self._rows("active_storage_attachments"):
-            blob = blobs.get(attachment["blob_id"])
-            of_text = attachment["record_type"] == "ActionText::RichText"
-            record_id = attachment["record_id"]
-            message_id = messages.get(record_id) if of_text else record_id
-            if blob and message_id and (of_text or attachment["record_type"] == "Message"):
-                files[message_id].append(_Row({**blob, "id": attachment["id"]}))
-        return files
-
-    def _message(self, message: _Row, source: str, files: Sequence[_Row]) -> None:
-        values, room_id = self._copy("messages", message) or {}, message["room_id"]
-        name = str(message["client_message_id"] or f"rails-{message['id']}")
-        if (room_id, name) in self._seen:
+    def message(self, message: _Row) -> Mapping[str, object]:
+        message_id, room_id = message["id"], message["room_id"]
+        name = str(message["client_message_id"] or f"rails-{message_id}")
+        if not self.is_new(room_id, name):
             self.report.warnings["messages shared a client id; the later ones got a new one"] += 1
-            name = f"{name}-{message['id']}"
-        self._seen.add((room_id, name))
-        body = self._body(source, files)
-        said = {"client_message_id": name, "body_html": body.html, "body_text": body.text}
-        self._put("messages", values | said)
-        for user_id in self._members[room_id].intersection(body.mentions):
-            self._put("mentions", {"message_id": message["id"], "user_id": user_id})
-        for file in files:
-            self._file(file, message["id"])
+            name = f"{name}-{message_id}"
+            self.seen.add((room_id, name))
+        files = self.files[message_id]
+        body = self.body(self.texts.get(message_id, ""), files)
+        for user_id in self.members[room_id].intersection(body.mentions):
+            self.hanging.append(("mentions", {"message_id": message_id, "user_id": user_id}))
+        self.hanging += [("attachments", self.attachment(file, message_id)) for file in files]
+        return {"client_message_id": name, "body_html": body.html, "body_text": body.text}
 
-    def _body(self, source: str, files: Sequence[_Row]) -> Body:
+    def body(self, source: str, files: Sequence[_Row]) -> Body:
         if _PREVIEW in source:
             self.report.warnings["link previews are not taken over"] += 1
         if is_nested_too_deeply(source):
             self.report.warnings["messages were nested too deeply: only their words are kept"] += 1
             source = escape(unescape(_ANY_TAG.sub(" ", source)), quote=False)
-        body = sanitize(source, self._people)
+        body = sanitize(source, self.people)
         if files and not body.text.strip() and not body.mentions:
             lines = (f"📎 {escape(str(file['filename']))} — {_LATER}" for file in files)
-            body = sanitize("".join(f"<div>{line}</div>" for line in lines), self._people)
+            body = sanitize("".join(f"<div>{line}</div>" for line in lines), self.people)
         return body
 
-    def _file(self, file: _Row, message_id: int) -> None:
+    def attachment(self, file: _Row, message_id: int) -> Mapping[str, object]:
         key = str(file["key"])
-        copied = ("id", "content_type", "checksum", "metadata", "created_at")
-        values = {
+        if self.storage is None:
+            self.report.warnings["keep the old storage folder: files come in v2.0"] += 1
+        elif not (self.storage / key[:2] / key[2:4] / key).is_file():
+            self.report.warnings[f"files are not in {self.storage}"] += 1
+        columns = ("id", "content_type", "checksum", "metadata", "created_at")
+        return {
+            **{column: file[column] for column in columns},
             "message_id": message_id,
             "blob_key": key,
             "filename": str(file["filename"]),
             "byte_size": file["byte_size"] or 0,
         }
-        self._put("attachments", values | {name: file[name] for name in copied})
-        if self._storage is None:
-            self.report.warnings["keep the old storage folder: files come in v2.0"] += 1
-        elif not (self._storage / key[:2] / key[2:4] / key).is_file():
-            self.report.warnings[f"files are not in {self._storage}"] += 1
 
-    def _boost(self, boost: _Row) -> Mapping[str, object]:
+    def boost(self, boost: _Row) -> Mapping[str, object]:
         content = str(boost["content"]).strip()
         if len(content) > _BOOST_LENGTH:
             self.report.warnings["boosts were cut to 16 characters"] += 1
@@ -11767,13 +11131,7 @@ class _Import:
 
 
 def import_all(
-    tx: WriteTx,
-    at: Timestamp,
-    rails: sqlite3.Connection,
-    signer: Signer,
-    storage: Path | None,
-    *,
-    has_vapid_keys: bool,
+    tx: WriteTx, at: Timestamp, rails: sqlite3.Connection, signer: Signer, storage: Path | None
 ) -> Report:
     """Takes a Rails Campfire over into a database that has no account yet, all or nothing.
 
@@ -11782,23 +11140,516 @@ def import_all(
     if is_set_up(tx):
         raise AlreadySetUp
     moving = _Import(rails, tx, at, signer, storage)
+    report = moving.report
     try:
         moving.take_all()
         rebuild_index(tx)
         broken = tx.execute("PRAGMA foreign_key_check").fetchone()
     except sqlite3.Error as error:
         raise DatabaseUnusable(f"nothing was imported: {error}") from error
-    report = moving.report
     if broken or not report.taken["accounts"]:
         why = f"{broken[0]} points to a missing row" if broken else "it has no account"
         raise DatabaseUnusable(f"nothing was imported: {why}")
-    if report.taken["push_subscriptions"] and not has_vapid_keys:
-        words = "push subscriptions need the old VAPID keys in the environment"
-        report.warnings[words] = report.taken["push_subscriptions"]
     return report
 
 
-# === 34. commands =============================================================
+# === 32. repair ===============================================================
+# Whether the file is sound, and what can be done when it is not. Looking changes nothing.
+# Mending builds again what follows from the rows (indexes, the words of search) and deletes
+# what points nowhere. When pages are gone, every row that can still be read goes into a new
+# file, and what is lost is said. A table is read forwards; where that stops, the next
+# readable key is searched for, so that one bad page costs its own rows and no more. What
+# SQLite will not even open (cut short, without its header or first page) is made readable on
+# a copy: the header is written anew, and the rows that say which table begins on which page
+# are looked for on every page there is. Nobody's words are dropped because their author's
+# row is lost: a stand-in takes the author's place. Numbers in brackets are sections of
+# https://sqlite.org/fileformat.html.
+#
+# Owns      -
+# Raises    DatabaseUnusable, DatabaseBusy
+# ==============================================================================
+
+_PAGE: Final = 4_096  # bytes, of every file that Campfire makes
+_LEAF: Final = 13  # the kind of page that rows of a table are on (1.6)
+_MORE: Final = 0x80  # the bit of a byte that is not the last of its number (1.6)
+_WIDTHS: Final = (0, 1, 2, 3, 4, 6, 8, 8)  # bytes, of NULL and of numbers (2.1)
+_TEXT: Final = 12  # from here on a column is bytes or text (2.1)
+_HIGHEST: Final = 2**62
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What looking at a file found: damage, and what is only worth knowing."""
+
+    problems: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Salvage:
+    """A new file, how many rows it has, by table, and what could not be saved."""
+
+    database: str
+    rows: Mapping[str, int]
+    lost: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Repair:
+    """What mending did, as programs read it; the new file if one had to be made."""
+
+    backup: str
+    repaired: tuple[str, ...]
+    recovered: Salvage | None
+
+
+# --- A copy that SQLite can open ---
+
+
+def _row_at(page: bytes, at: int) -> list[object]:
+    """The columns of a row that lies on its page as a whole. Raises IndexError."""
+    left = io.BytesIO(page[at:])
+
+    def number() -> int:
+        """A number of up to nine bytes (1.6)."""
+        value = 0
+        for _ in range(8):
+            byte = left.read(1)[0]
+            value = value << 7 | byte % _MORE
+            if byte < _MORE:
+                return value
+        return value << 8 | left.read(1)[0]
+
+    def column(kind: int) -> object:
+        """A value (2.1); numbers, texts and NULL are enough."""
+        if kind >= _TEXT:
+            return left.read((kind - _TEXT) // 2).decode("utf-8", "replace")
+        if kind >= len(_WIDTHS):  # the numbers 0 and 1
+            return kind - len(_WIDTHS)
+        return int.from_bytes(left.read(_WIDTHS[kind]), signed=True) if kind else None
+
+    size, _ = number(), number()
+    if at + left.tell() + size > len(page):
+        raise IndexError(at)
+    end, kinds = left.tell() + number(), []
+    while left.tell() < end:
+        kinds.append(number())
+    return [column(kind) for kind in kinds]
+
+
+def _rows_in(path: Path) -> Iterator[list[object]]:
+    """Every row of every table that lies on its page as a whole."""
+    with path.open("rb") as opened:
+        while page := opened.read(_PAGE):
+            count = int.from_bytes(page[3:5]) if page[0] == _LEAF else 0
+            for n in range(min(count, len(page) // 4)):
+                with suppress(IndexError):
+                    yield _row_at(page, int.from_bytes(page[8 + 2 * n : 10 + 2 * n]))
+
+
+def _give_header(copy: Path, *, has_log: bool) -> None:
+    """Makes the file whole pages, and writes its first hundred bytes (1.3), keeping what it can."""
+    pages = max(-(-copy.stat().st_size // _PAGE), 1)
+    os.truncate(copy, pages * _PAGE)
+    with copy.open("r+b") as opened:
+        kept = opened.read(100)
+        counter, mode = kept[24:28], bytes((2, 2) if has_log else (1, 1))
+        head = b"SQLite format 3\0" + _PAGE.to_bytes(2, "big") + mode + bytes((0, 64, 32, 32))
+        head += counter + pages.to_bytes(4, "big") + bytes(8)  # no page is free
+        head += kept[40:44] + (4).to_bytes(4, "big") + bytes(8) + (1).to_bytes(4, "big")
+        opened.seek(0)
+        opened.write(head + bytes(8) + kept[68:72] + bytes(20) + counter + kept[96:100])
+
+
+def _give_tables(copy: Path) -> None:
+    """Makes the first page an empty list of tables, and puts into it what is found of them.
+
+    A row says what a table is called, on which page it begins, and how it was made (2.6).
+    """
+    tables: dict[str, list[object]] = {}
+    for columns in _rows_in(copy):
+        match columns:
+            case ["table" | "index" as kind, str(name), str(), int(), None | str() as sql]:
+                is_ours = kind == "table" or sql is None
+                if is_ours and not name.startswith("message_search_index"):
+                    tables[name] = columns
+            case _:
+                pass
+    with copy.open("r+b") as opened:
+        opened.seek(100)
+        opened.write(bytes((_LEAF, 0, 0, 0, 0)) + _PAGE.to_bytes(2, "big") + bytes(_PAGE - 107))
+    with closing(connect(copy, READ_WRITE)) as connection:
+        connection.execute("PRAGMA writable_schema = ON")
+        names = columns_of(connection, "sqlite_schema")
+        for columns in tables.values():
+            put(connection, "sqlite_schema", dict(zip(names, columns, strict=True)))
+
+
+def _readable_copy(path: Path, folder: str) -> Path:
+    """A copy of a damaged file that SQLite can open, as much of it as there is.
+
+    Raises sqlite3.DatabaseError when it never was a Campfire's.
+    """
+    copy, log = Path(folder) / "wreck.db", beside(path, "-wal")
+    shutil.copyfile(path, copy)
+    if has_log := log.exists():
+        shutil.copyfile(log, f"{copy}-wal")
+    for give in (partial(_give_header, has_log=has_log), _give_tables, None):
+        with suppress(sqlite3.Error), closing(connect(copy, READ_WRITE)) as connection:
+            if "messages" in tables_of(connection):
+                return copy
+        if give:
+            give(copy)
+    raise sqlite3.DatabaseError("no page says where the messages are")
+
+
+# --- Row by row into a new file ---
+
+
+def _readable_rows(
+    connection: sqlite3.Connection, table: str, gaps: list[tuple[int, int]]
+) -> Iterator[sqlite3.Row]:
+    """All rows that can be read; `gaps` gets the first and last key of what cannot."""
+
+    def is_readable(start: int) -> bool:
+        with suppress(sqlite3.Error):
+            rows_from(connection, table, start, limit=1).fetchall()
+            return True
+        return False
+
+    at = 1
+    while at < _HIGHEST:
+        try:
+            for readable in rows_from(connection, table, at):
+                at = max(at, readable["at"] + 1)
+                yield readable
+        except sqlite3.Error:
+            first, step = at, 1
+            while step < _HIGHEST and not is_readable(at + step):
+                step *= 2
+            at = bisect_left(range(at + step), 1, at + step // 2 + 1, key=is_readable)
+            at = min(at, _HIGHEST)
+            gaps.append((first, at - 1))
+        else:
+            return
+
+
+def _save_table(
+    source: sqlite3.Connection, target: sqlite3.Connection, table: str, lost: list[str]
+) -> int:
+    """Saves every readable row of a table; how many that are. `lost` gets what is lost of it."""
+    there = columns_of(source, table)
+    if not there:
+        lost.append(f"{table}: the whole table")
+        return 0
+    columns = [name for name in columns_of(target, table) if name in there]
+    gaps: list[tuple[int, int]] = []
+    saved = refused = 0
+    for readable in _readable_rows(source, table, gaps):
+        try:
+            put(target, table, {name: readable[name] for name in columns})
+            saved += 1
+        except sqlite3.Error:
+            refused += 1
+    spans = ", ".join(
+        f"from {first} on" if last >= _HIGHEST - 1 else f"{first} to {last}" for first, last in gaps
+    )
+    try:  # the smallest index may know how many there were
+        (count,) = execute(source, "SELECT", "count(*) FROM", quoted(table)).fetchone()
+        if (missing := count - saved - refused) > 0:
+            where = f" (ids {spans})" if spans else ""
+            lost.append(f"{table}: {missing} rows could not be read{where}")
+    except sqlite3.Error:
+        if spans:
+            lost.append(f"{table}: what was at ids {spans} could not be read")
+    if refused:
+        lost.append(f"{table}: {refused} rows made no sense any more")
+    return saved
+
+
+def _stand_ins(target: sqlite3.Connection, at: int) -> Iterator[str]:
+    """Takes the places of lost rooms and people, and says so; then what belongs to nothing goes."""
+    times = {"created_at": at, "updated_at": at}
+    rooms = target.execute(
+        """
+        SELECT room_id AS id, min(creator_id) AS creator_id
+        FROM messages
+        WHERE room_id NOT IN (SELECT id FROM rooms)
+        GROUP BY room_id
+        """
+    ).fetchall()
+    for room in rooms:
+        name = f"Lost room {room['id']}"
+        put(target, "rooms", {**room, "type": "closed", "name": name, **times})
+    if rooms:
+        yield f"rooms: what {len(rooms)} of them were called, and of what kind they were"
+    people = target.execute(
+        """
+        SELECT creator_id AS id FROM messages
+        UNION SELECT creator_id FROM rooms
+        UNION SELECT user_id FROM memberships
+        EXCEPT SELECT id FROM users
+        """
+    ).fetchall()
+    for person in people:
+        put(
+            target, "users", {**person, "name": f"Lost person {person['id']}", "status": 1, **times}
+        )
+    if people:
+        yield f"users: who {len(people)} people were; their words are kept under stand-ins"
+    for table, count in delete_orphans(target).items():
+        yield f"{table}: {count} rows that belonged to something lost"
+
+
+def _salvage(path: Path, into: Path, at: float) -> Salvage:
+    """Saves every readable row of a damaged file into a new one."""
+    moment, saved, lost = int(at * SECOND), Counter[str](), list[str]()
+    with (
+        growing(into) as part,
+        tempfile.TemporaryDirectory(prefix=".campfire-", dir=path.resolve().parent) as folder,
+        closing(connect(_readable_copy(path, folder))) as source,
+        closing(connect(part, READ_WRITE)) as target,
+    ):
+        source.text_factory = lambda data: data.decode("utf-8", "replace")
+        create_schema(target, moment)
+        target.execute("BEGIN")
+        for table in tables_of(target):
+            if table != "schema_version":  # the new file has the newest schema
+                saved[table] = _save_table(source, target, table, lost)
+        lost += _stand_ins(target, moment)
+        with suppress(sqlite3.Error):
+            raise_sequences(source, target, tables_of(target))
+        rebuild_index(target)
+        target.execute("COMMIT")
+    return Salvage(str(into), dict(+saved), tuple(lost))
+
+
+# --- Looking ---
+
+
+def _expected() -> dict[str, tuple[str, str]]:
+    """The kinds of a new database's tables and indexes, and what makes them, by name."""
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as model:
+        create_schema(model)
+        made = model.execute(
+            """
+            SELECT name, type, sql
+            FROM sqlite_schema
+            WHERE type IN ('table', 'index') AND sql IS NOT NULL AND name NOT GLOB 'sqlite_*'
+            ORDER BY type DESC, rowid
+            """
+        )
+        return {name: (kind, sql) for name, kind, sql in made}
+
+
+def _missing(connection: sqlite3.Connection) -> dict[str, tuple[str, str]]:
+    """Those that are not there."""
+    there = {name for (name, *_) in connection.execute("SELECT name FROM sqlite_schema")}
+    return {name: made for name, made in _expected().items() if name not in there}
+
+
+def _sentences(connection: sqlite3.Connection, what: str) -> Iterable[Sequence[str]]:
+    """What is wrong there, or only odd; nothing is a group without rows, and says nothing."""
+    match what:
+        case "pages":
+            return connection.execute("PRAGMA integrity_check(20)")
+        case "schema":
+            lost = _missing(connection)
+            return [(f"{kind} {name} is missing",) for name, (kind, _) in lost.items()]
+        case "references":
+            broken = connection.execute("PRAGMA foreign_key_check")
+            counts = Counter(f"{table} point to missing {parent}" for table, _, parent, _ in broken)
+            return [(f"{count} rows of {words}",) for words, count in counts.items()]
+        case "search":
+            return connection.execute(
+                """
+                SELECT count(*) || ' messages are missing from the search index'
+                FROM messages
+                WHERE id NOT IN (SELECT rowid FROM message_search_index)
+                GROUP BY NULL
+                UNION ALL
+                SELECT count(*) || ' entries of the search index have no message'
+                FROM message_search_index
+                WHERE rowid NOT IN (SELECT id FROM messages)
+                GROUP BY NULL
+                """
+            )
+        case "unread":
+            return connection.execute(
+                """
+                SELECT count(*) || ' unread marks of people who are no members'
+                FROM memberships
+                WHERE unread_at IS NOT NULL AND NOT (
+                  user_id IN (SELECT id FROM users) AND room_id IN (SELECT id FROM rooms))
+                GROUP BY NULL
+                """
+            )
+        case _:
+            return connection.execute(
+                """
+                SELECT 'room ' || id || ' (' || coalesce(name, 'a ping') || ') has no members'
+                FROM rooms
+                WHERE id NOT IN (SELECT room_id FROM memberships)
+                ORDER BY id
+                """
+            )
+
+
+def _looked(connection: sqlite3.Connection, *looks: str) -> Iterator[str]:
+    for what in looks:
+        try:
+            said = "\n".join(line for (line, *_) in _sentences(connection, what))
+        except sqlite3.Error as error:
+            said = str(error)
+        yield from (f"{what}: {line}" for line in said.splitlines() if line != "ok")
+
+
+def _index_problems(path: Path) -> list[str]:
+    """What FTS5 itself says of its index: only a writer may ask, and closing takes it back."""
+    try:
+        with closing(connect(path, READ_WRITE)) as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            verify_index(connection)
+    except sqlite3.Error as error:
+        if is_busy(error):
+            raise DatabaseBusy from error
+        return [f"search: the index does not agree with itself ({error})"]
+    return []
+
+
+def look_at(path: Path) -> Verdict:
+    """What is wrong with a database, in use or not. Raises DatabaseUnusable, DatabaseBusy."""
+    require_access(path)
+    try:
+        require_database(path)
+    except DatabaseUnreadable as error:
+        return Verdict((f"file: {error}",), ())
+    notes = []
+    if sqlite3.sqlite_version_info < (3, 51, 3):
+        notes.append(
+            f"SQLite {sqlite3.sqlite_version}: before 3.51.3 no other program may checkpoint this"
+            " file, as Litestream does"
+        )
+    looks = "pages", "schema", "references", "search", "unread"
+    try:
+        with closing(connect(path)) as connection:
+            problems = list(_looked(connection, *looks))
+            problems += _index_problems(path)  # inside: the last to leave would fold the log in
+            notes += _looked(connection, "rooms")
+    except sqlite3.Error as error:
+        problems = [f"file: {error}"]
+    return Verdict(tuple(problems), tuple(notes))
+
+
+# --- Mending ---
+
+
+def _keep_as_it_is(path: Path, copy: Path) -> None:
+    """The damaged file byte by byte, its log too: SQLite's own copying would stop at the damage.
+
+    The files are closed last, because closing one gives up SQLite's locks on it.
+    """
+    endings = ("", "-wal") if left_a_log(path) else ("",)
+    with ExitStack() as opened:
+        sources = [opened.enter_context(beside(path, ending).open("rb")) for ending in endings]
+        connection = opened.enter_context(closing(connect(path, READ_WRITE)))
+        with suppress(sqlite3.Error):  # no server writes meanwhile
+            connection.execute("BEGIN IMMEDIATE")
+        for ending, source in zip(endings, sources, strict=True):
+            with growing(Path(f"{copy}{ending}")) as part, part.open("wb") as target:
+                shutil.copyfileobj(source, target)
+
+
+def _lost_indexes(connection: sqlite3.Connection) -> list[str]:
+    """The indexes that are so damaged that SQLite can neither rebuild nor drop them.
+
+    Each is tried alone: a failed try spoils its transaction.
+    """
+    lost = []
+    with suppress(sqlite3.Error):  # not even the schema can be read
+        missing = _missing(connection)
+        for name, (kind, _) in sorted(_expected().items()):
+            if kind == "index" and name not in missing:
+                try:
+                    connection.execute(f'REINDEX "{name}"')
+                except sqlite3.DatabaseError:
+                    lost.append(name)
+    return lost
+
+
+def _replace_indexes(connection: sqlite3.Connection, lost: Sequence[str]) -> Iterator[str]:
+    """Forgets them, as DROP INDEX, which reads their pages, cannot, and makes them again.
+
+    Their pages belong to nothing afterwards: a VACUUM gives them back.
+    """
+    connection.execute("PRAGMA writable_schema = ON")
+    for name in lost:
+        gone = "FROM sqlite_schema WHERE type = 'index' AND name = :name"
+        execute(connection, "DELETE", gone, name=name)
+    connection.execute("PRAGMA writable_schema = RESET")
+    for name in lost:
+        connection.execute(_expected()[name][1])
+    yield f"made anew from the rows: {', '.join(lost)}"
+
+
+def _rebuild_indexes(connection: sqlite3.Connection) -> Iterator[str]:
+    for kind, sql in _missing(connection).values():
+        if kind == "index":
+            connection.execute(sql)
+    connection.execute("REINDEX")
+    yield "rebuilt every index"
+
+
+def _drop_orphans(connection: sqlite3.Connection) -> Iterator[str]:
+    if gone := delete_orphans(connection):
+        counts = (f"{count} of {table}" for table, count in gone.items())
+        yield f"deleted rows that pointed nowhere: {', '.join(counts)}"
+
+
+def _rebuild_search(connection: sqlite3.Connection) -> Iterator[str]:
+    yield f"rebuilt the search index over {rebuild_index(connection)} messages"
+
+
+def _mended(
+    connection: sqlite3.Connection, mend: Callable[[sqlite3.Connection], Iterator[str]]
+) -> list[str]:
+    with suppress(sqlite3.Error):  # looking again tells what is still wrong
+        connection.execute("BEGIN IMMEDIATE")
+        with connection:
+            return list(mend(connection))
+    return []
+
+
+def _all_mended(path: Path) -> Iterator[str]:
+    """What was done, in place: nothing of it takes a row away that belongs to something."""
+    with closing(connect(path, READ_WRITE)) as connection:
+        if lost := _lost_indexes(connection):
+            yield from _mended(connection, partial(_replace_indexes, lost=lost))
+            with suppress(sqlite3.Error):  # what the old ones left is nobody's
+                connection.execute("VACUUM")
+        for mend in (_rebuild_indexes, _drop_orphans, _rebuild_search):
+            yield from _mended(connection, mend)
+
+
+def repair(path: Path, at: float) -> tuple[Verdict, Repair]:
+    """Mends what was looked at, after a copy of the file as it is; if that is too little, salvages.
+
+    Raises DatabaseUnusable, DatabaseBusy.
+    """
+    copy = free_name(path.parent / "backups" / f"before-repair-{stamp(at)}.db")
+    _keep_as_it_is(path, copy)
+    done: list[str] = []
+    with suppress(DatabaseUnreadable):  # which is beyond mending
+        recognise(path)
+        done += _all_mended(path)
+    verdict, recovered = look_at(path), None
+    if verdict.problems:
+        with suppress(sqlite3.Error):  # it is no database at all
+            recovered = _salvage(path, free_name(Path(f"{path}.recovered")), at)
+    return verdict, Repair(str(copy), tuple(done), recovered)
+
+
+# === 33. commands =============================================================
 # What can be done to a Campfire from a shell, whether it runs or not: SQLite makes
 # them wait for one another, and the server keeps nothing in memory that could go
 # stale. Each command opens the file, does one thing, says what it did, and closes.
@@ -11809,10 +11660,8 @@ def import_all(
 # Raises    DatabaseUnusable, AlreadySetUp, BotNotFound, UserNotFound, ValidationFailed
 # ==============================================================================
 
-_ASKING_SECONDS: Final = 10  # as long as the write probe of /up may take
 
-
-class Refused(Exception):
+class Refused(CampfireError):
     """A command that cannot be done: one line, exit code 1."""
 
 
@@ -11888,9 +11737,9 @@ async def reset_password(config: Config, options: argparse.Namespace) -> None:
 
 async def _bot_called(db: Database, wanted: str) -> Bot:
     """The bot with this id, or else with exactly this name."""
-    bots_there = await db.read(active_bots)
-    by_id = [bot for bot in bots_there if str(bot.user.id) == wanted]
-    matching = by_id or [bot for bot in bots_there if bot.user.name == wanted]
+    every = await db.read(active_bots)
+    by_id = [bot for bot in every if str(bot.user.id) == wanted]
+    matching = by_id or [bot for bot in every if bot.user.name == wanted]
     if not matching:
         raise BotNotFound
     if len(matching) > 1:
@@ -11902,17 +11751,17 @@ async def list_every_bot(config: Config, options: argparse.Namespace) -> None:
     """Lists the active bots."""
     async with _opened(config) as db:
         every = await db.read(active_bots)
-    facts = [
-        {
-            "id": bot.user.id,
-            "name": bot.user.name,
-            "bot_key": bot.key,
-            "webhook_url": bot.webhook_url,
-            "rooms": [{"id": room.id, "name": room.name} for room in bot.rooms],
-        }
-        for bot in every
-    ]
     if options.json:
+        facts = [
+            {
+                "id": bot.user.id,
+                "name": bot.user.name,
+                "bot_key": bot.key,
+                "webhook_url": bot.webhook_url,
+                "rooms": [{"id": room.id, "name": room.name} for room in bot.rooms],
+            }
+            for bot in every
+        ]
         say(json.dumps(facts, ensure_ascii=False, indent=2))
         return
     for bot in every:
@@ -11925,8 +11774,7 @@ async def add_bot(config: Config, options: argparse.Namespace) -> None:
     async with _opened(config) as db:
         if not await db.read(is_set_up):
             raise Refused("Campfire is not set up yet: create-admin comes first")
-        name, url = options.name.strip(), (options.webhook_url or "").strip()
-        bot = await db.write(make_bot, name, url)
+        bot = await db.write(make_bot, options.name.strip(), (options.webhook_url or "").strip())
     say(bot.key)
 
 
@@ -11948,11 +11796,9 @@ async def remove_bot(config: Config, options: argparse.Namespace) -> None:
 
 async def make_backup(config: Config, options: argparse.Namespace) -> None:
     """Copies the database while it is in use, and prints where the copy is."""
-    dated = f"campfire-{stamp(time.time())}.db"
-    folder = config.database.parent / "backups"
-    destination = Path(options.dest) if options.dest else folder / dated
-    if destination.is_dir() or destination == folder / dated:
-        destination = free_name(destination / dated if destination.is_dir() else destination)
+    destination = Path(options.dest) if options.dest else config.database.parent / "backups"
+    if destination.is_dir() or not options.dest:
+        destination = free_name(destination / f"campfire-{stamp(time.time())}.db")
     require_database(config.database)
     back_up(config.database, destination)
     say(str(destination))
@@ -11971,33 +11817,47 @@ async def restore_backup(config: Config, options: argparse.Namespace) -> None:
         say(f"What was there is kept as {aside}.")
 
 
+def _findings(before: Verdict, verdict: Verdict, mended: Repair | None) -> Iterator[str]:
+    """What people read of a check: before it, after it, and of what was done."""
+    if mended:
+        yield from (f"found: {line}" for line in before.problems)
+        yield f"the file as it was is kept in {mended.backup}"
+        yield from mended.repaired
+    yield from (f"note: {line}" for line in verdict.notes)
+    yield from verdict.problems
+    if mended and (new := mended.recovered):
+        yield f"{sum(new.rows.values())} rows are saved in {new.database}"
+        yield from (f"saved: {count} rows of {table}" for table, count in new.rows.items())
+        yield from (f"lost: {line}" for line in new.lost or ("nothing",))
+
+
 async def check_database(config: Config, options: argparse.Namespace) -> None:
     """Says whether the database is sound; with --repair mends it, or saves what it can."""
-    path, before, repaired = config.database, look_at(config.database), None
+    path, mended = config.database, None
+    verdict = before = look_at(path)
     if options.repair:
-        repaired = repair(path, time.time())
-    verdict = repaired.verdict if repaired else before
+        verdict, mended = repair(path, time.time())
     if options.json:
         facts = {"database": str(path), "healthy": not verdict.problems, **asdict(verdict)}
-        facts |= repaired.facts() if repaired else {}
+        facts |= asdict(mended) if mended else {}
         say(json.dumps(facts, ensure_ascii=False, indent=2))
     else:
-        first = [f"found: {line}" for line in before.problems] if repaired else []
-        lines = repaired.lines() if repaired else verdict.lines()
-        for line in (*first, *lines, *([] if verdict.problems else [f"{path} is healthy"])):
+        healthy = [] if verdict.problems else [f"{path} is healthy"]
+        for line in (*_findings(before, verdict, mended), *healthy):
             say(line)
     if not verdict.problems:
         return
-    if repaired and repaired.salvage:
-        remedy = f"`restore` {repaired.salvage.path}, or a backup"
-        raise DatabaseUnusable(f"{path} is damaged. Stop the server and {remedy}")
-    remedy = "`restore` a backup" if repaired else "mend it with `check --repair`"
+    remedy = "`restore` a backup" if mended else "mend it with `check --repair`"
+    if mended and mended.recovered:
+        remedy = f"Stop the server and `restore` {mended.recovered.database}, or a backup"
+        raise DatabaseUnusable(f"{path} is damaged. {remedy}")
     raise DatabaseUnusable(f"{path} is damaged: {remedy}")
 
 
-def _say_vapid(kept: Mapping[str, str]) -> None:
-    for name in ("vapid_private_key", "vapid_public_key"):
-        say(f"{name.upper()}={kept[name]}")
+def _say_secrets(kept: Mapping[str, str]) -> None:
+    for name in ("secret_key_base", "vapid_private_key", "vapid_public_key"):
+        if name in kept:
+            say(f"{name.upper()}={kept[name]}")
 
 
 async def make_vapid(config: Config, options: argparse.Namespace) -> None:
@@ -12006,15 +11866,13 @@ async def make_vapid(config: Config, options: argparse.Namespace) -> None:
     if options.store:
         async with _opened(config, may_be_new=True) as db:
             await db.write(keep_secrets, pair, anew=True)
-    _say_vapid(pair)
+    _say_secrets(pair)
 
 
 async def show_secrets(config: Config, _: argparse.Namespace) -> None:
     """Prints the secrets in use, as lines of an environment file."""
     async with _opened(config, may_be_new=True) as db:
-        kept = await load_secrets(db, config)
-    say(f"SECRET_KEY_BASE={kept['secret_key_base']}")
-    _say_vapid(kept)
+        _say_secrets(await load_secrets(db, config))
 
 
 async def check_health(config: Config, _: argparse.Namespace) -> None:
@@ -12025,7 +11883,7 @@ async def check_health(config: Config, _: argparse.Namespace) -> None:
     url = URL.build(scheme=scheme, host=host, port=config.port, path="/up")
     try:
         async with (
-            ClientSession(timeout=ClientTimeout(total=_ASKING_SECONDS)) as session,
+            ClientSession(timeout=ClientTimeout(total=10)) as session,  # as long as its write probe
             session.get(url, ssl=False, allow_redirects=False) as up,  # whatever it is named
         ):
             status, said = up.status, await up.text()
@@ -12042,51 +11900,25 @@ async def import_from_rails(config: Config, options: argparse.Namespace) -> None
         if await db.read(is_set_up):
             raise AlreadySetUp
         signer = Signer((await load_secrets(db, config))["secret_key_base"])
-        with closing(open_rails(Path(options.rails_db))) as rails:
-            report = await db.write(
-                import_all, rails, signer, storage, has_vapid_keys=config.vapid_keys is not None
-            )
+        with open_rails(Path(options.rails_db)) as rails:
+            report = await db.write(import_all, rails, signer, storage)
+    devices = report.taken["push_subscriptions"]
+    if devices and not config.vapid_keys:
+        words = "push subscriptions need the old VAPID keys in the environment"
+        report.warnings[words] = devices
     for line in report.lines():
         say(line)
 
 
-async def _serve_until_told(config: Config, out: Lines, lines: Lines) -> None:
-    for name, reason in ignored_settings(os.environ).items():
-        LOG.warning("setting_ignored", extra={"fields": {"setting": name, "reason": reason}})
-    raise_file_limit()
-    told = _told_to_stop()
-    db = Database(config.database, wall_clock)
-    db.on_broken = told.set
-    await db.open()
-    try:
-        campfire = assemble(config, db, await load_secrets(db, config))
-        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, _renew, campfire, lines)
-        runner, address = await listen(campfire, load_bundle())
-        start_sweepers(campfire)
-        await resume_bans(campfire)
-        LOG.info("started", extra={"fields": {"sqlite": sqlite3.sqlite_version}})
-        gc.freeze()  # what lives as long as the program needs no looking at
-        out.put(f"Listening on {address}")
-        await told.wait()
-        LOG.info("stopping")
-        await stop(campfire, runner)
-        LOG.info("stopped")
-        if db.is_broken:
-            raise DatabaseUnusable("the writer of the database ended; the log says why")
-    finally:
-        await db.close()
-
-
-def _log_of(config: Config, out: Lines) -> Lines:
+def _lines_of(config: Config, out: Lines) -> Lines:
     """Where the log goes from now on. Raises ConfigError."""
     try:
         lines = Lines(config.log_file) if config.log_file else out
     except OSError as error:
         raise ConfigError(f"LOG_FILE {config.log_file} cannot be written: {error}") from error
     log_to(lines, config.log_level)
-    loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGUSR1, bool)  # other programs reopen their logs at it
-    loop.add_signal_handler(signal.SIGUSR2, toggle_debugging, config.log_level)
+    for name, reason in ignored_settings(os.environ).items():
+        LOG.warning("setting_ignored", extra={"fields": {"setting": name, "reason": reason}})
     return lines
 
 
@@ -12099,28 +11931,35 @@ def _renew(campfire: Campfire, lines: Lines) -> None:
         LOG.warning("log_not_reopened", extra={"fields": {"problem": str(error)}})
 
 
-def _told_to_stop() -> asyncio.Event:
-    """Set by SIGTERM or SIGINT, from now on; a second one ends the program at once."""
-    told, loop = asyncio.Event(), asyncio.get_running_loop()
-
-    def tell() -> None:
-        if told.is_set():
-            os._exit(1)
-        told.set()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, tell)
-    return told
-
-
 async def _serve(config: Config, _: argparse.Namespace) -> None:
-    out = Lines(None)
-    lines = _log_of(config, out)
-    try:
-        await _serve_until_told(config, out, lines)
-    finally:
-        lines.finish()
-        out.finish()
+    """Serves until SIGTERM or SIGINT; a second one ends the program at once."""
+    told, loop = asyncio.Event(), asyncio.get_running_loop()
+    async with AsyncExitStack() as at_last:
+        at_last.callback((out := Lines(None)).finish)
+        at_last.callback((lines := _lines_of(config, out)).finish)
+        loop.add_signal_handler(signal.SIGUSR1, bool)  # other programs reopen their logs at it
+        loop.add_signal_handler(signal.SIGUSR2, toggle_debugging, config.log_level)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, lambda: os._exit(1) if told.is_set() else told.set())
+        raise_file_limit()
+        db = Database(config.database, wall_clock)
+        db.on_broken = told.set
+        await db.open()
+        at_last.push_async_callback(db.close)
+        campfire = assemble(config, db, await load_secrets(db, config))
+        loop.add_signal_handler(signal.SIGHUP, _renew, campfire, lines)
+        runner, address = await listen(campfire, load_bundle())
+        start_sweepers(campfire)
+        await resume_bans(campfire)
+        LOG.info("started", extra={"fields": {"sqlite": sqlite3.sqlite_version}})
+        gc.freeze()  # what lives as long as the program needs no looking at
+        out.put(f"Listening on {address}")
+        await told.wait()
+        LOG.info("stopping")
+        await stop(campfire, runner)
+        LOG.info("stopped")
+        if db.is_broken:
+            raise DatabaseUnusable("the writer of the database ended; the log says why")
 
 
 Command = Callable[[Config, argparse.Namespace], Coroutine[Any, Any, None]]
@@ -12165,9 +12004,7 @@ _COMMANDS: Final[Mapping[str, tuple[Command | None, str, Mapping[str, str]]]] = 
 # fmt: on
 _USAGE: Final = 2
 _UNUSABLE: Final = 3
-_DATABASE_ERRORS: Final = (
-    DatabaseUnusable, DatabaseFailed, DatabaseFull, DatabaseReadonly, sqlite3.Error
-)  # fmt: skip
+_UNUSABLES: Final = (DatabaseUnusable, DatabaseFailed, DatabaseFull, DatabaseReadonly)
 
 
 def _count(text: str) -> int:
@@ -12214,18 +12051,8 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _in_one_line(error: CampfireError | sqlite3.Error) -> str:
-    if isinstance(error, ValidationFailed):
-        return "; ".join(f"{name} {' and '.join(says)}" for name, says in error.fields.items())
-    if isinstance(error, sqlite3.Error):
-        return f"the database cannot be used ({error})"
-    return str(error) or error.says
-
-
-def _end(number: int, frame: object) -> None:
-    """Ends at SIGTERM; process 1 of a container would not, without a handler."""
-    del frame
-    raise SystemExit(128 + number)
+def _complain(line: str) -> None:
+    sys.stderr.write(f"campfire: {' '.join(line.split())}\n")
 
 
 def _own_up(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
@@ -12243,10 +12070,6 @@ def _thread_failed(failed: threading.ExceptHookArgs) -> None:
     LOG.error("thread_failed", extra={"fields": {"problem": str(failed.exc_value)}})
 
 
-def _complain(line: str) -> None:
-    sys.stderr.write(f"campfire: {' '.join(line.split())}\n")
-
-
 def _run(command: Command, options: argparse.Namespace) -> tuple[int, str]:
     """The exit code of a command, and its one line when that is not 0."""
     settings = dict(os.environ)
@@ -12258,11 +12081,11 @@ def _run(command: Command, options: argparse.Namespace) -> tuple[int, str]:
         asyncio.run(command(config_from(settings), options))
     except ConfigError as error:
         return _USAGE, str(error)
-    except _DATABASE_ERRORS as error:
-        return _UNUSABLE, _in_one_line(error)
+    except sqlite3.Error as error:
+        return _UNUSABLE, f"the database cannot be used ({error})"
     except CampfireError as error:
-        return 1, _in_one_line(error)
-    except (OSError, Refused) as error:
+        return _UNUSABLE if isinstance(error, _UNUSABLES) else 1, str(error) or error.says
+    except OSError as error:
         return 1, words_of(error)
     except KeyboardInterrupt:
         return 1, "interrupted"
@@ -12273,7 +12096,8 @@ def main() -> int:
     """Runs the command in `sys.argv`; its exit code."""
     os.umask(0o077)  # what is written here is nobody else's
     sys.excepthook, threading.excepthook = _own_up, _thread_failed
-    signal.signal(signal.SIGTERM, _end)
+    # Process 1 of a container would not end at SIGTERM without a handler.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     if callable(signal.getsignal(signal.SIGINT)):  # not what a shell's background ignores
         signal.signal(signal.SIGINT, signal.default_int_handler)  # asyncio replaces no other
     LOG.addHandler(logging.NullHandler())  # until a server logs to stdout, nothing else may speak

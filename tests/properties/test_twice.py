@@ -4,7 +4,6 @@ import ast
 import asyncio
 import re
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -135,10 +134,9 @@ async def _take_over_a_campfire(database: Path, source: Path) -> program.Report:
     db = Twice(database, WallClock())
     await db.open()
     try:
-        with closing(program.open_rails(source)) as rails:
-            report: program.Report = await db.write(
-                program.import_all, rails, program.Signer("secret"), None, has_vapid_keys=False
-            )
+        with program.open_rails(source) as rails:
+            signer = program.Signer("secret")
+            report: program.Report = await db.write(program.import_all, rails, signer, None)
             return report
     finally:
         await db.close()

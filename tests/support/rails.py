@@ -240,9 +240,8 @@ def move_in(said: list[tuple[int, str, datetime, bool]], level: program.Involvem
         new.isolation_level = None
         program.create_schema(new)
         tx = program.WriteTx(program.ReadTx(new))
-        report = program.import_all(
-            tx, program.Timestamp(1), old, program.Signer("x"), None, has_vapid_keys=True
-        )
+        signer = program.Signer("x")
+        report = program.import_all(tx, program.Timestamp(1), old, signer, None)
 
         found = new.execute("SELECT * FROM messages ORDER BY created_at, id").fetchall()
         expected = sorted(
