@@ -89,7 +89,7 @@ async def test_a_write_waits_five_seconds_for_a_foreign_lock_however_late_it_cam
         assert await database_of(jz, 503) == "busy"  # after two seconds
         told = await asyncio.gather(first, say(jz))
     assert [answer[1:] for answer in told] == [(503, "database_busy")] * 2
-    assert all(4.5 < answer[0] < 6 for answer in told)
+    assert all(4.5 < answer[0] < 7.5 for answer in told)  # one after the other: eight
 
 
 async def test_a_write_that_began_to_wait_later_may_still_wait_when_the_first_gave_up(

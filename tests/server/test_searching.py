@@ -74,7 +74,7 @@ async def test_an_outsiders_search_for_what_private_rooms_are_full_of_costs_noth
 
     assert (await hostile, ordinary) == ([[], [], []], ["an ordinary word"])
     assert time.process_time() - before < 0.5  # 1.6 s for each of the three before 1.1
-    assert waited < 0.3
+    assert waited < 1  # and behind the three it would be five
 
 
 async def test_a_long_hit_is_shown_as_what_stands_around_its_first_mark(
@@ -150,7 +150,7 @@ async def test_a_question_that_takes_a_reader_more_than_two_seconds_is_given_up(
     with pytest.raises(program.DatabaseBusy):
         await db.read(endless)
 
-    assert 1.9 < time.perf_counter() - began < 4
+    assert 1.9 < time.perf_counter() - began < PATIENCE
     assert await db.read(lambda tx: tx.execute("SELECT 7").fetchone()[0]) == 7
 
 

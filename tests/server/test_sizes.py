@@ -133,7 +133,7 @@ async def test_a_refresh_of_hostile_size_is_a_reset_and_keeps_nobody_waiting(
         )  # fmt: skip
         assert len(answer.body) < 1_000
         assert time.process_time() - before < 3  # 15 s before 1.1
-    assert slowest < 1.5  # of two cores that others use too; 10 s before 1.1
+    assert slowest < 4  # of two cores that others use too; 10 s before 1.1
 
 
 async def test_a_catch_up_of_hostile_size_is_a_refresh(kevin: Person, designers: Room) -> None:

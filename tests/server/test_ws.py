@@ -109,7 +109,7 @@ async def test_every_three_seconds_one_ping_goes_to_all(server: Server, kevin: P
     assert first[0] == first[1] == {"type": "ping", "message": first[0]["message"]}
     assert abs(first[0]["message"] - time.time()) < PATIENCE
     assert second[0]["message"] - first[0]["message"] in (2, 3, 4)
-    assert 2.5 < time.monotonic() - arrived < 4
+    assert 1 < time.monotonic() - arrived < PATIENCE  # however late the first one was read
 
 
 # --- Frames --------------------------------------------------------------------------------------
