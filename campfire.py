@@ -9851,12 +9851,15 @@ class Redirect:
 
 
 @dataclass(frozen=True, slots=True)
-class Screen(Route):
-    """An address with a page of its own; without a name, the work finds the page."""
+class Screen:
+    """An address with a page of its own; without a name, `work` finds the page."""
 
+    path: str
+    audience: Audience
     work: Callable[[ReadTx, Ask], Page | Redirect | Mapping[str, object]]
-    name: str
-    searches: bool
+    name: str = ""
+    searches: bool = False
+    method: ClassVar[str] = "GET"
 
 
 _FEATURES: Final = {"files": False, "avatars": False, "opengraph": False}  # all of them v2.0
@@ -10061,18 +10064,6 @@ async def show_boot(request: web.Request) -> web.StreamResponse:
     return answer(boot, headers=ask.headers)
 
 
-def screen(
-    path: str,
-    audience: Audience,
-    work: Callable[[ReadTx, Ask], Page | Redirect | Mapping[str, object]],
-    name: str = "",
-    *,
-    searches: bool = False,
-) -> Screen:
-    """An address with a page of its own; without a name, `work` finds the page."""
-    return Screen("GET", path, audience, show_page, work, name, searches)
-
-
 def home(tx: ReadTx, ask: Ask) -> Page | Redirect:
     """The room one was in, or a welcome to whoever has none."""
     room_id = room_to_return_to(tx, ask)
@@ -10184,34 +10175,34 @@ def nothing_more(_: ReadTx, __: Ask) -> Json:
 # Raises    NotFound, BadRequest, MethodNotAllowed
 # ==============================================================================
 
-ROUTES: Final = (
-    screen("/", "people", home),
-    screen("/first_run", "anyone", first_run_screen),
-    screen("/session/new", "anyone", sign_in_screen),
-    screen("/session/transfers/{transfer}", "anyone", transfer_screen),
-    screen("/join/{join_code}", "anyone", join_screen),
-    screen("/rooms", "people", newest_room),
-    screen("/rooms/opens", "people", newest_room),
-    screen("/rooms/closeds", "people", newest_room),
-    screen("/rooms/directs", "people", newest_room),
-    screen("/rooms/{room_id}", "people", room_screen),
-    screen("/rooms/{room_id}/@{message_id}", "people", room_screen),
-    screen("/rooms/{room_id}/messages/{message_id}", "people", message_screen),
-    screen("/messages/{message_id}", "people", message_screen),
-    screen("/rooms/{type:opens|closeds}/new", "people", new_room),
-    screen("/rooms/directs/new", "people", sidebar_screen, "direct_new"),
-    screen("/rooms/{type:opens|closeds|directs}/{room_id}", "people", shared_room),
-    screen("/rooms/{type:opens|closeds|directs}/{room_id}/edit", "people", edit_room),
-    screen("/searches", "people", search_screen, searches=True),
-    screen("/account/edit", "people", account_screen, "account_edit"),
-    screen("/account/custom_styles/edit", "administrators", show_styles, "custom_styles"),
-    screen("/account/bots", "administrators", list_bots, "bots"),
-    screen("/account/bots/new", "administrators", nothing_more, "bot_new"),
-    screen("/account/bots/{bot_id}/edit", "administrators", show_bot, "bot_edit"),
-    screen("/users/{user_id}", "people", show_person, "user"),
-    screen("/users/me/profile", "people", show_profile, "profile"),
-    screen("/users/me/sidebar", "people", sidebar_screen, "sidebar"),
-    screen("/users/me/push_subscriptions", "people", list_devices, "push_subscriptions"),
+ROUTES: Final[tuple[Screen | Route, ...]] = (
+    Screen("/", "people", home),
+    Screen("/first_run", "anyone", first_run_screen),
+    Screen("/session/new", "anyone", sign_in_screen),
+    Screen("/session/transfers/{transfer}", "anyone", transfer_screen),
+    Screen("/join/{join_code}", "anyone", join_screen),
+    Screen("/rooms", "people", newest_room),
+    Screen("/rooms/opens", "people", newest_room),
+    Screen("/rooms/closeds", "people", newest_room),
+    Screen("/rooms/directs", "people", newest_room),
+    Screen("/rooms/{room_id}", "people", room_screen),
+    Screen("/rooms/{room_id}/@{message_id}", "people", room_screen),
+    Screen("/rooms/{room_id}/messages/{message_id}", "people", message_screen),
+    Screen("/messages/{message_id}", "people", message_screen),
+    Screen("/rooms/{type:opens|closeds}/new", "people", new_room),
+    Screen("/rooms/directs/new", "people", sidebar_screen, "direct_new"),
+    Screen("/rooms/{type:opens|closeds|directs}/{room_id}", "people", shared_room),
+    Screen("/rooms/{type:opens|closeds|directs}/{room_id}/edit", "people", edit_room),
+    Screen("/searches", "people", search_screen, searches=True),
+    Screen("/account/edit", "people", account_screen, "account_edit"),
+    Screen("/account/custom_styles/edit", "administrators", show_styles, "custom_styles"),
+    Screen("/account/bots", "administrators", list_bots, "bots"),
+    Screen("/account/bots/new", "administrators", nothing_more, "bot_new"),
+    Screen("/account/bots/{bot_id}/edit", "administrators", show_bot, "bot_edit"),
+    Screen("/users/{user_id}", "people", show_person, "user"),
+    Screen("/users/me/profile", "people", show_profile, "profile"),
+    Screen("/users/me/sidebar", "people", sidebar_screen, "sidebar"),
+    Screen("/users/me/push_subscriptions", "people", list_devices, "push_subscriptions"),
     Route("GET", "/api/boot", "anyone", show_boot),
     act("POST", "/api/first_run", "anyone", first_run, status=201),
     sight("/api/session", "people", show_session),
@@ -10468,18 +10459,18 @@ def build_app(campfire: Campfire, bundle: Bundle) -> web.Application:
     app[BUNDLE], app[HTTPS_LOOPS] = bundle, HttpsLoops(time.monotonic)
     for route in ROUTES:
         path = re.sub(r"\{(\w+_id)\}", r"{\1:[0-9]{1,18}}", route.path)
-        is_api = route.path.startswith("/api/") or route.audience == "bots"
-        places = [(f"{path}.json", route.handler)] if is_api else []
-        places.append((path, route.handler))
+        handler: Guarded = show_page if isinstance(route, Screen) else route.handler
+        places = [(path, handler)]
+        if route.path.startswith("/api/") or route.audience == "bots":
+            places.insert(0, (f"{path}.json", handler))
         if path != "/":
-            slashed = _show_without_slash if route.method == "GET" else route.handler
-            places.append((f"{path}/", slashed))
+            places.append((f"{path}/", _show_without_slash if route.method == "GET" else handler))
         methods = ("PUT", "PATCH") if route.method == "PUT" else (route.method,)
-        for (place, handler), method in product(places, methods):
+        for (place, shown), method in product(places, methods):
             if method == "GET":
-                app.router.add_get(place, handler, allow_head=True)
+                app.router.add_get(place, shown, allow_head=True)
             else:
-                app.router.add_route(method, place, handler)
+                app.router.add_route(method, place, shown)
         if isinstance(route, Screen):
             app[SCREENS][re.sub(r"\{(\w+):[^{}]*\}", r"{\1}", route.path)] = route
     return app
@@ -10592,12 +10583,11 @@ class Reader(web.RequestHandler):
             raise ConnectionError("the answer had begun")
         is_theirs = status < HTTPStatus.INTERNAL_SERVER_ERROR
         error: CampfireError = BadRequest() if is_theirs else CampfireError()
-        LOG.log(
-            logging.INFO if is_theirs else logging.ERROR,
-            "unreadable_request" if is_theirs else "request_failed",
-            exc_info=None if is_theirs else exc,
-            extra={"fields": {"problem": type(exc).__name__, "ip": request.remote}},
-        )
+        about = {"fields": {"problem": type(exc).__name__, "ip": request.remote}}
+        if is_theirs:
+            LOG.info("unreadable_request", extra=about)
+        else:
+            LOG.error("request_failed", exc_info=exc, extra=about)
         shape = {"code": error.code, "message": error.says}
         refusal = answer({"error": shape}, error.status, SECURITY_HEADERS)
         refusal.force_close()
