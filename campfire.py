@@ -2622,14 +2622,9 @@ _EMOJI_SPANS = """
     1F80C-1F80F 1F848-1F84F 1F85A-1F85F 1F888-1F88F 1F8AE-1F8FF 1F90C-1F93A 1F93C-1F945
     1F947-1FAFF 1FC00-1FFFD
 """
-EMOJI = re.compile(
-    "[{}]+".format(
-        "".join(
-            "-".join(f"\\U{int(end, 16):08X}" for end in span.split("-"))
-            for span in _EMOJI_SPANS.split()
-        )
-    )
-)
+_POINTS = re.sub(r"\s*(\w+)\s*", lambda point: rf"\U{int(point[1], 16):08X}", _EMOJI_SPANS)
+EMOJI = re.compile(f"[{_POINTS}]+")
+
 _SOUND_WORDS = {
     "ballmer": "developers!", "bell": "🔔", "bezos": "😆💭", "bueller": "anyone?", "butts": "👐 🚬",
     "cottoneyejoe": "🎶🙉🎶", "crickets": "hears crickets chirping", "dadgummit": "dad gummit!! 🎣",
@@ -2792,10 +2787,8 @@ def _tags(source: str) -> Iterator[re.Match[str]]:
 
 def attributes_of(tag: re.Match[str]) -> dict[str, str]:
     """What a tag says of itself, decoded; of two alike browsers heed the first."""
-    found: dict[str, str] = {}
-    for name, *values in _ATTRIBUTE.findall(tag["attributes"]):
-        found.setdefault(name.lower(), unescape("".join(values)))
-    return found
+    said = reversed(_ATTRIBUTE.findall(tag["attributes"]))
+    return {name.lower(): unescape("".join(values)) for name, *values in said}
 
 
 class _Nesting:
@@ -3024,11 +3017,12 @@ class _Element:
 
 
 _ENDS: Final = {"div": "\n", **dict.fromkeys(("p", "h1", "h2", "h3", "h4", "h5", "h6"), "\n\n")}
+_MARKED: Final = set_of("ul ol li blockquote figcaption")
 
 
-def _plain_element(element: _Element) -> str:
-    content, depth = "".join(element.pieces), len(element.lists) - 1
-    block = content.rstrip("\n")
+def _marked(element: _Element, content: str) -> str:
+    """What an element with marks of its own says: lists, quotations, captions."""
+    block, depth = content.rstrip("\n"), len(element.lists) - 1
     match element.name:
         case "ul" | "ol":
             return ("\n" if depth else "") + block + "\n\n"
@@ -3038,10 +3032,8 @@ def _plain_element(element: _Element) -> str:
         case "blockquote":
             said = block.strip()
             return block.replace(said, f"“{said}”", 1) + "\n\n" if said else "“”"
-        case "figcaption":
+        case _:
             return f"[{content}]"
-        case name:
-            return block + _ENDS[name] if name in _ENDS else content
 
 
 def _plain(markup: SafeHtml, users: Mapping[UserId, Mentionable]) -> str:
@@ -3054,7 +3046,12 @@ def _plain(markup: SafeHtml, users: Mapping[UserId, Mentionable]) -> str:
         name = tag["name"]
         if tag["end"]:
             closed = path.pop()
-            path[-1].pieces.append(_plain_element(closed))
+            said = "".join(closed.pieces)
+            if name in _MARKED:
+                said = _marked(closed, said)
+            elif name in _ENDS:
+                said = said.rstrip("\n") + _ENDS[name]
+            path[-1].pieces.append(said)
             continue
         path[-1].inside.append(name)
         if name == "br":
@@ -3683,10 +3680,8 @@ def check_fields(**fields: str | None) -> None:
 
     Raises ValidationFailed.
     """
-    given = {name: value for name, value in fields.items() if value is not None}
-    problems = {
-        name: [says] for name, value in given.items() if (says := _problem_with(name, value))
-    }
+    given = [(name, value) for name, value in fields.items() if value is not None]
+    problems = {name: [says] for name, value in given if (says := _problem_with(name, value))}
     if problems:
         raise ValidationFailed(problems)
 
@@ -4553,16 +4548,6 @@ def message_of_member(
     return message
 
 
-def path_of_message(
-    tx: ReadTx, user_id: UserId, message_id: MessageId, room_id: RoomId | None
-) -> str:
-    """Where a message is shown, to members of its room. Raises MessageNotFound."""
-    message = message_of_member(tx, user_id, message_id)
-    if room_id not in (None, message["room_id"]):
-        raise MessageNotFound
-    return f"/rooms/{message['room_id']}/@{message_id}"
-
-
 def boosts_seen_by(tx: ReadTx, user_id: UserId, message_id: MessageId) -> tuple[Boost, ...]:
     """A message's boosts, oldest first, for a member of its room. Raises MessageNotFound."""
     message_of_member(tx, user_id, message_id)
@@ -4845,26 +4830,20 @@ class Sought:
 Marks = tuple[tuple[int, int], ...]
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class SearchHit:
-    """A found message as an excerpt has it, and where it was said."""
+    """A found message as an excerpt has it, where it was said, and by which words it was found."""
 
-    found: sqlite3.Row
+    message: sqlite3.Row
     room_name: str
     words: Sought
 
-    @property
-    def is_large(self) -> bool:
-        """Whether its body alone is too large to be shown whole."""
-        return int(self.found["size"]) > LARGE_HIT
-
-    def whole(self) -> tuple[str, Marks]:
-        """What it says, and where that is to be marked."""
-        return self.found["body_text"], _marks_in(self.found["body_text"], self.words)
-
-    def excerpt(self) -> tuple[str, Marks]:
-        """What stands around its first mark, and the marks in that."""
-        text, marks = self.whole()
+    def shown(self, *, is_excerpt: bool) -> tuple[str, Marks]:
+        """What it says, or what of that stands around its first mark; and where it is marked."""
+        text = self.message["body_text"]
+        marks = _marks_in(text, self.words)
+        if not is_excerpt:
+            return text, marks
         start = max((marks[0][0] if marks else 0) - _EXCERPT // 3, 0)
         start = text.find(" ", start, start + _EXCERPT // 3) + 1 or start if start else 0
         end = start + _EXCERPT
@@ -4876,8 +4855,8 @@ class SearchHit:
 class SearchHits:
     """The newest hits of a search, oldest first, and whether there are more before them."""
 
-    hits: tuple[SearchHit, ...] = ()
-    has_before: bool = False
+    hits: tuple[SearchHit, ...]
+    has_before: bool
 
 
 def cleaned_query(text: str) -> str:
@@ -4943,7 +4922,7 @@ def sought(query: str) -> Sought:
     )
 
 
-def _marks_in(text: str, words: Sought) -> tuple[tuple[int, int], ...]:
+def _marks_in(text: str, words: Sought) -> Marks:
     """Where a text holds what is sought, as far as that is worth showing."""
     marks: list[tuple[int, int]] = []
     doubts = 0
@@ -6802,25 +6781,25 @@ class Shapes:
 
     def _marks(self, hit: SearchHit, *, is_excerpt: bool) -> tuple[int, str, bytes]:
         """What a search shows of a message, remembered for whoever seeks the same."""
-        key = (hit.found["id"], hit.words.match, is_excerpt)
+        key = (hit.message["id"], hit.words.match, is_excerpt)
         known = self._marked.find(key)
-        if known is None or known[0] != hit.found["updated_at"]:
-            text, marks = hit.excerpt() if is_excerpt else hit.whole()
+        if known is None or known[0] != hit.message["updated_at"]:
+            text, marks = hit.shown(is_excerpt=is_excerpt)
             edges = pairwise((0, *chain.from_iterable(marks), len(text)))
             first, *pieces = (escape(text[start:end]) for start, end in edges)
             marked = zip(pieces[::2], pieces[1::2], strict=True)
             html = first + "".join(f"<mark>{mark}</mark>{rest}" for mark, rest in marked)
             json_of_it = written({"highlight_html": html})[0][1:-1] + b","
-            known = (hit.found["updated_at"], text if is_excerpt else "", json_of_it)
+            known = (hit.message["updated_at"], text if is_excerpt else "", json_of_it)
             self._marked.keep(key, known)
         return known
 
     def hits(self, tx: ReadTx, found: SearchHits, query: str, viewer: User, base_url: str) -> Json:
         """What a search found, oldest first, as far as it is no more than an answer holds."""
-        small = [hit.found for hit in found.hits if not hit.is_large]
+        small = [hit.message for hit in found.hits if hit.message["size"] <= LARGE_HIT]
         told = self.shown(tx, small)
         whole = {shown.id: shown for shown in told if len((shown.html or "").encode()) <= LARGE_HIT}
-        ids = [hit.found["id"] for hit in found.hits]
+        ids = [hit.message["id"] for hit in found.hits]
         cut = messages_without_bodies(tx, [key for key in ids if key not in whole])
         answered: list[Written] = []
         left = MOST_SHOWN
@@ -10113,8 +10092,10 @@ def room_screen(tx: ReadTx, ask: Ask) -> Page | Redirect:
 
 def message_screen(tx: ReadTx, ask: Ask) -> Page | Redirect:
     """Where a message is shown."""
-    room_id = ask.room_id if "room_id" in ask.parts else None
-    return Redirect(path_of_message(tx, ask.user.id, ask.message_id, room_id))
+    room_id, _ = message_of_member(tx, ask.user.id, ask.message_id)
+    if "room_id" in ask.parts and ask.room_id != room_id:
+        raise MessageNotFound
+    return Redirect(f"/rooms/{room_id}/@{ask.message_id}")
 
 
 def new_room(tx: ReadTx, ask: Ask) -> Page | Redirect:

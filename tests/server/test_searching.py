@@ -344,10 +344,10 @@ def test_a_search_finds_exactly_what_holds_all_its_words_and_never_fails(
     hits = place.do(place.parts.db.read(program.hits_for, cast.kevin.id, cleaned)).hits
 
     words_only = all(word in FOUND_WORDS for word in query.split()) and query.strip()
-    assert {hit.found["room_id"] for hit in hits} <= {mine}
-    assert [hit.found["id"] for hit in hits] == sorted(hit.found["id"] for hit in hits)
+    assert {hit.message["room_id"] for hit in hits} <= {mine}
+    assert [hit.message["id"] for hit in hits] == sorted(hit.message["id"] for hit in hits)
     if words_only:
-        assert [hit.found["id"] for hit in hits] == expected
+        assert [hit.message["id"] for hit in hits] == expected
 
 
 async def test_a_search_finds_edited_words_and_neither_deleted_ones_nor_markup(
