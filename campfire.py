@@ -367,13 +367,13 @@ def config_from(settings: Mapping[str, str]) -> Config:
         given.pop("HTTP_PORT", None)
     values: dict[str, Any] = {}
     for field_name, setting in SETTINGS.items():
-        name, text = setting["variables"][0], setting["default"]
-        text = next((given[one_of] for one_of in setting["variables"] if one_of in given), text)
+        texts = [given[name] for name in setting["variables"] if name in given]
+        text = texts[0] if texts else setting["default"]
         try:
             values[field_name] = None if text is None else setting["read"](text)
         except ValueError as error:
-            told = str(error)
-            raise ConfigError(name + (" " if told.startswith("must ") else ": ") + told) from error
+            between = " " if str(error).startswith("must ") else ": "
+            raise ConfigError(f"{setting['variables'][0]}{between}{error}") from error
     is_wanted = values["force_ssl"] or values["domain"] is not None
     values["force_ssl"] = is_wanted and not values["disable_ssl"]
     return Config(**values)
@@ -2194,8 +2194,7 @@ class Database:
     def __init__(self, path: Path, clock: Callable[[], int]) -> None:
         self.path = path
         self._clock = clock
-        self._last: int = 0
-        self._committed: int = 0
+        self._last = self._committed = 0
         self._clock_less_steady = 0  # changes only when somebody sets the clock
         self._lock: list[int] = []
         self._writer: Link | None = None
@@ -2330,7 +2329,7 @@ class Database:
         reader = await self._idle.get()
         travel = asyncio.ensure_future(reader.hop(_read, reader.raw, work))
         end = asyncio.get_running_loop().call_later(seconds, self._end, reader, travel)
-        travel.add_done_callback(partial(self._lend_again, reader, end))
+        travel.add_done_callback(partial(self._lend, reader, end))
         try:
             return cast(T, await asyncio.shield(travel))
         except asyncio.CancelledError:
@@ -2341,9 +2340,7 @@ class Database:
                 raise DatabaseBusy from error
             raise in_words(error, self.path) from error
 
-    def _lend_again(
-        self, reader: Link, end: asyncio.TimerHandle, travel: asyncio.Future[Any]
-    ) -> None:
+    def _lend(self, reader: Link, end: asyncio.TimerHandle, travel: asyncio.Future[Any]) -> None:
         end.cancel()
         travel.exception()  # known to whoever still waited
         self._idle.put_nowait(reader)
