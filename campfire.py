@@ -1680,14 +1680,8 @@ def require_access(path: Path) -> None:
             raise DatabaseUnusable(whose(place))
 
 
-def give_up_lock(held: list[int]) -> None:
-    """Lets others in again."""
-    while held:
-        os.close(held.pop())
-
-
-def _locked(path: Path, how: int) -> list[int]:
-    """Locks the file itself, so that it counts under whatever name it is opened.
+def _locked(path: Path, how: int) -> ExitStack:
+    """Locks the file itself, until it is closed, under whatever name somebody opens it.
 
     Only Linux keeps these locks and SQLite's apart (flock(2)); Campfire 1.0 locked a file of
     its own.
@@ -1695,19 +1689,16 @@ def _locked(path: Path, how: int) -> list[int]:
     older = Path(f"{path}.lock")
     places = [path, *([older] if older.exists() else [])] if sys.platform == "linux" else [older]
     mode = os.O_RDONLY if how == fcntl.LOCK_SH else os.O_RDWR | os.O_CREAT
-    held: list[int] = []
-    try:
+    with ExitStack() as held:
         for place in places:
-            held.append(os.open(place, mode | os.O_CLOEXEC, 0o600))
-            fcntl.flock(held[-1], how | fcntl.LOCK_NB)
-    except OSError:
-        give_up_lock(held)
-        raise
-    return held
+            opened = os.open(place, mode | os.O_CLOEXEC, 0o600)
+            held.callback(os.close, opened)
+            fcntl.flock(opened, how | fcntl.LOCK_NB)
+        return held.pop_all()
 
 
-def take_lock(path: Path) -> list[int]:
-    """Keeps every server away until it is given up. Raises BlockingIOError, OSError."""
+def take_lock(path: Path) -> ExitStack:
+    """Keeps every server away until it is closed. Raises BlockingIOError, OSError."""
     for _ in range(_LOCK_TRIES):
         with suppress(BlockingIOError):
             return _locked(path, fcntl.LOCK_EX)
@@ -1718,7 +1709,7 @@ def take_lock(path: Path) -> list[int]:
 def is_served(path: Path) -> bool:
     """Whether a server has the file."""
     try:
-        give_up_lock(_locked(path, fcntl.LOCK_SH))
+        _locked(path, fcntl.LOCK_SH).close()
     except BlockingIOError:
         return True
     return False
@@ -2015,15 +2006,12 @@ def restore(backup: Path, path: Path, at: float) -> Path | None:
     fresh = free_name(path.with_name(f"{path.name}.restored-{stamp(at)}"))
     before = path.with_name(f"{path.name}.before-restore-{stamp(at)}")
     aside = free_name(before) if path.exists() else None
-    held = take_lock(path) if aside else []
-    try:
+    with take_lock(path) if aside else nullcontext():
         back_up(backup, fresh)
         if aside:
             _make_way(path, aside)
         fresh.replace(path)
         _sync(path.parent)
-    finally:
-        give_up_lock(held)
     return aside
 
 
@@ -2196,7 +2184,7 @@ class Database:
         self._clock = clock
         self._last = self._committed = 0
         self._clock_less_steady = 0  # changes only when somebody sets the clock
-        self._lock: list[int] = []
+        self._lock: ExitStack | None = None  # of a server
         self._writer: Link | None = None
         self._readers: list[Link] = []
         self._idle: asyncio.LifoQueue[Link] = asyncio.LifoQueue()
@@ -2284,7 +2272,8 @@ class Database:
                     await self._writer.hop(lambda raw: raw.execute(fold).close(), self._writer.raw)
             await self._writer.thread.close()
             self._writer = None
-        give_up_lock(self._lock)
+        if self._lock:
+            self._lock.close()
 
     async def read(
         self, work: Callable[Concatenate[ReadTx, P], T], *args: P.args, **named: P.kwargs
