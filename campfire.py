@@ -2609,7 +2609,8 @@ _EMOJI_SPANS = """
     1F947-1FAFF 1FC00-1FFFD
 """
 _POINTS = re.sub(r"\s*(\w+)\s*", lambda point: rf"\U{int(point[1], 16):08X}", _EMOJI_SPANS)
-EMOJI = re.compile(f"[{_POINTS}]+")
+# Whether a text is emoji and nothing else; also tells how a boost is drawn.
+is_emoji_only: Final = re.compile(f"[{_POINTS}]+").fullmatch
 
 _SOUND_WORDS = {
     "ballmer": "developers!", "bell": "🔔", "bezos": "😆💭", "bueller": "anyone?", "butts": "👐 🚬",
@@ -2986,11 +2987,6 @@ _PREVIEW_TYPE = "application/vnd.actiontext.opengraph-embed"
 _MISSING = "☒"
 _HAS_HOST = re.compile(r"(?:[a-z][a-z0-9+.-]*:)?//.", re.IGNORECASE)
 _WEB = re.compile(r"https?://", re.IGNORECASE)
-
-
-def is_emoji_only(text: str) -> bool:
-    """True for emoji and nothing else; also tells how a boost is drawn."""
-    return EMOJI.fullmatch(text) is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -6674,7 +6670,7 @@ class Shapes:
 
     def boost(self, boost: Boost) -> Json:
         """A boost."""
-        emoji_only, booster = is_emoji_only(boost.content), self.user(boost.booster)
+        emoji_only, booster = bool(is_emoji_only(boost.content)), self.user(boost.booster)
         names = "id message_id content created_at"
         return record_json(boost, names, emoji_only=emoji_only, booster=booster)
 
@@ -6703,7 +6699,7 @@ class Shapes:
             updated_at_ms=message.updated_at // 1000,
             sort_value=created_at,
             content_type="sound" if sound else "text",
-            emoji_only=is_emoji_only(text),
+            emoji_only=bool(is_emoji_only(text)),
             sound=sound and sound_json(sound),
             mentionee_ids=message.body.mentions,
             links=message.body.links,
@@ -6891,7 +6887,8 @@ def direct_room_element(shapes: Shapes, room: Room, people: Sequence[User], view
 
 def boost_element(shapes: Shapes, boost: Boost, *, is_inside: bool = False) -> str:
     """A boost under its message, as it appears there; inside the message, that says all of it."""
-    (booster, shape, who), emoji = shapes.person(boost.booster), is_emoji_only(boost.content)
+    booster, shape, who = shapes.person(boost.booster)
+    emoji = bool(is_emoji_only(boost.content))
     avatar, own = _avatar(shape, "boost__avatar", f"{booster.name} boosted {boost.content}"), ""
     if not is_inside:
         shapes.renderings += 1
@@ -6925,7 +6922,7 @@ def presentation_element(
         f' class="message__presentation" dir="auto" data-message-id="{message.id}"'
         f' data-message-updated-at="{message.updated_at // 1000}"'
         f' data-content-type="{"sound" if sound else "text"}"'
-        f' data-emoji-only="{compact(is_emoji_only(body.text))}"'
+        f' data-emoji-only="{compact(bool(is_emoji_only(body.text)))}"'
         f' data-mentionee-ids="{",".join(map(str, body.mentions))}"'
         f"{_attribute('data-links', body.links)}"
         f"{_attribute('data-sound', sound and sound_json(sound))}"

@@ -41,8 +41,8 @@ class Limit(NamedTuple):
 
 # Lower the first two with every move that shortens the road; nothing raises them.
 LIMITS = {
-    "post": Limit(93, 14, 90, 14),
-    "reconnect": Limit(81, 14, 85, 14),
+    "post": Limit(92, 14, 90, 14),
+    "reconnect": Limit(80, 14, 85, 14),
     "sign_in": Limit(58, 8, 60, 11),
     "room_page": Limit(75, 13, 100, 16),
     "members": Limit(38, 8, 50, 11),

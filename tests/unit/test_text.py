@@ -360,7 +360,8 @@ def test_whatever_follows_what_is_too_deep_is_too_deep(source: str) -> None:
 
 @given(st.text(st.sampled_from("😄🤘❤\ufe0f\u200d 1©x🏽⭐")))
 def test_a_text_is_only_emoji_when_each_of_its_characters_is(text: str) -> None:
-    assert is_emoji_only(text) == (text != "" and all(is_emoji_only(each) for each in text))
+    only = text != "" and all(is_emoji_only(each) for each in text)
+    assert bool(is_emoji_only(text)) == only
 
 
 def test_as_many_characters_are_emoji_as_the_table_counts() -> None:
