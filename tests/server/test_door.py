@@ -123,13 +123,19 @@ async def test_a_sound_is_sent_once_and_leaves_its_connection_open(
     assert {json.loads(line)["level"] for line in log_lines()} == {"info"}
 
 
+@pytest.mark.parametrize(
+    "path",
+    ["/rooms/4", "/session/new", "/api/rooms", "/up", "/sounds/tada.mp3", "/users/me/profile"],
+)
+async def test_an_address_with_a_slash_at_its_end_is_the_one_without(
+    kevin: Person, path: str
+) -> None:
+    moved = await kevin.get(f"{path}/?a=b")
+    assert (moved.status, moved.location) == (301, f"{path}?a=b")
+    assert (await kevin.request("HEAD", f"{path}/")).location == path
+
+
 async def test_a_slash_at_the_end_of_an_address_changes_nothing(kevin: Person, cast: Cast) -> None:
-    for path in (
-        "/rooms/4", "/session/new", "/api/rooms", "/up", "/sounds/tada.mp3", "/users/me/profile",
-    ):  # fmt: skip
-        moved = await kevin.get(f"{path}/?a=b")
-        assert (moved.status, moved.location) == (301, f"{path}?a=b"), path
-        assert (await kevin.request("HEAD", f"{path}/")).location == path
     said = await kevin.post(f"/api/rooms/{cast.designers.id}/messages/", {"body": "slashed"})
     assert said.status == 201
     bell = f"/api/rooms/{cast.hq.id}/involvement/"

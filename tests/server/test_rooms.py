@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 import campfire as program
 from tests.support.asking import room_of, run, targets
 from tests.support.cast import Cast, Person, Server
@@ -9,10 +11,12 @@ from tests.support.cast import Cast, Person, Server
 GONE = "Room not found or inaccessible"
 
 
-async def test_the_list_of_rooms_redirects_to_the_newest_one(jz: Person, cast: Cast) -> None:
-    for path in ("/rooms", "/rooms/opens", "/rooms/closeds", "/rooms/directs"):
-        page = await jz.get(path)
-        assert (page.status, page.location) == (302, f"/rooms/{cast.designers.id}")
+@pytest.mark.parametrize("path", ["/rooms", "/rooms/opens", "/rooms/closeds", "/rooms/directs"])
+async def test_the_list_of_rooms_redirects_to_the_newest_one(
+    jz: Person, cast: Cast, path: str
+) -> None:
+    page = await jz.get(path)
+    assert (page.status, page.location) == (302, f"/rooms/{cast.designers.id}")
 
 
 async def test_a_room_opens_for_its_members_and_is_remembered(jz: Person, cast: Cast) -> None:
@@ -28,10 +32,12 @@ async def test_a_room_opens_for_its_members_and_is_remembered(jz: Person, cast: 
     assert (await jz.get("/")).location == f"/rooms/{cast.pets.id}"
 
 
-async def test_home_is_the_oldest_room_when_the_last_one_is_unknown(jz: Person, cast: Cast) -> None:
-    for remembered in ("", "99", "x", str(cast.watercooler.id), "9" * 30):
-        jz.set_cookie("last_room", remembered)
-        assert (await jz.get("/")).location == f"/rooms/{cast.hq.id}"
+@pytest.mark.parametrize("remembered", ["", "99", "x", "the Watercooler", "9" * 30])
+async def test_home_is_the_oldest_room_when_the_last_one_is_unknown(
+    jz: Person, cast: Cast, remembered: str
+) -> None:
+    jz.set_cookie("last_room", remembered.replace("the Watercooler", str(cast.watercooler.id)))
+    assert (await jz.get("/")).location == f"/rooms/{cast.hq.id}"
 
 
 async def test_without_any_room_home_is_the_welcome_page(server: Server, jz: Person) -> None:

@@ -95,9 +95,6 @@ async def test_every_answer_is_dressed_alike_and_named(kevin: Person, cast: Cast
             answer.headers
         )
     assert len({answer.headers["X-Request-Id"] for answer in answers}) == len(answers)
-    for given, is_kept in (("a-B-9", True), ("x" * 255, True), ("x" * 256, False), ("a b", False)):
-        answer = await kevin.get("/up", {"X-Request-Id": given})
-        assert (answer.headers["X-Request-Id"] == given) == is_kept
     page, api, host = answers[0], answers[1], kevin.server.host
     kinds = [(each.headers["Cache-Control"], each.headers["Content-Type"]) for each in (page, api)]
     assert kinds[0] == ("private, no-cache", "text/html; charset=utf-8")
@@ -112,31 +109,62 @@ async def test_every_answer_is_dressed_alike_and_named(kevin: Person, cast: Cast
         )
 
 
-async def test_dot_json_and_head_and_patch_are_understood(kevin: Person, cast: Cast) -> None:
-    for path in ("/api/rooms", f"/api/rooms/{cast.hq.id}", "/api/session", "/api/sounds"):
-        plain, dotted = await kevin.get(path), await kevin.get(f"{path}.json")
-        assert (dotted.status, set(dotted.json)) == (200, set(plain.json))
-    for path in ("/api/rooms", "/rooms/4", "/up", "/nowhere", "/api/nowhere", "/sounds/tada.mp3"):
-        shown, head = await kevin.get(path), await kevin.request("HEAD", path)
-        assert (head.status, head.body) == (shown.status, b"")
-        assert head.headers["Content-Type"] == shown.headers["Content-Type"]
+GIVEN = [("a-B-9", True), ("x" * 255, True), ("x" * 256, False), ("a b", False)]
+
+
+@pytest.mark.parametrize(("given", "is_kept"), GIVEN, ids=briefly)
+async def test_the_id_of_a_request_is_kept_when_it_is_one(
+    kevin: Person, given: str, *, is_kept: bool
+) -> None:
+    answer = await kevin.get("/up", {"X-Request-Id": given})
+    assert (answer.headers["X-Request-Id"] == given) == is_kept
+
+
+@pytest.mark.parametrize("path", ["/api/rooms", "/api/rooms/1", "/api/session", "/api/sounds"])
+async def test_dot_json_at_the_end_of_an_address_changes_nothing(kevin: Person, path: str) -> None:
+    plain, dotted = await kevin.get(path), await kevin.get(f"{path}.json")
+    assert (dotted.status, set(dotted.json)) == (200, set(plain.json))
+
+
+@pytest.mark.parametrize(
+    "path", ["/api/rooms", "/rooms/4", "/up", "/nowhere", "/api/nowhere", "/sounds/tada.mp3"]
+)
+async def test_head_is_get_without_its_body(kevin: Person, path: str) -> None:
+    shown, head = await kevin.get(path), await kevin.request("HEAD", path)
+    assert (head.status, head.body) == (shown.status, b"")
+    assert head.headers["Content-Type"] == shown.headers["Content-Type"]
+
+
+async def test_patch_is_put(kevin: Person, cast: Cast) -> None:
     bell = f"/api/rooms/{cast.hq.id}/involvement.json"
     assert (await kevin.send("PATCH", bell, {"involvement": "nothing"})).status == 200
 
 
-async def test_a_wrong_method_and_an_unknown_address_say_so(kevin: Person, visitor: Person) -> None:
-    for method, path, allow in (
-        ("DELETE", "/api/rooms", "GET, HEAD"), ("PUT", "/api/session", "DELETE, GET, HEAD, POST"),
-        ("POST", "/rooms/4", "GET, HEAD"), ("DELETE", "/", "GET, HEAD"),
-        ("POST", "/api/rooms/opens/4", "PATCH, PUT"), ("PUT", "/up", "GET, HEAD"),
-        ("OPTIONS", "/api/rooms", "GET, HEAD"), ("GET", "/api/first_run", "POST"),
-    ):  # fmt: skip
-        answer = await kevin.send(method, path)
-        assert (answer.status, answer.headers["Allow"]) == (405, allow), (method, path)
-    for odd in ("0x4", "-4", "+4", "4.0", "%D9%A4", "1" * 19, "4%00", "%204", "4;", "four"):
-        assert (await kevin.get(f"/api/rooms/{odd}")).code == "not_found", odd
-        page = await kevin.get(f"/rooms/{odd}")
-        assert (page.status, page.boot["page"], page.boot["status"]) == (404, "error", 404)
+ALLOWED = [
+    ("DELETE", "/api/rooms", "GET, HEAD"), ("PUT", "/api/session", "DELETE, GET, HEAD, POST"),
+    ("POST", "/rooms/4", "GET, HEAD"), ("DELETE", "/", "GET, HEAD"),
+    ("POST", "/api/rooms/opens/4", "PATCH, PUT"), ("PUT", "/up", "GET, HEAD"),
+    ("OPTIONS", "/api/rooms", "GET, HEAD"), ("GET", "/api/first_run", "POST"),
+]  # fmt: skip
+ODD = ["0x4", "-4", "+4", "4.0", "%D9%A4", "1" * 19, "4%00", "%204", "4;", "four"]
+
+
+@pytest.mark.parametrize(("method", "path", "allow"), ALLOWED)
+async def test_a_wrong_method_is_told_the_right_ones(
+    kevin: Person, method: str, path: str, allow: str
+) -> None:
+    answer = await kevin.send(method, path)
+    assert (answer.status, answer.headers["Allow"]) == (405, allow)
+
+
+@pytest.mark.parametrize("odd", ODD)
+async def test_what_is_no_number_is_no_room(kevin: Person, odd: str) -> None:
+    assert (await kevin.get(f"/api/rooms/{odd}")).code == "not_found"
+    page = await kevin.get(f"/rooms/{odd}")
+    assert (page.status, page.boot["page"], page.boot["status"]) == (404, "error", 404)
+
+
+async def test_an_unknown_address_says_so(kevin: Person, visitor: Person) -> None:
     assert (await kevin.get(f"/api/rooms/{'9' * 18}")).code == "room_not_found"
     assert (await visitor.get("/api/nowhere")).code == "not_found"
     assert (await visitor.get("/api")).status == 404

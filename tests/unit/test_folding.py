@@ -38,11 +38,11 @@ def test_a_name_answers_what_is_typed_as_the_list_says(
     assert program.match_rank(program.folded(query), program.folded(name)) == rank
 
 
-def test_no_name_takes_long_to_compare_with_what_is_typed() -> None:
+@pytest.mark.parametrize("query", ["a" * 254 + "b", "ab" * 127, "a b" * 85], ids=len)
+@pytest.mark.parametrize("name", ["a " * 127, "a" * 255, "ab " * 85], ids=len)
+def test_no_name_takes_long_to_compare_with_what_is_typed(query: str, name: str) -> None:
     began = time.process_time()
-    for query in ("a" * 254 + "b", "ab" * 127, "a b" * 85):
-        for name in ("a " * 127, "a" * 255, "ab " * 85):
-            program.match_rank(query, name)
+    program.match_rank(query, name)
 
     assert time.process_time() - began < 0.5
 

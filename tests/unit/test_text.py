@@ -4,6 +4,7 @@ import json
 import re
 from concurrent.futures import ThreadPoolExecutor
 from html import escape, unescape
+from typing import Any
 
 import pytest
 from hypothesis import example, given
@@ -51,13 +52,20 @@ from tests.support.writing import (
     trix,
 )
 
+
+def told(sentences: dict[str, list[list[str]]]) -> list[Any]:
+    """Each pair under a sentence is a case with the sentence for its name."""
+    return [
+        pytest.param(*pair, id=sentence) for sentence, pairs in sentences.items() for pair in pairs
+    ]
+
+
 # --- What is kept and what goes ------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("sentence", STORED)
-def test_a_body_is_stored_as_the_sentence_says(sentence: str) -> None:
-    for source, html in STORED[sentence]:
-        assert html_of(source) == html
+@pytest.mark.parametrize(("source", "html"), told(STORED))
+def test_a_body_is_stored_as_the_sentence_says(source: str, html: str) -> None:
+    assert html_of(source) == html
 
 
 @pytest.mark.parametrize(("source", "html"), CASES["markup and what is kept of it"])
@@ -157,10 +165,9 @@ def test_plain_words_follow_the_shape_of_the_body(source: str, text: str) -> Non
     assert text_of(source) == text
 
 
-@pytest.mark.parametrize("sentence", SHOWN)
-def test_a_body_is_shown_as_the_sentence_says(sentence: str) -> None:
-    for source, html in SHOWN[sentence]:
-        assert shown(source) == html
+@pytest.mark.parametrize(("source", "html"), told(SHOWN))
+def test_a_body_is_shown_as_the_sentence_says(source: str, html: str) -> None:
+    assert shown(source) == html
 
 
 @pytest.mark.parametrize(("text", "html"), CASES["texts and their links"])
