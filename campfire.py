@@ -6692,19 +6692,23 @@ class Shapes:
             except (ValueError, LookupError, TypeError) as error:
                 LOG.exception("message_unrenderable", exc_info=error)
         created_at, sound = message.created_at // 1000, sound_in(text)
-        own = record_json(
-            message,
-            "id client_message_id room_id created_at updated_at path",
-            timestamp=created_at,
-            updated_at_ms=message.updated_at // 1000,
-            sort_value=created_at,
-            content_type="sound" if sound else "text",
-            emoji_only=bool(is_emoji_only(text)),
-            sound=sound and sound_json(sound),
-            mentionee_ids=message.body.mentions,
-            links=message.body.links,
-            boosts=[self.boost(boost) for boost in message.boosts],
-        )
+        own: Json = {
+            "id": message.id,
+            "client_message_id": message.client_message_id,
+            "room_id": message.room_id,
+            "created_at": iso(message.created_at),
+            "updated_at": iso(message.updated_at),
+            "path": message.path,
+            "timestamp": created_at,
+            "updated_at_ms": message.updated_at // 1000,
+            "sort_value": created_at,
+            "content_type": "sound" if sound else "text",
+            "emoji_only": bool(is_emoji_only(text)),
+            "sound": sound and sound_json(sound),
+            "mentionee_ids": message.body.mentions,
+            "links": message.body.links,
+            "boosts": [self.boost(boost) for boost in message.boosts],
+        }
         creator = self.person(message.creator)[1]
         rest: Json = {"creator": creator, "body_html": html or "", "plain_text": text}
         if excerpt is not None:

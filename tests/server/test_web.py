@@ -135,7 +135,7 @@ async def test_head_is_get_without_its_body(kevin: Person, path: str) -> None:
     assert head.headers["Content-Type"] == shown.headers["Content-Type"]
 
 
-async def test_patch_is_put(kevin: Person, cast: Cast) -> None:
+async def test_patch_does_what_put_does(kevin: Person, cast: Cast) -> None:
     bell = f"/api/rooms/{cast.hq.id}/involvement.json"
     assert (await kevin.send("PATCH", bell, {"involvement": "nothing"})).status == 200
 
