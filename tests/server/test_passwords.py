@@ -104,7 +104,7 @@ async def test_from_one_address_a_hundred_people_may_join_in_an_hour(
 async def test_beyond_twenty_that_wait_for_a_hash_the_next_are_told_to_come_back(
     start: Start,
 ) -> None:
-    server = await start(BCRYPT_COST="10")
+    server = await start(BCRYPT_COST="12")
     await make_administrator(server.parts, "Ann", "ann@example.com")
     visitors = [await server.visitor({"X-Forwarded-For": each}) for each in ELSEWHERE[:60]]
     await asyncio.gather(*(each.csrf() for each in visitors))
