@@ -3563,8 +3563,7 @@ def account_users(tx: ReadTx, page: int, size: int, *, with_banned: bool) -> tup
         SELECT *
         FROM people
         WHERE role != 2 AND (status = 0 OR (status = 2 AND :with_banned))
-        ORDER BY role DESC, folded, id
-        LIMIT :size + 1 OFFSET :skipped
+        ORDER BY role DESC, folded, id LIMIT :size + 1 OFFSET :skipped
     """
     people = rows(tx, sql, with_banned=with_banned, size=size, skipped=(page - 1) * size)
     return tuple(starmap(user_in, people))
@@ -3576,8 +3575,7 @@ def owner_of(tx: ReadTx, email: str) -> UserId | None:
         SELECT id
         FROM users
         WHERE email_folded = :folded
-        ORDER BY email_address = :email DESC, id
-        LIMIT 1
+        ORDER BY email_address = :email DESC, id LIMIT 1
     """
     owner = row(tx, sql, email=email, folded=caseless(email))
     return owner["id"] if owner else None
@@ -3906,8 +3904,7 @@ def last_room_of(tx: ReadTx, user_id: UserId, remembered: RoomId | None) -> Room
         SELECT id
         FROM room_rows
         WHERE user_id = :user_id
-        ORDER BY id = :remembered DESC, created_at, id
-        LIMIT 1
+        ORDER BY id = :remembered DESC, created_at, id LIMIT 1
     """
     last = row(tx, sql, user_id=user_id, remembered=remembered or 0)
     return last["id"] if last else None
@@ -3930,8 +3927,7 @@ def sidebar_of(tx: ReadTx, user: User) -> Sidebar:
         SELECT *
         FROM people
         WHERE status = 0 AND id NOT IN (SELECT value FROM json_each(:known))
-        ORDER BY created_at, id
-        LIMIT :space
+        ORDER BY created_at, id LIMIT :space
     """
     people = rows(tx, sql, known=as_list(pinged | {user.id}), space=space)
     return Sidebar(
@@ -4218,8 +4214,7 @@ def _page_before(
         SELECT id, created_at, updated_at, creator_id
         FROM messages
         WHERE room_id = :room_id AND id < :before
-        ORDER BY id DESC
-        LIMIT :size + 1
+        ORDER BY id DESC LIMIT :size + 1
     """
     messages = rows(tx, sql, room_id=room_id, before=before, size=PAGE_SIZE)
     return messages[:PAGE_SIZE][::-1], len(messages) > PAGE_SIZE
@@ -4233,8 +4228,7 @@ def _page_after(
         SELECT id, created_at, updated_at, creator_id, length(body_html) AS size
         FROM messages
         WHERE room_id = :room_id AND id > :after
-        ORDER BY id
-        LIMIT :size + 1
+        ORDER BY id LIMIT :size + 1
     """
     messages = rows(tx, sql, room_id=room_id, after=after, size=size)
     return messages[:size], len(messages) > size
@@ -4280,8 +4274,7 @@ def _removed(
         SELECT message_id, room_id, client_message_id
         FROM message_tombstones
         WHERE room_id = :room_id AND deleted_at >= :since AND message_id <= :last_seen
-        ORDER BY deleted_at
-        LIMIT :limit + 1
+        ORDER BY deleted_at LIMIT :limit + 1
     """
     stones = rows(tx, sql, room_id=room_id, last_seen=last_seen, since=since, limit=CATCH_UP_LIMIT)
     return tuple(Tombstone(*stone) for stone in stones)
@@ -4297,8 +4290,7 @@ def catch_up_of(
         SELECT id, created_at, updated_at, creator_id, length(body_html) AS size
         FROM messages
         WHERE room_id = :room_id AND updated_at >= :since AND id <= :last_seen
-        ORDER BY updated_at
-        LIMIT :limit + 1
+        ORDER BY updated_at LIMIT :limit + 1
     """
     changed = rows(tx, sql, room_id=room_id, since=since, last_seen=last_seen, limit=CATCH_UP_LIMIT)
     removed = _removed(tx, room_id, last_seen, since)
@@ -4321,8 +4313,7 @@ def news_of(tx: ReadTx, user_id: UserId, room_id: RoomId, since_ms: int, at: Tim
         SELECT id
         FROM messages
         WHERE room_id = :room_id AND created_at <= :since
-        ORDER BY id DESC
-        LIMIT 1
+        ORDER BY id DESC LIMIT 1
     """
     last = row(tx, sql, room_id=room_id, since=since)
     last_seen = MessageId(last["id"] if last else 0)
@@ -4928,8 +4919,7 @@ def _through_index(tx: ReadTx, user_id: UserId, match: str, newest: int = -1) ->
           SELECT rowid
           FROM message_search_index
           WHERE message_search_index MATCH :match
-          ORDER BY rowid DESC
-          LIMIT :newest
+          ORDER BY rowid DESC LIMIT :newest
         ) AS found
         CROSS JOIN messages ON messages.id = found.rowid
         CROSS JOIN memberships
@@ -4961,8 +4951,7 @@ def _through_rooms(tx: ReadTx, user_id: UserId, match: str) -> list[sqlite3.Row]
           FROM memberships
           CROSS JOIN messages ON messages.room_id = memberships.room_id
           WHERE user_id = :user_id
-          ORDER BY messages.id DESC
-          LIMIT -1
+          ORDER BY messages.id DESC LIMIT -1
         ) AS own
         CROSS JOIN message_search_index
           ON message_search_index.rowid = own.id AND message_search_index MATCH :match
@@ -4985,8 +4974,7 @@ def _matches_of(
         SELECT 1
         FROM message_search_index
         WHERE message_search_index MATCH :match
-        ORDER BY rowid DESC
-        LIMIT 1 OFFSET :probe
+        ORDER BY rowid DESC LIMIT 1 OFFSET :probe
     """
     beyond = len(found) < SEARCH_LIMIT and row(tx, sql, match=match, probe=_PROBE)
     if not beyond:
@@ -5037,8 +5025,7 @@ def recent_searches(tx: ReadTx, user_id: UserId) -> list[Json]:
         SELECT id, query, updated_at
         FROM searches
         WHERE user_id = :user_id
-        ORDER BY updated_at DESC
-        LIMIT :recent
+        ORDER BY updated_at DESC LIMIT :recent
     """
     recent = rows(tx, sql, user_id=user_id, recent=_RECENT)
     return [{"id": n, "query": query, "updated_at": iso(at)} for n, query, at in recent]
