@@ -103,7 +103,7 @@ from contextlib import (
     suppress,
 )
 from contextvars import Context, ContextVar
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import Field, asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime
 from enum import IntEnum, StrEnum
 from functools import cached_property, lru_cache, partial
@@ -128,6 +128,7 @@ from typing import (
     TypeGuard,
     TypeVar,
     cast,
+    dataclass_transform,
 )
 from urllib.parse import quote, unquote, urlencode
 from weakref import WeakValueDictionary
@@ -612,8 +613,17 @@ RoomType = StrEnum("RoomType", "OPEN CLOSED DIRECT")  # as texts: "open", "close
 Involvement = StrEnum("Involvement", "INVISIBLE NOTHING MENTIONS EVERYTHING")
 
 
-@dataclass(frozen=True, slots=True)
-class Account:
+@dataclass_transform(frozen_default=True, field_specifiers=(field,))
+class Record:
+    """Values that stay together and never change: each kind is a frozen dataclass."""
+
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
+
+    def __init_subclass__(cls) -> None:
+        dataclass(frozen=True)(cls)
+
+
+class Account(Record):
     name: str
     join_code: str
     custom_styles: str
@@ -621,8 +631,7 @@ class Account:
     updated_at: Timestamp
 
 
-@dataclass(frozen=True, slots=True)
-class User:
+class User(Record):
     id: UserId
     name: str
     email_address: str | None
@@ -638,15 +647,13 @@ class User:
         return " \N{EN DASH} ".join(part for part in (self.name, self.bio) if part)
 
 
-@dataclass(frozen=True, slots=True)
-class Newcomer:  # who comes in, by their own words
+class Newcomer(Record):  # who comes in, by their own words
     name: str
     email_address: str
     password: str
 
 
-@dataclass(frozen=True, slots=True)
-class Session:
+class Session(Record):
     id: SessionId
     user_id: UserId
     ip_address: str
@@ -655,8 +662,7 @@ class Session:
     last_active_at: Timestamp
 
 
-@dataclass(frozen=True, slots=True)
-class NewSession:
+class NewSession(Record):
     """A session to be: it begins in the transaction that makes its person, or finds them."""
 
     token: RawToken
@@ -665,8 +671,7 @@ class NewSession:
     replaces: SessionId | None = None  # what this browser was signed in as before
 
 
-@dataclass(frozen=True, slots=True)
-class Transfer:
+class Transfer(Record):
     """What a sign-in link says: for whom, and which session vouches for it until when."""
 
     user_id: UserId
@@ -676,16 +681,14 @@ class Transfer:
     credential: str  # a mark of the password digest it was made under
 
 
-@dataclass(frozen=True, slots=True)
-class Viewer:
+class Viewer(Record):
     """Somebody signed in, by the session that proves it."""
 
     user: User
     session: Session
 
 
-@dataclass(frozen=True, slots=True)
-class Room:
+class Room(Record):
     id: RoomId
     type: RoomType
     name: str | None  # None for a direct room
@@ -694,8 +697,7 @@ class Room:
     updated_at: Timestamp
 
 
-@dataclass(frozen=True, slots=True)
-class Membership:
+class Membership(Record):
     """Proof that somebody is in a room: only loading one from the database makes one."""
 
     room: Room
@@ -704,8 +706,7 @@ class Membership:
     unread_at: Timestamp | None
 
 
-@dataclass(frozen=True, slots=True)
-class RoomView:
+class RoomView(Record):
     """A room as one of its members sees it."""
 
     room: Room
@@ -714,8 +715,7 @@ class RoomView:
     is_invitation: bool  # the oldest room, while it has no more than one page
 
 
-@dataclass(frozen=True, slots=True)
-class Sidebar:
+class Sidebar(Record):
     directs: tuple[RoomView, ...]
     shared: tuple[RoomView, ...]
     placeholders: tuple[User, ...]
@@ -723,15 +723,13 @@ class Sidebar:
     total_unread: int
 
 
-@dataclass(frozen=True, slots=True)
-class RoomMembers:
+class RoomMembers(Record):
     view: RoomView
     selected: tuple[User, ...]
     unselected: tuple[User, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class RoomChange:
+class RoomChange(Record):
     """What a save did to a room, and who has to hear of it."""
 
     view: RoomView | None  # as the actor sees it afterwards; None when no longer a member
@@ -741,8 +739,7 @@ class RoomChange:
     revoked: tuple[UserId, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Mentionable:
+class Mentionable(Record):
     """A person as a mention shows them."""
 
     id: UserId
@@ -752,8 +749,7 @@ class Mentionable:
     sgid: str
 
 
-@dataclass(frozen=True, slots=True)
-class Body:
+class Body(Record):
     """Rich text, made safe: canonical HTML, its plain form, whom it names, where it links."""
 
     html: SafeHtml
@@ -762,8 +758,7 @@ class Body:
     links: tuple[str, ...]  # distinct http(s) addresses, at most five
 
 
-@dataclass(frozen=True, slots=True)
-class DraftMessage:
+class DraftMessage(Record):
     """What came in."""
 
     room_id: RoomId
@@ -773,8 +768,7 @@ class DraftMessage:
     may_vanish: bool = False  # a bot's markup may come to nothing, and is stored all the same
 
 
-@dataclass(frozen=True, slots=True)
-class ValidatedMessage:
+class ValidatedMessage(Record):
     """Made safe, and not empty: only `validate` makes one."""
 
     room_id: RoomId
@@ -783,8 +777,7 @@ class ValidatedMessage:
     body: Body
 
 
-@dataclass(frozen=True, slots=True)
-class Boost:
+class Boost(Record):
     id: BoostId
     message_id: MessageId
     content: str
@@ -792,8 +785,7 @@ class Boost:
     created_at: Timestamp
 
 
-@dataclass(frozen=True, slots=True)
-class PersistedMessage:
+class PersistedMessage(Record):
     """Stored, with the id and times that only the database gives."""
 
     id: MessageId
@@ -808,8 +800,7 @@ class PersistedMessage:
     path: str
 
 
-@dataclass(frozen=True, slots=True)
-class Excerpt:
+class Excerpt(Record):
     """Which messages a page shows: rows of their ids, moments and authors, oldest first."""
 
     found: Sequence[sqlite3.Row]
@@ -818,8 +809,7 @@ class Excerpt:
     highlighted_id: MessageId | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Posted:
+class Posted(Record):
     """A stored message; `fresh` is False when this client_message_id was there before."""
 
     message: PersistedMessage
@@ -830,22 +820,19 @@ class Posted:
     present: frozenset[UserId]  # who looked at the room when it was stored
 
 
-@dataclass(frozen=True, slots=True)
-class Tombstone:
+class Tombstone(Record):
     message_id: MessageId
     room_id: RoomId
     client_message_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class Boosted:
+class Boosted(Record):
     boost: Boost
     room_id: RoomId
     client_message_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class CatchUp:
+class CatchUp(Record):
     """What a reader missed in one room, from one snapshot: the messages as an excerpt has them."""
 
     at: Timestamp
@@ -2635,15 +2622,13 @@ _SOUND_SIZES = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class SoundImage:
+class SoundImage(Record):
     file: str
     width: int
     height: int
 
 
-@dataclass(frozen=True, slots=True)
-class Sound:
+class Sound(Record):
     name: str
     text: str | None
     image: SoundImage | None
@@ -2853,8 +2838,7 @@ def is_nested_too_deeply(source: str) -> bool:
     return False
 
 
-@dataclass(frozen=True, slots=True)
-class Attachment:
+class Attachment(Record):
     user_id: UserId  # 0: nobody
     content_type: str
     address: str
@@ -2989,8 +2973,7 @@ _HAS_HOST = re.compile(r"(?:[a-z][a-z0-9+.-]*:)?//.", re.IGNORECASE)
 _WEB = re.compile(r"https?://", re.IGNORECASE)
 
 
-@dataclass(frozen=True, slots=True)
-class _Element:
+class _Element(Record):
     name: str
     place: int  # among its parent's elements
     lists: tuple[str, ...]  # around it, itself included
@@ -3587,8 +3570,7 @@ def password_digest_of(tx: ReadTx, user_id: UserId) -> str:
     return (person["password_digest"] or "") if person else ""
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(Record):
     """What may change in a person or bot; None stays as it is."""
 
     name: str | None = None
@@ -4789,8 +4771,7 @@ _MOST_DOUBTS: Final = 50  # words of a text that begin as one sought, and are no
 _QUICK: Final = 0.1  # seconds after which a search is no ordinary one
 
 
-@dataclass(frozen=True, slots=True)
-class Sought:
+class Sought(Record):
     """A query as FTS5 takes it, and how to see in a text what FTS5 found there."""
 
     match: str  # every word quoted, so that none is an operator; empty without words
@@ -4803,8 +4784,7 @@ class Sought:
 Marks = tuple[tuple[int, int], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class SearchHit:
+class SearchHit(Record):
     """A found message as an excerpt has it, where it was said, and by which words it was found."""
 
     message: sqlite3.Row
@@ -4824,8 +4804,7 @@ class SearchHit:
         return text[start:end], tuple(inside)
 
 
-@dataclass(frozen=True, slots=True)
-class SearchHits:
+class SearchHits(Record):
     """The newest hits of a search, oldest first, and whether there are more before them."""
 
     hits: tuple[SearchHit, ...]
@@ -5232,8 +5211,7 @@ _KEY_LIMIT: Final = 4_096
 _TOKENS: Final = 2_000  # push services whose proof is remembered
 
 
-@dataclass(frozen=True, slots=True)
-class PushSubscription:
+class PushSubscription(Record):
     """A browser that wants to be told: its address at a push service, and its keys."""
 
     id: int
@@ -5624,8 +5602,7 @@ def bot_by_key(tx: ReadTx, bot_key: str) -> User | None:
     return user_by_id(tx, bot_id) if token and hmac.compare_digest(token, given) else None
 
 
-@dataclass(frozen=True, slots=True)
-class Door:
+class Door(Record):
     """Who stands at the door, from one look."""
 
     viewer: Viewer | None
@@ -6232,8 +6209,7 @@ def source_of_bot(said: str) -> str:
     return f"<div>{lines}</div>" if text[:1].isspace() else lines
 
 
-@dataclass(frozen=True, slots=True)
-class Bot:
+class Bot(Record):
     """A bot as administrators see it."""
 
     user: User
@@ -6242,8 +6218,7 @@ class Bot:
     rooms: tuple[Room, ...]  # but for direct ones, by name
 
 
-@dataclass(frozen=True, slots=True)
-class Hook:
+class Hook(Record):
     """A bot to call about a message."""
 
     bot: User
@@ -6357,8 +6332,7 @@ def webhook_payload(hook: Hook, room: Room, message: PersistedMessage) -> Json:
     }
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(Record):
     """What a webhook answered."""
 
     bot: User
@@ -6526,8 +6500,7 @@ Faces = frozenset[tuple[UserId, Timestamp]]  # people, as they looked then
 Edges = tuple[MessageId | None, ...]  # the message a page is before, or after, or around
 
 
-@dataclass(frozen=True, slots=True)
-class Shown:
+class Shown(Record):
     """A message as JSON, under everything it was made of; and its text."""
 
     id: MessageId
@@ -7760,8 +7733,7 @@ class Jobs:
         await asyncio.gather(*late, return_exceptions=True)
 
 
-@dataclass(frozen=True, slots=True)
-class Campfire:
+class Campfire(Record):
     """The running program: what handlers work with, and what is counted of their work."""
 
     config: Config
@@ -7793,8 +7765,7 @@ VIEWER_ID: Final = web.RequestKey("viewer_id", int)
 SESSION: Final = web.RequestKey("session", Session)  # in which somebody asks
 
 
-@dataclass(frozen=True, slots=True)
-class Caller:
+class Caller(Record):
     """Where a request comes from and what it takes us for, behind trusted proxies."""
 
     ip: str
@@ -7915,8 +7886,7 @@ Outcome: TypeAlias = Written | Mapping[str, object] | web.StreamResponse | None
 BODY: Final[web.RequestKey[bytes | CampfireError]] = web.RequestKey("body")
 
 
-@dataclass(frozen=True)  # without slots: it remembers its body
-class Ask:
+class Ask(Record):
     """Somebody asks: all that a handler is given, and what its answer will carry."""
 
     request: web.Request
@@ -8130,8 +8100,7 @@ _MESSAGES: Final = ("/messages", "/messages/{message_id}")
 _BODY_SECONDS: Final = 60
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
+class Route(Record):
     """A method, a path, who may come in, and a handler behind its guard."""
 
     method: str
@@ -8235,8 +8204,7 @@ _AVATAR_COLOURS: Final = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Bundle:
+class Bundle(Record):
     """The built client: its digest, its files, and its pages, whose holes are to fill."""
 
     digest: str
@@ -9782,8 +9750,7 @@ _TYPED: Final = 1_000  # characters of a search that its screen shows again
 _FLASH_SECONDS: Final = 60
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
+class Page(Record):
     """A screen and what it shows."""
 
     name: str
@@ -9794,8 +9761,7 @@ class Page:
     custom_styles: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Redirect:
+class Redirect(Record):
     """Another address, perhaps with a word of why; `return_to` comes back here after sign-in."""
 
     to: str
@@ -9803,8 +9769,7 @@ class Redirect:
     return_to: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Screen:
+class Screen(Record):
     """An address with a page of its own; without a name, `work` finds the page."""
 
     path: str
@@ -10549,8 +10514,7 @@ class Reader(web.RequestHandler):
         return refusal
 
 
-@dataclass(frozen=True, slots=True)
-class Listening:
+class Listening(Record):
     """A server at work."""
 
     runner: web.AppRunner  # of the app alone; where we listen is our own
@@ -11122,16 +11086,14 @@ _TEXT: Final = 12  # from here on a column is bytes or text (2.1)
 _HIGHEST: Final = 2**62
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(Record):
     """What looking at a file found: damage, and what is only worth knowing."""
 
     problems: tuple[str, ...]
     notes: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Salvage:
+class Salvage(Record):
     """A new file, how many rows it has, by table, and what could not be saved."""
 
     database: str
@@ -11139,8 +11101,7 @@ class Salvage:
     lost: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Repair:
+class Repair(Record):
     """What mending did, as programs read it; the new file if one had to be made."""
 
     backup: str
