@@ -1575,11 +1575,8 @@ def create_schema(connection: sqlite3.Connection, at: int = 0) -> None:
             _run_all(connection, statements)
         for number, (release, _) in enumerate(_MIGRATIONS[version:], version + 1):
             connection.execute(
-                """
-                INSERT INTO schema_version (version, applied_at, release)
-                VALUES (:version, :at, :release)
-                """,
-                {"version": number, "at": at, "release": release},
+                "INSERT INTO schema_version (version, applied_at, release) VALUES (:n, :at, :of)",
+                {"n": number, "at": at, "of": release},
             )
         _run_all(connection, _MADE_GOOD)
 
@@ -3240,9 +3237,8 @@ class Signer:
 
     def mentionable(self, user: User) -> Mentionable:
         """The person as a mention shows them."""
-        return Mentionable(
-            user.id, user.name, user.title, self.avatar_url(user), self.sgid(user.id)
-        )
+        picture, sgid = self.avatar_url(user), self.sgid(user.id)
+        return Mentionable(user.id, user.name, user.title, picture, sgid)
 
     def transfer_id(
         self, user: User, session_id: SessionId, credential: str, at: Timestamp
@@ -3252,14 +3248,8 @@ class Signer:
         `credential` is what a new password changes.
         """
         until = Timestamp(at + TRANSFER_SECONDS * SECOND)
-        inside = {
-            "id": user.id,
-            "by": session_id,
-            "pur": "user/transfer",
-            "exp": iso(until),
-            "nonce": secrets.token_urlsafe(12),
-            "for": self.credential_mark(credential),
-        }
+        inside = {"id": user.id, "by": session_id, "pur": "user/transfer", "exp": iso(until)}
+        inside |= {"nonce": secrets.token_urlsafe(12), "for": self.credential_mark(credential)}
         return self._signed("signed_id", to_base64(compact(inside).encode())), until
 
     def transfer_in(self, transfer_id: str) -> Transfer | None:
@@ -3343,9 +3333,8 @@ def proper_pair(public_key: str, private_key: str) -> tuple[str, str]:
     try:
         number = int.from_bytes(from_base64(private_key), "big")
         ours = ec.derive_private_key(number, ec.SECP256R1()).public_key()
-        theirs = ec.EllipticCurvePublicKey.from_encoded_point(
-            ec.SECP256R1(), from_base64(public_key)
-        )
+        point = from_base64(public_key)
+        theirs = ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), point)
     except ValueError as error:
         raise ConfigError("VAPID_PUBLIC_KEY and VAPID_PRIVATE_KEY are no keys of P-256") from error
     if ours.public_numbers() != theirs.public_numbers():
@@ -3520,6 +3509,7 @@ def matching_users(
     if not is_inside:
         raise RoomNotFound
     wanted = folded(query[:_FIELD_LIMIT])
+    letters = "".join(f"%~{letter}" for letter in wanted[:_LETTERS_ASKED]) + "%"
     sql = """
         SELECT id, folded
         FROM users
@@ -3527,12 +3517,7 @@ def matching_users(
         AND (:room_id IS NULL OR id IN (SELECT user_id FROM memberships WHERE room_id = :room_id))
         ORDER BY folded, id
     """
-    named = rows(
-        tx,
-        sql,
-        letters="".join(f"%~{letter}" for letter in wanted[:_LETTERS_ASKED]) + "%",
-        room_id=room_id,
-    )
+    named = rows(tx, sql, letters=letters, room_id=room_id)
     ranks = [(match_rank(wanted, name), user_id) for user_id, name in named]
     best = [user_id for wanted_rank in (0, 1, 2) for rank, user_id in ranks if rank == wanted_rank]
     ids = best[(page - 1) * size : page * size + 1]
@@ -3575,8 +3560,8 @@ class Change(Record):
 
     name: str | None = None
     email_address: str | None = None
-    bio: str | None = None
     password_digest: str | None = None
+    bio: str | None = None
     role: Role | None = None
     status: Status | None = None
     bot_token: str | None = None
@@ -3584,6 +3569,7 @@ class Change(Record):
 
 def revise_user(tx: WriteTx, at: Timestamp, user_id: UserId, change: Change) -> User:
     """The person or bot with what is given changed."""
+    name, email = change.name and folded(change.name), caseless(change.email_address)
     sql = """
         UPDATE users
         SET name = coalesce(:name, name), folded = coalesce(:folded, folded),
@@ -3594,32 +3580,15 @@ def revise_user(tx: WriteTx, at: Timestamp, user_id: UserId, change: Change) -> 
           bot_token = coalesce(:bot_token, bot_token), updated_at = :at
         WHERE id = :user_id
     """
-    run(
-        tx,
-        sql,
-        **asdict(change),
-        folded=None if change.name is None else folded(change.name),
-        email_folded=caseless(change.email_address),
-        at=at,
-        user_id=user_id,
-    )
+    run(tx, sql, **asdict(change), folded=name, email_folded=email, at=at, user_id=user_id)
     return user_by_id(tx, user_id)
 
 
-def insert_user(
-    tx: WriteTx,
-    at: Timestamp,
-    name: str,
-    role: Role,
-    email: str | None = None,
-    digest: str | None = None,
-    bot_token: str | None = None,
-) -> User:
-    """A new active person or bot. The address must be free."""
+def insert_user(tx: WriteTx, at: Timestamp, role: Role, who: Change) -> User:
+    """A new active person or bot, who has a name. The address must be free."""
     sql = "INSERT INTO users (name, role, created_at, updated_at) VALUES (:name, :role, :at, :at)"
-    user_id = UserId(insert(tx, sql, name=name, role=role, at=at))
-    known = Change(name, email_address=email, password_digest=digest, bot_token=bot_token)
-    return revise_user(tx, at, user_id, known)
+    user_id = UserId(insert(tx, sql, name=who.name, role=role, at=at))
+    return revise_user(tx, at, user_id, who)
 
 
 def _problem_with(field_name: str, value: str) -> str | None:
@@ -3704,19 +3673,14 @@ def revise_account(
 ) -> Account:
     """The account with what was given changed. Raises ValidationFailed."""
     check_fields(name=name)
+    restricted = None if only_administrators is None else json.dumps(only_administrators)
     sql = """
         UPDATE accounts
         SET name = coalesce(:name, name), updated_at = :at,
           settings = CASE WHEN :restricted IS NULL THEN settings ELSE json_set(
             settings, '$.restrict_room_creation_to_administrators', json(:restricted)) END
     """
-    run(
-        tx,
-        sql,
-        name=name,
-        restricted=None if only_administrators is None else json.dumps(only_administrators),
-        at=at,
-    )
+    run(tx, sql, name=name, restricted=restricted, at=at)
     return the_account(tx)
 
 
@@ -3807,11 +3771,10 @@ def _order_of(membership: Membership) -> tuple[int, int, str, RoomId]:
 
 def memberships_of(tx: ReadTx, user_id: UserId) -> list[Membership]:
     """All rooms somebody belongs to, by name, then direct rooms with the latest first."""
+    sql = "SELECT * FROM room_rows WHERE user_id = :user_id"
     own = [
         Membership(_room_in(*room), user_id, Involvement(involvement), unread_at)
-        for *room, _, involvement, unread_at in rows(
-            tx, "SELECT * FROM room_rows WHERE user_id = :user_id", user_id=user_id
-        )
+        for *room, _, involvement, unread_at in rows(tx, sql, user_id=user_id)
     ]
     return sorted(own, key=_order_of)
 
@@ -3941,23 +3904,16 @@ def members_of(tx: ReadTx, user_id: UserId, room_id: RoomId) -> RoomMembers:
 
 def grant(tx: WriteTx, at: Timestamp, room: Room, user_ids: Iterable[UserId]) -> None:
     """Lets people in; those who are in already stay as they are. Unknown ids are ignored."""
-    is_direct = room.type is RoomType.DIRECT
+    level = Involvement.EVERYTHING if room.type is RoomType.DIRECT else Involvement.MENTIONS
     sql = """
         INSERT INTO memberships (room_id, user_id, involvement, created_at, updated_at)
-        SELECT :room_id, id, :involvement, :at, :at
+        SELECT :room_id, id, :level, :at, :at
         FROM users
         WHERE id IN (SELECT value FROM json_each(:ids))
         ORDER BY id
         ON CONFLICT DO NOTHING
     """
-    run(
-        tx,
-        sql,
-        room_id=room.id,
-        involvement=Involvement.EVERYTHING if is_direct else Involvement.MENTIONS,
-        ids=as_list(user_ids),
-        at=at,
-    )
+    run(tx, sql, room_id=room.id, level=level, ids=as_list(user_ids), at=at)
 
 
 def grant_open_rooms(tx: WriteTx, at: Timestamp, user_id: UserId) -> None:
@@ -4015,20 +3971,12 @@ def insert_room(
     tx: WriteTx, at: Timestamp, kind: RoomType, by: UserId, name: str | None, key: str | None = None
 ) -> Room:
     """A new room with nobody in it yet."""
+    sought_as = folded(name or "")
     sql = """
         INSERT INTO rooms (type, name, folded, creator_id, direct_key, created_at, updated_at)
-        VALUES (:type, :name, :folded, :creator_id, :direct_key, :at, :at)
+        VALUES (:kind, :name, :sought, :by, :key, :at, :at)
     """
-    room_id = insert(
-        tx,
-        sql,
-        type=kind,
-        name=name,
-        folded=folded(name or ""),
-        creator_id=by,
-        direct_key=key,
-        at=at,
-    )
+    room_id = insert(tx, sql, kind=kind, name=name, sought=sought_as, by=by, key=key, at=at)
     return Room(RoomId(room_id), kind, name, by, at, at)
 
 
@@ -4077,18 +4025,12 @@ def _find_or_create_direct(
 
 
 def _save(
-    tx: WriteTx,
-    at: Timestamp,
-    actor: User,
-    room_id: RoomId,
-    name: str,
-    kind: RoomType,
-    invited: Invited,
+    tx: WriteTx, at: Timestamp, by: User, room_id: RoomId, name: str, kind: RoomType, ids: Invited
 ) -> RoomChange:
-    room = membership_of(tx, actor.id, room_id).room
+    room = membership_of(tx, by.id, room_id).room
     if room.type is RoomType.DIRECT:
         raise RoomNotFound
-    if not can_administer(actor, room.creator_id):
+    if not can_administer(by, room.creator_id):
         raise Forbidden
     name = _checked_name(name)
     sql = """
@@ -4103,7 +4045,7 @@ def _save(
     else:
         creator = user_by_id(tx, room.creator_id)
         stays = [creator.id] if creator.status is Status.ACTIVE else []
-        wanted = [*_checked_ids(invited), *stays]
+        wanted = [*_checked_ids(ids), *stays]
         grant(tx, at, room, wanted)
         sql = """
             DELETE FROM memberships
@@ -4112,7 +4054,7 @@ def _save(
         run(tx, sql, room_id=room_id, wanted=as_list(wanted))
     after = set(member_ids(tx, room_id))
     return RoomChange(
-        view_of(tx, actor.id, room_id) if actor.id in after else None,
+        view_of(tx, by.id, room_id) if by.id in after else None,
         replace(room, type=kind, name=name, updated_at=at),
         kept=tuple(sorted(before & after)),
         granted=tuple(sorted(after - before)),
@@ -4186,6 +4128,7 @@ class Rooms:
 CATCH_UP_LIMIT: Final = 300
 TOMBSTONE_LIFE: Final = 7 * 24 * 3600 * SECOND
 _NEWEST: Final = MessageId(2**62)  # later than every message
+Edge: TypeAlias = MessageId | None  # of a page, if it has one there
 
 
 def _page_before(
@@ -4217,11 +4160,7 @@ def _page_after(
 
 
 def page_of(
-    tx: ReadTx,
-    room_id: RoomId,
-    before: MessageId | None = None,
-    after: MessageId | None = None,
-    around: MessageId | None = None,
+    tx: ReadTx, room_id: RoomId, before: Edge = None, after: Edge = None, around: Edge = None
 ) -> Excerpt:
     """The page before or after a message; up to 40 at each side of one; else the last.
 
@@ -4466,11 +4405,7 @@ def message_for(
 
 
 def page_and_count(
-    tx: ReadTx,
-    user_id: UserId,
-    room_id: RoomId,
-    before: MessageId | None = None,
-    after: MessageId | None = None,
+    tx: ReadTx, user_id: UserId, room_id: RoomId, before: Edge = None, after: Edge = None
 ) -> tuple[tuple[PersistedMessage, ...], Excerpt, int]:
     """The messages of a page, the page, and the number of all messages of the room.
 
@@ -5373,15 +5308,13 @@ class Push:
         self,
         db: Database,
         jobs: BackgroundWork,
-        keys: tuple[str, str],
-        subject: str | None,
+        config: Config,
+        keys: Iterable[str],
         names: Resolver,
-        *,
-        may_be_private: bool,
     ) -> None:
         self._db, self._jobs, self._names = db, jobs, names
         self.public_key, self._private_key = keys
-        self._subject, self._may_be_private = subject, may_be_private
+        self._subject, self._may_be_private = config.vapid_subject, config.private_push_endpoints
         self._posted: list[Posted] = []  # what is still to be told
         self._waiting: dict[UserId, int] = {}  # those who have none are not in it
         self._slots = asyncio.Semaphore(_PUSHES_AT_ONCE)
@@ -5841,7 +5774,7 @@ def set_up(
     if is_set_up(tx):
         raise AlreadySetUp
     insert_account(tx, at)
-    user = insert_user(tx, at, who.name, Role.ADMINISTRATOR, who.email_address, digest)
+    user = insert_user(tx, at, Role.ADMINISTRATOR, Change(who.name, who.email_address, digest))
     room = insert_room(tx, at, RoomType.OPEN, user.id, "All Talk")
     grant(tx, at, room, [user.id])
     if session is not None:
@@ -5860,7 +5793,7 @@ def _join(
     tx: WriteTx, at: Timestamp, code: str, who: Newcomer, digest: str, session: NewSession | None
 ) -> User:
     _open_for(tx, code, who.email_address)
-    user = insert_user(tx, at, who.name, Role.MEMBER, who.email_address, digest)
+    user = insert_user(tx, at, Role.MEMBER, Change(who.name, who.email_address, digest))
     grant_open_rooms(tx, at, user.id)
     if session is not None:
         start_session(tx, at, user.id, session)
@@ -6150,7 +6083,8 @@ def make_administrator(tx: WriteTx, at: Timestamp, who: Newcomer, digest: str) -
         return set_up(tx, at, who, digest)
     user_id = owner_of(tx, who.email_address)
     if user_id is None:
-        user_id = insert_user(tx, at, who.name, Role.ADMINISTRATOR, who.email_address, digest).id
+        person = Change(who.name, who.email_address, digest)
+        user_id = insert_user(tx, at, Role.ADMINISTRATOR, person).id
     else:
         _lift_bans(tx, user_id)
         end_sessions(tx, user_id)
@@ -6286,7 +6220,7 @@ def _set_webhook(tx: WriteTx, at: Timestamp, bot_id: UserId, url: str) -> None:
 def make_bot(tx: WriteTx, at: Timestamp, name: str, url: str) -> Bot:
     """A new bot, in every open room. Raises ValidationFailed."""
     check_fields(name=name)
-    bot = insert_user(tx, at, name, Role.BOT, bot_token=random_code(12))
+    bot = insert_user(tx, at, Role.BOT, Change(name, bot_token=random_code(12)))
     grant_open_rooms(tx, at, bot.id)
     _set_webhook(tx, at, bot.id, url)
     return bot_by_id(tx, bot.id)
@@ -9153,7 +9087,7 @@ async def save_profile(ask: Ask) -> Outcome:
     """Changes one's own name, address, password, bio; a new password ends other sessions."""
     campfire, viewer = ask.campfire, ask.viewer
     name, email, password, bio = map(ask.given, ("name", "email_address", "password", "bio"))
-    change = Change(name and name.strip(), email and email.strip(), bio and bio.strip())
+    change = Change(name and name.strip(), email and email.strip(), bio=bio and bio.strip())
     user, token = await change_profile(campfire.db, campfire.auth, viewer, change, password)
     if token is not None:
         campfire.cable.disconnect_others(viewer.user.id, viewer.session.id)
@@ -10414,8 +10348,7 @@ def assemble(
     shapes, messages = Shapes(signer), Messages(db, signer, presence.present_in)
     cable = Cable(db, messages, shapes, presence, jobs, time.monotonic, config.max_sockets)
     keys = (kept["vapid_public_key"], kept["vapid_private_key"])
-    may_be_private = config.private_push_endpoints
-    names_of_push = Resolver(names, look_up, only_public=not may_be_private)
+    names_of_push = Resolver(names, look_up, only_public=not config.private_push_endpoints)
     return Campfire(
         config=config,
         db=db,
@@ -10430,9 +10363,7 @@ def assemble(
         shapes=shapes,
         jobs=jobs,
         certificates=Certificates(config.tls_files),
-        push=Push(
-            db, jobs, keys, config.vapid_subject, names_of_push, may_be_private=may_be_private
-        ),
+        push=Push(db, jobs, config, keys, names_of_push),
     )
 
 

@@ -67,9 +67,8 @@ async def test_people_are_offered_whatever_letters_their_names_have(jz: Person, 
 async def test_of_many_people_those_whose_word_begins_with_it_are_offered_first(jz: Person) -> None:
     names = [f"Class {n:03} Bass" for n in range(120)] + ["Zo Silva", "Sam", "Anna-Sofie", "Šeb"]
     for number, name in enumerate(names):
-        await jz.server.parts.db.write(
-            program.insert_user, name, program.Role.MEMBER, f"m{number}@example.com", "x"
-        )
+        person = program.Change(name, f"m{number}@example.com", "x")
+        await jz.server.parts.db.write(program.insert_user, program.Role.MEMBER, person)
 
     many = await offered(jz, "s")
 
