@@ -5929,8 +5929,7 @@ _UNBANNABLE: Final = networks_in(
 
 def _check_address(tx: ReadTx, change: Change, user_id: UserId) -> None:
     sql = "SELECT 1 FROM users WHERE email_folded = :folded AND id != :user_id"
-    taken = row(tx, sql, folded=caseless(change.email_address), user_id=user_id)
-    if taken:
+    if row(tx, sql, folded=caseless(change.email_address), user_id=user_id):
         raise EmailTaken
 
 
@@ -7116,11 +7115,7 @@ class Subscription:
     def take(self, missed: Sequence[sqlite3.Row]) -> list[sqlite3.Row]:
         """What of this no frame has appended, live or by a catch-up: from now on one has."""
         runs = [(first, last) for first, last in (self.live, self.caught) if first]
-        fresh = [
-            entry
-            for entry in missed
-            if not any(first <= entry["id"] <= last for first, last in runs)
-        ]
+        fresh = [entry for entry in missed if not any(a <= entry["id"] <= z for a, z in runs)]
         if fresh:
             (first, last), begin, end = self.caught, fresh[0]["id"], fresh[-1]["id"]
             self.caught = (min(first or begin, begin), max(last, end))
@@ -7667,6 +7662,9 @@ class Jobs:
         await asyncio.gather(*late, return_exceptions=True)
 
 
+_Seconds: Final = partial(Histogram, SECONDS)
+
+
 class Campfire(Record):
     """The running program: what handlers work with, and what is counted of their work."""
 
@@ -7686,10 +7684,8 @@ class Campfire(Record):
     certificates: Certificates
     # Answers by method, route and status, and their seconds by route; and those of broadcasts.
     requests: Counter[tuple[str, str, str]] = field(default_factory=Counter)
-    request_seconds: dict[str, Histogram] = field(
-        default_factory=partial(defaultdict, partial(Histogram, SECONDS))
-    )
-    broadcast_seconds: Histogram = field(default_factory=partial(Histogram, SECONDS))
+    request_seconds: dict[str, Histogram] = field(default_factory=lambda: defaultdict(_Seconds))
+    broadcast_seconds: Histogram = field(default_factory=_Seconds)
     started_at: float = field(default_factory=time.monotonic)
 
 
@@ -8610,20 +8606,6 @@ async def show_health(request: web.Request) -> web.StreamResponse:
     return web.Response(text=page, status=status, content_type="text/html", charset="utf-8")
 
 
-def _by_channel(cable: Cable) -> Counter[str]:
-    return Counter(
-        subscription.channel
-        for connection in cable.connections
-        for subscription in connection.subscriptions.values()
-    )
-
-
-def _by_kind(cable: Cable) -> dict[str, int]:
-    """A stream's name without its numbers: `user_7_unreads` is `user_unreads`."""
-    streams = cable.broadcasts_by.items()
-    return {re.sub("[_:]+", "_", stream).strip("_"): count for stream, count in streams}
-
-
 def _resident_bytes() -> int:
     try:
         pages = int(Path("/proc/self/statm").read_text().split()[1])
@@ -8642,9 +8624,11 @@ _METRICS: Final[tuple[tuple[str, str, str, Callable[[Campfire], _Reading]], ...]
         lambda of: of.request_seconds),
     ("ws_connections", "gauge", "Open sockets.", lambda of: len(of.sockets.connections)),
     ("ws_subscriptions channel", "gauge", "Subscriptions of open sockets.",
-        lambda of: _by_channel(of.sockets)),
+        lambda of: Counter(
+            it.channel for tab in of.sockets.connections for it in tab.subscriptions.values())),
     ("broadcasts_total kind", "counter", "Broadcasts, with listeners or without.",
-        lambda of: _by_kind(of.sockets)),
+        lambda of: {  # a stream without its numbers: `user_7_unreads` is `user_unreads`
+            re.sub("[_:]+", "_", it).strip("_"): n for it, n in of.sockets.broadcasts_by.items()}),
     ("ws_frames_sent_total", "counter", "Frames that broadcasts brought to tabs.",
         lambda of: of.sockets.frames),
     ("ws_slow_closed_total", "counter", "Sockets cut off because they read too slowly.",
@@ -10029,6 +10013,7 @@ def nothing_more(_: ReadTx, __: Ask) -> Json:
 # Raises    NotFound, BadRequest, MethodNotAllowed
 # ==============================================================================
 
+_DEVICE: Final = "/api/users/me/push_subscriptions/{subscription_id}"
 ROUTES: Final[tuple[Screen | Route, ...]] = (
     Screen("/", "people", home),
     Screen("/first_run", "anyone", first_run_screen),
@@ -10086,13 +10071,8 @@ ROUTES: Final[tuple[Screen | Route, ...]] = (
     sight("/api/users/me/sidebar", "people", show_sidebar),
     sight("/api/users/me/push_subscriptions", "people", list_devices),
     act("POST", "/api/users/me/push_subscriptions", "people", save_device),
-    act("DELETE", "/api/users/me/push_subscriptions/{subscription_id}", "people", delete_device),
-    act(
-        "POST",
-        "/api/users/me/push_subscriptions/{subscription_id}/test_notifications",
-        "people",
-        test_device,
-    ),
+    act("DELETE", _DEVICE, "people", delete_device),
+    act("POST", f"{_DEVICE}/test_notifications", "people", test_device),
     sight("/api/autocompletable/users", "people", autocomplete),
     sight("/api/rooms/{room_id}", "people", show_room),
     act("DELETE", "/api/rooms/{room_id}", "people", delete_room),
@@ -10349,22 +10329,11 @@ def assemble(
     cable = Cable(db, messages, shapes, presence, jobs, time.monotonic, config.max_sockets)
     keys = (kept["vapid_public_key"], kept["vapid_private_key"])
     names_of_push = Resolver(names, look_up, only_public=not config.private_push_endpoints)
-    return Campfire(
-        config=config,
-        db=db,
-        signer=signer,
-        auth=auth,
-        search=Search(db),
-        bots=Bots(config.version, Resolver(names, look_up, only_public=False)),
-        rooms=Rooms(db),
-        messages=messages,
-        cable=cable,
-        sockets=cable,
-        shapes=shapes,
-        jobs=jobs,
-        certificates=Certificates(config.tls_files),
-        push=Push(db, jobs, config, keys, names_of_push),
-    )
+    to_push = Push(db, jobs, config, keys, names_of_push)
+    bots = Bots(config.version, Resolver(names, look_up, only_public=False))
+    services = (config, db, signer, auth, Rooms(db), messages, Search(db), bots)
+    certificates = Certificates(config.tls_files)
+    return Campfire(*services, cable, cable, shapes, jobs, to_push, certificates)
 
 
 async def close_ended_sessions(campfire: Campfire) -> None:
@@ -10564,15 +10533,13 @@ def execute(connection: sqlite3.Connection, /, *words: str, **values: object) ->
 
 def tables_of(connection: sqlite3.Connection) -> tuple[str, ...]:
     """The tables people's rows are in; not SQLite's own, and not those of the search index."""
-    listed = connection.execute(
-        """
+    sql = """
         SELECT name
         FROM sqlite_schema
         WHERE type = 'table' AND name NOT GLOB 'sqlite_*' AND name NOT GLOB '*_search_index*'
         ORDER BY rowid
-        """
-    )
-    return tuple(name for (name, *_) in listed)
+    """
+    return tuple(name for (name, *_) in connection.execute(sql))
 
 
 def columns_of(connection: sqlite3.Connection, table: str) -> tuple[str, ...]:
@@ -10605,13 +10572,10 @@ def raise_sequences(
     for table, newest in source.execute("SELECT name, seq FROM sqlite_sequence"):
         if table in tables:
             values = {"name": table, "seq": int(newest or 0)}
-            raised = target.execute(
-                "UPDATE sqlite_sequence SET seq = max(seq, :seq) WHERE name = :name", values
-            )
-            if not raised.rowcount:
-                target.execute(
-                    "INSERT INTO sqlite_sequence (name, seq) VALUES (:name, :seq)", values
-                )
+            sql = "UPDATE sqlite_sequence SET seq = max(seq, :seq) WHERE name = :name"
+            if not target.execute(sql, values).rowcount:
+                sql = "INSERT INTO sqlite_sequence (name, seq) VALUES (:name, :seq)"
+                target.execute(sql, values)
 
 
 def delete_orphans(connection: sqlite3.Connection) -> Counter[str]:
@@ -10623,8 +10587,7 @@ def delete_orphans(connection: sqlite3.Connection) -> Counter[str]:
             'SELECT "from", "table" FROM pragma_foreign_key_list(:table)', {"table": table}
         ).fetchall()
     ]
-    gone: Counter[str] = Counter()
-    before = -1
+    gone, before = Counter[str](), -1
     while before != gone.total():
         before = gone.total()
         for table, dangling, ids in references:
@@ -11180,17 +11143,15 @@ def _save_table(
         lost.append(f"{table}: the whole table")
         return 0
     columns = [name for name in columns_of(target, table) if name in there]
-    gaps: list[tuple[int, int]] = []
-    saved = refused = 0
+    gaps, saved, refused = list[tuple[int, int]](), 0, 0
     for readable in _readable_rows(source, table, gaps):
         try:
             put(target, table, {name: readable[name] for name in columns})
             saved += 1
         except sqlite3.Error:
             refused += 1
-    spans = ", ".join(
-        f"from {first} on" if last >= _HIGHEST - 1 else f"{first} to {last}" for first, last in gaps
-    )
+    ends = (f"{a} to {z}" if z < _HIGHEST - 1 else f"from {a} on" for a, z in gaps)
+    spans = ", ".join(ends)
     try:  # the smallest index may know how many there were
         (count,) = execute(source, "SELECT", "count(*) FROM", quoted(table)).fetchone()
         if (missing := count - saved - refused) > 0:
@@ -11207,31 +11168,26 @@ def _save_table(
 def _stand_ins(target: sqlite3.Connection, at: int) -> Iterator[str]:
     """Takes the places of lost rooms and people, and says so; then what belongs to nothing goes."""
     times = {"created_at": at, "updated_at": at}
-    rooms = target.execute(
-        """
+    sql = """
         SELECT room_id AS id, min(creator_id) AS creator_id
         FROM messages
         WHERE room_id NOT IN (SELECT id FROM rooms)
         GROUP BY room_id
-        """
-    ).fetchall()
-    for room in rooms:
+    """
+    for room in (rooms := target.execute(sql).fetchall()):
         name = f"Lost room {room['id']}"
         put(target, "rooms", {**room, "type": "closed", "name": name, **times})
     if rooms:
         yield f"rooms: what {len(rooms)} of them were called, and of what kind they were"
-    people = target.execute(
-        """
+    sql = """
         SELECT creator_id AS id FROM messages
         UNION SELECT creator_id FROM rooms
         UNION SELECT user_id FROM memberships
         EXCEPT SELECT id FROM users
-        """
-    ).fetchall()
-    for person in people:
-        put(
-            target, "users", {**person, "name": f"Lost person {person['id']}", "status": 1, **times}
-        )
+    """
+    for person in (people := target.execute(sql).fetchall()):
+        name = f"Lost person {person['id']}"
+        put(target, "users", {**person, "name": name, "status": 1, **times})
     if people:
         yield f"users: who {len(people)} people were; their words are kept under stand-ins"
     for table, count in delete_orphans(target).items():
@@ -11268,15 +11224,13 @@ def _expected() -> dict[str, tuple[str, str]]:
     """The kinds of a new database's tables and indexes, and what makes them, by name."""
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as model:
         create_schema(model)
-        made = model.execute(
-            """
+        sql = """
             SELECT name, type, sql
             FROM sqlite_schema
             WHERE type IN ('table', 'index') AND sql IS NOT NULL AND name NOT GLOB 'sqlite_*'
             ORDER BY type DESC, rowid
-            """
-        )
-        return {name: (kind, sql) for name, kind, sql in made}
+        """
+        return {name: (kind, makes) for name, kind, makes in model.execute(sql)}
 
 
 def _missing(connection: sqlite3.Connection) -> dict[str, tuple[str, str]]:
@@ -11361,13 +11315,10 @@ def look_at(path: Path) -> Verdict:
         require_database(path)
     except DatabaseUnreadable as error:
         return Verdict((f"file: {error}",), ())
-    notes = []
+    notes, looks = [], ("pages", "schema", "references", "search", "unread")
     if sqlite3.sqlite_version_info < (3, 51, 3):
-        notes.append(
-            f"SQLite {sqlite3.sqlite_version}: before 3.51.3 no other program may checkpoint this"
-            " file, as Litestream does"
-        )
-    looks = "pages", "schema", "references", "search", "unread"
+        why = "before 3.51.3 no other program may checkpoint this file, as Litestream does"
+        notes.append(f"SQLite {sqlite3.sqlite_version}: {why}")
     try:
         with closing(connect(path)) as connection:
             problems = list(_looked(connection, *looks))
@@ -11414,58 +11365,46 @@ def _lost_indexes(connection: sqlite3.Connection) -> list[str]:
     return lost
 
 
-def _replace_indexes(connection: sqlite3.Connection, lost: Sequence[str]) -> Iterator[str]:
-    """Forgets them, as DROP INDEX, which reads their pages, cannot, and makes them again.
-
-    Their pages belong to nothing afterwards: a VACUUM gives them back.
-    """
-    connection.execute("PRAGMA writable_schema = ON")
-    for name in lost:
-        gone = "FROM sqlite_schema WHERE type = 'index' AND name = :name"
-        execute(connection, "DELETE", gone, name=name)
-    connection.execute("PRAGMA writable_schema = RESET")
-    for name in lost:
-        connection.execute(_expected()[name][1])
-    yield f"made anew from the rows: {', '.join(lost)}"
-
-
-def _rebuild_indexes(connection: sqlite3.Connection) -> Iterator[str]:
-    for kind, sql in _missing(connection).values():
-        if kind == "index":
-            connection.execute(sql)
-    connection.execute("REINDEX")
-    yield "rebuilt every index"
-
-
-def _drop_orphans(connection: sqlite3.Connection) -> Iterator[str]:
-    if gone := delete_orphans(connection):
-        counts = (f"{count} of {table}" for table, count in gone.items())
-        yield f"deleted rows that pointed nowhere: {', '.join(counts)}"
-
-
-def _rebuild_search(connection: sqlite3.Connection) -> Iterator[str]:
-    yield f"rebuilt the search index over {rebuild_index(connection)} messages"
-
-
-def _mended(
-    connection: sqlite3.Connection, mend: Callable[[sqlite3.Connection], Iterator[str]]
-) -> list[str]:
-    with suppress(sqlite3.Error):  # looking again tells what is still wrong
-        connection.execute("BEGIN IMMEDIATE")
-        with connection:
-            return list(mend(connection))
-    return []
+def _mended(connection: sqlite3.Connection, what: str, lost: Sequence[str]) -> str:
+    """Makes one thing whole again; what was done, if anything was."""
+    match what:
+        case "lost indexes":  # DROP INDEX would read their pages, which cannot be read
+            connection.execute("PRAGMA writable_schema = ON")
+            gone = "FROM sqlite_schema WHERE type = 'index' AND name IN (SELECT value FROM"
+            execute(connection, "DELETE", gone, "json_each(:lost))", lost=json.dumps(lost))
+            connection.execute("PRAGMA writable_schema = RESET")
+            for name in lost:
+                connection.execute(_expected()[name][1])
+            return f"made anew from the rows: {', '.join(lost)}"
+        case "indexes":
+            for kind, sql in _missing(connection).values():
+                if kind == "index":
+                    connection.execute(sql)
+            connection.execute("REINDEX")
+            return "rebuilt every index"
+        case "references":
+            orphans = delete_orphans(connection).items()
+            counts = ", ".join(f"{count} of {table}" for table, count in orphans)
+            return f"deleted rows that pointed nowhere: {counts}" if counts else ""
+        case _:
+            return f"rebuilt the search index over {rebuild_index(connection)} messages"
 
 
 def _all_mended(path: Path) -> Iterator[str]:
     """What was done, in place: nothing of it takes a row away that belongs to something."""
     with closing(connect(path, READ_WRITE)) as connection:
-        if lost := _lost_indexes(connection):
-            yield from _mended(connection, partial(_replace_indexes, lost=lost))
-            with suppress(sqlite3.Error):  # what the old ones left is nobody's
-                connection.execute("VACUUM")
-        for mend in (_rebuild_indexes, _drop_orphans, _rebuild_search):
-            yield from _mended(connection, mend)
+        lost = _lost_indexes(connection)
+        for what in (*(("lost indexes",) if lost else ()), "indexes", "references", "search"):
+            done = ""
+            with suppress(sqlite3.Error):  # looking again tells what is still wrong
+                connection.execute("BEGIN IMMEDIATE")
+                with connection:
+                    done = _mended(connection, what, lost)
+            if done:
+                yield done
+            if what == "lost indexes":
+                with suppress(sqlite3.Error):  # the pages of the old ones belong to nothing
+                    connection.execute("VACUUM")
 
 
 def repair(path: Path, at: float) -> tuple[Verdict, Repair]:
@@ -11589,16 +11528,11 @@ async def list_every_bot(config: Config, options: argparse.Namespace) -> None:
     async with _opened(config) as db:
         every = await db.read(active_bots)
     if options.json:
-        facts = [
-            {
-                "id": bot.user.id,
-                "name": bot.user.name,
-                "bot_key": bot.key,
-                "webhook_url": bot.webhook_url,
-                "rooms": [{"id": room.id, "name": room.name} for room in bot.rooms],
-            }
-            for bot in every
-        ]
+        facts = []
+        for bot in every:
+            rooms = [record_json(room, "id name") for room in bot.rooms]
+            more = {"bot_key": bot.key, "webhook_url": bot.webhook_url, "rooms": rooms}
+            facts.append(record_json(bot.user, "id name", **more))
         say(json.dumps(facts, ensure_ascii=False, indent=2))
         return
     for bot in every:
