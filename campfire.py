@@ -5621,10 +5621,7 @@ def start_session(
     digest: str | None = None,
     renewed: str | None = None,
 ) -> None:
-    """A session for somebody active whose password is still the one checked, perhaps renewed.
-
-    Raises InvalidCredentials.
-    """
+    """A session for who is active and has this password still. Raises InvalidCredentials."""
     sql = """
         INSERT INTO sessions
           (user_id, token_hash, ip_address, user_agent, last_active_at, created_at, updated_at)
@@ -6016,10 +6013,7 @@ def _addresses_to_ban(tx: ReadTx, user_id: UserId) -> Iterator[str]:
 
 
 def banish(tx: WriteTx, at: Timestamp, actor: User, user_id: UserId) -> User:
-    """The banned person; their messages are left for `bury_oldest_of_banned`.
-
-    Raises UserNotFound, CannotBan.
-    """
+    """The banned person, whose messages stay as yet. Raises UserNotFound, CannotBan."""
     if not can_ban(actor, user_by_id(tx, user_id)):
         raise CannotBan
     for address in _addresses_to_ban(tx, user_id):
@@ -6131,10 +6125,7 @@ _LINE_END = re.compile(r"\r\n?|\n")
 
 
 def source_of_bot(said: str) -> str:
-    """What a bot said, as markup: text unless there is an element that we know in it.
-
-    Of text every letter and every end of a line stays, as do blanks before the first letter.
-    """
+    """What a bot said, as markup; text stays as it is, unless an element that we know is in it."""
     if _WRITTEN_ELEMENT.search(said):
         return said
     text = said.rstrip().lstrip("\r\n")
@@ -6226,10 +6217,7 @@ def make_bot(tx: WriteTx, at: Timestamp, name: str, url: str) -> Bot:
 
 
 def revise_bot(tx: WriteTx, at: Timestamp, bot_id: UserId, name: str | None, url: str) -> Bot:
-    """The bot with its new name and webhook; a blank address ends the webhook.
-
-    Raises BotNotFound, ValidationFailed.
-    """
+    """The bot revised; a blank address ends its webhook. Raises BotNotFound, ValidationFailed."""
     bot_by_id(tx, bot_id)
     check_fields(name=name)
     revise_user(tx, at, bot_id, Change(name=name))
@@ -6568,10 +6556,7 @@ class Shapes:
         return record_json(boost, names, emoji_only=emoji_only, booster=booster)
 
     def told(self, message: PersistedMessage, excerpt: str | None = None) -> Shown:
-        """A message as everybody sees it, made anew when anything in it has changed.
-
-        An excerpt stands for a text that is too long; it is not remembered.
-        """
+        """A message as everybody sees it, remembered until it changes; an excerpt of it is not."""
         people = (message.creator, *message.named, *(boost.booster for boost in message.boosts))
         faces = frozenset([(user.id, user.updated_at) for user in people])
         known = self._messages.find(message.id) if excerpt is None else None
@@ -6950,10 +6935,7 @@ def text_frame(payload: bytes) -> bytes:
 
 
 def frame_end(data: bytes, start: int) -> int | None:
-    """Where the client's frame that begins at `start` ends; None before its length has come.
-
-    Raises ValueError for a frame without a mask.
-    """
+    """Where a frame ends, or None as long as it has no length. Raises ValueError without a mask."""
     if len(data) < start + 2:
         return None
     size = data[start + 1] - _MASKED
@@ -7332,17 +7314,14 @@ class Cable:
     async def serve(
         self, request: web.Request, socket: web.WebSocketResponse, cookie: str, request_id: str
     ) -> None:
-        """Lives as long as the socket does. Only whose session the cookie is takes a place.
-
-        If anybody was signed out meanwhile, it is read anew. Raises CableFull, TooManyTabs.
-        """
+        """Lives as long as the socket does; people take a place. Raises CableFull, TooManyTabs."""
         closings, viewer = self._closings, None
         if cookie:
             viewer = (await self.db.read(at_the_door, cookie)).viewer
         with self._place(viewer.user.id) if viewer else nullcontext():
             await socket.prepare(request)
             transport = cast(asyncio.Transport, request.transport)
-            while viewer and closings != self._closings:
+            while viewer and closings != self._closings:  # somebody was signed out meanwhile
                 closings = self._closings
                 viewer = (await self.db.read(at_the_door, cookie)).viewer
             if viewer and not self._is_stopping:
@@ -7721,10 +7700,7 @@ def is_trusted(address: str, config: Config) -> bool:
 
 
 def _forwarded(request: web.Request, peer: str, config: Config) -> tuple[str, str, str]:
-    """Address, scheme and host of whom a proxy of ours asks for; each proxy may add a line.
-
-    The address is the first from the right that is no proxy's, or else the first of all.
-    """
+    """Address, scheme and host of whom proxies ask for: of the last that is none, or the first."""
     headers = request.headers
     said = ",".join(headers.getall("X-Forwarded-For", ())).split(",")
     hops = [hop.strip() for hop in said if hop.strip()] or [peer]
@@ -7735,10 +7711,7 @@ def _forwarded(request: web.Request, peer: str, config: Config) -> tuple[str, st
 
 
 def caller_of(request: web.Request) -> Caller:
-    """Who calls, from the peer's address or what a trusted proxy says of it.
-
-    Raises BadRequest for a host that is no name, once: the refusal needs a caller too.
-    """
+    """Who calls, as a trusted proxy says. Raises BadRequest, once, for a host that is no name."""
     caller: Caller | None = request.get(CALLER)
     if caller is not None:
         return caller
@@ -7986,10 +7959,7 @@ async def look_in(
     *,
     searches: bool = False,
 ) -> T:
-    """What `work` finds at a place, or else where it was asked, in the look that tells who asks.
-
-    One that searches waits for its turn, and for no more than its asker does.
-    """
+    """What `work` finds at a place, or where it was asked, in the look that tells who asks."""
     campfire, caller = request.app[CAMPFIRE], caller_of(request)
     cookie, bot_key = caller.cookies.get("session_token", ""), request.query.get("bot_key", "")
     at, (parts, query) = campfire.db.settled_at(), place or (request.match_info, request.query)
@@ -8052,15 +8022,12 @@ def sight(
 
 
 async def _receive(request: web.Request, audience: Audience, most: int, admit: Admit) -> None:
-    """Takes the body in before anybody is asked who they are: while it comes, that may change.
-
-    Who brings more than a stranger may is asked before, too. Forms are read by who wants them.
-    """
+    """Takes the body in, before anybody is asked who they are: while it comes, that may change."""
     is_form = request.content_type == "multipart/form-data"
     if is_form or not request.can_read_body or request.method in SAFE_METHODS:
         return
     expected = math.inf if request.content_length is None else request.content_length  # not said
-    if expected > _STRANGERS_BYTES and audience != "anyone":
+    if expected > _STRANGERS_BYTES and audience != "anyone":  # a stranger may not bring so much
         await admit(request, audience)
     if most < expected < math.inf:
         request[BODY] = PayloadTooLarge()
@@ -8239,10 +8206,7 @@ async def show_logo(ask: Ask) -> Outcome:
 
 
 def show_avatar(tx: ReadTx, ask: Ask) -> Outcome:
-    """Somebody's picture: initials on the colour of their id; bots share one face.
-
-    As for pages, strangers are sent to sign in.
-    """
+    """Somebody's picture, initials or a bot's face; strangers are sent to sign in, as for pages."""
     if ask.guest is None:
         return web.Response(status=302, headers={"Location": "/session/new"})
     user_id = ask.campfire.signer.user_id_in_avatar_token(ask.parts["avatar_token"])
@@ -8403,11 +8367,7 @@ _GATHERING_SECONDS: Final = 0.05
 
 
 class Lines(logging.Handler):
-    """Lines on their way to standard output or a file, in a thread of their own.
-
-    Whoever does not read them, or has no room for them, stops nobody: what is too much is dropped
-    and counted.
-    """
+    """Lines on their way out, in a thread of their own; too many are dropped, and counted."""
 
     def __init__(self, path: Path | None) -> None:
         super().__init__()
@@ -8506,11 +8466,7 @@ def _without_headers(record: logging.LogRecord) -> bool:
 
 
 def _out_of_files_seldom(may_speak: Seldom, record: logging.LogRecord) -> bool:
-    """Lets asyncio say once a minute what it says a thousand times a second: no files are left.
-
-    A second after each failure asyncio begins to listen again, and fails once more when the
-    server has stopped by then.
-    """
+    """Lets asyncio say once a minute what it would say a thousand times a second: no files."""
     if not record.getMessage().startswith(_OUT_OF_FILES):
         return True
     record.msg, record.exc_info = "out_of_files", None
@@ -8867,26 +8823,19 @@ def list_users(tx: ReadTx, ask: Ask) -> Outcome:
     return _page_of(ask, matching_users(tx, "", UserId(0), None, page, USERS_SIZE), page)
 
 
-def _suggestion(signer: Signer, user: User) -> Json:
-    since = datetime.fromtimestamp(user.created_at / 1_000_000, UTC)
-    return {
-        "name": user.name,
-        "name_html": escape(user.name),
-        "value": user.id,
-        "avatar_url": signer.avatar_url(user),
-        "sgid": signer.sgid(user.id),
-        # Tells apart two of one name.
-        "about": user.bio or f"{user.role.name.capitalize()} since {since:%-d %B %Y}",
-    }
-
-
 def autocomplete(tx: ReadTx, ask: Ask) -> Outcome:
     """People whose name holds what was typed, perhaps of one room only."""
     typed, size, page = ask.query.get("query", ""), _AUTOCOMPLETE_SIZE, _page_in(ask)
     is_limited = bool(ask.query.get("room_id"))  # what is no id is the id of no room
     room_id = RoomId(number_in(ask.query, "room_id") or 0) if is_limited else None
     users = matching_users(tx, typed, ask.user.id, room_id, page, size)
-    shown = [_suggestion(ask.campfire.signer, user) for user in users[:size]]
+    signer, shown = ask.campfire.signer, list[Json]()
+    for user in users[:size]:
+        since = datetime.fromtimestamp(user.created_at / 1_000_000, UTC)
+        about = user.bio or f"{user.role.name.capitalize()} since {since:%-d %B %Y}"
+        names = {"name": user.name, "name_html": escape(user.name), "value": user.id}
+        whose = {"avatar_url": signer.avatar_url(user), "sgid": signer.sgid(user.id)}
+        shown.append({**names, **whose, "about": about})  # which tells apart two of one name
     return {"users": shown, "page": page, "next_page": page + 1 if len(users) > size else None}
 
 
@@ -8928,9 +8877,8 @@ def _restriction_in(body: Mapping[str, object]) -> bool | None:
 async def save_account(ask: Ask) -> Outcome:
     """Renames the account, or changes who may create rooms."""
     name, restriction = ask.given("name"), _restriction_in(ask.body)
-    account = await ask.db.write(
-        revise_account, name and name.strip(), only_administrators=restriction
-    )
+    name = name and name.strip()
+    account = await ask.db.write(revise_account, name, only_administrators=restriction)
     return {"account": account_shape(ask, account)}
 
 
@@ -9350,20 +9298,15 @@ async def save_involvement(ask: Ask) -> Outcome:
     """Changes the viewer's notification level in a room."""
     wanted = str(ask.body.get("involvement"))
     view, before = await ask.campfire.rooms.set_involvement(ask.user, ask.room_id, wanted)
-    _announce_involvement(ask.campfire, view, before)
-    return involvement_json(view.room.type, view.membership.involvement)
-
-
-def _announce_involvement(campfire: Campfire, view: RoomView, before: Involvement) -> None:
-    """A shared room that becomes invisible leaves one's own sidebar, and comes back."""
-    was_hidden = before is Involvement.INVISIBLE
-    is_hidden = view.membership.involvement is Involvement.INVISIBLE
-    if view.room.type is RoomType.DIRECT or was_hidden == is_hidden:
-        return
-    frame = turbo("remove", f"list_room_{view.room.id}")
-    if not is_hidden:
-        frame = turbo("prepend", "shared_rooms", shared_room_element(campfire.shapes, view.room))
-    campfire.cable.broadcast(f"user_{view.membership.user_id}:rooms", frame)
+    room, now = view.room, view.membership.involvement
+    is_hidden = now is Involvement.INVISIBLE
+    if room.type is not RoomType.DIRECT and is_hidden != (before is Involvement.INVISIBLE):
+        # A shared room that becomes invisible leaves one's own sidebar, and comes back.
+        frame = turbo("remove", f"list_room_{room.id}")
+        if not is_hidden:
+            frame = turbo("prepend", "shared_rooms", shared_room_element(ask.campfire.shapes, room))
+        ask.campfire.cable.broadcast(f"user_{ask.user.id}:rooms", frame)
+    return involvement_json(room.type, now)
 
 
 def show_sidebar(tx: ReadTx, ask: Ask) -> Written:
@@ -10284,10 +10227,7 @@ async def _show_without_slash(request: web.Request) -> web.Response:
 
 
 def build_app(campfire: Campfire, bundle: Bundle) -> web.Application:
-    """The application; PATCH is as good as PUT, and `.json` after an API path is ignored.
-
-    A slash at the end leads to the address without it, or to the same handler.
-    """
+    """The application: PATCH is as good as PUT, `.json` and a slash at the end change nothing."""
     app = web.Application(middlewares=[answer_errors])
     app[CAMPFIRE], app[SCREENS], app[HEALTH] = campfire, {}, Health(campfire.db)
     app[BUNDLE], app[HTTPS_LOOPS] = bundle, HttpsLoops(time.monotonic)
@@ -10656,14 +10596,6 @@ def _settings_in(text: object) -> str:
     return json.dumps({RESTRICTION: wanted in _TRUE} if is_told else {})
 
 
-def _status_in(person: _Row) -> Status:
-    """A person's status; older schemas only know `active`."""
-    if "status" in person:
-        statuses = {status.value: status for status in Status}
-        return statuses.get(person["status"] or 0, Status.DEACTIVATED)
-    return Status.ACTIVE if person["active"] in (None, *_TRUE) else Status.DEACTIVATED
-
-
 # --- Row by row ---
 
 
@@ -10794,6 +10726,10 @@ class _Import:
 
     def user(self, person: _Row) -> Mapping[str, object]:
         role = {role.value: role for role in Role}.get(person["role"] or 0, Role.MEMBER)
+        statuses = {status.value: status for status in Status}
+        if "status" not in person:  # older schemas only know `active`
+            person["status"] = 0 if person["active"] in (None, *_TRUE) else Status.DEACTIVATED.value
+        status = statuses.get(person["status"] or 0, Status.DEACTIVATED)
         name, token = str(person["name"] or "").strip(), person["bot_token"] or None
         if not name:
             self.report.warnings["people without a name are now called Unnamed"] += 1
@@ -10808,7 +10744,7 @@ class _Import:
             token = None
         user = User(
             UserId(person["id"]), name or "Unnamed", email, person["bio"] or "", role,
-            _status_in(person), person["created_at"], person["updated_at"],
+            status, person["created_at"], person["updated_at"],
         )  # fmt: skip
         self.people[user.id] = self.signer.mentionable(user)
         return {
@@ -10936,10 +10872,7 @@ class _Import:
 def import_all(
     tx: WriteTx, at: Timestamp, rails: sqlite3.Connection, signer: Signer, storage: Path | None
 ) -> Report:
-    """Takes a Rails Campfire over into a database that has no account yet, all or nothing.
-
-    Raises AlreadySetUp, DatabaseUnusable.
-    """
+    """Takes a Rails Campfire over, or nothing. Raises AlreadySetUp, DatabaseUnusable."""
     if is_set_up(tx):
         raise AlreadySetUp
     moving = _Import(rails, tx, at, signer, storage)
@@ -11062,10 +10995,7 @@ def _give_header(copy: Path, *, has_log: bool) -> None:
 
 
 def _give_tables(copy: Path) -> None:
-    """Makes the first page an empty list of tables, and puts into it what is found of them.
-
-    A row says what a table is called, on which page it begins, and how it was made (2.6).
-    """
+    """Lists on the first page what tables are found: their names, their pages, their SQL (2.6)."""
     tables: dict[str, list[object]] = {}
     for columns in _rows_in(copy):
         match columns:
@@ -11086,10 +11016,7 @@ def _give_tables(copy: Path) -> None:
 
 
 def _readable_copy(path: Path, folder: str) -> Path:
-    """A copy of a damaged file that SQLite can open, as much of it as there is.
-
-    Raises sqlite3.DatabaseError when it never was a Campfire's.
-    """
+    """A copy that SQLite can open. Raises sqlite3.DatabaseError when it was no Campfire's."""
     copy, log = Path(folder) / "wreck.db", beside(path, "-wal")
     shutil.copyfile(path, copy)
     if has_log := log.exists():
@@ -11349,10 +11276,7 @@ def _keep_as_it_is(path: Path, copy: Path) -> None:
 
 
 def _lost_indexes(connection: sqlite3.Connection) -> list[str]:
-    """The indexes that are so damaged that SQLite can neither rebuild nor drop them.
-
-    Each is tried alone: a failed try spoils its transaction.
-    """
+    """The indexes beyond rebuilding and dropping; each is tried alone, for a failure spoils all."""
     lost = []
     with suppress(sqlite3.Error):  # not even the schema can be read
         missing = _missing(connection)
@@ -11408,10 +11332,7 @@ def _all_mended(path: Path) -> Iterator[str]:
 
 
 def repair(path: Path, at: float) -> tuple[Verdict, Repair]:
-    """Mends what was looked at, after a copy of the file as it is; if that is too little, salvages.
-
-    Raises DatabaseUnusable, DatabaseBusy.
-    """
+    """Mends a file once it is copied, or salvages it. Raises DatabaseUnusable, DatabaseBusy."""
     copy = free_name(path.parent / "backups" / f"before-repair-{stamp(at)}.db")
     _keep_as_it_is(path, copy)
     done: list[str] = []
