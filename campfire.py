@@ -5603,8 +5603,7 @@ def ended_sessions(tx: ReadTx, session_ids: Iterable[SessionId]) -> tuple[Sessio
           WHERE sessions.id = value
         )
     """
-    ended = rows(tx, sql, ids=as_list(session_ids))
-    return tuple(session_id for (session_id,) in ended)
+    return tuple(session_id for (session_id,) in rows(tx, sql, ids=as_list(session_ids)))
 
 
 def check_session(tx: ReadTx, session_id: SessionId) -> None:
@@ -5629,17 +5628,9 @@ def start_session(
         FROM users
         WHERE id = :user_id AND status = 0 AND (:digest IS NULL OR password_digest = :digest)
     """
-    started = run(
-        tx,
-        sql,
-        user_id=user_id,
-        digest=digest,
-        token=hashed(session.token),
-        ip=session.ip_address,
-        user_agent=session.user_agent[:_AGENT_LIMIT],
-        at=at,
-    )
-    if not started:
+    agent = session.user_agent[:_AGENT_LIMIT]
+    new = {"token": hashed(session.token), "ip": session.ip_address, "user_agent": agent}
+    if not run(tx, sql, user_id=user_id, digest=digest, at=at, **new):
         raise InvalidCredentials
     run(tx, "DELETE FROM sessions WHERE id = :replaced", replaced=session.replaces)
     sql = """
@@ -6005,8 +5996,7 @@ def _addresses_to_ban(tx: ReadTx, user_id: UserId) -> Iterator[str]:
           WHERE others.ip_address = sessions.ip_address
         )
     """
-    addresses = rows(tx, sql, user_id=user_id)
-    for (address,) in addresses:
+    for (address,) in rows(tx, sql, user_id=user_id):
         ip = parsed_address(address)
         if ip is not None and not any(ip in network for network in _UNBANNABLE):
             yield address
@@ -6029,10 +6019,6 @@ def banish(tx: WriteTx, at: Timestamp, actor: User, user_id: UserId) -> User:
     return revise_user(tx, at, user_id, Change(status=Status.BANNED))
 
 
-def _lift_bans(tx: WriteTx, user_id: UserId) -> None:
-    run(tx, "DELETE FROM bans WHERE user_id = :user_id", user_id=user_id)
-
-
 def readmit(tx: WriteTx, at: Timestamp, user_id: UserId) -> User:
     """The person, active again. Raises UserNotFound, CannotBan."""
     user = user_by_id(tx, user_id)
@@ -6040,7 +6026,7 @@ def readmit(tx: WriteTx, at: Timestamp, user_id: UserId) -> User:
         raise CannotBan
     if user.status is not Status.BANNED:
         return user
-    _lift_bans(tx, user_id)
+    run(tx, "DELETE FROM bans WHERE user_id = :user_id", user_id=user_id)
     grant_open_rooms(tx, at, user_id)
     return revise_user(tx, at, user_id, Change(status=Status.ACTIVE))
 
@@ -6066,8 +6052,7 @@ def banned_authors(tx: ReadTx) -> tuple[UserId, ...]:
         FROM users
         WHERE status = 2 AND EXISTS (SELECT 1 FROM messages WHERE creator_id = users.id)
     """
-    authors = rows(tx, sql)
-    return tuple(user_id for (user_id,) in authors)
+    return tuple(user_id for (user_id,) in rows(tx, sql))
 
 
 def make_administrator(tx: WriteTx, at: Timestamp, who: Newcomer, digest: str) -> User:
@@ -6079,7 +6064,7 @@ def make_administrator(tx: WriteTx, at: Timestamp, who: Newcomer, digest: str) -
         person = Change(who.name, who.email_address, digest)
         user_id = insert_user(tx, at, Role.ADMINISTRATOR, person).id
     else:
-        _lift_bans(tx, user_id)
+        run(tx, "DELETE FROM bans WHERE user_id = :user_id", user_id=user_id)
         end_sessions(tx, user_id)
         promoted = Change(role=Role.ADMINISTRATOR, status=Status.ACTIVE, password_digest=digest)
         revise_user(tx, at, user_id, promoted)
@@ -6178,8 +6163,8 @@ def active_bots(tx: ReadTx, bot_id: UserId | None = None) -> tuple[Bot, ...]:
         WHERE role = 2 AND status = 0 AND id = coalesce(:id, id)
         ORDER BY folded, id
     """
-    active, bots = rows(tx, sql, id=bot_id), []
-    for key, url, *person in active:
+    bots = []
+    for key, url, *person in rows(tx, sql, id=bot_id):
         bot = user_in(*person)
         own = [membership.room for membership in memberships_of(tx, bot.id)]
         shared = tuple(room for room in own if room.type is not RoomType.DIRECT)
@@ -6286,13 +6271,11 @@ class Reply(Record):
 
 
 async def _begin_to_count(_: object, call: SimpleNamespace, __: object) -> None:
-    limit: asyncio.Timeout = call.trace_request_ctx
-    limit.reschedule(asyncio.get_running_loop().time() + WEBHOOK_SECONDS)
+    call.trace_request_ctx.reschedule(asyncio.get_running_loop().time() + WEBHOOK_SECONDS)
 
 
 async def _stop_counting(_: object, call: SimpleNamespace, __: object) -> None:
-    limit: asyncio.Timeout = call.trace_request_ctx
-    limit.reschedule(None)
+    call.trace_request_ctx.reschedule(None)
 
 
 class Bots:
@@ -6337,13 +6320,8 @@ class Bots:
         return client_over(self._names, f"Campfire/{self._version}", [tracing])
 
     async def _post(self, hook: Hook, payload: Json, limit: asyncio.Timeout) -> Reply:
-        async with self._client.post(
-            hook.url,
-            json=payload,
-            allow_redirects=False,
-            timeout=ClientTimeout(),
-            trace_request_ctx=limit,
-        ) as response:
+        how: Any = {"json": payload, "timeout": ClientTimeout(), "trace_request_ctx": limit}
+        async with self._client.post(hook.url, allow_redirects=False, **how) as response:
             body = await response.content.read(_REPLY_LIMIT + 1)
             while len(body) <= _REPLY_LIMIT and not response.content.at_eof():
                 body += await response.content.read(_REPLY_LIMIT + 1 - len(body))
@@ -6476,13 +6454,9 @@ class Shapes:
         """Somebody as everybody sees them, as they are now: the shape, and the same written."""
         known = self._people.find(user.id)
         if known is None or (known[0] is not user and known[0] != user):  # by what it shows
-            shape = record_json(
-                user,
-                "id name title bio role status",
-                initials=initials(user.name),
-                avatar_url=self.signer.avatar_url(user),
-                url=f"/users/{user.id}",
-            )
+            urls = {"avatar_url": self.signer.avatar_url(user), "url": f"/users/{user.id}"}
+            names = "id name title bio role status"
+            shape = record_json(user, names, initials=initials(user.name), **urls)
             known = (user, shape, written(shape))
             self._people.keep(user.id, known)
         return known
@@ -6501,13 +6475,9 @@ class Shapes:
         known = self._rooms.find(room.id)
         if known is None or known[0] != room:
             streams = {"messages": self.signer.stream(f"room_{room.id}:messages")}
-            shape = record_json(
-                room,
-                "id type name creator_id created_at updated_at",
-                updated_at_ms=room.updated_at // 1000,
-                streams=streams,
-                path=f"/rooms/{room.id}",
-            )
+            more = {"updated_at_ms": room.updated_at // 1000, "streams": streams}
+            names = "id type name creator_id created_at updated_at"
+            shape = record_json(room, names, **more, path=f"/rooms/{room.id}")
             if room.type is not RoomType.DIRECT:
                 shape |= {"display_name": room.name, "members": None}
             known = (room, written(shape)[0][:-1])
@@ -6732,13 +6702,12 @@ def person_element(shapes: Shapes, user: User) -> str:
 def shared_room_element(shapes: Shapes, room: Room) -> str:
     """An open or closed room in the sidebar."""
     shapes.renderings += 1
-    name = escape(room.name or "")
-    own = _attribute("data-json", Written((shapes.public_room(room), b"}")))
+    name, own = escape(room.name or ""), Written((shapes.public_room(room), b"}"))
     return (
-        f'<a id="list_room_{room.id}" href="/rooms/{room.id}"'
-        f' class="align-center gap room btn txt-nowrap" data-room-id="{room.id}"'
-        f' data-room-type="{room.type}" data-sorted-list-name="{name}"'
-        f'{own}><span class="overflow-ellipsis">{name}</span></a>'
+        f'<a id="list_room_{room.id}" href="/rooms/{room.id}" class="align-center gap room btn'
+        f' txt-nowrap" data-room-id="{room.id}" data-room-type="{room.type}"'
+        f' data-sorted-list-name="{name}"{_attribute("data-json", own)}>'
+        f'<span class="overflow-ellipsis">{name}</span></a>'
     )
 
 
@@ -6751,18 +6720,15 @@ def direct_room_element(shapes: Shapes, room: Room, people: Sequence[User], view
     marks = [initials(" ".join(name.split()[:3])).upper() for name in names]
     label = sentence(marks, pair="+") if len(names) > 1 else (names[0].split() or names)[0]
     name = written({"display_name": sentence(names)})[0][1:]
-    own = _attribute("data-json", Written((shapes.public_room(room), b",", name)))
-    pictures = (
-        f'<img src="{escape(shapes.signer.avatar_url(user))}" class="avatar" width="48"'
-        ' height="48" alt="" aria-hidden="true">'
-        for user in others[:4]
-    )
+    own = Written((shapes.public_room(room), b",", name))
+    urls = (escape(shapes.signer.avatar_url(user)) for user in others[:4])
+    picture = '<img src="{}" class="avatar" width="48" height="48" alt="" aria-hidden="true">'
     return (
         f'<a id="list_room_{room.id}" href="/rooms/{room.id}" class="direct"'
         f' data-room-id="{room.id}" data-room-type="direct"'
         f' data-sorted-list-number="{room.updated_at // 1000}"'
-        f"{_attribute('data-members', members)}{own}>"
-        f'<span class="avatar__group">{"".join(pictures)}</span>'
+        f"{_attribute('data-members', members)}{_attribute('data-json', own)}>"
+        f'<span class="avatar__group">{"".join(map(picture.format, urls))}</span>'
         f'<span class="direct__author">{escape(label)}</span></a>'
     )
 
@@ -6779,12 +6745,10 @@ def boost_element(shapes: Shapes, boost: Boost, *, is_inside: bool = False) -> s
         own = _attribute("data-json", json_of_it)
     return (
         f'<div id="boost_{boost.id}" class="boost" data-boost-id="{boost.id}"'
-        f' data-message-id="{boost.message_id}"'
-        f"{_attribute('data-booster', who)}"
+        f' data-message-id="{boost.message_id}"{_attribute("data-booster", who)}'
         f' data-booster-id="{booster.id}" data-emoji-only="{compact(emoji)}"'
-        f' data-created-at="{iso(boost.created_at)}"{own}>{avatar}'
-        f'<span class="txt-small{" txt-medium" if emoji else ""}" data-boost-content>'
-        f"{escape(boost.content)}</span></div>"
+        f' data-created-at="{iso(boost.created_at)}"{own}>{avatar}<span class="txt-small'
+        f'{" txt-medium" if emoji else ""}" data-boost-content>{escape(boost.content)}</span></div>'
     )
 
 
@@ -6973,7 +6937,7 @@ class Connection(asyncio.Protocol):
     faults: int = 0
     counted: int = 0  # frames of the client's, as far as its pace knows of them
     emptied: asyncio.Event | None = None  # not set while something waits
-    _quiet_until: float = 0.0
+    _may_say: Seldom = field(default_factory=partial(Seldom, SILENT_SECONDS))
     _left: float = FRAMES_AT_ONCE
     _seen_at: float = 0.0
     _head: bytes = b""  # a frame whose length has not come
@@ -7011,9 +6975,7 @@ class Connection(asyncio.Protocol):
 
     def ignore(self) -> None:
         """What makes no sense gets no answer; it is one log line a socket and minute."""
-        now = time.monotonic()
-        if now >= self._quiet_until:
-            self._quiet_until = now + SILENT_SECONDS
+        if self._may_say():
             LOG.info("cable_ignored", extra={"fields": {"user_id": self.user_id}})
 
     def eof_received(self) -> bool | None:
@@ -7742,9 +7704,7 @@ def caller_of(request: web.Request) -> Caller:
 def _origin_host(origin: str) -> str | None:
     """host:port of an http(s) origin, with the default port implied."""
     parts = re.fullmatch(r"(https?)://([^/@?#\\\s]+)", origin.lower())
-    if parts is None:
-        return None
-    return parts[2].removesuffix(":443" if parts[1] == "https" else ":80")
+    return parts and parts[2].removesuffix(":443" if parts[1] == "https" else ":80")
 
 
 def is_allowed_origin(origin: str, request: web.Request) -> bool:
@@ -8638,9 +8598,7 @@ def _samples(name: str, labels: Mapping[str, object], value: float | Histogram) 
 _FORWARDED: Final = re.compile(
     "(x-)?forwarded.*|via|.*(real|client|connecting|original|remote)-.*|.*-ip", re.IGNORECASE
 )
-_LOOPBACK_HOST: Final = re.compile(
-    r"(localhost|127(\.[0-9]{1,3}){3}|\[::1\])(:[0-9]+)?", re.IGNORECASE
-)
+_LOOPBACK_HOST: Final = re.compile(r"(?i)(localhost|127(\.[0-9]{1,3}){3}|\[::1\])(:[0-9]+)?")
 
 
 def may_read_metrics(config: Config, peer: str, headers: Mapping[str, str]) -> bool:
@@ -8649,10 +8607,9 @@ def may_read_metrics(config: Config, peer: str, headers: Mapping[str, str]) -> b
         expected = f"Bearer {config.metrics_token}".encode()
         given = headers.get("Authorization", "").encode("utf-8", "replace")
         return hmac.compare_digest(expected, given)
-    ip = parsed_address(peer)
-    is_here = ip is not None and ip.is_loopback
-    is_asked_here = _LOOPBACK_HOST.fullmatch(headers.get("Host", "")) is not None
-    return is_here and is_asked_here and not any(map(_FORWARDED.fullmatch, headers))
+    is_asked_here = _LOOPBACK_HOST.fullmatch(headers.get("Host", ""))
+    ip = None if any(map(_FORWARDED.fullmatch, headers)) else parsed_address(peer)
+    return bool(is_asked_here and ip and ip.is_loopback)
 
 
 async def show_metrics(request: web.Request) -> web.Response:
@@ -8664,9 +8621,8 @@ async def show_metrics(request: web.Request) -> web.Response:
         name, *keys = f"campfire_{metric}".split()
         lines += f"# HELP {name} {about}", f"# TYPE {name} {kind}"
         reading = read(campfire)
-        for labels, value in sorted(
-            (reading if isinstance(reading, Mapping) else {(): reading}).items()
-        ):
+        by_labels = reading if isinstance(reading, Mapping) else {(): reading}
+        for labels, value in sorted(by_labels.items()):
             told = (labels,) if isinstance(labels, str) else labels
             lines += _samples(name, dict(zip(keys, told, strict=True)), value)
     headers = {"Content-Type": "text/plain; version=0.0.4; charset=utf-8", **UNKEPT}
@@ -8916,15 +8872,10 @@ refuse_avatar: Final = _refusing("avatars", "Avatar uploads are coming in v2.0")
 refuse_unfurling: Final = _refusing("opengraph", "Link previews are coming in v2.0")
 
 
-def people_on(tx: ReadTx, ask: Ask, page: int) -> Json:
+def list_people(tx: ReadTx, ask: Ask, page: int | None = None) -> Json:
     """A page of the account's people, administrators first."""
-    users = account_users(tx, page, USERS_SIZE, with_banned=ask.user.role is Role.ADMINISTRATOR)
-    return _page_of(ask, users, page)
-
-
-def list_people(tx: ReadTx, ask: Ask) -> Outcome:
-    """The account's people."""
-    return people_on(tx, ask, _page_in(ask))
+    page, with_banned = page or _page_in(ask), ask.user.role is Role.ADMINISTRATOR
+    return _page_of(ask, account_users(tx, page, USERS_SIZE, with_banned=with_banned), page)
 
 
 async def save_role(ask: Ask) -> Outcome:
@@ -9156,11 +9107,6 @@ async def _call_bot(campfire: Campfire, hook: Hook, posted: Posted) -> None:
         announce(campfire, answered, calls_bots=False)
 
 
-def _shown_change(ask: Ask, change: RoomChange) -> Json:
-    view = change.view
-    return {"room": ask.campfire.shapes.room(view, ask.user) if view else None}
-
-
 def _made_room(ask: Ask, change: RoomChange, *, is_new: bool = True) -> Json:
     """A room appears: an open one to everybody, the others to their members."""
     cable, shapes, room = ask.campfire.cable, ask.campfire.shapes, change.room
@@ -9177,13 +9123,13 @@ def _made_room(ask: Ask, change: RoomChange, *, is_new: bool = True) -> Json:
             cable.broadcast_to(change.granted, "user_{}:rooms", prepended)
     if is_new:
         ask.headers["Location"] = f"/rooms/{room.id}"
-    return _shown_change(ask, change)
+    return {"room": shapes.room(change.view, ask.user) if change.view else None}
 
 
 def _saved_room(ask: Ask, change: RoomChange) -> Json:
     """A room changed: replaced where it is listed, new to some, gone for others."""
-    cable, target = ask.campfire.cable, f"list_room_{change.room.id}"
-    element = shared_room_element(ask.campfire.shapes, change.room)
+    cable, shapes, target = ask.campfire.cable, ask.campfire.shapes, f"list_room_{change.room.id}"
+    element = shared_room_element(shapes, change.room)
     replaced = turbo("replace", target, element)
     prepended = turbo("prepend", "shared_rooms", element)
     cable.broadcast_to(change.granted, "user_{}:rooms", prepended)
@@ -9194,7 +9140,7 @@ def _saved_room(ask: Ask, change: RoomChange) -> Json:
     cable.broadcast_to(change.revoked, "user_{}:rooms", turbo("remove", target))
     for user_id in change.revoked:
         cable.disconnect_user(user_id, reconnect=True)
-    return _shown_change(ask, change)
+    return {"room": shapes.room(change.view, ask.user) if change.view else None}
 
 
 def _name_in(ask: Ask) -> str:
@@ -9927,7 +9873,7 @@ def edit_room(tx: ReadTx, ask: Ask) -> Page | Redirect:
 
 def account_screen(tx: ReadTx, ask: Ask) -> Json:
     """The account and the first page of its people."""
-    return {**show_account(tx, ask), **people_on(tx, ask, 1)}
+    return {**show_account(tx, ask), **list_people(tx, ask, 1)}
 
 
 def search_screen(tx: ReadTx, ask: Ask) -> Page | Redirect:
@@ -9940,11 +9886,6 @@ def search_screen(tx: ReadTx, ask: Ask) -> Page | Redirect:
 def sidebar_screen(tx: ReadTx, ask: Ask) -> Json:
     """What stands beside every room."""
     return {"sidebar": show_sidebar(tx, ask)}
-
-
-def nothing_more(_: ReadTx, __: Ask) -> Json:
-    """A screen that needs nothing."""
-    return {}
 
 
 # === 30. app ==================================================================
@@ -9979,7 +9920,7 @@ ROUTES: Final[tuple[Screen | Route, ...]] = (
     Screen("/account/edit", "people", account_screen, "account_edit"),
     Screen("/account/custom_styles/edit", "administrators", show_styles, "custom_styles"),
     Screen("/account/bots", "administrators", list_bots, "bots"),
-    Screen("/account/bots/new", "administrators", nothing_more, "bot_new"),
+    Screen("/account/bots/new", "administrators", lambda *_: {}, "bot_new"),
     Screen("/account/bots/{bot_id}/edit", "administrators", show_bot, "bot_edit"),
     Screen("/users/{user_id}", "people", show_person, "user"),
     Screen("/users/me/profile", "people", show_profile, "profile"),
@@ -10387,11 +10328,10 @@ async def listen(campfire: Campfire, bundle: Bundle) -> tuple[Listening, str]:
     port = places[0][0].getsockname()[1]
     if config.plain_port:
         places += [(each, None) for each in listening_on(config.host, config.plain_port)]
+    fresh = partial(Reader, server, loop=loop, **reading)
     servers = [
-        await loop.create_server(
-            partial(Reader, server, loop=loop, **reading), sock=each, ssl=tls, backlog=BACKLOG
-        )
-        for each, tls in places
+        await loop.create_server(fresh, sock=place, ssl=tls, backlog=BACKLOG)
+        for place, tls in places
     ]
     host = f"[{config.host}]" if ":" in config.host else config.host
     return Listening(runner, tuple(servers)), f"{'https' if context else 'http'}://{host}:{port}"
@@ -10791,12 +10731,8 @@ class _Import:
         kind = _ROOM_TYPES.get(str(room["type"]))
         if kind is None:
             raise _LeftBehind(f"of the unknown type {room['type']}")
-        name = str(room["name"] or "").strip() or "Unnamed"
-        return {
-            "type": kind.value,
-            "name": None if kind is RoomType.DIRECT else name,
-            "direct_key": self.direct_keys.get(room["id"]),
-        }
+        name = None if kind is RoomType.DIRECT else str(room["name"] or "").strip() or "Unnamed"
+        return {"type": kind.value, "name": name, "direct_key": self.direct_keys.get(room["id"])}
 
     def membership(self, membership: _Row) -> Mapping[str, object]:
         self.members[membership["room_id"]].add(UserId(membership["user_id"]))
@@ -11547,9 +11483,8 @@ async def check_database(config: Config, options: argparse.Namespace) -> None:
 
 
 def _say_secrets(kept: Mapping[str, str]) -> None:
-    for name in ("secret_key_base", "vapid_private_key", "vapid_public_key"):
-        if name in kept:
-            say(f"{name.upper()}={kept[name]}")
+    for name in sorted(kept.keys() & {"secret_key_base", "vapid_private_key", "vapid_public_key"}):
+        say(f"{name.upper()}={kept[name]}")
 
 
 async def make_vapid(config: Config, options: argparse.Namespace) -> None:
@@ -11725,16 +11660,15 @@ def _add_options(parser: argparse.ArgumentParser, options: Mapping[str, str]) ->
 
 def _parser() -> argparse.ArgumentParser:
     version, revision = os.environ.get("APP_VERSION"), os.environ.get("GIT_REVISION")
-    parser = argparse.ArgumentParser(
-        "campfire", description="Campfire: a group chat in one file.", allow_abbrev=False
-    )
+    about = "Campfire: a group chat in one file."
+    parser = argparse.ArgumentParser("campfire", description=about, allow_abbrev=False)
     line = f"campfire {version or VERSION} ({revision or 'unreleased'})"
     parser.add_argument("--version", action="version", version=line)
     groups = {"": parser.add_subparsers(dest="command", metavar="COMMAND")}
     for name, (command, says, options) in _COMMANDS.items():
         group, _, word = name.rpartition(" ")
-        about = None if command is None else says
-        added = groups[group].add_parser(word, help=says, description=about, allow_abbrev=False)
+        shown = None if command is None else says
+        added = groups[group].add_parser(word, help=says, description=shown, allow_abbrev=False)
         added.set_defaults(run=command, parser=added)
         if command is None:
             groups[name] = added.add_subparsers(dest="bot_command", metavar="COMMAND")
