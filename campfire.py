@@ -5621,6 +5621,8 @@ def start_session(
     renewed: str | None = None,
 ) -> None:
     """A session for who is active and has this password still. Raises InvalidCredentials."""
+    agent = session.user_agent[:_AGENT_LIMIT]
+    new = {"token": hashed(session.token), "ip": session.ip_address, "user_agent": agent}
     sql = """
         INSERT INTO sessions
           (user_id, token_hash, ip_address, user_agent, last_active_at, created_at, updated_at)
@@ -5628,8 +5630,6 @@ def start_session(
         FROM users
         WHERE id = :user_id AND status = 0 AND (:digest IS NULL OR password_digest = :digest)
     """
-    agent = session.user_agent[:_AGENT_LIMIT]
-    new = {"token": hashed(session.token), "ip": session.ip_address, "user_agent": agent}
     if not run(tx, sql, user_id=user_id, digest=digest, at=at, **new):
         raise InvalidCredentials
     run(tx, "DELETE FROM sessions WHERE id = :replaced", replaced=session.replaces)
@@ -6156,6 +6156,7 @@ def hooks_for(tx: ReadTx, room: Room, message: PersistedMessage) -> tuple[Hook, 
 
 def active_bots(tx: ReadTx, bot_id: UserId | None = None) -> tuple[Bot, ...]:
     """All active bots, by name; or the one with this id."""
+    bots = []
     sql = """
         SELECT (SELECT users.id || '-' || bot_token FROM users WHERE users.id = people.id),
           (SELECT url FROM webhooks WHERE user_id = people.id), *
@@ -6163,7 +6164,6 @@ def active_bots(tx: ReadTx, bot_id: UserId | None = None) -> tuple[Bot, ...]:
         WHERE role = 2 AND status = 0 AND id = coalesce(:id, id)
         ORDER BY folded, id
     """
-    bots = []
     for key, url, *person in rows(tx, sql, id=bot_id):
         bot = user_in(*person)
         own = [membership.room for membership in memberships_of(tx, bot.id)]
@@ -8790,8 +8790,8 @@ def autocomplete(tx: ReadTx, ask: Ask) -> Outcome:
         since = datetime.fromtimestamp(user.created_at / 1_000_000, UTC)
         about = user.bio or f"{user.role.name.capitalize()} since {since:%-d %B %Y}"
         names = {"name": user.name, "name_html": escape(user.name), "value": user.id}
-        whose = {"avatar_url": signer.avatar_url(user), "sgid": signer.sgid(user.id)}
-        shown.append({**names, **whose, "about": about})  # which tells apart two of one name
+        picture = {"avatar_url": signer.avatar_url(user), "sgid": signer.sgid(user.id)}
+        shown.append({**names, **picture, "about": about})  # which tells apart two of one name
     return {"users": shown, "page": page, "next_page": page + 1 if len(users) > size else None}
 
 
@@ -9888,6 +9888,11 @@ def sidebar_screen(tx: ReadTx, ask: Ask) -> Json:
     return {"sidebar": show_sidebar(tx, ask)}
 
 
+def nothing_more(_: ReadTx, __: Ask) -> Json:
+    """A screen that needs nothing."""
+    return {}
+
+
 # === 30. app ==================================================================
 # All routes on one page, each with its audience; then the one place that turns
 # what went wrong into an answer; and how the parts are put together, started,
@@ -9920,7 +9925,7 @@ ROUTES: Final[tuple[Screen | Route, ...]] = (
     Screen("/account/edit", "people", account_screen, "account_edit"),
     Screen("/account/custom_styles/edit", "administrators", show_styles, "custom_styles"),
     Screen("/account/bots", "administrators", list_bots, "bots"),
-    Screen("/account/bots/new", "administrators", lambda *_: {}, "bot_new"),
+    Screen("/account/bots/new", "administrators", nothing_more, "bot_new"),
     Screen("/account/bots/{bot_id}/edit", "administrators", show_bot, "bot_edit"),
     Screen("/users/{user_id}", "people", show_person, "user"),
     Screen("/users/me/profile", "people", show_profile, "profile"),

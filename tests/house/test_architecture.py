@@ -273,8 +273,9 @@ def stands_right_before_its_call(statement: ast.AST) -> bool:
         if isinstance(body, list) and statement in body
     )
     following = beside[beside.index(statement) + 1]
-    used = [node for node in ast.walk(following) if getattr(node, "id", "") == "sql"]
-    return [getattr(PARENT[node], "args", [None, None])[1] for node in used] == used != []
+    names = [node for node in ast.walk(following) if isinstance(node, ast.Name)]
+    used = [node for node in names if node.id == "sql" and isinstance(node.ctx, ast.Load)]
+    return bool(used) and all(node in getattr(PARENT[node], "args", ())[:2] for node in used)
 
 
 def test_every_statement_is_a_plain_literal_in_the_call_that_runs_it_or_right_before_it() -> None:
