@@ -43,6 +43,9 @@ transaction, and then the handler tells the world. What follows a new message st
 place, `announce`. Nothing happens behind the reader's back: no callbacks, no event bus.
 """
 
+# By hand: one imported name a line would be two pages of names.
+# fmt: off
+# isort: off
 import argparse
 import asyncio
 import base64
@@ -82,24 +85,12 @@ import zlib
 from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict, deque
 from collections.abc import (
-    AsyncIterator,
-    Awaitable,
-    Callable,
-    Container,
-    Coroutine,
-    Iterable,
-    Iterator,
-    Mapping,
+    AsyncIterator, Awaitable, Callable, Container, Coroutine, Iterable, Iterator, Mapping,
     Sequence,
 )
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import (
-    AsyncExitStack,
-    ExitStack,
-    asynccontextmanager,
-    closing,
-    contextmanager,
-    nullcontext,
+    AsyncExitStack, ExitStack, asynccontextmanager, closing, contextmanager, nullcontext,
     suppress,
 )
 from contextvars import Context, ContextVar
@@ -115,20 +106,8 @@ from pathlib import Path
 from threading import Event, Thread
 from types import MappingProxyType, SimpleNamespace, TracebackType
 from typing import (
-    Any,
-    ClassVar,
-    Concatenate,
-    Final,
-    Generic,
-    Literal,
-    NewType,
-    ParamSpec,
-    Protocol,
-    TypeAlias,
-    TypeGuard,
-    TypeVar,
-    cast,
-    dataclass_transform,
+    Any, ClassVar, Concatenate, Final, Generic, Literal, NewType, ParamSpec, Protocol,
+    TypeAlias, TypeGuard, TypeVar, cast, dataclass_transform,
 )
 from urllib.parse import quote, unquote, urlencode
 from weakref import WeakValueDictionary
@@ -137,23 +116,16 @@ import aiosqlite
 import bcrypt
 import nh3
 from aiohttp import (
-    BodyPartReader,
-    ClientError,
-    ClientSession,
-    ClientTimeout,
-    DummyCookieJar,
-    HttpVersion10,
-    HttpVersion11,
-    TCPConnector,
-    TraceConfig,
-    WSMsgType,
-    web,
+    BodyPartReader, ClientError, ClientSession, ClientTimeout, DummyCookieJar, HttpVersion10,
+    HttpVersion11, TCPConnector, TraceConfig, WSMsgType, web,
 )
 from aiohttp.abc import AbstractResolver, AbstractStreamWriter, ResolveResult
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.http_parser import RawRequestMessage
 from multidict import CIMultiDict
 from yarl import URL
+# isort: on
+# fmt: on
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -272,10 +244,7 @@ def _subject(text: str) -> str | None:
 def _optional(
     names: str, read: Callable[[str], T], says: str, default: str | None = None
 ) -> T | None:
-    """A field of the record below: of its variables, the first that is set counts.
-
-    After them stands the flag of `serve`, and the word for what it takes.
-    """
+    """A field of the record below: variables (the first set counts), flag of `serve`, its word."""
     variables, _, flag = names.partition(" --")
     table = {"variables": variables.split(), "read": read, "default": default}
     return cast(T, field(metadata={**table, "flag": flag, "says": says}))
@@ -1074,10 +1043,7 @@ K = TypeVar("K")
 
 
 class Memory(Generic[K, T]):
-    """The last things made, for any thread to find, as far as they weigh no more than `size`.
-
-    The older half is forgotten at once.
-    """
+    """The last things made, for any thread, up to `size`; then the older half is forgotten."""
 
     def __init__(self, size: int) -> None:
         self._size = size // 2
@@ -2645,14 +2611,10 @@ sound_in: Final = {f"/play {name}": sound for name, sound in SOUNDS.items()}.get
 
 def sound_markup(sound: Sound) -> str:
     name, image = sound.name, sound.image
-    shown = (
-        escape(sound.text or "")
-        if image is None
-        else (
-            f'<img src="/assets/sounds/{image.file}" width="{image.width}"'
-            f' height="{image.height}" class="align--middle" alt="{name}">'
-        )
-    )
+    shown = escape(sound.text or "")
+    if image:
+        size = f'width="{image.width}" height="{image.height}"'
+        shown = f'<img src="/assets/sounds/{image.file}" {size} class="align--middle" alt="{name}">'
     return (
         f'<div class="sound" data-sound-name="{name}" data-sound-url="/sounds/{name}.mp3">'
         f'<button type="button" class="btn btn--plain" aria-label="Play {name}">🔊</button>'
@@ -2862,10 +2824,7 @@ def _attachment_in(tag: re.Match[str]) -> Attachment | None:
 
 
 def attachments_replaced(source: str, replacement: Callable[[Attachment], str]) -> str:
-    """The source with something else for each attachment, children and all.
-
-    One that is never closed is a tag only.
-    """
+    """The source with something else for each attachment and its children, if it is closed."""
     if not _SPELLS_ATTACHMENT.search(source):
         return source
     tags = list(_tags(source))
@@ -3243,10 +3202,7 @@ class Signer:
     def transfer_id(
         self, user: User, session_id: SessionId, credential: str, at: Timestamp
     ) -> tuple[str, Timestamp]:
-        """A sign-in link's id and when it ends, made in a session.
-
-        `credential` is what a new password changes.
-        """
+        """A sign-in link's id and its end; `credential` is what a new password changes."""
         until = Timestamp(at + TRANSFER_SECONDS * SECOND)
         inside = {"id": user.id, "by": session_id, "pur": "user/transfer", "exp": iso(until)}
         inside |= {"nonce": secrets.token_urlsafe(12), "for": self.credential_mark(credential)}
@@ -3607,10 +3563,7 @@ def _problem_with(field_name: str, value: str) -> str | None:
 
 
 def check_fields(**fields: str | None) -> None:
-    """Whether each field that is given (name, email_address, password, bio) may be stored.
-
-    Raises ValidationFailed.
-    """
+    """Whether each field that is given may be stored. Raises ValidationFailed."""
     given = [(name, value) for name, value in fields.items() if value is not None]
     problems = {name: [says] for name, value in given if (says := _problem_with(name, value))}
     if problems:
@@ -4407,10 +4360,7 @@ def message_for(
 def page_and_count(
     tx: ReadTx, user_id: UserId, room_id: RoomId, before: Edge = None, after: Edge = None
 ) -> tuple[tuple[PersistedMessage, ...], Excerpt, int]:
-    """The messages of a page, the page, and the number of all messages of the room.
-
-    Raises RoomNotFound, MessageNotFound.
-    """
+    """A page's messages, the page, and how many there are. Raises RoomNotFound, MessageNotFound."""
     membership_of(tx, user_id, room_id)
     page = page_of(tx, room_id, before, after)
     [(count,)] = rows(tx, "SELECT count(*) FROM messages WHERE room_id = :room_id", room_id=room_id)
@@ -4877,10 +4827,7 @@ def _through_rooms(tx: ReadTx, user_id: UserId, match: str) -> list[sqlite3.Row]
 def _matches_of(
     tx: ReadTx, user_id: UserId, match: str, *, by_room: bool = True
 ) -> list[sqlite3.Row]:
-    """The newest hundred and one matches that somebody may see, newest first.
-
-    Going by rooms asks the index again for each message; a prefix costs too much for that.
-    """
+    """The newest 101 matches somebody may see; a prefix costs too much to ask it room by room."""
     if by_room and _has_at_most(tx, user_id, _FEW_MESSAGES):
         return _through_rooms(tx, user_id, match)
     found = _through_index(tx, user_id, match, _PROBE)
@@ -5343,10 +5290,7 @@ class Push:
         return await self._db.write(keep_subscription, user_id, endpoint, keys, user_agent)
 
     async def test(self, user_id: UserId, subscription_id: int, path: str) -> None:
-        """Delivers a test to one of somebody's own browsers, at once.
-
-        Raises PushSubscriptionNotFound, PushFailed, PushGone.
-        """
+        """Tells one own browser at once. Raises PushSubscriptionNotFound, PushFailed, PushGone."""
         subscription = await self._db.read(subscription_of, user_id, subscription_id)
         payload = push_payload("Campfire Test", str(uuid.uuid4()), path, 0)
         async with self._turn(subscription):
@@ -5364,16 +5308,14 @@ class Push:
         for posted, notices in await self._db.read(notices_for, told):
             payloads = {badge: message_payload(posted, badge) for badge in {n for _, n in notices}}
             for subscription, badge in notices:
-                self._tell_one(subscription, payloads[badge])
-
-    def _tell_one(self, subscription: PushSubscription, payload: bytes) -> None:
-        waiting = self._waiting.get(subscription.user_id, 0)
-        if waiting >= _PUSHES_WAITING_EACH or len(self._waiting) >= _PEOPLE_WAITING:
-            self.pushes["dropped"] += 1
-            LOG.warning("push_dropped", extra={"fields": {"user_id": subscription.user_id}})
-            return
-        self._waiting[subscription.user_id] = waiting + 1
-        self._jobs.spawn("push", self._tell(subscription, payload))
+                user_id = subscription.user_id
+                waiting = self._waiting.get(user_id, 0)
+                if waiting >= _PUSHES_WAITING_EACH or len(self._waiting) >= _PEOPLE_WAITING:
+                    self.pushes["dropped"] += 1
+                    LOG.warning("push_dropped", extra={"fields": {"user_id": user_id}})
+                    continue
+                self._waiting[user_id] = waiting + 1
+                self._jobs.spawn("push", self._tell(subscription, payloads[badge]))
 
     async def _tell(self, subscription: PushSubscription, payload: bytes) -> None:
         try:
