@@ -361,10 +361,8 @@ def ignored_settings(settings: Mapping[str, str]) -> dict[str, str]:
 
 
 def listening_on(host: str, port: int) -> list[socket.socket]:
-    """Sockets that listen there, all on one port, one for each address of the host.
-
-    Two families have two sockets, so that an IPv4 address looks like one. Raises OSError.
-    """
+    """Sockets that listen there, all on one port, one for each address of the host. Two families
+    have two sockets, so that an IPv4 address looks like one. Raises OSError."""
     made: list[socket.socket] = []
     for name in ("0.0.0.0", "::") if host == EVERYWHERE else (host,):  # noqa: S104 - who serves is reached
         try:
@@ -814,16 +812,12 @@ class CatchUp(Record):
 
 class AuthService(Protocol):
     async def first_run(self, who: Newcomer, session: NewSession | None = None) -> User:
-        """The first administrator, with account, room and any session, in one transaction.
-
-        However many try at once, one wins. Raises AlreadySetUp, ValidationFailed.
-        """
+        """The first administrator, with account, room and any session, in one transaction. However
+        many try at once, one wins. Raises AlreadySetUp, ValidationFailed."""
 
     async def join(self, join_code: str, who: Newcomer, session: NewSession | None = None) -> User:
-        """A new member, who belongs to every open room; the session begins with them.
-
-        Raises InvalidJoinCode, EmailTakenAtJoin, ValidationFailed.
-        """
+        """A new member, who belongs to every open room; the session begins with them. Raises
+        InvalidJoinCode, EmailTakenAtJoin, ValidationFailed."""
 
     def count_try(self, ip: str) -> None:
         """Notes a try to sign in. Raises RateLimited after ten from one address within 180 s."""
@@ -841,10 +835,8 @@ class AuthService(Protocol):
         """A digest for somebody's new password. Raises RateLimited for the 11th in 3 minutes."""
 
     async def transfer(self, transfer_id: str, session: NewSession) -> User:
-        """The active person a sign-in link names, with this session.
-
-        It works once, for four hours, while the session it was made in is. Raises InvalidTransfer.
-        """
+        """The active person a sign-in link names, with this session. It works once, for four hours,
+        while the session it was made in is. Raises InvalidTransfer."""
 
 
 class RoomService(Protocol):
@@ -858,10 +850,8 @@ class RoomService(Protocol):
         """The one ping of exactly these people, and whether it is new. Raises ValidationFailed."""
 
     async def save_open(self, actor: User, room_id: RoomId, name: str) -> RoomChange:
-        """Renames; a closed room becomes open and everybody active is granted.
-
-        Raises RoomNotFound (direct rooms too), Forbidden, ValidationFailed.
-        """
+        """Renames; a closed room becomes open and everybody active is granted. Raises RoomNotFound
+        (direct rooms too), Forbidden, ValidationFailed."""
 
     async def save_closed(
         self, actor: User, room_id: RoomId, name: str, invited: Invited
@@ -892,10 +882,8 @@ class MessageService(Protocol):
         *,
         may_vanish: bool = False,
     ) -> PersistedMessage:
-        """The message with its new body and everything derived from it; a bot's may vanish.
-
-        Raises RoomNotFound, MessageNotFound, Forbidden, BodyBlank, BodyTooLong.
-        """
+        """The message with its new body and everything derived from it; a bot's may vanish. Raises
+        RoomNotFound, MessageNotFound, Forbidden, BodyBlank, BodyTooLong."""
 
     async def delete(self, actor: User, room_id: RoomId, message_id: MessageId) -> Tombstone:
         """What is left of a deleted message. Raises RoomNotFound, MessageNotFound, Forbidden."""
@@ -903,19 +891,14 @@ class MessageService(Protocol):
     async def get_messages_since(
         self, user_id: UserId, room_id: RoomId, last_seen: MessageId, since_ms: int
     ) -> CatchUp:
-        """What changed since, from one snapshot (Gap #2).
-
-        More than 300 of a kind, more than 2 MB, or older than 7 days: `is_too_much`, and nothing
-        else. Raises RoomNotFound.
-        """
+        """What changed since, from one snapshot (Gap #2). More than 300 of a kind, more than 2 MB,
+        or older than 7 days: `is_too_much`, and nothing else. Raises RoomNotFound."""
 
     async def boost(
         self, actor: User, message_id: MessageId, content: str, room_id: RoomId | None = None
     ) -> Boosted:
-        """A new boost, of a message of this room if one is given.
-
-        Raises RoomNotFound, MessageNotFound, BoostBlank, BoostTooLong, TooManyBoosts.
-        """
+        """A new boost, of a message of this room if one is given. Raises RoomNotFound,
+        MessageNotFound, BoostBlank, BoostTooLong, TooManyBoosts."""
 
     async def unboost(
         self, actor: User, message_id: MessageId, boost_id: BoostId, room_id: RoomId | None = None
@@ -1516,9 +1499,7 @@ SCHEMA_VERSION: Final = len(_MIGRATIONS)
 
 def schema_of(connection: sqlite3.Connection) -> int:
     """The schema of a database of ours; 0 when there is none yet. Raises DatabaseUnusable if newer.
-
-    The newer database says itself which Campfire it needs.
-    """
+    The newer database says itself which Campfire it needs."""
     tables = {name for (name, *_) in connection.execute("SELECT name FROM sqlite_schema")}
     if "schema_version" not in tables:
         return 0
@@ -1574,12 +1555,10 @@ BUSY_MS: Final = 5_000  # that a statement waits while somebody else holds the f
 _GLANCE_STEPS: Final = 1_000  # of SQLite between two looks at the clock
 _UNCLEAR: Final = frozenset((sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN))
 _MEANINGS: Final = {
-    sqlite3.SQLITE_FULL: DatabaseFull,
-    sqlite3.SQLITE_READONLY: DatabaseReadonly,
-    sqlite3.SQLITE_BUSY: DatabaseBusy,
-    sqlite3.SQLITE_LOCKED: DatabaseBusy,
+    sqlite3.SQLITE_FULL: DatabaseFull, sqlite3.SQLITE_READONLY: DatabaseReadonly,
+    sqlite3.SQLITE_BUSY: DatabaseBusy, sqlite3.SQLITE_LOCKED: DatabaseBusy,
     sqlite3.SQLITE_INTERRUPT: DatabaseBusy,
-}
+}  # fmt: skip
 RAILS_TABLES: Final = frozenset(("accounts", "users", "rooms", "memberships", "messages"))
 
 
@@ -1631,11 +1610,8 @@ def require_access(path: Path) -> None:
 
 
 def _locked(path: Path, how: int) -> ExitStack:
-    """Locks the file itself, until it is closed, under whatever name somebody opens it.
-
-    Only Linux keeps these locks and SQLite's apart (flock(2)); Campfire 1.0 locked a file of
-    its own.
-    """
+    """Locks the file itself, until it is closed, under whatever name somebody opens it. Only Linux
+    keeps these locks and SQLite's apart (flock(2)); Campfire 1.0 locked a file of its own."""
     older = Path(f"{path}.lock")
     places = [path, *([older] if older.exists() else [])] if sys.platform == "linux" else [older]
     mode = os.O_RDONLY if how == fcntl.LOCK_SH else os.O_RDWR | os.O_CREAT
@@ -1773,10 +1749,8 @@ def _recognised(path: Path, mark: int, at: Path, how: str = READ_ONLY) -> int:
 
 
 def _recognised_with_log(path: Path, mark: int) -> int:
-    """What a file is whose log was left behind, if it is its own. Raises as `recognise` does.
-
-    It is looked at under another name, beside which a copy of its log lies.
-    """
+    """What a file is whose log was left behind, if it is its own. Raises as `recognise` does. It is
+    looked at under another name, beside which a copy of its log lies."""
     with tempfile.TemporaryDirectory(prefix=".campfire-", dir=path.parent) as folder:
         second = Path(folder) / path.name
         try:
@@ -1819,10 +1793,8 @@ def _look_into(path: Path) -> int:
 
 
 def recognise(path: Path) -> int:
-    """The schema of a Campfire's database; 0 where there is none yet, or an empty file.
-
-    Raises DatabaseForeign, DatabaseUnreadable, DatabaseUnusable; nothing is changed.
-    """
+    """The schema of a Campfire's database; 0 where there is none yet, or an empty file. Raises
+    DatabaseForeign, DatabaseUnreadable, DatabaseUnusable; nothing is changed."""
     if not _may(_nearest(path), os.R_OK):
         raise DatabaseUnusable(whose(_nearest(path)))
     if not path.exists():
@@ -1877,9 +1849,7 @@ def _sync(path: Path) -> None:
 @contextmanager
 def growing(path: Path) -> Iterator[Path]:
     """A private file to write, which gets the name once it is finished, and only if it is free.
-
-    After a power cut it is all there or not there. Raises FileExistsError.
-    """
+    After a power cut it is all there or not there. Raises FileExistsError."""
     if os.path.lexists(path):
         raise FileExistsError(f"{path} is there already, and nothing is written over it")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -1942,9 +1912,7 @@ def _make_way(path: Path, aside: Path) -> None:
 
 def restore(backup: Path, path: Path, at: float) -> Path | None:
     """Puts a checked copy of a backup in the place of a database; the name of what was there.
-
-    Raises BlockingIOError while somebody serves it, DatabaseUnusable, DatabaseForeign.
-    """
+    Raises BlockingIOError while somebody serves it, DatabaseUnusable, DatabaseForeign."""
     require_database(backup)
     require_access(path)
     path = path.resolve()
@@ -2074,9 +2042,7 @@ _RIGHT: Final = ContextVar[Right | None]("right", default=None)
 @contextmanager
 def writing_by(right: Right) -> Iterator[None]:
     """Within, `write` does nothing unless `right` holds; it raises RightChanged if it does not.
-
-    What is spawned within has a right of its own: that of the program.
-    """
+    What is spawned within has a right of its own: that of the program."""
     before = _RIGHT.set(right)
     try:
         yield
@@ -2086,11 +2052,8 @@ def writing_by(right: Right) -> Iterator[None]:
 
 @dataclass(eq=False, slots=True)
 class _Job:
-    """One function of a group, and what came of it.
-
-    `with` keeps what it does when it returns, takes it back when it raises, and keeps the error
-    for its caller.
-    """
+    """One function of a group, and what came of it. `with` keeps what it does when it returns,
+    takes it back when it raises, and keeps the error for its caller."""
 
     work: Callable[..., object]
     args: tuple[object, ...]
@@ -2259,10 +2222,8 @@ class Database:
             raise in_words(error, self.path) from error
 
     async def read_aside(self, work: Callable[[ReadTx], T], seconds: float = _READ_SECONDS, /) -> T:
-        """As `read`, all of it in a reader's thread, and in so many seconds at most.
-
-        When nobody waits for it any more, it ends. Raises DatabaseBusy when it takes too long.
-        """
+        """As `read`, all of it in a reader's thread, and in so many seconds at most. When nobody
+        waits for it any more, it ends. Raises DatabaseBusy when it takes too long."""
         if self._glance is None:
             raise DatabaseBusy
         reader = await self._idle.get()
@@ -2531,11 +2492,8 @@ _USER_GID = re.compile(r"gid://campfire/User/([0-9]{1,18})(?![0-9])(\?.*)?", re.
 
 
 def user_id_in_sgid(sgid: str) -> UserId | None:
-    """The person a signed global id names, in either of its two forms.
-
-    The signature is not looked at: a mention gives no right, and thus survives a new
-    SECRET_KEY_BASE and an import.
-    """
+    """The person a signed global id names, in either of its two forms. The signature is not looked
+    at: a mention gives no right, and thus survives a new SECRET_KEY_BASE and an import."""
     gid = None
     with suppress(ValueError):
         match json_object(from_base64(sgid.partition("--")[0])):
@@ -2846,10 +2804,8 @@ def attachments_replaced(source: str, replacement: Callable[[Attachment], str]) 
 
 
 def mentions_in(source: str) -> tuple[UserId, ...]:
-    """Whom a body mentions, each once and in order; whether they exist is another matter.
-
-    They have to be looked up before a source can be made safe, or a body be shown.
-    """
+    """Whom a body mentions, each once and in order; whether they exist is another matter. They have
+    to be looked up before a source can be made safe, or a body be shown."""
     named: dict[UserId, str] = {}
     if _SPELLS_ATTACHMENT.search(source):
         attachments_replaced(_normalized(source), lambda its: named.setdefault(its.user_id, ""))
@@ -3221,10 +3177,8 @@ class Signer:
         return self._mac("transfer", credential).hex()[:16]
 
     def csrf_token(self, nonce: str) -> str:
-        """The token that goes with a `_campfire_csrf` cookie, masked anew each time.
-
-        Compression cannot tell it from noise, whatever stands beside it (BREACH).
-        """
+        """The token that goes with a `_campfire_csrf` cookie, masked anew each time. Compression
+        cannot tell it from noise, whatever stands beside it (BREACH)."""
         secret = self._mac("csrf", nonce)
         mask = secrets.token_bytes(len(secret))
         return to_base64(mask + bytes(map(int.__xor__, secret, mask)))
@@ -3456,13 +3410,10 @@ def match_rank(query: str, name: str) -> int | None:
 def matching_users(
     tx: ReadTx, query: str, viewer_id: UserId, room_id: RoomId | None, page: int, size: int
 ) -> tuple[User, ...]:
-    """Active users whose name answers `query`, best first: a page, and one more if there is one.
-
-    Of a room the viewer is in, if one is given. Raises RoomNotFound.
-    """
+    """Active users whose name answers `query`, best first: a page, and one more if there is one. Of
+    a room the viewer is in, if one is given. Raises RoomNotFound."""
     sql = "SELECT 1 FROM memberships WHERE room_id = :room_id AND user_id = :viewer_id"
-    is_inside = room_id is None or row(tx, sql, room_id=room_id, viewer_id=viewer_id)
-    if not is_inside:
+    if room_id is not None and not row(tx, sql, room_id=room_id, viewer_id=viewer_id):
         raise RoomNotFound
     wanted = folded(query[:_FIELD_LIMIT])
     letters = "".join(f"%~{letter}" for letter in wanted[:_LETTERS_ASKED]) + "%"
@@ -4115,10 +4066,8 @@ def _page_after(
 def page_of(
     tx: ReadTx, room_id: RoomId, before: Edge = None, after: Edge = None, around: Edge = None
 ) -> Excerpt:
-    """The page before or after a message; up to 40 at each side of one; else the last.
-
-    Raises MessageNotFound for an edge that is not of this room.
-    """
+    """The page before or after a message; up to 40 at each side of one; else the last. Raises
+    MessageNotFound for an edge that is not of this room."""
     edge = after if before is None else before
     place = around if edge is None else edge
     sql = """
@@ -4151,7 +4100,7 @@ def _removed(
         ORDER BY deleted_at LIMIT :limit + 1
     """
     stones = rows(tx, sql, room_id=room_id, last_seen=last_seen, since=since, limit=CATCH_UP_LIMIT)
-    return tuple(Tombstone(*stone) for stone in stones)
+    return tuple(starmap(Tombstone, stones))
 
 
 def catch_up_of(
@@ -4303,14 +4252,9 @@ def messages_in(
         people = users_by_id(tx, {user_id for ids_in in named.values() for user_id in ids_in})
     return tuple(
         PersistedMessage(
-            message_id,
-            room_id,
-            user_in(*creator),
-            client_message_id,
+            message_id, room_id, user_in(*creator), client_message_id,
             Body(SafeHtml(html), text, mentionees.get(message_id, ()), links_in(html)),
-            created_at,
-            updated_at,
-            boosts.get(message_id, ()),
+            created_at, updated_at, boosts.get(message_id, ()),
             tuple(people[user_id] for user_id in sorted(people.keys() & named[message_id])),
             f"/rooms/{room_id}/@{message_id}",
         )
@@ -4371,9 +4315,7 @@ def message_of_member(
     tx: ReadTx, user_id: UserId, message_id: MessageId, room_id: RoomId | None = None
 ) -> sqlite3.Row:
     """Where a message is, and its client's id, for a member of its room: this one, if one is given.
-
-    Raises RoomNotFound for a room they are not in, MessageNotFound.
-    """
+    Raises RoomNotFound for a room they are not in, MessageNotFound."""
     if room_id is not None:
         membership_of(tx, user_id, room_id)
     sql = """
@@ -4430,10 +4372,8 @@ def _note_words(tx: WriteTx, room_id: RoomId, message_id: MessageId, body: Body)
 def store_message(
     tx: WriteTx, at: Timestamp, valid: ValidatedMessage, present: Iterable[UserId]
 ) -> Posted:
-    """The stored message; sent again, the first one stands and is not fresh (Gap #1).
-
-    Raises RoomNotFound, also when its author is gone since.
-    """
+    """The stored message; sent again, the first one stands and is not fresh (Gap #1). Raises
+    RoomNotFound, also when its author is gone since."""
     room = membership_of(tx, valid.creator_id, valid.room_id).room
     sent = {"room_id": room.id, "client_message_id": valid.client_message_id}
     body, author = valid.body, valid.creator_id
@@ -4588,9 +4528,7 @@ class Messages:
 
     async def _valid(self, draft: DraftMessage) -> ValidatedMessage:
         """The draft made safe, aside for a large one, with the people it names: nearly always none.
-
-        Raises BodyBlank, BodyTooLong, InvalidClientMessageId.
-        """
+        Raises BodyBlank, BodyTooLong, InvalidClientMessageId."""
         if (size := len(draft.source.encode())) > BODY_LIMIT:
             raise BodyTooLong
         ids = mentions_in(draft.source)
@@ -4698,11 +4636,8 @@ class SearchHits(Record):
 
 def cleaned_query(text: str) -> str:
     """The words of a search: letters, marks, digits and connectors; all else is space."""
-    kept = "".join(
-        c if unicodedata.category(c)[0] in "LM" or unicodedata.category(c) in ("Nd", "Pc")
-        else " "
-        for c in text[: _QUERY_LIMIT + 1]
-    )  # fmt: skip
+    signs = [(sign, unicodedata.category(sign)) for sign in text[: _QUERY_LIMIT + 1]]
+    kept = "".join(c if kind[0] in "LM" or kind in ("Nd", "Pc") else " " for c, kind in signs)
     if len(kept) > _QUERY_LIMIT:  # half a word would find nothing
         kept = kept.rpartition(" ")[0] or kept[:_QUERY_LIMIT]
     return " ".join(kept.split())
@@ -4802,8 +4737,7 @@ def _has_at_most(tx: ReadTx, user_id: UserId, few: int) -> bool:
         WHERE user_id = :user_id
         LIMIT 1 OFFSET :few
     """
-    beyond = row(tx, sql, user_id=user_id, few=few)
-    return beyond is None
+    return row(tx, sql, user_id=user_id, few=few) is None
 
 
 def _through_rooms(tx: ReadTx, user_id: UserId, match: str) -> list[sqlite3.Row]:
@@ -5112,8 +5046,7 @@ class PushSubscription(Record):
 def subscriptions_of(tx: ReadTx, user_id: UserId) -> tuple[PushSubscription, ...]:
     """Somebody's browsers, oldest first."""
     sql = "SELECT * FROM subscriptions WHERE user_id = :user_id ORDER BY id"
-    own = rows(tx, sql, user_id=user_id)
-    return tuple(PushSubscription(*subscription) for subscription in own)
+    return tuple(starmap(PushSubscription, rows(tx, sql, user_id=user_id)))
 
 
 def subscription_of(tx: ReadTx, user_id: UserId, subscription_id: int) -> PushSubscription:
@@ -5179,10 +5112,8 @@ def note_result(
 def notices_for(
     tx: ReadTx, told: Iterable[Posted]
 ) -> list[tuple[Posted, list[tuple[PushSubscription, int]]]]:
-    """The browsers to tell of each message, of visible members who are elsewhere and want it.
-
-    Each with the number that its badge will show.
-    """
+    """The browsers to tell of each message, of visible members who are elsewhere and want it. Each
+    with the number that its badge will show."""
     notices = []
     for posted in told:
         present, named = as_list(posted.present), as_list(posted.message.body.mentions)
