@@ -5741,9 +5741,8 @@ class Auth:
         self._sign_ins.count(ip)
 
     async def sign_in(self, email: str, password: str, session: NewSession) -> User:
-        user, digest, is_known_here, cost = await self._db.read(
-            _evidence, email, session.ip_address
-        )
+        evidence = await self._db.read(_evidence, email, session.ip_address)
+        user, digest, is_known_here, cost = evidence
         account, cost = email.casefold(), cost or self._cost
         self._guesses.count(account, may_go_on=is_known_here)
         matches = await self._away(password_matches, password, digest or nobodys_digest(cost), cost)
@@ -6097,17 +6096,12 @@ def retire_bot(tx: WriteTx, at: Timestamp, bot_id: UserId) -> None:
 
 def webhook_payload(hook: Hook, room: Room, message: PersistedMessage) -> Json:
     """What a bot is told: who, where with its own address to answer to, and what."""
+    words = message.body.text.replace(f"@{hook.bot.name}", "").strip()
+    body = {"html": message.body.html, "plain": words}
     return {
         "user": {"id": message.creator.id, "name": message.creator.name},
         "room": {"id": room.id, "name": room.name, "path": f"/rooms/{room.id}/{hook.key}/messages"},
-        "message": {
-            "id": message.id,
-            "body": {
-                "html": message.body.html,
-                "plain": message.body.text.replace(f"@{hook.bot.name}", "").strip(),
-            },
-            "path": message.path,
-        },
+        "message": {"id": message.id, "body": body, "path": message.path},
     }
 
 
@@ -6522,24 +6516,6 @@ class Shapes:
             "query": query or None,
             "messages": self._deflated_once(("search", viewer.id), written_list(answered[::-1])),
             "has_before": found.has_before or len(answered) < len(ids),
-        }
-
-    def news(self, tx: ReadTx, news: CatchUp, viewer: User, base_url: str) -> Json:
-        """What happened in a room since a moment; what is too much for an answer is a reset."""
-        shown: list[Shown] = []
-        excerpt, is_too_much = [*news.missed, *news.changed], news.is_too_much
-        while len(shown) < len(excerpt) and not is_too_much:
-            shown += self.shown(tx, excerpt[len(shown) : len(shown) + PAGE_SIZE])
-            is_too_much = sum(map(len, shown)) > MOST_SHOWN
-        seen = [] if is_too_much else [message.seen_by(viewer, base_url) for message in shown]
-        stones = ((stone.message_id, stone.client_message_id) for stone in news.removed)
-        removed = [{"id": key, "client_message_id": client_id} for key, client_id in stones]
-        return {
-            "messages": written_list(seen[: len(news.missed)]),
-            "updated": written_list(seen[len(news.missed) :]),
-            "removed": [] if is_too_much else removed,
-            "reset": is_too_much,
-            "server_time_ms": news.at // 1000,
         }
 
 
@@ -6987,8 +6963,7 @@ def _is_count(value: object, limit: int) -> TypeGuard[int]:
 
 def _parts(things: Iterable[T], weight: Callable[[T], int], most: int) -> Iterator[list[T]]:
     """Things in their order, a page of them at a time, or less where they are large."""
-    part: list[T] = []
-    size = 0
+    part, size = list[T](), 0
     for thing in things:
         part.append(thing)
         size += weight(thing)
@@ -7108,9 +7083,7 @@ class Cable:
             loop.call_at(max(self._rests_until, loop.time()), self._flush)
 
     def _flush(self) -> None:
-        self._is_flushing = False
-        now = time.monotonic()
-        dirty = self._dirty.copy()
+        self._is_flushing, now, dirty = False, time.monotonic(), self._dirty.copy()
         self._dirty.clear()
         for connection in dirty:
             if not connection.flush(now):
@@ -7150,9 +7123,8 @@ class Cable:
         self, request: web.Request, socket: web.WebSocketResponse, cookie: str, request_id: str
     ) -> None:
         """Lives as long as the socket does; people take a place. Raises CableFull, TooManyTabs."""
-        closings, viewer = self._closings, None
-        if cookie:
-            viewer = (await self.db.read(at_the_door, cookie)).viewer
+        closings = self._closings
+        viewer = (await self.db.read(at_the_door, cookie)).viewer if cookie else None
         with self._place(viewer.user.id) if viewer else nullcontext():
             await socket.prepare(request)
             transport = cast(asyncio.Transport, request.transport)
@@ -7415,12 +7387,8 @@ class Cable:
             yield turbo("remove", f"message_{stone.client_message_id}")
         if is_too_much:
             yield '<turbo-stream action="refresh"></turbo-stream>'
-        yield {
-            "action": "caught_up",
-            "last_seen_message_id": newest,
-            "server_time_ms": news.at // 1000,
-            "reset": is_too_much,
-        }
+        so_far = {"last_seen_message_id": newest, "server_time_ms": news.at // 1000}
+        yield {"action": "caught_up", **so_far, "reset": is_too_much}
 
 
 # === 24. web ==================================================================
@@ -7470,8 +7438,7 @@ class Jobs:
         until = time.monotonic() + seconds
         while self._running and (left := until - time.monotonic()) > 0:
             await asyncio.wait(self._running, timeout=left)
-        late = list(self._running)
-        for task in late:
+        for task in (late := list(self._running)):
             task.cancel()
         await asyncio.gather(*late, return_exceptions=True)
 
@@ -8238,12 +8205,9 @@ class Lines(logging.Handler):
     def _write(self, lines: list[str]) -> None:
         dropped, self._dropped = self._dropped, 0
         if dropped:
-            said = {
-                "msg": "log_lines_dropped",
-                "levelname": "WARNING",
-                "fields": {"lines": dropped},
-            }
-            lines.append(self.format(logging.makeLogRecord(said)))
+            said = {"msg": "log_lines_dropped", "levelname": "WARNING"}
+            record = logging.makeLogRecord({**said, "fields": {"lines": dropped}})
+            lines.append(self.format(record))
         whole = left = "".join(f"{line}\n" for line in lines).encode()
         try:
             if self._is_torn:
@@ -8784,12 +8748,8 @@ def _profile(tx: ReadTx, ask: Ask, user_id: UserId) -> tuple[User, str | None, s
 def show_person(tx: ReadTx, ask: Ask) -> Mapping[str, object]:
     """Somebody's profile."""
     user, link, _ = _profile(tx, ask, _user_id(ask))
-    return {
-        "user": ask.campfire.shapes.user(user, ask.user),
-        "transfer_url": link,
-        "can_ban": can_ban(ask.user, user),
-        "can_message": user.status is Status.ACTIVE,
-    }
+    can = {"can_ban": can_ban(ask.user, user), "can_message": user.status is Status.ACTIVE}
+    return {"user": ask.campfire.shapes.user(user, ask.user), "transfer_url": link, **can}
 
 
 def show_profile(tx: ReadTx, ask: Ask) -> Mapping[str, object]:
@@ -8868,8 +8828,7 @@ def list_devices(tx: ReadTx, ask: Ask) -> Mapping[str, object]:
 async def save_device(ask: Ask) -> Outcome:
     """Registers a browser, or refreshes it."""
     endpoint, keys = ask.text("endpoint"), (ask.text("p256dh_key"), ask.text("auth_key"))
-    agent = ask.caller.agent
-    device = await ask.campfire.push.keep(ask.user.id, endpoint, keys, agent)
+    device = await ask.campfire.push.keep(ask.user.id, endpoint, keys, ask.caller.agent)
     return {"push_subscription": _device_shape(device)}
 
 
@@ -9134,8 +9093,8 @@ def show_sidebar(tx: ReadTx, ask: Ask) -> Written:
 
 
 def refresh_room(tx: ReadTx, ask: Ask) -> Outcome:
-    """What changed in a room since a moment, over HTTP."""
-    user, room_id = ask.user, ask.room_id
+    """What changed in a room since a moment, over HTTP; what is too much is a reset."""
+    user, room_id, shapes = ask.user, ask.room_id, ask.campfire.shapes
     since, last_seen = number_in(ask.query, "since"), number_in(ask.query, "last_seen_message_id")
     if since is None or since >= 10**15:
         membership_of(tx, user.id, room_id)
@@ -9144,7 +9103,20 @@ def refresh_room(tx: ReadTx, ask: Ask) -> Outcome:
         news = news_of(tx, user.id, room_id, since, ask.at)
     else:
         news = catch_up_of(tx, user.id, room_id, MessageId(last_seen), since, ask.at)
-    return ask.campfire.shapes.news(tx, news, user, ask.caller.base_url)
+    shown, excerpt, is_too_much = list[Shown](), [*news.missed, *news.changed], news.is_too_much
+    while len(shown) < len(excerpt) and not is_too_much:
+        shown += shapes.shown(tx, excerpt[len(shown) : len(shown) + PAGE_SIZE])
+        is_too_much = sum(map(len, shown)) > MOST_SHOWN
+    kept, stones = ([], ()) if is_too_much else (shown, news.removed)
+    seen = [message.seen_by(user, ask.caller.base_url) for message in kept]
+    removed = [{"id": it.message_id, "client_message_id": it.client_message_id} for it in stones]
+    return {
+        "messages": written_list(seen[: len(news.missed)]),
+        "updated": written_list(seen[len(news.missed) :]),
+        "removed": removed,
+        "reset": is_too_much,
+        "server_time_ms": news.at // 1000,
+    }
 
 
 def message_id_in(query: Mapping[str, str], name: str) -> MessageId | None:
@@ -10535,12 +10507,9 @@ class _Import:
 
     def account(self, account: _Row) -> Mapping[str, object]:
         self.at = account["created_at"]
-        return {
-            "id": 1,
-            "name": str(account["name"] or "").strip() or "Campfire",
-            "join_code": account["join_code"] or random_code(4, 4, 4),
-            "settings": _settings_in(account["settings"]),
-        }
+        name, code = str(account["name"] or "").strip(), account["join_code"]
+        named = {"name": name or "Campfire", "join_code": code or random_code(4, 4, 4)}
+        return {"id": 1, **named, "settings": _settings_in(account["settings"])}
 
     def user(self, person: _Row) -> Mapping[str, object]:
         role = {role.value: role for role in Role}.get(person["role"] or 0, Role.MEMBER)
@@ -10565,14 +10534,9 @@ class _Import:
             status, person["created_at"], person["updated_at"],
         )  # fmt: skip
         self.people[user.id] = self.signer.mentionable(user)
-        return {
-            "name": user.name,
-            "email_address": email,
-            "password_digest": person["password_digest"] or None,
-            "role": role.value,
-            "status": user.status.value,
-            "bot_token": token,
-        }
+        opens = {"password_digest": person["password_digest"] or None, "bot_token": token}
+        who = {"name": user.name, "email_address": email, "role": role.value}
+        return {**who, "status": status.value, **opens}
 
     def session(self, session: _Row) -> Mapping[str, object]:
         used = session["last_active_at"] or session["updated_at"]
@@ -10668,12 +10632,14 @@ class _Import:
         elif not (self.storage / key[:2] / key[2:4] / key).is_file():
             self.report.warnings[f"files are not in {self.storage}"] += 1
         columns = ("id", "content_type", "checksum", "metadata", "created_at")
+        kept = {column: file[column] for column in columns}
+        size, name = file["byte_size"] or 0, str(file["filename"])
         return {
-            **{column: file[column] for column in columns},
+            **kept,
             "message_id": message_id,
             "blob_key": key,
-            "filename": str(file["filename"]),
-            "byte_size": file["byte_size"] or 0,
+            "filename": name,
+            "byte_size": size,
         }
 
     def boost(self, boost: _Row) -> Mapping[str, object]:
@@ -11287,8 +11253,7 @@ async def add_bot(config: Config, options: argparse.Namespace) -> None:
 async def renew_bot(config: Config, options: argparse.Namespace) -> None:
     """Gives a bot a new key and prints it; the old one is dead at once."""
     async with _opened(config) as db:
-        bot = await _bot_called(db, options.bot)
-        bot = await db.write(renew_bot_key, bot.user.id)
+        bot = await db.write(renew_bot_key, (await _bot_called(db, options.bot)).user.id)
     say(bot.key)
 
 
