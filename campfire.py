@@ -8639,14 +8639,10 @@ def account_shape(ask: Ask, account: Account | None) -> Json | None:
     is_restricted, logo_url = account.only_administrators_create_rooms, _logo_url(account)
     if ask.guest is None:
         return {"name": account.name, "logo_url": logo_url}
-    return record_json(
-        account,
-        "name join_code updated_at",
-        join_url=f"{ask.caller.base_url}/join/{account.join_code}",
-        logo_url=logo_url,
-        settings={RESTRICTION: is_restricted},
-        can_create_rooms=ask.user.role is Role.ADMINISTRATOR or not is_restricted,
-    )
+    urls = {"join_url": f"{ask.caller.base_url}/join/{account.join_code}", "logo_url": logo_url}
+    shape = record_json(account, "name join_code updated_at", **urls)
+    may = ask.user.role is Role.ADMINISTRATOR or not is_restricted
+    return {**shape, "settings": {RESTRICTION: is_restricted}, "can_create_rooms": may}
 
 
 def show_account(tx: ReadTx, ask: Ask) -> Json:
@@ -9267,14 +9263,10 @@ def _said_json(ask: Ask, message: PersistedMessage) -> Json:
     named = {user.id: ask.campfire.signer.mentionable(user) for user in message.named}
     content = with_mentions(message.body.html, named)
     html = f'<div class="trix-content">\n  {content}\n</div>\n'
-    return record_json(
-        message,
-        "id created_at",
-        body={"plain_text": message.body.text, "html": html},
-        creator=_author_json(ask, message.creator),
-        room={"id": message.room_id},
-        url=f"{ask.caller.base_url}/rooms/{message.room_id}/messages/{message.id}",
-    )
+    creator, room = _author_json(ask, message.creator), {"id": message.room_id}
+    body = {"plain_text": message.body.text, "html": html}
+    url = f"{ask.caller.base_url}/rooms/{message.room_id}/messages/{message.id}"
+    return record_json(message, "id created_at", body=body, creator=creator, room=room, url=url)
 
 
 BOT_ROUTE: Final = web.RequestKey("bot_route", bool)
@@ -9567,12 +9559,8 @@ _POLICY: Final = (
 def index_html(page: Page, boot: Json, bundle: Bundle) -> Written:
     """The one page, with everything its screen needs inside."""
     person = boot["current_user"]
-    metas = {
-        "csrf-token": boot["csrf_token"],
-        "csrf-param": "authenticity_token",
-        "action-cable-url": boot["cable_url"],
-        "vapid-public-key": boot["vapid_public_key"],
-    }
+    metas = {"csrf-token": boot["csrf_token"], "csrf-param": "authenticity_token"}
+    metas |= {"action-cable-url": boot["cable_url"], "vapid-public-key": boot["vapid_public_key"]}
     if isinstance(person, dict):
         metas |= {"current-user-id": person["id"], "current-user-name": person["name"]}
         if page.name == "room":
@@ -9581,12 +9569,9 @@ def index_html(page: Page, boot: Json, bundle: Bundle) -> Written:
     styles = page.custom_styles.replace("</", r"<\/")
     html = bundle.pages["room.html" if page.name == "room" else "index.html"]
     head, _, end = html.partition("{boot}")
-    filled = head.format(
-        title=escape(page.title or "Campfire"),
-        metas="".join(told),
-        custom=f'<style id="custom-styles">{styles}</style>' if styles else "",
-        classes=_BODIES.get(page.name, ""),
-    )
+    custom = f'<style id="custom-styles">{styles}</style>' if styles else ""
+    title, classes = escape(page.title or "Campfire"), _BODIES.get(page.name, "")
+    filled = head.format(title=title, metas="".join(told), custom=custom, classes=classes)
     return Written((filled.encode(), *joined(boot), end.encode()))
 
 
@@ -10162,17 +10147,11 @@ async def listen(campfire: Campfire, bundle: Bundle) -> tuple[Listening, str]:
     made = server.request_factory
     server.request_factory = lambda message, payload, reader, *rest: made(
         cast(Reader, reader).as_spoken(message) if message.method == "UNKNOWN" else message,
-        payload,
-        reader,
-        *rest,
+        *(payload, reader, *rest),
     )
-    reading: dict[str, Any] = {
-        "access_log": None,
-        "keepalive_timeout": config.idle_timeout,
-        "auto_decompress": False,  # a compressed body is refused, not blown up
-        "max_line_size": 16_384,
-        "max_field_size": 16_384,
-    }
+    reading: dict[str, Any] = {"access_log": None, "keepalive_timeout": config.idle_timeout}
+    reading |= {"auto_decompress": False}  # a compressed body is refused, not blown up
+    reading |= {"max_line_size": 16_384, "max_field_size": 16_384}
     context = campfire.certificates.context
     places = [(each, context) for each in listening_on(config.host, config.port)]
     port = places[0][0].getsockname()[1]
