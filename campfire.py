@@ -1200,11 +1200,10 @@ async def send_in_time(request: web.Request, response: web.StreamResponse, secon
         asyncio.get_running_loop().call_later(seconds, _cut_if_stuck, transport)
 
 
-_secret_words_in: Final = lru_cache(maxsize=256)(
-    re.compile(
-        "passw|email|secret|token|_key|crypt|salt|certificate|otp|ssn|cvv|cvc|endpoint|body"
-    ).search
+_SECRETS: Final = (
+    "passw|email|secret|token|_key|crypt|salt|certificate|otp|ssn|cvv|cvc|endpoint|body"
 )
+_secret_words_in: Final = lru_cache(maxsize=256)(re.compile(_SECRETS).search)
 _LINE: Final = json.JSONEncoder(ensure_ascii=False, default=str)
 # What moves a terminal's cursor, ends a line or turns its direction, and halves of characters.
 _UNPRINTABLE: Final = re.compile(
@@ -1687,22 +1686,18 @@ class Handle(sqlite3.Connection):
 
 
 def open_file(path: Path, *, for_writing: bool = False, checkpoints: bool = False) -> Handle:
-    connection = sqlite3.connect(
-        path, isolation_level=None, check_same_thread=False, factory=Handle
-    )
-    connection.row_factory, connection.until = sqlite3.Row, math.inf
+    handle = sqlite3.connect(path, isolation_level=None, check_same_thread=False, factory=Handle)
+    handle.row_factory, handle.until = sqlite3.Row, math.inf
     settings = [f"busy_timeout = {BUSY_MS}", "foreign_keys = ON", "temp_store = MEMORY"]
     settings.append(f"wal_autocheckpoint = {1000 if checkpoints else 0}")
-    settings += (
-        ("journal_mode = WAL", "synchronous = FULL") if for_writing else ("query_only = ON",)
-    )
+    settings += ["journal_mode = WAL", "synchronous = FULL"] if for_writing else ["query_only = ON"]
     try:
         for setting in settings:
-            connection.execute(f"PRAGMA {setting}")
+            handle.execute(f"PRAGMA {setting}")
     except sqlite3.Error:
-        connection.close()
+        handle.close()
         raise
-    return connection
+    return handle
 
 
 def connect(path: Path, how: str = READ_ONLY) -> sqlite3.Connection:
@@ -2983,10 +2978,8 @@ def _linked(markup: str) -> str:
 
 
 def _mention_element(user: Mentionable, content: str = "") -> str:
-    return (
-        f'<{ATTACHMENT} sgid="{escape(user.sgid)}" content-type="{_MENTION_TYPE}">'
-        f"{content}</{ATTACHMENT}>"
-    )
+    said = f'sgid="{escape(user.sgid)}" content-type="{_MENTION_TYPE}"'
+    return f"<{ATTACHMENT} {said}>{content}</{ATTACHMENT}>"
 
 
 def _mention_span(user: Mentionable) -> str:
@@ -3836,8 +3829,7 @@ def leave_shared_rooms(tx: WriteTx, user_id: UserId) -> None:
     """Takes somebody out of every room but the direct ones."""
     sql = """
         DELETE FROM memberships
-        WHERE user_id = :user_id
-        AND (SELECT type FROM rooms WHERE id = room_id) != 'direct'
+        WHERE user_id = :user_id AND (SELECT type FROM rooms WHERE id = room_id) != 'direct'
     """
     run(tx, sql, user_id=user_id)
 
