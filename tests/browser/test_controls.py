@@ -150,16 +150,21 @@ def test_an_open_menu_stays_with_its_message_and_a_second_press_closes_it(house:
     def apart() -> float:
         return box(menu)["y"] - box(dots)["y"]
 
-    def moves_along(moved: str) -> None:
-        at = box(dots)["y"]
-        maya.locator(".messages").evaluate(f"list => {{ {moved} }}")
-        until(maya, lambda: box(dots)["y"] > at and abs(apart() - before) < 1)
+    def is_lower() -> bool:
+        feed.evaluate("list => { list.scrollTop -= 150 }")
+        return box(dots)["y"] > at
 
-    before = apart()
-    moves_along("list.scrollTop -= 150")
+    def seen() -> object:
+        scrolled = feed.evaluate("list => [list.scrollTop, list.scrollHeight, list.clientHeight]")
+        return at, before, box(dots), box(menu), scrolled
+
+    feed, before, at = maya.locator(".messages"), apart(), box(dots)["y"]
+    until(maya, is_lower, seen)
+    until(maya, lambda: abs(apart() - before) < 1, seen)
     # What moves a message need not be a scroll: a preview may come above it.
-    moves_along("list.style.translate = '0 40px'")
-    maya.locator(".messages").evaluate("list => { list.style.translate = 'none' }")
+    feed.evaluate("list => { list.style.translate = '0 40px' }")
+    until(maya, lambda: abs(apart() - before) < 1, seen)
+    feed.evaluate("list => { list.style.translate = 'none' }")
     dots.click()
     expect(menu).to_have_count(0)
     dots.click()

@@ -165,11 +165,13 @@ def texts(page: Page) -> list[str]:
     return page.locator(".message .message__presentation").all_inner_texts()
 
 
-def until(page: Page, come_true: Callable[[], bool]) -> None:
-    """Lets a page go on until something has happened on this side."""
+def until(
+    page: Page, come_true: Callable[[], bool], seen: Callable[[], object] = lambda: ""
+) -> None:
+    """Lets a page go on until something has happened here, or tells what is seen instead."""
     deadline = time.monotonic() + 10
     while not come_true():
-        assert time.monotonic() < deadline, "it did not happen"
+        assert time.monotonic() < deadline, f"it did not happen {seen()}"
         page.evaluate("0")
 
 
