@@ -5410,9 +5410,7 @@ class Door(Record):
 
 def at_the_door(tx: ReadTx, cookie: str, bot_key: str = "", ip: str | None = None) -> Door:
     """The active person whose session a cookie opens, ours or one of the Rails app; or else the
-    bot with this key; and whether from this address, if one is given, one may only look.
-
-    Whoever administers unbans from anywhere.
+    bot with this key; and whether from this address one may only look (administrators may more).
     """
     viewer = None
     for token in (cookie, token_inside_rails_cookie(cookie) if "--" in cookie else None):
@@ -5592,8 +5590,7 @@ class TryLimiter:
 
     def take_back(self, key: str) -> None:
         """Forgets a try that should not count."""
-        key = household(key)
-        if key in self._windows:
+        if (key := household(key)) in self._windows:
             started, tries = self._windows[key]
             self._windows[key] = (started, tries - 1)
 
@@ -5938,8 +5935,7 @@ def make_administrator(tx: WriteTx, at: Timestamp, who: Newcomer, digest: str) -
 
 def set_password(tx: WriteTx, at: Timestamp, email: str, digest: str) -> User:
     """The person with a new password, and all their sessions ended. Raises UserNotFound."""
-    user_id = owner_of(tx, email)
-    if user_id is None:
+    if (user_id := owner_of(tx, email)) is None:
         raise UserNotFound
     end_sessions(tx, user_id)
     return revise_user(tx, at, user_id, Change(password_digest=digest))
@@ -8001,8 +7997,8 @@ def show_avatar(tx: ReadTx, ask: Ask) -> Outcome:
     """Somebody's picture, initials or a bot's face; strangers are sent to sign in, as for pages."""
     if ask.guest is None:
         return web.Response(status=302, headers={"Location": "/session/new"})
-    user_id = ask.campfire.signer.user_id_in_avatar_token(ask.parts["avatar_token"])
-    if user_id is None:
+    token = ask.parts["avatar_token"]
+    if (user_id := ask.campfire.signer.user_id_in_avatar_token(token)) is None:
         raise NotFound
     user = user_by_id(tx, user_id)
     kind, etag = "image/svg+xml; charset=utf-8", f'"{user.id}-{user.updated_at}"'
@@ -9288,16 +9284,12 @@ def bot_act(method: str, path: str, handler: Handler, *, status: int = 200) -> R
 
 
 async def read_content(ask: Ask) -> str:
-    """The raw body, whatever its type, in the character set it declares.
-
-    Of a multipart body only the parts' names count. Raises PayloadTooLarge, BadRequest,
-    FeatureDisabled.
-    """
+    """The raw body in its character set. Raises PayloadTooLarge, BadRequest, FeatureDisabled."""
     if ask.request.content_type != "multipart/form-data":
         return decoded(ask.data, ask.request.charset)
     try:
         async with asyncio.timeout(ask.campfire.config.read_timeout):
-            async for part in await ask.request.multipart():
+            async for part in await ask.request.multipart():  # of which the names count alone
                 if isinstance(part, BodyPartReader) and part.name == "attachment":
                     raise FeatureDisabled(feature="files", message=FILES_COME)
     except (ValueError, TimeoutError, ConnectionError, HttpProcessingError) as error:
@@ -9613,8 +9605,7 @@ async def show_boot(request: web.Request) -> web.StreamResponse:
 
 def home(tx: ReadTx, ask: Ask) -> Page | Redirect:
     """The room one was in, or a welcome to whoever has none."""
-    room_id = room_to_return_to(tx, ask)
-    if room_id is None:
+    if (room_id := room_to_return_to(tx, ask)) is None:
         return Page("welcome", {"sidebar": show_sidebar(tx, ask)})
     return Redirect(f"/rooms/{room_id}")
 
@@ -11011,12 +11002,9 @@ def look_at(path: Path) -> Verdict:
 
 
 def _keep_as_it_is(path: Path, copy: Path) -> None:
-    """The damaged file byte by byte, its log too: SQLite's own copying would stop at the damage.
-
-    The files are closed last, because closing one gives up SQLite's locks on it.
-    """
+    """The damaged file byte by byte, its log too: SQLite's own copying would stop at the damage."""
     endings = ("", "-wal") if left_a_log(path) else ("",)
-    with ExitStack() as opened:
+    with ExitStack() as opened:  # the files last: closing one gives up SQLite's locks on it
         sources = [opened.enter_context(beside(path, ending).open("rb")) for ending in endings]
         connection = opened.enter_context(closing(connect(path, READ_WRITE)))
         with suppress(sqlite3.Error):  # no server writes meanwhile
