@@ -94,7 +94,7 @@ from contextlib import (
     suppress,
 )
 from contextvars import Context, ContextVar
-from dataclasses import Field, asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime
 from enum import IntEnum, StrEnum
 from functools import cached_property, lru_cache, partial
@@ -107,7 +107,7 @@ from threading import Event, Thread
 from types import MappingProxyType, SimpleNamespace, TracebackType
 from typing import (
     Any, ClassVar, Concatenate, Final, Generic, Literal, NewType, ParamSpec, Protocol,
-    TypeAlias, TypeGuard, TypeVar, cast, dataclass_transform,
+    TypeAlias, TypeGuard, TypeVar, cast,
 )
 from urllib.parse import quote, unquote, urlencode
 from weakref import WeakValueDictionary
@@ -580,17 +580,8 @@ RoomType = StrEnum("RoomType", "OPEN CLOSED DIRECT")  # as texts: "open", "close
 Involvement = StrEnum("Involvement", "INVISIBLE NOTHING MENTIONS EVERYTHING")
 
 
-@dataclass_transform(frozen_default=True, field_specifiers=(field,))
-class Record:
-    """Values that stay together and never change: each kind is a frozen dataclass."""
-
-    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
-
-    def __init_subclass__(cls) -> None:
-        dataclass(frozen=True)(cls)
-
-
-class Account(Record):
+@dataclass(frozen=True, slots=True)
+class Account:
     name: str
     join_code: str
     custom_styles: str
@@ -598,7 +589,8 @@ class Account(Record):
     updated_at: Timestamp
 
 
-class User(Record):
+@dataclass(frozen=True, slots=True)
+class User:
     id: UserId
     name: str
     email_address: str | None
@@ -614,13 +606,15 @@ class User(Record):
         return " \N{EN DASH} ".join(part for part in (self.name, self.bio) if part)
 
 
-class Newcomer(Record):  # who comes in, by their own words
+@dataclass(frozen=True, slots=True)
+class Newcomer:  # who comes in, by their own words
     name: str
     email_address: str
     password: str
 
 
-class Session(Record):
+@dataclass(frozen=True, slots=True)
+class Session:
     id: SessionId
     user_id: UserId
     ip_address: str
@@ -629,7 +623,8 @@ class Session(Record):
     last_active_at: Timestamp
 
 
-class NewSession(Record):
+@dataclass(frozen=True, slots=True)
+class NewSession:
     """A session to be: it begins in the transaction that makes its person, or finds them."""
 
     token: RawToken
@@ -638,7 +633,8 @@ class NewSession(Record):
     replaces: SessionId | None = None  # what this browser was signed in as before
 
 
-class Transfer(Record):
+@dataclass(frozen=True, slots=True)
+class Transfer:
     """What a sign-in link says: for whom, and which session vouches for it until when."""
 
     user_id: UserId
@@ -648,14 +644,16 @@ class Transfer(Record):
     credential: str  # a mark of the password digest it was made under
 
 
-class Viewer(Record):
+@dataclass(frozen=True, slots=True)
+class Viewer:
     """Somebody signed in, by the session that proves it."""
 
     user: User
     session: Session
 
 
-class Room(Record):
+@dataclass(frozen=True, slots=True)
+class Room:
     id: RoomId
     type: RoomType
     name: str | None  # None for a direct room
@@ -664,7 +662,8 @@ class Room(Record):
     updated_at: Timestamp
 
 
-class Membership(Record):
+@dataclass(frozen=True, slots=True)
+class Membership:
     """Proof that somebody is in a room: only loading one from the database makes one."""
 
     room: Room
@@ -673,7 +672,8 @@ class Membership(Record):
     unread_at: Timestamp | None
 
 
-class RoomView(Record):
+@dataclass(frozen=True, slots=True)
+class RoomView:
     """A room as one of its members sees it."""
 
     room: Room
@@ -682,7 +682,8 @@ class RoomView(Record):
     is_invitation: bool  # the oldest room, while it has no more than one page
 
 
-class Sidebar(Record):
+@dataclass(frozen=True, slots=True)
+class Sidebar:
     directs: tuple[RoomView, ...]
     shared: tuple[RoomView, ...]
     placeholders: tuple[User, ...]
@@ -690,13 +691,15 @@ class Sidebar(Record):
     total_unread: int
 
 
-class RoomMembers(Record):
+@dataclass(frozen=True, slots=True)
+class RoomMembers:
     view: RoomView
     selected: tuple[User, ...]
     unselected: tuple[User, ...]
 
 
-class RoomChange(Record):
+@dataclass(frozen=True, slots=True)
+class RoomChange:
     """What a save did to a room, and who has to hear of it."""
 
     view: RoomView | None  # as the actor sees it afterwards; None when no longer a member
@@ -706,7 +709,8 @@ class RoomChange(Record):
     revoked: tuple[UserId, ...] = ()
 
 
-class Mentionable(Record):
+@dataclass(frozen=True, slots=True)
+class Mentionable:
     """A person as a mention shows them."""
 
     id: UserId
@@ -716,7 +720,8 @@ class Mentionable(Record):
     sgid: str
 
 
-class Body(Record):
+@dataclass(frozen=True, slots=True)
+class Body:
     """Rich text, made safe: canonical HTML, its plain form, whom it names, where it links."""
 
     html: SafeHtml
@@ -725,7 +730,8 @@ class Body(Record):
     links: tuple[str, ...]  # distinct http(s) addresses, at most five
 
 
-class DraftMessage(Record):
+@dataclass(frozen=True, slots=True)
+class DraftMessage:
     """What came in."""
 
     room_id: RoomId
@@ -735,7 +741,8 @@ class DraftMessage(Record):
     may_vanish: bool = False  # a bot's markup may come to nothing, and is stored all the same
 
 
-class ValidatedMessage(Record):
+@dataclass(frozen=True, slots=True)
+class ValidatedMessage:
     """Made safe, and not empty: only `validate` makes one."""
 
     room_id: RoomId
@@ -744,7 +751,8 @@ class ValidatedMessage(Record):
     body: Body
 
 
-class Boost(Record):
+@dataclass(frozen=True, slots=True)
+class Boost:
     id: BoostId
     message_id: MessageId
     content: str
@@ -752,7 +760,8 @@ class Boost(Record):
     created_at: Timestamp
 
 
-class PersistedMessage(Record):
+@dataclass(frozen=True, slots=True)
+class PersistedMessage:
     """Stored, with the id and times that only the database gives."""
 
     id: MessageId
@@ -767,7 +776,8 @@ class PersistedMessage(Record):
     path: str
 
 
-class Excerpt(Record):
+@dataclass(frozen=True, slots=True)
+class Excerpt:
     """Which messages a page shows: rows of their ids, moments and authors, oldest first."""
 
     found: Sequence[sqlite3.Row]
@@ -776,7 +786,8 @@ class Excerpt(Record):
     highlighted_id: MessageId | None = None
 
 
-class Posted(Record):
+@dataclass(frozen=True, slots=True)
+class Posted:
     """A stored message; `fresh` is False when this client_message_id was there before."""
 
     message: PersistedMessage
@@ -787,19 +798,22 @@ class Posted(Record):
     present: frozenset[UserId]  # who looked at the room when it was stored
 
 
-class Tombstone(Record):
+@dataclass(frozen=True, slots=True)
+class Tombstone:
     message_id: MessageId
     room_id: RoomId
     client_message_id: str
 
 
-class Boosted(Record):
+@dataclass(frozen=True, slots=True)
+class Boosted:
     boost: Boost
     room_id: RoomId
     client_message_id: str
 
 
-class CatchUp(Record):
+@dataclass(frozen=True, slots=True)
+class CatchUp:
     """What a reader missed in one room, from one snapshot: the messages as an excerpt has them."""
 
     at: Timestamp
@@ -2538,13 +2552,15 @@ _SOUND_SIZES = {
 }  # fmt: skip
 
 
-class SoundImage(Record):
+@dataclass(frozen=True, slots=True)
+class SoundImage:
     file: str
     width: int
     height: int
 
 
-class Sound(Record):
+@dataclass(frozen=True, slots=True)
+class Sound:
     name: str
     text: str | None
     image: SoundImage | None
@@ -2750,7 +2766,8 @@ def is_nested_too_deeply(source: str) -> bool:
     return False
 
 
-class Attachment(Record):
+@dataclass(frozen=True, slots=True)
+class Attachment:
     user_id: UserId  # 0: nobody
     content_type: str
     address: str
@@ -2880,7 +2897,8 @@ _HAS_HOST = re.compile(r"(?:[a-z][a-z0-9+.-]*:)?//.", re.IGNORECASE)
 _WEB = re.compile(r"https?://", re.IGNORECASE)
 
 
-class _Element(Record):
+@dataclass(frozen=True, slots=True)
+class _Element:
     name: str
     place: int  # among its parent's elements
     lists: tuple[str, ...]  # around it, itself included
@@ -3455,7 +3473,8 @@ def password_digest_of(tx: ReadTx, user_id: UserId) -> str:
     return (person["password_digest"] or "") if person else ""
 
 
-class Change(Record):
+@dataclass(frozen=True, slots=True)
+class Change:
     """What may change in a person or bot; None stays as it is."""
 
     name: str | None = None
@@ -4586,7 +4605,8 @@ _MOST_DOUBTS: Final = 50  # words of a text that begin as one sought, and are no
 _QUICK: Final = 0.1  # seconds after which a search is no ordinary one
 
 
-class Sought(Record):
+@dataclass(frozen=True, slots=True)
+class Sought:
     """A query as FTS5 takes it, and how to see in a text what FTS5 found there."""
 
     match: str  # every word quoted, so that none is an operator; empty without words
@@ -4599,7 +4619,8 @@ class Sought(Record):
 Marks = tuple[tuple[int, int], ...]
 
 
-class SearchHit(Record):
+@dataclass(frozen=True, slots=True)
+class SearchHit:
     """A found message as an excerpt has it, where it was said, and by which words it was found."""
 
     message: sqlite3.Row
@@ -4619,7 +4640,8 @@ class SearchHit(Record):
         return text[start:end], tuple(inside)
 
 
-class SearchHits(Record):
+@dataclass(frozen=True, slots=True)
+class SearchHits:
     """The newest hits of a search, oldest first, and whether there are more before them."""
 
     hits: tuple[SearchHit, ...]
@@ -5019,7 +5041,8 @@ _KEY_LIMIT: Final = 4_096
 _TOKENS: Final = 2_000  # push services whose proof is remembered
 
 
-class PushSubscription(Record):
+@dataclass(frozen=True, slots=True)
+class PushSubscription:
     """A browser that wants to be told: its address at a push service, and its keys."""
 
     id: int
@@ -5400,7 +5423,8 @@ def bot_by_key(tx: ReadTx, bot_key: str) -> User | None:
     return user_by_id(tx, bot_id) if token and hmac.compare_digest(token, given) else None
 
 
-class Door(Record):
+@dataclass(frozen=True, slots=True)
+class Door:
     """Who stands at the door, from one look."""
 
     viewer: Viewer | None
@@ -5978,7 +6002,8 @@ def source_of_bot(said: str) -> str:
     return f"<div>{lines}</div>" if text[:1].isspace() else lines
 
 
-class Bot(Record):
+@dataclass(frozen=True, slots=True)
+class Bot:
     """A bot as administrators see it."""
 
     user: User
@@ -5987,7 +6012,8 @@ class Bot(Record):
     rooms: tuple[Room, ...]  # but for direct ones, by name
 
 
-class Hook(Record):
+@dataclass(frozen=True, slots=True)
+class Hook:
     """A bot to call about a message."""
 
     bot: User
@@ -6093,7 +6119,8 @@ def webhook_payload(hook: Hook, room: Room, message: PersistedMessage) -> Json:
     }
 
 
-class Reply(Record):
+@dataclass(frozen=True, slots=True)
+class Reply:
     """What a webhook answered."""
 
     bot: User
@@ -6254,7 +6281,8 @@ Faces = frozenset[tuple[UserId, Timestamp]]  # people, as they looked then
 Edges = tuple[MessageId | None, ...]  # the message a page is before, or after, or around
 
 
-class Shown(Record):
+@dataclass(frozen=True, slots=True)
+class Shown:
     """A message as JSON, under everything it was made of; and its text."""
 
     id: MessageId
@@ -7434,7 +7462,8 @@ class Jobs:
 _Seconds: Final = partial(Histogram, SECONDS)
 
 
-class Campfire(Record):
+@dataclass(frozen=True, slots=True)
+class Campfire:
     """The running program: what handlers work with, and what is counted of their work."""
 
     config: Config
@@ -7464,7 +7493,8 @@ VIEWER_ID: Final = web.RequestKey("viewer_id", int)
 SESSION: Final = web.RequestKey("session", Session)  # in which somebody asks
 
 
-class Caller(Record):
+@dataclass(frozen=True, slots=True)
+class Caller:
     """Where a request comes from and what it takes us for, behind trusted proxies."""
 
     ip: str
@@ -7577,7 +7607,8 @@ Outcome: TypeAlias = Written | Mapping[str, object] | web.StreamResponse | None
 BODY: Final[web.RequestKey[bytes | CampfireError]] = web.RequestKey("body")
 
 
-class Ask(Record):
+@dataclass(frozen=True)  # without slots: it remembers its body
+class Ask:
     """Somebody asks: all that a handler is given, and what its answer will carry."""
 
     request: web.Request
@@ -7788,7 +7819,8 @@ _MESSAGES: Final = ("/messages", "/messages/{message_id}")
 _BODY_SECONDS: Final = 60
 
 
-class Route(Record):
+@dataclass(frozen=True, slots=True)
+class Route:
     """A method, a path, who may come in, and a handler behind its guard."""
 
     method: str
@@ -7889,7 +7921,8 @@ _AVATAR_COLOURS: Final = (
 )  # fmt: skip
 
 
-class Bundle(Record):
+@dataclass(frozen=True, slots=True)
+class Bundle:
     """The built client: its digest, its files, and its pages, whose holes are to fill."""
 
     digest: str
@@ -9378,7 +9411,8 @@ _TYPED: Final = 1_000  # characters of a search that its screen shows again
 _FLASH_SECONDS: Final = 60
 
 
-class Page(Record):
+@dataclass(frozen=True, slots=True)
+class Page:
     """A screen and what it shows."""
 
     name: str
@@ -9389,7 +9423,8 @@ class Page(Record):
     custom_styles: str = ""
 
 
-class Redirect(Record):
+@dataclass(frozen=True, slots=True)
+class Redirect:
     """Another address, perhaps with a word of why; `return_to` comes back here after sign-in."""
 
     to: str
@@ -9397,7 +9432,8 @@ class Redirect(Record):
     return_to: str | None = None
 
 
-class Screen(Record):
+@dataclass(frozen=True, slots=True)
+class Screen:
     """An address with a page of its own; without a name, `work` finds the page."""
 
     path: str
@@ -10113,7 +10149,8 @@ class Reader(web.RequestHandler):
         return refusal
 
 
-class Listening(Record):
+@dataclass(frozen=True, slots=True)
+class Listening:
     """A server at work."""
 
     runner: web.AppRunner  # of the app alone; where we listen is our own
@@ -10655,14 +10692,16 @@ _TEXT: Final = 12  # from here on a column is bytes or text (2.1)
 _HIGHEST: Final = 2**62
 
 
-class Verdict(Record):
+@dataclass(frozen=True, slots=True)
+class Verdict:
     """What looking at a file found: damage, and what is only worth knowing."""
 
     problems: tuple[str, ...]
     notes: tuple[str, ...]
 
 
-class Salvage(Record):
+@dataclass(frozen=True, slots=True)
+class Salvage:
     """A new file, how many rows it has, by table, and what could not be saved."""
 
     database: str
@@ -10670,7 +10709,8 @@ class Salvage(Record):
     lost: tuple[str, ...]
 
 
-class Repair(Record):
+@dataclass(frozen=True, slots=True)
+class Repair:
     """What mending did, as programs read it; the new file if one had to be made."""
 
     backup: str
