@@ -5,7 +5,17 @@ import re
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.support.browsers import ROOT, choose, composer, message, options, say, until, write
+from tests.support.browsers import (
+    PAINTED,
+    ROOT,
+    choose,
+    composer,
+    message,
+    options,
+    say,
+    until,
+    write,
+)  # fmt: skip
 from tests.support.house import HELD, House, Post, box
 
 # What shows nothing but a drawing, and nothing when the pointer rests on it.
@@ -17,7 +27,6 @@ MUTE = """() => [...document.querySelectorAll('button, a[href]')].filter((each) 
 }).map((each) => each.outerHTML.slice(0, 120))"""
 LINK = "trix-toolbar [data-trix-action=link]"
 # Trix renders what was typed with the next frame, and then selects as it thinks right.
-TWO_FRAMES = "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
 DIALOG = "[data-trix-dialog=href]"
 
 
@@ -62,9 +71,9 @@ def in_link_dialog(page: Page, words: str) -> None:
     """Selects what is written and asks for a link."""
     page.get_by_role("button", name="Rich text").click()
     write(page, words)
-    page.evaluate(TWO_FRAMES)
+    page.evaluate(PAINTED)
     page.keyboard.press("Control+A")
-    page.evaluate(TWO_FRAMES)
+    page.evaluate(PAINTED)
     page.locator(LINK).click()
     expect(page.locator(DIALOG)).to_be_visible()
 
@@ -150,17 +159,13 @@ def test_an_open_menu_stays_with_its_message_and_a_second_press_closes_it(house:
     def apart() -> float:
         return box(menu)["y"] - box(dots)["y"]
 
-    def is_lower() -> bool:
-        feed.evaluate("list => { list.scrollTop -= 150 }")
-        return box(dots)["y"] > at
-
     def seen() -> object:
         scrolled = feed.evaluate("list => [list.scrollTop, list.scrollHeight, list.clientHeight]")
-        return at, before, box(dots), box(menu), scrolled
+        return before, box(dots), box(menu), scrolled
 
     feed, before, at = maya.locator(".messages"), apart(), box(dots)["y"]
-    until(maya, is_lower, seen)
-    until(maya, lambda: abs(apart() - before) < 1, seen)
+    feed.evaluate("list => { list.scrollTop -= 150 }")
+    until(maya, lambda: box(dots)["y"] > at and abs(apart() - before) < 1, seen)
     # What moves a message need not be a scroll: a preview may come above it.
     feed.evaluate("list => { list.style.translate = '0 40px' }")
     until(maya, lambda: abs(apart() - before) < 1, seen)

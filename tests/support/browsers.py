@@ -27,6 +27,8 @@ FINGER: dict[str, Any] = {"viewport": PHONE, "has_touch": True, "is_mobile": Tru
 FACES_IN_TRIX = "trix-editor [data-trix-attachment] img"
 OF_COLOURS = ["color-contrast", "link-in-text-block"]  # in the dark only colours are different
 AXE_TAGS = ["wcag2a", "wcag2aa", "wcag21aa", "wcag22aa", "best-practice"]
+# What is done in one frame is on the screen in the next: only then can somebody act on it.
+PAINTED = "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
 SETTLED = """async () => {
   const frame = () => new Promise(requestAnimationFrame)
   // What has come to its end may still be in effect, and what has no end is at rest in itself.
@@ -193,6 +195,7 @@ def connected(*pages: Page) -> None:
 
 
 def options(page: Page, words: str) -> None:
+    page.evaluate(PAINTED)
     message(page, words).hover()
     message(page, words).get_by_role("button", name="Message options").click()
 

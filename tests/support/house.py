@@ -26,6 +26,7 @@ from playwright.sync_api import (
 )
 
 from tests.support.browsers import (
+    PAINTED,
     PASSWORD,
     choose,
     composer,
@@ -158,6 +159,7 @@ def enter(page: Page, room: str) -> None:
     frames_heard(page).clear()
     page.goto(room)
     connected(page)
+    page.evaluate(PAINTED)
 
 
 # --- The network --------------------------------------------------------------------------------
