@@ -4620,31 +4620,12 @@ Marks = tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True, slots=True)
-class SearchHit:
-    """A found message as an excerpt has it, where it was said, and by which words it was found."""
-
-    message: sqlite3.Row
-    room_name: str
-    words: Sought
-
-    def shown(self, *, is_excerpt: bool) -> tuple[str, Marks]:
-        """What it says, or what of that stands around its first mark; and where it is marked."""
-        text = self.message["body_text"]
-        marks = _marks_in(text, self.words)
-        if not is_excerpt:
-            return text, marks
-        start = max((marks[0][0] if marks else 0) - _EXCERPT // 3, 0)
-        start = text.find(" ", start, start + _EXCERPT // 3) + 1 or start if start else 0
-        end = start + _EXCERPT
-        inside = ((at - start, to - start) for at, to in marks if start <= at and to <= end)
-        return text[start:end], tuple(inside)
-
-
-@dataclass(frozen=True, slots=True)
 class SearchHits:
-    """The newest hits of a search, oldest first, and whether there are more before them."""
+    """The newest matches of a search, oldest first, their rooms' names, and if more are before."""
 
-    hits: tuple[SearchHit, ...]
+    words: Sought
+    messages: Sequence[sqlite3.Row]
+    room_names: Mapping[RoomId, str]
     has_before: bool
 
 
@@ -4721,6 +4702,18 @@ def _marks_in(text: str, words: Sought) -> Marks:
         if len(marks) == _MOST_MARKS or doubts == _MOST_DOUBTS:
             break
     return tuple(marks)
+
+
+def marked_text(text: str, words: Sought, *, is_excerpt: bool) -> tuple[str, Marks]:
+    """A text, or what of it stands around its first mark; and where that is marked."""
+    marks = _marks_in(text, words)
+    if not is_excerpt:
+        return text, marks
+    start = max((marks[0][0] if marks else 0) - _EXCERPT // 3, 0)
+    start = text.find(" ", start, start + _EXCERPT // 3) + 1 or start if start else 0
+    end = start + _EXCERPT
+    inside = ((at - start, to - start) for at, to in marks if start <= at and to <= end)
+    return text[start:end], tuple(inside)
 
 
 def _through_index(tx: ReadTx, user_id: UserId, match: str, newest: int = -1) -> list[sqlite3.Row]:
@@ -4823,9 +4816,7 @@ def hits_for(tx: ReadTx, user_id: UserId, query: str) -> SearchHits:
     memberships = memberships_of(tx, user_id) if there else []
     own = [membership for membership in memberships if membership.room.id in there]
     names = {view.room.id: display_name(view) for view in views_of(tx, own)}
-    words = sought(query)
-    hits = tuple(SearchHit(message, names[message["room_id"]], words) for message in newest)
-    return SearchHits(hits, has_before=len(matches) > SEARCH_LIMIT)
+    return SearchHits(sought(query), newest, names, len(matches) > SEARCH_LIMIT)
 
 
 def recent_searches(tx: ReadTx, user_id: UserId) -> list[Json]:
@@ -6293,9 +6284,8 @@ class Shown:
     own: bytes  # what its element carries, not closed yet
     rest: bytes  # what stands there anyway, between commas
     html: str | None  # None when it cannot be shown
-
-    def __len__(self) -> int:
-        return len(self.own) + len(self.rest)
+    html_size: int  # bytes
+    size: int  # bytes of both pieces
 
     def seen_by(self, viewer: User, base_url: str, *more: bytes) -> Written:
         """The message as one of its readers sees it."""
@@ -6331,7 +6321,8 @@ class Shapes:
         self._people: Memory[UserId, tuple[User, Json, Written]] = Memory(4_000)
         self._rooms: Memory[RoomId, tuple[Room, bytes]] = Memory(1_000)
         self._marked: Memory[tuple[MessageId, str, bool], tuple[int, str, bytes]] = Memory(4_000)
-        self._packed: Memory[tuple[str, UserId], Packed] = Memory(REMEMBERED)
+        self._sidebars: Memory[UserId, Packed] = Memory(REMEMBERED)
+        self._hits: Memory[tuple[object, ...], tuple[object, Faces, Json]] = Memory(REMEMBERED // 4)
 
     def person(self, user: User) -> tuple[User, Json, Written]:
         """Somebody as everybody sees them, as they are now: the shape, and the same written."""
@@ -6389,15 +6380,11 @@ class Shapes:
             "can_create_rooms": sidebar.can_create_rooms,
             "total_unread": sidebar.total_unread,
         }
-        return self._deflated_once(("sidebar", viewer.id), joined(parts))
-
-    def _deflated_once(self, key: tuple[str, UserId], parts: Written) -> Written:
-        """What somebody sees again and again, for as long as it stays the same."""
-        shown = b"".join(parts)
-        known = self._packed.find(key)
+        shown = b"".join(joined(parts))
+        known = self._sidebars.find(viewer.id)
         if known != shown:
             known = Packed(shown)
-            self._packed.keep(key, known, len(known))
+            self._sidebars.keep(viewer.id, known, len(known))
         return Written((known,))
 
     # Messages and boosts.
@@ -6446,10 +6433,9 @@ class Shapes:
             rest |= {"plain_text": excerpt, "excerpt": True}
         under = (message.id, message.updated_at, faces, message.creator.id, message.path.encode())
         pieces = (written(own)[0][:-1], b"," + written(rest)[0][1:-1] + b",")
-        shown = Shown(*under, *pieces, html)
+        shown = Shown(*under, *pieces, html, len((html or "").encode()), sum(map(len, pieces)))
         if excerpt is None:
-            weight = sum(map(len, pieces)) + len(html or "") + _EXTRA
-            self._messages.keep(message.id, shown, weight)
+            self._messages.keep(message.id, shown, shown.html_size + shown.size + _EXTRA)
         return shown
 
     def shown(self, tx: ReadTx, excerpt: Sequence[sqlite3.Row]) -> list[Shown]:
@@ -6480,7 +6466,7 @@ class Shapes:
         faces = Faces().union(*(message.faces for message in shown))
         anchor = ids.index(page.highlighted_id) if page.highlighted_id in ids else len(ids) - 1
         is_after = edges[0] is None and edges[1] is not None
-        start, end = _fitting_around([*map(len, shown)], 0 if is_after else anchor)
+        start, end = _fitting_around([message.size for message in shown], 0 if is_after else anchor)
         parts = {
             "messages": written_list(told.seen_by(viewer, base_url) for told in shown[start:end]),
             "has_before": page.has_before or start > 0,
@@ -6496,43 +6482,58 @@ class Shapes:
 
     # What is asked for in numbers: the newest come first until the answer is full.
 
-    def _marks(self, hit: SearchHit, *, is_excerpt: bool) -> tuple[int, str, bytes]:
+    def _marks(
+        self, message: sqlite3.Row, words: Sought, *, is_excerpt: bool
+    ) -> tuple[int, str, bytes]:
         """What a search shows of a message, remembered for whoever seeks the same."""
-        key = (hit.message["id"], hit.words.match, is_excerpt)
+        key = (message["id"], words.match, is_excerpt)
         known = self._marked.find(key)
-        if known is None or known[0] != hit.message["updated_at"]:
-            text, marks = hit.shown(is_excerpt=is_excerpt)
+        if known is None or known[0] != message["updated_at"]:
+            text, marks = marked_text(message["body_text"], words, is_excerpt=is_excerpt)
             edges = pairwise((0, *chain.from_iterable(marks), len(text)))
             first, *pieces = (escape(text[start:end]) for start, end in edges)
             marked = zip(pieces[::2], pieces[1::2], strict=True)
             html = first + "".join(f"<mark>{mark}</mark>{rest}" for mark, rest in marked)
             json_of_it = written({"highlight_html": html})[0][1:-1] + b","
-            known = (hit.message["updated_at"], text if is_excerpt else "", json_of_it)
+            known = (message["updated_at"], text if is_excerpt else "", json_of_it)
             self._marked.keep(key, known)
         return known
 
     def hits(self, tx: ReadTx, found: SearchHits, query: str, viewer: User, base_url: str) -> Json:
         """What a search found, oldest first, as far as it is no more than an answer holds."""
-        small = [hit.message for hit in found.hits if hit.message["size"] <= LARGE_HIT]
-        told = self.shown(tx, small)
-        whole = {shown.id: shown for shown in told if len((shown.html or "").encode()) <= LARGE_HIT}
-        ids = [hit.message["id"] for hit in found.hits]
-        cut = messages_without_bodies(tx, [key for key in ids if key not in whole])
+        names, messages = found.room_names, found.messages
+        key = (viewer.id, viewer.role, base_url, query)
+        moments = [(hit["id"], hit["updated_at"], names[hit["room_id"]]) for hit in messages]
+        known = self._hits.find(key)
+        if known and known[0] == (moments, found.has_before) and known[1] == standing(tx, known[1]):
+            return known[2]
+        told = self.shown(tx, [hit for hit in messages if hit["size"] <= LARGE_HIT])
+        whole = {shown.id: shown for shown in told if shown.html_size <= LARGE_HIT}
+        cut = messages_without_bodies(tx, [hit["id"] for hit in messages if hit["id"] not in whole])
         answered: list[Written] = []
+        faces: list[Faces] = []
         left = MOST_SHOWN
-        for key, hit in zip(reversed(ids), reversed(found.hits), strict=True):
-            _, text, marks = self._marks(hit, is_excerpt=key not in whole)
-            message = whole[key] if key in whole else self.told(cut[key], text)
-            left -= len(message) + len(marks)
+        for hit in reversed(messages):
+            shown = whole.get(hit["id"])
+            _, text, marks = self._marks(hit, found.words, is_excerpt=shown is None)
+            if shown is None:
+                shown = self.told(cut[hit["id"]], text)
+            left -= shown.size + len(marks)
             if left < 0:
                 break
-            room_name = _member("room_name", hit.room_name)
-            answered.append(message.seen_by(viewer, base_url, room_name, marks))
-        return {
+            room_name = _member("room_name", names[hit["room_id"]])
+            faces.append(shown.faces)
+            answered.append(shown.seen_by(viewer, base_url, room_name, marks))
+        packed = Packed(b"".join(written_list(answered[::-1])))
+        has_before = found.has_before or len(answered) < len(messages)
+        made: Json = {
             "query": query or None,
-            "messages": self._deflated_once(("search", viewer.id), written_list(answered[::-1])),
-            "has_before": found.has_before or len(answered) < len(ids),
+            "messages": Written((packed,)),
+            "has_before": has_before,
         }
+        under = ((moments, found.has_before), Faces().union(*faces))
+        self._hits.keep(key, (*under, made), len(packed) + _EXTRA)
+        return made
 
 
 def turbo(action: str, target: str, markup: str | None = None, extra: str = "") -> str:
@@ -9123,7 +9124,7 @@ def refresh_room(tx: ReadTx, ask: Ask) -> Outcome:
     shown, excerpt, is_too_much = list[Shown](), [*news.missed, *news.changed], news.is_too_much
     while len(shown) < len(excerpt) and not is_too_much:
         shown += shapes.shown(tx, excerpt[len(shown) : len(shown) + PAGE_SIZE])
-        is_too_much = sum(map(len, shown)) > MOST_SHOWN
+        is_too_much = sum(message.size for message in shown) > MOST_SHOWN
     kept, stones = ([], ()) if is_too_much else (shown, news.removed)
     seen = [message.seen_by(user, ask.caller.base_url) for message in kept]
     removed = [{"id": it.message_id, "client_message_id": it.client_message_id} for it in stones]

@@ -112,13 +112,13 @@ async def test_what_stays_the_same_is_deflated_once(
 ) -> None:
     path = f"/rooms/{cast.designers.id}"
     await packed(kevin, path)
-    shapes, key = server.parts.shapes, ("sidebar", kevin.id)
-    before = shapes._packed.find(key)  # noqa: SLF001 - nobody outside can tell
+    shapes = server.parts.shapes
+    before = shapes._sidebars.find(kevin.id)  # noqa: SLF001 - nobody outside can tell
     await packed(kevin, path)
-    assert shapes._packed.find(key) is before  # noqa: SLF001 - as above
+    assert shapes._sidebars.find(kevin.id) is before  # noqa: SLF001 - as above
     await kevin.put(f"/api/rooms/{cast.designers.id}/involvement", {"involvement": "nothing"})
     await packed(kevin, path)
-    assert shapes._packed.find(key) is not before  # noqa: SLF001 - as above
+    assert shapes._sidebars.find(kevin.id) is not before  # noqa: SLF001 - as above
 
 
 async def test_a_file_with_a_brotli_twin_is_sent_smaller_to_who_takes_it(

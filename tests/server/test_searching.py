@@ -4,6 +4,7 @@ import asyncio
 import gzip
 import sqlite3
 import time
+from collections.abc import Awaitable, Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 import campfire as program
 from campfire import Room
 from tests.conftest import Place
-from tests.support.cast import PATIENCE, Cast, Person, Server
+from tests.support.cast import PATIENCE, Answer, Cast, Person, Server
 from tests.support.source import ROOT
 
 FOUND_WORDS = "running Runs cafés CAFE not near and fire fires 日本".split()
@@ -341,13 +342,47 @@ def test_a_search_finds_exactly_what_holds_all_its_words_and_never_fails(
             expected.append(posted.id)
 
     cleaned = program.cleaned_query(query)
-    hits = place.do(place.parts.db.read(program.hits_for, cast.kevin.id, cleaned)).hits
+    hits = place.do(place.parts.db.read(program.hits_for, cast.kevin.id, cleaned)).messages
 
     words_only = all(word in FOUND_WORDS for word in query.split()) and query.strip()
-    assert {hit.message["room_id"] for hit in hits} <= {mine}
-    assert [hit.message["id"] for hit in hits] == sorted(hit.message["id"] for hit in hits)
+    assert {hit["room_id"] for hit in hits} <= {mine}
+    assert [hit["id"] for hit in hits] == sorted(hit["id"] for hit in hits)
     if words_only:
-        assert [hit.message["id"] for hit in hits] == expected
+        assert [hit["id"] for hit in hits] == expected
+
+
+async def test_a_search_asked_again_says_what_is_true_now(
+    server: Server, kevin: Person, jz: Person, david: Person, cast: Cast
+) -> None:
+    path, shapes = f"/api/rooms/{cast.designers.id}/messages", server.parts.shapes
+    kept, edited, removed = [await kevin.say(cast.designers, f"needle {n}") for n in range(3)]
+    room, boosts = f"/api/rooms/closeds/{cast.designers.id}", f"/api/messages/{kept['id']}/boosts"
+    members = [kevin.id, jz.id, david.id]
+
+    async def asked() -> list[object]:
+        answers = [(await each.get("/api/searches?q=needle")).json for each in (kevin, jz)]
+        for person, answer in zip((kevin, jz), answers, strict=True):
+            program.Shapes.__init__(shapes, shapes.signer)  # remembers nothing
+            assert answer == (await person.get("/api/searches?q=needle")).json
+        assert answers == [(await each.get("/api/searches?q=needle")).json for each in (kevin, jz)]
+        return answers
+
+    changes: list[Callable[[], Awaitable[Answer]]] = [
+        lambda: kevin.put(f"{path}/{edited['id']}", {"body": "needle of another kind"}),
+        lambda: kevin.delete(f"{path}/{removed['id']}"),
+        lambda: david.put(f"/api/account/users/{jz.id}", {"role": "administrator"}),
+        lambda: jz.post(boosts, {"content": "👍"}),
+        lambda: kevin.put("/api/users/me/profile", {"name": "Kevin the Second"}),
+        lambda: david.put(room, {"name": "Drawers", "user_ids": members}),
+        lambda: jz.post(path, {"body": "one more needle", "client_message_id": "more"}),
+        lambda: david.put(room, {"name": "Drawers", "user_ids": members[::2]}),
+    ]
+    before = await asked()
+    for change in changes:
+        assert (await change()).status in (200, 201, 204)
+        after = await asked()
+        assert after != before
+        before = after
 
 
 async def test_a_search_finds_edited_words_and_neither_deleted_ones_nor_markup(
