@@ -110,7 +110,7 @@ pack() {
   lay_out "$work/site" "${packages[@]}" >"$work/holds.json"
   cp campfire.py LICENSE THIRD_PARTY "$work/site/"
   cp -R static_bundle/dist "$work/site/static_bundle/dist"
-  cp sounds/*.mp3 "$work/site/sounds/"
+  cp sounds/*.mp3 sounds/sounds.json "$work/site/sounds/"
 
   PYTHONPATH=$tools "$PYTHON" -m shiv --reproducible --uncompressed --entry-point campfire:main \
     --site-packages "$work/site" --output-file "$work/shiv.pyz"

@@ -141,6 +141,7 @@ T = TypeVar("T")
 # ==============================================================================
 
 VERSION: Final = "1.1.0"
+HERE: Final = Path(__file__).resolve().parent
 LOG: Final = logging.getLogger("campfire")
 
 PAGE_SIZE: Final = 40
@@ -241,18 +242,12 @@ def _subject(text: str) -> str | None:
     return f"mailto:{text}" if text and not text.startswith(("mailto:", "https:")) else text or None
 
 
-def _optional(
-    names: str, read: Callable[[str], T], says: str, default: str | None = None
-) -> T | None:
-    """A field of the record below: variables (the first set counts), flag of `serve`, its word."""
+def _setting(names: str, read: Callable[[str], T], says: str, default: str | None = None) -> T:
+    """A field of the record below: variables (the first set counts), flag of `serve`, its word.
+    One without a default may be None."""
     variables, _, flag = names.partition(" --")
     table = {"variables": variables.split(), "read": read, "default": default}
     return cast(T, field(metadata={**table, "flag": flag, "says": says}))
-
-
-def _setting(names: str, read: Callable[[str], T], says: str, default: str) -> T:
-    """The same, of what has a default."""
-    return cast(T, _optional(names, read, says, default))
 
 
 _SECONDS: Final = partial(_number, 1, 86_400)
@@ -268,15 +263,15 @@ class Config:
         "where to listen; default: every address, IPv4 and IPv6", EVERYWHERE)
     port: int = _setting("PORT --port PORT", partial(_number, 0, 65_535),
         "default: 3000; 0 picks a free one and shows it", "3000")
-    domain: str | None = _optional("TLS_DOMAIN SSL_DOMAIN --domain NAME", _domain,
+    domain: str | None = _setting("TLS_DOMAIN SSL_DOMAIN --domain NAME", _domain,
         "the public host name, for links and the origin check")
     disable_ssl: bool = _setting("DISABLE_SSL --disable-ssl", _is_on,
         "never redirect to https, nor ask browsers to", "0")
     force_ssl: bool = _setting("FORCE_SSL --force-ssl", _is_on,
         "redirect http to https; the default with a domain", "0")
-    tls_cert: Path | None = _optional("TLS_CERT_FILE --tls-cert FILE", Path,
+    tls_cert: Path | None = _setting("TLS_CERT_FILE --tls-cert FILE", Path,
         "serve https with this certificate")
-    tls_key: Path | None = _optional("TLS_KEY_FILE --tls-key FILE", Path,
+    tls_key: Path | None = _setting("TLS_KEY_FILE --tls-key FILE", Path,
         "the key of the certificate")
     plain_port: int = _setting("HTTP_PORT", partial(_number, 0, 65_535),
         "with a certificate: a port on which plain http is sent to https", "0")
@@ -284,19 +279,19 @@ class Config:
         _networks, "whose X-Forwarded-* headers are believed", _PRIVATE_PROXIES)
     allowed_origins: frozenset[str] = _setting("ALLOWED_ORIGINS", _origins,
         "further origins that may use /cable and change things (commas)", "")
-    secret_key_base: str | None = _optional("SECRET_KEY_BASE", str, "the root of every signature")
-    vapid_public_key: str | None = _optional("VAPID_PUBLIC_KEY", partial(_vapid_key, 65),
+    secret_key_base: str | None = _setting("SECRET_KEY_BASE", str, "the root of every signature")
+    vapid_public_key: str | None = _setting("VAPID_PUBLIC_KEY", partial(_vapid_key, 65),
         "keys for Web Push")
-    vapid_private_key: str | None = _optional("VAPID_PRIVATE_KEY", partial(_vapid_key, 32),
+    vapid_private_key: str | None = _setting("VAPID_PRIVATE_KEY", partial(_vapid_key, 32),
         "keys for Web Push")
-    vapid_subject: str | None = _optional("VAPID_SUBJECT", _subject,
+    vapid_subject: str | None = _setting("VAPID_SUBJECT", _subject,
         "whom push services may write to")
     private_push_endpoints: bool = _setting("ALLOW_PRIVATE_PUSH_ENDPOINTS", _is_on,
         "push endpoints may be http and private", "0")
-    metrics_token: str | None = _optional("METRICS_TOKEN", str, "bearer token for /metrics")
+    metrics_token: str | None = _setting("METRICS_TOKEN", str, "bearer token for /metrics")
     log_level: int = _setting("LOG_LEVEL RAILS_LOG_LEVEL --log-level LEVEL", _log_level,
         "debug, info, warn or error; default: info", "info")
-    log_file: Path | None = _optional("LOG_FILE", Path,
+    log_file: Path | None = _setting("LOG_FILE", Path,
         "where the log goes; SIGHUP opens the file anew, and the certificates")
     idle_timeout: int = _setting("HTTP_IDLE_TIMEOUT", _SECONDS,
         "seconds a connection may be idle between requests", "60")
@@ -409,24 +404,13 @@ class CampfireError(Exception):
         self.headers = headers or self.headers
 
 
-class AuthError(CampfireError):
-    """Who you are, and what you may do."""
-
-
-class RoomError(CampfireError):
-    """Rooms and memberships."""
-
-
-class MessageError(CampfireError):
-    """Messages and boosts."""
-
-
-class CableError(CampfireError):
-    """Sockets and push. Not ConnectionError: that is Python's."""
-
-
-class RequestError(CampfireError):
-    """The request itself."""
+# fmt: off
+class AuthError(CampfireError): ...  # who you are, and what you may do
+class RoomError(CampfireError): ...  # rooms and memberships
+class MessageError(CampfireError): ...  # messages and boosts
+class CableError(CampfireError): ...  # sockets and push; not ConnectionError: that is Python's
+class RequestError(CampfireError): ...  # the request itself
+# fmt: on
 
 
 class StorageError(CampfireError):
@@ -854,23 +838,20 @@ class AuthService(Protocol):
 
 
 class RoomService(Protocol):
-    async def create_open(self, actor: User, name: str) -> RoomChange:
-        """A new room with all active users. Raises RoomCreationRestricted, ValidationFailed."""
-
-    async def create_closed(self, actor: User, name: str, invited: Invited) -> RoomChange:
-        """A new room with the actor and those invited who exist. Raises as `create_open` does."""
+    async def create(
+        self, actor: User, kind: RoomType, name: str, invited: Invited = ()
+    ) -> RoomChange:
+        """A new open room with all active users, or a closed one with the actor and those invited
+        who exist. Raises RoomCreationRestricted, ValidationFailed."""
 
     async def find_or_create_direct(self, actor: User, invited: Invited) -> tuple[RoomChange, bool]:
         """The one ping of exactly these people, and whether it is new. Raises ValidationFailed."""
 
-    async def save_open(self, actor: User, room_id: RoomId, name: str) -> RoomChange:
-        """Renames; a closed room becomes open and everybody active is granted. Raises RoomNotFound
-        (direct rooms too), Forbidden, ValidationFailed."""
-
-    async def save_closed(
-        self, actor: User, room_id: RoomId, name: str, invited: Invited
+    async def save(
+        self, actor: User, room_id: RoomId, kind: RoomType, name: str, invited: Invited = ()
     ) -> RoomChange:
-        """Renames, revises who is in, and closes; its creator stays. Raises as `save_open` does."""
+        """Renames. Everybody active is granted an open room; who is in a closed one is revised, and
+        its creator stays. Raises RoomNotFound (direct rooms too), Forbidden, ValidationFailed."""
 
     async def set_involvement(
         self, actor: User, room_id: RoomId, involvement: str
@@ -888,16 +869,10 @@ class MessageService(Protocol):
         """
 
     async def update(
-        self,
-        actor: User,
-        room_id: RoomId,
-        message_id: MessageId,
-        source: str,
-        *,
-        may_vanish: bool = False,
+        self, actor: User, message_id: MessageId, draft: DraftMessage
     ) -> PersistedMessage:
-        """The message with its new body and everything derived from it; a bot's may vanish. Raises
-        RoomNotFound, MessageNotFound, Forbidden, BodyBlank, BodyTooLong."""
+        """The message with its new body and everything derived from it. Raises RoomNotFound,
+        MessageNotFound, Forbidden, BodyBlank, BodyTooLong."""
 
     async def delete(self, actor: User, room_id: RoomId, message_id: MessageId) -> Tombstone:
         """What is left of a deleted message. Raises RoomNotFound, MessageNotFound, Forbidden."""
@@ -2529,63 +2504,22 @@ _POINTS = re.sub(r"\s*(\w+)\s*", lambda point: rf"\U{int(point[1], 16):08X}", _E
 # Whether a text is emoji and nothing else; also tells how a boost is drawn.
 is_emoji_only: Final = re.compile(f"[{_POINTS}]+").fullmatch
 
-_SOUND_WORDS = {
-    "ballmer": "developers!", "bell": "🔔", "bezos": "😆💭", "bueller": "anyone?", "butts": "👐 🚬",
-    "cottoneyejoe": "🎶🙉🎶", "crickets": "hears crickets chirping", "dadgummit": "dad gummit!! 🎣",
-    "danielsan": "🎆 🏆 🎆", "flawless": "#flawless", "glados": "🤖💢", "gogogo": "Go, go, go!",
-    "greyjoy": "😖🎺", "guarantee": "guarantees it 👌", "heygirl": "✨💁✨", "honk": "HONK",
-    "horn": "🐶 ✂️ 🐱", "horror": "💀 💀 💀 💀 💀 💀 💀",
-    "inconceivable": "doesn't think it means what you think it means…", "letitgo": "❄️👩❄️⛄️❄️",
-    "live": "is DOING IT LIVE", "makeitso": "make it so 👉", "noooo": "👸💀😒",
-    "ohmy": "raises an eyebrow 😏", "ohyeah": "isn't playing by the rules",
-    "rimshot": "plays a rimshot", "rollout": "is rolling out 🚗", "sax": "🌇🎷🎶",
-    "secret": "found a secret area 🔑", "sexyback": "🔞", "story": "and now you know…",
-    "tada": "plays a fanfare 🎏", "tmyk": "✨ ⭐️ The More You Know ✨ ⭐️", "totes": "😁👍",
-    "trololo": "трололо", "trombone": "plays a sad trombone", "unix": "knows this 💻",
-    "vuvuzela": "======<() ~ ♪ ~♫", "whoomp": "👏‼️😎", "wups": "wups!", "yodel": "📣🗻🙉",
-}  # fmt: skip
-_SOUND_SIZES = {
-    "56k": (79, 33), "clowntown": (210, 150), "curb": (150, 101), "dangerzone": (157, 32),
-    "deeper": (188, 80), "donotwant": (150, 150), "drama": (300, 16), "greatjob": (79, 16),
-    "loggins": (200, 151), "nyan": (36, 15), "pushit": (104, 15), "rumble": (220, 150),
-    "what": (100, 131), "yay": (103, 50), "yeah": (104, 15),
-}  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class SoundImage:
-    file: str
-    width: int
-    height: int
-
-
-@dataclass(frozen=True, slots=True)
-class Sound:
-    name: str
-    text: str | None
-    image: SoundImage | None
-
-
-_PICTURED = {
-    name: SoundImage("top.svg" if name == "deeper" else f"{name}.svg", width, height)
-    for name, (width, height) in _SOUND_SIZES.items()
-}
-SOUNDS: Mapping[str, Sound] = {
-    name: Sound(name, _SOUND_WORDS.get(name), _PICTURED.get(name))
-    for name in sorted(_SOUND_WORDS.keys() | _PICTURED)
+# What `/api/sounds` tells of each, by name: it shows words or a picture.
+SOUNDS: Final[Mapping[str, Json]] = {
+    sound["name"]: sound
+    for sound in json.loads((HERE / "sounds" / "sounds.json").read_text("utf-8"))
 }
 # The sound a plain text plays, which must say nothing else.
 sound_in: Final = {f"/play {name}": sound for name, sound in SOUNDS.items()}.get
 
 
-def sound_markup(sound: Sound) -> str:
-    name, image = sound.name, sound.image
-    shown = escape(sound.text or "")
-    if image:
-        size = f'width="{image.width}" height="{image.height}"'
-        shown = f'<img src="/assets/sounds/{image.file}" {size} class="align--middle" alt="{name}">'
+def sound_markup(sound: Mapping[str, Any]) -> str:
+    name, shown = sound["name"], escape(sound["text"] or "")
+    if image := sound["image"]:
+        size = f'width="{image["width"]}" height="{image["height"]}"'
+        shown = f'<img src="{image["url"]}" {size} class="align--middle" alt="{name}">'
     return (
-        f'<div class="sound" data-sound-name="{name}" data-sound-url="/sounds/{name}.mp3">'
+        f'<div class="sound" data-sound-name="{name}" data-sound-url="{sound["url"]}">'
         f'<button type="button" class="btn btn--plain" aria-label="Play {name}">🔊</button>'
         f" {shown}</div>"
     )
@@ -3913,7 +3847,7 @@ def _checked_ids(invited: Invited) -> Sequence[UserId]:
 
 
 def _create(
-    tx: WriteTx, at: Timestamp, actor: User, kind: RoomType, name: str, invited: Invited
+    tx: WriteTx, at: Timestamp, actor: User, kind: RoomType, name: str, invited: Invited = ()
 ) -> RoomChange:
     if not may_create_rooms(tx, actor):
         raise RoomCreationRestricted
@@ -3940,12 +3874,18 @@ def _find_or_create_direct(
 
 
 def _save(
-    tx: WriteTx, at: Timestamp, by: User, room_id: RoomId, name: str, kind: RoomType, ids: Invited
+    tx: WriteTx,
+    at: Timestamp,
+    actor: User,
+    room_id: RoomId,
+    kind: RoomType,
+    name: str,
+    invited: Invited = (),
 ) -> RoomChange:
-    room = membership_of(tx, by.id, room_id).room
+    room = membership_of(tx, actor.id, room_id).room
     if room.type is RoomType.DIRECT:
         raise RoomNotFound
-    if not can_administer(by, room.creator_id):
+    if not can_administer(actor, room.creator_id):
         raise Forbidden
     name = _checked_name(name)
     sql = """
@@ -3960,7 +3900,7 @@ def _save(
     else:
         creator = user_by_id(tx, room.creator_id)
         stays = [creator.id] if creator.status is Status.ACTIVE else []
-        wanted = [*_checked_ids(ids), *stays]
+        wanted = [*_checked_ids(invited), *stays]
         grant(tx, at, room, wanted)
         sql = """
             DELETE FROM memberships
@@ -3969,7 +3909,7 @@ def _save(
         run(tx, sql, room_id=room_id, wanted=as_list(wanted))
     after = set(member_ids(tx, room_id))
     return RoomChange(
-        view_of(tx, by.id, room_id) if by.id in after else None,
+        view_of(tx, actor.id, room_id) if actor.id in after else None,
         replace(room, type=kind, name=name, updated_at=at),
         kept=tuple(sorted(before & after)),
         granted=tuple(sorted(after - before)),
@@ -4014,20 +3954,8 @@ class Rooms:
     def __init__(self, db: Database) -> None:
         self.db = db
 
-    async def create_open(self, actor: User, name: str) -> RoomChange:
-        return await self.db.write(_create, actor, RoomType.OPEN, name, ())
-
-    async def create_closed(self, actor: User, name: str, invited: Invited) -> RoomChange:
-        return await self.db.write(_create, actor, RoomType.CLOSED, name, invited)
-
-    async def save_open(self, actor: User, room_id: RoomId, name: str) -> RoomChange:
-        return await self.db.write(_save, actor, room_id, name, RoomType.OPEN, ())
-
-    async def save_closed(
-        self, actor: User, room_id: RoomId, name: str, invited: Invited
-    ) -> RoomChange:
-        return await self.db.write(_save, actor, room_id, name, RoomType.CLOSED, invited)
-
+    create = transaction(_create)
+    save = transaction(_save)
     find_or_create_direct = transaction(_find_or_create_direct)
     set_involvement = transaction(_set_involvement)
 
@@ -4558,16 +4486,9 @@ class Messages:
         return await self.db.write(store_message, valid, self._present_in(draft.room_id))
 
     async def update(
-        self,
-        actor: User,
-        room_id: RoomId,
-        message_id: MessageId,
-        source: str,
-        *,
-        may_vanish: bool = False,
+        self, actor: User, message_id: MessageId, draft: DraftMessage
     ) -> PersistedMessage:
-        await self.db.read(_editable_message, actor, room_id, message_id)
-        draft = DraftMessage(room_id, actor.id, None, source, may_vanish)
+        await self.db.read(_editable_message, actor, draft.room_id, message_id)
         return await self.db.write(_update, actor, message_id, await self._valid(draft))
 
     delete = transaction(_delete)
@@ -6236,17 +6157,10 @@ def record_json(record: object, names: str, **more: object) -> Json:
     return shape | more
 
 
-def sound_json(sound: Sound) -> Json:
-    """A sound of the table, with the words or the picture it shows."""
-    image = sound.image
-    shown = image and record_json(image, "width height", url=f"/assets/sounds/{image.file}")
-    return record_json(sound, "name text", url=f"/sounds/{sound.name}.mp3", image=shown)
-
-
 @lru_cache(maxsize=1)
 def all_sounds() -> Written:
     """What `/play` knows, by name."""
-    return Written((Packed(written([sound_json(SOUNDS[name]) for name in sorted(SOUNDS)])[0]),))
+    return Written((Packed(written(list(SOUNDS.values()))[0]),))
 
 
 def involvement_json(room_type: RoomType, now: Involvement) -> Json:
@@ -6422,7 +6336,7 @@ class Shapes:
             "sort_value": created_at,
             "content_type": "sound" if sound else "text",
             "emoji_only": bool(is_emoji_only(text)),
-            "sound": sound and sound_json(sound),
+            "sound": sound,
             "mentionee_ids": message.body.mentions,
             "links": message.body.links,
             "boosts": [self.boost(boost) for boost in message.boosts],
@@ -6637,7 +6551,7 @@ def presentation_element(
         f' data-emoji-only="{compact(bool(is_emoji_only(body.text)))}"'
         f' data-mentionee-ids="{",".join(map(str, body.mentions))}"'
         f"{_attribute('data-links', body.links)}"
-        f"{_attribute('data-sound', sound and sound_json(sound))}"
+        f"{_attribute('data-sound', sound)}"
         f' data-plain-text="{escape(body.text)}"{own}>{content}</div>'
     )
 
@@ -7903,7 +7817,6 @@ def act(
 # Raises    BadRequest, NotFound
 # ==============================================================================
 
-_HERE: Final = Path(__file__).resolve().parent
 _FOREVER: Final = "public, max-age=31536000, immutable"
 _MONTH: Final = "public, max-age=2592000"
 _HALF_HOUR: Final = "public, max-age=1800, stale-while-revalidate=604800"
@@ -7938,7 +7851,7 @@ class Bundle:
 BUNDLE: Final = web.AppKey("bundle", Bundle)
 
 
-def load_bundle(folder: Path = _HERE / "static_bundle" / "dist") -> Bundle:
+def load_bundle(folder: Path = HERE / "static_bundle" / "dist") -> Bundle:
     """The client as it lies on disk, read into memory once (it is about a megabyte)."""
     files: dict[str, dict[str, bytes]] = {}
     digest = hashlib.sha256()
@@ -7999,7 +7912,7 @@ class _Sound(web.FileResponse):
 
 async def show_sound(ask: Ask) -> Outcome:
     """A sound, with byte ranges: browsers refuse to play without."""
-    path = _HERE / "sounds" / f"{ask.parts['name']}.mp3"
+    path = HERE / "sounds" / f"{ask.parts['name']}.mp3"
     if not re.fullmatch(r"[A-Za-z0-9_]{1,40}", ask.parts["name"]) or not path.is_file():
         raise NotFound
     return _Sound(path, headers={"Content-Type": "audio/mpeg", "Cache-Control": _MONTH})
@@ -9043,25 +8956,26 @@ async def delete_room(ask: Ask) -> Outcome:
 
 async def create_open_room(ask: Ask) -> Outcome:
     """A new room for everybody."""
-    return _made_room(ask, await ask.campfire.rooms.create_open(ask.user, _name_in(ask)))
+    rooms, name = ask.campfire.rooms, _name_in(ask)
+    return _made_room(ask, await rooms.create(ask.user, RoomType.OPEN, name))
 
 
 async def create_closed_room(ask: Ask) -> Outcome:
     """A new room for some."""
-    name, user_ids = _name_in(ask), _user_ids_in(ask, [])
-    return _made_room(ask, await ask.campfire.rooms.create_closed(ask.user, name, user_ids))
+    rooms, name, invited = ask.campfire.rooms, _name_in(ask), _user_ids_in(ask, [])
+    return _made_room(ask, await rooms.create(ask.user, RoomType.CLOSED, name, invited))
 
 
 async def save_open_room(ask: Ask) -> Outcome:
     """Renames a room, and opens it if it was closed."""
     rooms, name = ask.campfire.rooms, _name_in(ask)
-    return _saved_room(ask, await rooms.save_open(ask.user, ask.room_id, name))
+    return _saved_room(ask, await rooms.save(ask.user, ask.room_id, RoomType.OPEN, name))
 
 
 async def save_closed_room(ask: Ask) -> Outcome:
     """Renames a room and revises who is in it, and closes it if it was open."""
-    rooms, name, user_ids = ask.campfire.rooms, _name_in(ask), _user_ids_in(ask)
-    change = await rooms.save_closed(ask.user, ask.room_id, name, user_ids)
+    rooms, name, invited = ask.campfire.rooms, _name_in(ask), _user_ids_in(ask)
+    change = await rooms.save(ask.user, ask.room_id, RoomType.CLOSED, name, invited)
     return {**_saved_room(ask, change), "still_member": change.view is not None}
 
 
@@ -9187,8 +9101,8 @@ def show_message(tx: ReadTx, ask: Ask) -> Outcome:
 
 async def update_message(ask: Ask) -> Outcome:
     """Changes what a message says."""
-    messages, source = ask.campfire.messages, ask.text("body")
-    message = await messages.update(ask.user, ask.room_id, ask.message_id, source)
+    draft = DraftMessage(ask.room_id, ask.user.id, None, ask.text("body"))
+    message = await ask.campfire.messages.update(ask.user, ask.message_id, draft)
     announce_edit(ask.campfire, message)
     told = ask.campfire.shapes.told(message)
     return {"message": told.seen_by(ask.user, ask.caller.base_url)}
@@ -9359,8 +9273,9 @@ async def create_bot_message(ask: Ask) -> Outcome:
 
 async def update_bot_message(ask: Ask) -> Outcome:
     """Changes one of the bot's own messages; it may become empty."""
-    content, messages = source_of_bot(await read_content(ask)), ask.campfire.messages
-    message = await messages.update(ask.user, ask.room_id, ask.message_id, content, may_vanish=True)
+    content = source_of_bot(await read_content(ask))
+    draft = DraftMessage(ask.room_id, ask.user.id, None, content, may_vanish=True)
+    message = await ask.campfire.messages.update(ask.user, ask.message_id, draft)
     announce_edit(ask.campfire, message)
     return _said_json(ask, message)
 

@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, settings
 from xdist.scheduler import LoadScopeScheduling
 
 import campfire as program
-from campfire import RoomId, User
+from campfire import RoomId, RoomType, User
 from tests.support.cast import (
     ENTRUSTED,
     Cast,
@@ -262,7 +262,7 @@ class Place:
     def room(self, creator: User, *others: User) -> RoomId:
         """A new closed room."""
         members = [other.id for other in others]
-        return self.do(self.rooms.create_closed(creator, "Backstage", members)).room.id
+        return self.do(self.rooms.create(creator, RoomType.CLOSED, "Backstage", members)).room.id
 
     def post(
         self, by: User, room: RoomId, source: str, client_message_id: str | None = None

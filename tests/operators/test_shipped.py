@@ -51,7 +51,7 @@ def test_the_executable_is_one_small_file_that_python_3_runs() -> None:
 def test_the_executable_holds_the_server_the_built_client_and_the_sounds_of_this_clone() -> None:
     shipped = [ROOT / name for name in ("campfire.py", "LICENSE", "THIRD_PARTY")]
     shipped += [path for path in (ROOT / "static_bundle/dist").rglob("*") if path.is_file()]
-    shipped += (ROOT / "sounds").glob("*.mp3")
+    shipped += [*(ROOT / "sounds").glob("*.mp3"), ROOT / "sounds/sounds.json"]
 
     with zipfile.ZipFile(PYZ) as archive:
         for path in shipped:

@@ -178,7 +178,8 @@ def test_only_the_author_or_an_administrator_inside_changes_a_message(
     said = place.post(by, room, "mine").message.id
     everything = "SELECT * FROM messages JOIN rooms ON rooms.id = room_id WHERE room_id = :room"
     before = place.rows(everything, room=room)
-    work: Any = messages.update(who, room, said, "x") if edits else messages.delete(who, room, said)
+    draft = program.DraftMessage(room, who.id, None, "x")
+    work: Any = messages.update(who, said, draft) if edits else messages.delete(who, room, said)
     is_in = is_inside or who == by
     if is_in and (who == by or who.role is program.Role.ADMINISTRATOR):
         place.do(work)
@@ -206,8 +207,8 @@ def test_the_search_index_holds_exactly_what_is_there_whatever_is_deleted_or_ban
                 known.append((room, said))
         elif what in ("edit", "delete") and known:
             where, said = known[n % len(known)]
-            is_edit = what == "edit"
-            works = [messages.update(david, where, said, "new") if is_edit
+            draft = program.DraftMessage(where, david.id, None, "new")
+            works = [messages.update(david, said, draft) if what == "edit"
                      else messages.delete(david, where, said)]  # fmt: skip
         elif what == "ban":  # the removal is cut short
             bury = program.bury_oldest_of_banned
@@ -294,7 +295,8 @@ class Talk(RuleBasedStateMachine):
     def edit(self, which: int, named: set[int]) -> None:
         message_id, source = self.chosen(which), self.source("edited", named)
         said = self.said[message_id]
-        self.place.do(self.place.messages.update(said.by, self.room, message_id, source))
+        draft = program.DraftMessage(self.room, said.by.id, None, source)
+        self.place.do(self.place.messages.update(said.by, message_id, draft))
         said.text, said.named = "edited", self.members(named)
 
     @precondition(lambda self: self.said)

@@ -18,7 +18,7 @@ from hypothesis.stateful import (
 )
 
 import campfire as program
-from campfire import RoomId, User, UserId
+from campfire import RoomId, RoomType, User, UserId
 from tests.conftest import Place
 from tests.support.cable import Reader, happen, seen
 from tests.support.cast import Cast, Template, make_administrator, newcomer
@@ -254,13 +254,15 @@ class House(RuleBasedStateMachine):
 
     @rule(by=anybody)
     def create_open(self, by: int) -> None:
-        change = self.place.do(self.place.rooms.create_open(self.person(by), "Open"))
+        change = self.place.do(self.place.rooms.create(self.person(by), RoomType.OPEN, "Open"))
         self.made(change.room, [user.id for user in self.people])
 
     @rule(by=anybody, others=crowd)
     def create_closed(self, by: int, others: set[int]) -> None:
         users = {self.person(n).id for n in others}
-        work = self.place.rooms.create_closed(self.person(by), "Closed", [*users, UserId(10**9)])
+        work = self.place.rooms.create(
+            self.person(by), RoomType.CLOSED, "Closed", [*users, UserId(10**9)]
+        )
         self.made(self.place.do(work).room, users | {self.person(by).id})
 
     @rule(by=anybody, others=crowd)
@@ -287,9 +289,9 @@ class House(RuleBasedStateMachine):
         actor, room, rooms = self.person(by), self.room_of(which), self.place.rooms
         users = {self.person(n).id for n in others} | {self.creators[room]}
         work: Coroutine[Any, Any, program.RoomChange] = (
-            rooms.save_open(actor, room, "Saved")
+            rooms.save(actor, room, RoomType.OPEN, "Saved")
             if opens
-            else rooms.save_closed(actor, room, "Saved", sorted(users))
+            else rooms.save(actor, room, RoomType.CLOSED, "Saved", sorted(users))
         )
         if refusal := self.refusal(actor, room, saves=True):
             with pytest.raises(refusal):

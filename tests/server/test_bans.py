@@ -196,7 +196,7 @@ class Life:
         elif what == "sign in" and is_in:
             self.sign_in()
         elif what == "open a room":
-            do(self.place.rooms.create_open(self.place.cast.jz, "Open"))
+            do(self.place.rooms.create(self.place.cast.jz, program.RoomType.OPEN, "Open"))
         if not has_left and what in ("ban", "unban", "promote", "deactivate"[: 10 * is_in]):
             self.status = {"ban": "banned", "deactivate": "deactivated"}.get(what, "active")
         self.is_signed_in &= self.status == "active"

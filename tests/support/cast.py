@@ -24,6 +24,7 @@ import aiohttp
 from yarl import URL
 
 import campfire as program
+from campfire import RoomType
 
 SESAME = "secret123456"
 AGENT = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 Chrome/140.0.0.0 Safari/537.36"
@@ -133,10 +134,10 @@ async def gather_cast(parts: program.Campfire) -> Cast:
     david, jason, jz, kevin, bender = await _gather_people(parts)
     rooms = parts.rooms
     (all_talk,) = await parts.db.read(program.memberships_of, david.id)
-    hq = await rooms.save_open(david, all_talk.room.id, "HQ")
-    pets = await rooms.create_open(david, "Pets")
-    watercooler = await rooms.create_closed(david, "Watercooler", [jason.id, bender.id])
-    designers = await rooms.create_closed(jason, "Designers", [david.id, jz.id, kevin.id])
+    hq = await rooms.save(david, all_talk.room.id, RoomType.OPEN, "HQ")
+    pets = await rooms.create(david, RoomType.OPEN, "Pets")
+    watercooler = await rooms.create(david, RoomType.CLOSED, "Watercooler", [jason.id, bender.id])
+    designers = await rooms.create(jason, RoomType.CLOSED, "Designers", [david.id, jz.id, kevin.id])
     first, _ = await rooms.find_or_create_direct(david, [jason.id])
     second, _ = await rooms.find_or_create_direct(david, [kevin.id])
     third, _ = await rooms.find_or_create_direct(kevin, [bender.id])

@@ -18,6 +18,7 @@ import pytest
 from yarl import URL
 
 import campfire as program
+from campfire import RoomType
 from tests.conftest import Place
 from tests.support.asking import session_for, stored
 from tests.support.cast import AGENT, PATIENCE, Template, newcomer, start_session
@@ -122,10 +123,10 @@ class World:
     ) -> None:
         """An open room, a closed one and a ping, each with a message by JZ that JZ has boosted."""
         rooms, everybody = self.parts.rooms, [each.id for each in inside]
-        closed = await rooms.create_closed(creator, "Studio", [*everybody, revoked.id])
-        await rooms.save_closed(creator, closed.room.id, "Studio", everybody)
+        closed = await rooms.create(creator, RoomType.CLOSED, "Studio", [*everybody, revoked.id])
+        await rooms.save(creator, closed.room.id, RoomType.CLOSED, "Studio", everybody)
         ping, _ = await rooms.find_or_create_direct(creator, everybody)
-        opened = await rooms.create_open(creator, "Plaza")
+        opened = await rooms.create(creator, RoomType.OPEN, "Plaza")
         for kind, room in (("closed", closed), ("direct", ping), ("open", opened)):
             draft = program.DraftMessage(room.room.id, inside[0].id, f"said-{kind}", "words")
             message = (await self.parts.messages.create_message_with_deduplication(draft)).message

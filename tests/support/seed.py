@@ -252,10 +252,10 @@ class Studio:
             email = f"{name.split()[0].lower().replace('ê', 'e')}@northwind.example"
             await auth.join(account.join_code, newcomer(name, email, PASSWORD))
         await self.parts.db.write(program.set_role, PRIYA, program.Role.ADMINISTRATOR)
-        await rooms.save_open(maya, TRAVEL, ROOMS[0])
+        await rooms.save(maya, TRAVEL, program.RoomType.OPEN, ROOMS[0])
         for name in ROOMS[1:]:
-            await rooms.create_open(maya, name)
-        await rooms.create_closed(maya, "🎨 Design", [THEO, CARMEN])
+            await rooms.create(maya, program.RoomType.OPEN, name)
+        await rooms.create(maya, program.RoomType.CLOSED, "🎨 Design", [THEO, CARMEN])
         for others in PINGS:
             await rooms.find_or_create_direct(maya, others)
         await self.parts.db.write(self._dress)
