@@ -832,10 +832,6 @@ class AuthService(Protocol):
     async def new_digest(self, user_id: UserId, password: str) -> str:
         """A digest for somebody's new password. Raises RateLimited for the 11th in 3 minutes."""
 
-    async def transfer(self, transfer_id: str, session: NewSession) -> User:
-        """The active person a sign-in link names, with this session. It works once, for four hours,
-        while the session it was made in is. Raises InvalidTransfer."""
-
 
 class RoomService(Protocol):
     async def create(
@@ -5492,11 +5488,9 @@ def cost_of(digest: str) -> int:
 
 
 def password_matches(password: str, digest: str, cost: int = 0) -> bool:
-    """Whether the digest was made of this password; a broken digest matches none.
-
-    It takes as much time as a digest of this cost: each step of the cost doubles the work, so
-    c and then c, c + 1, … up to cost - 1 make 2^cost.
-    """
+    """Whether the digest was made of this password; a broken digest matches none. It takes as much
+    time as a digest of this cost: each step of the cost doubles the work, so c and then c, c + 1, …
+    up to cost - 1 make 2^cost."""
     given, matches = password.encode()[:_BCRYPT_BYTES], False
     with suppress(ValueError):
         matches = bcrypt.checkpw(given, digest.encode())
@@ -5596,10 +5590,11 @@ def void_transfers(tx: WriteTx, at: Timestamp, user_id: UserId) -> None:
     run(tx, sql, nonce=nonce, until=until)
 
 
-def _redeem(
+def redeem(
     tx: WriteTx, at: Timestamp, signer: Signer, transfer_id: str, session: NewSession
 ) -> User:
-    """Uses a sign-in link up, and starts the session it is for."""
+    """The active person a sign-in link names, with this session. It works once, for four hours,
+    while the session it was made in is. Raises InvalidTransfer."""
     transfer = signer.transfer_in(transfer_id)
     if transfer is None or ended_sessions(tx, (transfer.session_id,)):
         raise InvalidTransfer
@@ -5636,10 +5631,8 @@ def sweep_sign_ins(tx: WriteTx, at: Timestamp) -> None:
 class Auth:
     """AuthService over SQLite and bcrypt."""
 
-    def __init__(
-        self, db: Database, signer: Signer, monotonic: Callable[[], float], cost: int
-    ) -> None:
-        self._db, self._signer, self._cost = db, signer, cost
+    def __init__(self, db: Database, monotonic: Callable[[], float], cost: int) -> None:
+        self._db, self._cost = db, cost
         self._threads = ThreadPoolExecutor(_HASHERS, "hash")
         self._hashings: set[Future[Any]] = set()  # at work, or waiting
         self._sign_ins, self._new_passwords = TryLimiter(monotonic), TryLimiter(monotonic)
@@ -5694,9 +5687,6 @@ class Auth:
         self._new_passwords.count(f"person {user_id}")
         return await self._digest(password)
 
-    async def transfer(self, transfer_id: str, session: NewSession) -> User:
-        return await self._db.write(_redeem, self._signer, transfer_id, session)
-
 
 # === 19. people ===============================================================
 # What happens to people: their profile, their role, leaving, being banned, being
@@ -5731,11 +5721,9 @@ def _change_profile(
 async def change_profile(
     db: Database, auth: AuthService, viewer: Viewer, change: Change, password: str | None
 ) -> tuple[User, RawToken | None]:
-    """The person with what was given changed, and the session's new token, if there is one.
-
-    A new password ends the person's other sessions, and what opened this one; a blank one
-    changes nothing. Raises ValidationFailed, EmailTaken, RateLimited.
-    """
+    """The person with what was given changed, and the session's new token, if there is one. A new
+    password ends the person's other sessions, and what opened this one; a blank one changes
+    nothing. Raises ValidationFailed, EmailTaken, RateLimited."""
     password = password if (password or "").strip() else None
     check_fields(
         name=change.name, email_address=change.email_address, password=password, bio=change.bio
@@ -6085,11 +6073,9 @@ class Bots:
             await self._client.close()
 
     async def call(self, hook: Hook, room: Room, message: PersistedMessage) -> Reply | None:
-        """What a bot answers to a message; None when it cannot.
-
-        It has seven seconds from the moment in which we begin to connect: what waits before,
-        for a place or for its name, waits for us.
-        """
+        """What a bot answers to a message; None when it cannot. It has seven seconds from the
+        moment in which we begin to connect: what waits before, for a place or for its name, waits
+        for us."""
         try:
             async with asyncio.timeout(None) as limit:
                 answered = await self._post(hook, webhook_payload(hook, room, message), limit)
@@ -6629,11 +6615,9 @@ class Seldom:
 
 
 class PresenceMap:
-    """Presence: room -> person and tab -> last heartbeat, on a clock that never jumps.
-
-    It decides unread marks and pushes, and is shown to nobody. Two tabs count as two entries, and
-    someone who just left may count for up to a minute.
-    """
+    """Presence: room -> person and tab -> last heartbeat, on a clock that never jumps. It decides
+    unread marks and pushes, and is shown to nobody. Two tabs count as two entries, and someone who
+    just left may count for up to a minute."""
 
     def __init__(self, monotonic: Callable[[], float]) -> None:
         self._monotonic = monotonic
@@ -6695,13 +6679,11 @@ def frame_end(data: bytes, start: int) -> int | None:
 
 @dataclass(eq=False, repr=False, slots=True)  # what is written is nobody else's to read
 class Connection(asyncio.Protocol):
-    """One tab's socket, from its welcome to its end, which nothing takes back.
-
-    It stands between the transport and aiohttp, and sees what that hides: a client's frame without
-    a mask, which a server answers by closing (RFC 6455, 5.1) and aiohttp would take; whether all
-    that was written has left; and how fast frames come: reading so many that others wait ends the
-    socket before they are read.
-    """
+    """One tab's socket, from its welcome to its end, which nothing takes back. It stands between
+    the transport and aiohttp, and sees what that hides: a client's frame without a mask, which a
+    server answers by closing (RFC 6455, 5.1) and aiohttp would take; whether all that was written
+    has left; and how fast frames come: reading so many that others wait ends the socket before they
+    are read."""
 
     socket: web.WebSocketResponse
     transport: asyncio.Transport
@@ -7332,7 +7314,7 @@ class Cable:
 #
 # Owns      -
 # Raises    Unauthenticated, Forbidden, BannedAddress, InvalidCsrfToken, BotForbidden,
-#           BadRequest, PayloadTooLarge, UnsupportedMediaType, ValidationFailed
+#           WrongBotKey, BadRequest, PayloadTooLarge, UnsupportedMediaType, ValidationFailed
 # ==============================================================================
 
 SAFE_METHODS: Final = frozenset(("GET", "HEAD"))
@@ -7406,6 +7388,7 @@ CAMPFIRE: Final = web.AppKey("campfire", Campfire)
 REQUEST_ID: Final = web.RequestKey("request_id", str)
 VIEWER_ID: Final = web.RequestKey("viewer_id", int)
 SESSION: Final = web.RequestKey("session", Session)  # in which somebody asks
+BOT_ROUTE: Final = web.RequestKey("bot_route", bool)
 
 
 @dataclass(frozen=True, slots=True)
@@ -7569,10 +7552,8 @@ class Ask:
 
     @cached_property
     def body(self) -> Json:
-        """The body, a JSON object; none counts as an empty one.
-
-        Raises UnsupportedMediaType, PayloadTooLarge, BadRequest.
-        """
+        """The body, a JSON object; none counts as an empty one. Raises UnsupportedMediaType,
+        PayloadTooLarge, BadRequest."""
         if BODY not in self.request and not self.request.can_read_body:
             return {}
         is_plain = self.request.headers.get("Content-Encoding", "identity") == "identity"
@@ -7645,10 +7626,8 @@ def require(audience: Audience, viewer: Viewer | None) -> None:
 
 
 async def admit_person(request: web.Request, audience: Audience) -> tuple[Ask, Right]:
-    """Who comes in, and what must stay true of them while they write.
-
-    Raises BannedAddress, BotForbidden, InvalidCsrfToken, Unauthenticated, Forbidden.
-    """
+    """Who comes in, and what must stay true of them while they write. Raises BannedAddress,
+    BotForbidden, InvalidCsrfToken, Unauthenticated, Forbidden."""
     campfire, caller, viewer = request.app[CAMPFIRE], caller_of(request), None
     is_safe, bot_key = request.method in SAFE_METHODS, request.query.get("bot_key", "")
     cookie = caller.cookies.get("session_token", "")
@@ -7669,6 +7648,23 @@ async def admit_person(request: web.Request, audience: Audience) -> tuple[Ask, R
     right = partial(check_right, ip=caller.ip, viewer=viewer)
     place = request.match_info, request.query
     return Ask(request, campfire, viewer, None, caller, *place), right
+
+
+async def _admit_bot(request: web.Request, _: Audience) -> tuple[Ask, Right]:
+    """The bot with the key in the path, and what must stay true of it while it writes."""
+    request[BOT_ROUTE] = True
+    campfire, caller, key = request.app[CAMPFIRE], caller_of(request), request.match_info["bot_key"]
+    ip = None if request.method in SAFE_METHODS else caller.ip
+    door = await campfire.db.read(at_the_door, "", key, ip)
+    if door.is_banned:
+        raise BannedAddress
+    if door.bot is None:
+        LOG.warning("bot_auth_failed", extra={"fields": {"ip": caller.ip}})
+        raise WrongBotKey
+    request[VIEWER_ID] = door.bot.id
+    right = partial(check_bots_right, ip=caller.ip, bot_key=key)
+    place = request.match_info, request.query
+    return Ask(request, campfire, None, door.bot, caller, *place), right
 
 
 Place: TypeAlias = tuple[Mapping[str, str], Mapping[str, str]]  # the parts of a path, a query
@@ -7778,21 +7774,14 @@ async def _receive(request: web.Request, audience: Audience, most: int, admit: A
 
 
 def act(
-    method: str,
-    path: str,
-    audience: Audience,
-    handler: Handler,
-    *,
-    status: int = 200,
-    admit: Admit = admit_person,
+    method: str, path: str, audience: Audience, handler: Handler, *, status: int = 200
 ) -> Route:
-    """An address where something is done; the status is that of a success.
-
-    If what lets somebody in is no longer so when the handler writes, nothing is written, and it is
-    as if the request had come just now.
-    """
+    """An address where something is done; the status is that of a success. If what lets somebody in
+    is no longer so when the handler writes, nothing is written, and it is as if the request had
+    come just now."""
     most = _MESSAGE_BYTES if path.endswith(_MESSAGES) else _MEMBERS_BYTES
     most = _STRANGERS_BYTES if audience == "anyone" else most
+    admit: Admit = _admit_bot if audience == "bots" else admit_person
 
     async def guarded(request: web.Request) -> web.StreamResponse:
         await _receive(request, audience, most, admit)
@@ -8303,43 +8292,37 @@ def _resident_bytes() -> int:
 
 
 _Reading: TypeAlias = float | Histogram | Mapping[Any, Any]
-# A number or a histogram, or several, by the values of the labels that stand behind the name.
+# What is told, with its labels behind its name: a number or a histogram, or several, by the values
+# of the labels. The end of a name says of which kind it is.
+_KINDS: Final = {"total": "counter", "seconds": "histogram", "size": "histogram"}
 # fmt: off
-_METRICS: Final[tuple[tuple[str, str, str, Callable[[Campfire], _Reading]], ...]] = (
-    ("http_requests_total method route status", "counter", "Answered requests.",
-        lambda of: of.requests),
-    ("http_request_seconds route", "histogram", "Time from a request to its answer.",
+_METRICS: Final[tuple[tuple[str, str, Callable[[Campfire], _Reading]], ...]] = (
+    ("http_requests_total method route status", "Answered requests.", lambda of: of.requests),
+    ("http_request_seconds route", "Time from a request to its answer.",
         lambda of: of.request_seconds),
-    ("ws_connections", "gauge", "Open sockets.", lambda of: len(of.sockets.connections)),
-    ("ws_subscriptions channel", "gauge", "Subscriptions of open sockets.",
-        lambda of: Counter(
-            it.channel for tab in of.sockets.connections for it in tab.subscriptions.values())),
-    ("broadcasts_total kind", "counter", "Broadcasts, with listeners or without.",
-        lambda of: {  # a stream without its numbers: `user_7_unreads` is `user_unreads`
-            re.sub("[_:]+", "_", it).strip("_"): n for it, n in of.sockets.broadcasts_by.items()}),
-    ("ws_frames_sent_total", "counter", "Frames that broadcasts brought to tabs.",
+    ("ws_connections", "Open sockets.", lambda of: len(of.sockets.connections)),
+    ("ws_subscriptions channel", "Subscriptions of open sockets.", lambda of: Counter(
+        it.channel for tab in of.sockets.connections for it in tab.subscriptions.values())),
+    # A stream without its numbers: `user_7_unreads` is `user_unreads`.
+    ("broadcasts_total kind", "Broadcasts, with listeners or without.", lambda of: {
+        re.sub("[_:]+", "_", it).strip("_"): n for it, n in of.sockets.broadcasts_by.items()}),
+    ("ws_frames_sent_total", "Frames that broadcasts brought to tabs.",
         lambda of: of.sockets.frames),
-    ("ws_slow_closed_total", "counter", "Sockets cut off because they read too slowly.",
+    ("ws_slow_closed_total", "Sockets cut off because they read too slowly.",
         lambda of: of.sockets.slow),
-    ("broadcast_seconds", "histogram", "Time from a commit to its last frame queued.",
+    ("broadcast_seconds", "Time from a commit to its last frame queued.",
         lambda of: of.broadcast_seconds),
-    ("db_writer_queue", "gauge", "Jobs that wait for the writer.", lambda of: of.db.waiting),
-    ("db_write_seconds", "histogram", "Time of one commit with all its jobs.",
-        lambda of: of.db.write_seconds),
-    ("db_group_size", "histogram", "Jobs that shared one commit.", lambda of: of.db.group_sizes),
-    ("messages_created_total", "counter", "Messages stored, repeats not counted.",
+    ("db_writer_queue", "Jobs that wait for the writer.", lambda of: of.db.waiting),
+    ("db_write_seconds", "Time of one commit with all its jobs.", lambda of: of.db.write_seconds),
+    ("db_group_size", "Jobs that shared one commit.", lambda of: of.db.group_sizes),
+    ("messages_created_total", "Messages stored, repeats not counted.",
         lambda of: sum(of.broadcast_seconds.counts)),  # one is observed for each
-    ("webhooks_total result", "counter", "Calls to bots, by how they ended.",
-        lambda of: of.bots.calls),
-    ("pushes_total result", "counter", "Notifications, by how they ended.",
-        lambda of: of.push.pushes),
-    ("presence_entries", "gauge", "Tabs that look at a room.",
-        lambda of: of.sockets.presence.entries()),
-    ("process_resident_memory_bytes", "gauge", "Memory of the process.",
-        lambda _: _resident_bytes()),
-    ("process_cpu_seconds_total", "counter", "Processor time of the process.",
-        lambda _: time.process_time()),
-    ("build_info version revision", "gauge", "Which Campfire this is.",
+    ("webhooks_total result", "Calls to bots, by how they ended.", lambda of: of.bots.calls),
+    ("pushes_total result", "Notifications, by how they ended.", lambda of: of.push.pushes),
+    ("presence_entries", "Tabs that look at a room.", lambda of: of.sockets.presence.entries()),
+    ("process_resident_memory_bytes", "Memory of the process.", lambda _: _resident_bytes()),
+    ("process_cpu_seconds_total", "Processor time of the process.", lambda _: time.process_time()),
+    ("build_info version revision", "Which Campfire this is.",
         lambda of: {(of.config.version, of.config.revision): 1}),
 )
 # fmt: on
@@ -8389,8 +8372,9 @@ async def show_metrics(request: web.Request) -> web.Response:
     campfire, lines = request.app[CAMPFIRE], list[str]()
     if not may_read_metrics(campfire.config, request.remote or "", request.headers):
         raise NotFound
-    for metric, kind, about, read in _METRICS:
+    for metric, about, read in _METRICS:
         name, *keys = f"campfire_{metric}".split()
+        kind = _KINDS.get(name.rpartition("_")[2], "gauge")
         lines += f"# HELP {name} {about}", f"# TYPE {name} {kind}"
         reading = read(campfire)
         by_labels = reading if isinstance(reading, Mapping) else {(): reading}
@@ -8513,7 +8497,7 @@ async def sign_in(ask: Ask) -> Outcome:
 async def redeem_transfer(ask: Ask) -> Outcome:
     """Signs in whom a sign-in link names."""
     session = _session_from(ask)
-    user = await ask.campfire.auth.transfer(ask.parts["transfer"], session)
+    user = await ask.db.write(redeem, ask.campfire.signer, ask.parts["transfer"], session)
     return _welcome(ask, user, session, "signed_in", by="link")
 
 
@@ -8828,7 +8812,7 @@ async def reset_bot_key(ask: Ask) -> Outcome:
 # the key is in the path, the body is the message, refusals have no body.
 #
 # Owns      -
-# Raises    BadRequest, FeatureDisabled, OriginRefused, WrongBotKey, BannedAddress
+# Raises    BadRequest, FeatureDisabled, OriginRefused
 # ==============================================================================
 
 FILES_COME: Final = "File attachments are coming in v2.0"
@@ -9203,32 +9187,6 @@ def _said_json(ask: Ask, message: PersistedMessage) -> Json:
     body = {"plain_text": message.body.text, "html": html}
     url = f"{ask.caller.base_url}/rooms/{message.room_id}/messages/{message.id}"
     return record_json(message, "id created_at", body=body, creator=creator, room=room, url=url)
-
-
-BOT_ROUTE: Final = web.RequestKey("bot_route", bool)
-
-
-async def _admit_bot(request: web.Request, _: Audience) -> tuple[Ask, Right]:
-    """The bot with the key in the path, and what must stay true of it while it writes."""
-    request[BOT_ROUTE] = True
-    campfire, caller, key = request.app[CAMPFIRE], caller_of(request), request.match_info["bot_key"]
-    ip = None if request.method in SAFE_METHODS else caller.ip
-    door = await campfire.db.read(at_the_door, "", key, ip)
-    if door.is_banned:
-        raise BannedAddress
-    if door.bot is None:
-        LOG.warning("bot_auth_failed", extra={"fields": {"ip": caller.ip}})
-        raise WrongBotKey
-    request[VIEWER_ID] = door.bot.id
-    right = partial(check_bots_right, ip=caller.ip, bot_key=key)
-    place = request.match_info, request.query
-    return Ask(request, campfire, None, door.bot, caller, *place), right
-
-
-def bot_act(method: str, path: str, handler: Handler, *, status: int = 200) -> Route:
-    """An address for bots, which the key in the path lets in and nothing else."""
-    whole = f"/rooms/{{room_id}}/{{bot_key}}/messages{path}"
-    return act(method, whole, "bots", handler, status=status, admit=_admit_bot)
 
 
 async def read_content(ask: Ask) -> str:
@@ -9667,6 +9625,7 @@ def nothing_more(_: ReadTx, __: Ask) -> Json:
 # Raises    NotFound, BadRequest, MethodNotAllowed
 # ==============================================================================
 
+_BOTS: Final = "/rooms/{room_id}/{bot_key}/messages"
 _DEVICE: Final = "/api/users/me/push_subscriptions/{subscription_id}"
 ROUTES: Final[tuple[Screen | Route, ...]] = (
     Screen("/", "people", home),
@@ -9761,12 +9720,12 @@ ROUTES: Final[tuple[Screen | Route, ...]] = (
     act("PUT", "/api/account/bots/{bot_id}", "administrators", save_bot),
     act("DELETE", "/api/account/bots/{bot_id}", "administrators", delete_bot),
     act("PUT", "/api/account/bots/{bot_id}/key", "administrators", reset_bot_key),
-    bot_act("GET", "", list_bot_messages),
-    bot_act("POST", "", create_bot_message),
-    bot_act("PUT", "/{message_id}", update_bot_message),
-    bot_act("DELETE", "/{message_id}", delete_message),
-    bot_act("POST", "/{message_id}/boosts", create_bot_boost, status=201),
-    bot_act("DELETE", "/{message_id}/boosts/{boost_id}", delete_boost),
+    act("GET", _BOTS, "bots", list_bot_messages),
+    act("POST", _BOTS, "bots", create_bot_message),
+    act("PUT", f"{_BOTS}/{{message_id}}", "bots", update_bot_message),
+    act("DELETE", f"{_BOTS}/{{message_id}}", "bots", delete_message),
+    act("POST", f"{_BOTS}/{{message_id}}/boosts", "bots", create_bot_boost, status=201),
+    act("DELETE", f"{_BOTS}/{{message_id}}/boosts/{{boost_id}}", "bots", delete_boost),
     act("GET", "/rooms/{room_id}/messages", "anyone", show_nothing),
     act("GET", "/account/logo", "anyone", show_logo),
     act("GET", "/assets/{path:.+}", "anyone", show_asset),
@@ -9975,7 +9934,7 @@ def assemble(
     signer, jobs = Signer(kept["secret_key_base"]), Jobs()
     names = ThreadPoolExecutor(NAMES_AT_ONCE, "names")
     presence = PresenceMap(time.monotonic)
-    auth = Auth(db, signer, time.monotonic, config.bcrypt_cost)
+    auth = Auth(db, time.monotonic, config.bcrypt_cost)
     shapes, messages = Shapes(signer), Messages(db, signer, presence.present_in)
     cable = Cable(db, messages, shapes, presence, jobs, time.monotonic, config.max_sockets)
     keys = (kept["vapid_public_key"], kept["vapid_private_key"])
@@ -10025,11 +9984,9 @@ async def resume_bans(campfire: Campfire) -> None:
 
 
 class Reader(web.RequestHandler):
-    """Reads requests, and refuses in our own words what is none.
-
-    aiohttp's own tell strangers which aiohttp and which Python they have before them. Should
-    `handle_error` no longer be asked, they are told again (and HTTP/1.1 to whoever speaks 1.0).
-    """
+    """Reads requests, and refuses in our own words what is none. aiohttp's own tell strangers which
+    aiohttp and which Python they have before them. Should `handle_error` no longer be asked, they
+    are told again (and HTTP/1.1 to whoever speaks 1.0)."""
 
     __slots__ = ("_heard",)
 
@@ -10444,10 +10401,8 @@ class _Import:
         elif token and not self.is_new("bot token", token):
             self.report.warnings["bots had the key of another; they need a new one"] += 1
             token = None
-        user = User(
-            UserId(person["id"]), name or "Unnamed", email, person["bio"] or "", role,
-            status, person["created_at"], person["updated_at"],
-        )  # fmt: skip
+        named, times = (name or "Unnamed", email), (person["created_at"], person["updated_at"])
+        user = User(UserId(person["id"]), *named, person["bio"] or "", role, status, *times)
         self.people[user.id] = self.signer.mentionable(user)
         opens = {"password_digest": person["password_digest"] or None, "bot_token": token}
         who = {"name": user.name, "email_address": email, "role": role.value}
@@ -10548,14 +10503,8 @@ class _Import:
             self.report.warnings[f"files are not in {self.storage}"] += 1
         columns = ("id", "content_type", "checksum", "metadata", "created_at")
         kept = {column: file[column] for column in columns}
-        size, name = file["byte_size"] or 0, str(file["filename"])
-        return {
-            **kept,
-            "message_id": message_id,
-            "blob_key": key,
-            "filename": name,
-            "byte_size": size,
-        }
+        named = {"filename": str(file["filename"]), "byte_size": file["byte_size"] or 0}
+        return {**kept, **named, "message_id": message_id, "blob_key": key}
 
     def boost(self, boost: _Row) -> Mapping[str, object]:
         content = str(boost["content"]).strip()
@@ -10877,8 +10826,7 @@ def _sentences(connection: sqlite3.Connection, what: str) -> Iterable[Sequence[s
             counts = Counter(f"{table} point to missing {parent}" for table, _, parent, _ in broken)
             return [(f"{count} rows of {words}",) for words, count in counts.items()]
         case "search":
-            return connection.execute(
-                """
+            sql = """
                 SELECT count(*) || ' messages are missing from the search index'
                 FROM messages
                 WHERE id NOT IN (SELECT rowid FROM message_search_index)
@@ -10888,27 +10836,25 @@ def _sentences(connection: sqlite3.Connection, what: str) -> Iterable[Sequence[s
                 FROM message_search_index
                 WHERE rowid NOT IN (SELECT id FROM messages)
                 GROUP BY NULL
-                """
-            )
+            """
+            return connection.execute(sql)
         case "unread":
-            return connection.execute(
-                """
+            sql = """
                 SELECT count(*) || ' unread marks of people who are no members'
                 FROM memberships
                 WHERE unread_at IS NOT NULL AND NOT (
                   user_id IN (SELECT id FROM users) AND room_id IN (SELECT id FROM rooms))
                 GROUP BY NULL
-                """
-            )
+            """
+            return connection.execute(sql)
         case _:
-            return connection.execute(
-                """
+            sql = """
                 SELECT 'room ' || id || ' (' || coalesce(name, 'a ping') || ') has no members'
                 FROM rooms
                 WHERE id NOT IN (SELECT room_id FROM memberships)
                 ORDER BY id
-                """
-            )
+            """
+            return connection.execute(sql)
 
 
 def _looked(connection: sqlite3.Connection, *looks: str) -> Iterator[str]:

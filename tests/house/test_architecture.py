@@ -404,7 +404,7 @@ def test_nothing_is_written_for_a_request_without_a_second_look_at_its_right() -
     rows = rows_of_routes()
     bare = {ast.literal_eval(row.args[0]) for row in rows if called(row) == "Route"}
 
-    assert {called(row) for row in rows} == {"Screen", "sight", "act", "bot_act", "Route"}
+    assert {called(row) for row in rows} == {"Screen", "sight", "act", "Route"}
     assert functions_calling("Route") == {"", "sight", "act"}
     assert functions_calling("Screen") == {""}
     assert bare == {"GET", "*"}  # looking writes nothing; the socket has a right of its own
@@ -415,8 +415,8 @@ def test_nothing_is_written_for_a_request_without_a_second_look_at_its_right() -
 
 def test_a_handler_waits_at_most_twice_and_what_only_looks_never() -> None:
     awaits = {each.name: awaits_in(each) for each in FUNCTIONS if path_to(each) == ""}
-    most = {"Screen": 0, "sight": 0, "act": HANDLER_AWAITS, "bot_act": HANDLER_AWAITS}
-    column = {"Screen": 2, "sight": 2, "bot_act": 2}
+    most = {"Screen": 0, "sight": 0, "act": HANDLER_AWAITS}
+    column = {"Screen": 2, "sight": 2}
     handlers = {
         (called(row), ast.unparse(row.args[column.get(called(row), 3)])) for row in rows_of_routes()
     }

@@ -161,7 +161,7 @@ def _on_clock(parts: program.Campfire, steady: SteadyClock) -> program.Campfire:
     """The same parts, with the three that count seconds on a clock of the test's."""
     presence = program.PresenceMap(steady)
     messages = program.Messages(parts.db, parts.signer, presence.present_in)
-    auth = program.Auth(parts.db, parts.signer, steady, parts.config.bcrypt_cost)
+    auth = program.Auth(parts.db, steady, parts.config.bcrypt_cost)
     shapes, jobs, most = parts.shapes, parts.jobs, parts.config.max_sockets
     cable = program.Cable(parts.db, messages, shapes, presence, jobs, steady, most)
     return replace(parts, auth=auth, messages=messages, cable=cable, sockets=cable)
