@@ -5437,16 +5437,14 @@ def start_session(
         revise_user(tx, at, user_id, Change(password_digest=renewed))
 
 
-def refresh_session(
-    tx: WriteTx, at: Timestamp, session_id: SessionId, ip: str, user_agent: str
-) -> None:
+def refresh_session(tx: WriteTx, at: Timestamp, used: SessionId, ip: str, agent: str) -> None:
     """Notes that a session is in use, and from where."""
     sql = """
         UPDATE sessions
-        SET ip_address = :ip, user_agent = :user_agent, last_active_at = :at, updated_at = :at
-        WHERE id = :session_id
+        SET ip_address = :ip, user_agent = :agent, last_active_at = :at, updated_at = :at
+        WHERE id = :used
     """
-    run(tx, sql, ip=ip, user_agent=user_agent[:_AGENT_LIMIT], at=at, session_id=session_id)
+    run(tx, sql, ip=ip, agent=agent[:_AGENT_LIMIT], at=at, used=used)
 
 
 def end_session(tx: WriteTx, _: Timestamp, session: Session, push_endpoint: str | None) -> None:
@@ -5606,17 +5604,15 @@ def redeem(
         WHERE people.id = :user_id AND people.status = 0
     """
     person = row(tx, sql, user_id=transfer.user_id)
-    is_good = (
-        person is not None
-        and max(iso(at), iso(person[1])) < transfer.until
-        and hmac.compare_digest(transfer.credential, signer.credential_mark(person[0]))
-    )
+    if person is None or max(iso(at), iso(person[1])) >= transfer.until:
+        raise InvalidTransfer
+    is_theirs = hmac.compare_digest(transfer.credential, signer.credential_mark(person[0]))
     sql = """
         INSERT INTO used_transfers (nonce, expires_at) VALUES (:nonce, :until)
         ON CONFLICT DO NOTHING
     """
-    is_first = is_good and run(tx, sql, nonce=transfer.nonce, until=at + TRANSFER_SECONDS * SECOND)
-    if person is None or not is_first:
+    until = at + TRANSFER_SECONDS * SECOND
+    if not is_theirs or not run(tx, sql, nonce=transfer.nonce, until=until):
         raise InvalidTransfer
     start_session(tx, at, transfer.user_id, session)
     return user_in(*person[2:])
@@ -5725,9 +5721,8 @@ async def change_profile(
     password ends the person's other sessions, and what opened this one; a blank one changes
     nothing. Raises ValidationFailed, EmailTaken, RateLimited."""
     password = password if (password or "").strip() else None
-    check_fields(
-        name=change.name, email_address=change.email_address, password=password, bio=change.bio
-    )
+    given = {name: getattr(change, name) for name in ("name", "email_address", "bio")}
+    check_fields(**given, password=password)
     if password is not None:
         await db.read(_check_address, change, viewer.user.id)
         change = replace(change, password_digest=await auth.new_digest(viewer.user.id, password))
@@ -5769,8 +5764,11 @@ def can_ban(actor: User, user: User) -> bool:
     return is_somebody_else and user.role is not Role.BOT and user.status is not Status.DEACTIVATED
 
 
-def _addresses_to_ban(tx: ReadTx, user_id: UserId) -> Iterator[str]:
-    """The public addresses somebody's sessions were used from, and no administrator's."""
+def banish(tx: WriteTx, at: Timestamp, actor: User, user_id: UserId) -> User:
+    """The banned person, whose messages stay as yet, and with them the public addresses that they
+    used and no administrator. Raises UserNotFound, CannotBan."""
+    if not can_ban(actor, user_by_id(tx, user_id)):
+        raise CannotBan
     sql = """
         SELECT DISTINCT ip_address
         FROM sessions
@@ -5784,20 +5782,12 @@ def _addresses_to_ban(tx: ReadTx, user_id: UserId) -> Iterator[str]:
     for (address,) in rows(tx, sql, user_id=user_id):
         ip = parsed_address(address)
         if ip is not None and not any(ip in network for network in _UNBANNABLE):
-            yield address
-
-
-def banish(tx: WriteTx, at: Timestamp, actor: User, user_id: UserId) -> User:
-    """The banned person, whose messages stay as yet. Raises UserNotFound, CannotBan."""
-    if not can_ban(actor, user_by_id(tx, user_id)):
-        raise CannotBan
-    for address in _addresses_to_ban(tx, user_id):
-        sql = """
-            INSERT INTO bans (user_id, ip_address, created_at, updated_at)
-            VALUES (:user_id, :address, :at, :at)
-            ON CONFLICT DO NOTHING
-        """
-        run(tx, sql, user_id=user_id, address=address, at=at)
+            sql = """
+                INSERT INTO bans (user_id, ip_address, created_at, updated_at)
+                VALUES (:user_id, :address, :at, :at)
+                ON CONFLICT DO NOTHING
+            """
+            run(tx, sql, user_id=user_id, address=address, at=at)
     end_sessions(tx, user_id)
     void_transfers(tx, at, user_id)
     forget_subscriptions(tx, user_id)
@@ -5923,7 +5913,7 @@ class Hook:
 
 def hooks_for(tx: ReadTx, room: Room, message: PersistedMessage) -> tuple[Hook, ...]:
     """The bots to call about a message: of a ping its members, elsewhere whom it mentions."""
-    is_direct, mentioned = room.type is RoomType.DIRECT, as_list(message.body.mentions)
+    is_ping, named = room.type is RoomType.DIRECT, as_list(message.body.mentions)
     sql = """
         SELECT users.id || '-' || bot_token, url, people.*
         FROM memberships
@@ -5931,13 +5921,11 @@ def hooks_for(tx: ReadTx, room: Room, message: PersistedMessage) -> tuple[Hook, 
         JOIN people ON people.id = users.id
         JOIN webhooks ON webhooks.user_id = users.id
         WHERE room_id = :room_id AND users.id != :by
-        AND (:is_direct OR users.id IN (SELECT value FROM json_each(:mentioned)))
+        AND (:ping OR users.id IN (SELECT value FROM json_each(:named)))
         ORDER BY users.id
     """
-    hooks = rows(
-        tx, sql, room_id=room.id, by=message.creator.id, is_direct=is_direct, mentioned=mentioned
-    )
-    return tuple(Hook(user_in(*bot), key, url) for key, url, *bot in hooks)
+    bots = rows(tx, sql, room_id=room.id, by=message.creator.id, ping=is_ping, named=named)
+    return tuple(Hook(user_in(*bot), key, url) for key, url, *bot in bots)
 
 
 def active_bots(tx: ReadTx, bot_id: UserId | None = None) -> tuple[Bot, ...]:
@@ -5960,9 +5948,9 @@ def active_bots(tx: ReadTx, bot_id: UserId | None = None) -> tuple[Bot, ...]:
 
 def bot_by_id(tx: ReadTx, bot_id: UserId) -> Bot:
     """An active bot. Raises BotNotFound."""
-    if not (found := active_bots(tx, bot_id)):
-        raise BotNotFound
-    return found[0]
+    for bot in active_bots(tx, bot_id):
+        return bot
+    raise BotNotFound
 
 
 def _set_webhook(tx: WriteTx, at: Timestamp, bot_id: UserId, url: str) -> None:
@@ -7667,6 +7655,7 @@ async def _admit_bot(request: web.Request, _: Audience) -> tuple[Ask, Right]:
     return Ask(request, campfire, None, door.bot, caller, *place), right
 
 
+Look: TypeAlias = Callable[[ReadTx, Ask], T]
 Place: TypeAlias = tuple[Mapping[str, str], Mapping[str, str]]  # the parts of a path, a query
 _STILL_THERE: Final = 0.1  # seconds between two looks whether somebody waits for a search
 
@@ -7683,11 +7672,7 @@ async def _while_wanted(request: web.Request, work: Coroutine[object, object, T]
 
 
 async def look_in(
-    request: web.Request,
-    work: Callable[[ReadTx, Ask], T],
-    place: Place | None = None,
-    *,
-    searches: bool = False,
+    request: web.Request, work: Look[T], place: Place | None = None, *, searches: bool = False
 ) -> T:
     """What `work` finds at a place, or where it was asked, in the look that tells who asks."""
     campfire, caller = request.app[CAMPFIRE], caller_of(request)
@@ -7740,9 +7725,7 @@ class Route:
     handler: Guarded
 
 
-def sight(
-    path: str, audience: Audience, work: Callable[[ReadTx, Ask], Outcome], *, searches: bool = False
-) -> Route:
+def sight(path: str, audience: Audience, work: Look[Outcome], *, searches: bool = False) -> Route:
     """An address that one look answers from beginning to end."""
 
     def see(tx: ReadTx, ask: Ask) -> web.StreamResponse:
@@ -9312,7 +9295,7 @@ class Screen:
 
     path: str
     audience: Audience
-    work: Callable[[ReadTx, Ask], Page | Redirect | Mapping[str, object]]
+    work: Look[Page | Redirect | Mapping[str, object]]
     name: str = ""
     searches: bool = False
     method: ClassVar[str] = "GET"
@@ -10903,19 +10886,6 @@ def look_at(path: Path) -> Verdict:
 # --- Mending ---
 
 
-def _keep_as_it_is(path: Path, copy: Path) -> None:
-    """The damaged file byte by byte, its log too: SQLite's own copying would stop at the damage."""
-    endings = ("", "-wal") if left_a_log(path) else ("",)
-    with ExitStack() as opened:  # the files last: closing one gives up SQLite's locks on it
-        sources = [opened.enter_context(beside(path, ending).open("rb")) for ending in endings]
-        connection = opened.enter_context(closing(connect(path, READ_WRITE)))
-        with suppress(sqlite3.Error):  # no server writes meanwhile
-            connection.execute("BEGIN IMMEDIATE")
-        for ending, source in zip(endings, sources, strict=True):
-            with growing(Path(f"{copy}{ending}")) as part, part.open("wb") as target:
-                shutil.copyfileobj(source, target)
-
-
 def _lost_indexes(connection: sqlite3.Connection) -> list[str]:
     """The indexes beyond rebuilding and dropping; each is tried alone, for a failure spoils all."""
     lost = []
@@ -10975,8 +10945,15 @@ def _all_mended(path: Path) -> Iterator[str]:
 def repair(path: Path, at: float) -> tuple[Verdict, Repair]:
     """Mends a file once it is copied, or salvages it. Raises DatabaseUnusable, DatabaseBusy."""
     copy = free_name(path.parent / "backups" / f"before-repair-{stamp(at)}.db")
-    _keep_as_it_is(path, copy)
-    done: list[str] = []
+    endings, done = ("", "-wal") if left_a_log(path) else ("",), list[str]()
+    with ExitStack() as opened:  # the files last: closing one gives up SQLite's locks on it
+        sources = [opened.enter_context(beside(path, ending).open("rb")) for ending in endings]
+        connection = opened.enter_context(closing(connect(path, READ_WRITE)))
+        with suppress(sqlite3.Error):  # no server writes meanwhile
+            connection.execute("BEGIN IMMEDIATE")
+        for ending, source in zip(endings, sources, strict=True):  # SQLite would stop at the damage
+            with growing(Path(f"{copy}{ending}")) as part, part.open("wb") as target:
+                shutil.copyfileobj(source, target)
     with suppress(DatabaseUnreadable):  # which is beyond mending
         recognise(path)
         done += _all_mended(path)
@@ -11179,11 +11156,10 @@ async def check_database(config: Config, options: argparse.Namespace) -> None:
             say(line)
     if not verdict.problems:
         return
-    remedy = "`restore` a backup" if mended else "mend it with `check --repair`"
-    if mended and mended.recovered:
-        remedy = f"Stop the server and `restore` {mended.recovered.database}, or a backup"
-        raise DatabaseUnusable(f"{path} is damaged. {remedy}")
-    raise DatabaseUnusable(f"{path} is damaged: {remedy}")
+    remedy = ": `restore` a backup" if mended else ": mend it with `check --repair`"
+    if mended and (new := mended.recovered):
+        remedy = f". Stop the server and `restore` {new.database}, or a backup"
+    raise DatabaseUnusable(f"{path} is damaged{remedy}")
 
 
 def _say_secrets(kept: Mapping[str, str]) -> None:
@@ -11241,18 +11217,6 @@ async def import_from_rails(config: Config, options: argparse.Namespace) -> None
         say(line)
 
 
-def _lines_of(config: Config, out: Lines) -> Lines:
-    """Where the log goes from now on. Raises ConfigError."""
-    try:
-        lines = Lines(config.log_file) if config.log_file else out
-    except OSError as error:
-        raise ConfigError(f"LOG_FILE {config.log_file} cannot be written: {error}") from error
-    log_to(lines, config.log_level)
-    for name, reason in ignored_settings(os.environ).items():
-        LOG.warning("setting_ignored", extra={"fields": {"setting": name, "reason": reason}})
-    return lines
-
-
 def _renew(campfire: Campfire, lines: Lines) -> None:
     """What SIGHUP asks for: certificates and the log's file are opened anew."""
     campfire.certificates.reload()
@@ -11267,7 +11231,14 @@ async def _serve(config: Config, _: argparse.Namespace) -> None:
     told, loop = asyncio.Event(), asyncio.get_running_loop()
     async with AsyncExitStack() as at_last:
         at_last.callback((out := Lines(None)).finish)
-        at_last.callback((lines := _lines_of(config, out)).finish)
+        try:
+            lines = Lines(config.log_file) if config.log_file else out
+        except OSError as error:
+            raise ConfigError(f"LOG_FILE {config.log_file} cannot be written: {error}") from error
+        at_last.callback(lines.finish)
+        log_to(lines, config.log_level)
+        for name, reason in ignored_settings(os.environ).items():
+            LOG.warning("setting_ignored", extra={"fields": {"setting": name, "reason": reason}})
         loop.add_signal_handler(signal.SIGUSR1, bool)  # other programs reopen their logs at it
         loop.add_signal_handler(signal.SIGUSR2, toggle_debugging, config.log_level)
         for number in (signal.SIGTERM, signal.SIGINT):
