@@ -5607,11 +5607,11 @@ def redeem(
     if person is None or max(iso(at), iso(person[1])) >= transfer.until:
         raise InvalidTransfer
     is_theirs = hmac.compare_digest(transfer.credential, signer.credential_mark(person[0]))
+    until = at + TRANSFER_SECONDS * SECOND
     sql = """
         INSERT INTO used_transfers (nonce, expires_at) VALUES (:nonce, :until)
         ON CONFLICT DO NOTHING
     """
-    until = at + TRANSFER_SECONDS * SECOND
     if not is_theirs or not run(tx, sql, nonce=transfer.nonce, until=until):
         raise InvalidTransfer
     start_session(tx, at, transfer.user_id, session)
@@ -7793,6 +7793,7 @@ _FOREVER: Final = "public, max-age=31536000, immutable"
 _MONTH: Final = "public, max-age=2592000"
 _HALF_HOUR: Final = "public, max-age=1800, stale-while-revalidate=604800"
 _FIVE_MINUTES: Final = "public, max-age=300, stale-while-revalidate=604800"
+_WITH_HOLES: Final = ("initials.svg", "webmanifest.json")  # and each page of HTML
 _MEDIA_TYPES: Final = {
     ".js": "text/javascript; charset=utf-8",
     ".css": "text/css; charset=utf-8",
@@ -7834,7 +7835,7 @@ def load_bundle(folder: Path = HERE / "static_bundle" / "dist") -> Bundle:
         files.setdefault(name.removesuffix(path.suffix) if coding else name, {})[coding] = data
     pages: dict[str, str] = {}
     bundle = Bundle(digest.hexdigest()[:16], files, pages)
-    for name in [name for name in files if name.endswith(".html") or name == "webmanifest.json"]:
+    for name in [name for name in files if name.endswith(".html") or name in _WITH_HOLES]:
         page = _as_it_is(files.pop(name)).decode()
         pages[name] = page.replace("/assets/BUILD/", bundle.url(""))
     # What stands in double brackets is drawn for a room alone.
@@ -7927,14 +7928,8 @@ def show_avatar(tx: ReadTx, ask: Ask) -> Outcome:
     colour = _AVATAR_COLOURS[zlib.crc32(str(user.id).encode()) % len(_AVATAR_COLOURS)]
     letters = initials(user.name) or "?"
     squeeze = ' textLength="85%" lengthAdjust="spacingAndGlyphs"' if letters[2:] else ""
-    svg = (
-        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 512 512">'
-        f'<rect width="512" height="512" rx="50" fill="{colour}"/>'
-        '<text x="50%" y="50%" dy=".355em" fill="#fff" text-anchor="middle" font-size="230"'
-        ' font-weight="800" letter-spacing="-5"'
-        " font-family=\"-apple-system, BlinkMacSystemFont, Aptos, Roboto, 'Segoe UI',"
-        f' Helvetica, Arial, sans-serif"{squeeze}>{escape(letters)}</text></svg>'
-    )
+    svg = ask.request.app[BUNDLE].pages["initials.svg"].rstrip()
+    svg = svg.format(colour=colour, squeeze=squeeze, letters=escape(letters))
     return _picture(ask, kind, _HALF_HOUR, etag, svg.encode())
 
 
@@ -8085,11 +8080,19 @@ class Lines(logging.Handler):
         elif sys.stdout is not None:
             self._fd = sys.stdout.fileno()
         self._waiting: deque[str] = deque()
-        self._dropped, self._is_torn = 0, False
+        self._dropped, self._is_torn, self._may_speak = 0, False, Seldom(_QUIET_SECONDS)
         self._news, self._is_idle, self._ends = Event(), Event(), Event()
         Thread(target=self._write_forever, name="log", daemon=True).start()
 
     def emit(self, record: logging.LogRecord) -> None:
+        """Sends it off, without what strangers sent: aiohttp puts bad headers into its traces. What
+        asyncio would say a thousand times a second, that there are no files, it says seldom."""
+        if record.name == "aiohttp.server":
+            record.exc_info = None
+        elif record.name == "asyncio" and record.getMessage().startswith(_OUT_OF_FILES):
+            record.msg, record.exc_info = "out_of_files", None
+            if not self._may_speak():
+                return
         self.put(self.format(record))
 
     def put(self, line: str) -> None:
@@ -8163,28 +8166,12 @@ def shown_query(query: str) -> str:
     return "&".join(shown)
 
 
-def _without_headers(record: logging.LogRecord) -> bool:
-    """Keeps what a stranger sent out of the log: aiohttp puts bad headers into its traces."""
-    record.exc_info = None
-    return True
-
-
-def _out_of_files_seldom(may_speak: Seldom, record: logging.LogRecord) -> bool:
-    """Lets asyncio say once a minute what it would say a thousand times a second: no files."""
-    if not record.getMessage().startswith(_OUT_OF_FILES):
-        return True
-    record.msg, record.exc_info = "out_of_files", None
-    return may_speak()
-
-
 def log_to(lines: Lines, level: int) -> None:
     """Sends our log, and what libraries warn of, there."""
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False  # unused
     root = logging.getLogger()
     root.handlers[:] = [lines]
     root.setLevel(logging.WARNING)
-    logging.getLogger("aiohttp.server").addFilter(_without_headers)
-    logging.getLogger("asyncio").addFilter(partial(_out_of_files_seldom, Seldom(_QUIET_SECONDS)))
     LOG.setLevel(level)
 
 
@@ -8312,13 +8299,10 @@ _METRICS: Final[tuple[tuple[str, str, Callable[[Campfire], _Reading]], ...]] = (
 _ESCAPES: Final = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
 
 
-def _short(value: float) -> float:
-    return int(value) if value == int(value) else value
-
-
 def _sample(name: str, labels: Mapping[str, object], value: float) -> str:
     told = ",".join(f'{key}="{str(label).translate(_ESCAPES)}"' for key, label in labels.items())
-    return f"{name}{f'{{{told}}}' if told else ''} {_short(value)}"
+    shown = int(value) if value == int(value) else value
+    return f"{name}{f'{{{told}}}' if told else ''} {shown}"
 
 
 def _samples(name: str, labels: Mapping[str, object], value: float | Histogram) -> Iterator[str]:
@@ -8326,7 +8310,7 @@ def _samples(name: str, labels: Mapping[str, object], value: float | Histogram) 
         yield _sample(name, labels, value)
         return
     counts = list(accumulate(value.counts))
-    for bound, count in zip((*map(_short, value.bounds), "+Inf"), counts, strict=True):
+    for bound, count in zip((*map("{:g}".format, value.bounds), "+Inf"), counts, strict=True):
         yield _sample(f"{name}_bucket", {**labels, "le": bound}, count)
     yield _sample(f"{name}_sum", labels, value.total)
     yield _sample(f"{name}_count", labels, counts[-1])
@@ -8552,24 +8536,19 @@ def show_account(tx: ReadTx, ask: Ask) -> Json:
     return {"account": account_shape(ask, account_of(tx))}
 
 
-def _restriction_in(body: Mapping[str, object]) -> bool | None:
-    """The one setting, as a boolean or one of the words a form sends."""
-    settings = body.get("settings")
-    if settings is None:
-        return None
-    given = settings.get(RESTRICTION) if isinstance(settings, dict) else ""
-    if given is None or isinstance(given, bool):
-        return given
-    if given not in ("true", "1", "false", "0"):
-        raise ValidationFailed({"settings": ["is invalid"]})
-    return given in ("true", "1")
+_WORDS: Final = {"true": True, "1": True, "false": False, "0": False}  # as a form sends them
 
 
 async def save_account(ask: Ask) -> Outcome:
     """Renames the account, or changes who may create rooms."""
-    name, restriction = ask.given("name"), _restriction_in(ask.body)
+    name, given = ask.given("name"), ask.body.get("settings")
+    settings = {} if given is None else given if isinstance(given, dict) else {RESTRICTION: "?"}
+    wanted = settings.get(RESTRICTION)
+    wanted = _WORDS.get(wanted, "?") if isinstance(wanted, str) else wanted
+    if wanted is not None and not isinstance(wanted, bool):
+        raise ValidationFailed({"settings": ["is invalid"]})
     name = name and name.strip()
-    account = await ask.db.write(revise_account, name, only_administrators=restriction)
+    account = await ask.db.write(revise_account, name, only_administrators=wanted)
     return {"account": account_shape(ask, account)}
 
 
@@ -9071,8 +9050,7 @@ async def update_message(ask: Ask) -> Outcome:
     draft = DraftMessage(ask.room_id, ask.user.id, None, ask.text("body"))
     message = await ask.campfire.messages.update(ask.user, ask.message_id, draft)
     announce_edit(ask.campfire, message)
-    told = ask.campfire.shapes.told(message)
-    return {"message": told.seen_by(ask.user, ask.caller.base_url)}
+    return {"message": ask.campfire.shapes.told(message).seen_by(ask.user, ask.caller.base_url)}
 
 
 def announce_edit(campfire: Campfire, message: PersistedMessage) -> None:
@@ -9150,11 +9128,6 @@ async def clear_searches(ask: Ask) -> Outcome:
     """Forgets the viewer's searches."""
     await ask.db.write(forget_searches, ask.user.id)
     return None
-
-
-def list_sounds(_: ReadTx, __: Ask) -> Outcome:
-    """What `/play` knows."""
-    return {"sounds": all_sounds()}
 
 
 def _author_json(ask: Ask, user: User) -> Json:
@@ -9454,11 +9427,9 @@ def index_html(page: Page, boot: Json, bundle: Bundle) -> Written:
 
 def _html(request: web.Request, html: Written, status: int = 200) -> web.Response:
     """A page of HTML, under the policy."""
-    headers = {
-        "Content-Type": "text/html; charset=utf-8",
-        "Cache-Control": "private, no-cache",
-        "Content-Security-Policy": _POLICY.format(host=caller_of(request).host),
-    }
+    policy = _POLICY.format(host=caller_of(request).host)
+    headers = {"Cache-Control": "private, no-cache", "Content-Security-Policy": policy}
+    headers["Content-Type"] = "text/html; charset=utf-8"
     response = web.Response(body=b"".join(html), status=status, headers=headers)
     response[PIECES] = html
     return response
@@ -9594,11 +9565,6 @@ def sidebar_screen(tx: ReadTx, ask: Ask) -> Json:
     return {"sidebar": show_sidebar(tx, ask)}
 
 
-def nothing_more(_: ReadTx, __: Ask) -> Json:
-    """A screen that needs nothing."""
-    return {}
-
-
 # === 30. app ==================================================================
 # All routes on one page, each with its audience; then the one place that turns
 # what went wrong into an answer; and how the parts are put together, started,
@@ -9632,7 +9598,7 @@ ROUTES: Final[tuple[Screen | Route, ...]] = (
     Screen("/account/edit", "people", account_screen, "account_edit"),
     Screen("/account/custom_styles/edit", "administrators", show_styles, "custom_styles"),
     Screen("/account/bots", "administrators", list_bots, "bots"),
-    Screen("/account/bots/new", "administrators", nothing_more, "bot_new"),
+    Screen("/account/bots/new", "administrators", lambda *_: {}, "bot_new"),
     Screen("/account/bots/{bot_id}/edit", "administrators", show_bot, "bot_edit"),
     Screen("/users/{user_id}", "people", show_person, "user"),
     Screen("/users/me/profile", "people", show_profile, "profile"),
@@ -9694,7 +9660,7 @@ ROUTES: Final[tuple[Screen | Route, ...]] = (
     sight("/api/searches", "people", search_data, searches=True),
     act("POST", "/api/searches", "people", record_search, status=201),
     act("DELETE", "/api/searches/clear", "people", clear_searches),
-    sight("/api/sounds", "people", list_sounds),
+    sight("/api/sounds", "people", lambda *_: {"sounds": all_sounds()}),
     act("POST", "/api/unfurl_link", "people", refuse_unfurling),
     sight("/users/{avatar_token}/avatar", "anyone", show_avatar),
     sight("/api/account/bots", "administrators", list_bots),
@@ -10005,12 +9971,8 @@ class Reader(web.RequestHandler):
         return refusal
 
 
-@dataclass(frozen=True, slots=True)
-class Listening:
-    """A server at work."""
-
-    runner: web.AppRunner  # of the app alone; where we listen is our own
-    servers: tuple[asyncio.Server, ...]
+# A server at work: what runs the app alone, for where we listen is our own; and that.
+Listening: TypeAlias = tuple[web.AppRunner, Sequence[asyncio.Server]]
 
 
 async def listen(campfire: Campfire, bundle: Bundle) -> tuple[Listening, str]:
@@ -10034,25 +9996,23 @@ async def listen(campfire: Campfire, bundle: Bundle) -> tuple[Listening, str]:
     if config.plain_port:
         places += [(each, None) for each in listening_on(config.host, config.plain_port)]
     fresh = partial(Reader, server, loop=loop, **reading)
-    servers = [
-        await loop.create_server(fresh, sock=place, ssl=tls, backlog=BACKLOG)
-        for place, tls in places
-    ]
+    how: Any = {"backlog": BACKLOG}
+    servers = [await loop.create_server(fresh, sock=it, ssl=tls, **how) for it, tls in places]
     host = f"[{config.host}]" if ":" in config.host else config.host
-    return Listening(runner, tuple(servers)), f"{'https' if context else 'http'}://{host}:{port}"
+    return (runner, servers), f"{'https' if context else 'http'}://{host}:{port}"
 
 
 async def stop(campfire: Campfire, listening: Listening) -> None:
     """Says goodbye to every tab, finishes what was begun, and closes the file."""
-    loop = asyncio.get_running_loop()
-    for each in chain.from_iterable(server.sockets for server in listening.servers):
+    loop, (runner, servers) = asyncio.get_running_loop(), listening
+    for each in chain.from_iterable(server.sockets for server in servers):
         loop.remove_reader(each.fileno())  # asyncio forgets whoever it lets in as it closes (3.11)
     for _ in range(3):  # turns, from being let in to waiting for a request
         await asyncio.sleep(0)
-    for server in listening.servers:
+    for server in servers:
         server.close()
     campfire.sockets.disconnect_everybody()
-    await listening.runner.cleanup()
+    await runner.cleanup()
     await campfire.jobs.finish(_JOB_SECONDS)
     await campfire.bots.close()
     await campfire.push.close()
@@ -10230,17 +10190,6 @@ def _moment_in(value: object) -> Timestamp | None:
     return Timestamp(whole * SECOND + moment.microsecond)
 
 
-def _settings_in(text: object) -> str:
-    """An account's settings as we keep them: the one we know, as true or false."""
-    try:
-        given = json.loads(str(text or "{}"))
-    except (ValueError, RecursionError):
-        given = {}
-    wanted = given.get(RESTRICTION) if isinstance(given, dict) else None
-    is_told = wanted is not None and not isinstance(wanted, (dict, list))
-    return json.dumps({RESTRICTION: wanted in _TRUE} if is_told else {})
-
-
 # --- Row by row ---
 
 
@@ -10363,8 +10312,12 @@ class _Import:
     def account(self, account: _Row) -> Mapping[str, object]:
         self.at = account["created_at"]
         name, code = str(account["name"] or "").strip(), account["join_code"]
+        given = json_object(str(account["settings"] or ""))
+        wanted = given.get(RESTRICTION)
+        is_told = wanted is not None and not isinstance(wanted, (dict, list))
+        settings = json.dumps({RESTRICTION: wanted in _TRUE} if is_told else {})
         named = {"name": name or "Campfire", "join_code": code or random_code(4, 4, 4)}
-        return {"id": 1, **named, "settings": _settings_in(account["settings"])}
+        return {"id": 1, **named, "settings": settings}
 
     def user(self, person: _Row) -> Mapping[str, object]:
         role = {role.value: role for role in Role}.get(person["role"] or 0, Role.MEMBER)
@@ -11366,11 +11319,6 @@ def _own_up(kind: type[BaseException], error: BaseException, trace: TracebackTyp
     _complain("interrupted" if is_theirs else bug)
 
 
-def _thread_failed(failed: threading.ExceptHookArgs) -> None:
-    """A thread that outlives the loop it works for, at an interruption, is no news."""
-    LOG.error("thread_failed", extra={"fields": {"problem": str(failed.exc_value)}})
-
-
 def _run(command: Command, options: argparse.Namespace) -> tuple[int, str]:
     """The exit code of a command, and its one line when that is not 0."""
     settings = dict(os.environ)
@@ -11396,7 +11344,10 @@ def _run(command: Command, options: argparse.Namespace) -> tuple[int, str]:
 def main() -> int:
     """Runs the command in `sys.argv`; its exit code."""
     os.umask(0o077)  # what is written here is nobody else's
-    sys.excepthook, threading.excepthook = _own_up, _thread_failed
+    sys.excepthook = _own_up
+    threading.excepthook = lambda failed: LOG.error(  # which outlived its loop: no news
+        "thread_failed", extra={"fields": {"problem": str(failed.exc_value)}}
+    )
     # Process 1 of a container would not end at SIGTERM without a handler.
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     if callable(signal.getsignal(signal.SIGINT)):  # not what a shell's background ignores

@@ -17,7 +17,7 @@ const CHUNKS = [
 const PICTURES = new URL("src/pictures/", import.meta.url);
 const ASSETS = new URL("node_modules/@phosphor-icons/core/assets/", import.meta.url);
 /** Pages with holes, which the server fills. */
-const PAGES = ["index.html", "unsupported.html", "webmanifest.json"];
+const PAGES = ["index.html", "initials.svg", "unsupported.html", "webmanifest.json"];
 const DRAWINGS = JSON.parse(readFileSync(new URL("icons.json", PICTURES)));
 /** Drawings that are on the sheet, and nowhere else. */
 const ON_SHEET = ["lanyard.svg", "robot.svg"];

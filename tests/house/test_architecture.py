@@ -418,7 +418,9 @@ def test_a_handler_waits_at_most_twice_and_what_only_looks_never() -> None:
     most = {"Screen": 0, "sight": 0, "act": HANDLER_AWAITS}
     column = {"Screen": 2, "sight": 2}
     handlers = {
-        (called(row), ast.unparse(row.args[column.get(called(row), 3)])) for row in rows_of_routes()
+        (called(row), ast.unparse(work))
+        for row in rows_of_routes()
+        if not isinstance(work := row.args[column.get(called(row), 3)], ast.Lambda)
     }
 
     assert {name for _, name in handlers} - set(awaits) == {
