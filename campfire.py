@@ -5709,9 +5709,7 @@ def _change_profile(
 ) -> tuple[User, RawToken | None]:
     _check_address(tx, change, viewer.user.id)
     user = revise_user(tx, at, viewer.user.id, change)
-    if change.password_digest is None:
-        return user, None
-    return user, keep_only(tx, viewer.session)
+    return user, keep_only(tx, viewer.session) if change.password_digest else None
 
 
 async def change_profile(
@@ -5894,24 +5892,15 @@ def source_of_bot(said: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Bot:
-    """A bot as administrators see it."""
+    """A bot as administrators see it, or as it is called."""
 
     user: User
     key: str
     webhook_url: str | None
-    rooms: tuple[Room, ...]  # but for direct ones, by name
+    rooms: tuple[Room, ...] = ()  # for administrators: but for direct ones, by name
 
 
-@dataclass(frozen=True, slots=True)
-class Hook:
-    """A bot to call about a message."""
-
-    bot: User
-    key: str
-    url: str
-
-
-def hooks_for(tx: ReadTx, room: Room, message: PersistedMessage) -> tuple[Hook, ...]:
+def hooks_for(tx: ReadTx, room: Room, message: PersistedMessage) -> tuple[Bot, ...]:
     """The bots to call about a message: of a ping its members, elsewhere whom it mentions."""
     is_ping, named = room.type is RoomType.DIRECT, as_list(message.body.mentions)
     sql = """
@@ -5925,7 +5914,7 @@ def hooks_for(tx: ReadTx, room: Room, message: PersistedMessage) -> tuple[Hook, 
         ORDER BY users.id
     """
     bots = rows(tx, sql, room_id=room.id, by=message.creator.id, ping=is_ping, named=named)
-    return tuple(Hook(user_in(*bot), key, url) for key, url, *bot in bots)
+    return tuple(Bot(user_in(*person), key, url) for key, url, *person in bots)
 
 
 def active_bots(tx: ReadTx, bot_id: UserId | None = None) -> tuple[Bot, ...]:
@@ -5996,13 +5985,13 @@ def retire_bot(tx: WriteTx, at: Timestamp, bot_id: UserId) -> None:
     retire(tx, at, bot_by_id(tx, bot_id).user)
 
 
-def webhook_payload(hook: Hook, room: Room, message: PersistedMessage) -> Json:
+def webhook_payload(bot: Bot, room: Room, message: PersistedMessage) -> Json:
     """What a bot is told: who, where with its own address to answer to, and what."""
-    words = message.body.text.replace(f"@{hook.bot.name}", "").strip()
+    words = message.body.text.replace(f"@{bot.user.name}", "").strip()
     body = {"html": message.body.html, "plain": words}
     return {
         "user": {"id": message.creator.id, "name": message.creator.name},
-        "room": {"id": room.id, "name": room.name, "path": f"/rooms/{room.id}/{hook.key}/messages"},
+        "room": {"id": room.id, "name": room.name, "path": f"/rooms/{room.id}/{bot.key}/messages"},
         "message": {"id": message.id, "body": body, "path": message.path},
     }
 
@@ -6060,19 +6049,19 @@ class Bots:
         if "_client" in vars(self):
             await self._client.close()
 
-    async def call(self, hook: Hook, room: Room, message: PersistedMessage) -> Reply | None:
+    async def call(self, bot: Bot, room: Room, message: PersistedMessage) -> Reply | None:
         """What a bot answers to a message; None when it cannot. It has seven seconds from the
         moment in which we begin to connect: what waits before, for a place or for its name, waits
         for us."""
         try:
             async with asyncio.timeout(None) as limit:
-                answered = await self._post(hook, webhook_payload(hook, room, message), limit)
+                answered = await self._post(bot, webhook_payload(bot, room, message), limit)
         except TimeoutError:
             self.calls["timeout"] += 1
-            return Reply(hook.bot, 200, "text/plain", _TIMED_OUT)
+            return Reply(bot.user, 200, "text/plain", _TIMED_OUT)
         except (ClientError, OSError, ValueError) as error:
             self.calls["failed"] += 1
-            fields = {"bot_id": hook.bot.id, "problem": type(error).__name__}
+            fields = {"bot_id": bot.user.id, "problem": type(error).__name__}
             LOG.warning("webhook_failed", extra={"fields": fields})
             return None
         self.calls["answered"] += 1
@@ -6087,14 +6076,15 @@ class Bots:
         tracing.on_dns_resolvehost_end.append(_begin_to_count)
         return client_over(self._names, f"Campfire/{self._version}", [tracing])
 
-    async def _post(self, hook: Hook, payload: Json, limit: asyncio.Timeout) -> Reply:
+    async def _post(self, bot: Bot, payload: Json, limit: asyncio.Timeout) -> Reply:
         how: Any = {"json": payload, "timeout": ClientTimeout(), "trace_request_ctx": limit}
-        async with self._client.post(hook.url, allow_redirects=False, **how) as response:
+        url = bot.webhook_url or ""
+        async with self._client.post(url, allow_redirects=False, **how) as response:
             body = await response.content.read(_REPLY_LIMIT + 1)
             while len(body) <= _REPLY_LIMIT and not response.content.at_eof():
                 body += await response.content.read(_REPLY_LIMIT + 1 - len(body))
             media_type = response.content_type if "Content-Type" in response.headers else ""
-            return Reply(hook.bot, response.status, media_type.lower(), body, response.charset)
+            return Reply(bot.user, response.status, media_type.lower(), body, response.charset)
 
 
 # === 21. shapes ===============================================================
@@ -7083,11 +7073,9 @@ class Cable:
                 if number > connection.counted and not connection.keeps_pace(1):
                     self._drain(connection, "cable_flooded")
                     break
-                if message.type is WSMsgType.TEXT:
-                    obeyed = self._heed(connection, message.data)
-                    await self.jobs.attempt("cable", obeyed, request_id=request_id)
-                else:
-                    self._fault(connection)
+                text = message.data if message.type is WSMsgType.TEXT else ""
+                obeyed = self._heed(connection, text)
+                await self.jobs.attempt("cable", obeyed, request_id=request_id)
                 if number % _FRAMES_IN_A_ROW == 0:
                     await asyncio.sleep(0)  # others wait
             if connection.is_deaf:  # whoever leaves at once takes the goodbye along
@@ -7105,13 +7093,6 @@ class Cable:
         connection.transport.write(_CLOSE_1008)
         connection.transport.resume_reading()
         asyncio.get_running_loop().call_later(_GOODBYE_SECONDS, connection.transport.abort)
-
-    def _fault(self, connection: Connection) -> None:
-        """Ignores a frame that is none of the protocol's; too many end the socket."""
-        connection.ignore()
-        connection.faults += 1
-        if connection.faults >= FAULTS_LIMIT:
-            self._drain(connection, "cable_senseless")
 
     def _detach(self, connection: Connection) -> None:
         """Ends a connection and its subscriptions: no frame reaches it afterwards."""
@@ -7137,8 +7118,11 @@ class Cable:
                             await self._act(subscription, json_object(frame["data"]))
                         else:
                             self._end(subscription)
-                    case _:
-                        self._fault(connection)
+                    case _:  # none of the protocol's; too many end the socket
+                        connection.ignore()
+                        connection.faults += 1
+                        if connection.faults >= FAULTS_LIMIT:
+                            self._drain(connection, "cable_senseless")
                 self._flush_soon()
         except RightChanged:
             self.disconnect_session(connection.session_id)
@@ -7999,16 +7983,14 @@ async def show_nothing(_: Ask) -> Outcome:
     raise NotFound
 
 
-_MINIMUMS: Final = {"Safari": (17, 2), "Chrome": (120, 0), "Firefox": (125, 0), "Opera": (104, 0)}
-_NEVER: Final = "Internet Explorer"
 _CRAWLER: Final = re.compile("bot|crawl|spider|facebookexternalhit", re.IGNORECASE)
-_NAMES: Final = (  # the first that fits: many browsers also call themselves Chrome and Safari
-    ("Opera", re.compile(r"OPR/([0-9]+)|Opera")),
-    ("", re.compile(r"Edg/")),
-    ("Chrome", re.compile(r"(?:Chrome|CriOS)/([0-9]+)")),
-    ("Firefox", re.compile(r"(?:Firefox|FxiOS)/([0-9]+)")),
-    ("Safari", re.compile(r"Version/([0-9]+(?:\.[0-9]+)?).* Safari/")),
-    (_NEVER, re.compile(r"MSIE|Trident/")),
+_BROWSERS: Final = (  # the first that fits, and its floor: many call themselves Chrome and Safari
+    (re.compile(r"OPR/([0-9]+)|Opera"), (104, 0)),
+    (re.compile(r"Edg/()"), (0, 0)),
+    (re.compile(r"(?:Chrome|CriOS)/([0-9]+)"), (120, 0)),
+    (re.compile(r"(?:Firefox|FxiOS)/([0-9]+)"), (125, 0)),
+    (re.compile(r"Version/([0-9]+(?:\.[0-9]+)?).* Safari/"), (17, 2)),
+    (re.compile(r"(?:MSIE|Trident/)()"), (math.inf, 0)),
 )
 
 
@@ -8016,11 +7998,10 @@ def is_supported(user_agent: str) -> bool:
     """Whether the client runs in a browser of this name."""
     if _CRAWLER.search(user_agent):
         return True
-    for name, pattern in _NAMES:
+    for pattern, floor in _BROWSERS:
         if said := pattern.search(user_agent):
-            major, _, minor = ((said[1] if pattern.groups else "") or "").partition(".")
-            version = (int(major[:9] or 0), int(minor[:9] or 0))
-            return name != _NEVER and version >= _MINIMUMS.get(name, (0, 0))
+            major, _, minor = (said[1] or "").partition(".")
+            return (int(major[:9] or 0), int(minor[:9] or 0)) >= floor
     return True
 
 
@@ -8797,17 +8778,17 @@ def announce(campfire: Campfire, posted: Posted, *, calls_bots: bool = True) -> 
 
 async def _call_bots(campfire: Campfire, posted: Posted) -> None:
     """Calls the bots a message is meant for, each on its own."""
-    for hook in await campfire.db.read(hooks_for, posted.room, posted.message):
-        campfire.jobs.spawn("call_bot", _call_bot(campfire, hook, posted))
+    for bot in await campfire.db.read(hooks_for, posted.room, posted.message):
+        campfire.jobs.spawn("call_bot", _call_bot(campfire, bot, posted))
 
 
-async def _call_bot(campfire: Campfire, hook: Hook, posted: Posted) -> None:
+async def _call_bot(campfire: Campfire, bot: Bot, posted: Posted) -> None:
     """Calls one bot, and says what it answered; an answer calls no bots."""
-    reply = await campfire.bots.call(hook, posted.room, posted.message)
+    reply = await campfire.bots.call(bot, posted.room, posted.message)
     source = reply.source() if reply else None
     if reply is None or source is None:
         return
-    draft = DraftMessage(posted.room.id, hook.bot.id, None, source, may_vanish=True)
+    draft = DraftMessage(posted.room.id, bot.user.id, None, source, may_vanish=True)
     try:
         answered = await campfire.messages.create_message_with_deduplication(draft)
     except (RoomNotFound, MessageError) as error:  # room or bot is gone, or it said too much
@@ -9350,12 +9331,10 @@ def _add_cookies(ask: Ask, page: Page | Redirect, nonce: str) -> None:
         if "flash" in ask.caller.cookies:
             ask.forget_cookie("flash")
         return
-    if page.alert:
-        value = signer.cookie({"alert": page.alert}, _FLASH_SECONDS, now)
-        ask.set_cookie("flash", value, _FLASH_SECONDS)
-    if page.return_to:
-        value = signer.cookie({"to": page.return_to}, _RETURN_SECONDS, now)
-        ask.set_cookie("return_to", value, _RETURN_SECONDS)
+    flash = ("flash", "alert", page.alert, _FLASH_SECONDS)
+    for name, key, says, seconds in (flash, ("return_to", "to", page.return_to, _RETURN_SECONDS)):
+        if says:
+            ask.set_cookie(name, signer.cookie({key: says}, seconds, now), seconds)
 
 
 Opened: TypeAlias = tuple[Ask, Page | Redirect, Json]  # who asks, what for, and the boot object
@@ -9583,9 +9562,7 @@ ROUTES: Final[tuple[Screen | Route, ...]] = (
     Screen("/session/transfers/{transfer}", "anyone", transfer_screen),
     Screen("/join/{join_code}", "anyone", join_screen),
     Screen("/rooms", "people", newest_room),
-    Screen("/rooms/opens", "people", newest_room),
-    Screen("/rooms/closeds", "people", newest_room),
-    Screen("/rooms/directs", "people", newest_room),
+    *(Screen(f"/rooms/{kind}", "people", newest_room) for kind in ("opens", "closeds", "directs")),
     Screen("/rooms/{room_id}", "people", room_screen),
     Screen("/rooms/{room_id}/@{message_id}", "people", room_screen),
     Screen("/rooms/{room_id}/messages/{message_id}", "people", message_screen),
@@ -9768,15 +9745,9 @@ def _note(request: web.Request, status: int, started: float) -> None:
         campfire.jobs.spawn("refresh_session", refresh)
     if request.path.startswith("/up") or not LOG.isEnabledFor(logging.INFO):
         return
-    fields = {
-        "request_id": request[REQUEST_ID],
-        "method": request.method,
-        "path": _shown_address(request),
-        "status": status,
-        "ms": round(seconds * 1000, 1),
-        "ip": caller.ip,
-        "user_id": request.get(VIEWER_ID),
-    }
+    asked = {"method": request.method, "path": _shown_address(request), "status": status}
+    by_whom = {"ip": caller.ip, "user_id": request.get(VIEWER_ID)}
+    fields = {"request_id": request[REQUEST_ID], **asked, "ms": round(seconds * 1000, 1), **by_whom}
     no_line = (LOG.name, logging.INFO, "", 0, "request", (), None)  # nor a walk up the stack
     LOG.handle(LOG.makeRecord(*no_line, extra={"fields": fields}))
 
@@ -10038,7 +10009,6 @@ _YEAR_10000: Final = 253_402_300_800  # seconds
 _PREVIEW: Final = "application/vnd.actiontext.opengraph-embed"
 _KEPT_SEARCHES: Final = 10
 _BOOST_LENGTH: Final = 16
-_LATER: Final = "File attachments are coming in v2.0"
 _ANY_TAG: Final = re.compile(r"<[^>]*>")
 _TWICE: Final = "that were there twice"
 # fmt: off
@@ -10193,23 +10163,8 @@ def _moment_in(value: object) -> Timestamp | None:
 # --- Row by row ---
 
 
-class Report:
-    """What an import took over, and what it could not."""
-
-    def __init__(self) -> None:
-        self.taken, self.skipped, self.warnings = Counter[str](), Counter[str](), Counter[str]()
-
-    def lines(self) -> Iterator[str]:
-        """The report, a line each."""
-        yield from (f"{table}: {count}" for table, count in self.taken.items())
-        yield from (f"skipped: {count} of {what}" for what, count in self.skipped.items())
-        yield from (f"warning: {what} ({count})" for what, count in self.warnings.items())
-        yield "foreign_key_check: ok"
-        yield f"search index: {self.taken['messages']} messages"
-
-
 @dataclass(slots=True)
-class _Import:
+class Import:
     """One import: the old database, the new one, and what is known of it so far."""
 
     rails: sqlite3.Connection
@@ -10217,7 +10172,9 @@ class _Import:
     at: Timestamp  # for a first row without a time; then the account's
     signer: Signer
     storage: Path | None
-    report: Report = field(default_factory=Report)
+    taken: Counter[str] = field(default_factory=Counter)
+    skipped: Counter[str] = field(default_factory=Counter)
+    warnings: Counter[str] = field(default_factory=Counter)
     ids: defaultdict[str, set[int]] = field(default_factory=lambda: defaultdict(set))
     members: defaultdict[int, set[UserId]] = field(default_factory=lambda: defaultdict(set))
     people: dict[UserId, Mentionable] = field(default_factory=dict)
@@ -10228,12 +10185,20 @@ class _Import:
     seen: set[tuple[object, ...]] = field(default_factory=set)
     unread_times: set[tuple[object, ...]] = field(default_factory=set)
 
+    def lines(self) -> Iterator[str]:
+        """What was taken over, and what could not be, a line each."""
+        yield from (f"{table}: {count}" for table, count in self.taken.items())
+        yield from (f"skipped: {count} of {what}" for what, count in self.skipped.items())
+        yield from (f"warning: {what} ({count})" for what, count in self.warnings.items())
+        yield "foreign_key_check: ok"
+        yield f"search index: {self.taken['messages']} messages"
+
     def take_all(self) -> None:
         """Takes everything over, parents before children."""
-        warnings, accounts = self.report.warnings, list(self.rows("accounts"))
+        accounts = list(self.rows("accounts"))
         self.take("accounts", self.account, accounts[:1])
         if others := len(accounts[1:]):
-            warnings["only the first account is taken over"] = others
+            self.warnings["only the first account is taken over"] = others
         self.take("users", self.user)
         self.take("sessions", self.session)
         self.take("bans")
@@ -10248,10 +10213,10 @@ class _Import:
         self.take("boosts", self.boost)
         for attachment in self.rows("active_storage_attachments"):
             if what := {"User": "avatars", "Account": "logos"}.get(attachment["record_type"]):
-                warnings[f"{what} are not taken over"] += 1
+                self.warnings[f"{what} are not taken over"] += 1
         if self.unread_times:
             words = "times could not be read: each is now that of the row before"
-            warnings[words] = len(self.unread_times)
+            self.warnings[words] = len(self.unread_times)
         raise_sequences(self.rails, self.tx, set(tables_of(self.tx)) - {"accounts"})
 
     def rows(self, table: str) -> Iterator[_Row]:
@@ -10280,7 +10245,7 @@ class _Import:
                 self.put(table, {**self.copied(table, old), **made_of(old)})
             except _LeftBehind as error:
                 if error.args:
-                    self.report.skipped[f"{table} {error}"] += 1
+                    self.skipped[f"{table} {error}"] += 1
             while self.hanging:
                 self.put(*self.hanging.pop(0))
 
@@ -10305,7 +10270,7 @@ class _Import:
 
     def put(self, table: str, values: Mapping[str, object]) -> None:
         put(self.tx, table, values)
-        self.report.taken[table] += 1
+        self.taken[table] += 1
         if isinstance(row_id := values.get("id"), int):
             self.ids[table].add(row_id)
 
@@ -10327,15 +10292,15 @@ class _Import:
         status = statuses.get(person["status"] or 0, Status.DEACTIVATED)
         name, token = str(person["name"] or "").strip(), person["bot_token"] or None
         if not name:
-            self.report.warnings["people without a name are now called Unnamed"] += 1
+            self.warnings["people without a name are now called Unnamed"] += 1
         email = person["email_address"] or None
         if email and not self.is_new("e-mail addresses", email):
-            self.report.skipped[f"e-mail addresses {_TWICE}"] += 1
+            self.skipped[f"e-mail addresses {_TWICE}"] += 1
             email = None
         if role is not Role.BOT:
             token = None
         elif token and not self.is_new("bot token", token):
-            self.report.warnings["bots had the key of another; they need a new one"] += 1
+            self.warnings["bots had the key of another; they need a new one"] += 1
             token = None
         named, times = (name or "Unnamed", email), (person["created_at"], person["updated_at"])
         user = User(UserId(person["id"]), *named, person["bio"] or "", role, status, *times)
@@ -10359,7 +10324,7 @@ class _Import:
                     kept[owner] += 1
                     yield search
                 else:
-                    self.report.skipped[f"searches {_TWICE}"] += 1
+                    self.skipped[f"searches {_TWICE}"] += 1
 
     def find_directs(self) -> None:
         """Who is in each ping; of several with the same people the oldest is the one."""
@@ -10409,7 +10374,7 @@ class _Import:
         message_id, room_id = message["id"], message["room_id"]
         name = str(message["client_message_id"] or f"rails-{message_id}")
         if not self.is_new(room_id, name):
-            self.report.warnings["messages shared a client id; the later ones got a new one"] += 1
+            self.warnings["messages shared a client id; the later ones got a new one"] += 1
             name = f"{name}-{message_id}"
             self.seen.add((room_id, name))
         files = self.files[message_id]
@@ -10421,22 +10386,22 @@ class _Import:
 
     def body(self, source: str, files: Sequence[_Row]) -> Body:
         if _PREVIEW in source:
-            self.report.warnings["link previews are not taken over"] += 1
+            self.warnings["link previews are not taken over"] += 1
         if is_nested_too_deeply(source):
-            self.report.warnings["messages were nested too deeply: only their words are kept"] += 1
+            self.warnings["messages were nested too deeply: only their words are kept"] += 1
             source = escape(unescape(_ANY_TAG.sub(" ", source)), quote=False)
         body = sanitize(source, self.people)
         if files and not body.text.strip() and not body.mentions:
-            lines = (f"📎 {escape(str(file['filename']))} — {_LATER}" for file in files)
+            lines = (f"📎 {escape(str(file['filename']))} — {FILES_COME}" for file in files)
             body = sanitize("".join(f"<div>{line}</div>" for line in lines), self.people)
         return body
 
     def attachment(self, file: _Row, message_id: int) -> Mapping[str, object]:
         key = str(file["key"])
         if self.storage is None:
-            self.report.warnings["keep the old storage folder: files come in v2.0"] += 1
+            self.warnings["keep the old storage folder: files come in v2.0"] += 1
         elif not (self.storage / key[:2] / key[2:4] / key).is_file():
-            self.report.warnings[f"files are not in {self.storage}"] += 1
+            self.warnings[f"files are not in {self.storage}"] += 1
         columns = ("id", "content_type", "checksum", "metadata", "created_at")
         kept = {column: file[column] for column in columns}
         named = {"filename": str(file["filename"]), "byte_size": file["byte_size"] or 0}
@@ -10445,28 +10410,27 @@ class _Import:
     def boost(self, boost: _Row) -> Mapping[str, object]:
         content = str(boost["content"]).strip()
         if len(content) > _BOOST_LENGTH:
-            self.report.warnings["boosts were cut to 16 characters"] += 1
+            self.warnings["boosts were cut to 16 characters"] += 1
         return {"content": content[:_BOOST_LENGTH]}
 
 
 def import_all(
     tx: WriteTx, at: Timestamp, rails: sqlite3.Connection, signer: Signer, storage: Path | None
-) -> Report:
+) -> Import:
     """Takes a Rails Campfire over, or nothing. Raises AlreadySetUp, DatabaseUnusable."""
     if is_set_up(tx):
         raise AlreadySetUp
-    moving = _Import(rails, tx, at, signer, storage)
-    report = moving.report
+    moving = Import(rails, tx, at, signer, storage)
     try:
         moving.take_all()
         rebuild_index(tx)
         broken = tx.execute("PRAGMA foreign_key_check").fetchone()
     except sqlite3.Error as error:
         raise DatabaseUnusable(f"nothing was imported: {error}") from error
-    if broken or not report.taken["accounts"]:
+    if broken or not moving.taken["accounts"]:
         why = f"{broken[0]} points to a missing row" if broken else "it has no account"
         raise DatabaseUnusable(f"nothing was imported: {why}")
-    return report
+    return moving
 
 
 # === 32. repair ===============================================================
@@ -10802,19 +10766,6 @@ def _looked(connection: sqlite3.Connection, *looks: str) -> Iterator[str]:
         yield from (f"{what}: {line}" for line in said.splitlines() if line != "ok")
 
 
-def _index_problems(path: Path) -> list[str]:
-    """What FTS5 itself says of its index: only a writer may ask, and closing takes it back."""
-    try:
-        with closing(connect(path, READ_WRITE)) as connection:
-            connection.execute("BEGIN IMMEDIATE")
-            verify_index(connection)
-    except sqlite3.Error as error:
-        if is_busy(error):
-            raise DatabaseBusy from error
-        return [f"search: the index does not agree with itself ({error})"]
-    return []
-
-
 def look_at(path: Path) -> Verdict:
     """What is wrong with a database, in use or not. Raises DatabaseUnusable, DatabaseBusy."""
     require_access(path)
@@ -10829,7 +10780,14 @@ def look_at(path: Path) -> Verdict:
     try:
         with closing(connect(path)) as connection:
             problems = list(_looked(connection, *looks))
-            problems += _index_problems(path)  # inside: the last to leave would fold the log in
+            try:  # inside: the last to leave would fold the log in
+                with closing(connect(path, READ_WRITE)) as writer:  # no other may ask FTS5
+                    writer.execute("BEGIN IMMEDIATE")  # which closing takes back
+                    verify_index(writer)
+            except sqlite3.Error as error:
+                if is_busy(error):
+                    raise DatabaseBusy from error
+                problems.append(f"search: the index does not agree with itself ({error})")
             notes += _looked(connection, "rooms")
     except sqlite3.Error as error:
         problems = [f"file: {error}"]

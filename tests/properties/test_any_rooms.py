@@ -64,7 +64,7 @@ def test_exactly_the_bots_pinged_or_named_are_called_and_never_the_author(
     posted = place.post(people[by], room, words)
     hooks = place.do(db.read(program.hooks_for, posted.room, posted.message))
     expected = [people[n].id for n in sorted(hooked - {by}) if is_ping or n in named]
-    assert [each.bot.id for each in hooks] == expected
+    assert [each.user.id for each in hooks] == expected
     place.do(db.write(program.retire_bot, zed.id))
 
 

@@ -129,13 +129,13 @@ async def _found_a_campfire(database: Path) -> None:
         await server.close()
 
 
-async def _take_over_a_campfire(database: Path, source: Path) -> program.Report:
+async def _take_over_a_campfire(database: Path, source: Path) -> program.Import:
     db = Twice(database, WallClock())
     await db.open()
     try:
         with program.open_rails(source) as rails:
             signer = program.Signer("secret")
-            report: program.Report = await db.write(program.import_all, rails, signer, None)
+            report: program.Import = await db.write(program.import_all, rails, signer, None)
             return report
     finally:
         await db.close()
