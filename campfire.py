@@ -154,7 +154,7 @@ TWENTY_YEARS: Final = 20 * 365 * 24 * 3600
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
-_PRIVATE_PROXIES: Final = (
+LOCAL_NETWORKS: Final = (
     "127.0.0.0/8,::1/128,10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,169.254.0.0/16,fc00::/7,fe80::/10"
 )
 _LOG_LEVELS: Final = {"debug": 10, "info": 20, "warn": 30, "error": 40}
@@ -199,7 +199,8 @@ def _is_on(text: str) -> bool:
     return text.strip().lower() not in _OFF
 
 
-def _networks(text: str) -> tuple[Network, ...]:
+def networks_in(text: str) -> tuple[Network, ...]:
+    """The networks in a list with commas between them."""
     return tuple(ipaddress.ip_network(part.strip()) for part in text.split(",") if part.strip())
 
 
@@ -276,7 +277,7 @@ class Config:
     plain_port: int = _setting("HTTP_PORT", partial(_number, 0, 65_535),
         "with a certificate: a port on which plain http is sent to https", "0")
     trusted_proxies: tuple[Network, ...] = _setting("TRUSTED_PROXIES --trusted-proxies CIDRS",
-        _networks, "whose X-Forwarded-* headers are believed", _PRIVATE_PROXIES)
+        networks_in, "whose X-Forwarded-* headers are believed", LOCAL_NETWORKS)
     allowed_origins: frozenset[str] = _setting("ALLOWED_ORIGINS", _origins,
         "further origins that may use /cable and change things (commas)", "")
     secret_key_base: str | None = _setting("SECRET_KEY_BASE", str, "the root of every signature")
@@ -858,11 +859,9 @@ class RoomService(Protocol):
 class MessageService(Protocol):
     async def create_message_with_deduplication(self, draft: DraftMessage) -> Posted:
         """The stored message; the same client_message_id in a room stores nothing twice (Gap #1).
-
         One transaction with its mentions, index row, the room's time and the unread marks of
         members who are elsewhere. Raises RoomNotFound, BodyBlank, BodyTooLong,
-        InvalidClientMessageId.
-        """
+        InvalidClientMessageId."""
 
     async def update(
         self, actor: User, message_id: MessageId, draft: DraftMessage
@@ -1089,11 +1088,9 @@ def accepted(header: str) -> frozenset[str]:
 
 
 def gzipped(pieces: Iterable[bytes]) -> bytes:
-    """The pieces as one gzip stream (RFC 1952).
-
-    Its length tells nothing exactly: the name of the file in its head is as long as chance wants,
-    and so nobody learns a secret by what compresses well beside it (BREACH).
-    """
+    """The pieces as one gzip stream (RFC 1952). Its length tells nothing exactly: the name of the
+    file in its head is as long as chance wants, and so nobody learns a secret by what compresses
+    well beside it (BREACH)."""
     name = b"-" * secrets.randbelow(_PADDING + 1)
     made = [b"\x1f\x8b\x08\x08\0\0\0\0\x04\xff" + name + b"\0"]  # deflate, FNAME, fastest
     deflating = zlib.compressobj(DEFLATE_LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS)
@@ -1146,9 +1143,7 @@ def _cut_if_stuck(transport: asyncio.Transport) -> None:
         _cut(transport)
 
 
-async def _while_taken(
-    transport: asyncio.Transport, sending: Coroutine[object, object, None]
-) -> None:
+async def _while_taken(transport: asyncio.Transport, sending: Work) -> None:
     """Sends much. Raises TimeoutError when nothing of it was taken for so long."""
     if (connection := transport.get_extra_info("socket")) is not None:  # else it takes megabytes
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT_BYTES)
@@ -1618,11 +1613,10 @@ def take_lock(path: Path) -> ExitStack:
 
 def is_served(path: Path) -> bool:
     """Whether a server has the file."""
-    try:
+    with suppress(BlockingIOError):
         _locked(path, fcntl.LOCK_SH).close()
-    except BlockingIOError:
-        return True
-    return False
+        return False
+    return True
 
 
 def left_a_log(path: Path) -> bool:
@@ -1659,8 +1653,6 @@ def in_words(error: sqlite3.Error, path: Path) -> StorageError:
 
 class Handle(sqlite3.Connection):
     """A connection to the file, as each of ours is opened."""
-
-    __slots__ = ("until",)
 
     until: float  # on the performance counter: when what the loop does here must end
 
@@ -1879,17 +1871,6 @@ def remove_old_backups(newest: Path, keep: int) -> list[Path]:
     return left
 
 
-def _make_way(path: Path, aside: Path) -> None:
-    """Gives what is there another name; its own stays until something else takes it."""
-    try:
-        aside.hardlink_to(path)
-    except (PermissionError, NotImplementedError):  # a file system without links
-        path.rename(aside)
-    with suppress(FileNotFoundError):
-        beside(path, "-wal").rename(f"{aside}-wal")
-    beside(path, "-shm").unlink(missing_ok=True)
-
-
 def restore(backup: Path, path: Path, at: float) -> Path | None:
     """Puts a checked copy of a backup in the place of a database; the name of what was there.
     Raises BlockingIOError while somebody serves it, DatabaseUnusable, DatabaseForeign."""
@@ -1907,7 +1888,13 @@ def restore(backup: Path, path: Path, at: float) -> Path | None:
     with take_lock(path) if aside else nullcontext():
         back_up(backup, fresh)
         if aside:
-            _make_way(path, aside)
+            try:
+                aside.hardlink_to(path)  # its own name stays until the copy takes it
+            except (PermissionError, NotImplementedError):  # a file system without links
+                path.rename(aside)
+            with suppress(FileNotFoundError):
+                beside(path, "-wal").rename(f"{aside}-wal")
+            beside(path, "-shm").unlink(missing_ok=True)
         fresh.replace(path)
         _sync(path.parent)
     return aside
@@ -1945,6 +1932,8 @@ _JUMP: Final = 24 * 3600 * SECOND  # is worth a warning
 _OLDEST_SQLITE: Final = (3, 38, 0)
 
 Right = Callable[[ReadTx], None]
+Reading: TypeAlias = Callable[Concatenate[ReadTx, P], T]
+Writing: TypeAlias = Callable[Concatenate[WriteTx, Timestamp, P], T]
 
 
 class RightChanged(Exception):
@@ -1989,12 +1978,9 @@ SIZES: Final = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)
 class Histogram:
     """How often a value lay within each bound, and the sum of all: cheap to count."""
 
-    __slots__ = ("bounds", "counts", "total")
-
     def __init__(self, bounds: tuple[float, ...]) -> None:
-        self.bounds = bounds
+        self.bounds, self.total = bounds, 0.0
         self.counts = [0] * (len(bounds) + 1)  # the last is for what is beyond
-        self.total = 0.0
 
     def observe(self, value: float) -> None:
         """Counts one value."""
@@ -2003,11 +1989,9 @@ class Histogram:
 
 
 class Link:
-    """A connection and its thread, into which whole functions travel by `hop`.
-
-    aiosqlite's public methods make one trip a statement; a transaction of ours is one function.
-    Here alone its private name is known, and a test watches over it.
-    """
+    """A connection and its thread, into which whole functions travel by `hop`. aiosqlite's public
+    methods make one trip a statement; a transaction of ours is one function. Here alone its private
+    name is known, and a test watches over it."""
 
     def __init__(self, raw: Handle) -> None:
         self.raw = raw  # for the loop to use while no function travels
@@ -2082,7 +2066,7 @@ class Database:
         self._readers: list[Link] = []
         self._idle: asyncio.LifoQueue[Link] = asyncio.LifoQueue()
         self._glance: Handle | None = None
-        self._queue: asyncio.Queue[_Job | None] = asyncio.Queue(_QUEUE_SIZE)
+        self.queue: asyncio.Queue[_Job | None] = asyncio.Queue(_QUEUE_SIZE)  # of the writer
         self._loop: asyncio.Task[None] | None = None
         self._group: list[_Job] = []  # at work
         self.is_broken = False
@@ -2150,7 +2134,7 @@ class Database:
         """Every queued write done, the log folded into the file, every thread ended."""
         if self._loop is not None:
             if not self.is_broken:
-                await self._queue.put(None)
+                await self.queue.put(None)
             await asyncio.wait([self._loop])
             self._loop = None
         while self._readers:
@@ -2168,9 +2152,7 @@ class Database:
         if self._lock:
             self._lock.close()
 
-    async def read(
-        self, work: Callable[Concatenate[ReadTx, P], T], *args: P.args, **named: P.kwargs
-    ) -> T:
+    async def read(self, work: Reading[P, T], *args: P.args, **named: P.kwargs) -> T:
         """What `work` finds in one snapshot. Raises what it raises, or a StorageError.
 
         It is tried here and now, for the way into a thread and back takes longer than to find
@@ -2181,9 +2163,7 @@ class Database:
         except TakesLong:
             return await self.read_aside(lambda tx: work(tx, *args, **named))
 
-    def at_a_glance(
-        self, work: Callable[Concatenate[ReadTx, P], T], *args: P.args, **named: P.kwargs
-    ) -> T:
+    def at_a_glance(self, work: Reading[P, T], *args: P.args, **named: P.kwargs) -> T:
         """What `work` finds here and now. Raises TakesLong, or as `read`."""
         glance = self._glance
         if glance is None:  # closed: nobody would ever answer
@@ -2231,9 +2211,7 @@ class Database:
             reader.raw.interrupt()
             asyncio.get_running_loop().call_later(_AGAIN, self._end, reader, travel)
 
-    async def write(
-        self, work: Callable[Concatenate[WriteTx, Timestamp, P], T], *args: P.args, **more: P.kwargs
-    ) -> T:
+    async def write(self, work: Writing[P, T], *args: P.args, **more: P.kwargs) -> T:
         """What `work` returns, once it is committed; if it raises, nothing of it happened.
 
         `work` gets the moment of its commit: later than every one before, unless the clock was set
@@ -2246,15 +2224,10 @@ class Database:
         done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         until = time.perf_counter() + BUSY_MS / 1000
         try:
-            self._queue.put_nowait(_Job(work, args, more, _RIGHT.get(), done, until))
+            self.queue.put_nowait(_Job(work, args, more, _RIGHT.get(), done, until))
         except asyncio.QueueFull as error:
             raise DatabaseBusy from error
         return await done
-
-    @property
-    def waiting(self) -> int:
-        """Jobs in the writer's queue."""
-        return self._queue.qsize()
 
     def now(self) -> Timestamp:
         """The moment, by the clock."""
@@ -2269,9 +2242,9 @@ class Database:
     async def _write_forever(self) -> None:
         stopping = False
         while not stopping or self._group:
-            taken: list[_Job | None] = [*self._group] or [await self._queue.get()]
-            while len(taken) < GROUP_SIZE and not self._queue.empty():
-                taken.append(self._queue.get_nowait())
+            taken: list[_Job | None] = [*self._group] or [await self.queue.get()]
+            while len(taken) < GROUP_SIZE and not self.queue.empty():
+                taken.append(self.queue.get_nowait())
             stopping = stopping or None in taken
             group = self._group = [job for job in taken if job is not None]
             if group and self._writer is not None:
@@ -2291,8 +2264,8 @@ class Database:
         if error is None and not writing.cancelled():
             return
         LOG.critical("writer_ended", exc_info=error)
-        while not self._queue.empty():
-            self._group += filter(None, (self._queue.get_nowait(),))
+        while not self.queue.empty():
+            self._group += filter(None, (self.queue.get_nowait(),))
         for job in self._group:
             if not job.done.done():
                 job.done.set_exception(DatabaseFailed())
@@ -2622,11 +2595,9 @@ def attributes_of(tag: re.Match[str]) -> dict[str, str]:
 
 
 class _Nesting:
-    """How deep a parser would have to go, told from the tags alone and rather too deep.
-
-    nh3 takes quadratic time in depth, and HTML opens unclosed formatting again in every
-    following paragraph: a few kilobytes can stand for millions of elements.
-    """
+    """How deep a parser would have to go, told from the tags alone and rather too deep. nh3 takes
+    quadratic time in depth, and HTML opens unclosed formatting again in every following paragraph:
+    a few kilobytes can stand for millions of elements."""
 
     MOST_REOPENED = 262_144  # bytes of formatting tags
 
@@ -2636,23 +2607,19 @@ class _Nesting:
         self._formatting: list[tuple[str, int, int]] = []  # name, size, depth
         self._reopened = 0
 
-    def is_too_deep(self) -> bool:
-        return (
-            len(self._path) + len(self._formatting) > DEEPEST_NESTING
-            or len(self._attachments) > DEEPEST_ATTACHMENT
-            or self._reopened > self.MOST_REOPENED
-        )
-
-    def start(self, name: str, size: int, *, attachment: bool) -> None:
+    def start(self, name: str, size: int, *, attachment: bool) -> bool:
+        """Opens an element; whether that is too deep."""
         self._reopened += sum(reopened for _, reopened, _ in self._formatting)
         if name in _FORMATTING:
             self._formatting.append((name, size, len(self._path)))
-            return
-        while self._path and self._path[-1] in _ENDS_BEFORE.get(name, ()):
-            self._close(len(self._path) - 1)
-        self._path.append(name)
-        if attachment:
-            self._attachments.append(len(self._path))
+        else:
+            while self._path and self._path[-1] in _ENDS_BEFORE.get(name, ()):
+                self._close(len(self._path) - 1)
+            self._path.append(name)
+            self._attachments += [len(self._path)] if attachment else []
+        is_deep = len(self._path) + len(self._formatting) > DEEPEST_NESTING
+        is_deep = is_deep or len(self._attachments) > DEEPEST_ATTACHMENT
+        return is_deep or self._reopened > self.MOST_REOPENED
 
     def end(self, name: str) -> None:
         if name in _FORMATTING:
@@ -2690,8 +2657,7 @@ def is_nested_too_deeply(source: str) -> bool:
             nesting.end(name)
         elif name not in _VOID:
             carries = name == ATTACHMENT or TRIX_ATTACHMENT in tag["attributes"].lower()
-            nesting.start(name, len(tag[0]), attachment=carries)
-            if nesting.is_too_deep():
+            if nesting.start(name, len(tag[0]), attachment=carries):
                 return True
     return False
 
@@ -2798,10 +2764,8 @@ def _cleaned(cleaner: nh3.Cleaner, source: str) -> str:
 
 def canonical_form(source: str, replacement: Callable[[Attachment], str]) -> str:
     """The canonical markup of a source: allowed elements, and cleaning it again changes nothing.
-
     Once is not enough: unwrapping a table cell can leave a link inside a link, which no parser
-    keeps. What never settles, or is still too deep, was made to confuse and loses its markup.
-    """
+    keeps. What never settles, or is still too deep, was made to confuse and loses its markup."""
     markup = _normalized(source)
     for _ in range(MOST_CLEANINGS):
         cleaned = attachments_replaced(markup, replacement)
@@ -2949,12 +2913,9 @@ def with_mentions(markup: str, users: Mapping[UserId, Mentionable]) -> str:
 
 
 def presented(body: Body, users: Mapping[UserId, Mentionable]) -> str:
-    """The body as a room shows it: a sound, or its text with people and links.
-
-    Links come before mentions, so that a name is never taken for an address. What would grow to
-    more than twice what a message may have keeps its links as they were written, and names people
-    in words.
-    """
+    """The body as a room shows it: a sound, or its text with people and links. Links come before
+    mentions, so that a name is never taken for an address. What would grow to more than twice what
+    a message may have keeps its links as they were written, and names people in words."""
     if sound := sound_in(body.text):
         return sound_markup(sound)
     ways = (_linked(body.html), body.html) if MAY_LINK.search(body.html) else (body.html,)
@@ -2984,11 +2945,9 @@ def editable(markup: str, users: Mapping[UserId, Mentionable]) -> str:
 
 
 def sanitize(source: str, users: Mapping[UserId, Mentionable]) -> Body:
-    """Whatever was sent, as a body that is safe to show to anybody.
-
-    `users` holds those of `mentions_in(source)` who exist. A mention of anybody else becomes a
-    crossed box, like every other attachment; a link preview vanishes, unless it is all there is.
-    """
+    """Whatever was sent, as a body that is safe to show to anybody. `users` holds those of
+    `mentions_in(source)` who exist. A mention of anybody else becomes a crossed box, like every
+    other attachment; a link preview vanishes, unless it is all there is."""
     shows_previews = False
 
     def resolved(attachment: Attachment) -> str:
@@ -3148,8 +3107,7 @@ class Signer:
 
 def stored_secrets(tx: ReadTx) -> dict[str, str]:
     """All that are stored."""
-    stored = rows(tx, "SELECT name, value FROM secrets")
-    return {secret["name"]: secret["value"] for secret in stored}
+    return {it["name"]: it["value"] for it in rows(tx, "SELECT name, value FROM secrets")}
 
 
 def keep_secrets(
@@ -3209,36 +3167,30 @@ async def load_secrets(db: Database, config: Config) -> dict[str, str]:
     return kept
 
 
-def _context_of(certificate: Path, key: Path) -> ssl.SSLContext:
+def _loaded(certificate: Path, key: Path) -> tuple[ssl.SSLContext, datetime]:
+    """What shows a certificate, and when that ends; the first in its file is the server's own."""
+    from cryptography import x509  # noqa: PLC0415 - only who serves https himself needs it
+
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     try:
         context.load_cert_chain(certificate, key)
     except OSError as error:
         raise ConfigError(f"TLS_CERT_FILE and TLS_KEY_FILE: {error.strerror or error}") from error
-    return context
-
-
-def _end_of(certificate: Path) -> datetime:
-    """When a certificate ends; the first in its file is the server's own."""
-    from cryptography import x509  # noqa: PLC0415 - only who serves https himself needs it
-
-    return x509.load_pem_x509_certificate(certificate.read_bytes()).not_valid_after_utc
+    return context, x509.load_pem_x509_certificate(certificate.read_bytes()).not_valid_after_utc
 
 
 class Certificates:
-    """The certificate files, as last read. Raises ConfigError when they are no pair.
-
-    The certificate is chosen anew at every handshake, so that a renewed one takes over at SIGHUP:
-    no restart, no socket lost.
-    """
+    """The certificate files, as last read. Raises ConfigError when they are no pair. The
+    certificate is chosen anew at every handshake, so that a renewed one takes over at SIGHUP: no
+    restart, no socket lost."""
 
     def __init__(self, files: tuple[Path, Path] | None) -> None:
         self._files = files
         self.context: ssl.SSLContext | None = None  # the one that listens
         if files:
-            self.context = _context_of(*files)
-            self._newest, self._end = self.context, _end_of(files[0])
+            self.context, self._end = _loaded(*files)
+            self._newest = self.context
             self.context.sni_callback = self._choose
             self.warn_if_expired()
 
@@ -3257,7 +3209,7 @@ class Certificates:
         if not self._files:
             return
         try:
-            self._newest, self._end = _context_of(*self._files), _end_of(self._files[0])
+            self._newest, self._end = _loaded(*self._files)
         except ConfigError as error:
             LOG.warning("tls_reload_failed", extra={"fields": {"problem": str(error)}})
             return
@@ -3318,21 +3270,17 @@ def first_administrator(tx: ReadTx) -> User | None:
     return user_in(*first) if first else None
 
 
-def standing(
-    tx: ReadTx, people: Iterable[tuple[UserId, Timestamp]]
-) -> set[tuple[UserId, Timestamp]]:
+def standing(tx: ReadTx, them: Iterable[tuple[UserId, Timestamp]]) -> set[tuple[UserId, Timestamp]]:
     """Those of the people who have not changed since that moment of theirs."""
     sql = "SELECT id, updated_at FROM users WHERE id IN (SELECT value FROM json_each(:ids))"
-    unmoved = rows(tx, sql, ids=as_list(user_id for user_id, _ in people))
-    return set(map(tuple, unmoved)).intersection(people)
+    unmoved = rows(tx, sql, ids=as_list(user_id for user_id, _ in them))
+    return set(map(tuple, unmoved)).intersection(them)
 
 
 def match_rank(query: str, name: str) -> int | None:
-    """How well a folded name answers a folded query: 0 from its head, 1 from a later word.
-
-    Each letter follows the one before or begins a later word, so that "jw" finds "jonas weber".
-    2 is a name that only holds the query, None one that does not. Bit n of a mask is letter n.
-    """
+    """How well a folded name answers a folded query: 0 from its head, 1 from a later word. Each
+    letter follows the one before or begins a later word, so that "jw" finds "jonas weber". 2 is a
+    name that only holds the query, None one that does not. Bit n of a mask is letter n."""
     if name.startswith(query):
         return 0
     begins = sum(1 << word.start() for word in _WORD.finditer(name))
@@ -3934,7 +3882,7 @@ class OverDatabase(Protocol):
 
 
 def transaction(
-    work: Callable[Concatenate[WriteTx, Timestamp, P], T],
+    work: Writing[P, T],
 ) -> Callable[Concatenate[OverDatabase, P], Coroutine[object, object, T]]:
     """The method of a service that does this work, as one transaction."""
 
@@ -4025,9 +3973,7 @@ def page_of(
     return Excerpt([*earlier, message, *later], has_before, has_after, message["id"])
 
 
-def _removed(
-    tx: ReadTx, room_id: RoomId, last_seen: MessageId, since: int
-) -> tuple[Tombstone, ...]:
+def _gone(tx: ReadTx, room_id: RoomId, last_seen: MessageId, since: int) -> tuple[Tombstone, ...]:
     sql = """
         SELECT message_id, room_id, client_message_id
         FROM message_tombstones
@@ -4051,7 +3997,7 @@ def catch_up_of(
         ORDER BY updated_at LIMIT :limit + 1
     """
     changed = rows(tx, sql, room_id=room_id, since=since, last_seen=last_seen, limit=CATCH_UP_LIMIT)
-    removed = _removed(tx, room_id, last_seen, since)
+    removed = _gone(tx, room_id, last_seen, since)
     is_too_much = is_too_much or max(len(changed), len(removed)) > CATCH_UP_LIMIT
     is_large = sum(message["size"] for message in chain(missed, changed)) > MOST_SHOWN
     # Whoever knows the room by a clock that was set back is told nothing: changes may look older.
@@ -4086,7 +4032,7 @@ def news_of(tx: ReadTx, user_id: UserId, room_id: RoomId, since_ms: int, at: Tim
     """
     changed = rows(tx, sql, **values, now=at + SETTLED_AFTER)
     changed.sort(key=lambda message: message["id"])
-    removed = _removed(tx, room_id, _NEWEST, since)
+    removed = _gone(tx, room_id, _NEWEST, since)
     return CatchUp(at, created, changed, removed, name_for_all(tx, room))
 
 
@@ -4265,12 +4211,6 @@ def message_of_member(
     return message
 
 
-def boosts_seen_by(tx: ReadTx, user_id: UserId, message_id: MessageId) -> tuple[Boost, ...]:
-    """A message's boosts, oldest first, for a member of its room. Raises MessageNotFound."""
-    message_of_member(tx, user_id, message_id)
-    return boosts_of(tx, as_list([message_id])).get(message_id, ())
-
-
 def validate(draft: DraftMessage, users: Mapping[UserId, Mentionable]) -> ValidatedMessage:
     """The draft made safe. Raises BodyBlank, BodyTooLong, InvalidClientMessageId."""
     client_message_id = draft.client_message_id or str(uuid.uuid4())
@@ -4334,9 +4274,7 @@ def store_message(
     return Posted(message, bool(fresh), room, name, members, frozenset(present))
 
 
-def _editable_message(
-    tx: ReadTx, actor: User, room_id: RoomId, message_id: MessageId
-) -> PersistedMessage:
+def _revisable(tx: ReadTx, actor: User, room_id: RoomId, message_id: MessageId) -> PersistedMessage:
     message = message_for(tx, actor.id, room_id, message_id)
     if not can_administer(actor, message.creator.id):
         raise Forbidden
@@ -4347,7 +4285,7 @@ def _update(
     tx: WriteTx, at: Timestamp, actor: User, message_id: MessageId, valid: ValidatedMessage
 ) -> PersistedMessage:
     room_id, body = valid.room_id, valid.body
-    _editable_message(tx, actor, room_id, message_id)
+    _revisable(tx, actor, room_id, message_id)
     sql = """
         UPDATE messages
         SET body_html = :html, body_text = :text, updated_at = max(:at, updated_at + 1)
@@ -4378,7 +4316,7 @@ def bury_message(tx: WriteTx, at: Timestamp, room_id: RoomId, message_id: Messag
 def _delete(
     tx: WriteTx, at: Timestamp, actor: User, room_id: RoomId, message_id: MessageId
 ) -> Tombstone:
-    _editable_message(tx, actor, room_id, message_id)
+    _revisable(tx, actor, room_id, message_id)
     return bury_message(tx, at, room_id, message_id)
 
 
@@ -4484,7 +4422,7 @@ class Messages:
     async def update(
         self, actor: User, message_id: MessageId, draft: DraftMessage
     ) -> PersistedMessage:
-        await self.db.read(_editable_message, actor, draft.room_id, message_id)
+        await self.db.read(_revisable, actor, draft.room_id, message_id)
         return await self.db.write(_update, actor, message_id, await self._valid(draft))
 
     delete = transaction(_delete)
@@ -4823,28 +4761,23 @@ NAMES_AT_ONCE: Final = 32
 LookUp = Callable[..., Sequence[tuple[Any, ...]]]  # as socket.getaddrinfo
 
 
-def networks_in(listed: str) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]:
-    """The networks in a list with spaces between them."""
-    return tuple(map(ipaddress.ip_network, listed.split()))
-
-
 _NOT_PUBLIC: Final = networks_in(
     """
-    0.0.0.0/8 10.0.0.0/8 100.64.0.0/10 127.0.0.0/8 168.63.129.16/32 169.254.0.0/16 172.16.0.0/12
-    192.0.0.0/24 192.0.2.0/24 192.88.99.0/24 192.168.0.0/16 198.18.0.0/15 198.51.100.0/24
-    203.0.113.0/24 224.0.0.0/4 240.0.0.0/4 2001:db8::/32
+    0.0.0.0/8, 10.0.0.0/8, 100.64.0.0/10, 127.0.0.0/8, 168.63.129.16/32, 169.254.0.0/16,
+    172.16.0.0/12, 192.0.0.0/24, 192.0.2.0/24, 192.88.99.0/24, 192.168.0.0/16, 198.18.0.0/15,
+    198.51.100.0/24, 203.0.113.0/24, 224.0.0.0/4, 240.0.0.0/4, 2001:db8::/32
     """
 )
 # Of IPv6 only what is given out for the open internet (IANA, October 2025), so without mapped and
 # translated addresses, tunnels, local networks, groups, and whatever is thought of next.
 _GIVEN_OUT: Final = networks_in(
     """
-    2001:3::/32 2001:4:112::/48 2001:200::/23 2001:400::/23 2001:600::/23 2001:800::/22
-    2001:c00::/23 2001:e00::/23 2001:1200::/23 2001:1400::/22 2001:1800::/23 2001:1a00::/23
-    2001:1c00::/22 2001:2000::/19 2001:4000::/23 2001:4200::/23 2001:4400::/23 2001:4600::/23
-    2001:4800::/23 2001:4a00::/23 2001:4c00::/23 2001:5000::/20 2001:8000::/19 2001:a000::/20
-    2001:b000::/20 2003::/18 2400::/11 2600::/12 2610::/23 2620::/23 2630::/12 2800::/12
-    2a00::/11 2c00::/12
+    2001:3::/32, 2001:4:112::/48, 2001:200::/23, 2001:400::/23, 2001:600::/23, 2001:800::/22,
+    2001:c00::/23, 2001:e00::/23, 2001:1200::/23, 2001:1400::/22, 2001:1800::/23,
+    2001:1a00::/23, 2001:1c00::/22, 2001:2000::/19, 2001:4000::/23, 2001:4200::/23,
+    2001:4400::/23, 2001:4600::/23, 2001:4800::/23, 2001:4a00::/23, 2001:4c00::/23,
+    2001:5000::/20, 2001:8000::/19, 2001:a000::/20, 2001:b000::/20, 2003::/18, 2400::/11,
+    2600::/12, 2610::/23, 2620::/23, 2630::/12, 2800::/12, 2a00::/11, 2c00::/12
     """
 )
 _NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
@@ -4864,11 +4797,9 @@ def is_public(address: str) -> bool:
 
 
 def leads_inside(url: URL) -> bool:
-    """Whether a URL holds an address instead of a name, and one that is not public.
-
-    The host is the one aiohttp connects to, after it has folded what only looks like digits; for
-    such hosts it asks no resolver.
-    """
+    """Whether a URL holds an address instead of a name, and one that is not public. The host is the
+    one aiohttp connects to, after it has folded what only looks like digits; for such hosts it asks
+    no resolver."""
     host = url.raw_host or ""
     is_address = ":" in host or host.replace(".", "").isdigit()
     return is_address and not is_public(host)
@@ -5005,19 +4936,16 @@ def keep_subscription(
     return next(subscription for subscription in own if subscription.updated_at == at)
 
 
-def forget_subscription(tx: WriteTx, _: Timestamp, user_id: UserId, subscription_id: int) -> None:
-    """Deletes one of somebody's own; another's, or an unknown one, stays as it is."""
-    sql = "DELETE FROM push_subscriptions WHERE id = :id AND user_id = :user_id"
-    run(tx, sql, id=subscription_id, user_id=user_id)
-
-
-def forget_subscriptions(tx: WriteTx, user_id: UserId, endpoint: str | None = None) -> None:
-    """Deletes somebody's subscriptions, all of them or those at one address."""
+def forget_subscriptions(
+    tx: WriteTx, _: Timestamp, user_id: UserId, only: int | None = None, endpoint: str | None = None
+) -> None:
+    """Deletes somebody's subscriptions: all, one of their own, or those at one address."""
     sql = """
         DELETE FROM push_subscriptions
-        WHERE user_id = :user_id AND endpoint = coalesce(:endpoint, endpoint)
+        WHERE user_id = :user_id AND id = coalesce(:only, id)
+        AND endpoint = coalesce(:endpoint, endpoint)
     """
-    run(tx, sql, user_id=user_id, endpoint=endpoint)
+    run(tx, sql, user_id=user_id, only=only, endpoint=endpoint)
 
 
 def note_result(
@@ -5106,14 +5034,9 @@ class Push:
     """Subscriptions, and the delivery of notifications to them."""
 
     def __init__(
-        self,
-        db: Database,
-        jobs: BackgroundWork,
-        config: Config,
-        keys: Iterable[str],
-        names: Resolver,
+        self, db: Database, jobs: BackgroundWork, config: Config, keys: Iterable[str], dns: Resolver
     ) -> None:
-        self._db, self._jobs, self._names = db, jobs, names
+        self._db, self._jobs, self._dns = db, jobs, dns
         self.public_key, self._private_key = keys
         self._subject, self._may_be_private = config.vapid_subject, config.private_push_endpoints
         self._posted: list[Posted] = []  # what is still to be told
@@ -5200,7 +5123,7 @@ class Push:
             body = await asyncio.to_thread(self._encrypted, subscription, payload)
         except (ValueError, IndexError, TypeError) as error:
             self.pushes["gone"] += 1
-            await self._db.write(forget_subscription, subscription.user_id, subscription.id)
+            await self._db.write(forget_subscriptions, subscription.user_id, subscription.id)
             raise PushGone from error
         status, problem = await self._attempt(subscription.endpoint, body)
         self.pushes["gone" if status in _GONE else "failed" if problem else "delivered"] += 1
@@ -5209,7 +5132,7 @@ class Push:
             fields = {"user_id": subscription.user_id, "host": host, "status": status}
             LOG.info("push_failed", extra={"fields": {**fields, "reason": problem}})
         if status in _GONE:
-            await self._db.write(forget_subscription, subscription.user_id, subscription.id)
+            await self._db.write(forget_subscriptions, subscription.user_id, subscription.id)
             raise PushGone
         known = (subscription.last_status, subscription.last_problem)
         tried_at = subscription.last_tried_at or 0
@@ -5281,7 +5204,7 @@ class Push:
 
     @cached_property
     def _client(self) -> ClientSession:
-        return client_over(self._names, "Campfire")
+        return client_over(self._dns, "Campfire")
 
 
 # === 18. auth =================================================================
@@ -5447,11 +5370,11 @@ def refresh_session(tx: WriteTx, at: Timestamp, used: SessionId, ip: str, agent:
     run(tx, sql, ip=ip, agent=agent[:_AGENT_LIMIT], at=at, used=used)
 
 
-def end_session(tx: WriteTx, _: Timestamp, session: Session, push_endpoint: str | None) -> None:
+def end_session(tx: WriteTx, at: Timestamp, session: Session, push_endpoint: str | None) -> None:
     """Deletes the session, and the person's push subscription with that endpoint."""
     run(tx, "DELETE FROM sessions WHERE id = :session_id", session_id=session.id)
     if push_endpoint is not None:
-        forget_subscriptions(tx, session.user_id, push_endpoint)
+        forget_subscriptions(tx, at, session.user_id, endpoint=push_endpoint)
 
 
 def end_sessions(tx: WriteTx, user_id: UserId) -> None:
@@ -5693,9 +5616,7 @@ class Auth:
 # Raises    UserNotFound, CannotBan, EmailTaken, ValidationFailed
 # ==============================================================================
 
-_UNBANNABLE: Final = networks_in(
-    "127.0.0.0/8 10.0.0.0/8 172.16.0.0/12 192.168.0.0/16 169.254.0.0/16 ::1/128 fc00::/7 fe80::/10"
-)
+_UNBANNABLE: Final = networks_in(LOCAL_NETWORKS)
 
 
 def _check_address(tx: ReadTx, change: Change, user_id: UserId) -> None:
@@ -5743,7 +5664,7 @@ def set_role(tx: WriteTx, at: Timestamp, user_id: UserId, role: Role) -> User:
 def retire(tx: WriteTx, at: Timestamp, user: User) -> None:
     """Ends somebody's part in everything but pings and what they said; their address is free."""
     leave_shared_rooms(tx, user.id)
-    forget_subscriptions(tx, user.id)
+    forget_subscriptions(tx, at, user.id)
     forget_searches(tx, at, user.id)
     end_sessions(tx, user.id)
     mark = f"-deactivated-{uuid.uuid4()}@"
@@ -5788,7 +5709,7 @@ def banish(tx: WriteTx, at: Timestamp, actor: User, user_id: UserId) -> User:
             run(tx, sql, user_id=user_id, address=address, at=at)
     end_sessions(tx, user_id)
     void_transfers(tx, at, user_id)
-    forget_subscriptions(tx, user_id)
+    forget_subscriptions(tx, at, user_id)
     return revise_user(tx, at, user_id, Change(status=Status.BANNED))
 
 
@@ -8263,7 +8184,7 @@ _METRICS: Final[tuple[tuple[str, str, Callable[[Campfire], _Reading]], ...]] = (
         lambda of: of.sockets.slow),
     ("broadcast_seconds", "Time from a commit to its last frame queued.",
         lambda of: of.broadcast_seconds),
-    ("db_writer_queue", "Jobs that wait for the writer.", lambda of: of.db.waiting),
+    ("db_writer_queue", "Jobs that wait for the writer.", lambda of: of.db.queue.qsize()),
     ("db_write_seconds", "Time of one commit with all its jobs.", lambda of: of.db.write_seconds),
     ("db_group_size", "Jobs that shared one commit.", lambda of: of.db.group_sizes),
     ("messages_created_total", "Messages stored, repeats not counted.",
@@ -8692,7 +8613,7 @@ async def save_device(ask: Ask) -> Outcome:
 
 async def delete_device(ask: Ask) -> Outcome:
     """Forgets one of the viewer's browsers; another's stays."""
-    await ask.db.write(forget_subscription, ask.user.id, int(ask.parts["subscription_id"]))
+    await ask.db.write(forget_subscriptions, ask.user.id, int(ask.parts["subscription_id"]))
     return None
 
 
@@ -9057,7 +8978,8 @@ async def refuse_attachment(ask: Ask) -> Outcome:
 
 def list_boosts(tx: ReadTx, ask: Ask) -> Outcome:
     """A message's boosts, oldest first."""
-    boosts = boosts_seen_by(tx, ask.user.id, ask.message_id)
+    message_of_member(tx, ask.user.id, ask.message_id)
+    boosts = boosts_of(tx, as_list([ask.message_id])).get(ask.message_id, ())
     return {"boosts": [ask.campfire.shapes.boost(boost) for boost in boosts]}
 
 

@@ -81,10 +81,10 @@ async def _while_the_writer_is_held(
     with closing(sqlite3.connect(db.path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         withdrawn = asyncio.ensure_future(withdraw(world))
-        await _turns_until(lambda: db.waiting > 0)  # the withdrawal stands in the queue
-        await _turns_until(lambda: db.waiting == 0)  # the writer has it, and waits for the file
+        await _turns_until(lambda: db.queue.qsize() > 0)  # the withdrawal stands in the queue
+        await _turns_until(db.queue.empty)  # the writer has it, and waits for the file
         asked = asyncio.ensure_future(world.ask(actor, method, world.path(route, room), body))
-        await _turns_until(lambda: asked.done() or db.waiting > 0)
+        await _turns_until(lambda: asked.done() or db.queue.qsize() > 0)
         other.execute("ROLLBACK")
     await withdrawn
     return await asked
