@@ -5787,7 +5787,6 @@ def set_password(tx: WriteTx, at: Timestamp, email: str, digest: str) -> User:
 WEBHOOK_SECONDS: Final = 7
 _REPLY_LIMIT: Final = 1_048_576
 _URL_LIMIT: Final = 2_048
-_TIMED_OUT: Final = b"Failed to respond within 7 seconds"
 _FILE_TYPES: Final = re.compile(r"(image|audio|video)/.+|application/pdf")
 
 
@@ -5799,7 +5798,6 @@ _WRITTEN_ELEMENT = re.compile(
       (?:\s+[\w:@.-]+\s*=\s*(?:"[^"]*"|'[^']*'|[^\s"'=<>`]+))*+\s*/?>""",
     re.ASCII | re.VERBOSE,
 )
-_LINE_END = re.compile(r"\r\n?|\n")
 
 
 def source_of_bot(said: str) -> str:
@@ -5807,7 +5805,7 @@ def source_of_bot(said: str) -> str:
     if _WRITTEN_ELEMENT.search(said):
         return said
     text = said.rstrip().lstrip("\r\n")
-    lines = _LINE_END.sub("<br>", escape(text, quote=False))
+    lines = re.sub(r"\r\n?|\n", "<br>", escape(text, quote=False))
     return f"<div>{lines}</div>" if text[:1].isspace() else lines
 
 
@@ -5979,7 +5977,7 @@ class Bots:
                 answered = await self._post(bot, webhook_payload(bot, room, message), limit)
         except TimeoutError:
             self.calls["timeout"] += 1
-            return Reply(bot.user, 200, "text/plain", _TIMED_OUT)
+            return Reply(bot.user, 200, "text/plain", b"Failed to respond within 7 seconds")
         except (ClientError, OSError, ValueError) as error:
             self.calls["failed"] += 1
             fields = {"bot_id": bot.user.id, "problem": type(error).__name__}
@@ -7961,7 +7959,6 @@ class HttpsLoops:
 # Raises    NotFound
 # ==============================================================================
 
-_QUIET_SECONDS: Final = 60
 _OUT_OF_FILES: Final = (
     "socket.accept() out of system resource",
     "Exception in callback BaseSelectorEventLoop._start_serving(",
@@ -7982,7 +7979,7 @@ class Lines(logging.Handler):
         elif sys.stdout is not None:
             self._fd = sys.stdout.fileno()
         self._waiting: deque[str] = deque()
-        self._dropped, self._is_torn, self._may_speak = 0, False, Seldom(_QUIET_SECONDS)
+        self._dropped, self._is_torn, self._may_speak = 0, False, Seldom(SILENT_SECONDS)
         self._news, self._is_idle, self._ends = Event(), Event(), Event()
         Thread(target=self._write_forever, name="log", daemon=True).start()
 
@@ -8262,9 +8259,9 @@ async def show_metrics(request: web.Request) -> web.Response:
 # Raises    NotFound, AlreadySignedIn, FeatureDisabled, ValidationFailed
 # ==============================================================================
 
-_SESSION: Final = "id created_at last_active_at ip_address user_agent"
 USERS_SIZE: Final = 500
 _AUTOCOMPLETE_SIZE: Final = 20
+_WORDS: Final = {"true": True, "1": True, "false": False, "0": False}  # as a form sends them
 
 
 def announce_removal(cable: WebSocketBroadcaster, stone: Tombstone) -> None:
@@ -8331,8 +8328,9 @@ def show_invitation(tx: ReadTx, ask: Ask) -> Outcome:
 
 def show_session(_: ReadTx, ask: Ask) -> Outcome:
     """Who is signed in, and since when."""
-    user = ask.campfire.shapes.user(ask.user, ask.user)
-    return {"user": user, "session": record_json(ask.viewer.session, _SESSION)}
+    shown = "id created_at last_active_at ip_address user_agent"
+    user, session = ask.campfire.shapes.user(ask.user, ask.user), ask.viewer.session
+    return {"user": user, "session": record_json(session, shown)}
 
 
 @lru_cache(maxsize=64)  # once for each
@@ -8438,9 +8436,6 @@ def show_account(tx: ReadTx, ask: Ask) -> Json:
     return {"account": account_shape(ask, account_of(tx))}
 
 
-_WORDS: Final = {"true": True, "1": True, "false": False, "0": False}  # as a form sends them
-
-
 async def save_account(ask: Ask) -> Outcome:
     """Renames the account, or changes who may create rooms."""
     name, given = ask.given("name"), ask.body.get("settings")
@@ -8474,18 +8469,9 @@ async def save_styles(ask: Ask) -> Outcome:
     return {"custom_styles": styles}
 
 
-def _refusing(feature: str, words: str) -> Handler:
+async def refuse(_: Ask, feature: str, message: str) -> Outcome:
     """What answers where there will be more in v2.0."""
-
-    async def refuse(_: Ask) -> Outcome:
-        raise FeatureDisabled(feature=feature, message=words)
-
-    return refuse
-
-
-refuse_logo: Final = _refusing("files", "Custom logos are coming in v2.0")
-refuse_avatar: Final = _refusing("avatars", "Avatar uploads are coming in v2.0")
-refuse_unfurling: Final = _refusing("opengraph", "Link previews are coming in v2.0")
+    raise FeatureDisabled(feature=feature, message=message)
 
 
 def list_people(tx: ReadTx, ask: Ask, page: int | None = None) -> Json:
@@ -8802,29 +8788,18 @@ async def delete_room(ask: Ask) -> Outcome:
     return None
 
 
-async def create_open_room(ask: Ask) -> Outcome:
-    """A new room for everybody."""
-    rooms, name = ask.campfire.rooms, _name_in(ask)
-    return _made_room(ask, await rooms.create(ask.user, RoomType.OPEN, name))
+async def create_room(ask: Ask, kind: RoomType) -> Outcome:
+    """A new room, an open one for everybody or a closed one for some."""
+    invited = () if kind is RoomType.OPEN else _user_ids_in(ask, [])
+    return _made_room(ask, await ask.campfire.rooms.create(ask.user, kind, _name_in(ask), invited))
 
 
-async def create_closed_room(ask: Ask) -> Outcome:
-    """A new room for some."""
-    rooms, name, invited = ask.campfire.rooms, _name_in(ask), _user_ids_in(ask, [])
-    return _made_room(ask, await rooms.create(ask.user, RoomType.CLOSED, name, invited))
-
-
-async def save_open_room(ask: Ask) -> Outcome:
-    """Renames a room, and opens it if it was closed."""
-    rooms, name = ask.campfire.rooms, _name_in(ask)
-    return _saved_room(ask, await rooms.save(ask.user, ask.room_id, RoomType.OPEN, name))
-
-
-async def save_closed_room(ask: Ask) -> Outcome:
-    """Renames a room and revises who is in it, and closes it if it was open."""
-    rooms, name, invited = ask.campfire.rooms, _name_in(ask), _user_ids_in(ask)
-    change = await rooms.save(ask.user, ask.room_id, RoomType.CLOSED, name, invited)
-    return {**_saved_room(ask, change), "still_member": change.view is not None}
+async def save_room(ask: Ask, kind: RoomType) -> Outcome:
+    """Renames a room, opens or closes it, and revises who is in a closed one."""
+    name, invited = _name_in(ask), () if kind is RoomType.OPEN else _user_ids_in(ask)
+    change = await ask.campfire.rooms.save(ask.user, ask.room_id, kind, name, invited)
+    still = {} if kind is RoomType.OPEN else {"still_member": change.view is not None}
+    return {**_saved_room(ask, change), **still}
 
 
 async def open_ping(ask: Ask) -> Outcome:
@@ -9137,7 +9112,6 @@ async def open_cable(request: web.Request) -> web.StreamResponse:
 # Raises    NotFound, Forbidden
 # ==============================================================================
 
-_ROOM_IS_GONE: Final = "Room not found or inaccessible"
 _SIGNED_OUT: Final = "You were signed out. Sign in to go on."
 _RETURN_SECONDS: Final = 3600
 _TYPED: Final = 1_000  # characters of a search that its screen shows again
@@ -9277,7 +9251,7 @@ async def _open(request: web.Request, address: URL) -> Opened:
         try:
             page = _page_at(tx, ask, place, address.path)
         except RoomNotFound:
-            page = Redirect("/", alert=_ROOM_IS_GONE)
+            page = Redirect("/", alert="Room not found or inaccessible")
         except CampfireError as error:
             page = error_page(error)
         _add_cookies(ask, page, nonce)
@@ -9475,8 +9449,12 @@ def sidebar_screen(tx: ReadTx, ask: Ask) -> Json:
 # Raises    NotFound, BadRequest, MethodNotAllowed
 # ==============================================================================
 
+_NO_LOGOS = partial(refuse, feature="files", message="Custom logos are coming in v2.0")
+_NO_AVATARS = partial(refuse, feature="avatars", message="Avatar uploads are coming in v2.0")
+_NO_PREVIEWS = partial(refuse, feature="opengraph", message="Link previews are coming in v2.0")
 _BOTS: Final = "/rooms/{room_id}/{bot_key}/messages"
 _DEVICE: Final = "/api/users/me/push_subscriptions/{subscription_id}"
+_OPEN, _CLOSED = RoomType.OPEN, RoomType.CLOSED
 ROUTES: Final[tuple[Screen | Route, ...]] = (
     Screen("/", "people", home),
     Screen("/first_run", "anyone", first_run_screen),
@@ -9516,8 +9494,8 @@ ROUTES: Final[tuple[Screen | Route, ...]] = (
     act("POST", "/api/account/join_code", "administrators", reset_join_code, status=201),
     sight("/api/account/custom_styles", "administrators", show_styles),
     act("PUT", "/api/account/custom_styles", "administrators", save_styles),
-    act("PUT", "/api/account/logo", "administrators", refuse_logo),
-    act("DELETE", "/api/account/logo", "administrators", refuse_logo),
+    act("PUT", "/api/account/logo", "administrators", _NO_LOGOS),
+    act("DELETE", "/api/account/logo", "administrators", _NO_LOGOS),
     sight("/api/account/users", "people", list_people),
     act("PUT", "/api/account/users/{user_id}", "administrators", save_role),
     act("DELETE", "/api/account/users/{user_id}", "administrators", deactivate_person),
@@ -9527,8 +9505,8 @@ ROUTES: Final[tuple[Screen | Route, ...]] = (
     act("DELETE", "/api/users/{user_id}/ban", "administrators", unban_person),
     sight("/api/users/me/profile", "people", show_profile),
     act("PUT", "/api/users/me/profile", "people", save_profile),
-    act("PUT", "/api/users/me/avatar", "people", refuse_avatar),
-    act("DELETE", "/api/users/me/avatar", "people", refuse_avatar),
+    act("PUT", "/api/users/me/avatar", "people", _NO_AVATARS),
+    act("DELETE", "/api/users/me/avatar", "people", _NO_AVATARS),
     sight("/api/users/me/sidebar", "people", show_sidebar),
     sight("/api/users/me/push_subscriptions", "people", list_devices),
     act("POST", "/api/users/me/push_subscriptions", "people", save_device),
@@ -9540,10 +9518,10 @@ ROUTES: Final[tuple[Screen | Route, ...]] = (
     sight("/api/rooms/{room_id}/messages", "people", list_messages),
     act("POST", "/api/rooms/{room_id}/messages", "people", create_message, status=201),
     sight("/api/rooms", "people", list_rooms),
-    act("POST", "/api/rooms/opens", "people", create_open_room, status=201),
-    act("PUT", "/api/rooms/opens/{room_id}", "people", save_open_room),
-    act("POST", "/api/rooms/closeds", "people", create_closed_room, status=201),
-    act("PUT", "/api/rooms/closeds/{room_id}", "people", save_closed_room),
+    act("POST", "/api/rooms/opens", "people", partial(create_room, kind=_OPEN), status=201),
+    act("PUT", "/api/rooms/opens/{room_id}", "people", partial(save_room, kind=_OPEN)),
+    act("POST", "/api/rooms/closeds", "people", partial(create_room, kind=_CLOSED), status=201),
+    act("PUT", "/api/rooms/closeds/{room_id}", "people", partial(save_room, kind=_CLOSED)),
     act("POST", "/api/rooms/directs", "people", open_ping, status=201),
     sight("/api/rooms/{room_id}/members", "people", show_members),
     sight("/api/rooms/{room_id}/involvement", "people", show_involvement),
@@ -9560,7 +9538,7 @@ ROUTES: Final[tuple[Screen | Route, ...]] = (
     act("POST", "/api/searches", "people", record_search, status=201),
     act("DELETE", "/api/searches/clear", "people", clear_searches),
     sight("/api/sounds", "people", lambda *_: {"sounds": all_sounds()}),
-    act("POST", "/api/unfurl_link", "people", refuse_unfurling),
+    act("POST", "/api/unfurl_link", "people", _NO_PREVIEWS),
     sight("/users/{avatar_token}/avatar", "anyone", show_avatar),
     sight("/api/account/bots", "administrators", list_bots),
     act("POST", "/api/account/bots", "administrators", create_bot, status=201),
@@ -9928,10 +9906,8 @@ async def stop(campfire: Campfire, listening: Listening) -> None:
 _ROOM_TYPES: Final = {f"Rooms::{kind.name.title()}": kind for kind in RoomType}
 _TRUE: Final = frozenset((True, 1, "1", "true", "t"))
 _YEAR_10000: Final = 253_402_300_800  # seconds
-_PREVIEW: Final = "application/vnd.actiontext.opengraph-embed"
 _KEPT_SEARCHES: Final = 10
 _BOOST_LENGTH: Final = 16
-_ANY_TAG: Final = re.compile(r"<[^>]*>")
 _TWICE: Final = "that were there twice"
 # fmt: off
 # Of each table: the columns that are copied, those that must say something, and those whose
@@ -10307,11 +10283,11 @@ class Import:
         return {"client_message_id": name, "body_html": body.html, "body_text": body.text}
 
     def body(self, source: str, files: Sequence[_Row]) -> Body:
-        if _PREVIEW in source:
+        if "application/vnd.actiontext.opengraph-embed" in source:
             self.warnings["link previews are not taken over"] += 1
         if is_nested_too_deeply(source):
             self.warnings["messages were nested too deeply: only their words are kept"] += 1
-            source = escape(unescape(_ANY_TAG.sub(" ", source)), quote=False)
+            source = escape(unescape(re.sub(r"<[^>]*>", " ", source)), quote=False)
         body = sanitize(source, self.people)
         if files and not body.text.strip() and not body.mentions:
             lines = (f"📎 {escape(str(file['filename']))} — {FILES_COME}" for file in files)
