@@ -5393,8 +5393,7 @@ def keep_only(tx: WriteTx, session: Session) -> RawToken:
 
 def hash_password(password: str, cost: int) -> str:
     """A bcrypt digest as Rails writes it; only the first 72 bytes count."""
-    salt = bcrypt.gensalt(cost, b"2a")
-    return bcrypt.hashpw(password.encode()[:_BCRYPT_BYTES], salt).decode()
+    return bcrypt.hashpw(password.encode()[:_BCRYPT_BYTES], bcrypt.gensalt(cost, b"2a")).decode()
 
 
 def nobodys_digest(cost: int) -> str:
@@ -5562,8 +5561,7 @@ class Auth:
         check_fields(**asdict(who))
         if await self._db.read(is_set_up):
             raise AlreadySetUp
-        digest = await self._digest(who.password)
-        return await self._db.write(set_up, who, digest, session)
+        return await self._db.write(set_up, who, await self._digest(who.password), session)
 
     async def join(self, join_code: str, who: Newcomer, session: NewSession | None = None) -> User:
         await self._db.read(account_behind, join_code)
@@ -5928,8 +5926,7 @@ class Reply:
     def source(self) -> str | None:
         """Its words as markup; None when it said nothing, or nothing we take."""
         is_ok, is_short = self.status == HTTPStatus.OK, len(self.body) <= _REPLY_LIMIT
-        is_text = self.type in ("text/plain", "text/html")
-        if is_ok and is_short and is_text:
+        if is_ok and is_short and self.type in ("text/plain", "text/html"):
             said = decoded(self.body, self.charset)
             return source_of_bot(said) if said.strip() else None
         if is_ok and is_short and self.body and _FILE_TYPES.fullmatch(self.type):
@@ -7071,16 +7068,14 @@ class Cable:
         if channel == "PresenceChannel":
             await self._present(subscription)
 
-    async def _stream_for(
-        self, user_id: UserId, params: Mapping[str, Any]
-    ) -> tuple[str, RoomId] | None:
+    async def _stream_for(self, who: UserId, params: dict[str, Any]) -> tuple[str, RoomId] | None:
         """The stream of a subscription somebody may have now, and its room; else None."""
         channel, no_room = params["channel"], RoomId(0)
         signed = self.shapes.signer.opened("stream", params.get("signed_stream_name"), str) or ""
         if channel == "Turbo::StreamsChannel":
-            return (signed, no_room) if signed in ("rooms", f"user_{user_id}:rooms") else None
+            return (signed, no_room) if signed in ("rooms", f"user_{who}:rooms") else None
         if channel in ("HeartbeatChannel", "ReadRoomsChannel", "UnreadRoomsChannel"):
-            return _CHANNELS[channel].format(user_id), no_room
+            return _CHANNELS[channel].format(who), no_room
         given = params.get("room_id")
         named = re.fullmatch("([0-9]{1,18})", str(given) if type(given) in (int, str) else "")
         if channel == "RoomMessagesChannel":
@@ -7088,7 +7083,7 @@ class Cable:
         with suppress(RoomNotFound):
             if named:
                 room_id = RoomId(int(named[1]))
-                await self.db.read(membership_of, user_id, room_id)
+                await self.db.read(membership_of, who, room_id)
                 return _CHANNELS[channel].format(room_id), room_id
         return None
 
@@ -7366,8 +7361,7 @@ def is_allowed_origin(origin: str, request: web.Request) -> bool:
 def log_foreign(event: str, request: web.Request) -> None:
     """Says that a page was refused, by which hosts: some proxies do not pass on what was asked."""
     caller, origin = caller_of(request), request.headers.get("Origin")
-    fields = {"ip": caller.ip, "origin": origin, "host": caller.host}
-    LOG.warning(event, extra={"fields": fields})
+    LOG.warning(event, extra={"fields": {"ip": caller.ip, "origin": origin, "host": caller.host}})
 
 
 def check_csrf(request: web.Request) -> None:
@@ -7523,8 +7517,7 @@ async def admit_person(request: web.Request, audience: Audience) -> tuple[Ask, R
     is_safe, bot_key = request.method in SAFE_METHODS, request.query.get("bot_key", "")
     cookie = caller.cookies.get("session_token", "")
     if cookie or bot_key or not is_safe:
-        ip = None if is_safe else caller.ip
-        door = await campfire.db.read(at_the_door, cookie, bot_key, ip)
+        door = await campfire.db.read(at_the_door, cookie, bot_key, None if is_safe else caller.ip)
         if door.is_banned:
             LOG.warning("banned_request", extra={"fields": {"ip": caller.ip}})
             raise BannedAddress
@@ -7537,8 +7530,7 @@ async def admit_person(request: web.Request, audience: Audience) -> tuple[Ask, R
             request[VIEWER_ID], request[SESSION] = viewer.user.id, viewer.session
     require(audience, viewer)
     right = partial(check_right, ip=caller.ip, viewer=viewer)
-    place = request.match_info, request.query
-    return Ask(request, campfire, viewer, None, caller, *place), right
+    return Ask(request, campfire, viewer, None, caller, request.match_info, request.query), right
 
 
 async def _admit_bot(request: web.Request, _: Audience) -> tuple[Ask, Right]:
@@ -7554,8 +7546,7 @@ async def _admit_bot(request: web.Request, _: Audience) -> tuple[Ask, Right]:
         raise WrongBotKey
     request[VIEWER_ID] = door.bot.id
     right = partial(check_bots_right, ip=caller.ip, bot_key=key)
-    place = request.match_info, request.query
-    return Ask(request, campfire, None, door.bot, caller, *place), right
+    return Ask(request, campfire, None, door.bot, caller, request.match_info, request.query), right
 
 
 Look: TypeAlias = Callable[[ReadTx, Ask], T]
@@ -7739,8 +7730,7 @@ def load_bundle(folder: Path = HERE / "static_bundle" / "dist") -> Bundle:
     pages: dict[str, str] = {}
     bundle = Bundle(digest.hexdigest()[:16], files, pages)
     for name in [name for name in files if name.endswith(".html") or name in _WITH_HOLES]:
-        page = _as_it_is(files.pop(name)).decode()
-        pages[name] = page.replace("/assets/BUILD/", bundle.url(""))
+        pages[name] = _as_it_is(files.pop(name)).decode().replace("/assets/BUILD/", bundle.url(""))
     # What stands in double brackets is drawn for a room alone.
     index = pages.get("index.html", "")
     pages["room.html"] = re.sub(r"\[\[|\]\]", "", index)
@@ -8198,21 +8188,17 @@ _METRICS: Final[tuple[tuple[str, str, Callable[[Campfire], _Reading]], ...]] = (
 _ESCAPES: Final = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
 
 
-def _sample(name: str, labels: Mapping[str, object], value: float) -> str:
-    told = ",".join(f'{key}="{str(label).translate(_ESCAPES)}"' for key, label in labels.items())
-    shown = int(value) if value == int(value) else value
-    return f"{name}{f'{{{told}}}' if told else ''} {shown}"
-
-
 def _samples(name: str, labels: Mapping[str, object], value: float | Histogram) -> Iterator[str]:
+    told = ",".join(f'{key}="{str(label).translate(_ESCAPES)}"' for key, label in labels.items())
     if not isinstance(value, Histogram):
-        yield _sample(name, labels, value)
+        shown = int(value) if value == int(value) else value
+        yield f"{name}{f'{{{told}}}' if told else ''} {shown}"
         return
     counts = list(accumulate(value.counts))
     for bound, count in zip((*map("{:g}".format, value.bounds), "+Inf"), counts, strict=True):
-        yield _sample(f"{name}_bucket", {**labels, "le": bound}, count)
-    yield _sample(f"{name}_sum", labels, value.total)
-    yield _sample(f"{name}_count", labels, counts[-1])
+        yield from _samples(f"{name}_bucket", {**labels, "le": bound}, count)
+    yield from _samples(f"{name}_sum", labels, value.total)
+    yield from _samples(f"{name}_count", labels, counts[-1])
 
 
 # What a proxy may say of whom it asks for: X-Forwarded-…, CF-Connecting-IP, True-Client-IP, Via …
@@ -8285,8 +8271,7 @@ def _session_from(ask: Ask) -> NewSession:
 
 def _welcome(ask: Ask, user: User, session: NewSession, event: str, **how: str) -> Json:
     """The person, with the cookie that signs them in from now on; the log is told."""
-    fields = {"user_id": user.id, "ip": session.ip_address, **how}
-    LOG.info(event, extra={"fields": fields})
+    LOG.info(event, extra={"fields": {"user_id": user.id, "ip": session.ip_address, **how}})
     if session.replaces is not None:
         ask.campfire.cable.disconnect_session(session.replaces)
     ask.set_cookie("session_token", session.token, TWENTY_YEARS)
@@ -8728,8 +8713,7 @@ def _saved_room(ask: Ask, change: RoomChange) -> Json:
     cable, shapes, target = ask.campfire.cable, ask.campfire.shapes, f"list_room_{change.room.id}"
     element = shared_room_element(shapes, change.room)
     replaced = turbo("replace", target, element)
-    prepended = turbo("prepend", "shared_rooms", element)
-    cable.broadcast_to(change.granted, "user_{}:rooms", prepended)
+    cable.broadcast_to(change.granted, "user_{}:rooms", turbo("prepend", "shared_rooms", element))
     if change.room.type is RoomType.OPEN:
         cable.broadcast("rooms", replaced)
     else:
@@ -8763,8 +8747,7 @@ def room_data(tx: ReadTx, ask: Ask, view: RoomView, message_id: MessageId | None
     """A room with a page of its messages."""
     shapes, place = ask.campfire.shapes, (None, None, message_id)
     page, _ = shapes.page(tx, view.room, place, ask.user, ask.caller.base_url)
-    room = shapes.room(view, ask.user)
-    return {"room": room, "messages": page, "loaded_at_ms": ask.at // 1000}
+    return {"room": shapes.room(view, ask.user), "messages": page, "loaded_at_ms": ask.at // 1000}
 
 
 def room_to_return_to(tx: ReadTx, ask: Ask) -> RoomId | None:
@@ -8804,8 +8787,7 @@ async def save_room(ask: Ask, kind: RoomType) -> Outcome:
 
 async def open_ping(ask: Ask) -> Outcome:
     """The one ping of these people, new or found."""
-    user_ids = _user_ids_in(ask, [])
-    change, is_new = await ask.campfire.rooms.find_or_create_direct(ask.user, user_ids)
+    change, is_new = await ask.campfire.rooms.find_or_create_direct(ask.user, _user_ids_in(ask, []))
     shown = _made_room(ask, change, is_new=is_new)
     return shown if is_new else answer(shown)
 
@@ -9326,8 +9308,7 @@ async def show_page(request: web.Request) -> web.StreamResponse:
         return _html(request, Written((request.app[BUNDLE].pages["unsupported.html"].encode(),)))
     if ask.guest is not None:
         cookie = ask.caller.cookies["session_token"]
-        token = token_inside_rails_cookie(cookie) or cookie
-        ask.set_cookie("session_token", token, TWENTY_YEARS)
+        ask.set_cookie("session_token", token_inside_rails_cookie(cookie) or cookie, TWENTY_YEARS)
     if page.name == "room":
         ask.set_cookie("last_room", str(ask.room_id), TWENTY_YEARS)
     html = index_html(page, boot, request.app[BUNDLE])
@@ -9762,8 +9743,7 @@ def assemble(
     to_push = Push(db, jobs, config, keys, names_of_push)
     bots = Bots(config.version, Resolver(names, look_up, only_public=False))
     services = (config, db, signer, auth, Rooms(db), messages, Search(db), bots)
-    certificates = Certificates(config.tls_files)
-    return Campfire(*services, cable, cable, shapes, jobs, to_push, certificates)
+    return Campfire(*services, cable, cable, shapes, jobs, to_push, Certificates(config.tls_files))
 
 
 async def close_ended_sessions(campfire: Campfire) -> None:
@@ -10175,8 +10155,7 @@ class Import:
     def account(self, account: _Row) -> Mapping[str, object]:
         self.at = account["created_at"]
         name, code = str(account["name"] or "").strip(), account["join_code"]
-        given = json_object(str(account["settings"] or ""))
-        wanted = given.get(RESTRICTION)
+        wanted = json_object(str(account["settings"] or "")).get(RESTRICTION)
         is_told = wanted is not None and not isinstance(wanted, (dict, list))
         settings = json.dumps({RESTRICTION: wanted in _TRUE} if is_told else {})
         named = {"name": name or "Campfire", "join_code": code or random_code(4, 4, 4)}
@@ -10522,8 +10501,7 @@ def _save_table(
             saved += 1
         except sqlite3.Error:
             refused += 1
-    ends = (f"{a} to {z}" if z < _HIGHEST - 1 else f"from {a} on" for a, z in gaps)
-    spans = ", ".join(ends)
+    spans = ", ".join(f"{a} to {z}" if z < _HIGHEST - 1 else f"from {a} on" for a, z in gaps)
     try:  # the smallest index may know how many there were
         (count,) = execute(source, "SELECT", "count(*) FROM", quoted(table)).fetchone()
         if (missing := count - saved - refused) > 0:
