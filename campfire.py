@@ -7303,17 +7303,6 @@ def is_trusted(address: str, config: Config) -> bool:
     return ip is not None and any(ip in network for network in config.trusted_proxies)
 
 
-def _forwarded(request: web.Request, peer: str, config: Config) -> tuple[str, str, str]:
-    """Address, scheme and host of whom proxies ask for: of the last that is none, or the first."""
-    headers = request.headers
-    said = ",".join(headers.getall("X-Forwarded-For", ())).split(",")
-    hops = [hop.strip() for hop in said if hop.strip()] or [peer]
-    theirs = next((hop for hop in reversed(hops) if not is_trusted(hop, config)), hops[0])
-    scheme = headers.get(FORWARDED_PROTO, request.scheme).split(",")[0].strip()
-    host = headers.get("X-Forwarded-Host", request.host).split(",")[0].strip()
-    return str(parsed_address(theirs) or peer), scheme, host
-
-
 def caller_of(request: web.Request) -> Caller:
     """Who calls, as a trusted proxy says. Raises BadRequest, once, for a host that is no name."""
     caller: Caller | None = request.get(CALLER)
@@ -7323,7 +7312,12 @@ def caller_of(request: web.Request) -> Caller:
     ip = peer = str(parsed_address(remote) or remote)
     scheme, host = request.scheme, request.host
     if any(name in headers for name in _FORWARDING) and is_trusted(peer, config):
-        ip, scheme, host = _forwarded(request, peer, config)
+        said = ",".join(headers.getall("X-Forwarded-For", ())).split(",")
+        hops = [hop.strip() for hop in said if hop.strip()] or [peer]
+        theirs = next((hop for hop in reversed(hops) if not is_trusted(hop, config)), hops[0])
+        ip = str(parsed_address(theirs) or peer)  # of the last that is no proxy, or the first
+        scheme = headers.get(FORWARDED_PROTO, scheme).split(",")[0].strip()
+        host = headers.get("X-Forwarded-Host", host).split(",")[0].strip()
     is_name = _HOST.fullmatch(host)
     host = host if is_name else ""
     scheme = "https" if scheme.lower() in ("https", "wss") else "http"
@@ -7687,7 +7681,6 @@ _FOREVER: Final = "public, max-age=31536000, immutable"
 _MONTH: Final = "public, max-age=2592000"
 _HALF_HOUR: Final = "public, max-age=1800, stale-while-revalidate=604800"
 _FIVE_MINUTES: Final = "public, max-age=300, stale-while-revalidate=604800"
-_WITH_HOLES: Final = ("initials.svg", "webmanifest.json")  # and each page of HTML
 _MEDIA_TYPES: Final = {
     ".js": "text/javascript; charset=utf-8",
     ".css": "text/css; charset=utf-8",
@@ -7729,7 +7722,7 @@ def load_bundle(folder: Path = HERE / "static_bundle" / "dist") -> Bundle:
         files.setdefault(name.removesuffix(path.suffix) if coding else name, {})[coding] = data
     pages: dict[str, str] = {}
     bundle = Bundle(digest.hexdigest()[:16], files, pages)
-    for name in [name for name in files if name.endswith(".html") or name in _WITH_HOLES]:
+    for name in [it for it in files if it.endswith((".html", "initials.svg", "webmanifest.json"))]:
         pages[name] = _as_it_is(files.pop(name)).decode().replace("/assets/BUILD/", bundle.url(""))
     # What stands in double brackets is drawn for a room alone.
     index = pages.get("index.html", "")
@@ -8474,14 +8467,13 @@ async def save_role(ask: Ask) -> Outcome:
     return {"user": ask.campfire.shapes.user(user, ask.user)}
 
 
-async def deactivate_person(ask: Ask) -> Outcome:
+async def deactivate_person(ask: Ask) -> None:
     """Removes somebody from the account."""
     campfire, user_id = ask.campfire, _user_id(ask)
     await ask.db.write(retire_person, user_id)
     campfire.cable.disconnect_user(user_id, reconnect=False)
     campfire.cable.broadcast("rooms", turbo("remove", f"person_{user_id}"))
     LOG.warning("user_deactivated", extra={"fields": {"user_id": user_id, "by": ask.user.id}})
-    return None
 
 
 def _profile(tx: ReadTx, ask: Ask, user_id: UserId) -> tuple[User, str | None, str | None]:
@@ -8582,10 +8574,9 @@ async def save_device(ask: Ask) -> Outcome:
     return {"push_subscription": _device_shape(device)}
 
 
-async def delete_device(ask: Ask) -> Outcome:
+async def delete_device(ask: Ask) -> None:
     """Forgets one of the viewer's browsers; another's stays."""
     await ask.db.write(forget_subscriptions, ask.user.id, int(ask.parts["subscription_id"]))
-    return None
 
 
 async def test_device(ask: Ask) -> Outcome:
@@ -8628,11 +8619,10 @@ async def save_bot(ask: Ask) -> Outcome:
     return {"bot": _bot_shape(ask, bot)}
 
 
-async def delete_bot(ask: Ask) -> Outcome:
+async def delete_bot(ask: Ask) -> None:
     """Deactivates a bot."""
     await ask.db.write(retire_bot, _user_id(ask))
     ask.campfire.cable.broadcast("rooms", turbo("remove", f"person_{_user_id(ask)}"))
-    return None
 
 
 async def reset_bot_key(ask: Ask) -> Outcome:
@@ -8764,11 +8754,10 @@ def show_room(tx: ReadTx, ask: Ask) -> Outcome:
     return shown
 
 
-async def delete_room(ask: Ask) -> Outcome:
+async def delete_room(ask: Ask) -> None:
     """Deletes a room with everything in it."""
     room = await ask.db.write(remove_room, ask.user, ask.room_id)
     ask.campfire.cable.broadcast("rooms", turbo("remove", f"list_room_{room.id}"))
-    return None
 
 
 async def create_room(ask: Ask, kind: RoomType) -> Outcome:
@@ -8869,9 +8858,7 @@ def list_messages(tx: ReadTx, ask: Ask) -> Outcome:
     if not etag:
         return None
     ask.headers["ETag"] = etag
-    if is_seen(ask, etag):
-        return web.Response(status=304, headers=UNKEPT)
-    return shown
+    return web.Response(status=304, headers=UNKEPT) if is_seen(ask, etag) else shown
 
 
 async def create_message(ask: Ask) -> Outcome:
@@ -8920,11 +8907,10 @@ def announce_edit(campfire: Campfire, message: PersistedMessage) -> None:
     campfire.cable.broadcast(f"room_{message.room_id}:messages", frame)
 
 
-async def delete_message(ask: Ask) -> Outcome:
+async def delete_message(ask: Ask) -> None:
     """Deletes a message."""
     stone = await ask.campfire.messages.delete(ask.user, ask.room_id, ask.message_id)
     announce_removal(ask.campfire.cable, stone)
-    return None
 
 
 async def refuse_attachment(ask: Ask) -> Outcome:
@@ -8956,14 +8942,13 @@ async def create_boost(ask: Ask) -> Outcome:
     return {"boost": ask.campfire.shapes.boost(boosted.boost)}
 
 
-async def delete_boost(ask: Ask) -> Outcome:
+async def delete_boost(ask: Ask) -> None:
     """Takes one's own boost back; a bot says in which room."""
     messages, boost_id = ask.campfire.messages, BoostId(int(ask.parts["boost_id"]))
     room_id = ask.room_id if "room_id" in ask.parts else None
     boosted = await messages.unboost(ask.user, ask.message_id, boost_id, room_id=room_id)
     frame = turbo("remove", f"boost_{boosted.boost.id}")
     ask.campfire.cable.broadcast(f"room_{boosted.room_id}:messages", frame)
-    return None
 
 
 def search_data(tx: ReadTx, ask: Ask) -> Json:
@@ -8984,10 +8969,9 @@ async def record_search(ask: Ask) -> Outcome:
     return {"query": query, "redirect_to": f"/searches?q={quote(query, safe='')}"}
 
 
-async def clear_searches(ask: Ask) -> Outcome:
+async def clear_searches(ask: Ask) -> None:
     """Forgets the viewer's searches."""
     await ask.db.write(forget_searches, ask.user.id)
-    return None
 
 
 def _author_json(ask: Ask, user: User) -> Json:
@@ -9967,8 +9951,7 @@ def raise_sequences(
             values = {"name": table, "seq": int(newest or 0)}
             sql = "UPDATE sqlite_sequence SET seq = max(seq, :seq) WHERE name = :name"
             if not target.execute(sql, values).rowcount:
-                sql = "INSERT INTO sqlite_sequence (name, seq) VALUES (:name, :seq)"
-                target.execute(sql, values)
+                put(target, "sqlite_sequence", values)
 
 
 def delete_orphans(connection: sqlite3.Connection) -> Counter[str]:
