@@ -85,13 +85,11 @@ import zlib
 from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict, deque
 from collections.abc import (
-    AsyncIterator, Awaitable, Callable, Container, Coroutine, Iterable, Iterator, Mapping,
-    Sequence,
+    AsyncIterator, Awaitable, Callable, Container, Coroutine, Iterable, Iterator, Mapping, Sequence,
 )
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import (
-    AsyncExitStack, ExitStack, asynccontextmanager, closing, contextmanager, nullcontext,
-    suppress,
+    AsyncExitStack, ExitStack, asynccontextmanager, closing, contextmanager, nullcontext, suppress,
 )
 from contextvars import Context, ContextVar
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -244,8 +242,7 @@ def _subject(text: str) -> str | None:
 
 
 def _setting(names: str, read: Callable[[str], T], says: str, default: str | None = None) -> T:
-    """A field of the record below: variables (the first set counts), flag of `serve`, its word.
-    One without a default may be None."""
+    """A field of the record below: variables (the first counts), flag; None without a default."""
     variables, _, flag = names.partition(" --")
     table = {"variables": variables.split(), "read": read, "default": default}
     return cast(T, field(metadata={**table, "flag": flag, "says": says}))
@@ -822,24 +819,20 @@ class AuthService(Protocol):
         """Notes a try to sign in. Raises RateLimited after ten from one address within 180 s."""
 
     async def sign_in(self, email: str, password: str, session: NewSession) -> User:
-        """The active person with this address and password, with this session.
-
-        It takes the same time for all others. After fifty failed tries an hour for one address of
-        e-mail only who has signed in from here before may try: guessing from many addresses ends
-        there. If the password changes while it is being checked, it is the old one that counts
-        for nothing. Raises InvalidCredentials, RateLimited.
-        """
+        """The active person with this address and password, with this session. It takes the same
+        time for all others. After fifty failed tries an hour for one address of e-mail only who has
+        signed in from here before may try: guessing from many addresses ends there. If the password
+        changes while it is being checked, it is the old one that counts for nothing. Raises
+        InvalidCredentials, RateLimited."""
 
     async def new_digest(self, user_id: UserId, password: str) -> str:
         """A digest for somebody's new password. Raises RateLimited for the 11th in 3 minutes."""
 
 
 class RoomService(Protocol):
-    async def create(
-        self, actor: User, kind: RoomType, name: str, invited: Invited = ()
-    ) -> RoomChange:
-        """A new open room with all active users, or a closed one with the actor and those invited
-        who exist. Raises RoomCreationRestricted, ValidationFailed."""
+    async def create(self, actor: User, kind: RoomType, name: str, ids: Invited = ()) -> RoomChange:
+        """A new open room with all active users, or a closed one with the actor and those of the
+        ids who exist. Raises RoomCreationRestricted, ValidationFailed."""
 
     async def find_or_create_direct(self, actor: User, invited: Invited) -> tuple[RoomChange, bool]:
         """The one ping of exactly these people, and whether it is new. Raises ValidationFailed."""
@@ -1131,16 +1124,13 @@ _UNSENT_BYTES: Final = 16_384  # the system holds of it, besides what is on its 
 _NO_LINGER: Final = (1).to_bytes(4, sys.byteorder) + bytes(4)  # `struct linger`: on, 0 seconds
 
 
-def _cut(transport: asyncio.Transport) -> None:
+def _cut(transport: asyncio.Transport, *, if_stuck: bool = False) -> None:
     """Hangs up. What the system still holds for whoever takes nothing goes at once, too."""
+    if if_stuck and not transport.get_write_buffer_size():
+        return
     if (connection := transport.get_extra_info("socket")) is not None:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
     transport.abort()
-
-
-def _cut_if_stuck(transport: asyncio.Transport) -> None:
-    if transport.get_write_buffer_size():
-        _cut(transport)
 
 
 async def _while_taken(transport: asyncio.Transport, sending: Work) -> None:
@@ -1177,7 +1167,7 @@ async def send_in_time(request: web.Request, response: web.StreamResponse, secon
     except TimeoutError:
         _cut(transport)
     if transport.get_write_buffer_size():  # the end of it is on its way
-        asyncio.get_running_loop().call_later(seconds, _cut_if_stuck, transport)
+        asyncio.get_running_loop().call_later(seconds, partial(_cut, transport, if_stuck=True))
 
 
 _SECRETS: Final = (
@@ -1477,8 +1467,7 @@ SCHEMA_VERSION: Final = len(_MIGRATIONS)
 
 
 def schema_of(connection: sqlite3.Connection) -> int:
-    """The schema of a database of ours; 0 when there is none yet. Raises DatabaseUnusable if newer.
-    The newer database says itself which Campfire it needs."""
+    """The schema of a database of ours; 0 when there is none. Raises DatabaseUnusable if newer."""
     tables = {name for (name, *_) in connection.execute("SELECT name FROM sqlite_schema")}
     if "schema_version" not in tables:
         return 0
@@ -1523,7 +1512,7 @@ def create_schema(connection: sqlite3.Connection, at: int = 0) -> None:
 # ==============================================================================
 
 _MAGIC: Final = b"SQLite format 3\0"  # https://sqlite.org/fileformat.html, 1.3
-_IN_WAL_MODE: Final = 2  # the header's byte 18
+_IN_WAL_MODE: Final = b"\2"  # the header's byte 18
 _LOCK_TRIES: Final = 10  # for a command looks, for a moment, whether anybody has the lock
 _LOCK_PAUSE: Final = 0.02  # seconds
 READ_ONLY: Final = "mode=ro"
@@ -1758,7 +1747,7 @@ def _look_into(path: Path) -> int:
             raise DatabaseUnusable(f"another Campfire is serving {path} under another name")
         return _recognised(path, mark, path)
     if left_a_log(path):
-        if header[18:19] != bytes((_IN_WAL_MODE,)):  # it never had one
+        if header[18:19] != _IN_WAL_MODE:  # it never had one
             raise _beside_a_strange_log(path)
         return _recognised_with_log(path, mark)
     return _recognised(path, mark, path, IMMUTABLE) if header else 0
@@ -2153,11 +2142,9 @@ class Database:
             self._lock.close()
 
     async def read(self, work: Reading[P, T], *args: P.args, **named: P.kwargs) -> T:
-        """What `work` finds in one snapshot. Raises what it raises, or a StorageError.
-
-        It is tried here and now, for the way into a thread and back takes longer than to find
-        what a request needs. What goes beyond a glance is given up, and a reader begins again.
-        """
+        """What `work` finds in one snapshot. Raises what it raises, or a StorageError. It is tried
+        here and now, for the way into a thread and back takes longer than to find what a request
+        needs. What goes beyond a glance is given up, and a reader begins again."""
         try:
             return self.at_a_glance(work, *args, **named)
         except TakesLong:
@@ -2212,13 +2199,11 @@ class Database:
             asyncio.get_running_loop().call_later(_AGAIN, self._end, reader, travel)
 
     async def write(self, work: Writing[P, T], *args: P.args, **more: P.kwargs) -> T:
-        """What `work` returns, once it is committed; if it raises, nothing of it happened.
-
-        `work` gets the moment of its commit: later than every one before, unless the clock was set
-        back by more than a minute. Results come in commit order, so a caller that announces at
-        once announces in commit order.
-        Raises RightChanged if who asks may not any more (see `writing_by`).
-        """
+        """What `work` returns, once it is committed; if it raises, nothing of it happened. `work`
+        gets the moment of its commit: later than every one before, unless the clock was set back by
+        more than a minute. Results come in commit order, so a caller that announces at once
+        announces in commit order. Raises RightChanged if who asks may not any more (see
+        `writing_by`)."""
         if self._loop is None or self._loop.done():  # closed: nobody would ever answer
             raise DatabaseBusy
         done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
@@ -2475,8 +2460,7 @@ is_emoji_only: Final = re.compile(f"[{_POINTS}]+").fullmatch
 
 # What `/api/sounds` tells of each, by name: it shows words or a picture.
 SOUNDS: Final[Mapping[str, Json]] = {
-    sound["name"]: sound
-    for sound in json.loads((HERE / "sounds" / "sounds.json").read_text("utf-8"))
+    sound["name"]: sound for sound in json.loads((HERE / "sounds/sounds.json").read_text("utf-8"))
 }
 # The sound a plain text plays, which must say nothing else.
 sound_in: Final = {f"/play {name}": sound for name, sound in SOUNDS.items()}.get
@@ -2563,8 +2547,7 @@ WRITTEN_TAG = re.compile(r"<(?P<end>/?)(?P<name>[a-z0-9-]+)(?P<attributes>[^>]*)
 _WRITTEN_STEP = re.compile(r"<(/?)(?!(?:br|hr)[ >])")
 _PRE_LINES = re.compile(r"(<pre[^>]*>)\n+")
 _HIDDEN_COLON = re.compile(
-    r"&(?:#0*58(?![0-9]);?|#x0*3a(?![0-9a-f]);?|colon;)|(?:%|&#0*37;|&#x0*25;|&percnt;)3a",
-    re.IGNORECASE,
+    r"(?i)&(?:#0*58(?![0-9]);?|#x0*3a(?![0-9a-f]);?|colon;)|(?:%|&#0*37;|&#x0*25;|&percnt;)3a"
 )
 _PATH_START = re.compile(r"[/?#]")
 
@@ -2712,8 +2695,7 @@ def attachments_replaced(source: str, replacement: Callable[[Attachment], str]) 
 
 
 def mentions_in(source: str) -> tuple[UserId, ...]:
-    """Whom a body mentions, each once and in order; whether they exist is another matter. They have
-    to be looked up before a source can be made safe, or a body be shown."""
+    """Whom a body mentions, each once and in order; whether they exist is another matter."""
     named: dict[UserId, str] = {}
     if _SPELLS_ATTACHMENT.search(source):
         attachments_replaced(_normalized(source), lambda its: named.setdefault(its.user_id, ""))
@@ -3791,12 +3773,12 @@ def _checked_ids(invited: Invited) -> Sequence[UserId]:
 
 
 def _create(
-    tx: WriteTx, at: Timestamp, actor: User, kind: RoomType, name: str, invited: Invited = ()
+    tx: WriteTx, at: Timestamp, actor: User, kind: RoomType, name: str, ids: Invited = ()
 ) -> RoomChange:
     if not may_create_rooms(tx, actor):
         raise RoomCreationRestricted
     room = insert_room(tx, at, kind, actor.id, _checked_name(name))
-    chosen = [*_checked_ids(invited), actor.id]
+    chosen = [*_checked_ids(ids), actor.id]
     is_open = kind is RoomType.OPEN
     grant(tx, at, room, (user.id for user in active_users(tx)) if is_open else chosen)
     return RoomChange(view_of(tx, actor.id, room.id), room, granted=member_ids(tx, room.id))
@@ -3949,8 +3931,7 @@ def _page_after(
 def page_of(
     tx: ReadTx, room_id: RoomId, before: Edge = None, after: Edge = None, around: Edge = None
 ) -> Excerpt:
-    """The page before or after a message; up to 40 at each side of one; else the last. Raises
-    MessageNotFound for an edge that is not of this room."""
+    """The page before, after or around a message, else the last. Raises MessageNotFound."""
     edge = after if before is None else before
     place = around if edge is None else edge
     sql = """
@@ -4078,9 +4059,8 @@ def stem_of(word: str) -> str:
 
 def verify_index(connection: sqlite3.Connection) -> None:
     """Nothing, when the index agrees with the words it holds. Raises sqlite3.DatabaseError."""
-    connection.execute(
-        "INSERT INTO message_search_index (message_search_index) VALUES ('integrity-check')"
-    )
+    sql = "INSERT INTO message_search_index (message_search_index) VALUES ('integrity-check')"
+    connection.execute(sql)
 
 
 def rebuild_index(connection: sqlite3.Connection) -> int:
@@ -4110,16 +4090,14 @@ def boosts_of(tx: ReadTx, message_ids: str) -> dict[MessageId, tuple[Boost, ...]
 
 
 def messages_in(
-    tx: ReadTx,
-    found: Sequence[sqlite3.Row],
-    boosts: Mapping[MessageId, tuple[Boost, ...]] | None = None,
+    tx: ReadTx, said: list[sqlite3.Row], boosts: Mapping[MessageId, tuple[Boost, ...]] | None = None
 ) -> tuple[PersistedMessage, ...]:
     """The messages in rows of `said` and `people`, in their order, with all that is theirs."""
-    if sum(len(message["body_html"]) for message in found) > GLANCE_BYTES:
+    if sum(len(message["body_html"]) for message in said) > GLANCE_BYTES:
         leave_the_loop(tx)
-    ids = as_list([message["id"] for message in found])
+    ids = as_list([message["id"] for message in said])
     boosts = boosts_of(tx, ids) if boosts is None else boosts
-    named = {message["id"]: mentions_in(message["body_html"]) for message in found}
+    named = {message["id"]: mentions_in(message["body_html"]) for message in said}
     mentionees: Mapping[MessageId, tuple[UserId, ...]] = {}
     people: Mapping[UserId, User] = {}
     if any(named.values()):
@@ -4141,7 +4119,7 @@ def messages_in(
         )
         for (
             message_id, room_id, _, client_message_id, html, text, created_at, updated_at, *creator
-        ) in found
+        ) in said
     )  # fmt: skip
 
 
@@ -4226,10 +4204,6 @@ def validate(draft: DraftMessage, users: Mapping[UserId, Mentionable]) -> Valida
     return ValidatedMessage(draft.room_id, draft.creator_id, client_message_id, body)
 
 
-def _forget_words(tx: WriteTx, message_id: MessageId) -> None:
-    run(tx, "DELETE FROM message_search_index WHERE rowid = :id", id=message_id)
-
-
 def _note_words(tx: WriteTx, room_id: RoomId, message_id: MessageId, body: Body) -> None:
     """Indexes what a message says; and whom it mentions: of those named, the room's members."""
     sql = "INSERT INTO message_search_index (rowid, body) VALUES (:id, :words)"
@@ -4247,8 +4221,7 @@ def _note_words(tx: WriteTx, room_id: RoomId, message_id: MessageId, body: Body)
 def store_message(
     tx: WriteTx, at: Timestamp, valid: ValidatedMessage, present: Iterable[UserId]
 ) -> Posted:
-    """The stored message; sent again, the first one stands and is not fresh (Gap #1). Raises
-    RoomNotFound, also when its author is gone since."""
+    """The stored message; sent again, the first stands (Gap #1). Raises RoomNotFound."""
     room = membership_of(tx, valid.creator_id, valid.room_id).room
     sent = {"room_id": room.id, "client_message_id": valid.client_message_id}
     body, author = valid.body, valid.creator_id
@@ -4292,7 +4265,7 @@ def _update(
         WHERE id = :message_id
     """
     run(tx, sql, html=body.html, text=body.text, at=at, message_id=message_id)
-    _forget_words(tx, message_id)
+    run(tx, "DELETE FROM message_search_index WHERE rowid = :id", id=message_id)
     run(tx, "DELETE FROM mentions WHERE message_id = :id", id=message_id)
     _note_words(tx, room_id, message_id, body)
     touch_room(tx, at, room_id)
@@ -4307,7 +4280,7 @@ def bury_message(tx: WriteTx, at: Timestamp, room_id: RoomId, message_id: Messag
         RETURNING message_id, room_id, client_message_id
     """
     [stone] = rows(tx, sql, at=at, message_id=message_id)
-    _forget_words(tx, message_id)
+    run(tx, "DELETE FROM message_search_index WHERE rowid = :id", id=message_id)
     run(tx, "DELETE FROM messages WHERE id = :id", id=message_id)
     touch_room(tx, at, room_id)
     return Tombstone(*stone)
@@ -4400,8 +4373,7 @@ class Messages:
         self.db, self._signer, self._present_in = db, signer, present_in
 
     async def _valid(self, draft: DraftMessage) -> ValidatedMessage:
-        """The draft made safe, aside for a large one, with the people it names: nearly always none.
-        Raises BodyBlank, BodyTooLong, InvalidClientMessageId."""
+        """The draft made safe, with whom it names, nearly always nobody; a large one aside."""
         if (size := len(draft.source.encode())) > BODY_LIMIT:
             raise BodyTooLong
         ids = mentions_in(draft.source)
@@ -4831,9 +4803,7 @@ class Resolver(AbstractResolver):
         pass
 
 
-def client_over(
-    names: Resolver | None, agent: str, tracing: Sequence[TraceConfig] = ()
-) -> ClientSession:
+def client_over(names: Resolver | None, agent: str, *tracing: TraceConfig) -> ClientSession:
     """A client that remembers nothing, and finds its way by these names alone."""
     return ClientSession(
         connector=TCPConnector(resolver=names, use_dns_cache=False),
@@ -4963,8 +4933,7 @@ def note_result(
 def notices_for(
     tx: ReadTx, told: Iterable[Posted]
 ) -> list[tuple[Posted, list[tuple[PushSubscription, int]]]]:
-    """The browsers to tell of each message, of visible members who are elsewhere and want it. Each
-    with the number that its badge will show."""
+    """The browsers to tell of each message, of members elsewhere who want it; with their badges."""
     notices = []
     for posted in told:
         present, named = as_list(posted.present), as_list(posted.message.body.mentions)
@@ -5990,7 +5959,7 @@ class Bots:
         tracing.on_connection_reuseconn.append(_begin_to_count)
         tracing.on_dns_resolvehost_start.append(_stop_counting)
         tracing.on_dns_resolvehost_end.append(_begin_to_count)
-        return client_over(self._names, f"Campfire/{self._version}", [tracing])
+        return client_over(self._names, f"Campfire/{self._version}", tracing)
 
     async def _post(self, bot: Bot, payload: Json, limit: asyncio.Timeout) -> Reply:
         how: Any = {"json": payload, "timeout": ClientTimeout(), "trace_request_ctx": limit}
