@@ -7141,8 +7141,8 @@ class Cable:
         for action, ids in parts:
             async with self._catch_ups:
                 messages = await self.db.read(messages_by_id, ids)
-                known = {message.id: message for message in messages}
-                told = [known[message_id] for message_id in ids if message_id in known]
+                by_id = {message.id: message for message in messages}
+                told = [by_id[message_id] for message_id in ids if message_id in by_id]
                 where = (self.shapes, action, room_id, news.room_name)
                 streams = await asyncio.to_thread(_streams_of, *where, told)
             left -= sum(map(len, streams))
@@ -7299,8 +7299,8 @@ def caller_of(request: web.Request) -> Caller:
     is_secure = scheme == "https" and not config.disable_ssl
     agent = headers.get("User-Agent", "").encode("utf-8", "replace").decode()
     nonce = cookies.get("_campfire_csrf", "")
-    known = nonce if _NONCE.fullmatch(nonce) else None
-    request[CALLER] = caller = Caller(ip, scheme, host, base_url, is_secure, agent, cookies, known)
+    csrf = nonce if _NONCE.fullmatch(nonce) else None
+    request[CALLER] = caller = Caller(ip, scheme, host, base_url, is_secure, agent, cookies, csrf)
     if not is_name:
         raise BadRequest
     return caller
@@ -7710,7 +7710,7 @@ def _file(ask: Ask, name: str, keep: str) -> web.Response:
     if coded is None:
         raise NotFound
     accepts = accepted(ask.request.headers.get("Accept-Encoding", ""))
-    coding = next((each for each in ("br", "gzip") if each in coded and each in accepts), "")
+    coding = next((way for way in ("br", "gzip") if way in coded and way in accepts), "")
     kind = _MEDIA_TYPES.get(Path(name).suffix, "application/octet-stream")
     headers = {"Content-Type": kind, "Cache-Control": keep, "Vary": "Accept-Encoding"}
     if coding:
@@ -7748,9 +7748,9 @@ async def show_sound(ask: Ask) -> Outcome:
 
 def is_seen(ask: Ask, etag: str) -> bool:
     """Whether a browser has this already: a proxy that compresses makes our tags weak."""
-    tags = ask.request.headers.get("If-None-Match", "").split(",")
-    known = {tag.strip().removeprefix("W/") for tag in tags}
-    return not known.isdisjoint(("*", etag.removeprefix("W/")))
+    given = ask.request.headers.get("If-None-Match", "").split(",")
+    tags = {tag.strip().removeprefix("W/") for tag in given}
+    return not tags.isdisjoint(("*", etag.removeprefix("W/")))
 
 
 def _picture(ask: Ask, kind: str, keep: str, etag: str, picture: bytes) -> web.Response:
@@ -8385,10 +8385,12 @@ def show_account(tx: ReadTx, ask: Ask) -> Json:
 
 async def save_account(ask: Ask) -> Outcome:
     """Renames the account, or changes who may create rooms."""
-    name, given = ask.given("name"), ask.body.get("settings")
-    settings = {} if given is None else given if isinstance(given, dict) else {RESTRICTION: "?"}
-    wanted = settings.get(RESTRICTION)
-    wanted = _WORDS.get(wanted, "?") if isinstance(wanted, str) else wanted
+    name, settings = ask.given("name"), ask.body.get("settings")
+    wanted: object = None if settings is None else "?"
+    if isinstance(settings, dict):
+        wanted = settings.get(RESTRICTION)
+    if isinstance(wanted, str):
+        wanted = _WORDS.get(wanted, "?")
     if wanted is not None and not isinstance(wanted, bool):
         raise ValidationFailed({"settings": ["is invalid"]})
     name = name and name.strip()
@@ -9795,13 +9797,13 @@ async def listen(campfire: Campfire, bundle: Bundle) -> tuple[Listening, str]:
     reading |= {"auto_decompress": False}  # a compressed body is refused, not blown up
     reading |= {"max_line_size": 16_384, "max_field_size": 16_384}
     context = campfire.certificates.context
-    places = [(each, context) for each in listening_on(config.host, config.port)]
+    places = [(place, context) for place in listening_on(config.host, config.port)]
     port = places[0][0].getsockname()[1]
     if config.plain_port:
-        places += [(each, None) for each in listening_on(config.host, config.plain_port)]
+        places += [(place, None) for place in listening_on(config.host, config.plain_port)]
     fresh = partial(Reader, server, loop=loop, **reading)
     how: Any = {"backlog": BACKLOG}
-    servers = [await loop.create_server(fresh, sock=it, ssl=tls, **how) for it, tls in places]
+    servers = [await loop.create_server(fresh, sock=at, ssl=tls, **how) for at, tls in places]
     host = f"[{config.host}]" if ":" in config.host else config.host
     return (runner, servers), f"{'https' if context else 'http'}://{host}:{port}"
 
@@ -9809,8 +9811,8 @@ async def listen(campfire: Campfire, bundle: Bundle) -> tuple[Listening, str]:
 async def stop(campfire: Campfire, listening: Listening) -> None:
     """Says goodbye to every tab, finishes what was begun, and closes the file."""
     loop, (runner, servers) = asyncio.get_running_loop(), listening
-    for each in chain.from_iterable(server.sockets for server in servers):
-        loop.remove_reader(each.fileno())  # asyncio forgets whoever it lets in as it closes (3.11)
+    for place in chain.from_iterable(server.sockets for server in servers):
+        loop.remove_reader(place.fileno())  # asyncio forgets whoever it lets in as it closes (3.11)
     for _ in range(3):  # turns, from being let in to waiting for a request
         await asyncio.sleep(0)
     for server in servers:
@@ -10989,7 +10991,7 @@ async def _serve(config: Config, _: argparse.Namespace) -> None:
         at_last.push_async_callback(db.close)
         campfire = assemble(config, db, await load_secrets(db, config))
         loop.add_signal_handler(signal.SIGHUP, _renew, campfire, lines)
-        runner, address = await listen(campfire, load_bundle())
+        listening, address = await listen(campfire, load_bundle())
         start_sweepers(campfire)
         await resume_bans(campfire)
         LOG.info("started", extra={"fields": {"sqlite": sqlite3.sqlite_version}})
@@ -10997,7 +10999,7 @@ async def _serve(config: Config, _: argparse.Namespace) -> None:
         out.put(f"Listening on {address}")
         await told.wait()
         LOG.info("stopping")
-        await stop(campfire, runner)
+        await stop(campfire, listening)
         LOG.info("stopped")
         if db.is_broken:
             raise DatabaseUnusable("the writer of the database ended; the log says why")

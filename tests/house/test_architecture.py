@@ -31,7 +31,7 @@ from tests.support.source import (
     section_of,
 )
 
-FILE_LINES = 11_600  # at last 11,200, and 13,200 with v2.md and daily.md; only lower it
+FILE_LINES = 11_200  # and 13,200 with v2.md and daily.md; only lower it
 SECTIONS_AT_MOST = 34  # and 41 with them
 SECTION_LINES = 500
 FUNCTION_LINES = 50
