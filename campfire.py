@@ -8527,8 +8527,8 @@ async def save_profile(ask: Ask) -> Outcome:
 
 
 def _device_shape(device: PushSubscription) -> Json:
-    tried, how = device.last_tried_at, (device.last_status, device.last_problem)
-    result = tried and {"at": iso(tried), "status": how[0], "problem": how[1]}
+    how = {"status": device.last_status, "problem": device.last_problem}
+    result = device.last_tried_at and {"at": iso(device.last_tried_at), **how}
     return record_json(device, "id endpoint user_agent created_at updated_at", last_result=result)
 
 
@@ -8952,8 +8952,7 @@ def _author_json(ask: Ask, user: User) -> Json:
 
 def _said_json(ask: Ask, message: PersistedMessage) -> Json:
     named = {user.id: ask.campfire.signer.mentionable(user) for user in message.named}
-    content = with_mentions(message.body.html, named)
-    html = f'<div class="trix-content">\n  {content}\n</div>\n'
+    html = f'<div class="trix-content">\n  {with_mentions(message.body.html, named)}\n</div>\n'
     creator, room = _author_json(ask, message.creator), {"id": message.room_id}
     body = {"plain_text": message.body.text, "html": html}
     url = f"{ask.caller.base_url}/rooms/{message.room_id}/messages/{message.id}"
@@ -10952,8 +10951,7 @@ async def import_from_rails(config: Config, options: argparse.Namespace) -> None
             report = await db.write(import_all, rails, signer, storage)
     devices = report.taken["push_subscriptions"]
     if devices and not config.vapid_keys:
-        words = "push subscriptions need the old VAPID keys in the environment"
-        report.warnings[words] = devices
+        report.warnings["push subscriptions need the old VAPID keys in the environment"] = devices
     for line in report.lines():
         say(line)
 
