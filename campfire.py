@@ -831,14 +831,14 @@ class AuthService(Protocol):
 
 class RoomService(Protocol):
     async def create(self, actor: User, kind: RoomType, name: str, ids: Invited = ()) -> RoomChange:
-        """A new open room with all active users, or a closed one with the actor and those of the
+        """A new open room with all active users, or a closed one with the actor and those of these
         ids who exist. Raises RoomCreationRestricted, ValidationFailed."""
 
-    async def find_or_create_direct(self, actor: User, invited: Invited) -> tuple[RoomChange, bool]:
+    async def find_or_create_direct(self, actor: User, ids: Invited) -> tuple[RoomChange, bool]:
         """The one ping of exactly these people, and whether it is new. Raises ValidationFailed."""
 
     async def save(
-        self, actor: User, room_id: RoomId, kind: RoomType, name: str, invited: Invited = ()
+        self, actor: User, room_id: RoomId, kind: RoomType, name: str, ids: Invited = ()
     ) -> RoomChange:
         """Renames. Everybody active is granted an open room; who is in a closed one is revised, and
         its creator stays. Raises RoomNotFound (direct rooms too), Forbidden, ValidationFailed."""
@@ -3765,11 +3765,11 @@ def _checked_name(name: str) -> str:
     return name.strip()
 
 
-def _checked_ids(invited: Invited) -> Sequence[UserId]:
+def _checked_ids(ids: Invited) -> Sequence[UserId]:
     """The ids; None stands for something that was no list of ids."""
-    if invited is None:
+    if ids is None:
         raise ValidationFailed({"user_ids": ["is invalid"]})
-    return invited
+    return ids
 
 
 def _create(
@@ -3785,9 +3785,9 @@ def _create(
 
 
 def _find_or_create_direct(
-    tx: WriteTx, at: Timestamp, actor: User, invited: Invited
+    tx: WriteTx, at: Timestamp, actor: User, ids: Invited
 ) -> tuple[RoomChange, bool]:
-    people = sorted(users_by_id(tx, {*_checked_ids(invited), actor.id}))
+    people = sorted(users_by_id(tx, {*_checked_ids(ids), actor.id}))
     if len(people) > MOST_IN_A_PING:
         raise ValidationFailed({"user_ids": [f"can be at most {MOST_IN_A_PING} people with you"]})
     key = ",".join(map(str, people))
@@ -3806,7 +3806,7 @@ def _save(
     room_id: RoomId,
     kind: RoomType,
     name: str,
-    invited: Invited = (),
+    ids: Invited = (),
 ) -> RoomChange:
     room = membership_of(tx, actor.id, room_id).room
     if room.type is RoomType.DIRECT:
@@ -3826,7 +3826,7 @@ def _save(
     else:
         creator = user_by_id(tx, room.creator_id)
         stays = [creator.id] if creator.status is Status.ACTIVE else []
-        wanted = [*_checked_ids(invited), *stays]
+        wanted = [*_checked_ids(ids), *stays]
         grant(tx, at, room, wanted)
         sql = """
             DELETE FROM memberships
