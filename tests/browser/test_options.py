@@ -4,7 +4,7 @@ import math
 
 from playwright.sync_api import expect
 
-from tests.support.browsers import FINGER, options
+from tests.support.browsers import FINGER, SETTLED, options
 from tests.support.house import House, announced, box
 
 
@@ -51,7 +51,10 @@ def test_the_options_open_upwards_within_90_pixels_of_the_windows_end(house: Hou
     maya = house.sit("Maya", room)
     menu = maya.get_by_role("menu", name="Message options")
     options(maya, "Words")
-    bottom = box(menu)["y"] + box(menu)["height"]
+    expect(menu).to_be_visible()
+    maya.evaluate(SETTLED)  # nothing moves any more
+    place = box(menu)
+    bottom = place["y"] + place["height"]
 
     for nearer, flipped in ((0, None), (1, "true")):
         maya.keyboard.press("Escape")
