@@ -8,35 +8,41 @@ you can search for ("# === 10." jumps there).
    2. errors           the whole tree of refusals
    3. nouns            ids, enums, records; what the services promise
    4. written          JSON, gzip, moments, words looked for, each once; the bounded memory
-   5. schema           every table; migrations
-   6. file             the file on the disk: whose, locked, opened, copied
-   7. db               one writer, four readers
-   8. text             plain words: character sets, addresses, emoji, sounds
-   9. markup           what people write, made safe; in words, shown, edited
-  10. signing          signatures, cookies, tokens, certificates
-  11. account          the account, and who belongs to it
-  12. rooms            who is where; open, closed, direct; sidebar; unread
-  13. history          which messages a page holds; what a reader missed
-  14. messages         posted once, edited, deleted, boosted, indexed
-  15. search           full text, in the rooms one is in
-  16. outbound         where our own requests may lead
-  17. push             browsers that want to be told, and telling them
-  18. auth             who is signed in, and how one gets there
-  19. people           profiles, roles, leaving, bans
-  20. bots             bots, their keys, webhooks and answers
-  21. shapes           records as JSON and as markup, written once while nothing changes
-  22. tabs             who looks where; one tab: frames, slow readers
-  23. ws               Action Cable: broadcasts, channels, catch-up
-  24. web              callers, cookies, bodies, answers; background jobs
-  25. files            the client, sounds, pictures: served as they lie
-  26. ops              the log, health, numbers
-  27. people_handlers  sessions, joining, people; administration of bots
-  28. room_handlers    rooms, messages, boosts, the bot API, the socket; announce
-  29. screens          what each address shows; the one HTML page
-  30. app              all routes; errors into answers; start and stop
-  31. rails            rows of whole tables; moving in from a Rails Campfire
-  32. repair           is the file sound; mending it, or saving what can be read
-  33. commands         what each command does
+   5. attachments      what a file is, and how it is called
+   6. schema           every table; migrations
+   7. file             the file on the disk: whose, locked, opened, copied
+   8. db               one writer, four readers
+   9. store            files on the disk, and the rows that own them
+  10. text             plain words: character sets, addresses, emoji, sounds
+  11. markup           what people write, made safe; in words, shown, edited
+  12. signing          signatures, cookies, tokens, certificates
+  13. account          the account, and who belongs to it
+  14. rooms            who is where; open, closed, direct; sidebar; unread
+  15. history          which messages a page holds; what a reader missed
+  16. messages         posted once, edited, deleted, boosted, indexed
+  17. search           full text, in the rooms one is in
+  18. outbound         where our own requests may lead
+  19. push             browsers that want to be told, and telling them
+  20. auth             who is signed in, and how one gets there
+  21. people           profiles, roles, leaving, bans
+  22. bots             bots, their keys, webhooks and answers
+  23. shapes           records as JSON and as markup, written once while nothing changes
+  24. pictures         what is made of pictures
+  25. workshop         where pictures are decoded, by hands that can do nothing else
+  26. tabs             who looks where; one tab: frames, slow readers
+  27. ws               Action Cable: broadcasts, channels, catch-up
+  28. web              callers, cookies, bodies, answers; background jobs
+  29. files            the client, sounds, pictures: served as they lie
+  30. ops              the log, health, numbers
+  31. people_handlers  sessions, joining, people; administration of bots
+  32. room_handlers    rooms, messages, boosts, the bot API, the socket; announce
+  33. upload_handlers  files on their way in and out
+  34. screens          what each address shows; the one HTML page
+  35. app              all routes; errors into answers; start and stop
+  36. rails            rows of whole tables; moving in from a Rails Campfire
+  37. repair           is the file sound; mending it, or saving what can be read
+  38. inventory        is every file of the store where its row says
+  39. commands         what each command does
 
 The road of a request: the guard asks who, the handler parses what, one service method is one
 transaction, and then the handler tells the world. What follows a new message stands in one
@@ -69,18 +75,22 @@ import random
 import re
 import resource
 import secrets
+import select
 import shutil
 import signal
 import socket
 import sqlite3
 import ssl
+import stat
 import string
+import struct
 import sys
 import tempfile
 import threading
 import time
 import unicodedata
 import uuid
+import warnings
 import zlib
 from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict, deque
@@ -98,14 +108,16 @@ from enum import IntEnum, StrEnum
 from functools import cached_property, lru_cache, partial
 from html import escape, unescape
 from http import HTTPStatus
+from importlib import import_module
+from importlib.machinery import PathFinder
 from itertools import accumulate, chain, groupby, islice, pairwise, product, starmap, takewhile
 from operator import itemgetter
 from pathlib import Path
 from threading import Event, Thread
 from types import MappingProxyType, SimpleNamespace, TracebackType
 from typing import (
-    Any, ClassVar, Concatenate, Final, Generic, Literal, NewType, ParamSpec, Protocol,
-    TypeAlias, TypeGuard, TypeVar, cast,
+    TYPE_CHECKING, Any, ClassVar, Concatenate, Final, Generic, Literal, NewType, ParamSpec,
+    Protocol, Self, TypeAlias, TypeGuard, TypeVar, cast,
 )
 from urllib.parse import quote, unquote, urlencode
 from weakref import WeakValueDictionary
@@ -114,8 +126,8 @@ import aiosqlite
 import bcrypt
 import nh3
 from aiohttp import (
-    BodyPartReader, ClientError, ClientSession, ClientTimeout, DummyCookieJar, HttpVersion10,
-    HttpVersion11, TCPConnector, TraceConfig, WSMsgType, web,
+    BodyPartReader, ClientError, ClientResponse, ClientSession, ClientTimeout, DummyCookieJar,
+    HttpVersion10, HttpVersion11, TCPConnector, TraceConfig, WSMsgType, web,
 )
 from aiohttp.abc import AbstractResolver, AbstractStreamWriter, ResolveResult
 from aiohttp.http_exceptions import HttpProcessingError
@@ -134,7 +146,6 @@ T = TypeVar("T")
 # setting stands once, in the record: its variables, how it is read, its default, its
 # flag and its sentence; README's table and `serve --help` say the same.
 #
-# Owns      -
 # Raises    ConfigError
 # ==============================================================================
 
@@ -190,6 +201,15 @@ def _number(low: int, high: int, text: str) -> int:
     if not re.fullmatch(r"[0-9]{1,9}", text) or not low <= int(text) <= high:
         raise ValueError(f"must be a whole number from {low} to {high}, not {text!r}")
     return int(text)
+
+
+def _size(low: int, high: int, text: str) -> int:
+    """Bytes, or K, M, G of them."""
+    size = re.fullmatch(r"([0-9]{1,15})([KMG]?)", text.strip().upper())
+    value = int(size[1]) << 10 * " KMG".index(size[2] or " ") if size else -1
+    if not low <= value <= high:
+        raise ValueError(f"must be a number of bytes from {low} to {high}, not {text!r}")
+    return value
 
 
 def _is_on(text: str) -> bool:
@@ -297,6 +317,22 @@ class Config:
         "seconds to receive an upload; any other body has at most 60", "300")
     write_timeout: int = _setting("HTTP_WRITE_TIMEOUT", _SECONDS,
         "seconds to send one whole answer", "300")
+    files_enabled: bool = _setting("FILES_ENABLED", _is_on,
+        "new files, and the account's logo, are taken", "1")
+    avatars_enabled: bool = _setting("AVATARS_ENABLED", _is_on,
+        "new pictures of people are taken", "1")
+    opengraph_enabled: bool = _setting("OPENGRAPH_ENABLED", _is_on,
+        "previews of pasted links are fetched", "1")
+    files_dir: Path | None = _setting("FILES_DIR --files DIR", Path,
+        "the folder of files; default: named after the database, beside it")
+    files_max_bytes: int = _setting("FILES_MAX_BYTES", partial(_size, 1 << 20, 64 << 30),
+        "how large a file may be; K, M and G are understood", "512M")
+    files_quota_bytes: int | None = _setting("FILES_QUOTA_BYTES", partial(_size, 0, 1 << 50),
+        "how large all files together may be")
+    files_reserve_bytes: int | None = _setting("FILES_RESERVE_BYTES", partial(_size, 0, 1 << 50),
+        "what files leave free on the disk; default: a twentieth of it, 512 MiB at least")
+    upload_idle_timeout: int = _setting("UPLOAD_IDLE_TIMEOUT", _SECONDS,
+        "seconds in which at least 64 KiB of an upload must come", "60")
     max_sockets: int = _setting("MAX_WS_CONNECTIONS", partial(_number, 1, 1_000_000),
         "sockets at once", "10000")
     bcrypt_cost: int = _setting("BCRYPT_COST", partial(_number, 4, 15),
@@ -304,6 +340,11 @@ class Config:
     version: str = _setting("APP_VERSION", str, "shown in headers and the version badge", VERSION)
     revision: str = _setting("GIT_REVISION", str, "shown in headers and the version badge", "")
     # fmt: on
+
+    @property
+    def files(self) -> Path:
+        """The folder of files."""
+        return self.files_dir or self.database.with_name(f"{self.database.stem}-files")
 
     @property
     def tls_files(self) -> tuple[Path, Path] | None:
@@ -330,8 +371,7 @@ def config_from(settings: Mapping[str, str]) -> Config:
         given.pop("HTTP_PORT", None)
     values: dict[str, Any] = {}
     for field_name, setting in SETTINGS.items():
-        texts = [given[name] for name in setting["variables"] if name in given]
-        text = texts[0] if texts else setting["default"]
+        text = next(filter(None, map(given.get, setting["variables"])), setting["default"])
         try:
             values[field_name] = None if text is None else setting["read"](text)
         except ValueError as error:
@@ -345,9 +385,6 @@ def config_from(settings: Mapping[str, str]) -> Config:
 def ignored_settings(settings: Mapping[str, str]) -> dict[str, str]:
     """What the operator set and cannot have, each with its reason."""
     ignored = {"SENTRY_DSN": "not supported"} if settings.get("SENTRY_DSN") else {}
-    for name in ("FILES_ENABLED", "AVATARS_ENABLED", "OPENGRAPH_ENABLED"):
-        if _is_on(settings.get(name, "")):
-            ignored[name] = "coming in v2.0"
     own = {"CAMPFIRE_DB", "CAMPFIRE_PYZ", "CAMPFIRE_ADMIN_PASSWORD"}
     strange = (name for name in settings if name.startswith("CAMPFIRE_") and name not in own)
     return ignored | dict.fromkeys(strange, "there is no such setting")
@@ -376,14 +413,9 @@ def listening_on(host: str, port: int) -> list[socket.socket]:
 # === 2. errors ================================================================
 # Two levels. A CampfireError is an answer: a status, a code, a sentence for a
 # person. Anything else is a bug, logged once and shown as "Something went wrong."
-# They are of six kinds. One of a kind is a line of the table, unless it has something to
+# They are of seven kinds. One of a kind is a line of the table, unless it has something to
 # say for itself.
-#
-# Owns      -
-# Raises    -
 # ==============================================================================
-
-Refusal = TypeVar("Refusal", bound="CampfireError")
 
 
 class CampfireError(Exception):
@@ -401,11 +433,20 @@ class CampfireError(Exception):
         self.details = details  # what a program reads beside code and message
         self.headers = headers or self.headers
 
+    @classmethod
+    def of(cls, status: int, code: str, says: str = "", retry_after: int = 0) -> type[Self]:
+        """A class of errors that differ from others of their kind in what they answer."""
+        answer_of = {"status": status, "code": code, "says": says or cls.says}
+        if retry_after:  # seconds
+            answer_of["headers"] = {"Retry-After": str(retry_after)}
+        return cast(type[Self], type(code, (cls,), answer_of))
+
 
 # fmt: off
 class AuthError(CampfireError): ...  # who you are, and what you may do
 class RoomError(CampfireError): ...  # rooms and memberships
 class MessageError(CampfireError): ...  # messages and boosts
+class FileError(CampfireError): ...  # files and pictures
 class CableError(CampfireError): ...  # sockets and push; not ConnectionError: that is Python's
 class RequestError(CampfireError): ...  # the request itself
 # fmt: on
@@ -417,88 +458,92 @@ class StorageError(CampfireError):
     says = "Campfire is busy, please try again."
 
 
-def _refusal(
-    kind: type[Refusal], status: int, code: str, says: str = "", retry_after: int = 0
-) -> type[Refusal]:
-    """A class of errors that differ from others of their kind in what they answer."""
-    answer_of = {"status": status, "code": code, "says": says or kind.says}
-    if retry_after:  # seconds
-        answer_of["headers"] = {"Retry-After": str(retry_after)}
-    return cast(type[Refusal], type(code, (kind,), answer_of))
-
-
 # fmt: off
-Unauthenticated = _refusal(AuthError, 401, "unauthenticated", "Please sign in first.")
-InvalidCredentials = _refusal(AuthError, 401, "invalid_credentials",
-    "Too many requests or unauthorized.")
-Forbidden = _refusal(AuthError, 403, "forbidden", "You may not do that.")
-BotForbidden = _refusal(AuthError, 403, "bot_forbidden", "Bots may not do that.")
-WrongBotKey = _refusal(AuthError, 302, "wrong_bot_key",  # as Rails answers: to sign in
+Unauthenticated = AuthError.of(401, "unauthenticated", "Please sign in first.")
+InvalidCredentials = AuthError.of(401, "invalid_credentials", "Too many requests or unauthorized.")
+Forbidden = AuthError.of(403, "forbidden", "You may not do that.")
+BotForbidden = AuthError.of(403, "bot_forbidden", "Bots may not do that.")
+WrongBotKey = AuthError.of(302, "wrong_bot_key",  # as Rails answers: to sign in
     "This bot key is wrong or no longer in use.\n")
-BannedAddress = _refusal(AuthError, 429, "banned_ip", "Too many requests or unauthorized.")
-TooManyPasswords = _refusal(AuthError, 503, "busy",
+BannedAddress = AuthError.of(429, "banned_ip", "Too many requests or unauthorized.")
+TooManyPasswords = AuthError.of(503, "busy",
     "Too many people are signing in right now. Try again in a moment.", retry_after=1)
-InvalidCsrfToken = _refusal(AuthError, 422, "invalid_csrf_token",
+InvalidCsrfToken = AuthError.of(422, "invalid_csrf_token",
     "This page is out of date. Reload it and try again.")
-InvalidTransfer = _refusal(AuthError, 400, "invalid_transfer",
+InvalidTransfer = AuthError.of(400, "invalid_transfer",
     "This sign-in link has been used, or is too old.")
-InvalidJoinCode = _refusal(AuthError, 404, "invalid_join_code",
+InvalidJoinCode = AuthError.of(404, "invalid_join_code",
     "This invitation link does not work any more.")
-AlreadySetUp = _refusal(AuthError, 409, "already_set_up", "Campfire is set up already.")
-EmailTaken = _refusal(AuthError, 422, "email_taken", "Somebody uses this e-mail address already.")
-AlreadySignedIn = _refusal(AuthError, 409, "already_signed_in", "You are signed in already.")
-EmailTakenAtJoin = _refusal(AuthError, 409, EmailTaken.code, EmailTaken.says)
-UserNotFound = _refusal(AuthError, 404, "user_not_found", "There is no such person.")
-CannotBan = _refusal(AuthError, 422, "cannot_ban", "This person cannot be banned.")
-BotNotFound = _refusal(AuthError, 404, "bot_not_found", "There is no such bot.")
+AlreadySetUp = AuthError.of(409, "already_set_up", "Campfire is set up already.")
+EmailTaken = AuthError.of(422, "email_taken", "Somebody uses this e-mail address already.")
+AlreadySignedIn = AuthError.of(409, "already_signed_in", "You are signed in already.")
+EmailTakenAtJoin = AuthError.of(409, EmailTaken.code, EmailTaken.says)
+UserNotFound = AuthError.of(404, "user_not_found", "There is no such person.")
+CannotBan = AuthError.of(422, "cannot_ban", "This person cannot be banned.")
+BotNotFound = AuthError.of(404, "bot_not_found", "There is no such bot.")
 
-RoomNotFound = _refusal(RoomError, 404, "room_not_found", "Room not found or inaccessible")
-RoomCreationRestricted = _refusal(RoomError, 403, "room_creation_restricted",
+RoomNotFound = RoomError.of(404, "room_not_found", "Room not found or inaccessible")
+RoomCreationRestricted = RoomError.of(403, "room_creation_restricted",
     "Only administrators may create rooms.")
-InvalidInvolvement = _refusal(RoomError, 422, "invalid_involvement",
+InvalidInvolvement = RoomError.of(422, "invalid_involvement",
     "There is no such notification level.")
 
-MessageNotFound = _refusal(MessageError, 404, "message_not_found", "There is no such message.")
-BodyBlank = _refusal(MessageError, 422, "body_blank", "A message needs some words.")
-BodyTooLong = _refusal(MessageError, 422, "body_too_long", "This message is too long.")
-InvalidClientMessageId = _refusal(MessageError, 422, "invalid_client_message_id",
+MessageNotFound = MessageError.of(404, "message_not_found", "There is no such message.")
+BodyBlank = MessageError.of(422, "body_blank", "A message needs some words.")
+BodyTooLong = MessageError.of(422, "body_too_long", "This message is too long.")
+InvalidClientMessageId = MessageError.of(422, "invalid_client_message_id",
     "The message's id may hold 1 to 64 letters, digits, dots, underscores, colons, hyphens.")
-BoostNotFound = _refusal(MessageError, 404, "boost_not_found", "There is no such boost.")
-BoostBlank = _refusal(MessageError, 422, "boost_blank", "A boost needs a character or two.")
-BoostTooLong = _refusal(MessageError, 422, "boost_too_long", "A boost has at most 16 characters.")
-TooManyBoosts = _refusal(MessageError, 422, "too_many_boosts",
+BoostNotFound = MessageError.of(404, "boost_not_found", "There is no such boost.")
+BoostBlank = MessageError.of(422, "boost_blank", "A boost needs a character or two.")
+BoostTooLong = MessageError.of(422, "boost_too_long", "A boost has at most 16 characters.")
+TooManyBoosts = MessageError.of(422, "too_many_boosts",
     "You have boosted this message 20 times already.")
 
-OriginRefused = _refusal(CableError, 404, "ws_origin", "Page not found")
-CableFull = _refusal(CableError, 503, "ws_capacity",
-    "Campfire is full, please try again.", retry_after=10)
-TooManyTabs = _refusal(CableError, 503, "too_many_tabs",
+FileBlank = FileError.of(422, "file_blank", "This file is empty.")
+OneFileOnly = FileError.of(422, "one_file_only", "Send one file at a time.")
+FileTooLarge = FileError.of(413, "file_too_large", "This file is too large.")
+UploadTooSlow = FileError.of(408, "upload_too_slow", "The upload stopped. Check your connection.")
+TooManyUploads = FileError.of(429, "too_many_uploads",
+    "Other files are still on their way. Try again in a moment.", retry_after=5)
+StorageFull = FileError.of(507, "storage_full",
+    "This server has no room for more files. Tell an administrator.")
+AttachmentNotEditable = FileError.of(422, "attachment_not_editable",
+    "You can't edit a file. Delete it and send another.")
+AttachmentNotFound = FileError.of(404, "attachment_not_found", "There is no such file.")
+PictureUnreadable = FileError.of(422, "picture_unreadable",
+    "That picture could not be read. Try a JPEG, PNG, GIF or WebP.")
+PicturesBusy = FileError.of(503, "pictures_busy",
+    "Too many pictures are being made. Try again in a moment.", retry_after=2)
+PicturesUnavailable = FileError.of(501, "pictures_unavailable", "This server cannot read pictures.")
+
+OriginRefused = CableError.of(404, "ws_origin", "Page not found")
+CableFull = CableError.of(503, "ws_capacity", "Campfire is full, please try again.", retry_after=10)
+TooManyTabs = CableError.of(503, "too_many_tabs",
     "You have Campfire open fifty times already. Close some of the windows and try again.",
     retry_after=10)
-PushFailed = _refusal(CableError, 502, "push_failed",
-    "The push service did not take the notification.")
-PushGone = _refusal(CableError, 410, "push_gone", "This browser has unsubscribed.")
-PushSubscriptionNotFound = _refusal(CableError, 404, "push_subscription_not_found",
+PushFailed = CableError.of(502, "push_failed", "The push service did not take the notification.")
+PushGone = CableError.of(410, "push_gone", "This browser has unsubscribed.")
+PushSubscriptionNotFound = CableError.of(404, "push_subscription_not_found",
     "There is no such device.")
 
-FeatureDisabled = _refusal(RequestError, 501, "feature_disabled")
-BadRequest = _refusal(RequestError, 400, "bad_request", "Campfire could not read this request.")
-NotFound = _refusal(RequestError, 404, "not_found", "There is nothing here.")
-PayloadTooLarge = _refusal(RequestError, 413, "payload_too_large", "This request is too large.")
-MethodNotAllowed = _refusal(RequestError, 405, "method_not_allowed", "That cannot be done here.")
-UnsupportedMediaType = _refusal(RequestError, 415, "unsupported_media_type", "Please send JSON.")
+FeatureDisabled = RequestError.of(501, "feature_disabled")
+BadRequest = RequestError.of(400, "bad_request", "Campfire could not read this request.")
+NotFound = RequestError.of(404, "not_found", "There is nothing here.")
+PayloadTooLarge = RequestError.of(413, "payload_too_large", "This request is too large.")
+MethodNotAllowed = RequestError.of(405, "method_not_allowed", "That cannot be done here.")
+UnsupportedMediaType = RequestError.of(415, "unsupported_media_type", "Please send JSON.")
 
-DatabaseBusy = _refusal(StorageError, 503, "database_busy", retry_after=1)
-DatabaseFull = _refusal(StorageError, 503, "database_full",
+DatabaseBusy = StorageError.of(503, "database_busy", retry_after=1)
+DatabaseFull = StorageError.of(503, "database_full",
     "The server's disk is full. Nothing was lost; try again when there is room.", retry_after=60)
-DatabaseReadonly = _refusal(StorageError, 503, "database_readonly",
+DatabaseReadonly = StorageError.of(503, "database_readonly",
     "The server may not write to its own files. Nothing was lost; tell whoever runs it.",
     retry_after=60)
-DatabaseFailed = _refusal(StorageError, 500, "database_error")
+DatabaseFailed = StorageError.of(500, "database_error")
 # The start stops, or the command: one line that says what to do. Exit code 3.
-DatabaseUnusable = _refusal(StorageError, 500, "database_error")
-DatabaseForeign = _refusal(DatabaseUnusable, 500, "database_error")  # of another program
-DatabaseUnreadable = _refusal(DatabaseUnusable, 500, "database_error")  # damaged past recognising
+DatabaseUnusable = StorageError.of(500, "database_error")
+DatabaseForeign = DatabaseUnusable.of(500, "database_error")  # of another program
+DatabaseUnreadable = DatabaseUnusable.of(500, "database_error")  # damaged past recognising
 # fmt: on
 
 
@@ -521,7 +566,6 @@ class ValidationFailed(RequestError):
     def __init__(self, fields: Mapping[str, Sequence[str]]) -> None:
         line = "; ".join(f"{name} {' and '.join(says)}" for name, says in fields.items())
         super().__init__(line, fields=fields)
-        self.fields = fields
 
 
 for _name_of_it, _kind in list(globals().items()):
@@ -534,12 +578,10 @@ for _name_of_it, _kind in list(globals().items()):
 # (what came in, what was made safe, what was stored); and what the services promise,
 # before how. They change the database and return what they did; telling the world is the
 # caller's part. The words here are the contract: the methods that keep it carry none.
-#
-# Owns      -
-# Raises    -
 # ==============================================================================
 
 Json = dict[str, object]
+Facts = dict[str, Any]  # JSON that was read
 Payload = str | Mapping[str, object]  # markup, or what JSON is made of
 
 UserId = NewType("UserId", int)
@@ -569,6 +611,8 @@ class Account:
     custom_styles: str
     only_administrators_create_rooms: bool
     updated_at: Timestamp
+    logo_id: int | None = None  # of blobs: large and small
+    logo_small_id: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -582,6 +626,7 @@ class User:
     created_at: Timestamp
     updated_at: Timestamp
     folded: str = ""  # the name, as it is looked for
+    avatar_id: int | None = None  # of blobs
 
     @property
     def title(self) -> str:
@@ -712,6 +757,69 @@ class Body:
     links: tuple[str, ...]  # distinct http(s) addresses, at most five
 
 
+Kind = StrEnum("Kind", "IMAGE VIDEO AUDIO FILE")
+
+
+@dataclass(frozen=True, slots=True)
+class Blob:
+    """One file in the store; `sha256` is None while its bytes have not been moved here."""
+
+    id: int
+    key: str
+    byte_size: int
+    sha256: bytes | None
+    content_type: str
+
+
+@dataclass(frozen=True, slots=True)
+class AttachedFile:
+    """The file of a message, and what the room shows of it."""
+
+    blob: Blob
+    still: Blob | None
+    id: int
+    message_id: MessageId
+    still_state: int
+    filename: str
+    width: int | None
+    height: int | None
+    still_width: int | None
+    still_height: int | None
+    duration_ms: int | None
+    kind: Kind
+    is_animated: bool
+
+    @property
+    def is_missing(self) -> bool:
+        return self.blob.sha256 is None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """A file in its place, that no row speaks of yet."""
+
+    key: str
+    byte_size: int
+    sha256: bytes
+    content_type: str
+
+
+@dataclass(frozen=True, slots=True)
+class NewFile:
+    """The file of a message that is about to be, in its place, with what is known of it."""
+
+    stored: StoredFile
+    filename: str
+    width: int | None = None
+    height: int | None = None
+    duration_ms: int | None = None
+    is_animated: bool = False
+    still: StoredFile | None = None
+    still_width: int | None = None
+    still_height: int | None = None
+    is_untried: bool = False  # a picture whose still may be made when somebody wants to see it
+
+
 @dataclass(frozen=True, slots=True)
 class DraftMessage:
     """What came in."""
@@ -721,6 +829,7 @@ class DraftMessage:
     client_message_id: str | None
     source: str
     may_vanish: bool = False  # a bot's markup may come to nothing, and is stored all the same
+    file: NewFile | None = None  # which is all of it, then
 
 
 @dataclass(frozen=True, slots=True)
@@ -731,6 +840,7 @@ class ValidatedMessage:
     creator_id: UserId
     client_message_id: str
     body: Body
+    file: NewFile | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -756,6 +866,7 @@ class PersistedMessage:
     boosts: tuple[Boost, ...]
     named: tuple[User, ...]  # everybody the text shows, member or not
     path: str
+    file: AttachedFile | None  # whose name is the text, then
 
 
 @dataclass(frozen=True, slots=True)
@@ -923,9 +1034,6 @@ class BackgroundWork(Protocol):
 # and what was made lately is remembered, as far as it may weigh. gzip is what every browser
 # takes, and its quickest level costs less than sending what it saves; whoever takes an
 # answer too slowly is cut off.
-#
-# Owns      -
-# Raises    -
 # ==============================================================================
 
 compact: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
@@ -937,7 +1045,7 @@ _PADDING: Final = 64  # bytes at most
 _DYNAMIC: Final = ("text/html", "application/json")
 
 
-def json_object(text: str | bytes) -> dict[str, Any]:
+def json_object(text: str | bytes) -> Facts:
     """The object in a text, or an empty one."""
     try:
         value = json.loads(text)
@@ -1033,6 +1141,17 @@ def iso(at: Timestamp) -> str:
     return f"{moment.isoformat()[:19]}.{at // 1000 % 1000:03d}Z"
 
 
+def record_json(record: object, names: str, **more: object) -> Json:
+    """Fields of a record as JSON has them: moments as text, roles and standings as words."""
+    shape: Json = {}
+    for name in names.split():
+        value = getattr(record, name)
+        if name.endswith("_at"):
+            value = iso(value)
+        shape[name] = value.name.lower() if isinstance(value, IntEnum) else value
+    return shape | more
+
+
 @lru_cache(maxsize=8192)
 def version_of(at: Timestamp) -> str:
     """A moment as addresses of pictures carry it: 20260102030405."""
@@ -1051,10 +1170,9 @@ def searchable(text: str) -> str:
     return text if text.isascii() else _SPACELESS.sub(r" \1 ", text)
 
 
-_PLAIN_LETTERS: Final = str.maketrans(
-    {"ł": "l", "ø": "o", "đ": "d", "ð": "d", "ħ": "h", "ŧ": "t", "\u0131": "i", "æ": "ae",
-     "œ": "oe", "þ": "th"}
-)  # fmt: skip
+_PLAIN_LETTERS: Final = str.maketrans("łøđðħŧ\u0131", "loddhti") | str.maketrans(
+    {"æ": "ae", "œ": "oe", "þ": "th"}
+)
 
 
 def folded(name: str) -> str:
@@ -1075,9 +1193,8 @@ def caseless(email: str | None) -> str | None:
 def accepted(header: str) -> frozenset[str]:
     """The codings that a browser takes, by its Accept-Encoding (RFC 9110, 12.5.3)."""
     parts = (part.partition(";") for part in header.lower().split(","))
-    return frozenset(
-        name.strip() for name, _, weight in parts if not re.fullmatch(r"\s*q=0(\.0*)?\s*", weight)
-    )
+    is_refused = re.compile(r"\s*q=0(\.0*)?\s*").fullmatch
+    return frozenset(name.strip() for name, _, weight in parts if not is_refused(weight))
 
 
 def gzipped(pieces: Iterable[bytes]) -> bytes:
@@ -1160,7 +1277,8 @@ async def send_in_time(request: web.Request, response: web.StreamResponse, secon
     is_much = length is not None and length > _MUCH_BYTES
     try:
         with suppress(ConnectionError):  # the browser is gone, which is no fault
-            async with asyncio.timeout(None if fits else seconds):
+            is_file = isinstance(response, web.FileResponse)  # which the kernel watches over
+            async with asyncio.timeout(None if fits or is_file else seconds):
                 await response.prepare(request)
                 sending = response.write_eof()  # waits until all but the last 64 KB are taken
                 await (_while_taken(transport, sending) if is_much else sending)
@@ -1170,10 +1288,8 @@ async def send_in_time(request: web.Request, response: web.StreamResponse, secon
         asyncio.get_running_loop().call_later(seconds, partial(_cut, transport, if_stuck=True))
 
 
-_SECRETS: Final = (
-    "passw|email|secret|token|_key|crypt|salt|certificate|otp|ssn|cvv|cvc|endpoint|body"
-)
-_secret_words_in: Final = lru_cache(maxsize=256)(re.compile(_SECRETS).search)
+_HIDDEN: Final = "passw|email|secret|token|_key|crypt|salt|certificate|otp|ssn|cv[cv]|endpoint|body"
+_secret_words_in: Final = lru_cache(maxsize=256)(re.compile(_HIDDEN).search)
 _LINE: Final = json.JSONEncoder(ensure_ascii=False, default=str)
 # What moves a terminal's cursor, ends a line or turns its direction, and halves of characters.
 _UNPRINTABLE: Final = re.compile(
@@ -1198,7 +1314,357 @@ class JsonLines(logging.Formatter):
         return _UNPRINTABLE.sub(lambda sign: f"\\u{ord(sign[0]):04x}", _LINE.encode(line))
 
 
-# === 5. schema ================================================================
+def turbo(action: str, target: str, markup: str | None = None, extra: str = "") -> str:
+    """A Turbo Stream; those that bring nothing have no template."""
+    inside = "" if markup is None else f"<template>{markup}</template>"
+    does = f'{extra}action="{action}" target="{escape(target)}"'
+    return f"<turbo-stream {does}>{inside}</turbo-stream>"
+
+
+def attribute(name: str, value: object) -> str:
+    """JSON as an attribute: written as everywhere, nothing but its quotation mark could end it."""
+    pieces = value if isinstance(value, Written) else written(value)
+    return f" {name}='" + b"".join(pieces).decode().replace("'", "&#39;") + "'"
+
+
+# === 5. attachments ===========================================================
+# What a file is, and how it is called. Its first bytes say it, and after them the end
+# of its name; what its sender says counts for nothing. Only pictures, films and sounds
+# that their own bytes prove are ever shown in a page of ours: everything else is handed
+# over to be saved. A name is a text that people read, and no part of any path here. And
+# how a message shows its file: as JSON, and as markup that needs no script.
+# ==============================================================================
+
+HEAD_BYTES: Final = 4_096  # of a file, from which its type is told
+OCTETS: Final = "application/octet-stream"
+# What bytes prove; the first that fits counts. Of MPEG audio layers II and III alone: a text in
+# UTF-16 begins as layer I does.
+_PROOFS: Final = tuple(
+    (re.compile(pattern, re.DOTALL), content_type)
+    for pattern, content_type in (
+        (rb"\xff\xd8\xff", "image/jpeg"),
+        (rb"\x89PNG\r\n\x1a\n", "image/png"),
+        (rb"GIF8[79]a", "image/gif"),
+        (rb"RIFF....WEBP", "image/webp"),
+        (rb"....ftypavi[fs]", "image/avif"),
+        (rb"....ftyp(?:hei[cxms]|hevc|mif1|msf1)", "image/heic"),
+        (rb"....ftypqt  ", "video/quicktime"),
+        (rb"....ftypM4[AB] ", "audio/mp4"),
+        (rb"....ftyp", "video/mp4"),
+        (rb"\x1aE\xdf\xa3.{0,56}webm", "video/webm"),
+        (rb"\x1aE\xdf\xa3.{0,52}matroska", "video/x-matroska"),
+        (rb"OggS.*theora", "video/ogg"),
+        (rb"OggS", "audio/ogg"),
+        (rb"ID3|\xff[\xe2-\xe5\xf2-\xf5\xfa-\xfd](?:(?![\x0c-\x0f])[\x10-\xef])", "audio/mpeg"),
+        (rb"RIFF....WAVE", "audio/wav"),
+        (rb"fLaC", "audio/flac"),
+        (rb"\xff[\xf1\xf9]", "audio/aac"),
+        (rb"%PDF-", "application/pdf"),
+    )
+)
+_MEDIA: Final = ("image/", "video/", "audio/")
+# All that may be shown in a page, and of it what the workshop decodes.
+SHOWN_TYPES: Final = frozenset(kind for _, kind in _PROOFS if kind.startswith(_MEDIA))
+DRAWN_TYPES: Final = {kind for kind in SHOWN_TYPES if kind.startswith("image/")} - {"image/heic"}
+# A type, and the endings of its names: the first is the one we give. What is no sound, film or
+# picture has no other proof than its name.
+_ENDINGS: Final = {
+    f"{family}/{subtype}": endings
+    for family, table in (
+        ("image", """jpeg jpg jpeg jpe jfif, png png apng, gif gif, webp webp, avif avif,
+            heic heic heif hif, bmp bmp, jp2 jp2, jxl jxl, svg+xml svg, tiff tif tiff,
+            vnd.adobe.photoshop psd, x-icon ico"""),
+        ("video", """mp4 mp4 m4v, quicktime mov qt, webm webm, x-matroska mkv, ogg ogv,
+            mpeg mpg mpeg, x-msvideo avi"""),
+        ("audio", """mpeg mp3, mp4 m4a m4b, ogg ogg oga opus, wav wav, flac flac, aac aac,
+            aiff aif aiff, midi mid midi"""),
+        ("font", "otf otf, ttf ttf, woff woff, woff2 woff2"),
+        ("text", """plain txt log text, markdown md markdown, csv csv, tab-separated-values tsv,
+            html html htm, css css, calendar ics, vcard vcf, javascript js mjs"""),
+        ("application", """json json, xml xml, xhtml+xml xhtml, yaml yaml yml, pdf pdf, rtf rtf,
+            postscript ps eps ai, epub+zip epub, java-archive jar, wasm wasm, zip zip,
+            gzip gz tgz, x-7z-compressed 7z, x-bzip2 bz2, x-tar tar, x-xz xz, zstd zst,
+            vnd.rar rar, vnd.sqlite3 sqlite db, vnd.android.package-archive apk, msword doc,
+            vnd.ms-excel xls, vnd.ms-powerpoint ppt, vnd.oasis.opendocument.text odt,
+            vnd.oasis.opendocument.spreadsheet ods, vnd.oasis.opendocument.presentation odp,
+            vnd.openxmlformats-officedocument.wordprocessingml.document docx,
+            vnd.openxmlformats-officedocument.spreadsheetml.sheet xlsx,
+            vnd.openxmlformats-officedocument.presentationml.presentation pptx"""),
+    )
+    for subtype, *endings in map(str.split, table.split(","))
+}  # fmt: skip
+BY_ENDING: Final = {f".{end}": kind for kind, endings in _ENDINGS.items() for end in endings}
+
+
+def type_by_name(name: str) -> str:
+    """The type of a file by its name alone: of one whose bytes are not here."""
+    _, dot, ending = name.lower().rpartition(".")
+    named = BY_ENDING.get(dot + ending, OCTETS)
+    return OCTETS if named.startswith(_MEDIA) and named not in SHOWN_TYPES else named
+
+
+def type_of(head: bytes, name: str = "") -> str:
+    """The type of a file, by its first bytes and its name."""
+    for magic, content_type in _PROOFS:
+        if magic.match(head[:HEAD_BYTES]):
+            return content_type
+    named = type_by_name(name)
+    return OCTETS if named in SHOWN_TYPES else named
+
+
+def kind_of(content_type: str) -> Kind:
+    """What a room does with a type of ours."""
+    shown = content_type if content_type in SHOWN_TYPES else "file"
+    return Kind(shown.partition("/")[0])
+
+
+def ending_for(content_type: str) -> str:
+    """The ending we give to a name, for a type."""
+    return _ENDINGS.get(content_type, ["bin"])[0]
+
+
+NAME_BYTES: Final = 255
+_ENDING_BYTES: Final = 16  # of a name that is cut, and keeps its ending
+_UNNAMEABLE: Final = re.compile(  # controls, what turns the direction of a text, half characters
+    "[\0-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
+)
+_FILE_NAME: Final = re.compile(r';\s*filename=(?:"((?:\\"|[^"])*)"|([^;\s]*))')
+
+
+def safe_name(given: str) -> str:
+    """A name to show and save under, itself made safe: in a line, one direction, without a path."""
+    name = unicodedata.normalize("NFC", _UNNAMEABLE.sub("", given))
+    name = re.split(r"[/\\]", name)[-1].strip(" .")
+    stem, dot, ending = name.rpartition(".")
+    if not stem or len(ending.encode()) > _ENDING_BYTES:
+        stem, dot, ending = name, "", ""
+    room = NAME_BYTES - len(f"{dot}{ending}".encode())
+    stem = stem.encode()[:room].decode(errors="ignore")
+    return f"{stem}{dot}{ending}".strip(" .") or "file"
+
+
+def given_name(disposition: str) -> str | None:
+    """The name of a file in such a header, as browsers write it; None when there is none."""
+    file = _FILE_NAME.search(disposition)
+    return file and re.sub(r'\\"|%22', '"', re.sub("%0[DA]", "", file[1] or file[2] or ""))
+
+
+# What a browser could run, or draw as a page: sent as bytes without a meaning.
+_RUNNABLE: Final = re.compile(
+    r"text/html|.*[/+]xml|image/svg.*|.*(?:javascript|ecmascript|mathml|postscript|flash).*"
+    r"|text/cache-manifest"
+)
+FILE_POLICY: Final = (
+    "sandbox; default-src 'none'; img-src 'self'; media-src 'self'; style-src 'unsafe-inline'"
+)
+
+
+def content_disposition(name: str, *, is_shown: bool) -> str:
+    """The header: with the name in ASCII for whoever knows no other, and as it is (RFC 8187)."""
+    folded_name = re.sub(r"[^ !#-\[\]-~]", "_", name)
+    how = "inline" if is_shown else "attachment"
+    return f"{how}; filename=\"{folded_name}\"; filename*=UTF-8''{quote(name, safe='')}"
+
+
+def file_headers(name: str, content_type: str, *, is_download: bool) -> dict[str, str]:
+    """The headers of a file's bytes: a page of theirs can do nothing, if they ever become one."""
+    is_shown = content_type in SHOWN_TYPES and not is_download
+    return {
+        "Content-Type": OCTETS if _RUNNABLE.fullmatch(content_type) else content_type,
+        "Content-Disposition": content_disposition(name, is_shown=is_shown),
+        "X-Content-Type-Options": "nosniff",
+        "Content-Security-Policy": FILE_POLICY,
+        "Cross-Origin-Resource-Policy": "same-origin",
+        "Cache-Control": "private, max-age=604800, immutable",
+    }
+
+
+_KEY: Final = re.compile("[a-z0-9]{20,64}")
+MOST_PIXELS: Final = 65_535
+MOST_MS: Final = 2**53
+
+
+def fresh_key() -> str:
+    """A name in the store that nobody guesses."""
+    letters = string.ascii_lowercase + string.digits
+    return "".join(secrets.choice(letters) for _ in range(28))
+
+
+def _within(value: object, most: int) -> int | None:
+    """A plausible number, whole."""
+    return int(value) if isinstance(value, (int, float)) and 1 <= value <= most else None
+
+
+def noted_file(key: str, name: str, size: int, noted: str | None, at: int) -> tuple[Facts, Facts]:
+    """What Rails notes of a file, as far as it is plausible: for our `blobs` and `attachments`."""
+    filename, about = safe_name(name), json_object(noted or "")
+    content_type, seconds = type_by_name(filename), about.get("duration")
+    width, height = (_within(about.get(side), MOST_PIXELS) for side in ("width", "height"))
+    milliseconds = seconds * 1_000 if isinstance(seconds, float | int) else None
+    blob = {"byte_size": max(size, 0), "content_type": content_type, "created_at": at}
+    return {"key": key if _KEY.fullmatch(key) else fresh_key(), **blob}, {
+        "filename": filename,
+        "kind": kind_of(content_type),
+        "width": height and width,
+        "height": width and height,
+        "duration_ms": _within(milliseconds, MOST_MS),
+        "created_at": at,
+    }
+
+
+# --- How a message shows its file ---
+
+STILL_BOX: Final = (1_200, 800)
+_UNKNOWN_SIDES: Final = (600, 337.5)  # of a film: 16 to 9
+_MOVING_BYTES: Final = 8 << 20  # of a picture that moves in the room; of others one frame is shown
+_UNITS: Final = (  # how many bytes, and from where on the next is said
+    ("B", 1, 1_000), ("KB", 1e3, 999_500), ("MB", 1e6, 999_500_000), ("GB", 1e9, math.inf),
+)  # fmt: skip
+_ONE_DIGIT: Final = 9.95  # below it, one digit and its tenths
+
+
+@dataclass(frozen=True, slots=True)
+class Still:
+    """What the room shows of a picture, and what it learnt of the picture itself."""
+
+    width: int
+    height: int
+    still_width: int
+    still_height: int
+    content_type: str
+    is_animated: bool
+    data: bytes
+
+
+def size_in_words(size: int) -> str:
+    """A size as people say it: 640 B, 2.4 MB, 38 MB."""
+    unit, scale = next((unit, scale) for unit, scale, most in _UNITS if size < most)
+    tenths = int(scale > 1 and size < _ONE_DIGIT * scale)
+    return f"{size / scale:.{tenths}f} {unit}"
+
+
+def fitted(width: int, height: int, box: tuple[int, int]) -> tuple[int, int]:
+    """The sides of a picture within a box: never enlarged, halves rounded up, at least a pixel."""
+    wide, high = min(width, box[0]), min(height, box[1])
+    if wide * height <= high * width:  # whole numbers, so that every machine has the same sides
+        return wide, max(1, (2 * height * wide + width) // (2 * width))
+    return max(1, (2 * width * high + height) // (2 * height)), high
+
+
+def _sides(file: AttachedFile) -> tuple[int | None, int | None]:
+    """How large what the room shows is, or would be if it were made."""
+    if not file.still and file.width and file.height:
+        return fitted(file.width, file.height, STILL_BOX)
+    return file.still_width, file.still_height
+
+
+def file_json(file: AttachedFile) -> Json:
+    """The file of a message; what is not here has no address."""
+    name = quote(file.filename, safe="") if file.filename != "still" else "file"
+    url = None if file.is_missing else f"/files/{file.id}/{name}"
+    has_still = file.still or (file.kind is Kind.IMAGE and not file.still_state)  # or will have it
+    width, height = _sides(file) if has_still else (None, None)
+    return {
+        **record_json(file, "id filename kind width height duration_ms"),
+        **record_json(file.blob, "content_type byte_size"),
+        "animated": file.is_animated,
+        "missing": file.is_missing,
+        "url": url,
+        "download_url": url and f"{url}?download=1",
+        "still_url": f"/files/{file.id}/still" if url and has_still else None,
+        "still_width": width,
+        "still_height": height,
+    }
+
+
+def file_for_bots(file: AttachedFile, message: str, where: str) -> Json:
+    """What a bot learns of a file, whose message has this address."""
+    told = {"filename": file.filename, where: f"{message}/attachment"}
+    return record_json(file.blob, "content_type byte_size", **told)
+
+
+@lru_cache(16)
+def _in_one_line(markup: str) -> str:
+    """Markup where a line's end is nothing between two elements, and a space elsewhere."""
+    return re.sub(r"\s*\n\s*", " ", re.sub(r">\s*\n\s*<", "><", markup.strip()))
+
+
+_ICON: Final = """
+    <svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 24 24" width="{size}" height="{size}"
+      fill="none" stroke="currentColor" stroke-width="2" aria-hidden="true">
+    <path d="{lines}"/></svg>
+"""
+_SHEET: Final = "M6 2h8l4 4v16H6ZM14 2v4h4"  # of paper, its corner turned down
+_ICONS: Final = {
+    name: _in_one_line(_ICON).format(size=size, lines=lines)
+    for name, size, lines in (
+        ("sheet", 22, _SHEET),
+        ("large_sheet", 28, _SHEET),
+        ("down", 20, "M12 3v12m-5-5 5 5 5-5M4 20h16"),  # to have it
+        ("up", 20, "M12 15V3M8 7l4-4 4 4M6 11H4v10h16V11h-2"),  # to pass it on
+    )
+}
+_ACTIONS: Final = """
+    <a class="btn message__action-btn hide-in-ios-pwa" href="{download_url}" download
+      aria-label="Download {filename}">{down}</a>
+    <button type="button" class="btn message__action-btn" data-share="{url}" hidden
+      aria-label="Share {filename}">{up}</button>
+"""
+_MARKUP: Final = {
+    "image": """
+        <div class="attachment attachment--image max-inline-size center flex overflow-clip"{style}>
+        <a href="{url}" class="flex" data-lightbox data-download-url="{download_url}"
+          aria-label="View {filename}">{before}<img src="{src}"{sides} class="message__attachment"
+          loading="lazy" decoding="async" alt="{filename}">{after}</a></div>
+    """,
+    "video": """
+        <div class="attachment attachment--video max-inline-size center flex overflow-clip"{style}>
+        <video src="{url}{start}"{poster} controls playsinline preload="{loads}"
+          class="message__attachment" aria-label="{filename}"></video></div>
+    """,
+    "audio": """
+        <div class="attachment attachment--audio"><span class="overflow-ellipsis">{filename}</span>
+        <audio src="{url}" controls preload="none" aria-label="{filename}"></audio>{actions}</div>
+    """,
+    "file": """
+        <div class="attachment attachment--file flex-inline align-center gap-half">{sheet}
+        <span>{filename}</span> <span class="attachment__size">{size}</span>{actions}</div>
+    """,
+    "missing": """
+        <div class="attachment attachment--missing flex-inline align-center gap-half">{large_sheet}
+        <span>{filename}</span> <span class="txt-small">This file has not been moved here
+        yet</span></div>
+    """,
+}
+
+
+def file_element(file: AttachedFile) -> str:
+    """A message's file as the room shows it, without a script of ours; a picture's or a film's box
+    is there before it is."""
+    about, (width, height) = file_json(file), _sides(file)
+    told = {name: escape(str(value)) for name, value in about.items()} | _ICONS
+    told["size"] = size_in_words(file.blob.byte_size)
+    told["actions"] = _in_one_line(_ACTIONS).format(**told)
+    across, down = (width, height) if width and height else _UNKNOWN_SIDES
+    is_sized = across == width or file.kind is Kind.VIDEO
+    style = f' style="width: {across / 2:g}px; aspect-ratio: {across / down:.4g};"'
+    told |= {"src": told["still_url"], "before": "", "after": "", "poster": "", "start": "#t=0.1"}
+    told |= {"style": style if is_sized else "", "loads": "metadata"}
+    told["sides"] = f' width="{width}" height="{height}"' if width else ""
+    if file.is_animated and file.blob.byte_size <= _MOVING_BYTES:
+        still = f'srcset="{told["still_url"]}" media="(prefers-reduced-motion: reduce)"'
+        told |= {"src": told["url"], "before": f"<picture><source {still}>", "after": "</picture>"}
+    elif file.is_animated:
+        told["after"] = '<span class="attachment__label">GIF</span>'
+    if file.still:
+        told |= {"poster": f' poster="{told["still_url"]}"', "start": "", "loads": "none"}
+    shown = "missing" if file.is_missing else file.kind.value
+    if shown == "image" and not about["still_url"]:
+        shown = "file"
+    return _in_one_line(_MARKUP[shown]).format(**told)
+
+
+# === 6. schema ================================================================
 # Every table, once. What the database can hold as a rule is a constraint here
 # and not an `if` elsewhere. Migrations are numbered functions, run in order.
 #
@@ -1414,17 +1880,86 @@ REPLACE INTO message_search_index (rowid, body)
   SELECT id, searchable(body_text) FROM messages WHERE searchable(body_text) != body_text;
 """
 
+_SINCE_2_0: Final = """
+DROP VIEW IF EXISTS people;
+CREATE TABLE blobs (  -- one file in the store; never changed, but for the bytes that come later
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  key TEXT NOT NULL UNIQUE CHECK (length(key) BETWEEN 20 AND 64 AND key NOT GLOB '*[^a-z0-9]*'),
+  byte_size INTEGER NOT NULL CHECK (byte_size >= 0),
+  sha256 BLOB CHECK (length(sha256) = 32),  -- NULL: its bytes have not been moved here yet
+  content_type TEXT NOT NULL,  -- ours, never the sender's word
+  created_at INTEGER NOT NULL
+) STRICT;
+
+ALTER TABLE attachments RENAME TO attachments_of_1;
+CREATE TABLE attachments (  -- the file of a message, whose text is empty
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  message_id INTEGER NOT NULL UNIQUE REFERENCES messages(id) ON DELETE CASCADE,
+  blob_id INTEGER NOT NULL UNIQUE REFERENCES blobs(id),
+  still_id INTEGER UNIQUE REFERENCES blobs(id),  -- what the room shows of a picture or a film
+  still_state INTEGER NOT NULL DEFAULT 0
+    CHECK (still_state IN (0, 1, 2)),  -- not tried, there, impossible
+  still_width INTEGER CHECK (still_width BETWEEN 1 AND 65535),
+  still_height INTEGER CHECK (still_height BETWEEN 1 AND 65535),
+  filename TEXT NOT NULL CHECK (length(CAST(filename AS BLOB)) BETWEEN 1 AND 255),
+  kind TEXT NOT NULL CHECK (kind IN ('image', 'video', 'audio', 'file')),
+  width INTEGER CHECK (width BETWEEN 1 AND 65535),
+  height INTEGER CHECK (height BETWEEN 1 AND 65535),
+  duration_ms INTEGER CHECK (duration_ms >= 0),
+  animated INTEGER NOT NULL DEFAULT 0 CHECK (animated IN (0, 1)),
+  created_at INTEGER NOT NULL,
+  CHECK ((width IS NULL) = (height IS NULL)),
+  CHECK ((still_state = 1) = (still_id IS NOT NULL)),
+  CHECK ((still_id IS NULL) = (still_width IS NULL)),
+  CHECK ((still_id IS NULL) = (still_height IS NULL))
+) STRICT;
+
+ALTER TABLE users ADD COLUMN avatar_id INTEGER REFERENCES blobs(id);
+ALTER TABLE accounts ADD COLUMN logo_id INTEGER REFERENCES blobs(id);
+ALTER TABLE accounts ADD COLUMN logo_small_id INTEGER REFERENCES blobs(id);
+CREATE UNIQUE INDEX users_by_avatar ON users (avatar_id) WHERE avatar_id IS NOT NULL;
+CREATE UNIQUE INDEX accounts_by_logo ON accounts (logo_id);
+CREATE UNIQUE INDEX accounts_by_small_logo ON accounts (logo_small_id);
+
+CREATE TABLE preview_pictures (
+  blob_id INTEGER PRIMARY KEY REFERENCES blobs(id),
+  width INTEGER NOT NULL,
+  height INTEGER NOT NULL,
+  portrait INTEGER NOT NULL DEFAULT 0,
+  fetched_at INTEGER NOT NULL
+) STRICT;
+CREATE TABLE message_pictures (  -- which messages show which picture of a preview
+  message_id INTEGER NOT NULL REFERENCES messages(id) ON DELETE CASCADE,
+  blob_id INTEGER NOT NULL REFERENCES preview_pictures(blob_id),
+  PRIMARY KEY (message_id, blob_id)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX message_pictures_by_blob ON message_pictures (blob_id);
+
+-- files to be removed, and uploads under way
+CREATE TABLE doomed_blobs (key TEXT PRIMARY KEY, unlink_after INTEGER NOT NULL)
+  STRICT, WITHOUT ROWID;
+"""
+_PLACEHOLDER: Final = "📎 {} — File attachments are coming in v2.0"  # in the words of 1.x's import
+
 # What the records are made of, field by field: a person, a message as it was said, a room as one of
 # its members has it, a browser that wants to be told. A version that changes one drops it first.
 # All of this runs whenever a database is opened.
 _MADE_GOOD: Final = """
 CREATE VIEW IF NOT EXISTS people AS
   SELECT id, name, email_address, coalesce(bio, '') AS bio, role, status, created_at, updated_at,
-    folded
+    folded, avatar_id
   FROM users;
 CREATE VIEW IF NOT EXISTS said AS
   SELECT id, room_id, creator_id, client_message_id, body_html, body_text, created_at, updated_at
   FROM messages;
+CREATE VIEW IF NOT EXISTS attached AS
+  SELECT blob.id AS blob_id, blob.key, blob.byte_size, blob.sha256, blob.content_type, still_id,
+    still.key AS still_key, still.byte_size AS still_size, still.sha256 AS still_sha256,
+    still.content_type AS still_type, attachments.id, message_id, still_state, filename, width,
+    height, still_width, still_height, duration_ms, kind, animated AS is_animated
+  FROM attachments
+  JOIN blobs AS blob ON blob.id = blob_id
+  LEFT JOIN blobs AS still ON still.id = still_id;
 CREATE VIEW IF NOT EXISTS room_rows AS
   SELECT rooms.id, type, name, creator_id, rooms.created_at, rooms.updated_at, user_id,
     involvement, unread_at
@@ -1457,13 +1992,65 @@ def _run_all(connection: sqlite3.Connection, statements: str) -> None:
             connection.execute(statement)
 
 
+def quoted(text: str) -> str:
+    """A table's or column's name as SQL quotes it."""
+    return '"' + text.replace('"', '""') + '"'
+
+
+def execute(connection: sqlite3.Connection, /, *words: str, **values: object) -> sqlite3.Cursor:
+    """Runs a statement whose table is known only once the file is open."""
+    return connection.execute(" ".join(words), values)
+
+
+def put(connection: sqlite3.Connection, table: str, values: Mapping[str, object]) -> int | None:
+    """Stores a row as it is; its id. Raises sqlite3.IntegrityError when the table refuses it."""
+    names, marks = ", ".join(map(quoted, values)), ", ".join(f":{name}" for name in values)
+    words = f"INTO {quoted(table)} ({names}) VALUES ({marks})"
+    return execute(connection, "INSERT", words, **values).lastrowid
+
+
+def _take_over_files(connection: sqlite3.Connection) -> None:
+    """What an import of 1.x noted of files: the first of each message that says nothing else. Its
+    words are the name of its file from now on."""
+    sql = """
+        SELECT message_id, body_text, blob_key, filename, byte_size, metadata, old.created_at
+        FROM attachments_of_1 AS old
+        JOIN messages ON messages.id = message_id
+        ORDER BY message_id, old.id
+    """
+    noted = connection.execute(sql).fetchall()
+    left_out, keys = Counter[str](), set[str]()
+    for (message_id, text), files in groupby(noted, itemgetter(0, 1)):
+        (_, _, key, *about), *others = told = list(files)
+        placeholders = " ".join(_PLACEHOLDER.format(file["filename"]) for file in told)
+        if text.split() != placeholders.split():
+            left_out["beside_text"] += len(told)
+            continue
+        left_out["beside_others"] += len(others)
+        blob, file = noted_file("" if key in keys else key, *about)
+        keys.add(blob["key"])
+        ids = {"message_id": message_id, "blob_id": put(connection, "blobs", blob)}
+        put(connection, "attachments", file | ids)
+        name = file["filename"]
+        values = {"id": message_id, "name": name, "words": searchable(name)}
+        sql = "UPDATE messages SET body_html = '', body_text = :name WHERE id = :id"
+        connection.execute(sql, values)
+        sql = "REPLACE INTO message_search_index (rowid, body) VALUES (:id, :words)"
+        connection.execute(sql, values)
+    connection.execute("DROP TABLE attachments_of_1")
+    if left_out.total():
+        LOG.warning("files_left_out", extra={"fields": dict(left_out)})
+
+
 # Number n is the n-th, beside the release that came with it; each runs once, all in one
 # transaction.
 _MIGRATIONS: Final = (
     ("1.0.0", _TABLES + SEARCH_INDEX),
     ("1.1.0", f"PRAGMA application_id = {APPLICATION_ID};{_SINCE_1_1}"),
+    ("2.0.0", _SINCE_2_0),
 )
 SCHEMA_VERSION: Final = len(_MIGRATIONS)
+_WITH_FILES: Final = 3  # the first version that had a store
 
 
 def schema_of(connection: sqlite3.Connection) -> int:
@@ -1488,15 +2075,14 @@ def create_schema(connection: sqlite3.Connection, at: int = 0) -> None:
         version = schema_of(connection)
         for _, statements in _MIGRATIONS[version:]:
             _run_all(connection, statements)
-        for number, (release, _) in enumerate(_MIGRATIONS[version:], version + 1):
-            connection.execute(
-                "INSERT INTO schema_version (version, applied_at, release) VALUES (:n, :at, :of)",
-                {"n": number, "at": at, "of": release},
-            )
+        if version < _WITH_FILES:
+            _take_over_files(connection)
+        for n, (release, _) in enumerate(_MIGRATIONS[version:], version + 1):
+            put(connection, "schema_version", {"version": n, "applied_at": at, "release": release})
         _run_all(connection, _MADE_GOOD)
 
 
-# === 6. file ==================================================================
+# === 7. file ==================================================================
 # The file on the disk: whose it is, before anything is done to it, who uses it, how
 # it is opened, copied and put back. What is not ours is refused and not changed by a
 # byte; so is what somebody serves, or what lies beside the log of another file. No
@@ -1507,7 +2093,6 @@ def create_schema(connection: sqlite3.Connection, at: int = 0) -> None:
 # checked and on the disk, so that a name never stands for half a copy. Nothing is ever
 # written over: what is there already keeps its name, or makes way under a new one.
 #
-# Owns      -
 # Raises    DatabaseUnusable, DatabaseForeign, DatabaseUnreadable, FileExistsError
 # ==============================================================================
 
@@ -1683,9 +2268,8 @@ def _is_sound(path: Path, how: str) -> bool:
 
 def cannot_read(path: Path, why: object) -> StorageError:
     """The error of a database that SQLite cannot read."""
-    return DatabaseUnreadable(
-        f"{path} cannot be used ({why}). Look at it with `check --repair`, or `restore` a backup"
-    )
+    advice = "Look at it with `check --repair`, or `restore` a backup"
+    return DatabaseUnreadable(f"{path} cannot be used ({why}). {advice}")
 
 
 def _recognised(path: Path, mark: int, at: Path, how: str = READ_ONLY) -> int:
@@ -1698,9 +2282,8 @@ def _recognised(path: Path, mark: int, at: Path, how: str = READ_ONLY) -> int:
         if mark not in (0, APPLICATION_ID) or (tables and not mark and not looks_alike):
             raise DatabaseForeign(f"{path} is a database of another program, and is left alone")
         if tables and not mark and not is_ours:
-            raise DatabaseForeign(
-                f"{path} is the database of a Rails Campfire: `import` takes it over into a new one"
-            )
+            what = "the database of a Rails Campfire: `import` takes it over into a new one"
+            raise DatabaseForeign(f"{path} is {what}")
         if mark and not is_ours:
             raise cannot_read(path, "tables are missing")
         try:
@@ -1799,7 +2382,8 @@ def free_name(path: Path) -> Path:
     return next(name for name in chain((path,), numbered) if not os.path.lexists(name))
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Sees that a file, or what is in a folder, is on the disk."""
     opened = os.open(path, os.O_RDONLY)
     try:
         os.fsync(opened)
@@ -1819,12 +2403,12 @@ def growing(path: Path) -> Iterator[Path]:
     os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
     try:
         yield part
-        _sync(part)
+        sync(part)
         try:
             path.hardlink_to(part)  # which, unlike a rename, never replaces
         except (PermissionError, NotImplementedError):  # a file system without links
             part.rename(path)
-        _sync(path.parent)
+        sync(path.parent)
     finally:
         for left in (part, part.with_name(f"{part.name}-journal")):
             left.unlink(missing_ok=True)
@@ -1842,21 +2426,18 @@ def back_up(source: Path, destination: Path) -> None:
                 raise sqlite3.DatabaseError(verdict)
         except sqlite3.Error as error:
             require_access(source)
-            raise DatabaseUnusable(
-                f"{source} cannot be copied ({error}). Look at it with `check --repair`."
-            ) from error
+            why = f"{source} cannot be copied ({error})"
+            raise DatabaseUnusable(f"{why}. Look at it with `check --repair`.") from error
 
 
 def remove_old_backups(newest: Path, keep: int) -> list[Path]:
     """Removes dated backups beside the newest, but for so many; those of other owners are left."""
     names = {path: _DATED.fullmatch(path.name) for path in newest.parent.glob("campfire-*.db")}
     ages = {(dated[1], int(dated[2] or 1)): path for path, dated in names.items() if dated}
-    left = []
-    for age in sorted(ages)[: max(len(ages) - keep, 0)]:
-        if ages[age].lstat().st_uid == newest.stat().st_uid:
-            ages[age].unlink()
-        else:
-            left.append(ages[age])
+    old = [ages[age] for age in sorted(ages)[: max(len(ages) - keep, 0)]]
+    left = [path for path in old if path.lstat().st_uid != newest.stat().st_uid]
+    for path in sorted(set(old).difference(left)):
+        path.unlink()
     return left
 
 
@@ -1885,11 +2466,11 @@ def restore(backup: Path, path: Path, at: float) -> Path | None:
                 beside(path, "-wal").rename(f"{aside}-wal")
             beside(path, "-shm").unlink(missing_ok=True)
         fresh.replace(path)
-        _sync(path.parent)
+        sync(path.parent)
     return aside
 
 
-# === 7. db ====================================================================
+# === 8. db ====================================================================
 # One file, one writer. Whatever changes the database is a plain function; what waits
 # together commits together. Readers are five connections that cannot write. What
 # takes no longer than a glance is done on the loop, for the way into a thread and
@@ -1903,7 +2484,6 @@ def restore(backup: Path, path: Path, at: float) -> Path | None:
 # must come from its arguments and the database alone. And before a function of `write`
 # runs, the right of whoever asks for it is looked at again, in the same transaction.
 #
-# Owns      -
 # Raises    DatabaseBusy, DatabaseFailed, DatabaseUnusable, RightChanged
 # ==============================================================================
 
@@ -2294,17 +2874,15 @@ class Database:
                     LOG.warning("clock_jumped", extra={"fields": {"by_s": jump // SECOND}})
                 self._clock_less_steady = less_steady
                 # Later than the last moment, unless the clock was set back by more than a little.
-                is_followed = self._last > clock + _SET_BACK
-                self._last = clock if is_followed else max(self._last + 1, clock)
+                self._last = clock if self._last > clock + _SET_BACK else max(self._last + 1, clock)
                 job.at_work, connection.until = connection, time.perf_counter() + seconds
                 with job:
                     if job.right:
                         job.right(tx)
                     job.result = job.work(tx, Timestamp(self._last), *job.args, **job.more)
                 if not connection.in_transaction or (job.error and is_interrupted(job.error)):
-                    # A full disk undoes the whole group.
                     why = job.error if isinstance(job.error, sqlite3.Error) else None
-                    raise why or sqlite3.OperationalError("transaction lost")
+                    raise why or sqlite3.OperationalError("transaction lost")  # by a full disk
         except sqlite3.Error:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
@@ -2315,12 +2893,436 @@ class Database:
                 connection.execute("PRAGMA busy_timeout = 0")
 
 
-# === 8. text ==================================================================
+# === 9. store =================================================================
+# Files lie in a folder beside the database, one for each row of `blobs`, under names that
+# nobody guesses; once there, none is ever changed. A file is whole, on the disk and in its
+# place before the row that speaks of it is committed, and its row is gone an hour before
+# the file is. So at every instant a file has a row, in `blobs` or among the doomed, and
+# what `blobs` knows the bytes of is there; what a crash leaves behind is swept up.
+#
+# Files are written, hashed and removed in one thread of their own. How much is stored
+# SQLite itself says: a number beside it would have to follow every rollback.
+#
+# Owns      attachments, blobs, doomed_blobs, preview_pictures
+# Raises    AttachmentNotFound, FileTooLarge, StorageFull, TooManyUploads
+# ======================================================================================
+
+_GRACE: Final = 3_600 * SECOND  # from a row's end to its file's: a backup may still want it
+_UNFINISHED: Final = 24 * 3_600 * SECOND  # after which what a crash left is removed
+_LOOK_EVERY: Final = 64 << 20  # bytes of a file, between two looks at the room that is left
+_LEAST_RESERVE: Final = 512 << 20
+_RESERVED_PART: Final = 20  # of the file system, one part
+_SWEPT_AT_ONCE: Final = 500
+_MOST_UPLOADS: Final = 16
+_UPLOADS_OF_ONE: Final = 3
+_ANSWER_SECONDS: Final = 2  # for a disk to say how it is
+_NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT)
+_READING: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+_CREATING: Final = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def path_in(folder: Path, key: str) -> Path:
+    """Where a file of the store lies: its key is from a row, never from a request."""
+    return folder / key[:2] / key[2:4] / key
+
+
+def write_all(descriptor: int, piece: bytes | bytearray | memoryview) -> None:
+    """Writes a piece, in as many steps as the system wants."""
+    while piece:
+        piece = piece[os.write(descriptor, piece) :]
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """How many files there are, how large together, how many wait for their end; what is free."""
+
+    files: int
+    bytes: int
+    doomed: int
+    free_bytes: int
+
+
+def _expect(tx: WriteTx, at: Timestamp, keys: Iterable[str], time_left: int) -> None:
+    """Lets the sweeper have files after that time, should no row speak of them then."""
+    sql = "INSERT INTO doomed_blobs (key, unlink_after) SELECT value, :after FROM json_each(:keys)"
+    run(tx, sql, keys=as_list(keys), after=at + time_left)
+
+
+def _is_expected(tx: WriteTx, _: Timestamp, key: str) -> bool:
+    """Whether no row speaks of a file. As a write it comes after all that were asked for before."""
+    return row(tx, "SELECT 1 FROM doomed_blobs WHERE key = :key", key=key) is not None
+
+
+def _forget(tx: WriteTx, _: Timestamp, keys: Sequence[str]) -> int:
+    """Lets the sweeper forget files, that are gone or have a row; how many it knew."""
+    sql = "DELETE FROM doomed_blobs WHERE key IN (SELECT value FROM json_each(:keys))"
+    return run(tx, sql, keys=as_list(keys))
+
+
+def store_blob(tx: WriteTx, at: Timestamp, stored: StoredFile) -> int:
+    """The id of a file's row, for its owner in the same transaction; the file stays from now on."""
+    if not _forget(tx, at, [stored.key]):
+        raise LookupError(f"blob {stored.key[:4]}… was given up")
+    sql = """
+        INSERT INTO blobs (key, byte_size, sha256, content_type, created_at)
+        VALUES (:key, :byte_size, :sha256, :content_type, :at)
+    """
+    return insert(tx, sql, **asdict(stored), at=at)
+
+
+def attach(tx: WriteTx, at: Timestamp, message_id: MessageId, file: NewFile) -> None:
+    """Gives a message its file."""
+    blob_id = store_blob(tx, at, file.stored)
+    still_id = store_blob(tx, at, file.still) if file.still else None
+    state, kind = 1 if still_id else 0 if file.is_untried else 2, kind_of(file.stored.content_type)
+    made = {"message_id": message_id, "blob_id": blob_id, "still_id": still_id, "at": at}
+    sql = """
+        INSERT INTO attachments
+          (message_id, blob_id, still_id, still_state, still_width, still_height, filename, kind,
+          width, height, duration_ms, animated, created_at)
+        VALUES
+          (:message_id, :blob_id, :still_id, :state, :still_width, :still_height, :filename, :kind,
+          :width, :height, :duration_ms, :is_animated, :at)
+    """
+    run(tx, sql, **asdict(file), **made, state=state, kind=kind)
+
+
+def note_still(
+    tx: WriteTx, at: Timestamp, file: AttachedFile, stored: StoredFile | None, still: Still | None
+) -> AttachedFile:
+    """The file with its still, or the word that none can be made. Raises AttachmentNotFound."""
+    blob_id = store_blob(tx, at, stored) if stored else None
+    names = ("width", "height", "still_width", "still_height", "is_animated")
+    learnt = {name: getattr(still, name, None) for name in names}
+    sql = """
+        UPDATE attachments
+        SET still_id = :blob_id, still_state = iif(:blob_id IS NULL, 2, 1),
+          still_width = :still_width, still_height = :still_height,
+          width = coalesce(:width, width), height = coalesce(:height, height),
+          animated = coalesce(:is_animated, animated)
+        WHERE id = :id AND still_state = 0
+    """
+    if not run(tx, sql, id=file.id, blob_id=blob_id, **learnt):
+        raise AttachmentNotFound
+    return file_by_id(tx, file.id)
+
+
+def doom(tx: WriteTx, at: Timestamp, blob_ids: Iterable[int]) -> None:
+    """Ends the rows of files, whose owners are gone or have others; the files end after an hour."""
+    ids = as_list(blob_ids)
+    sql = "DELETE FROM preview_pictures WHERE blob_id IN (SELECT value FROM json_each(:ids))"
+    run(tx, sql, ids=ids)
+    sql = "DELETE FROM blobs WHERE id IN (SELECT value FROM json_each(:ids)) RETURNING key"
+    _expect(tx, at, chain.from_iterable(rows(tx, sql, ids=ids)), _GRACE)
+
+
+def doom_files_of(tx: WriteTx, at: Timestamp, message_ids: Iterable[MessageId]) -> None:
+    """Takes the files from messages that are about to be deleted."""
+    sql = """
+        DELETE FROM attachments
+        WHERE message_id IN (SELECT value FROM json_each(:ids))
+        RETURNING blob_id, still_id
+    """
+    owned = rows(tx, sql, ids=as_list(message_ids))
+    doom(tx, at, filter(None, chain.from_iterable(owned)))
+
+
+def _file_in(attached: sqlite3.Row) -> AttachedFile:
+    """The file in a row of the view."""
+    still = Blob(*attached[5:10]) if attached["still_id"] else None
+    *told, kind, is_animated = attached[10:]
+    told += Kind(kind), bool(is_animated)
+    return AttachedFile(Blob(*attached[:5]), still, *told)
+
+
+def files_of(tx: ReadTx, message_ids: Iterable[MessageId]) -> dict[MessageId, AttachedFile]:
+    """The files of these messages, by message; most have none."""
+    sql = "SELECT * FROM attached WHERE message_id IN (SELECT value FROM json_each(:ids))"
+    attached = rows(tx, sql, ids=as_list(message_ids))
+    return {file.message_id: file for file in map(_file_in, attached)}
+
+
+def file_by_id(tx: ReadTx, attachment_id: int) -> AttachedFile:
+    """One file. Raises AttachmentNotFound."""
+    attached = row(tx, "SELECT * FROM attached WHERE id = :id", id=attachment_id)
+    if attached is None:
+        raise AttachmentNotFound
+    return _file_in(attached)
+
+
+def _due(tx: ReadTx, now: Timestamp, busy: Sequence[str]) -> list[str]:
+    sql = """
+        SELECT key FROM doomed_blobs
+        WHERE unlink_after <= :now AND key NOT IN (SELECT value FROM json_each(:busy))
+        LIMIT :most
+    """
+    return [key for (key,) in rows(tx, sql, now=now, busy=as_list(busy), most=_SWEPT_AT_ONCE)]
+
+
+def _doom_unshown(tx: WriteTx, at: Timestamp) -> None:
+    """Dooms pictures of previews that no message has shown for a day."""
+    sql = """
+        SELECT blob_id FROM preview_pictures
+        WHERE fetched_at <= :before AND blob_id NOT IN (SELECT blob_id FROM message_pictures)
+        LIMIT :most
+    """
+    unshown = rows(tx, sql, before=at - _UNFINISHED, most=_SWEPT_AT_ONCE)
+    doom(tx, at, chain.from_iterable(unshown))
+
+
+class Spool:
+    """A file on its way in: its bytes are counted and hashed as they come."""
+
+    def __init__(self, folder: Path, expected: int, most: int) -> None:
+        self.key = fresh_key()
+        self.path, self.place = folder / "incoming" / self.key, path_in(folder, self.key)
+        self.most = most
+        self.expected = expected  # bytes, as far as anybody says so beforehand
+        self.size = 0
+        self.head = b""  # by which its type is told
+        self._hash = hashlib.sha256()
+        self._opened: io.FileIO | None = None
+
+    def open(self) -> None:
+        self._opened = io.FileIO(os.open(self.path, _CREATING, 0o600), "r+")
+
+    def reading(self) -> io.FileIO:
+        """What came so far, for the workshop to read."""
+        return io.FileIO(os.open(self.path, _READING))
+
+    def fileno(self) -> int:
+        """For the workshop to write to."""
+        return cast(io.FileIO, self._opened).fileno()
+
+    def write(self, piece: bytes | bytearray) -> None:
+        write_all(self.fileno(), piece)
+        self.head += piece[: HEAD_BYTES - len(self.head)]
+        self._hash.update(piece)
+        self.size += len(piece)
+
+    def count_again(self) -> None:
+        """Counts and hashes what somebody else has written into it."""
+        file = cast(io.FileIO, self._opened)
+        file.seek(0)
+        self._hash = hashlib.file_digest(file, "sha256")
+        self.size = file.tell()
+
+    def settle(self) -> bytes:
+        """Puts it in its place, so that a power cut finds it there; its SHA-256."""
+        os.fsync(self.fileno())
+        for folder in (self.place.parent.parent, self.place.parent):
+            folder.mkdir(exist_ok=True, mode=0o700)
+            sync(folder.parent)  # each time: another server may have died before it was
+        self.path.rename(self.place)
+        sync(self.place.parent)
+        self.close()
+        return self._hash.digest()
+
+    def close(self) -> None:
+        if self._opened is not None:
+            self._opened.close()
+
+    def remove(self) -> None:
+        self.close()
+        self.path.unlink(missing_ok=True)
+        self.place.unlink(missing_ok=True)
+
+
+class Store:
+    """The folder of files. What is taken in is settled, and then stored with its owner:
+
+    async with store.incoming(length) as spool:
+        await store.write(spool, piece)
+        stored = await store.settle(spool, content_type)
+        await db.write(...)  # which calls `store_blob`; if it does not, the file is gone
+    """
+
+    def __init__(self, db: Database, config: Config) -> None:
+        self._db, self._config, self.folder = db, config, config.files
+        self._thread = ThreadPoolExecutor(1, "store")
+        self._under_way: set[Spool] = set()
+        self.takes: set[str] = set()  # what new ones may come of: files, avatars
+        self.uploading: Counter[UserId] = Counter()  # files on their way, by who sends them
+        self.uploads: Counter[str] = Counter()  # by how they ended
+        self.uploaded_bytes = self.downloaded_bytes = 0
+        self.seen = Usage(0, 0, 0, 0)  # when somebody looked last
+        self._pictures: Memory[int, bytes] = Memory(16_000_000)
+
+    async def start(self) -> None:
+        """Makes the folder, and removes what was on its way when the last server ended."""
+        try:
+            await self._do(self._make_ready)
+        except OSError as error:
+            LOG.warning("store_unwritable", extra={"fields": {"problem": words_of(error)}})
+        else:
+            is_on = {"files": self._config.files_enabled, "avatars": self._config.avatars_enabled}
+            self.takes = {feature for feature in is_on if is_on[feature]}
+
+    def path_of(self, blob: Blob) -> Path:
+        """Where a file lies, whole. Raises AttachmentNotFound, which is a line in the log."""
+        path = path_in(self.folder, blob.key)
+        with suppress(OSError):
+            about = path.lstat()
+            if stat.S_ISREG(about.st_mode) and about.st_size == blob.byte_size:
+                return path
+        if blob.sha256 is not None:
+            LOG.error("blob_damaged", extra={"fields": {"blob_id": blob.id}})
+        raise AttachmentNotFound
+
+    def open(self, blob: Blob) -> io.FileIO:
+        """A file to read. Raises AttachmentNotFound."""
+        return io.FileIO(os.open(self.path_of(blob), _READING))
+
+    def picture(self, tx: ReadTx, blob_id: int | None) -> bytes | None:
+        """A small picture that many look at, remembered; None when it is not there."""
+        known = self._pictures.find(blob_id) if blob_id else None
+        if blob_id and known is None:
+            sql = "SELECT id, key, byte_size, sha256, content_type FROM blobs WHERE id = :id"
+            [blob] = rows(tx, sql, id=blob_id)
+            with suppress(AttachmentNotFound), self.open(Blob(*blob)) as file:
+                known = file.readall()
+                self._pictures.keep(blob_id, known, len(known))
+        return known
+
+    @contextmanager
+    def place_for(self, user_id: UserId) -> Iterator[None]:
+        """One of the places of those who send files. Raises TooManyUploads."""
+        if self.uploading.total() >= _MOST_UPLOADS or self.uploading[user_id] >= _UPLOADS_OF_ONE:
+            raise TooManyUploads
+        self.uploading[user_id] += 1
+        try:
+            yield
+        finally:
+            self.uploading -= Counter((user_id,))
+
+    @asynccontextmanager
+    async def incoming(self, expected: int = 0, most: int | None = None) -> AsyncIterator[Spool]:
+        """A file to write; after the block it is gone, unless it was stored. Raises StorageFull."""
+        spool = Spool(self.folder, expected, most or self._config.files_max_bytes)
+        self._under_way.add(spool)
+        try:
+            await self._require_room()
+            await self._db.write(_expect, [spool.key], _UNFINISHED)
+            await self._do(spool.open)
+            yield spool
+        finally:  # whoever asked may be gone by now, or may do nothing any more
+            await asyncio.shield(asyncio.create_task(self._end(spool), context=Context()))
+
+    async def write(self, spool: Spool, piece: bytes | bytearray) -> None:
+        """Takes a piece. Raises FileTooLarge, StorageFull."""
+        after = spool.size + len(piece)
+        if after > spool.most:
+            raise FileTooLarge(max_bytes=spool.most)
+        if after // _LOOK_EVERY > spool.size // _LOOK_EVERY:
+            await self._require_room()
+        await self._do(spool.write, piece)
+
+    async def recount(self, spool: Spool) -> None:
+        """Looks at what the workshop has written into a file."""
+        await self._do(spool.count_again)
+
+    async def settle(self, spool: Spool, content_type: str) -> StoredFile:
+        """Puts it in its place, for `store_blob`. Raises StorageFull."""
+        spool.expected = spool.size
+        await self._require_room()
+        return StoredFile(spool.key, spool.size, await self._do(spool.settle), content_type)
+
+    def usage_in(self, tx: ReadTx) -> Usage:
+        """How much is stored, and how much more could be."""
+        sql = """
+            SELECT count(*), coalesce(sum(byte_size), 0), (SELECT count(*) FROM doomed_blobs),
+              :free
+            FROM blobs
+        """
+        [stored] = rows(tx, sql, free=self._look_at_disk()[0])
+        self.seen = Usage(*stored)
+        return self.seen
+
+    async def usage(self) -> Usage:
+        """The same for whoever has no look at the database."""
+        return await self._db.read(self.usage_in)
+
+    async def state(self) -> str:
+        """`ok`, `full`, `unwritable` or `off`, as /up says it."""
+        if not self._config.files_enabled:
+            return "off"
+        with suppress(TimeoutError, StorageError):
+            async with asyncio.timeout(_ANSWER_SECONDS):
+                if "files" in self.takes:
+                    return "ok" if await self._has_room() else "full"
+        return "unwritable"
+
+    async def sweep(self) -> None:
+        """Removes the files whose time has come, and dooms pictures that nobody sees any more."""
+        busy = [spool.key for spool in self._under_way]  # first: what is due then is nobody's
+        now = self._db.now()
+        while due := await self._db.read(_due, now, busy):
+            await self._do(self._unlink, due)
+            await self._db.write(_forget, due)
+        await self._db.write(_doom_unshown)
+
+    async def _end(self, spool: Spool) -> None:
+        """Closes a file, and removes it if its row was not stored."""
+        with suppress(StorageError):  # the sweeper finds it
+            if await self._db.write(_is_expected, spool.key):
+                await self._do(spool.remove)
+                await self._db.write(_forget, [spool.key])
+        await self._do(spool.close)
+        self._under_way.discard(spool)
+
+    async def _require_room(self) -> None:
+        if not await self._has_room():
+            LOG.warning("storage_full")
+            raise StorageFull
+
+    async def _has_room(self) -> bool:
+        """Whether all that is under way may come."""
+        free, size = await self._do(self._look_at_disk)
+        reserve, quota = self._config.files_reserve_bytes, self._config.files_quota_bytes
+        if reserve is None:
+            reserve = max(_LEAST_RESERVE, size // _RESERVED_PART)
+        coming = sum(max(spool.size, spool.expected) for spool in self._under_way)
+        if free + sum(spool.size for spool in self._under_way) < reserve + coming:
+            return False
+        return quota is None or (await self.usage()).bytes + coming <= quota
+
+    async def _do(self, work: Callable[P, T], *args: P.args, **named: P.kwargs) -> T:
+        """What `work` returns, in the store's thread. Raises StorageFull, OSError."""
+        call = partial(work, *args, **named)
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, call)
+        except OSError as error:
+            if error.errno in _NO_ROOM:
+                LOG.warning("storage_full")
+                raise StorageFull from error
+            raise
+
+    def _make_ready(self) -> None:
+        for name in ("staging", "incoming"):
+            shutil.rmtree(self.folder / name, ignore_errors=True)
+        for folder in (self.folder, self.folder / "incoming"):
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        tempfile.TemporaryFile(dir=self.folder / "incoming").close()  # so it can be written
+
+    def _look_at_disk(self) -> tuple[int, int]:
+        """What is free for us, and how large it is; nothing of a folder that could not be made."""
+        with suppress(OSError):
+            disk = shutil.disk_usage(self.folder)
+            return disk.free, disk.total
+        return 0, 0
+
+    def _unlink(self, keys: Sequence[str]) -> None:
+        """Removes files, and sees that a power cut does not bring them back without a row."""
+        places = [path_in(self.folder, key) for key in keys]
+        for place in places:
+            place.unlink(missing_ok=True)
+        for folder in {place.parent for place in places if place.parent.exists()}:
+            sync(folder)
+
+
+# === 10. text =================================================================
 # What stands in plain words: in which character set they come, which addresses are in
 # them, which emoji, which sound they play, and whom a signed name means.
-#
-# Owns      -
-# Raises    -
 # ==============================================================================
 
 
@@ -2478,14 +3480,11 @@ def sound_markup(sound: Mapping[str, Any]) -> str:
     )
 
 
-# === 9. markup ================================================================
+# === 11. markup ===============================================================
 # What people write, made safe once, and what it says: in plain words, on the screen, in
 # the editor. Only nh3 decides what is HTML; it is repeated until a body no longer changes,
 # so that a browser which parses the body sees the very tree that was checked. Our own code
 # only finds the attachments before nh3; all else is read from clean markup.
-#
-# Owns      -
-# Raises    -
 # ==============================================================================
 
 DEEPEST_NESTING = 100
@@ -2493,8 +3492,6 @@ DEEPEST_ATTACHMENT = 8
 MOST_CLEANINGS = 10
 ATTACHMENT = "action-text-attachment"
 TRIX_ATTACHMENT = "data-trix-attachment"
-
-
 _ELEMENTS = set_of(
     "a abbr acronym address b big blockquote br cite code dd del dfn div dl dt em figcaption"
     " figure h1 h2 h3 h4 h5 h6 hr i ins kbd li ol p pre samp small span strong sub sup time tt ul"
@@ -2706,8 +3703,7 @@ def _kept_attribute(_element: str, name: str, value: str) -> str | None:
     if name in ("href", "cite"):
         bare = _HIDDEN_COLON.sub("\0", UNSEEN.sub("", value))
         scheme, colon, _ = _PATH_START.split(bare, maxsplit=1)[0].partition(":")
-        is_allowed = "\0" not in scheme and (not colon or scheme.lower() in SCHEMES)
-        return value if is_allowed else None
+        return value if "\0" not in scheme and (not colon or scheme.lower() in SCHEMES) else None
     if name == "class":  # any other could dress a message up as part of the interface
         return " ".join(word for word in value.split() if word.startswith("language-")) or None
     return value
@@ -2949,7 +3945,7 @@ def sanitize(source: str, users: Mapping[UserId, Mentionable]) -> Body:
     return Body(markup, text, mentions_in(markup), links_in(markup))
 
 
-# === 10. signing ==============================================================
+# === 12. signing ==============================================================
 # What proves that a name, a link or a cookie came from here. A wrong signature,
 # purpose or age reads as "no such thing", never as an error. The root of all signatures,
 # and the pair with which we prove to push services who we are, are given by the operator,
@@ -3107,8 +4103,8 @@ def keep_secrets(
 
 def fresh_vapid_keys() -> dict[str, str]:
     """A pair as Rails prints it (RFC 8292: P-256)."""
-    from cryptography.hazmat.primitives import serialization  # noqa: PLC0415 - first start only
-    from cryptography.hazmat.primitives.asymmetric import ec  # noqa: PLC0415 - as above
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
 
     private = ec.generate_private_key(ec.SECP256R1())
     scalar = private.private_numbers().private_value.to_bytes(32, "big")
@@ -3119,7 +4115,7 @@ def fresh_vapid_keys() -> dict[str, str]:
 
 def proper_pair(public_key: str, private_key: str) -> tuple[str, str]:
     """The two keys, which belong together. Raises ConfigError with one line."""
-    from cryptography.hazmat.primitives.asymmetric import ec  # noqa: PLC0415 - as above
+    from cryptography.hazmat.primitives.asymmetric import ec
 
     try:
         number = int.from_bytes(from_base64(private_key), "big")
@@ -3151,7 +4147,7 @@ async def load_secrets(db: Database, config: Config) -> dict[str, str]:
 
 def _loaded(certificate: Path, key: Path) -> tuple[ssl.SSLContext, datetime]:
     """What shows a certificate, and when that ends; the first in its file is the server's own."""
-    from cryptography import x509  # noqa: PLC0415 - only who serves https himself needs it
+    from cryptography import x509
 
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -3182,9 +4178,8 @@ class Certificates:
             fields = {"file": str(self._files[0]), "ended": self._end.isoformat()}
             LOG.warning("certificate_expired", extra={"fields": fields})
 
-    def _choose(self, handshake: ssl.SSLObject, name: str | None, context: ssl.SSLContext) -> None:
-        del name, context  # called for browsers that name no host, too
-        handshake.context = self._newest
+    def _choose(self, handshake: ssl.SSLObject, *_: object) -> None:
+        handshake.context = self._newest  # of browsers that name no host, too
 
     def reload(self) -> None:
         """Reads the files again; if they are no good, what was read before goes on."""
@@ -3199,7 +4194,7 @@ class Certificates:
         self.warn_if_expired()
 
 
-# === 11. account ==============================================================
+# === 13. account ==============================================================
 # The one account of an installation, and who belongs to it: people and bots, how they
 # are found, what makes their fields valid.
 #
@@ -3228,8 +4223,7 @@ def users_by_id(tx: ReadTx, user_ids: Iterable[UserId]) -> dict[UserId, User]:
     if wanted == "[]":
         return {}
     sql = "SELECT * FROM people WHERE id IN (SELECT value FROM json_each(:ids))"
-    people = rows(tx, sql, ids=wanted)
-    return {user.id: user for user in starmap(user_in, people)}
+    return {user.id: user for user in starmap(user_in, rows(tx, sql, ids=wanted))}
 
 
 def user_by_id(tx: ReadTx, user_id: UserId) -> User:
@@ -3356,7 +4350,7 @@ def revise_user(tx: WriteTx, at: Timestamp, user_id: UserId, change: Change) -> 
           email_folded = coalesce(:email_folded, email_folded), bio = coalesce(:bio, bio),
           password_digest = coalesce(:password_digest, password_digest),
           role = coalesce(:role, role), status = coalesce(:status, status),
-          bot_token = coalesce(:bot_token, bot_token), updated_at = :at
+          bot_token = coalesce(:bot_token, bot_token), updated_at = max(:at, updated_at + 1)
         WHERE id = :user_id
     """
     run(tx, sql, **asdict(change), folded=name, email_folded=email, at=at, user_id=user_id)
@@ -3408,14 +4402,14 @@ def account_of(tx: ReadTx) -> Account | None:
     sql = """
         SELECT name, join_code, coalesce(custom_styles, ''),
           coalesce(json_extract(settings, '$.restrict_room_creation_to_administrators'), 0),
-          updated_at
+          updated_at, logo_id, logo_small_id
         FROM accounts
     """
     account = row(tx, sql)
     if account is None:
         return None
-    name, join_code, styles, is_restricted, updated_at = account
-    return Account(name, join_code, styles, bool(is_restricted), updated_at)
+    name, join_code, styles, is_restricted, *rest = account
+    return Account(name, join_code, styles, bool(is_restricted), *rest)
 
 
 def the_account(tx: ReadTx) -> Account:
@@ -3452,7 +4446,7 @@ def revise_account(
     restricted = None if only_administrators is None else json.dumps(only_administrators)
     sql = """
         UPDATE accounts
-        SET name = coalesce(:name, name), updated_at = :at,
+        SET name = coalesce(:name, name), updated_at = max(:at, updated_at + 1),
           settings = CASE WHEN :restricted IS NULL THEN settings ELSE json_set(
             settings, '$.restrict_room_creation_to_administrators', json(:restricted)) END
     """
@@ -3462,8 +4456,8 @@ def revise_account(
 
 def renew_join_code(tx: WriteTx, at: Timestamp) -> Account:
     """The account with a new invitation; the old one is dead at once."""
-    code = random_code(4, 4, 4)
-    run(tx, "UPDATE accounts SET join_code = :code, updated_at = :at", code=code, at=at)
+    sql = "UPDATE accounts SET join_code = :code, updated_at = max(:at, updated_at + 1)"
+    run(tx, sql, code=random_code(4, 4, 4), at=at)
     return the_account(tx)
 
 
@@ -3472,10 +4466,44 @@ def store_styles(tx: WriteTx, at: Timestamp, styles: str) -> None:
     if len(styles) > _STYLES_LIMIT:
         too_long = f"is too long (maximum is {_STYLES_LIMIT} characters)"
         raise ValidationFailed({"custom_styles": [too_long]})
-    run(tx, "UPDATE accounts SET custom_styles = :styles, updated_at = :at", styles=styles, at=at)
+    sql = "UPDATE accounts SET custom_styles = :styles, updated_at = max(:at, updated_at + 1)"
+    run(tx, sql, styles=styles, at=at)
 
 
-# === 12. rooms ================================================================
+# Addresses of pictures carry the second of their last change: another picture is a later one.
+def set_avatar(tx: WriteTx, at: Timestamp, user_id: UserId, new: StoredFile | None = None) -> User:
+    """Somebody with another picture, or none; the one before is doomed. Raises UserNotFound."""
+    user = user_by_id(tx, user_id)
+    if new or user.avatar_id:
+        blob_id = store_blob(tx, at, new) if new else None
+        sql = """
+            UPDATE users
+            SET avatar_id = :blob_id, updated_at = max(:at, (updated_at / 1000000 + 1) * 1000000)
+            WHERE id = :user_id
+        """
+        run(tx, sql, user_id=user_id, blob_id=blob_id, at=at)
+        doom(tx, at, filter(None, [user.avatar_id]))
+    return user_by_id(tx, user_id)
+
+
+def set_logo(
+    tx: WriteTx, at: Timestamp, large: StoredFile | None = None, small: StoredFile | None = None
+) -> Account:
+    """The account with another logo, large and small, or with Campfire's own again."""
+    account = the_account(tx)
+    if large or account.logo_id or account.logo_small_id:
+        ids = [stored and store_blob(tx, at, stored) for stored in (large, small)]
+        sql = """
+            UPDATE accounts
+            SET logo_id = :large, logo_small_id = :small,
+              updated_at = max(:at, (updated_at / 1000000 + 1) * 1000000)
+        """
+        run(tx, sql, large=ids[0], small=ids[1], at=at)
+        doom(tx, at, filter(None, [account.logo_id, account.logo_small_id]))
+    return the_account(tx)
+
+
+# === 14. rooms ================================================================
 # Where people talk, and who is where. A membership is found first and the room comes
 # from it, so that looking a room up is the permission to see it. An open room holds
 # everybody active, a closed one those it was given, a direct room is the one room of
@@ -3671,10 +4699,8 @@ def members_of(tx: ReadTx, user_id: UserId, room_id: RoomId) -> RoomMembers:
         ORDER BY people.folded, people.id
     """
     people = rows(tx, sql, room_id=room_id, shows_others=view.room.type is not RoomType.DIRECT)
-    selected: list[User] = []
-    others: list[User] = []
-    for person in people:
-        (selected if person[0] else others).append(user_in(*person[1:]))
+    selected = [user_in(*person) for membership_id, *person in people if membership_id]
+    others = [user_in(*person) for membership_id, *person in people if not membership_id]
     return RoomMembers(view, tuple(selected), tuple(others))
 
 
@@ -3746,13 +4772,12 @@ def insert_room(
     tx: WriteTx, at: Timestamp, kind: RoomType, by: UserId, name: str | None, key: str | None = None
 ) -> Room:
     """A new room with nobody in it yet."""
-    sought_as = folded(name or "")
     sql = """
         INSERT INTO rooms (type, name, folded, creator_id, direct_key, created_at, updated_at)
         VALUES (:kind, :name, :sought, :by, :key, :at, :at)
     """
-    room_id = insert(tx, sql, kind=kind, name=name, sought=sought_as, by=by, key=key, at=at)
-    return Room(RoomId(room_id), kind, name, by, at, at)
+    new_id = insert(tx, sql, kind=kind, name=name, sought=folded(name or ""), by=by, key=key, at=at)
+    return Room(RoomId(new_id), kind, name, by, at, at)
 
 
 def drop_room(tx: WriteTx, room_id: RoomId) -> None:
@@ -3779,8 +4804,7 @@ def _create(
         raise RoomCreationRestricted
     room = insert_room(tx, at, kind, actor.id, _checked_name(name))
     chosen = [*_checked_ids(ids), actor.id]
-    is_open = kind is RoomType.OPEN
-    grant(tx, at, room, (user.id for user in active_users(tx)) if is_open else chosen)
+    grant(tx, at, room, (user.id for user in active_users(tx)) if kind is RoomType.OPEN else chosen)
     return RoomChange(view_of(tx, actor.id, room.id), room, granted=member_ids(tx, room.id))
 
 
@@ -3886,11 +4910,10 @@ class Rooms:
     set_involvement = transaction(_set_involvement)
 
 
-# === 13. history ==============================================================
+# === 15. history ==============================================================
 # Which messages a page holds, and what a reader missed: ids and moments, in the order of
 # the ids. What they say is read in `messages`, as far as nobody remembers it.
 #
-# Owns      -
 # Raises    MessageNotFound
 # ==============================================================================
 
@@ -3898,11 +4921,10 @@ CATCH_UP_LIMIT: Final = 300
 TOMBSTONE_LIFE: Final = 7 * 24 * 3600 * SECOND
 _NEWEST: Final = MessageId(2**62)  # later than every message
 Edge: TypeAlias = MessageId | None  # of a page, if it has one there
+_Found: TypeAlias = tuple[list[sqlite3.Row], bool]
 
 
-def _page_before(
-    tx: ReadTx, room_id: RoomId, before: MessageId = _NEWEST
-) -> tuple[list[sqlite3.Row], bool]:
+def _page_before(tx: ReadTx, room_id: RoomId, before: MessageId = _NEWEST) -> _Found:
     """The 40 newest rows earlier than a message, ascending, and whether there are earlier ones."""
     sql = """
         SELECT id, created_at, updated_at, creator_id
@@ -3914,9 +4936,7 @@ def _page_before(
     return messages[:PAGE_SIZE][::-1], len(messages) > PAGE_SIZE
 
 
-def _page_after(
-    tx: ReadTx, room_id: RoomId, after: MessageId, size: int = PAGE_SIZE
-) -> tuple[list[sqlite3.Row], bool]:
+def _page_after(tx: ReadTx, room_id: RoomId, after: MessageId, size: int = PAGE_SIZE) -> _Found:
     """The oldest rows later than a message, ascending, and whether there are later ones."""
     sql = """
         SELECT id, created_at, updated_at, creator_id, length(body_html) AS size
@@ -4000,8 +5020,7 @@ def news_of(tx: ReadTx, user_id: UserId, room_id: RoomId, since_ms: int, at: Tim
         WHERE room_id = :room_id AND created_at <= :since
         ORDER BY id DESC LIMIT 1
     """
-    last = row(tx, sql, room_id=room_id, since=since)
-    last_seen = MessageId(last["id"] if last else 0)
+    (last_seen,) = row(tx, sql, room_id=room_id, since=since) or [MessageId(0)]
     created, _ = _page_after(tx, room_id, last_seen)
     values = {"room_id": room_id, "since": since, "last_seen": last_seen, "size": PAGE_SIZE}
     sql = """
@@ -4013,11 +5032,10 @@ def news_of(tx: ReadTx, user_id: UserId, room_id: RoomId, since_ms: int, at: Tim
     """
     changed = rows(tx, sql, **values, now=at + SETTLED_AFTER)
     changed.sort(key=lambda message: message["id"])
-    removed = _gone(tx, room_id, _NEWEST, since)
-    return CatchUp(at, created, changed, removed, name_for_all(tx, room))
+    return CatchUp(at, created, changed, _gone(tx, room_id, _NEWEST, since), name_for_all(tx, room))
 
 
-# === 14. messages =============================================================
+# === 16. messages =============================================================
 # What people say: once, in order. A draft is made safe, then stored; sending it
 # again changes nothing, because browsers retry and people double-click (Gap #1).
 # What was deleted leaves a tombstone, so that whoever was away can be told (Gap #2).
@@ -4026,14 +5044,14 @@ def news_of(tx: ReadTx, user_id: UserId, room_id: RoomId, since_ms: int, at: Tim
 #
 # Owns      messages, mentions, boosts, message_tombstones, message_search_index
 # Raises    MessageNotFound, BodyBlank, BodyTooLong, InvalidClientMessageId, Forbidden,
-#           BoostNotFound, BoostBlank, BoostTooLong, TooManyBoosts
+#           BoostNotFound, BoostBlank, BoostTooLong, TooManyBoosts, AttachmentNotEditable
 # ==============================================================================
 
 STEMS: Final = "CREATE VIRTUAL TABLE stems USING fts5vocab(message_search_index, instance)"
 GLANCE_BYTES: Final = 65_536  # of bodies, which take the loop a few milliseconds to show
 _ONE_AT_A_TIME: Final = threading.Lock()
 _LARGE_BODY: Final = 8_192  # bytes above which sanitizing leaves the event loop
-_BOOST_LIMIT: Final = 16  # code points
+BOOST_LIMIT: Final = 16  # code points
 _MOST_BOOSTS: Final = 20  # of one person for one message
 
 
@@ -4097,6 +5115,8 @@ def messages_in(
         leave_the_loop(tx)
     ids = as_list([message["id"] for message in said])
     boosts = boosts_of(tx, ids) if boosts is None else boosts
+    wordless = [message["id"] for message in said if not message["body_html"]]
+    files = files_of(tx, wordless) if wordless else {}
     named = {message["id"]: mentions_in(message["body_html"]) for message in said}
     mentionees: Mapping[MessageId, tuple[UserId, ...]] = {}
     people: Mapping[UserId, User] = {}
@@ -4116,6 +5136,7 @@ def messages_in(
             created_at, updated_at, boosts.get(message_id, ()),
             tuple(people[user_id] for user_id in sorted(people.keys() & named[message_id])),
             f"/rooms/{room_id}/@{message_id}",
+            files.get(message_id),
         )
         for (
             message_id, room_id, _, client_message_id, html, text, created_at, updated_at, *creator
@@ -4123,41 +5144,41 @@ def messages_in(
     )  # fmt: skip
 
 
-def messages_by_id(tx: ReadTx, ids: Iterable[MessageId]) -> tuple[PersistedMessage, ...]:
-    """Those of the messages that exist, oldest first."""
+def messages_by_id(
+    tx: ReadTx, ids: Iterable[MessageId], *, with_bodies: bool = True
+) -> tuple[PersistedMessage, ...]:
+    """Those of the messages that exist, oldest first; or of each only what stands around it."""
     sql = """
-        SELECT said.*, people.*
+        SELECT said.id, room_id, creator_id, client_message_id,
+          iif(:with_bodies, body_html, '') AS body_html,
+          iif(:with_bodies, body_text, '') AS body_text,
+          said.created_at, said.updated_at, people.*
         FROM said
         JOIN people ON people.id = creator_id
         WHERE said.id IN (SELECT value FROM json_each(:ids))
         ORDER BY said.id
     """
-    messages = rows(tx, sql, ids=as_list(ids))
+    messages = rows(tx, sql, ids=as_list(ids), with_bodies=with_bodies)
     return messages_in(tx, messages) if messages else ()
 
 
-def messages_without_bodies(tx: ReadTx, ids: Iterable[int]) -> dict[int, PersistedMessage]:
-    """Messages of which nothing is shown but what stands around them, by id."""
-    sql = """
-        SELECT said.id, room_id, creator_id, client_message_id, '' AS body_html, '' AS body_text,
-          said.created_at, said.updated_at, people.*
-        FROM said
-        JOIN people ON people.id = creator_id
-        WHERE said.id IN (SELECT value FROM json_each(:ids))
-    """
-    messages = rows(tx, sql, ids=as_list(ids))
-    return {message.id: message for message in messages_in(tx, messages)} if messages else {}
-
-
-def message_for(
-    tx: ReadTx, user_id: UserId, room_id: RoomId, message_id: MessageId
-) -> PersistedMessage:
+def message_for(tx: ReadTx, by: UserId, room_id: RoomId, message_id: MessageId) -> PersistedMessage:
     """A message of a room somebody is in. Raises RoomNotFound, MessageNotFound."""
-    membership_of(tx, user_id, room_id)
+    membership_of(tx, by, room_id)
     for message in messages_by_id(tx, [message_id]):
         if message.room_id == room_id:
             return message
     raise MessageNotFound
+
+
+def message_sent_as(
+    tx: ReadTx, user_id: UserId, room_id: RoomId, client_message_id: str
+) -> PersistedMessage | None:
+    """What was sent to a room under this id, for a member of it. Raises RoomNotFound."""
+    membership_of(tx, user_id, room_id)
+    sql = "SELECT id FROM messages WHERE client_message_id = :name AND room_id = :room_id"
+    sent = rows(tx, sql, name=client_message_id, room_id=room_id)
+    return next(iter(messages_by_id(tx, [message_id for (message_id,) in sent])), None)
 
 
 def page_and_count(
@@ -4191,9 +5212,12 @@ def message_of_member(
 
 def validate(draft: DraftMessage, users: Mapping[UserId, Mentionable]) -> ValidatedMessage:
     """The draft made safe. Raises BodyBlank, BodyTooLong, InvalidClientMessageId."""
-    client_message_id = draft.client_message_id or str(uuid.uuid4())
-    if not re.fullmatch(r"[A-Za-z0-9._:-]{1,64}", client_message_id):
+    cmid = draft.client_message_id or str(uuid.uuid4())
+    if not re.fullmatch(r"[A-Za-z0-9._:-]{1,64}", cmid):
         raise InvalidClientMessageId
+    if draft.file:
+        body = replace(sanitize("", {}), text=draft.file.filename)
+        return ValidatedMessage(draft.room_id, draft.creator_id, cmid, body, draft.file)
     if is_nested_too_deeply(draft.source):
         raise BodyTooLong
     body = sanitize(draft.source, users)
@@ -4201,7 +5225,7 @@ def validate(draft: DraftMessage, users: Mapping[UserId, Mentionable]) -> Valida
         raise BodyTooLong
     if not (draft.may_vanish or body.text.strip() or body.mentions):
         raise BodyBlank
-    return ValidatedMessage(draft.room_id, draft.creator_id, client_message_id, body)
+    return ValidatedMessage(draft.room_id, draft.creator_id, cmid, body)
 
 
 def _note_words(tx: WriteTx, room_id: RoomId, message_id: MessageId, body: Body) -> None:
@@ -4240,6 +5264,8 @@ def store_message(
     """
     [stored] = rows(tx, sql, **sent)
     if fresh:
+        if valid.file:
+            attach(tx, at, stored["id"], valid.file)
         _note_words(tx, room.id, stored["id"], body)
         receive_message(tx, at, room.id, author, present)
     (message,) = messages_in(tx, [stored], {} if fresh else None)
@@ -4247,10 +5273,14 @@ def store_message(
     return Posted(message, bool(fresh), room, name, members, frozenset(present))
 
 
-def _revisable(tx: ReadTx, actor: User, room_id: RoomId, message_id: MessageId) -> PersistedMessage:
+def _own_message(
+    tx: ReadTx, actor: User, room_id: RoomId, message_id: MessageId, *, is_edit: bool = True
+) -> PersistedMessage:
     message = message_for(tx, actor.id, room_id, message_id)
     if not can_administer(actor, message.creator.id):
         raise Forbidden
+    if is_edit and message.file:
+        raise AttachmentNotEditable
     return message
 
 
@@ -4258,7 +5288,7 @@ def _update(
     tx: WriteTx, at: Timestamp, actor: User, message_id: MessageId, valid: ValidatedMessage
 ) -> PersistedMessage:
     room_id, body = valid.room_id, valid.body
-    _revisable(tx, actor, room_id, message_id)
+    _own_message(tx, actor, room_id, message_id)
     sql = """
         UPDATE messages
         SET body_html = :html, body_text = :text, updated_at = max(:at, updated_at + 1)
@@ -4281,6 +5311,7 @@ def bury_message(tx: WriteTx, at: Timestamp, room_id: RoomId, message_id: Messag
     """
     [stone] = rows(tx, sql, at=at, message_id=message_id)
     run(tx, "DELETE FROM message_search_index WHERE rowid = :id", id=message_id)
+    doom_files_of(tx, at, [message_id])
     run(tx, "DELETE FROM messages WHERE id = :id", id=message_id)
     touch_room(tx, at, room_id)
     return Tombstone(*stone)
@@ -4289,11 +5320,11 @@ def bury_message(tx: WriteTx, at: Timestamp, room_id: RoomId, message_id: Messag
 def _delete(
     tx: WriteTx, at: Timestamp, actor: User, room_id: RoomId, message_id: MessageId
 ) -> Tombstone:
-    _revisable(tx, actor, room_id, message_id)
+    _own_message(tx, actor, room_id, message_id, is_edit=False)
     return bury_message(tx, at, room_id, message_id)
 
 
-def remove_room(tx: WriteTx, _: Timestamp, actor: User, room_id: RoomId) -> Room:
+def remove_room(tx: WriteTx, at: Timestamp, actor: User, room_id: RoomId) -> Room:
     """The room that is gone, with all that referred to it. Raises RoomNotFound, Forbidden."""
     room = membership_of(tx, actor.id, room_id).room
     if room.type is not RoomType.DIRECT and not can_administer(actor, room.creator_id):
@@ -4303,6 +5334,8 @@ def remove_room(tx: WriteTx, _: Timestamp, actor: User, room_id: RoomId) -> Room
         WHERE rowid IN (SELECT id FROM messages WHERE room_id = :room_id)
     """
     run(tx, sql, room_id=room_id)
+    sql = "SELECT id FROM messages WHERE room_id = :room_id AND body_html = ''"
+    doom_files_of(tx, at, [message_id for (message_id,) in rows(tx, sql, room_id=room_id)])
     drop_room(tx, room_id)
     return room
 
@@ -4325,7 +5358,7 @@ def _boost(
     words = without_controls(content).strip()
     if not words:
         raise BoostBlank
-    if len(words) > _BOOST_LIMIT:
+    if len(words) > BOOST_LIMIT:
         raise BoostTooLong
     sql = "SELECT count(*) FROM boosts WHERE message_id = :message_id AND booster_id = :by"
     [(times,)] = rows(tx, sql, message_id=message_id, by=actor.id)
@@ -4394,7 +5427,7 @@ class Messages:
     async def update(
         self, actor: User, message_id: MessageId, draft: DraftMessage
     ) -> PersistedMessage:
-        await self.db.read(_revisable, actor, draft.room_id, message_id)
+        await self.db.read(_own_message, actor, draft.room_id, message_id)
         return await self.db.write(_update, actor, message_id, await self._valid(draft))
 
     delete = transaction(_delete)
@@ -4408,7 +5441,7 @@ class Messages:
         return await self.db.read(catch_up_of, user_id, room_id, last_seen, since_ms, at)
 
 
-# === 15. search ===============================================================
+# === 17. search ===============================================================
 # Finding what was said, in the rooms one is in. Every word must be there, stemmed
 # and folded; there are no operators. The newest hundred come back, oldest first.
 # Permission is part of the query: a common word in rooms of others costs a
@@ -4419,7 +5452,7 @@ class Messages:
 # ==============================================================================
 
 SEARCH_LIMIT: Final = 100
-_RECENT: Final = 10
+RECENT_SEARCHES: Final = 10
 _QUERY_LIMIT: Final = 1_000  # characters; who asks for more asks for its first words
 _WORDS_LIMIT: Final = 32  # different words of a query that count, and parts of one word
 _PROBE: Final = 2_000  # newest matches looked at before going room by room
@@ -4475,16 +5508,6 @@ def _folded(text: str) -> str:
     return text.lower() if text.isascii() else "".join(map(_folded_character, text))
 
 
-def _phrase(word: str) -> str:
-    parts = re.split(r"[\s_]+", searchable(word).strip())
-    return " ".join([part for part in parts if part][:_WORDS_LIMIT])
-
-
-def _in_a_row(phrase: str) -> str:
-    """How the parts of a phrase stand in a folded text."""
-    return r"[\W_]*".join(map(re.escape, phrase.split()))
-
-
 def _like(word: str, stem: str) -> str:
     """Words of this one's stem agree but for its end: happy and happi, filing and file."""
     same = sum(takewhile(bool, map(str.__eq__, word, stem)))
@@ -4495,7 +5518,8 @@ def _like(word: str, stem: str) -> str:
 @lru_cache(maxsize=256)
 def sought(query: str) -> Sought:
     """What a cleaned query seeks."""
-    words = dict.fromkeys(_phrase(word) for word in query.split()[:_QUERY_LIMIT])
+    split = (re.findall(r"[^\s_]+", searchable(word)) for word in query.split()[:_QUERY_LIMIT])
+    words = dict.fromkeys(" ".join(parts[:_WORDS_LIMIT]) for parts in split)
     phrases = [word for word in words if any(map(str.isalnum, word))][:_WORDS_LIMIT]
     single = [_folded(word) for word in phrases if " " not in word and word == searchable(word)]
     stems = {word: stem_of(word) for word in single}
@@ -4503,12 +5527,13 @@ def sought(query: str) -> Sought:
     # The index stems beginnings too; one that stays in the word's own beginning finds enough.
     cut = (last[:size] for size in range(len(last) if last in stems else 0, 1, -1))
     start = next((it for it in cut if len(stem_of(it)) > 1 and last.startswith(stem_of(it))), "")
-    rest = [_folded(word) for word in phrases if _folded(word) not in stems]
+    rest = [_folded(word).split() for word in phrases if _folded(word) not in stems]
+    in_a_row = [r"[\W_]*".join(map(re.escape, parts)) for parts in rest]
     return Sought(
         match=" ".join(f'"{word}"' for word in phrases),
         beginning=" ".join(f'"{word}"' for word in (*phrases[:-1], start)) + " *" if start else "",
         looks_alike=re.compile(
-            rf"(?P<whole>{'|'.join(map(_in_a_row, rest)) or '(?!)'})"
+            rf"(?P<whole>{'|'.join(in_a_row) or '(?!)'})"
             rf"|(?<![^\W_])(?:{'|'.join(starmap(_like, stems.items())) or '(?!)'})"
         ),
         stems=frozenset(stems.values()),
@@ -4516,8 +5541,8 @@ def sought(query: str) -> Sought:
     )
 
 
-def _marks_in(text: str, words: Sought) -> Marks:
-    """Where a text holds what is sought, as far as that is worth showing."""
+def marked_text(text: str, words: Sought, *, is_excerpt: bool) -> tuple[str, Marks]:
+    """A text, or what of it stands around its first mark; and where that is marked."""
     marks: list[tuple[int, int]] = []
     doubts = 0
     for alike in words.looks_alike.finditer(_folded(text)):
@@ -4526,16 +5551,10 @@ def _marks_in(text: str, words: Sought) -> Marks:
             marks.append(alike.span())
         else:
             doubts += 1
-        if len(marks) == _MOST_MARKS or doubts == _MOST_DOUBTS:
+        if len(marks) == _MOST_MARKS or doubts == _MOST_DOUBTS:  # enough is shown, or tried
             break
-    return tuple(marks)
-
-
-def marked_text(text: str, words: Sought, *, is_excerpt: bool) -> tuple[str, Marks]:
-    """A text, or what of it stands around its first mark; and where that is marked."""
-    marks = _marks_in(text, words)
     if not is_excerpt:
-        return text, marks
+        return text, tuple(marks)
     start = max((marks[0][0] if marks else 0) - _EXCERPT // 3, 0)
     start = text.find(" ", start, start + _EXCERPT // 3) + 1 or start if start else 0
     end = start + _EXCERPT
@@ -4592,9 +5611,7 @@ def _through_rooms(tx: ReadTx, user_id: UserId, match: str) -> list[sqlite3.Row]
     return rows(tx, sql, match=match, user_id=user_id, limit=SEARCH_LIMIT)
 
 
-def _matches_of(
-    tx: ReadTx, user_id: UserId, match: str, *, by_room: bool = True
-) -> list[sqlite3.Row]:
+def _matches(tx: ReadTx, user_id: UserId, match: str, *, by_room: bool = True) -> list[sqlite3.Row]:
     """The newest 101 matches somebody may see; a prefix costs too much to ask it room by room."""
     if by_room and _has_at_most(tx, user_id, _FEW_MESSAGES):
         return _through_rooms(tx, user_id, match)
@@ -4605,8 +5622,7 @@ def _matches_of(
         WHERE message_search_index MATCH :match
         ORDER BY rowid DESC LIMIT 1 OFFSET :probe
     """
-    beyond = len(found) < SEARCH_LIMIT and row(tx, sql, match=match, probe=_PROBE)
-    if not beyond:
+    if len(found) >= SEARCH_LIMIT or not row(tx, sql, match=match, probe=_PROBE):
         return found
     if by_room and _has_at_most(tx, user_id, _SOME_MESSAGES):
         return _through_rooms(tx, user_id, match)
@@ -4614,19 +5630,17 @@ def _matches_of(
 
 
 def matches_for(tx: ReadTx, user_id: UserId, query: str) -> list[sqlite3.Row]:
-    """The newest matches of a cleaned query that somebody may see, newest first: 101 at most.
-
-    What begins with its last word is found too, where the words themselves leave room for it: a
-    prefix costs SQLite all that begins with it, in everybody's rooms.
-    """
+    """The newest matches of a cleaned query that somebody may see, newest first: 101 at most. What
+    begins with its last word is found too, where the words themselves leave room for it: a prefix
+    costs SQLite all that begins with it, in everybody's rooms."""
     words = sought(query)
     if " " in words.match:  # several lists are gone through in one step, however long they are
         leave_the_loop(tx)
-    matches = _matches_of(tx, user_id, words.match) if words.match else []
+    matches = _matches(tx, user_id, words.match) if words.match else []
     if words.beginning and len(matches) < SEARCH_LIMIT:
         leave_the_loop(tx)  # and so is all that begins alike
         more = {message["id"]: message for message in matches}
-        for message in _matches_of(tx, user_id, words.beginning, by_room=False):
+        for message in _matches(tx, user_id, words.beginning, by_room=False):
             if words.last is not None and words.last.search(_folded(message["body_text"])):
                 more.setdefault(message["id"], message)
         matches = [more[message_id] for message_id in sorted(more, reverse=True)]
@@ -4654,7 +5668,7 @@ def recent_searches(tx: ReadTx, user_id: UserId) -> list[Json]:
         WHERE user_id = :user_id
         ORDER BY updated_at DESC LIMIT :recent
     """
-    recent = rows(tx, sql, user_id=user_id, recent=_RECENT)
+    recent = rows(tx, sql, user_id=user_id, recent=RECENT_SEARCHES)
     return [{"id": n, "query": query, "updated_at": iso(at)} for n, query, at in recent]
 
 
@@ -4681,7 +5695,7 @@ def remember_search(tx: WriteTx, at: Timestamp, user_id: UserId, query: str) -> 
           ORDER BY updated_at DESC LIMIT -1 OFFSET :recent
         )
     """
-    run(tx, sql, user_id=user_id, recent=_RECENT)
+    run(tx, sql, user_id=user_id, recent=RECENT_SEARCHES)
 
 
 def forget_searches(tx: WriteTx, _: Timestamp, user_id: UserId) -> None:
@@ -4690,11 +5704,8 @@ def forget_searches(tx: WriteTx, _: Timestamp, user_id: UserId) -> None:
 
 
 class Search:
-    """Searches, one at a time per person.
-
-    Whose last search took long waits with the others like them: no crowd of those delays an
-    ordinary one for longer than it takes to see that they are none.
-    """
+    """Searches, one at a time per person. Whose last search took long waits with others like them:
+    no crowd of those delays an ordinary one for longer than it takes to see that they are none."""
 
     def __init__(self, db: Database) -> None:
         self._db = db
@@ -4719,20 +5730,15 @@ class Search:
                 return found
 
 
-# === 16. outbound =============================================================
+# === 18. outbound =============================================================
 # Where a request of ours leads. Looking a name up may take half a minute, so it has
 # threads of its own: a slow name delays nobody but whoever waits for it. Where members
 # choose the address it must not lead inside: every answer must be one of the open
 # internet, and that answer is the one connected to.
-#
-# Owns      -
-# Raises    -
 # ==============================================================================
 
 NAMES_AT_ONCE: Final = 32
 LookUp = Callable[..., Sequence[tuple[Any, ...]]]  # as socket.getaddrinfo
-
-
 _NOT_PUBLIC: Final = networks_in(
     """
     0.0.0.0/8, 10.0.0.0/8, 100.64.0.0/10, 127.0.0.0/8, 168.63.129.16/32, 169.254.0.0/16,
@@ -4814,7 +5820,7 @@ def client_over(names: Resolver | None, agent: str, *tracing: TraceConfig) -> Cl
     )
 
 
-# === 17. push =================================================================
+# === 19. push =================================================================
 # Telling browsers that are not open (Web Push: RFC 8030, 8291, 8292). The address
 # comes from any member, so it must not lead inside, and what does not answer is
 # nobody else's delay: an endpoint is told one thing at a time, a person eight, and
@@ -4979,8 +5985,7 @@ def push_payload(title: str, body: str, path: str, badge: int) -> bytes:
     """What the service worker shows; at most 3,000 bytes, the body cut with an ellipsis."""
 
     def made(shown: str) -> bytes:
-        data = {"path": path, "badge": badge}
-        options = {"body": shown, "icon": "/account/logo", "data": data}
+        options = {"body": shown, "icon": "/account/logo", "data": {"path": path, "badge": badge}}
         return compact({"title": title, "options": options}).encode()
 
     if len(body) <= PUSH_LIMIT and len(whole := made(body)) <= PUSH_LIMIT:
@@ -5132,7 +6137,7 @@ class Push:
 
     def _encrypted(self, subscription: PushSubscription, payload: bytes) -> bytes:
         """The payload as only that browser can read it (RFC 8291). Raises ValueError."""
-        from pywebpush import WebPusher, WebPushException  # noqa: PLC0415 - 9 MB, often unused
+        from pywebpush import WebPusher, WebPushException
 
         keys = {"p256dh": subscription.p256dh_key, "auth": subscription.auth_key}
         try:
@@ -5143,7 +6148,7 @@ class Push:
 
     def _token(self, origin: str, subject: str) -> str:
         """The signed proof of who sends, for one push service (RFC 8292)."""
-        from py_vapid import Vapid02, VapidException  # noqa: PLC0415 - comes with pywebpush
+        from py_vapid import Vapid02, VapidException
 
         until, token = self._tokens.find(origin) or (0.0, "")
         if until < time.time():
@@ -5176,7 +6181,7 @@ class Push:
         return client_over(self._dns, "Campfire")
 
 
-# === 18. auth =================================================================
+# === 20. auth =================================================================
 # Who is signed in, and how one gets there: the first run, joining, a password or a link.
 # A session is a random token of which we keep the SHA-256 (Gap #4). The door looks a
 # browser's session up when a request is whole, and each write looks once more, inside
@@ -5233,9 +6238,8 @@ class Door:
 
 
 def at_the_door(tx: ReadTx, cookie: str, bot_key: str = "", ip: str | None = None) -> Door:
-    """The active person whose session a cookie opens, ours or one of the Rails app; or else the
-    bot with this key; and whether from this address one may only look (administrators may more).
-    """
+    """The active person whose session a cookie opens, ours or one of the Rails app; or the bot with
+    this key; and whether from this address one may only look (administrators may more)."""
     viewer = None
     for token in (cookie, token_inside_rails_cookie(cookie) if "--" in cookie else None):
         sql = """
@@ -5416,8 +6420,7 @@ class TryLimiter:
 
 def _evidence(tx: ReadTx, email: str, ip: str) -> tuple[User | None, str, bool, int]:
     """Who would sign in, the digest of their password, whether they did from here lately, and what
-    checking is to cost: as much as the dearest of all digests, for time would tell who is known.
-    """
+    checking is to cost: as the dearest of all digests does, for time would tell who is known."""
     [(highest,)] = rows(tx, "SELECT max(substr(password_digest, 5, 2)) FROM users")
     cost = int(highest) if (highest or "").isdigit() else 0
     sql = """
@@ -5479,12 +6482,10 @@ def void_transfers(tx: WriteTx, at: Timestamp, user_id: UserId) -> None:
     run(tx, sql, nonce=nonce, until=until)
 
 
-def redeem(
-    tx: WriteTx, at: Timestamp, signer: Signer, transfer_id: str, session: NewSession
-) -> User:
+def redeem(tx: WriteTx, at: Timestamp, signer: Signer, link_id: str, session: NewSession) -> User:
     """The active person a sign-in link names, with this session. It works once, for four hours,
     while the session it was made in is. Raises InvalidTransfer."""
-    transfer = signer.transfer_in(transfer_id)
+    transfer = signer.transfer_in(link_id)
     if transfer is None or ended_sessions(tx, (transfer.session_id,)):
         raise InvalidTransfer
     sql = """
@@ -5545,10 +6546,9 @@ class Auth:
         self._sign_ins.count(ip)
 
     async def sign_in(self, email: str, password: str, session: NewSession) -> User:
-        evidence = await self._db.read(_evidence, email, session.ip_address)
-        user, digest, is_known_here, cost = evidence
+        user, digest, is_known, cost = await self._db.read(_evidence, email, session.ip_address)
         account, cost = email.casefold(), cost or self._cost
-        self._guesses.count(account, may_go_on=is_known_here)
+        self._guesses.count(account, may_go_on=is_known)
         matches = await self._away(password_matches, password, digest or nobodys_digest(cost), cost)
         if not matches or not password.strip() or user is None:
             raise InvalidCredentials
@@ -5574,7 +6574,7 @@ class Auth:
         return await self._digest(password)
 
 
-# === 19. people ===============================================================
+# === 21. people ===============================================================
 # What happens to people: their profile, their role, leaving, being banned, being
 # let back in. Messages of somebody who left stay; messages of somebody who was
 # banned go, one by one, in the background.
@@ -5634,8 +6634,7 @@ def retire(tx: WriteTx, at: Timestamp, user: User) -> None:
     forget_subscriptions(tx, at, user.id)
     forget_searches(tx, at, user.id)
     end_sessions(tx, user.id)
-    mark = f"-deactivated-{uuid.uuid4()}@"
-    email = user.email_address and user.email_address.replace("@", mark)
+    email = user.email_address and user.email_address.replace("@", f"-deactivated-{uuid.uuid4()}@")
     revise_user(tx, at, user.id, Change(email_address=email, status=Status.DEACTIVATED))
 
 
@@ -5741,7 +6740,7 @@ def set_password(tx: WriteTx, at: Timestamp, email: str, digest: str) -> User:
     return revise_user(tx, at, user_id, Change(password_digest=digest))
 
 
-# === 20. bots =================================================================
+# === 22. bots =================================================================
 # Programs that talk. A bot is a user with a key in its address and perhaps a
 # webhook: where it is mentioned, or in a ping with it, it is called once, has
 # seven seconds, and may answer in words. A bot's answer calls no bot, so two of
@@ -5754,9 +6753,9 @@ def set_password(tx: WriteTx, at: Timestamp, email: str, digest: str) -> User:
 WEBHOOK_SECONDS: Final = 7
 _REPLY_LIMIT: Final = 1_048_576
 _URL_LIMIT: Final = 2_048
-_FILE_TYPES: Final = re.compile(r"(image|audio|video)/.+|application/pdf")
-
-
+_FILE_LIMIT: Final = 25 << 20
+_PIECE_OF_FILE: Final = 256 << 10
+_FILE_TYPES: Final = re.compile(r"(image|audio|video)/.+|application/(pdf|zip)|text/csv")
 # An element as people and programs write them: its name in one case, each attribute with a value.
 # What only looks like one, as in List<Object> or a<b && c>d, is text.
 _WRITTEN_ELEMENT = re.compile(
@@ -5874,11 +6873,14 @@ def retire_bot(tx: WriteTx, at: Timestamp, bot_id: UserId) -> None:
 def webhook_payload(bot: Bot, room: Room, message: PersistedMessage) -> Json:
     """What a bot is told: who, where with its own address to answer to, and what."""
     words = message.body.text.replace(f"@{bot.user.name}", "").strip()
-    body = {"html": message.body.html, "plain": words}
+    body = {"html": None if message.file else message.body.html, "plain": words}
+    path, shown = f"/rooms/{room.id}/{bot.key}/messages", {"id": message.id, "body": body}
+    if message.file:
+        shown["attachment"] = file_for_bots(message.file, f"{path}/{message.id}", "path")
     return {
         "user": {"id": message.creator.id, "name": message.creator.name},
-        "room": {"id": room.id, "name": room.name, "path": f"/rooms/{room.id}/{bot.key}/messages"},
-        "message": {"id": message.id, "body": body, "path": message.path},
+        "room": {"id": room.id, "name": room.name, "path": path},
+        "message": {**shown, "path": message.path},
     }
 
 
@@ -5891,15 +6893,18 @@ class Reply:
     type: str
     body: bytes = b""  # at most one byte over the limit
     charset: str | None = None
+    file: NewFile | None = None  # in place of words
 
     def source(self) -> str | None:
         """Its words as markup; None when it said nothing, or nothing we take."""
+        if self.file:
+            return ""
         is_ok, is_short = self.status == HTTPStatus.OK, len(self.body) <= _REPLY_LIMIT
         if is_ok and is_short and self.type in ("text/plain", "text/html"):
             said = decoded(self.body, self.charset)
             return source_of_bot(said) if said.strip() else None
         if is_ok and is_short and self.body and _FILE_TYPES.fullmatch(self.type):
-            return f"Sent a file ({self.type}). File sharing is coming in v2.0."
+            return f"Sent a file ({self.type}). File sharing is switched off here."
         if not is_short:
             self.note_dropped("size")
         elif not is_ok and (self.body or self.status // 100 != HTTPStatus.OK // 100):
@@ -5925,8 +6930,8 @@ async def _stop_counting(_: object, call: SimpleNamespace, __: object) -> None:
 class Bots:
     """The calls to the webhooks of bots."""
 
-    def __init__(self, version: str, names: Resolver | None = None) -> None:
-        self._version, self._names = version, names
+    def __init__(self, config: Config, store: Store, names: Resolver | None = None) -> None:
+        self._config, self._store, self._names = config, store, names
         self.calls: Counter[str] = Counter()  # by how they ended
 
     async def close(self) -> None:
@@ -5934,13 +6939,15 @@ class Bots:
         if "_client" in vars(self):
             await self._client.close()
 
-    async def call(self, bot: Bot, room: Room, message: PersistedMessage) -> Reply | None:
-        """What a bot answers to a message; None when it cannot. It has seven seconds from the
-        moment in which we begin to connect: what waits before, for a place or for its name, waits
-        for us."""
+    async def call(
+        self, bot: Bot, room: Room, message: PersistedMessage, opened: AsyncExitStack
+    ) -> Reply | None:
+        """What a bot answers to a message; None when it cannot. A file is there while it is open.
+        It has seven seconds from the moment in which we begin to connect: what waits before, for a
+        place or for its name, waits for us."""
         try:
             async with asyncio.timeout(None) as limit:
-                answered = await self._post(bot, webhook_payload(bot, room, message), limit)
+                answered = await self._post(bot, webhook_payload(bot, room, message), limit, opened)
         except TimeoutError:
             self.calls["timeout"] += 1
             return Reply(bot.user, 200, "text/plain", b"Failed to respond within 7 seconds")
@@ -5959,27 +6966,51 @@ class Bots:
         tracing.on_connection_reuseconn.append(_begin_to_count)
         tracing.on_dns_resolvehost_start.append(_stop_counting)
         tracing.on_dns_resolvehost_end.append(_begin_to_count)
-        return client_over(self._names, f"Campfire/{self._version}", tracing)
+        return client_over(self._names, f"Campfire/{self._config.version}", tracing)
 
-    async def _post(self, bot: Bot, payload: Json, limit: asyncio.Timeout) -> Reply:
+    async def _post(
+        self, bot: Bot, payload: Json, limit: asyncio.Timeout, opened: AsyncExitStack
+    ) -> Reply:
         how: Any = {"json": payload, "timeout": ClientTimeout(), "trace_request_ctx": limit}
         url = bot.webhook_url or ""
         async with self._client.post(url, allow_redirects=False, **how) as response:
+            media_type = response.content_type if "Content-Type" in response.headers else ""
+            said = Reply(bot.user, response.status, media_type.lower())
+            is_file = said.status == HTTPStatus.OK and _FILE_TYPES.fullmatch(said.type)
+            if is_file and "files" in self._store.takes:
+                try:
+                    return replace(said, file=await self._kept(response, said.type, opened))
+                except FileError as error:
+                    said.note_dropped(error.code)
+                    return said
             body = await response.content.read(_REPLY_LIMIT + 1)
             while len(body) <= _REPLY_LIMIT and not response.content.at_eof():
                 body += await response.content.read(_REPLY_LIMIT + 1 - len(body))
-            media_type = response.content_type if "Content-Type" in response.headers else ""
-            return Reply(bot.user, response.status, media_type.lower(), body, response.charset)
+            return replace(said, body=body, charset=response.charset)
+
+    async def _kept(
+        self, response: ClientResponse, media_type: str, opened: AsyncExitStack
+    ) -> NewFile | None:
+        """The file that a bot answers with; None of nothing. Raises FileTooLarge, StorageFull."""
+        coming = self._store.incoming(response.content_length or 0, _FILE_LIMIT)
+        spool = await opened.enter_async_context(coming)
+        async for piece in response.content.iter_chunked(_PIECE_OF_FILE):
+            await self._store.write(spool, piece)
+        if not spool.size:
+            return None
+        given = given_name(response.headers.get("Content-Disposition", ""))
+        name = safe_name(given or f"attachment.{ending_for(media_type)}")
+        stored = await self._store.settle(spool, type_of(spool.head, name))
+        return NewFile(stored, name, is_untried=stored.content_type in DRAWN_TYPES)
 
 
-# === 21. shapes ===============================================================
+# === 23. shapes ===============================================================
 # Records as JSON, and as the markup that travels to everybody in Turbo Streams. What is
 # asked for again and again is written once, for as long as nothing in it changes; an
 # answer holds the newest, as far as they fit, and says what is cut off. What is new in a
 # stream carries, in `data-json`, the JSON of the answer, but for what stands there anyway
 # and what differs from reader to reader; no e-mail address ever enters markup.
 #
-# Owns      -
 # Raises    MessageNotFound
 # ==============================================================================
 
@@ -5993,17 +7024,6 @@ REMEMBERED: Final = 16_000_000  # bytes of messages, and of pages
 _EDITABLE: Final = b'","can_edit":true}'
 _FIXED: Final = b'","can_edit":false}'
 _EXTRA: Final = 500  # bytes of what stands around something remembered, about
-
-
-def record_json(record: object, names: str, **more: object) -> Json:
-    """Fields of a record as JSON has them: moments as text, roles and standings as words."""
-    shape: Json = {}
-    for name in names.split():
-        value = getattr(record, name)
-        if name.endswith("_at"):
-            value = iso(value)
-        shape[name] = value.name.lower() if isinstance(value, IntEnum) else value
-    return shape | more
 
 
 @lru_cache(maxsize=1)
@@ -6053,8 +7073,7 @@ class Shown:
     def seen_by(self, viewer: User, base_url: str, *more: bytes) -> Written:
         """The message as one of its readers sees it."""
         end = _EDITABLE if can_administer(viewer, self.creator_id) else _FIXED
-        url = _member("url", base_url)[:-2]
-        return Written((self.own, self.rest, *more, url, self.path, end))
+        return Written((self.own, self.rest, *more, _member("url", base_url)[:-2], self.path, end))
 
 
 def _fitting_around(sizes: Sequence[int], anchor: int) -> tuple[int, int]:
@@ -6093,7 +7112,8 @@ class Shapes:
         if known is None or (known[0] is not user and known[0] != user):  # by what it shows
             urls = {"avatar_url": self.signer.avatar_url(user), "url": f"/users/{user.id}"}
             names = "id name title bio role status"
-            shape = record_json(user, names, initials=initials(user.name), **urls)
+            more = {"initials": initials(user.name), "has_avatar": user.avatar_id is not None}
+            shape = record_json(user, names, **more, **urls)
             known = (user, shape, written(shape))
             self._people.keep(user.id, known)
         return known
@@ -6104,8 +7124,6 @@ class Shapes:
         if viewer and (viewer.role is Role.ADMINISTRATOR or viewer.id == user.id):
             return {**shape, "email_address": user.email_address}
         return shape
-
-    # Rooms.
 
     def public_room(self, room: Room) -> bytes:
         """What of a room is the same for all its members, not closed yet."""
@@ -6150,8 +7168,6 @@ class Shapes:
             self._sidebars.keep(viewer.id, known, len(known))
         return Written((known,))
 
-    # Messages and boosts.
-
     def boost(self, boost: Boost) -> Json:
         """A boost."""
         emoji_only, booster = bool(is_emoji_only(boost.content)), self.user(boost.booster)
@@ -6172,7 +7188,8 @@ class Shapes:
                 html = presented(message.body, named)
             except (ValueError, LookupError, TypeError) as error:
                 LOG.exception("message_unrenderable", exc_info=error)
-        created_at, sound = message.created_at // 1000, sound_in(text)
+        created_at, file = message.created_at // 1000, message.file
+        sound = None if file else sound_in(text)
         own: Json = {
             "id": message.id,
             "client_message_id": message.client_message_id,
@@ -6183,9 +7200,10 @@ class Shapes:
             "timestamp": created_at,
             "updated_at_ms": message.updated_at // 1000,
             "sort_value": created_at,
-            "content_type": "sound" if sound else "text",
-            "emoji_only": bool(is_emoji_only(text)),
+            "content_type": "attachment" if file else "sound" if sound else "text",
+            "emoji_only": not file and bool(is_emoji_only(text)),
             "sound": sound,
+            "attachment": file and file_json(file),
             "mentionee_ids": message.body.mentions,
             "links": message.body.links,
             "boosts": [self.boost(boost) for boost in message.boosts],
@@ -6243,8 +7261,6 @@ class Shapes:
         self._pages.keep(key, made, len(packed) + _EXTRA)
         return made[2:]
 
-    # What is asked for in numbers: the newest come first until the answer is full.
-
     def _marks(
         self, message: sqlite3.Row, words: Sought, *, is_excerpt: bool
     ) -> tuple[int, str, bytes]:
@@ -6272,7 +7288,8 @@ class Shapes:
             return known[2]
         told = self.shown(tx, [hit for hit in messages if hit["size"] <= LARGE_HIT])
         whole = {shown.id: shown for shown in told if shown.html_size <= LARGE_HIT}
-        cut = messages_without_bodies(tx, [hit["id"] for hit in messages if hit["id"] not in whole])
+        long = [hit["id"] for hit in messages if hit["id"] not in whole]
+        cut = {it.id: it for it in messages_by_id(tx, long, with_bodies=False)}
         answered: list[Written] = []
         faces: list[Faces] = []
         left = MOST_SHOWN
@@ -6288,28 +7305,11 @@ class Shapes:
             faces.append(shown.faces)
             answered.append(shown.seen_by(viewer, base_url, room_name, marks))
         packed = Packed(b"".join(written_list(answered[::-1])))
-        has_before = found.has_before or len(answered) < len(messages)
-        made: Json = {
-            "query": query or None,
-            "messages": Written((packed,)),
-            "has_before": has_before,
-        }
+        more = found.has_before or len(answered) < len(messages)
+        made: Json = {"query": query or None, "messages": Written((packed,)), "has_before": more}
         under = ((moments, found.has_before), Faces().union(*faces))
         self._hits.keep(key, (*under, made), len(packed) + _EXTRA)
         return made
-
-
-def turbo(action: str, target: str, markup: str | None = None, extra: str = "") -> str:
-    """A Turbo Stream; those that bring nothing have no template."""
-    inside = "" if markup is None else f"<template>{markup}</template>"
-    does = f'{extra}action="{action}" target="{escape(target)}"'
-    return f"<turbo-stream {does}>{inside}</turbo-stream>"
-
-
-def _attribute(name: str, value: object) -> str:
-    """JSON as an attribute: written as everywhere, nothing but its quotation mark could end it."""
-    pieces = value if isinstance(value, Written) else written(value)
-    return f" {name}='" + b"".join(pieces).decode().replace("'", "&#39;") + "'"
 
 
 def _avatar(user: Json, figure: str, label: str = "") -> str:
@@ -6325,7 +7325,7 @@ def _avatar(user: Json, figure: str, label: str = "") -> str:
 
 def person_element(shapes: Shapes, user: User) -> str:
     """Somebody as everybody sees them, for the client alone: nothing of it is drawn."""
-    return f'<i id="person_{user.id}"{_attribute("data-json", shapes.person(user)[2])}></i>'
+    return f'<i id="person_{user.id}"{attribute("data-json", shapes.person(user)[2])}></i>'
 
 
 def shared_room_element(shapes: Shapes, room: Room) -> str:
@@ -6335,7 +7335,7 @@ def shared_room_element(shapes: Shapes, room: Room) -> str:
     return (
         f'<a id="list_room_{room.id}" href="/rooms/{room.id}" class="align-center gap room btn'
         f' txt-nowrap" data-room-id="{room.id}" data-room-type="{room.type}"'
-        f' data-sorted-list-name="{name}"{_attribute("data-json", own)}>'
+        f' data-sorted-list-name="{name}"{attribute("data-json", own)}>'
         f'<span class="overflow-ellipsis">{name}</span></a>'
     )
 
@@ -6356,7 +7356,7 @@ def direct_room_element(shapes: Shapes, room: Room, people: Sequence[User], view
         f'<a id="list_room_{room.id}" href="/rooms/{room.id}" class="direct"'
         f' data-room-id="{room.id}" data-room-type="direct"'
         f' data-sorted-list-number="{room.updated_at // 1000}"'
-        f"{_attribute('data-members', members)}{_attribute('data-json', own)}>"
+        f"{attribute('data-members', members)}{attribute('data-json', own)}>"
         f'<span class="avatar__group">{"".join(map(picture.format, urls))}</span>'
         f'<span class="direct__author">{escape(label)}</span></a>'
     )
@@ -6371,10 +7371,10 @@ def boost_element(shapes: Shapes, boost: Boost, *, is_inside: bool = False) -> s
         shapes.renderings += 1
         json_of_it = shapes.boost(boost)
         del json_of_it["booster"]  # who stands in the element anyway
-        own = _attribute("data-json", json_of_it)
+        own = attribute("data-json", json_of_it)
     return (
         f'<div id="boost_{boost.id}" class="boost" data-boost-id="{boost.id}"'
-        f' data-message-id="{boost.message_id}"{_attribute("data-booster", who)}'
+        f' data-message-id="{boost.message_id}"{attribute("data-booster", who)}'
         f' data-booster-id="{booster.id}" data-emoji-only="{compact(emoji)}"'
         f' data-created-at="{iso(boost.created_at)}"{own}>{avatar}<span class="txt-small'
         f'{" txt-medium" if emoji else ""}" data-boost-content>{escape(boost.content)}</span></div>'
@@ -6385,22 +7385,25 @@ def presentation_element(
     shapes: Shapes, message: PersistedMessage, inside: Shown | None = None
 ) -> str:
     """A message's text, as an edit replaces it; inside the message, that says all of it."""
-    body, sound, own = message.body, sound_in(message.body.text), ""
+    body, own, file = message.body, "", message.file
+    sound = None if file else sound_in(message.body.text)
     if inside is None:
         inside = shapes.told(message)
         shapes.renderings += 1
-        own = _attribute("data-json", Written((inside.own, b"}")))
+        own = attribute("data-json", Written((inside.own, b"}")))
     html = inside.html or ""
     content = html if sound else f'<div class="trix-content">{html}</div>'
+    attached = ""
+    if file:
+        content, attached = file_element(file), attribute("data-attachment", file_json(file))
     return (
         f'<div id="presentation_message_{escape(message.client_message_id)}"'
         f' class="message__presentation" dir="auto" data-message-id="{message.id}"'
         f' data-message-updated-at="{message.updated_at // 1000}"'
-        f' data-content-type="{"sound" if sound else "text"}"'
-        f' data-emoji-only="{compact(bool(is_emoji_only(body.text)))}"'
+        f' data-content-type="{"attachment" if file else "sound" if sound else "text"}"'
+        f' data-emoji-only="{compact(not file and bool(is_emoji_only(body.text)))}"{attached}'
         f' data-mentionee-ids="{",".join(map(str, body.mentions))}"'
-        f"{_attribute('data-links', body.links)}"
-        f"{_attribute('data-sound', sound)}"
+        f"{attribute('data-links', body.links)}{attribute('data-sound', sound)}"
         f' data-plain-text="{escape(body.text)}"{own}>{content}</div>'
     )
 
@@ -6415,7 +7418,7 @@ def message_element(shapes: Shapes, message: PersistedMessage, room_name: str) -
             '<div class="message__body">Failed to load message content</div></div>'
         )
     cmid, (creator, shape, who) = escape(message.client_message_id), shapes.person(message.creator)
-    emoji = " message--emoji" if is_emoji_only(message.body.text) else ""
+    emoji = " message--emoji" if not message.file and is_emoji_only(message.body.text) else ""
     created, at = message.created_at // 1000, iso(message.created_at)
     return (
         f'<div id="message_{cmid}" class="message{emoji}" data-message-id="{message.id}"'
@@ -6423,7 +7426,7 @@ def message_element(shapes: Shapes, message: PersistedMessage, room_name: str) -
         f' data-user-id="{creator.id}" data-message-timestamp="{created}"'
         f' data-message-updated-at="{message.updated_at // 1000}"'
         f' data-sort-value="{created}" data-path="{message.path}"'
-        f"{_attribute('data-creator', who)}{_attribute('data-json', Written((shown.own, b'}')))}>"
+        f"{attribute('data-creator', who)}{attribute('data-json', Written((shown.own, b'}')))}>"
         f'<h2 class="message__day-separator"><time datetime="{at}" data-local-time-target="date">'
         f"</time></h2>{_avatar(shape, 'message__avatar')}"
         '<div class="message__body"><div class="message__body-content"><div class="message__meta">'
@@ -6439,14 +7442,497 @@ def message_element(shapes: Shapes, message: PersistedMessage, room_name: str) -
     )
 
 
-# === 22. tabs =================================================================
+# === 24. pictures =============================================================
+# What is made of pictures: a still for the room, square portraits, logos of two sizes,
+# and photographs without what a camera says of where they were taken. The formats are
+# five, tried by nobody's word but the first bytes; a picture is refused by its size
+# before it is decoded, decoded as small as will do, turned upright, and only its colours
+# are kept. All of it runs in the workshop: this process never loads a decoder.
+# ==============================================================================
+
+if TYPE_CHECKING:  # Pillow is imported where pictures are made, and nowhere else
+    from PIL.Image import Image
+    from PIL.ImageFile import ImageFile
+
+MOST_PIXELS_OF_JPEG: Final = 210_000_000  # of which as few are decoded as are needed
+MOST_PIXELS_DECODED: Final = 64_000_000
+LONGEST_SIDE: Final = 65_500
+_PROFILE_BYTES: Final = 65_536
+_GAP: Final = 1.5  # how much larger a picture is decoded than it is wanted
+AVATAR_SIDE: Final = 512
+LOGO_SIDES: Final = (512, 192)
+_PLUGINS: Final = {f"image/{name.lower()}": name for name in ("Jpeg", "Png", "Gif", "WebP", "Avif")}
+_HIGH_BYTE: Final = [value >> 8 for value in range(65_536)]
+_ORIENTATION: Final = 0x0112
+_SIDEWAYS: Final = 5  # from this orientation on width and height change places
+_EXIF: Final = b"Exif\0\0"
+# An EXIF segment that says how the camera was held, and nothing else (EXIF 2.32, 4.6.2).
+_HELD: Final = b'\xff\xe1\0"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0%c\0\0\0\0\0\0'
+_SOI, _EOI, _SOS, _APP1, _APP2, _APP13, _COM = 0xD8, 0xD9, 0xDA, 0xE1, 0xE2, 0xED, 0xFE
+_ALONE: Final = (_SOI, _EOI, 0x01, *range(0xD0, 0xD8))  # markers without a length
+_NEXT_MARKER: Final = re.compile(rb"\xff[^\0\xd0-\xd7\xff]")  # after what is coded
+_How: TypeAlias = Literal["", "enlarged", "cropped"]
+
+
+def orientation_in(exif: bytes) -> int:
+    """How a camera was held, 1 to 8 (EXIF 2.32, 4.6.4); 1 for what says nothing plausible."""
+    tiff = exif.removeprefix(_EXIF)
+    order: Literal["little", "big"] = "little" if tiff[:2] == b"II" else "big"
+
+    def number(at: int, size: int) -> int:
+        return int.from_bytes(tiff[at : at + size], order)
+
+    first = number(4, 4)
+    for entry in range(first + 2, first + 2 + 12 * number(first, 2), 12):
+        if number(entry, 2) == _ORIENTATION:
+            return value if (value := number(entry + 8, 2)) in range(1, 9) else 1
+    return 1
+
+
+def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
+    """The segments of a JPEG's first picture: marker, start, end. Raises ValueError."""
+    at, marker = 2, _SOI
+    if not data.startswith(b"\xff\xd8"):
+        raise ValueError("no JPEG")
+    while marker != _EOI and at < len(data):
+        start = at
+        while data[at : at + 2] == b"\xff\xff":  # padding
+            at += 1
+        if data[at : at + 1] != b"\xff" or at + 2 > len(data):
+            raise ValueError("no marker")
+        marker, at = data[at + 1], at + 2
+        if marker not in _ALONE:
+            at += int.from_bytes(data[at : at + 2], "big")
+        if marker == _SOI or at > len(data):
+            raise ValueError("no segment")
+        if marker == _SOS:
+            following = _NEXT_MARKER.search(data, at)
+            at = following.start() if following else len(data)
+        yield marker, start, at
+
+
+def _stripped(data: bytes) -> Iterator[bytes | memoryview]:
+    """A JPEG without what cameras and programs say of it, its first picture bit for bit."""
+    view, is_turned = memoryview(data), False
+    yield view[:2]
+    for marker, start, end in _segments(data):
+        said = data[start + 4 : start + 10] if marker in (_APP1, _APP2) else b""
+        if said == _EXIF and not is_turned:
+            orientation = orientation_in(data[start + 4 : end])
+            is_turned = orientation > 1
+            yield _HELD % orientation if is_turned else b""
+        elif marker not in (_APP1, _APP13, _COM) and not said.startswith(b"MPF\0"):
+            yield view[start:end]
+
+
+def _strip(source: io.FileIO, target: io.FileIO) -> Json:
+    data = source.readall()
+    try:
+        pieces = list(_stripped(data))
+    except ValueError:
+        pieces = [data]
+    for piece in pieces:
+        write_all(target.fileno(), piece)
+    return {}
+
+
+def _picture_in(source: io.FileIO) -> "ImageFile":
+    """A picture of one of five formats, not decoded yet. Raises KeyError, ValueError."""
+    source.seek(0)
+    content_type = type_of(source.read(HEAD_BYTES))
+    source.seek(0)
+    plugin = import_module(f"PIL.{_PLUGINS[content_type]}ImagePlugin")
+    picture: ImageFile = getattr(plugin, f"{_PLUGINS[content_type]}ImageFile")(source)
+    most = MOST_PIXELS_OF_JPEG if content_type == "image/jpeg" else MOST_PIXELS_DECODED
+    if math.prod(picture.size) > most or max(picture.size) > LONGEST_SIDE:
+        raise ValueError("too large")
+    return picture
+
+
+def _in_plain_colours(picture: "Image") -> "Image":
+    """The picture in grey, in colour, or in colour with transparency."""
+    if picture.mode.startswith("I"):  # of two bytes, where `convert` would take the lower one
+        return picture.convert("I").point(_HIGH_BYTE, "L")
+    if picture.has_transparency_data:
+        return picture.convert("RGBA")
+    return picture.convert("L" if picture.mode in ("1", "L") else "RGB")
+
+
+def _remade(picture: "ImageFile", box: tuple[int, int], how: _How = "") -> tuple[int, int, "Image"]:
+    """The sides of a picture as it is seen, and what fits in the box: upright, in plain colours.
+    Nothing is said of it any more but the colours that it was made in, if they still are of its
+    kind (ICC.1, 7.2.6). What XMP says of how it was held browsers do not heed."""
+    from PIL.Image import Resampling
+    from PIL.ImageOps import exif_transpose
+
+    orientation = orientation_in(picture.info.get("exif", b""))
+    profile = picture.info.get("icc_profile")
+    turned = -1 if orientation >= _SIDEWAYS else 1
+    width, height = picture.size[::turned]
+    scale = max(box) if how == "enlarged" else 1
+    wide, high = fitted(width * scale, height * scale, box)[::turned]
+    across, down = picture.size
+    if how == "cropped":
+        wide = high = min(across, down, *box)
+    enough = _GAP * max(wide / across, high / down)
+    picture.draft(None, (math.ceil(across * enough), math.ceil(down * enough)))
+    plain = _in_plain_colours(picture)
+    across, down = plain.size
+    left, top = max(across - down, 0) / 2, max(down - across, 0) / 2
+    part = (left, top, across - left, down - top) if how == "cropped" else None
+    made = plain.resize((wide, high), Resampling.LANCZOS, part, _GAP)
+    if made.mode == "RGBA" and made.getchannel("A").getextrema() == (255, 255):
+        made = made.convert("RGB")
+    made.info = {"exif": _HELD[4:] % orientation}
+    made = exif_transpose(made)
+    space = b"GRAY" if made.mode == "L" else b"RGB "
+    fits = profile and len(profile) <= _PROFILE_BYTES and profile[16:20] == space
+    made.info = {"icc_profile": profile if fits else None}
+    return width, height, made
+
+
+def _encode(picture: "Image", target: io.FileIO, kind: str, **how: object) -> None:
+    picture.save(target, kind, icc_profile=picture.info.get("icc_profile"), **how)
+
+
+def _still(source: io.FileIO, target: io.FileIO) -> Json:
+    picture = _picture_in(source)
+    width, height, made = _remade(picture, STILL_BOX)
+    if made.mode == "RGBA":
+        _encode(made, target, "WEBP", quality=80, method=2)
+    else:
+        _encode(made, target, "JPEG", quality=82, subsampling="4:2:0")
+    is_animated = False
+    with suppress(EOFError):  # how many frames there are nobody asks
+        picture.seek(1)
+        is_animated = True
+    return {"width": width, "height": height, "is_animated": is_animated}
+
+
+def _square(source: io.FileIO, target: io.FileIO) -> Json:
+    *_, made = _remade(_picture_in(source), (AVATAR_SIDE, AVATAR_SIDE), "cropped")
+    _encode(made, target, "WEBP", quality=80, method=4)
+    return {}
+
+
+def _two_logos(source: io.FileIO, target: io.FileIO) -> Json:
+    from PIL.Image import new
+
+    first = 0
+    for side in LOGO_SIDES:
+        *_, made = _remade(_picture_in(source), (side, side), "enlarged")
+        ground = new("RGBA", (side, side))
+        ground.paste(made.convert("RGBA"), ((side - made.width) // 2, (side - made.height) // 2))
+        _encode(ground, target, "PNG")
+        first = first or target.tell()
+    return {"first": first}
+
+
+PICTURE_ORDERS: Final[Mapping[str, Callable[[io.FileIO, io.FileIO], Json]]] = {
+    "strip": _strip, "still": _still, "avatar": _square, "logo": _two_logos,
+}  # fmt: skip
+
+
+def memory_file() -> io.FileIO:
+    """A file without a name, in memory where the system has such."""
+    if hasattr(os, "memfd_create"):
+        return io.FileIO(os.memfd_create("picture"), "r+")
+    return tempfile.TemporaryFile(buffering=0)
+
+
+@lru_cache(1)
+def get_ready_for_pictures() -> None:
+    """Imports what the orders need, by carrying them out once: what decodes can import nothing."""
+    from PIL import AvifImagePlugin
+    from PIL.Image import new
+
+    AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # the kernel would refuse a second
+    told = {"exif": _HELD[4:] % _SIDEWAYS}
+    for kind in _PLUGINS.values():
+        with memory_file() as source:
+            new("P", (8, 8)).convert("RGB").save(source, kind, **told)
+            for order in ("still", "avatar", "logo"):
+                with memory_file() as target:
+                    PICTURE_ORDERS[order](source, target)
+
+
+# === 25. workshop =============================================================
+# Where what strangers send is decoded. The server never does it: before it has a thread
+# or a secret it forks the workshop, which takes one order at a time over a socket, with
+# the file to read and the file to write; and for each order the workshop forks a hand
+# that has nothing but these two, a little memory and time, and no way to ask the kernel
+# for more. A decoder that is taken over can spoil one picture. Nothing here says what a
+# picture is for; nothing there knows who sent it.
+#
+# Raises    PictureUnreadable, PicturesUnavailable
+# ======================================================================================
+
+_ORDER_BYTES: Final = 4_096
+_ORDER_SECONDS: Final = 20
+_CPU_SECONDS: Final = 10
+_MEMORY: Final = 768 << 20
+_WRITTEN: Final = 32 << 20
+_KEPT_APART: Final = socket.SOCK_SEQPACKET if sys.platform == "linux" else socket.SOCK_STREAM
+_OUT_OF_MEMORY: Final = 3  # exit code of a hand
+
+# --- The hand: what it may still do (seccomp(2)) ---
+
+# The system calls that decoding needs, by their numbers on x86-64 and aarch64.
+_ALLOWED: Final = """
+    read 0 63, write 1 64, close 3 57, fstat 5 80, lseek 8 62, mmap 9 222, mprotect 10 226,
+    munmap 11 215, brk 12 214, rt_sigaction 13 134, rt_sigprocmask 14 135, rt_sigreturn 15 139,
+    pread64 17 67, sched_yield 24 124, mremap 25 216, madvise 28 233, getpid 39 172, exit 60 93,
+    getrusage 98 165, gettid 186 178, futex 202 98, sched_getaffinity 204 123,
+    clock_gettime 228 113, exit_group 231 94, getrandom 318 278, rseq 334 293
+"""
+_MACHINES: Final = {"x86_64": (1, 0xC000003E), "aarch64": (2, 0xC00000B7)}  # column, AUDIT_ARCH_…
+_LOAD, _IF_EQUAL, _RETURN = 0x20, 0x15, 0x06  # of classic BPF, on 32 bits
+_ALLOW, _REFUSE, _KILL = 0x7FFF0000, 0x00050000 | errno.EPERM, 0x80000000
+_SET_PDEATHSIG, _SET_SECCOMP, _SET_NO_NEW_PRIVS, _FILTER = 1, 22, 38, 2
+
+
+def _control(option: int, *values: object) -> bool:
+    """Whether prctl(2) did it; elsewhere than on Linux it never does."""
+    import ctypes
+
+    libc = ctypes.CDLL(None)
+    return sys.platform == "linux" and not libc.prctl(option, *values, 0, 0, 0)
+
+
+def _is_filtered() -> bool:
+    """Whether the kernel lets nothing but these calls pass; not on machines we do not know."""
+    import ctypes
+
+    column, architecture = _MACHINES.get(os.uname().machine, (0, 0))
+    if not column:
+        return False
+    allowed = [int(call.split()[column]) for call in _ALLOWED.split(",")]
+    steps = [
+        (_LOAD, 0, 0, 4),
+        (_IF_EQUAL, 1, 0, architecture),
+        (_RETURN, 0, 0, _KILL),
+        (_LOAD, 0, 0, 0),  # the call's number
+        *((_IF_EQUAL, len(allowed) - at, 0, call) for at, call in enumerate(allowed)),
+        (_RETURN, 0, 0, _REFUSE),
+        (_RETURN, 0, 0, _ALLOW),
+    ]
+    program = b"".join(struct.pack("HBBI", *step) for step in steps)
+    held = ctypes.create_string_buffer(program, len(program))
+    about = struct.pack("HP", len(steps), ctypes.addressof(held))
+    return _control(_SET_NO_NEW_PRIVS, 1) and _control(_SET_SECCOMP, _FILTER, about)
+
+
+def confine(kept: Sequence[int], most: int) -> bool:
+    """Leaves these descriptors and what decoding needs; whether the kernel watches over it."""
+    with suppress(OSError):  # who is short of memory ends this first
+        Path("/proc/self/oom_score_adj").write_text("1000")
+    limits = [(resource.RLIMIT_CPU, _CPU_SECONDS), (resource.RLIMIT_FSIZE, most)]
+    with suppress(OSError):
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        limits.append((resource.RLIMIT_AS, pages * resource.getpagesize() + _MEMORY))
+    for limit, value in (*limits, (resource.RLIMIT_CORE, 0)):
+        with suppress(ValueError, OSError):  # macOS knows no limit of memory
+            resource.setrlimit(limit, (value, value))
+    for low, high in pairwise((-1, *sorted(kept), os.sysconf("SC_OPEN_MAX"))):
+        os.closerange(low + 1, high)
+    return _is_filtered()
+
+
+def _hand(order: str, source: int, target: int, mouth: int) -> None:
+    """Carries out one order, and ends this process."""
+    code = 1
+    try:
+        _control(_SET_PDEATHSIG, signal.SIGKILL)
+        files = io.FileIO(source), io.FileIO(target, "r+")
+        most = os.fstat(source).st_size + 1_024 if order == "strip" else _WRITTEN
+        is_filtered = confine((source, target, mouth), most)
+        told = {**PICTURE_ORDERS[order](*files), "is_filtered": is_filtered}
+        os.write(mouth, compact(told).encode())
+        code = 0
+    except MemoryError:
+        code = _OUT_OF_MEMORY
+    finally:
+        os._exit(code)
+
+
+# --- The workshop ---
+
+
+def _heard(ear: int) -> bytes | None:
+    """What a hand says until it ends; None if that takes too long, or is too much."""
+    until, said = time.monotonic() + _ORDER_SECONDS, b""
+    while len(said) < _ORDER_BYTES:
+        if not select.select([ear], [], [], max(until - time.monotonic(), 0))[0]:
+            break
+        if not (more := os.read(ear, _ORDER_BYTES)):
+            return said
+        said += more
+    return None
+
+
+def _come_of(order: str, source: int, target: int) -> Json:
+    """How an order ended, and what its hand told, which nobody has to believe."""
+    ear, mouth = os.pipe()
+    if not (hand := os.fork()):
+        _hand(order, source, target, mouth)
+    os.close(mouth)
+    said = _heard(ear)
+    os.close(ear)
+    os.kill(hand, signal.SIGKILL)  # which changes nothing for one that has ended
+    code = os.waitstatus_to_exitcode(os.waitpid(hand, 0)[1])
+    if code == 0 and said:
+        told = {name: fact for name, fact in json_object(said).items() if isinstance(fact, int)}
+        return {**told, "result": "ok"}
+    is_limit = said is not None and code in (_OUT_OF_MEMORY, -signal.SIGKILL, -signal.SIGXCPU)
+    return {"result": "limit" if is_limit else "refused" if code > 0 else "killed"}
+
+
+def work_until_alone(line: socket.socket) -> None:
+    """The workshop: one order after another, until the server is gone."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_IGN)
+    _control(_SET_PDEATHSIG, signal.SIGKILL)
+    warnings.simplefilter("ignore")  # of pictures that are not quite as they should be
+    while True:
+        order, descriptors, _, _ = socket.recv_fds(line, _ORDER_BYTES, 3)
+        if not order:
+            return
+        *files, mouth = descriptors
+        try:
+            if order != b"strip":
+                get_ready_for_pictures()
+            came = _come_of(order.decode(), *files)
+        except (ImportError, KeyError):  # there is no Pillow, or one without our formats
+            came = {"result": "unavailable"}
+        with suppress(OSError):  # nobody waits for it any more
+            os.write(mouth, compact(came).encode())
+        for descriptor in descriptors:
+            os.close(descriptor)
+
+
+def open_workshop() -> socket.socket:
+    """Forks the workshop, and gives the way to it. There must be no thread yet."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, _KEPT_APART)
+    gc.freeze()  # looking for garbage in what both share would copy it
+    if os.fork():
+        theirs.close()
+        return ours
+    try:
+        ours.close()
+        nothing = os.open(os.devnull, os.O_RDWR)
+        for number in range(3):  # whoever reads what the server says hears when it ends
+            os.dup2(nothing, number)
+        with suppress(ConnectionError):
+            work_until_alone(theirs)
+    finally:
+        os._exit(0)
+
+
+# --- The server's side ---
+
+
+class Workshop:
+    """Asks the workshop for one thing after another; whoever asks waits for their turn."""
+
+    def __init__(self) -> None:
+        self._line: socket.socket | None = None
+        self._turn = asyncio.Lock()
+        self.seconds: defaultdict[str, Histogram] = defaultdict(lambda: Histogram(SECONDS))
+        self.results: Counter[tuple[str, str]] = Counter()
+        self.sandbox = ""  # of the last order
+        self.has_pictures = False
+
+    def open(self, line: socket.socket) -> None:
+        """Goes to work, by the way that leads to the workshop."""
+        line.settimeout(0)
+        self._line, self.has_pictures = line, True
+        if PathFinder.find_spec("PIL") is None:
+            self._without_pictures("Pillow is not installed")
+
+    async def strip(self, source: int, target: int) -> None:
+        """Writes a JPEG anew without what is said of it. Raises as `still`."""
+        await self._order("strip", source, target)
+
+    async def still(self, source: int) -> Still:
+        """What to show of a picture. Raises PictureUnreadable, PicturesUnavailable."""
+        told, (data, *_) = await self._pictures("still", source, "image/jpeg", "image/webp")
+        width, height = told.get("width", 0), told.get("height", 0)
+        if not 0 < min(width, height) <= max(width, height) <= LONGEST_SIDE:
+            raise PictureUnreadable
+        sizes = width, height, *fitted(width, height, STILL_BOX)
+        return Still(*sizes, type_of(data), bool(told.get("is_animated")), data)
+
+    async def avatar(self, source: int) -> Sequence[bytes]:
+        """Somebody's picture as WebP, square. Raises as `still`."""
+        return (await self._pictures("avatar", source, "image/webp"))[1][:1]
+
+    async def logo(self, source: int) -> Sequence[bytes]:
+        """The account's picture as PNG, large and small. Raises as `still`."""
+        return (await self._pictures("logo", source, "image/png"))[1]
+
+    def close(self) -> None:
+        """The workshop ends when it has done what it is at."""
+        if self._line is not None:
+            self._line.close()
+            self._line = None
+
+    async def _pictures(self, order: str, source: int, *types: str) -> tuple[Facts, list[bytes]]:
+        """What a hand told, and the one or two pictures it made, if they are of these types."""
+        if not self.has_pictures:
+            raise PicturesUnavailable
+        with memory_file() as target:
+            told = await self._order(order, source, target.fileno())
+            target.seek(0)
+            data = target.readall()
+        first = told.get("first", len(data))
+        pictures = [picture for picture in (data[:first], data[first:]) if picture]
+        if not pictures or any(type_of(picture) not in types for picture in pictures):
+            raise PictureUnreadable
+        return told, pictures
+
+    async def _order(self, order: str, source: int, target: int) -> Facts:
+        async with self._turn:
+            started = time.perf_counter()
+            told = await self._answer(order, source, target)
+        result, sandbox = told["result"], "seccomp" if told.get("is_filtered") else "rlimits"
+        self.seconds[order].observe(time.perf_counter() - started)
+        self.results[order, result] += 1
+        if result == "ok" and sandbox != self.sandbox:
+            self.sandbox = sandbox
+            if sandbox == "rlimits":
+                LOG.warning("workshop_unfiltered")
+        if result == "unavailable":
+            raise self._without_pictures("Pillow cannot be loaded")
+        if result != "ok":
+            event = "workshop_killed" if result == "killed" else "picture_refused"
+            LOG.warning(event, extra={"fields": {"order": order, "reason": result}})
+            raise PictureUnreadable
+        return told
+
+    async def _answer(self, order: str, source: int, target: int) -> Facts:
+        if self._line is None:
+            raise PicturesUnavailable
+        ear, mouth = socket.socketpair(socket.AF_UNIX, _KEPT_APART)
+        with ear, suppress(OSError):  # it is gone
+            ear.settimeout(0)
+            with mouth:
+                socket.send_fds(self._line, [order.encode()], [source, target, mouth.fileno()])
+            if said := await asyncio.get_running_loop().sock_recv(ear, 2 * _ORDER_BYTES):
+                return json_object(said)
+        self.close()
+        raise self._without_pictures("the workshop ended")
+
+    def _without_pictures(self, why: str) -> CampfireError:
+        self.has_pictures = False
+        LOG.warning("pictures_unavailable", extra={"fields": {"reason": why}})
+        return PicturesUnavailable()
+
+
+# === 26. tabs =================================================================
 # Open tabs: who looks at which room, in memory and for a minute at most (Gap #5); and
 # one tab's socket, with its subscriptions. What a tab gets between two flushes is one
 # write to its transport; a frame is plain bytes, built once and shared. A reader that
 # lets too much pile up is not waited for.
-#
-# Owns      -
-# Raises    -
 # ==============================================================================
 
 PRESENCE_SECONDS: Final = 60
@@ -6691,14 +8177,13 @@ class Subscription:
         return fresh
 
 
-# === 23. ws ===================================================================
+# === 27. ws ===================================================================
 # Action Cable, spoken exactly, so that the official client works unmodified.
 # Broadcasting is a plain function: a payload is encoded once, a frame is built once per
 # identifier. No broadcast waits for a slow reader: it is cut off, comes back and catches
 # up, told part by part: a part is read, made into markup and sent before the next is
 # looked at, so that no reader's past is in memory as a whole (Gap #2).
 #
-# Owns      -
 # Raises    CableFull, TooManyTabs
 # ==============================================================================
 
@@ -6750,14 +8235,12 @@ def _parts(things: Iterable[T], weight: Callable[[T], int], most: int) -> Iterat
         yield part
 
 
-def _streams_of(
-    shapes: Shapes, action: str, room_id: RoomId, room_name: str, messages: list[PersistedMessage]
-) -> list[str]:
-    elements = [message_element(shapes, message, room_name) for message in messages]
+def _streams_of(shapes: Shapes, action: str, name: str, said: list[PersistedMessage]) -> list[str]:
+    elements = [message_element(shapes, message, name) for message in said]
     if action == "append":
         portions = map("".join, _parts(elements, len, _PORTION))
-        return [turbo(action, f"messages_room_{room_id}", portion) for portion in portions]
-    targets = (f"message_{message.client_message_id}" for message in messages)
+        return [turbo(action, f"messages_room_{said[0].room_id}", portion) for portion in portions]
+    targets = (f"message_{message.client_message_id}" for message in said)
     return [turbo(action, *pair) for pair in zip(targets, elements, strict=True)]
 
 
@@ -6788,8 +8271,6 @@ class Cable:
     _may_complain: Seldom = field(default_factory=partial(Seldom, SILENT_SECONDS))
     _catch_ups: asyncio.Semaphore = field(default_factory=partial(asyncio.Semaphore, _CATCH_UPS))
 
-    # Broadcasting: plain functions, called after a commit.
-
     def broadcast(
         self, stream: str | Sequence[str], payload: Payload, *, appends: MessageId | None = None
     ) -> int:
@@ -6801,8 +8282,7 @@ class Cable:
         encoded = compact(payload).encode()
         frames: dict[str, bytes] = {}
         for subscription in chain.from_iterable(heard):
-            frame = frames.get(subscription.identifier)
-            if frame is None:
+            if (frame := frames.get(subscription.identifier)) is None:
                 frame = text_frame(b'%b"message":%b}' % (subscription.prefix, encoded))
                 frames[subscription.identifier] = frame
             subscription.deliver(frame, appends)
@@ -7016,10 +8496,9 @@ class Cable:
 
     async def _subscribe(self, connection: Connection, identifier: str) -> None:
         params = json_object(identifier)
-        channel = params.get("channel")
+        channel = str(params.get("channel"))
         is_long = len(identifier.encode("utf-8", "replace")) > _IDENTIFIER_LIMIT
-        is_known = isinstance(channel, str) and channel in _CHANNELS
-        if identifier in connection.subscriptions or not is_known or is_long:
+        if identifier in connection.subscriptions or channel not in _CHANNELS or is_long:
             connection.ignore()
             return
         is_full = len(connection.subscriptions) >= _SUBSCRIPTIONS_LIMIT
@@ -7030,14 +8509,14 @@ class Cable:
         if wanted is None:
             connection.send(text_frame(prefix + b'"type":"reject_subscription"}'))
             return
-        subscription = Subscription(connection, identifier, prefix, str(channel), *wanted)
+        subscription = Subscription(connection, identifier, prefix, channel, *wanted)
         connection.subscriptions[identifier] = subscription
         self._streams.setdefault(subscription.stream, {})[subscription] = None
         connection.send(text_frame(prefix + b'"type":"confirm_subscription"}'))
         if channel == "PresenceChannel":
             await self._present(subscription)
 
-    async def _stream_for(self, who: UserId, params: dict[str, Any]) -> tuple[str, RoomId] | None:
+    async def _stream_for(self, who: UserId, params: Facts) -> tuple[str, RoomId] | None:
         """The stream of a subscription somebody may have now, and its room; else None."""
         channel, no_room = params["channel"], RoomId(0)
         signed = self.shapes.signer.opened("stream", params.get("signed_stream_name"), str) or ""
@@ -7066,9 +8545,8 @@ class Cable:
             self._streams.pop(subscription.stream, None)
         if subscription.channel == "PresenceChannel":
             self.presence.leave(room_id, connection.user_id, subscription)
-        if subscription.channel == "TypingNotificationsChannel" and not any(
-            other.connection.user_id == connection.user_id for other in listeners
-        ):
+        users = (other.connection.user_id for other in listeners)
+        if subscription.channel == "TypingNotificationsChannel" and connection.user_id not in users:
             self.stopped_typing(room_id, connection.user_id, connection.name)
 
     async def _act(self, subscription: Subscription, data: Mapping[str, Any]) -> None:
@@ -7112,9 +8590,9 @@ class Cable:
         subscription.held = subscription.held or []
         try:
             news = await self.messages.get_messages_since(connection.user_id, room_id, seen, since)
-            fresh = subscription.take(news.missed)
-            newest = max(seen, subscription.live[1], *(entry["id"] for entry in fresh))
-            async for payload in self._told(room_id, fresh, newest, news):
+            news = replace(news, missed=subscription.take(news.missed))
+            newest = max(seen, subscription.live[1], *(entry["id"] for entry in news.missed))
+            async for payload in self._told(news, newest):
                 encoded = compact(payload).encode()
                 connection.send(text_frame(b'%b"message":%b}' % (subscription.prefix, encoded)))
                 if not connection.flush(time.monotonic()):
@@ -7128,23 +8606,20 @@ class Cable:
             for frame, appends in held:
                 subscription.deliver(frame, appends)
 
-    async def _told(
-        self, room_id: RoomId, fresh: Sequence[sqlite3.Row], newest: MessageId, news: CatchUp
-    ) -> AsyncIterator[Payload]:
+    async def _told(self, news: CatchUp, newest: MessageId) -> AsyncIterator[Payload]:
         """What was missed, what changed, what is gone, in this order; or that it is too much."""
         left, is_too_much = MOST_SHOWN, news.is_too_much
         parts = [
             (action, [entry["id"] for entry in part])
-            for action, excerpt in (("append", fresh), ("replace", news.changed))
+            for action, excerpt in (("append", news.missed), ("replace", news.changed))
             for part in _parts(excerpt, itemgetter("size"), _PART)
         ]
         for action, ids in parts:
             async with self._catch_ups:
                 messages = await self.db.read(messages_by_id, ids)
-                by_id = {message.id: message for message in messages}
-                told = [by_id[message_id] for message_id in ids if message_id in by_id]
-                where = (self.shapes, action, room_id, news.room_name)
-                streams = await asyncio.to_thread(_streams_of, *where, told)
+                told = sorted(messages, key=lambda message: ids.index(message.id))
+                how = self.shapes, action, news.room_name
+                streams = await asyncio.to_thread(_streams_of, *how, told)
             left -= sum(map(len, streams))
             if left < 0:
                 is_too_much = True
@@ -7159,15 +8634,13 @@ class Cable:
         yield {"action": "caught_up", **so_far, "reset": is_too_much}
 
 
-# === 24. web ==================================================================
+# === 28. web ==================================================================
 # The door. A request becomes an Ask: who sends it, what it says, what its answer will
 # carry. Every route names its audience, so that none can be forgotten; the guard asks
 # in one look at the database who is there, in the order: banned address, session, CSRF.
 # What it saw is looked at again by whatever the handler writes. Bodies are read and
-# checked here and nowhere else, and here what a handler found becomes an answer; what
-# nobody has to wait for is left to a job.
+# checked here alone; what a handler found becomes an answer, and the rest is a job's.
 #
-# Owns      -
 # Raises    Unauthenticated, Forbidden, BannedAddress, InvalidCsrfToken, BotForbidden,
 #           WrongBotKey, BadRequest, PayloadTooLarge, UnsupportedMediaType, ValidationFailed
 # ==============================================================================
@@ -7232,11 +8705,13 @@ class Campfire:
     jobs: Jobs
     push: Push
     certificates: Certificates
+    store: Store
     # Answers by method, route and status, and their seconds by route; and those of broadcasts.
     requests: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     request_seconds: dict[str, Histogram] = field(default_factory=lambda: defaultdict(_Seconds))
     broadcast_seconds: Histogram = field(default_factory=_Seconds)
     started_at: float = field(default_factory=time.monotonic)
+    workshop: Workshop = field(default_factory=Workshop)
 
 
 CAMPFIRE: Final = web.AppKey("campfire", Campfire)
@@ -7569,6 +9044,7 @@ _STRANGERS_BYTES: Final = 16_384  # what anybody may send
 _MEMBERS_BYTES: Final = 131_072
 _MESSAGE_BYTES: Final = 524_288  # JSON may write each byte of the longest message as six
 _MESSAGES: Final = ("/messages", "/messages/{message_id}")
+_PICTURES: Final = ("/avatar", "/logo")  # whose bodies are read piece by piece, as forms are
 _BODY_SECONDS: Final = 60
 
 
@@ -7595,7 +9071,7 @@ def sight(path: str, audience: Audience, work: Look[Outcome], *, searches: bool 
 async def _receive(request: web.Request, audience: Audience, most: int, admit: Admit) -> None:
     """Takes the body in, before anybody is asked who they are: while it comes, that may change."""
     is_form = request.content_type == "multipart/form-data"
-    if is_form or not request.can_read_body or request.method in SAFE_METHODS:
+    if is_form or not most or not request.can_read_body or request.method in SAFE_METHODS:
         return
     expected = math.inf if request.content_length is None else request.content_length  # not said
     if expected > _STRANGERS_BYTES and audience != "anyone":  # a stranger may not bring so much
@@ -7614,12 +9090,19 @@ async def _receive(request: web.Request, audience: Audience, most: int, admit: A
 
 
 def act(
-    method: str, path: str, audience: Audience, handler: Handler, *, status: int = 200
+    method: str,
+    path: str,
+    audience: Audience,
+    handler: Handler,
+    *,
+    status: int = 200,
+    form: Handler | None = None,
 ) -> Route:
-    """An address where something is done; the status is that of a success. If what lets somebody in
-    is no longer so when the handler writes, nothing is written, and it is as if the request had
-    come just now."""
+    """An address where something is done, with a form perhaps another; the status is a success's.
+    If what lets somebody in is no longer so when the handler writes, nothing is written, and it is
+    as if the request had come just now."""
     most = _MESSAGE_BYTES if path.endswith(_MESSAGES) else _MEMBERS_BYTES
+    most = 0 if path.endswith(_PICTURES) else most
     most = _STRANGERS_BYTES if audience == "anyone" else most
     admit: Admit = _admit_bot if audience == "bots" else admit_person
 
@@ -7629,20 +9112,21 @@ def act(
             ask, right = await admit(request, audience)
             try:
                 with writing_by(right):
-                    return answer(await handler(ask), status, ask.headers)
+                    is_form = form and request.content_type == "multipart/form-data"
+                    work = form if form and is_form else handler
+                    return answer(await work(ask), status, ask.headers)
             except RightChanged:
                 continue
 
     return Route(method, path, audience, guarded)
 
 
-# === 25. files ================================================================
+# === 29. files ================================================================
 # What is served as it lies: the built client, whose folder has the digest of the build
 # for a name, so that a browser may keep what is in it for ever; sounds and pictures,
 # beside this file in the clone and in the executable alike; what devices ask for; and the
 # page for browsers that are too old.
 #
-# Owns      -
 # Raises    BadRequest, NotFound
 # ==============================================================================
 
@@ -7650,13 +9134,6 @@ _FOREVER: Final = "public, max-age=31536000, immutable"
 _MONTH: Final = "public, max-age=2592000"
 _HALF_HOUR: Final = "public, max-age=1800, stale-while-revalidate=604800"
 _FIVE_MINUTES: Final = "public, max-age=300, stale-while-revalidate=604800"
-_MEDIA_TYPES: Final = {
-    ".js": "text/javascript; charset=utf-8",
-    ".css": "text/css; charset=utf-8",
-    ".svg": "image/svg+xml",
-    ".json": "application/json; charset=utf-8",
-    ".png": "image/png",
-}
 _AVATAR_COLOURS: Final = (
     "#AF2E1B", "#CC6324", "#3B4B59", "#BFA07A", "#ED8008", "#ED3F1C", "#BF1B1B", "#736B1E",
     "#D07B53", "#736356", "#AD1D1D", "#BF7C2A", "#C09C6F", "#698F9C", "#7C956B", "#5D618F",
@@ -7711,7 +9188,8 @@ def _file(ask: Ask, name: str, keep: str) -> web.Response:
         raise NotFound
     accepts = accepted(ask.request.headers.get("Accept-Encoding", ""))
     coding = next((way for way in ("br", "gzip") if way in coded and way in accepts), "")
-    kind = _MEDIA_TYPES.get(Path(name).suffix, "application/octet-stream")
+    kind = BY_ENDING.get(Path(name).suffix, OCTETS)
+    kind += "; charset=utf-8" if kind.startswith(("text/", "application/json")) else ""
     headers = {"Content-Type": kind, "Cache-Control": keep, "Vary": "Accept-Encoding"}
     if coding:
         return web.Response(body=coded[coding], headers={**headers, "Content-Encoding": coding})
@@ -7731,11 +9209,19 @@ async def show_service_worker(ask: Ask) -> Outcome:
     return _file(ask, "service_worker.js", "no-cache")
 
 
-class _Sound(web.FileResponse):
-    """A file that is sent once: aiohttp would begin it again after our middleware has sent it."""
+class LyingFile(web.FileResponse):
+    """A file that is sent once: aiohttp would begin it again after our middleware has sent it.
+    It may take as long as it likes, but the kernel cuts off whoever takes nothing for a while."""
 
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
-        return None if self.prepared else await super().prepare(request)
+        if self.prepared:
+            return None
+        connection = request.get_extra_info("socket")
+        if connection is not None and hasattr(socket, "TCP_USER_TIMEOUT"):
+            seconds = cast(web.Request, request).app[CAMPFIRE].config.upload_idle_timeout
+            with suppress(OSError):  # it is gone
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, seconds * 1_000)
+        return await super().prepare(request)
 
 
 async def show_sound(ask: Ask) -> Outcome:
@@ -7743,7 +9229,7 @@ async def show_sound(ask: Ask) -> Outcome:
     path = HERE / "sounds" / f"{ask.parts['name']}.mp3"
     if not re.fullmatch(r"[A-Za-z0-9_]{1,40}", ask.parts["name"]) or not path.is_file():
         raise NotFound
-    return _Sound(path, headers={"Content-Type": "audio/mpeg", "Cache-Control": _MONTH})
+    return LyingFile(path, headers={"Content-Type": "audio/mpeg", "Cache-Control": _MONTH})
 
 
 def is_seen(ask: Ask, etag: str) -> bool:
@@ -7755,16 +9241,21 @@ def is_seen(ask: Ask, etag: str) -> bool:
 
 def _picture(ask: Ask, kind: str, keep: str, etag: str, picture: bytes) -> web.Response:
     headers = {"Content-Type": kind, "Cache-Control": keep, "ETag": etag}
+    headers["Content-Security-Policy"] = FILE_POLICY
     if is_seen(ask, etag):
         return web.Response(status=304, headers=headers)
     return web.Response(body=picture, headers=headers)
 
 
-async def show_logo(ask: Ask) -> Outcome:
-    """The account's picture, which is Campfire's own mark: 512 pixels square, or 192."""
-    size = 192 if ask.query.get("size") == "small" else 512
-    picture = ask.request.app[BUNDLE].files.get(f"logo-{size}.png", {}).get("", b"")
-    etag = f'"{hashlib.sha256(picture).hexdigest()[:20]}"'
+def show_logo(tx: ReadTx, ask: Ask) -> Outcome:
+    """The account's picture, or else Campfire's own mark: 512 pixels square, or 192."""
+    account, is_small = account_of(tx), ask.query.get("size") == "small"
+    logos = (account.logo_id, account.logo_small_id) if account else (None, None)
+    size = 192 if is_small else 512
+    etag = f'"{account.updated_at}-{size}"' if account else ""
+    if (picture := ask.campfire.store.picture(tx, logos[is_small])) is None:
+        picture = ask.request.app[BUNDLE].files.get(f"logo-{size}.png", {}).get("", b"")
+        etag = f'"{hashlib.sha256(picture).hexdigest()[:20]}"'
     return _picture(ask, "image/png", _FIVE_MINUTES, etag, picture)
 
 
@@ -7777,6 +9268,8 @@ def show_avatar(tx: ReadTx, ask: Ask) -> Outcome:
         raise NotFound
     user = user_by_id(tx, user_id)
     kind, etag = "image/svg+xml; charset=utf-8", f'"{user.id}-{user.updated_at}"'
+    if picture := ask.campfire.store.picture(tx, user.avatar_id):
+        return _picture(ask, "image/webp", _HALF_HOUR, etag, picture)
     if user.role is Role.BOT:
         robot = _as_it_is(ask.request.app[BUNDLE].files.get("robot.svg", {}))
         return _picture(ask, kind, _HALF_HOUR, etag, robot.rstrip())
@@ -7792,6 +9285,12 @@ _QR_LIMIT: Final = 1_000  # bytes of text; a square holds little more than twice
 _SHORT_NAME: Final = 12
 
 
+def with_logo(text: str, version: str) -> str:
+    """What names the account's own logo, under the address that it has since it changed."""
+    text = text.replace('"/account/logo?size=small"', f'"/account/logo?v={version}&size=small"')
+    return text.replace('"/account/logo"', f'"/account/logo?v={version}"')
+
+
 def manifest_of(name: str, bundle: Bundle) -> str:
     """Campfire as an app of this name."""
     shown = json.loads(bundle.pages.get("webmanifest.json", "{}"))
@@ -7802,13 +9301,15 @@ def show_manifest(tx: ReadTx, ask: Ask) -> Outcome:
     """Campfire as an app for the home screen; it has the account's name once there is one."""
     account = account_of(tx)
     text = manifest_of((account and account.name) or "Campfire", ask.request.app[BUNDLE])
+    if account and account.logo_id:
+        text = with_logo(text, version_of(account.updated_at))
     return web.Response(text=text, content_type="application/manifest+json", charset="utf-8")
 
 
 @lru_cache(64)
 def qr_svg(text: str) -> str:
     """The square that says this text: black on white, a quarter of it may be unreadable."""
-    import segno  # noqa: PLC0415 - few ever ask for it
+    import segno
 
     drawn = io.BytesIO()
     code = segno.make_qr(text, error="m")
@@ -7821,11 +9322,10 @@ async def show_qr_code(ask: Ask) -> Outcome:
     encoded, base = ask.parts["text"], f"{ask.caller.base_url}/"
     try:
         is_encoded = re.fullmatch(r"[A-Za-z0-9_-]+={0,2}", encoded)
-        data = from_base64(encoded.rstrip("=")) if is_encoded else b""
-        text = data.decode()
+        text = from_base64(encoded.rstrip("=")).decode() if is_encoded else ""
     except ValueError as error:
         raise BadRequest from error
-    if not data or len(data) > _QR_LIMIT:
+    if not 0 < len(text.encode()) <= _QR_LIMIT:
         raise BadRequest
     match text.removeprefix(base).split("/") if text.startswith(base) else ():
         case ["join", join_code]:
@@ -7902,12 +9402,11 @@ class HttpsLoops:
         return True
 
 
-# === 26. ops ==================================================================
+# === 30. ops ==================================================================
 # What the operator sees of the program at work: its log, in a thread of its own; the word
 # of /up; and the numbers to draw curves of, in Prometheus' text format 0.0.4, which are read
 # off when somebody asks. A route is named by its pattern: its path would name people's rooms.
 #
-# Owns      -
 # Raises    NotFound
 # ==============================================================================
 
@@ -8098,6 +9597,8 @@ async def show_health(request: web.Request) -> web.StreamResponse:
             "uptime_seconds": int(time.monotonic() - campfire.started_at),
             "websocket_connections": len(campfire.sockets.connections),
             "database": database,
+            "files": await campfire.store.state(),
+            "pictures": "ok" if campfire.workshop.has_pictures else "unavailable",
         }
         return answer(facts, status)
     page = f'<!DOCTYPE html><html><body style="background-color: {colour}"></body></html>'
@@ -8140,6 +9641,18 @@ _METRICS: Final[tuple[tuple[str, str, Callable[[Campfire], _Reading]], ...]] = (
         lambda of: sum(of.broadcast_seconds.counts)),  # one is observed for each
     ("webhooks_total result", "Calls to bots, by how they ended.", lambda of: of.bots.calls),
     ("pushes_total result", "Notifications, by how they ended.", lambda of: of.push.pushes),
+    ("files", "Files in the store.", lambda of: of.store.seen.files),
+    ("files_bytes", "Bytes of all files in the store.", lambda of: of.store.seen.bytes),
+    ("files_free_bytes", "Bytes that the disk has room for.", lambda of: of.store.seen.free_bytes),
+    ("uploads_total result", "Files sent, by what came of it.", lambda of: of.store.uploads),
+    ("upload_bytes_total", "Bytes of files that came.", lambda of: of.store.uploaded_bytes),
+    ("uploads_active", "Files on their way.", lambda of: of.store.uploading.total()),
+    ("downloads_bytes_total", "Bytes of files asked for.", lambda of: of.store.downloaded_bytes),
+    ("doomed_blobs", "Files that wait for their end.", lambda of: of.store.seen.doomed),
+    ("workshop_seconds order", "Time of an order to it.", lambda of: of.workshop.seconds),
+    ("workshop_results_total order result", "How orders ended.", lambda of: of.workshop.results),
+    ("workshop_sandbox kind", "What keeps the workshop's hands in.",
+        lambda of: {of.workshop.sandbox: 1} if of.workshop.sandbox else {}),
     ("presence_entries", "Tabs that look at a room.", lambda of: of.sockets.presence.entries()),
     ("process_resident_memory_bytes", "Memory of the process.", lambda _: _resident_bytes()),
     ("process_cpu_seconds_total", "Processor time of the process.", lambda _: time.process_time()),
@@ -8186,6 +9699,7 @@ async def show_metrics(request: web.Request) -> web.Response:
     campfire, lines = request.app[CAMPFIRE], list[str]()
     if not may_read_metrics(campfire.config, request.remote or "", request.headers):
         raise NotFound
+    await campfire.store.usage()
     for metric, about, read in _METRICS:
         name, *keys = f"campfire_{metric}".split()
         kind = _KINDS.get(name.rpartition("_")[2], "gauge")
@@ -8199,11 +9713,10 @@ async def show_metrics(request: web.Request) -> web.Response:
     return web.Response(body="".join(f"{line}\n" for line in lines).encode(), headers=headers)
 
 
-# === 27. people_handlers ======================================================
+# === 31. people_handlers ======================================================
 # Signing in and out, setting up, joining, the people one can find, and the bots that only
 # administrators see. What is shown is found by one look; what is done is told to the world.
 #
-# Owns      -
 # Raises    NotFound, AlreadySignedIn, FeatureDisabled, ValidationFailed
 # ==============================================================================
 
@@ -8369,18 +9882,23 @@ def account_shape(ask: Ask, account: Account | None) -> Json | None:
     """The account, if there is one; strangers see its name and its picture."""
     if account is None:
         return None
-    is_restricted, logo_url = account.only_administrators_create_rooms, _logo_url(account)
+    about = {"logo_url": _logo_url(account), "has_logo": account.logo_id is not None}
     if ask.guest is None:
-        return {"name": account.name, "logo_url": logo_url}
-    urls = {"join_url": f"{ask.caller.base_url}/join/{account.join_code}", "logo_url": logo_url}
-    shape = record_json(account, "name join_code updated_at", **urls)
-    may = ask.user.role is Role.ADMINISTRATOR or not is_restricted
-    return {**shape, "settings": {RESTRICTION: is_restricted}, "can_create_rooms": may}
+        return {"name": account.name, **about}
+    is_restricted = account.only_administrators_create_rooms
+    about["join_url"] = f"{ask.caller.base_url}/join/{account.join_code}"
+    about["can_create_rooms"] = ask.user.role is Role.ADMINISTRATOR or not is_restricted
+    shape = record_json(account, "name join_code updated_at", **about)
+    return {**shape, "settings": {RESTRICTION: is_restricted}}
 
 
 def show_account(tx: ReadTx, ask: Ask) -> Json:
-    """The account."""
-    return {"account": account_shape(ask, account_of(tx))}
+    """The account; administrators also learn how much is stored."""
+    shape = account_shape(ask, account_of(tx))
+    if shape and ask.user.role is Role.ADMINISTRATOR:
+        usage, quota = ask.campfire.store.usage_in(tx), ask.campfire.config.files_quota_bytes
+        shape["storage"] = record_json(usage, "bytes free_bytes", quota_bytes=quota)
+    return {"account": shape}
 
 
 async def save_account(ask: Ask) -> Outcome:
@@ -8393,8 +9911,7 @@ async def save_account(ask: Ask) -> Outcome:
         wanted = _WORDS.get(wanted, "?")
     if wanted is not None and not isinstance(wanted, bool):
         raise ValidationFailed({"settings": ["is invalid"]})
-    name = name and name.strip()
-    account = await ask.db.write(revise_account, name, only_administrators=wanted)
+    account = await ask.db.write(revise_account, name and name.strip(), only_administrators=wanted)
     return {"account": account_shape(ask, account)}
 
 
@@ -8418,9 +9935,9 @@ async def save_styles(ask: Ask) -> Outcome:
     return {"custom_styles": styles}
 
 
-async def refuse(_: Ask, feature: str, message: str) -> Outcome:
-    """What answers where there will be more in v2.0."""
-    raise FeatureDisabled(feature=feature, message=message)
+async def refuse_unfurling(_: Ask) -> Outcome:
+    """There is no such thing yet."""
+    raise FeatureDisabled(feature="opengraph", message="Link previews are switched off here")
 
 
 def list_people(tx: ReadTx, ask: Ask, page: int | None = None) -> Json:
@@ -8601,17 +10118,14 @@ async def reset_bot_key(ask: Ask) -> Outcome:
     return {"bot": _bot_shape(ask, await ask.db.write(renew_bot_key, _user_id(ask)))}
 
 
-# === 28. room_handlers ========================================================
+# === 32. room_handlers ========================================================
 # Rooms, messages, boosts, searches and the socket. A handler changes something through
 # a service, and then tells the world, at once and in one place: `announce` is all that
 # follows a new message. And the addresses bots talk to, as the Rails Campfire has them:
 # the key is in the path, the body is the message, refusals have no body.
 #
-# Owns      -
-# Raises    BadRequest, FeatureDisabled, OriginRefused
+# Raises    BadRequest, OriginRefused, WrongBotKey, BannedAddress
 # ==============================================================================
-
-FILES_COME: Final = "File attachments are coming in v2.0"
 
 
 def announce(campfire: Campfire, posted: Posted, *, calls_bots: bool = True) -> None:
@@ -8637,17 +10151,19 @@ async def _call_bots(campfire: Campfire, posted: Posted) -> None:
 
 async def _call_bot(campfire: Campfire, bot: Bot, posted: Posted) -> None:
     """Calls one bot, and says what it answered; an answer calls no bots."""
-    reply = await campfire.bots.call(bot, posted.room, posted.message)
-    source = reply.source() if reply else None
-    if reply is None or source is None:
-        return
-    draft = DraftMessage(posted.room.id, bot.user.id, None, source, may_vanish=True)
-    try:
-        answered = await campfire.messages.create_message_with_deduplication(draft)
-    except (RoomNotFound, MessageError) as error:  # room or bot is gone, or it said too much
-        reply.note_dropped(error.code)
-    else:
-        announce(campfire, answered, calls_bots=False)
+    async with AsyncExitStack() as opened:
+        reply = await campfire.bots.call(bot, posted.room, posted.message, opened)
+        source = reply.source() if reply else None
+        if reply is None or source is None:
+            return
+        room_id, file = posted.room.id, reply.file
+        draft = DraftMessage(room_id, bot.user.id, None, source, may_vanish=True, file=file)
+        try:
+            answered = await campfire.messages.create_message_with_deduplication(draft)
+        except (RoomNotFound, MessageError) as error:  # room or bot is gone, or it said too much
+            reply.note_dropped(error.code)
+        else:
+            announce(campfire, answered, calls_bots=False)
 
 
 def _made_room(ask: Ask, change: RoomChange, *, is_new: bool = True) -> Json:
@@ -8666,22 +10182,6 @@ def _made_room(ask: Ask, change: RoomChange, *, is_new: bool = True) -> Json:
             cable.broadcast_to(change.granted, "user_{}:rooms", prepended)
     if is_new:
         ask.headers["Location"] = f"/rooms/{room.id}"
-    return {"room": shapes.room(change.view, ask.user) if change.view else None}
-
-
-def _saved_room(ask: Ask, change: RoomChange) -> Json:
-    """A room changed: replaced where it is listed, new to some, gone for others."""
-    cable, shapes, target = ask.campfire.cable, ask.campfire.shapes, f"list_room_{change.room.id}"
-    element = shared_room_element(shapes, change.room)
-    replaced = turbo("replace", target, element)
-    cable.broadcast_to(change.granted, "user_{}:rooms", turbo("prepend", "shared_rooms", element))
-    if change.room.type is RoomType.OPEN:
-        cable.broadcast("rooms", replaced)
-    else:
-        cable.broadcast_to(change.kept, "user_{}:rooms", replaced)
-    cable.broadcast_to(change.revoked, "user_{}:rooms", turbo("remove", target))
-    for user_id in change.revoked:
-        cable.disconnect_user(user_id, reconnect=True)
     return {"room": shapes.room(change.view, ask.user) if change.view else None}
 
 
@@ -8738,11 +10238,23 @@ async def create_room(ask: Ask, kind: RoomType) -> Outcome:
 
 
 async def save_room(ask: Ask, kind: RoomType) -> Outcome:
-    """Renames a room, opens or closes it, and revises who is in a closed one."""
-    name, invited = _name_in(ask), () if kind is RoomType.OPEN else _user_ids_in(ask)
+    """Renames a room, opens or closes it, and revises who is in a closed one. It is replaced where
+    it is listed, new to some, gone for others."""
+    is_open, cable, shapes = kind is RoomType.OPEN, ask.campfire.cable, ask.campfire.shapes
+    name, invited = _name_in(ask), () if is_open else _user_ids_in(ask)
     change = await ask.campfire.rooms.save(ask.user, ask.room_id, kind, name, invited)
-    still = {} if kind is RoomType.OPEN else {"still_member": change.view is not None}
-    return {**_saved_room(ask, change), **still}
+    target, element = f"list_room_{change.room.id}", shared_room_element(shapes, change.room)
+    replaced = turbo("replace", target, element)
+    cable.broadcast_to(change.granted, "user_{}:rooms", turbo("prepend", "shared_rooms", element))
+    if is_open:
+        cable.broadcast("rooms", replaced)
+    else:
+        cable.broadcast_to(change.kept, "user_{}:rooms", replaced)
+    cable.broadcast_to(change.revoked, "user_{}:rooms", turbo("remove", target))
+    for user_id in change.revoked:
+        cable.disconnect_user(user_id, reconnect=True)
+    shown = {"room": shapes.room(change.view, ask.user) if change.view else None}
+    return shown if is_open else {**shown, "still_member": change.view is not None}
 
 
 async def open_ping(ask: Ask) -> Outcome:
@@ -8834,11 +10346,8 @@ def list_messages(tx: ReadTx, ask: Ask) -> Outcome:
 
 async def create_message(ask: Ask) -> Outcome:
     """Posts a message; posting it again answers with the stored one (Gap #1)."""
-    is_form = ask.request.content_type == "multipart/form-data"
-    if is_form or not isinstance(ask.body.get("body", ""), str):
+    if not isinstance(ask.body.get("body", ""), str):
         await ask.db.read(membership_of, ask.user.id, ask.room_id)  # strangers learn nothing else
-    if is_form:
-        raise FeatureDisabled(feature="files", message=FILES_COME)
     key = ask.body.get("client_message_id")
     if key is not None and not isinstance(key, str):
         key = str(key) if type(key) is int else "?"  # refused with all that cannot be an id
@@ -8862,32 +10371,27 @@ def show_message(tx: ReadTx, ask: Ask) -> Outcome:
     return shown
 
 
+async def _edited(ask: Ask, source: str, *, may_vanish: bool = False) -> PersistedMessage:
+    """A message with another text, which is replaced wherever it is shown."""
+    draft = DraftMessage(ask.room_id, ask.user.id, None, source, may_vanish)
+    message = await ask.campfire.messages.update(ask.user, ask.message_id, draft)
+    target = f"presentation_message_{message.client_message_id}"
+    element = presentation_element(ask.campfire.shapes, message)
+    frame = turbo("replace", target, element, 'maintain_scroll="true" ')
+    ask.campfire.cable.broadcast(f"room_{message.room_id}:messages", frame)
+    return message
+
+
 async def update_message(ask: Ask) -> Outcome:
     """Changes what a message says."""
-    draft = DraftMessage(ask.room_id, ask.user.id, None, ask.text("body"))
-    message = await ask.campfire.messages.update(ask.user, ask.message_id, draft)
-    announce_edit(ask.campfire, message)
+    message = await _edited(ask, ask.text("body"))
     return {"message": ask.campfire.shapes.told(message).seen_by(ask.user, ask.caller.base_url)}
-
-
-def announce_edit(campfire: Campfire, message: PersistedMessage) -> None:
-    """A message's text is replaced wherever it is shown."""
-    target = f"presentation_message_{message.client_message_id}"
-    element = presentation_element(campfire.shapes, message)
-    frame = turbo("replace", target, element, 'maintain_scroll="true" ')
-    campfire.cable.broadcast(f"room_{message.room_id}:messages", frame)
 
 
 async def delete_message(ask: Ask) -> None:
     """Deletes a message."""
     stone = await ask.campfire.messages.delete(ask.user, ask.room_id, ask.message_id)
     announce_removal(ask.campfire.cable, stone)
-
-
-async def refuse_attachment(ask: Ask) -> Outcome:
-    """Files are v2.0."""
-    await ask.db.read(membership_of, ask.user.id, ask.room_id)
-    raise FeatureDisabled(feature="files", message=FILES_COME)
 
 
 def list_boosts(tx: ReadTx, ask: Ask) -> Outcome:
@@ -8897,20 +10401,19 @@ def list_boosts(tx: ReadTx, ask: Ask) -> Outcome:
     return {"boosts": [ask.campfire.shapes.boost(boost) for boost in boosts]}
 
 
-def announce_boost(campfire: Campfire, boosted: Boosted) -> None:
-    """A boost appears under its message."""
+async def _boosted(ask: Ask, content: str, room_id: RoomId | None = None) -> Boost:
+    """A new boost, which appears under its message."""
+    boosted = await ask.campfire.messages.boost(ask.user, ask.message_id, content, room_id)
     target = f"boosts_message_{boosted.client_message_id}"
-    element = boost_element(campfire.shapes, boosted.boost)
+    element = boost_element(ask.campfire.shapes, boosted.boost)
     frame = turbo("append", target, element, 'maintain_scroll="true" ')
-    campfire.cable.broadcast(f"room_{boosted.room_id}:messages", frame)
+    ask.campfire.cable.broadcast(f"room_{boosted.room_id}:messages", frame)
+    return boosted.boost
 
 
 async def create_boost(ask: Ask) -> Outcome:
     """Boosts a message."""
-    messages, content = ask.campfire.messages, ask.text("content")
-    boosted = await messages.boost(ask.user, ask.message_id, content)
-    announce_boost(ask.campfire, boosted)
-    return {"boost": ask.campfire.shapes.boost(boosted.boost)}
+    return {"boost": ask.campfire.shapes.boost(await _boosted(ask, ask.text("content")))}
 
 
 async def delete_boost(ask: Ask) -> None:
@@ -8952,46 +10455,40 @@ def _author_json(ask: Ask, user: User) -> Json:
 
 def _said_json(ask: Ask, message: PersistedMessage) -> Json:
     named = {user.id: ask.campfire.signer.mentionable(user) for user in message.named}
-    html = f'<div class="trix-content">\n  {with_mentions(message.body.html, named)}\n</div>\n'
+    content = with_mentions(message.body.html, named)
+    html = "" if message.file else f'<div class="trix-content">\n  {content}\n</div>\n'
     creator, room = _author_json(ask, message.creator), {"id": message.room_id}
     body = {"plain_text": message.body.text, "html": html}
     url = f"{ask.caller.base_url}/rooms/{message.room_id}/messages/{message.id}"
-    return record_json(message, "id created_at", body=body, creator=creator, room=room, url=url)
+    shown = record_json(message, "id created_at", body=body, creator=creator, room=room, url=url)
+    if message.file:
+        own = f"/rooms/{message.room_id}/{ask.parts['bot_key']}/messages/{message.id}"
+        shown["attachment"] = file_for_bots(message.file, f"{ask.caller.base_url}{own}", "url")
+    return shown
 
 
-async def read_content(ask: Ask) -> str:
-    """The raw body in its character set. Raises PayloadTooLarge, BadRequest, FeatureDisabled."""
-    if ask.request.content_type != "multipart/form-data":
-        return decoded(ask.data, ask.request.charset)
-    try:
-        async with asyncio.timeout(ask.campfire.config.read_timeout):
-            async for part in await ask.request.multipart():  # of which the names count alone
-                if isinstance(part, BodyPartReader) and part.name == "attachment":
-                    raise FeatureDisabled(feature="files", message=FILES_COME)
-    except (ValueError, TimeoutError, ConnectionError, HttpProcessingError) as error:
-        raise BadRequest from error
-    return ""
+def _content(ask: Ask) -> str:
+    """The raw body as text; of a form nothing. Raises PayloadTooLarge, BadRequest."""
+    is_form = ask.request.content_type == "multipart/form-data"
+    return "" if is_form else decoded(ask.data, ask.request.charset)
 
 
 async def list_bot_messages(ask: Ask) -> Outcome:
     """A page of a room, with the number of all its messages and a link to the next page."""
     before, after = message_id_in(ask.query, "before"), message_id_in(ask.query, "after")
-    shown = await ask.db.read(page_and_count, ask.user.id, ask.room_id, before, after)
-    messages, page, total = shown
+    said, page, total = await ask.db.read(page_and_count, ask.user.id, ask.room_id, before, after)
     ask.headers["X-Total-Count"] = str(total)
     forward = after is not None and before is None
-    if messages and (page.has_after if forward else page.has_before):
-        side, edge = ("after", messages[-1]) if forward else ("before", messages[0])
+    if said and (page.has_after if forward else page.has_before):
+        side, edge = ("after", said[-1]) if forward else ("before", said[0])
         address = f"{ask.caller.base_url}{ask.request.path}?{side}={edge.id}"
         ask.headers["Link"] = f'<{address}>; rel="next"'
-    return written([_said_json(ask, message) for message in messages])
+    return written([_said_json(ask, message) for message in said])
 
 
 async def create_bot_message(ask: Ask) -> Outcome:
     """Posts what the bot sent, as a message of its own."""
-    if ask.request.content_type == "multipart/form-data":
-        await ask.db.read(membership_of, ask.user.id, ask.room_id)
-    content = source_of_bot(await read_content(ask))
+    content = source_of_bot(_content(ask))
     draft = DraftMessage(ask.room_id, ask.user.id, None, content, may_vanish=bool(content.strip()))
     posted = await ask.campfire.messages.create_message_with_deduplication(draft)
     announce(ask.campfire, posted)
@@ -9001,20 +10498,14 @@ async def create_bot_message(ask: Ask) -> Outcome:
 
 async def update_bot_message(ask: Ask) -> Outcome:
     """Changes one of the bot's own messages; it may become empty."""
-    content = source_of_bot(await read_content(ask))
-    draft = DraftMessage(ask.room_id, ask.user.id, None, content, may_vanish=True)
-    message = await ask.campfire.messages.update(ask.user, ask.message_id, draft)
-    announce_edit(ask.campfire, message)
-    return _said_json(ask, message)
+    source = source_of_bot(_content(ask))
+    return _said_json(ask, await _edited(ask, source, may_vanish=True))
 
 
 async def create_bot_boost(ask: Ask) -> Outcome:
     """Boosts a message of this room."""
-    content, messages = await read_content(ask), ask.campfire.messages
-    boosted = await messages.boost(ask.user, ask.message_id, content, room_id=ask.room_id)
-    announce_boost(ask.campfire, boosted)
-    boost = boosted.boost
-    url = f"{ask.caller.base_url}/rooms/{boosted.room_id}/messages/{boost.message_id}"
+    boost = await _boosted(ask, _content(ask), ask.room_id)
+    url = f"{ask.caller.base_url}/rooms/{ask.room_id}/messages/{boost.message_id}"
     message, booster = {"id": boost.message_id, "url": url}, _author_json(ask, boost.booster)
     return record_json(boost, "id content created_at", booster=booster, message=message)
 
@@ -9038,13 +10529,397 @@ async def open_cable(request: web.Request) -> web.StreamResponse:
     return socket
 
 
-# === 29. screens ==============================================================
+# === 33. upload_handlers ======================================================
+# Files on their way in and out. A file comes as a part of a form, piece by piece, and goes
+# to the store as it comes: what is too much, too slow or not whole leaves nothing. Then it
+# is looked at, a photograph is rid of what cameras write into it, what the room shows is
+# made, and all of it is stored together with its message. On its way out a file is asked
+# for by a member of the room, each time anew, and the kernel sends it.
+#
+# Raises    BadRequest, FeatureDisabled, FileBlank, OneFileOnly, UploadTooSlow, FileTooLarge,
+#           AttachmentNotFound, PicturesBusy, PicturesUnavailable, PictureUnreadable
+# ======================================================================================
+
+_PIECE: Final = 256 << 10  # bytes that are hashed and written at once
+_LEAST_PACE: Final = 64 << 10  # bytes that must come in the time that an upload may be idle
+_AROUND: Final = 64 << 10  # bytes of a form, beside its file
+_PART_BYTES: Final = 64 << 10
+_ID_BYTES: Final = 1_024
+_SKETCH_BYTES: Final = 4 << 20
+_MOST_PARTS: Final = 32
+_PICTURE_SECONDS: Final = 20
+_MOST_WAITING: Final = 32
+_PICTURE_BYTES: Final = 10 << 20  # of somebody, or of the account
+_PLAIN_ENCODINGS: Final = ("binary", "7bit", "8bit")
+_UNREADABLE: Final = (ValueError, ConnectionError, HttpProcessingError, web.RequestPayloadError)
+_PART_NAME: Final = re.compile(r';\s*name="?(?:message\[(\w+)\]|([^";]*))')  # Rails has brackets
+_TAKEN: Final = web.RequestKey("taken", bool)
+_SUBJECTS: Final = {"files": "File sharing is", "avatars": "Avatar uploads are"}
+
+
+def _require(campfire: Campfire, feature: Literal["files", "avatars"]) -> None:
+    """Raises FeatureDisabled where nothing new of this kind is taken."""
+    if feature not in campfire.store.takes:
+        raise FeatureDisabled(feature=feature, message=f"{_SUBJECTS[feature]} switched off here")
+
+
+@asynccontextmanager
+async def _in_time(ask: Ask) -> AsyncIterator[Callable[[bytes], None]]:
+    """While a body comes: it is shown every piece, and enough must come in time. A body is read
+    once; if what let somebody in changes, they send it again. Raises UploadTooSlow, BadRequest."""
+    if _TAKEN in ask.request:
+        raise UploadTooSlow
+    ask.request[_TAKEN] = True
+    loop, idle, came = asyncio.get_running_loop(), ask.campfire.config.upload_idle_timeout, 0
+
+    def see(piece: bytes) -> None:
+        nonlocal came
+        came += len(piece)
+        if came >= _LEAST_PACE:
+            came = 0
+            limit.reschedule(loop.time() + idle)
+
+    try:
+        async with asyncio.timeout(idle) as limit:
+            yield see
+    except TimeoutError as error:
+        raise UploadTooSlow from error
+    except _UNREADABLE as error:
+        raise BadRequest from error
+
+
+class _Form:
+    """A form as it comes in: its file goes to the store, of the rest little is kept."""
+
+    def __init__(self, ask: Ask, spool: Spool, opened: AsyncExitStack) -> None:
+        self._ask, self._store, self.spool, self._opened = ask, ask.campfire.store, spool, opened
+        self.sketch: Spool | None = None  # the picture that a browser made of its file
+        self.fields: dict[str, str] = {}
+        self.filename: str | None = None  # as it was given
+        self.known: PersistedMessage | None = None  # what was sent under this id before
+
+    async def take(self) -> None:
+        """Raises BadRequest, OneFileOnly, FileBlank, FileTooLarge, UploadTooSlow, StorageFull."""
+        parts = 0
+        async with _in_time(self._ask) as self._see:
+            async for part in await self._ask.request.multipart():
+                parts += 1
+                if not isinstance(part, BodyPartReader) or parts > _MOST_PARTS:
+                    raise BadRequest
+                await self._take_part(part)
+        if self.known is None and (self.filename is None or not self.spool.size):
+            raise BodyBlank if self.filename is None and self._ask.bot else FileBlank
+
+    async def _take_part(self, part: BodyPartReader) -> None:
+        disposition, ask = part.headers.get("Content-Disposition", ""), self._ask
+        named, filename = _PART_NAME.search(disposition), given_name(disposition)
+        name = (named[1] or named[2]) if named else ""
+        if part.headers.get("Content-Transfer-Encoding", "8bit").lower() not in _PLAIN_ENCODINGS:
+            raise BadRequest
+        if name == "attachment" and filename is not None:
+            if self.filename is not None:
+                raise OneFileOnly
+            if sent_as := self.fields.get("client_message_id"):
+                self.known = await ask.db.read(message_sent_as, ask.user.id, ask.room_id, sent_as)
+            self.filename = filename
+            await self._put(part, self.spool, 0 if self.known else math.inf)
+        elif name == "still" and self.sketch is None:
+            self.sketch = await self._opened.enter_async_context(self._store.incoming())
+            await self._put(part, self.sketch, _SKETCH_BYTES)
+        else:
+            most = _ID_BYTES if name == "client_message_id" else _PART_BYTES
+            value = b"".join([piece async for piece in self._read(part, most)])
+            if name != "client_message_id" or ask.bot is None:
+                self.fields.setdefault(name, value.decode("utf-8", "replace"))
+
+    async def _put(self, part: BodyPartReader, spool: Spool, most: float) -> None:
+        """Puts a part in a spool; one that is more than so many bytes counts as none."""
+        size = 0
+        async for piece in self._read(part):
+            size += len(piece)
+            self._store.uploaded_bytes += len(piece)
+            if size <= most:
+                await self._store.write(spool, piece)
+        if size > most:
+            spool.size = 0
+
+    async def _read(self, part: BodyPartReader, most: float = math.inf) -> AsyncIterator[bytearray]:
+        """A part, in pieces worth writing. Raises BadRequest if it is more than so many bytes."""
+        piece, size = bytearray(), 0
+        while not part.at_eof():
+            come = await part.read_chunk(_PIECE)
+            self._see(come)
+            piece += come
+            size += len(come)
+            if size > most:
+                raise BadRequest
+            if len(piece) >= _PIECE or part.at_eof():
+                yield piece
+                piece = bytearray()
+
+    def number(self, name: str, most: int) -> int | None:
+        """A number that a browser tells of its file; what is out of range counts as not told."""
+        text = self.fields.get(name, "")
+        told = int(text) if NUMBER.fullmatch(text) else 0
+        return told if 0 < told <= most else None
+
+
+async def _done(order: Callable[[int], Awaitable[T]], source: io.FileIO) -> T:
+    """What the workshop makes of a file. Raises PicturesBusy when that takes too long, and more."""
+    with source:
+        try:
+            async with asyncio.timeout(_PICTURE_SECONDS):
+                return await order(source.fileno())
+        except TimeoutError as error:
+            raise PicturesBusy from error
+
+
+async def _still_for(campfire: Campfire, form: _Form, content_type: str) -> Still | None:
+    """Our still of a file, or its sender's. Raises PicturesBusy, PicturesUnavailable."""
+    sources = [form.spool] if content_type in DRAWN_TYPES else []
+    if form.sketch and form.sketch.size and kind_of(content_type) in (Kind.IMAGE, Kind.VIDEO):
+        sources.append(form.sketch)
+    for picture in sources:
+        with suppress(PictureUnreadable):
+            return await _done(campfire.workshop.still, picture.reading())
+    return None
+
+
+async def _without_tales(campfire: Campfire, spool: Spool, opened: AsyncExitStack) -> Spool:
+    """A photograph without its camera's tales; as it came where nobody can tell."""
+    target = await opened.enter_async_context(campfire.store.incoming(spool.size))
+    strip = partial(campfire.workshop.strip, target=target.fileno())
+    try:
+        await _done(strip, spool.reading())
+    except (PictureUnreadable, PicturesUnavailable):
+        return spool
+    await campfire.store.recount(target)
+    return target
+
+
+async def _settled(campfire: Campfire, picture: bytes, opened: AsyncExitStack) -> StoredFile:
+    """A picture that the workshop made, in its place. Raises StorageFull."""
+    spool = await opened.enter_async_context(campfire.store.incoming(len(picture)))
+    await campfire.store.write(spool, picture)
+    return await campfire.store.settle(spool, type_of(picture))
+
+
+async def _looked_at(ask: Ask, form: _Form, opened: AsyncExitStack) -> NewFile:
+    """The file of a form, in its place, with all that can be told and shown of it."""
+    campfire, name = ask.campfire, safe_name(form.filename or "")
+    content_type = type_of(form.spool.head, name)
+    kind = kind_of(content_type)
+    if content_type == "image/jpeg" and ask.bot is None:
+        form.spool = await _without_tales(campfire, form.spool, opened)
+    still, was_tried = None, False
+    with suppress(PicturesBusy, PicturesUnavailable):  # nobody is free to make it now
+        still, was_tried = await _still_for(campfire, form, content_type), True
+    width, height = form.number("width", MOST_PIXELS), form.number("height", MOST_PIXELS)
+    if kind is not Kind.VIDEO or None in (width, height):
+        width, height = (still.width, still.height) if still else (None, None)
+    duration = form.number("duration_ms", MOST_MS) if kind in (Kind.VIDEO, Kind.AUDIO) else None
+    is_animated = bool(still and still.is_animated and kind is Kind.IMAGE)
+    is_untried = content_type in DRAWN_TYPES and (still is not None or not was_tried)
+    stored = await campfire.store.settle(form.spool, content_type)
+    file = NewFile(stored, name, width, height, duration, is_animated, is_untried=is_untried)
+    with suppress(StorageFull):  # then the message goes without
+        if still:
+            shown = await _settled(campfire, still.data, opened)
+            wide, high = still.still_width, still.still_height
+            return replace(file, still=shown, still_width=wide, still_height=high)
+    return file
+
+
+async def _posted(ask: Ask) -> tuple[PersistedMessage, bool]:
+    """The message that a form became, and whether it is new; everybody is told at once."""
+    campfire, most = ask.campfire, ask.campfire.config.files_max_bytes
+    await ask.db.read(membership_of, ask.user.id, ask.room_id)
+    _require(campfire, "files")
+    expected = ask.request.content_length or 0
+    with campfire.store.place_for(ask.user.id):
+        if expected > most + _AROUND:
+            raise FileTooLarge(max_bytes=most)
+        async with campfire.store.incoming(expected) as spool, AsyncExitStack() as opened:
+            form = _Form(ask, spool, opened)
+            await form.take()
+            if form.known is not None:
+                return form.known, False
+            file = await _looked_at(ask, form, opened)
+            client_id = form.fields.get("client_message_id") or None
+            draft = DraftMessage(ask.room_id, ask.user.id, client_id, "", file=file)
+            posted = await campfire.messages.create_message_with_deduplication(draft)
+            if posted.fresh:
+                announce(campfire, posted)  # in the order of commits: before anything is waited for
+            return posted.message, posted.fresh
+
+
+async def _upload(ask: Ask) -> tuple[PersistedMessage, bool]:
+    """As `_posted`, and counted."""
+    uploads = ask.campfire.store.uploads
+    try:
+        message, is_new = await _posted(ask)
+    except CampfireError as error:
+        uploads[error.code] += 1
+        LOG.info("upload_refused", extra={"fields": {"reason": error.code}})
+        raise
+    uploads["ok" if is_new else "twice"] += 1
+    return message, is_new
+
+
+async def send_file(ask: Ask) -> Outcome:
+    """Posts the file in a form; posting it again answers with the stored message (Gap #1)."""
+    message, is_new = await _upload(ask)
+    told = ask.campfire.shapes.told(message)
+    shape = {"message": told.seen_by(ask.user, ask.caller.base_url)}
+    return shape if is_new else answer(shape)
+
+
+async def send_bot_file(ask: Ask) -> Outcome:
+    """Posts the file that a bot sent."""
+    message, _ = await _upload(ask)
+    location = f"{ask.caller.base_url}/messages/{message.id}"
+    return web.Response(status=201, headers={"Location": location})
+
+
+# --- Pictures of people, and of the account ---
+
+
+def _owner(tx: ReadTx, ask: Ask) -> UserId | None:
+    """Whose picture a path speaks of; None: the account's. Raises BotNotFound."""
+    if ask.request.path.endswith("/logo"):
+        return None
+    if "bot_id" in ask.parts:
+        return bot_by_id(tx, UserId(int(ask.parts["bot_id"]))).user.id
+    return UserId(int(ask.parts.get("user_id", ask.user.id)))
+
+
+def _hang_up(tx: WriteTx, at: Timestamp, ask: Ask, stored: Sequence[StoredFile] = ()) -> Outcome:
+    """Puts a picture in the place of another, or none; what is told of its owner then."""
+    owner_id = _owner(tx, ask)
+    if owner_id is None:
+        return {"account": account_shape(ask, set_logo(tx, at, *stored))}
+    user = set_avatar(tx, at, owner_id, *stored)
+    if "bot_id" in ask.parts:
+        return show_bot(tx, ask)
+    return {"user": ask.campfire.shapes.user(user, ask.user)}
+
+
+async def _made_of_body(ask: Ask, *, is_logo: bool) -> Outcome:
+    """Hangs up what the workshop makes of the picture in a body."""
+    request, campfire, store = ask.request, ask.campfire, ask.campfire.store
+    _require(campfire, "files" if is_logo else "avatars")
+    if not campfire.workshop.has_pictures:
+        raise PicturesUnavailable
+    if not re.match("image/.", request.content_type):
+        raise UnsupportedMediaType(message="Please send a picture.")
+    expected = request.content_length or 0
+    if expected > _PICTURE_BYTES:
+        raise FileTooLarge(max_bytes=_PICTURE_BYTES)
+    async with store.incoming(expected, _PICTURE_BYTES) as spool, AsyncExitStack() as opened:
+        async with _in_time(ask) as see:
+            async for piece in request.content.iter_chunked(_PIECE):
+                see(piece)
+                await store.write(spool, piece)
+        if not spool.size:
+            raise PictureUnreadable
+        order = campfire.workshop.logo if is_logo else campfire.workshop.avatar
+        made = await _done(order, spool.reading())
+        stored = [await _settled(campfire, picture, opened) for picture in made]
+        return await ask.db.write(_hang_up, ask, stored)
+
+
+async def save_picture(ask: Ask) -> Outcome:
+    """Gives oneself, a bot or the account a picture."""
+    return await _made_of_body(ask, is_logo=await ask.db.read(_owner, ask) is None)
+
+
+async def delete_picture(ask: Ask) -> Outcome:
+    """Takes a picture away: one's own, a bot's, the account's; as an administrator, anybody's."""
+    return await ask.db.write(_hang_up, ask)
+
+
+# --- The way out ---
+
+
+def _file_seen_by(tx: ReadTx, user_id: UserId, attachment_id: int) -> AttachedFile:
+    """A file, for a member of its room. Raises AttachmentNotFound."""
+    file = file_by_id(tx, attachment_id)
+    try:
+        message_of_member(tx, user_id, file.message_id)
+    except MessageNotFound as error:
+        raise AttachmentNotFound from error
+    return file
+
+
+def _sent(ask: Ask, file: AttachedFile, blob: Blob | None, *, is_download: bool = False) -> Outcome:
+    """The bytes of a file, or of its still. Raises AttachmentNotFound."""
+    if blob is None:
+        raise AttachmentNotFound
+    path = ask.campfire.store.path_of(blob)
+    ask.campfire.store.downloaded_bytes += blob.byte_size
+    headers = file_headers(file.filename, blob.content_type, is_download=is_download)
+    return LyingFile(path, chunk_size=_PIECE, headers=headers)
+
+
+def show_file(tx: ReadTx, ask: Ask) -> Outcome:
+    """The file of a message, to be shown or saved."""
+    file = _file_seen_by(tx, ask.user.id, int(ask.parts["attachment_id"]))
+    return _sent(ask, file, file.blob, is_download=ask.query.get("download") == "1")
+
+
+async def show_bot_file(ask: Ask) -> Outcome:
+    """The same for a bot."""
+    message = await ask.db.read(message_for, ask.user.id, ask.room_id, ask.message_id)
+    if message.file is None:
+        raise AttachmentNotFound
+    return _sent(ask, message.file, message.file.blob, is_download=True)
+
+
+class Stills:
+    """Stills that are made at first sight: each once, however many want to see it."""
+
+    def __init__(self, campfire: Campfire) -> None:
+        self._campfire, self._turn = campfire, asyncio.Lock()
+        self._places = asyncio.Semaphore(_MOST_WAITING)
+
+    async def of(self, file: AttachedFile) -> AttachedFile:
+        """The file with its still. Raises PicturesBusy, AttachmentNotFound."""
+        campfire, still, stored = self._campfire, None, None
+        if self._places.locked():
+            raise PicturesBusy
+        try:
+            async with self._places, asyncio.timeout(_PICTURE_SECONDS), self._turn:
+                file = await campfire.db.read(file_by_id, file.id)
+                if file.still_state:  # somebody was quicker
+                    return file
+                async with AsyncExitStack() as opened:
+                    with suppress(PictureUnreadable), campfire.store.open(file.blob) as source:
+                        still = await campfire.workshop.still(source.fileno())
+                        stored = await _settled(campfire, still.data, opened)
+                    return await campfire.db.write(note_still, file, stored, still)
+        except TimeoutError as error:
+            raise PicturesBusy from error
+        except (PicturesUnavailable, StorageFull) as error:
+            raise AttachmentNotFound from error
+
+
+STILLS: Final = web.AppKey("stills", Stills)
+
+
+async def show_still(ask: Ask) -> Outcome:
+    """What the room shows of a picture or a film; made now, if it was not yet."""
+    file = await ask.db.read(_file_seen_by, ask.user.id, int(ask.parts["attachment_id"]))
+    if file.still is None and file.kind is Kind.IMAGE and not file.still_state:
+        file = await ask.request.app[STILLS].of(file)
+    return _sent(ask, file, file.still)
+
+
+# === 34. screens ==============================================================
 # What a browser gets when it opens an address: one HTML page for all of them, with
 # everything the screen needs inside, so that the first paint asks nothing more; most of
 # it is what an address of the API answers. The same object is the answer of /api/boot
 # when the client moves on. No inline script and no eval, so that the policy can forbid both.
 #
-# Owns      -
 # Raises    NotFound, Forbidden
 # ==============================================================================
 
@@ -9087,7 +10962,6 @@ class Screen:
     method: ClassVar[str] = "GET"
 
 
-_FEATURES: Final = {"files": False, "avatars": False, "opengraph": False}  # all of them v2.0
 SCREENS: Final[web.AppKey[dict[str, Screen]]] = web.AppKey("screens", dict)
 
 
@@ -9098,6 +10972,7 @@ def error_page(error: CampfireError) -> Page:
 
 def _bare_boot(campfire: Campfire, page: Page) -> Json:
     """The boot object as far as the database is not asked."""
+    store, has_pictures = campfire.store, campfire.workshop.has_pictures
     return {
         **dict.fromkeys(("account", "current_user", "streams", "last_room_id", "help_contact")),
         "page": page.name,
@@ -9106,7 +10981,12 @@ def _bare_boot(campfire: Campfire, page: Page) -> Json:
         "csrf_token": "",
         "vapid_public_key": campfire.push.public_key,
         "version": campfire.config.version,
-        "features": _FEATURES,
+        "features": {
+            "files": "files" in store.takes,
+            "avatars": "avatars" in store.takes and has_pictures,
+            "opengraph": False,
+            "max_file_bytes": campfire.config.files_max_bytes,
+        },
         "cable_url": "/cable",
         "server_time_ms": campfire.db.settled_at() // 1000,
         "flash": {"notice": None, "alert": None},
@@ -9233,6 +11113,9 @@ def index_html(page: Page, boot: Json, bundle: Bundle) -> Written:
     custom = f'<style id="custom-styles">{styles}</style>' if styles else ""
     title, classes = escape(page.title or "Campfire"), _BODIES.get(page.name, "")
     filled = head.format(title=title, metas="".join(told), custom=custom, classes=classes)
+    account = boot["account"]
+    if isinstance(account, dict) and account.get("has_logo"):
+        filled = with_logo(filled, account["logo_url"].rpartition("=")[2])
     return Written((filled.encode(), *joined(boot), end.encode()))
 
 
@@ -9375,21 +11258,18 @@ def sidebar_screen(tx: ReadTx, ask: Ask) -> Json:
     return {"sidebar": show_sidebar(tx, ask)}
 
 
-# === 30. app ==================================================================
+# === 35. app ==================================================================
 # All routes on one page, each with its audience; then the one place that turns
 # what went wrong into an answer; and how the parts are put together, started,
 # listened to and stopped.
 #
-# Owns      -
 # Raises    NotFound, BadRequest, MethodNotAllowed
 # ==============================================================================
 
-_NO_LOGOS = partial(refuse, feature="files", message="Custom logos are coming in v2.0")
-_NO_AVATARS = partial(refuse, feature="avatars", message="Avatar uploads are coming in v2.0")
-_NO_PREVIEWS = partial(refuse, feature="opengraph", message="Link previews are coming in v2.0")
 _BOTS: Final = "/rooms/{room_id}/{bot_key}/messages"
 _DEVICE: Final = "/api/users/me/push_subscriptions/{subscription_id}"
 _OPEN, _CLOSED = RoomType.OPEN, RoomType.CLOSED
+_IN_ROOM: Final = "/api/rooms/{room_id}/messages"
 ROUTES: Final[tuple[Screen | Route, ...]] = (
     Screen("/", "people", home),
     Screen("/first_run", "anyone", first_run_screen),
@@ -9429,8 +11309,8 @@ ROUTES: Final[tuple[Screen | Route, ...]] = (
     act("POST", "/api/account/join_code", "administrators", reset_join_code, status=201),
     sight("/api/account/custom_styles", "administrators", show_styles),
     act("PUT", "/api/account/custom_styles", "administrators", save_styles),
-    act("PUT", "/api/account/logo", "administrators", _NO_LOGOS),
-    act("DELETE", "/api/account/logo", "administrators", _NO_LOGOS),
+    act("PUT", "/api/account/logo", "administrators", save_picture),
+    act("DELETE", "/api/account/logo", "administrators", delete_picture),
     sight("/api/account/users", "people", list_people),
     act("PUT", "/api/account/users/{user_id}", "administrators", save_role),
     act("DELETE", "/api/account/users/{user_id}", "administrators", deactivate_person),
@@ -9440,8 +11320,9 @@ ROUTES: Final[tuple[Screen | Route, ...]] = (
     act("DELETE", "/api/users/{user_id}/ban", "administrators", unban_person),
     sight("/api/users/me/profile", "people", show_profile),
     act("PUT", "/api/users/me/profile", "people", save_profile),
-    act("PUT", "/api/users/me/avatar", "people", _NO_AVATARS),
-    act("DELETE", "/api/users/me/avatar", "people", _NO_AVATARS),
+    act("PUT", "/api/users/me/avatar", "people", save_picture),
+    act("DELETE", "/api/users/me/avatar", "people", delete_picture),
+    act("DELETE", "/api/users/{user_id}/avatar", "administrators", delete_picture),
     sight("/api/users/me/sidebar", "people", show_sidebar),
     sight("/api/users/me/push_subscriptions", "people", list_devices),
     act("POST", "/api/users/me/push_subscriptions", "people", save_device),
@@ -9450,8 +11331,8 @@ ROUTES: Final[tuple[Screen | Route, ...]] = (
     sight("/api/autocompletable/users", "people", autocomplete),
     sight("/api/rooms/{room_id}", "people", show_room),
     act("DELETE", "/api/rooms/{room_id}", "people", delete_room),
-    sight("/api/rooms/{room_id}/messages", "people", list_messages),
-    act("POST", "/api/rooms/{room_id}/messages", "people", create_message, status=201),
+    sight(_IN_ROOM, "people", list_messages),
+    act("POST", _IN_ROOM, "people", create_message, status=201, form=send_file),
     sight("/api/rooms", "people", list_rooms),
     act("POST", "/api/rooms/opens", "people", partial(create_room, kind=_OPEN), status=201),
     act("PUT", "/api/rooms/opens/{room_id}", "people", partial(save_room, kind=_OPEN)),
@@ -9462,10 +11343,9 @@ ROUTES: Final[tuple[Screen | Route, ...]] = (
     sight("/api/rooms/{room_id}/involvement", "people", show_involvement),
     act("PUT", "/api/rooms/{room_id}/involvement", "people", save_involvement),
     sight("/api/rooms/{room_id}/refresh", "people", refresh_room),
-    sight("/api/rooms/{room_id}/messages/{message_id}", "people", show_message),
-    act("PUT", "/api/rooms/{room_id}/messages/{message_id}", "people", update_message),
-    act("DELETE", "/api/rooms/{room_id}/messages/{message_id}", "people", delete_message),
-    act("POST", "/api/rooms/{room_id}/attachments", "people", refuse_attachment),
+    sight(f"{_IN_ROOM}/{{message_id}}", "people", show_message),
+    act("PUT", f"{_IN_ROOM}/{{message_id}}", "people", update_message),
+    act("DELETE", f"{_IN_ROOM}/{{message_id}}", "people", delete_message),
     sight("/api/messages/{message_id}/boosts", "people", list_boosts),
     act("POST", "/api/messages/{message_id}/boosts", "people", create_boost, status=201),
     act("DELETE", "/api/messages/{message_id}/boosts/{boost_id}", "people", delete_boost),
@@ -9473,46 +11353,45 @@ ROUTES: Final[tuple[Screen | Route, ...]] = (
     act("POST", "/api/searches", "people", record_search, status=201),
     act("DELETE", "/api/searches/clear", "people", clear_searches),
     sight("/api/sounds", "people", lambda *_: {"sounds": all_sounds()}),
-    act("POST", "/api/unfurl_link", "people", _NO_PREVIEWS),
+    act("POST", "/api/unfurl_link", "people", refuse_unfurling),
     sight("/users/{avatar_token}/avatar", "anyone", show_avatar),
     sight("/api/account/bots", "administrators", list_bots),
     act("POST", "/api/account/bots", "administrators", create_bot, status=201),
     sight("/api/account/bots/{bot_id}", "administrators", show_bot),
     act("PUT", "/api/account/bots/{bot_id}", "administrators", save_bot),
     act("DELETE", "/api/account/bots/{bot_id}", "administrators", delete_bot),
+    act("PUT", "/api/account/bots/{bot_id}/avatar", "administrators", save_picture),
+    act("DELETE", "/api/account/bots/{bot_id}/avatar", "administrators", delete_picture),
     act("PUT", "/api/account/bots/{bot_id}/key", "administrators", reset_bot_key),
     act("GET", _BOTS, "bots", list_bot_messages),
-    act("POST", _BOTS, "bots", create_bot_message),
+    act("POST", _BOTS, "bots", create_bot_message, form=send_bot_file),
+    act("GET", f"{_BOTS}/{{message_id}}/attachment", "bots", show_bot_file),
     act("PUT", f"{_BOTS}/{{message_id}}", "bots", update_bot_message),
     act("DELETE", f"{_BOTS}/{{message_id}}", "bots", delete_message),
     act("POST", f"{_BOTS}/{{message_id}}/boosts", "bots", create_bot_boost, status=201),
     act("DELETE", f"{_BOTS}/{{message_id}}/boosts/{{boost_id}}", "bots", delete_boost),
     act("GET", "/rooms/{room_id}/messages", "anyone", show_nothing),
-    act("GET", "/account/logo", "anyone", show_logo),
+    sight("/account/logo", "anyone", show_logo),
+    act("GET", "/files/{attachment_id}/still", "people", show_still),
+    sight("/files/{attachment_id}/{filename:[^/]+}", "people", show_file),
     act("GET", "/assets/{path:.+}", "anyone", show_asset),
     act("GET", "/sounds/{name}.mp3", "anyone", show_sound),
-    act("GET", "/service-worker", "anyone", show_service_worker),
-    act("GET", "/service-worker.js", "anyone", show_service_worker),
-    sight("/webmanifest", "anyone", show_manifest),
-    sight("/webmanifest.json", "anyone", show_manifest),
+    *(act("GET", f"/service-worker{end}", "anyone", show_service_worker) for end in ("", ".js")),
+    *(sight(f"/webmanifest{end}", "anyone", show_manifest) for end in ("", ".json")),
     act("GET", "/qr_code/{text}", "anyone", show_qr_code),
     act("GET", "/favicon.ico", "anyone", show_favicon),
     act("GET", "/robots.txt", "anyone", show_robots),
-    Route("GET", "/up", "anyone", show_health),
-    Route("GET", "/up.json", "anyone", show_health),
+    *(Route("GET", f"/up{end}", "anyone", show_health) for end in ("", ".json")),
     Route("GET", "/metrics", "anyone", show_metrics),
     Route("*", "/cable", "anyone", open_cable),
 )
 
 SECURITY_HEADERS: Final = {
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "SAMEORIGIN",
-    "X-XSS-Protection": "0",
+    "X-Content-Type-Options": "nosniff", "X-Frame-Options": "SAMEORIGIN", "X-XSS-Protection": "0",
     "X-Permitted-Cross-Domain-Policies": "none",
     "Referrer-Policy": "strict-origin-when-cross-origin",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Server": "Campfire",
-}
+    "Cross-Origin-Opener-Policy": "same-origin", "Server": "Campfire",
+}  # fmt: skip
 _PICTURE_POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'; sandbox"
 
 
@@ -9523,8 +11402,8 @@ def error_answer(request: web.Request, error: CampfireError) -> web.StreamRespon
         headers = {"Location": f"{caller_of(request).base_url}/session/new"}
     if isinstance(error, WrongBotKey) or request.path.startswith("/cable"):
         return web.Response(text=error.says, status=error.status, headers=headers)
-    is_bare = BOT_ROUTE in request and not isinstance(error, FeatureDisabled)
-    is_api = request.path.startswith("/api/")
+    is_bare = BOT_ROUTE in request and not isinstance(error, (FeatureDisabled, FileError))
+    is_api = request.path.startswith(("/api/", "/files/"))
     if is_bare or (isinstance(error, BotForbidden) and not is_api):
         return web.Response(status=error.status, headers=headers)
     if is_api or BOT_ROUTE in request or request.method not in SAFE_METHODS:
@@ -9559,6 +11438,8 @@ def _shown_address(request: web.Request) -> str:
     match, query = request.match_info, request.rel_url.raw_query_string
     if (resource := match.route.resource) is None:
         return "unmatched"
+    if resource.canonical.startswith("/files/"):  # no names of files in any log
+        return f"/files/{match['attachment_id']}"
     shown = {name: match[name] if SHOWN_PARTS.fullmatch(name) else "[FILTERED]" for name in match}
     return resource.canonical.format_map(shown) + (f"?{shown_query(query)}" if query else "")
 
@@ -9631,6 +11512,9 @@ async def answer_errors(request: web.Request, handler: Guarded) -> web.StreamRes
         fields = {"request_id": given, "path": _shown_address(request)}
         LOG.exception("request_failed", extra={"fields": fields})
         response = error_answer(request, CampfireError())
+    is_file = request.content_type.startswith(("multipart/form-data", "image/"))
+    if is_file and not request.content.is_eof():
+        response.force_close()  # what is still to come is dropped
     if not response.prepared:
         headers = response.headers
         headers.update(SECURITY_HEADERS)
@@ -9656,6 +11540,7 @@ def build_app(campfire: Campfire, bundle: Bundle) -> web.Application:
     app = web.Application(middlewares=[answer_errors])
     app[CAMPFIRE], app[SCREENS], app[HEALTH] = campfire, {}, Health(campfire.db)
     app[BUNDLE], app[HTTPS_LOOPS] = bundle, HttpsLoops(time.monotonic)
+    app[STILLS] = Stills(campfire)
     for route in ROUTES:
         path = re.sub(r"\{(\w+_id)\}", r"{\1:[0-9]{1,18}}", route.path)
         handler: Guarded = show_page if isinstance(route, Screen) else route.handler
@@ -9695,9 +11580,11 @@ def assemble(
     keys = (kept["vapid_public_key"], kept["vapid_private_key"])
     names_of_push = Resolver(names, look_up, only_public=not config.private_push_endpoints)
     to_push = Push(db, jobs, config, keys, names_of_push)
-    bots = Bots(config.version, Resolver(names, look_up, only_public=False))
+    store = Store(db, config)
+    bots = Bots(config, store, Resolver(names, look_up, only_public=False))
     services = (config, db, signer, auth, Rooms(db), messages, Search(db), bots)
-    return Campfire(*services, cable, cable, shapes, jobs, to_push, Certificates(config.tls_files))
+    rest = (shapes, jobs, to_push, Certificates(config.tls_files), store)
+    return Campfire(*services, cable, cable, *rest)
 
 
 async def close_ended_sessions(campfire: Campfire) -> None:
@@ -9727,7 +11614,8 @@ def start_sweepers(campfire: Campfire) -> None:
     every(PING_SECONDS, "every_beat", sockets.beat)
     every(SESSION_LOOK_SECONDS, "every_look_at_sessions", partial(close_ended_sessions, campfire))
     every(SWEEP_SECONDS, "every_sweep", sockets.sweep)
-    every(3600, "every_hour", partial(write, sweep_tombstones), partial(write, sweep_sign_ins))
+    hourly = partial(write, sweep_tombstones), partial(write, sweep_sign_ins), campfire.store.sweep
+    every(3600, "every_hour", *hourly)
     every(86_400, "every_day", campfire.certificates.warn_if_expired)
 
 
@@ -9745,14 +11633,17 @@ class Reader(web.RequestHandler):
     __slots__ = ("_heard",)
 
     def data_received(self, data: bytes) -> None:
-        """Keeps the beginning of what came last, which may be no request."""
+        """Keeps the beginning of what came last, which may be no request. aiohttp drops what comes
+        while it stops, and then waits for the rest of it in vain."""
         self._heard = data[:_HEARD_BYTES]
+        ends = self._close, self._force_close
+        self._close = self._force_close = False
         super().data_received(data)
+        self._close, self._force_close = ends
 
     def as_spoken(self, message: RawRequestMessage) -> RawRequestMessage:
         """What is no request, in the version of HTTP that was spoken: aiohttp knows none of it."""
-        is_old = b"HTTP/1.0" in self._heard
-        return message._replace(version=HttpVersion10 if is_old else HttpVersion11)
+        return message._replace(version=(HttpVersion11, HttpVersion10)[b"HTTP/1.0" in self._heard])
 
     def handle_error(
         self,
@@ -9794,6 +11685,7 @@ async def listen(campfire: Campfire, bundle: Bundle) -> tuple[Listening, str]:
     )
     reading: dict[str, Any] = {"access_log": None, "keepalive_timeout": config.idle_timeout}
     reading |= {"auto_decompress": False}  # a compressed body is refused, not blown up
+    reading |= {"lingering_time": 2.0}  # to drop what comes after a refusal
     reading |= {"max_line_size": 16_384, "max_field_size": 16_384}
     context = campfire.certificates.context
     places = [(place, context) for place in listening_on(config.host, config.port)]
@@ -9824,7 +11716,7 @@ async def stop(campfire: Campfire, listening: Listening) -> None:
     await campfire.db.close()
 
 
-# === 31. rails ================================================================
+# === 36. rails ================================================================
 # Moving in from a Rails Campfire, whose database was written over the years: it is only
 # read, and nothing in it is run. One transaction, everything or nothing. Ids and times
 # stay, so that addresses people kept go on working; text is made safe anew; rows that
@@ -9840,8 +11732,6 @@ async def stop(campfire: Campfire, listening: Listening) -> None:
 _ROOM_TYPES: Final = {f"Rooms::{kind.name.title()}": kind for kind in RoomType}
 _TRUE: Final = frozenset((True, 1, "1", "true", "t"))
 _YEAR_10000: Final = 253_402_300_800  # seconds
-_KEPT_SEARCHES: Final = 10
-_BOOST_LENGTH: Final = 16
 _TWICE: Final = "that were there twice"
 # fmt: off
 # Of each table: the columns that are copied, those that must say something, and those whose
@@ -9867,15 +11757,14 @@ _PARENTS: Final = {"user_id": "users", "creator_id": "users", "booster_id": "use
 
 # --- Whole tables, whichever they are ---
 
-
-def quoted(text: str) -> str:
-    """A table's or column's name as SQL quotes it."""
-    return '"' + text.replace('"', '""') + '"'
-
-
-def execute(connection: sqlite3.Connection, /, *words: str, **values: object) -> sqlite3.Cursor:
-    """Runs a statement whose table is known only once the file is open."""
-    return connection.execute(" ".join(words), values)
+# Of tables without rowids, the first column of their key.
+_KEYS: Final = {"mentions": "message_id", "message_pictures": "message_id", "sign_ins": "user_id"}
+# What is let go of when it points to nothing, and costs nobody their row.
+LET_GO: Final = {
+    "avatar_id": "avatar_id = NULL",
+    **dict.fromkeys(("logo_id", "logo_small_id"), "logo_id = NULL, logo_small_id = NULL"),
+    "still_id": "still_id = NULL, still_width = NULL, still_height = NULL, still_state = 0",
+}
 
 
 def tables_of(connection: sqlite3.Connection) -> tuple[str, ...]:
@@ -9899,15 +11788,9 @@ def rows_from(
     connection: sqlite3.Connection, table: str, start: int = 1, limit: int = -1
 ) -> sqlite3.Cursor:
     """A table's rows in their order, from a key on; each says in `at` what its key is."""
-    key = "message_id" if table == "mentions" else "rowid"  # the one table without rowids
+    key = _KEYS.get(table, "rowid")
     rest = f"{key} AS at, * FROM {quoted(table)} WHERE {key} >= :start ORDER BY {key} LIMIT :limit"
     return execute(connection, "SELECT", rest, start=start, limit=limit)
-
-
-def put(connection: sqlite3.Connection, table: str, values: Mapping[str, object]) -> None:
-    """Stores a row as it is. Raises sqlite3.IntegrityError when the table refuses it."""
-    names, marks = ", ".join(map(quoted, values)), ", ".join(f":{name}" for name in values)
-    execute(connection, "INSERT", f"INTO {quoted(table)} ({names}) VALUES ({marks})", **values)
 
 
 def raise_sequences(
@@ -9927,18 +11810,21 @@ def raise_sequences(
 def delete_orphans(connection: sqlite3.Connection) -> Counter[str]:
     """Deletes rows that point to rows which are gone, and then those that pointed to them."""
     references = [
-        (table, f"FROM {quoted(table)} WHERE {quoted(column)} NOT IN", f"{quoted(parent)})")
+        (table, *reference)
         for table in tables_of(connection)
-        for column, parent in connection.execute(
-            'SELECT "from", "table" FROM pragma_foreign_key_list(:table)', {"table": table}
+        for reference in connection.execute(
+            'SELECT "from", "table", "to" FROM pragma_foreign_key_list(:table)', {"table": table}
         ).fetchall()
     ]
     gone, before = Counter[str](), -1
     while before != gone.total():
         before = gone.total()
-        for table, dangling, ids in references:
-            words = "DELETE", dangling, "(SELECT id FROM", ids
-            gone[table] += execute(connection, *words).rowcount
+        for table, column, parent, key in references:
+            does = ("UPDATE", quoted(table), "SET", LET_GO.get(column, ""))
+            words = does if column in LET_GO else ("DELETE", "FROM", quoted(table))
+            reads = "NOT IN (SELECT", quoted(key), "FROM", quoted(parent), ")"
+            where = "WHERE", quoted(column), "IS NOT NULL AND", quoted(column), *reads
+            gone[table] += execute(connection, *words, *where).rowcount
     return +gone
 
 
@@ -9991,9 +11877,6 @@ def _moment_in(value: object) -> Timestamp | None:
     return Timestamp(whole * SECOND + moment.microsecond)
 
 
-# --- Row by row ---
-
-
 @dataclass(slots=True)
 class Import:
     """One import: the old database, the new one, and what is known of it so far."""
@@ -10013,6 +11896,7 @@ class Import:
     texts: dict[int, str] = field(default_factory=dict)  # by the id of their message
     files: defaultdict[int, list[_Row]] = field(default_factory=lambda: defaultdict(list))
     hanging: list[tuple[str, Mapping[str, object]]] = field(default_factory=list)  # on a message
+    keys: set[str] = field(default_factory=set)  # of files
     seen: set[tuple[object, ...]] = field(default_factory=set)
     unread_times: set[tuple[object, ...]] = field(default_factory=set)
 
@@ -10116,10 +12000,9 @@ class Import:
 
     def user(self, person: _Row) -> Mapping[str, object]:
         role = {role.value: role for role in Role}.get(person["role"] or 0, Role.MEMBER)
-        statuses = {status.value: status for status in Status}
         if "status" not in person:  # older schemas only know `active`
             person["status"] = 0 if person["active"] in (None, *_TRUE) else Status.DEACTIVATED.value
-        status = statuses.get(person["status"] or 0, Status.DEACTIVATED)
+        status = {it.value: it for it in Status}.get(person["status"] or 0, Status.DEACTIVATED)
         name, token = str(person["name"] or "").strip(), person["bot_token"] or None
         if not name:
             self.warnings["people without a name are now called Unnamed"] += 1
@@ -10149,7 +12032,7 @@ class Import:
         newest_last = sorted(self.rows("searches"), key=lambda old: (old["updated_at"], old["id"]))
         for search in reversed(newest_last):
             owner, query = search["user_id"], str(search["query"] or "")
-            if kept[owner] < _KEPT_SEARCHES and query.strip():
+            if kept[owner] < RECENT_SEARCHES and query.strip():
                 if self.is_new("searches", owner, query):
                     kept[owner] += 1
                     yield search
@@ -10207,41 +12090,44 @@ class Import:
             self.warnings["messages shared a client id; the later ones got a new one"] += 1
             name = f"{name}-{message_id}"
             self.seen.add((room_id, name))
+        body = self.body(self.texts.get(message_id, ""))
         files = self.files[message_id]
-        body = self.body(self.texts.get(message_id, ""), files)
+        alone = files[:1] if not body.text.strip() and not body.mentions else []
+        for file in alone:
+            body = replace(sanitize("", {}), text=self.noted(file, message_id))
         for user_id in self.members[room_id].intersection(body.mentions):
             self.hanging.append(("mentions", {"message_id": message_id, "user_id": user_id}))
-        self.hanging += [("attachments", self.attachment(file, message_id)) for file in files]
+        if left_out := len(files) - len(alone):
+            self.warnings["files beside text or other files were left out"] += left_out
         return {"client_message_id": name, "body_html": body.html, "body_text": body.text}
 
-    def body(self, source: str, files: Sequence[_Row]) -> Body:
+    def body(self, source: str) -> Body:
         if "application/vnd.actiontext.opengraph-embed" in source:
             self.warnings["link previews are not taken over"] += 1
         if is_nested_too_deeply(source):
             self.warnings["messages were nested too deeply: only their words are kept"] += 1
             source = escape(unescape(re.sub(r"<[^>]*>", " ", source)), quote=False)
-        body = sanitize(source, self.people)
-        if files and not body.text.strip() and not body.mentions:
-            lines = (f"📎 {escape(str(file['filename']))} — {FILES_COME}" for file in files)
-            body = sanitize("".join(f"<div>{line}</div>" for line in lines), self.people)
-        return body
+        return sanitize(source, self.people)
 
-    def attachment(self, file: _Row, message_id: int) -> Mapping[str, object]:
-        key = str(file["key"])
+    def noted(self, file: _Row, message_id: int) -> str:
+        """Notes the file of a message, whose name this is; its bytes are not here yet."""
+        key, name, metadata = str(file["key"]), str(file["filename"]), str(file["metadata"] or "")
         if self.storage is None:
-            self.warnings["keep the old storage folder: files come in v2.0"] += 1
+            self.warnings["keep the old storage folder: its files are not here yet"] += 1
         elif not (self.storage / key[:2] / key[2:4] / key).is_file():
             self.warnings[f"files are not in {self.storage}"] += 1
-        columns = ("id", "content_type", "checksum", "metadata", "created_at")
-        kept = {column: file[column] for column in columns}
-        named = {"filename": str(file["filename"]), "byte_size": file["byte_size"] or 0}
-        return {**kept, **named, "message_id": message_id, "blob_key": key}
+        key = "" if key in self.keys else key  # then it gets another
+        blob, noted = noted_file(key, name, file["byte_size"] or 0, metadata, file["created_at"])
+        self.keys.add(blob["key"])
+        noted |= {"message_id": message_id, "blob_id": len(self.keys)}
+        self.hanging += [("blobs", {**blob, "id": len(self.keys)}), ("attachments", noted)]
+        return str(noted["filename"])
 
     def boost(self, boost: _Row) -> Mapping[str, object]:
         content = str(boost["content"]).strip()
-        if len(content) > _BOOST_LENGTH:
+        if len(content) > BOOST_LIMIT:
             self.warnings["boosts were cut to 16 characters"] += 1
-        return {"content": content[:_BOOST_LENGTH]}
+        return {"content": content[:BOOST_LIMIT]}
 
 
 def import_all(
@@ -10263,7 +12149,7 @@ def import_all(
     return moving
 
 
-# === 32. repair ===============================================================
+# === 37. repair ===============================================================
 # Whether the file is sound, and what can be done when it is not. Looking changes nothing.
 # Mending builds again what follows from the rows (indexes, the words of search) and deletes
 # what points nowhere. When pages are gone, every row that can still be read goes into a new
@@ -10275,7 +12161,6 @@ def import_all(
 # row is lost: a stand-in takes the author's place. Numbers in brackets are sections of
 # https://sqlite.org/fileformat.html.
 #
-# Owns      -
 # Raises    DatabaseUnusable, DatabaseBusy
 # ==============================================================================
 
@@ -10478,8 +12363,7 @@ def _stand_ins(target: sqlite3.Connection, at: int) -> Iterator[str]:
         GROUP BY room_id
     """
     for room in (rooms := target.execute(sql).fetchall()):
-        name = f"Lost room {room['id']}"
-        put(target, "rooms", {**room, "type": "closed", "name": name, **times})
+        put(target, "rooms", {**room, "type": "closed", "name": f"Lost room {room['id']}", **times})
     if rooms:
         yield f"rooms: what {len(rooms)} of them were called, and of what kind they were"
     sql = """
@@ -10510,7 +12394,7 @@ def _salvage(path: Path, into: Path, at: float) -> Salvage:
         create_schema(target, moment)
         target.execute("BEGIN")
         for table in tables_of(target):
-            if table != "schema_version":  # the new file has the newest schema
+            if table not in ("schema_version", "doomed_blobs"):  # they are the new file's own
                 saved[table] = _save_table(source, target, table, lost)
         lost += _stand_ins(target, moment)
         with suppress(sqlite3.Error):
@@ -10704,14 +12588,139 @@ def repair(path: Path, at: float) -> tuple[Verdict, Repair]:
     return verdict, Repair(str(copy), tuple(done), recovered)
 
 
-# === 33. commands =============================================================
+# === 38. inventory ============================================================
+# Is every file of the store where its row says, whole, and nothing there that no row
+# speaks of. Looking changes nothing; mending marks what is gone, so that everybody sees
+# it, and puts aside what nobody knows. No byte is ever deleted here. A server may run:
+# what is on its way in is among the doomed, and young.
+#
+# Raises    DatabaseBusy
+# ==============================================================================
+
+_STRAY_AFTER: Final = 25 * 3_600  # seconds: by then a server has swept what it left
+_OVERDUE: Final = 2 * 3_600 * SECOND
+_A_MEGABYTE: Final = 1_000_000
+_LISTED: Final = "IN (SELECT value FROM json_each(:ids))"
+_OWNERS: Final = (  # tables and their columns that own files, and whose they are, in words
+    ("attachments", "blob_id", "'the file of message ' || message_id"),
+    ("attachments", "still_id", "'the still of message ' || message_id"),
+    ("users", "avatar_id", "'the picture of person ' || id"),
+    ("accounts", "logo_id", "'the logo'"),
+    ("accounts", "logo_small_id", "'the small logo'"),
+    ("preview_pictures", "blob_id", "'the picture of a preview'"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Inventory:
+    """What a look at the store found."""
+
+    lacking: tuple[int, ...] = ()  # rows whose bytes are gone, or others
+    set_aside: tuple[Path, ...] = ()  # files that are not what a row says, or that none knows
+    problems: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def _owners(connection: sqlite3.Connection) -> dict[int, str]:
+    """Whose file each is, in words."""
+    owners: dict[int, str] = {}
+    for table, column, words in _OWNERS:
+        owners |= execute(connection, "SELECT", column, ",", words, "FROM", table).fetchall()
+    return owners
+
+
+def _fault_of(place: Path, size: int, sha256: bytes, *, is_deep: bool) -> str:
+    """What is wrong with a file; nothing of one that is as its row says."""
+    try:
+        about = place.lstat()
+        if not stat.S_ISREG(about.st_mode) or about.st_size != size:
+            return f"has {about.st_size} bytes and not {size}"
+        if is_deep:
+            with place.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").digest()
+            return "" if digest == sha256 else "has other bytes"
+    except OSError as error:
+        return f"cannot be read ({words_of(error)})"
+    return ""
+
+
+def take_inventory(path: Path, folder: Path, now: float, *, is_deep: bool) -> Inventory:
+    """Compares rows and files; all bytes of them if it is to be deep."""
+    with closing(connect(path)) as connection:
+        if "blobs" not in tables_of(connection):
+            return Inventory()
+        blobs = connection.execute("SELECT id, key, byte_size, sha256 FROM blobs").fetchall()
+        doomed = dict(connection.execute("SELECT key, unlink_after FROM doomed_blobs").fetchall())
+        owners = _owners(connection)
+    started, lacking, wrong, problems = time.monotonic(), list[int](), list[Path](), list[str]()
+    here = [blob for blob in blobs if blob["sha256"] is not None]
+    for blob_id, key, size, sha256 in here:
+        place = path_in(folder, key)
+        if fault := _fault_of(place, size, sha256, is_deep=is_deep):
+            lacking.append(blob_id)
+            wrong += [place] if place.is_file() else []
+            problems.append(f"files: {owners.get(blob_id, f'blob {blob_id}')} {fault}")
+    known = {blob["key"] for blob in blobs} | doomed.keys()
+    unknown = (each for each in folder.glob("[a-z0-9][a-z0-9]/??/*") if each.name not in known)
+    strays = [each for each in unknown if each.lstat().st_mtime < now - _STRAY_AFTER]
+    left = {each.name for each in (folder / "incoming").glob("*")} - doomed.keys()
+    overdue = [after for after in doomed.values() if after < now * SECOND - _OVERDUE]
+    counted = {
+        "have not been moved here yet": len(blobs) - len(here),
+        "belong to no row": len(strays),
+        "were left on their way in": len(left),
+        "should have been removed by now: no server has run": len(overdue),
+    }
+    notes = [f"{count} files {what}" for what, count in counted.items() if count]
+    if is_deep:
+        read = sum(blob["byte_size"] for blob in here) / _A_MEGABYTE
+        pace = read / max(time.monotonic() - started, 0.001)
+        notes.append(f"{read:.0f} MB of files were read, {pace:.0f} MB a second")
+    return Inventory(tuple(lacking), (*wrong, *strays), tuple(problems), tuple(notes))
+
+
+def _mark(connection: sqlite3.Connection, lacking: Sequence[int], now: float) -> None:
+    """Rows without bytes: a still is made anew, a picture is let go of, a file is missing. Files
+    that nobody owns then end as all do."""
+    ids = as_list(lacking)
+    for table, column, _ in _OWNERS:
+        if column in LET_GO:
+            words = "UPDATE", table, "SET", LET_GO[column], "WHERE", column, _LISTED
+            execute(connection, *words, ids=ids)
+    for table in ("message_pictures", "preview_pictures"):
+        execute(connection, "DELETE", "FROM", table, "WHERE blob_id", _LISTED, ids=ids)
+    execute(connection, "UPDATE", "blobs SET sha256 = NULL WHERE id", _LISTED, ids=ids)
+    owners = _owners(connection)
+    listed = connection.execute("SELECT id FROM blobs")
+    ids = as_list([blob_id for (blob_id,) in listed if blob_id not in owners])
+    doomed = "INTO doomed_blobs (key, unlink_after) SELECT key, :now FROM blobs WHERE id"
+    execute(connection, "INSERT", doomed, _LISTED, ids=ids, now=int(now * SECOND))
+    execute(connection, "DELETE", "FROM blobs WHERE id", _LISTED, ids=ids)
+
+
+def mend_store(path: Path, folder: Path, found: Inventory, now: float) -> Iterator[str]:
+    """Marks the rows without bytes, and sets files aside; what was done."""
+    aside = folder / "lost+found"
+    for place in found.set_aside:
+        aside.mkdir(exist_ok=True, mode=0o700)
+        place.rename(free_name(aside / place.name))
+    if found.set_aside:
+        yield f"set aside in {aside}: {len(found.set_aside)} files"
+    if found.lacking:
+        with closing(connect(path, READ_WRITE)) as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            with connection:
+                _mark(connection, found.lacking, now)
+        yield f"marked as missing: {len(found.lacking)} files"
+
+
+# === 39. commands =============================================================
 # What can be done to a Campfire from a shell, whether it runs or not: SQLite makes
 # them wait for one another, and the server keeps nothing in memory that could go
 # stale. Each command opens the file, does one thing, says what it did, and closes.
 # Exit codes: 0 success, 1 failure with one line on stderr, 2 wrong usage, 3 the
 # database cannot be used.
 #
-# Owns      -
 # Raises    DatabaseUnusable, AlreadySetUp, BotNotFound, UserNotFound, ValidationFailed
 # ==============================================================================
 
@@ -10886,6 +12895,14 @@ async def check_database(config: Config, options: argparse.Namespace) -> None:
     verdict = before = look_at(path)
     if options.repair:
         verdict, mended = repair(path, time.time())
+    if not verdict.problems:  # else its rows are not to be believed
+        look = partial(take_inventory, path, config.files, time.time(), is_deep=options.deep)
+        found = look()
+        if mended:
+            before = replace(before, problems=(*before.problems, *found.problems))
+            done = mend_store(path, config.files, found, time.time())
+            mended, found = replace(mended, repaired=(*mended.repaired, *done)), look()
+        verdict = Verdict(found.problems, (*verdict.notes, *found.notes))
     if options.json:
         facts = {"database": str(path), "healthy": not verdict.problems, **asdict(verdict)}
         facts |= asdict(mended) if mended else {}
@@ -10965,7 +12982,7 @@ def _renew(campfire: Campfire, lines: Lines) -> None:
         LOG.warning("log_not_reopened", extra={"fields": {"problem": str(error)}})
 
 
-async def _serve(config: Config, _: argparse.Namespace) -> None:
+async def _serve(config: Config, options: argparse.Namespace) -> None:
     """Serves until SIGTERM or SIGINT; a second one ends the program at once."""
     told, loop = asyncio.Event(), asyncio.get_running_loop()
     async with AsyncExitStack() as at_last:
@@ -10989,8 +13006,11 @@ async def _serve(config: Config, _: argparse.Namespace) -> None:
         at_last.push_async_callback(db.close)
         campfire = assemble(config, db, await load_secrets(db, config))
         loop.add_signal_handler(signal.SIGHUP, _renew, campfire, lines)
+        await campfire.store.start()
+        campfire.workshop.open(options.line)
         listening, address = await listen(campfire, load_bundle())
         start_sweepers(campfire)
+        campfire.jobs.spawn("sweep_files", campfire.store.sweep())
         await resume_bans(campfire)
         LOG.info("started", extra={"fields": {"sqlite": sqlite3.sqlite_version}})
         gc.freeze()  # what lives as long as the program needs no looking at
@@ -11027,13 +13047,13 @@ _COMMANDS: Final[Mapping[str, tuple[Command | None, str, Mapping[str, str]]]] = 
         {"NAME": "", "--webhook-url URL": "where to call it"}),
     "bot reset-token": (renew_bot, "give a bot a new key", _BOT),
     "bot delete": (remove_bot, "deactivate a bot", _BOT),
-    "backup": (make_backup, "copy the database while it is in use",
-        {"[DEST]": "default: in backups/",
-         "--keep N": "remove all but N dated copies in backups/"}),
+    "backup": (make_backup, "copy the database while it is in use", {
+        "[DEST]": "default: in backups/", "--keep N": "remove all but N dated copies in backups/"}),
     "restore": (restore_backup, "put a backup in the database's place",
         {"BACKUP": "a copy that `backup` made"}),
     "check": (check_database, "say whether the database is sound",
-        {"--repair": "mend it, or save what is left", "--json": "show JSON"}),
+        {"--repair": "mend it, or save what is left", "--deep": "read all files, too",
+         "--json": "show JSON"}),
     "import": (import_from_rails, "take over a Rails Campfire",
         {"RAILS_DB": "its SQLite file", "--storage DIR": "its folder of uploaded files"}),
     "vapid": (make_vapid, "make a pair of keys for Web Push",
@@ -11043,6 +13063,7 @@ _COMMANDS: Final[Mapping[str, tuple[Command | None, str, Mapping[str, str]]]] = 
         {"--port PORT": "where it listens"}),
 }
 # fmt: on
+_PLACES: Final = {"--db PATH": "the database file", "--files DIR": "the folder of files"}
 _USAGE: Final = 2
 _UNUSABLE: Final = 3
 _UNUSABLES: Final = (DatabaseUnusable, DatabaseFailed, DatabaseFull, DatabaseReadonly)
@@ -11087,7 +13108,7 @@ def _parser() -> argparse.ArgumentParser:
         if command is None:
             groups[name] = added.add_subparsers(dest="bot_command", metavar="COMMAND")
         else:
-            _add_options(added, {"--db PATH": "the database file", **options})
+            _add_options(added, {**_PLACES, **options})
     return parser
 
 
@@ -11113,7 +13134,10 @@ def _run(command: Command, options: argparse.Namespace) -> tuple[int, str]:
         if given := getattr(options, flag, None):
             settings[setting["variables"][0]] = "1" if given is True else given
     try:
-        asyncio.run(command(config_from(settings), options))
+        config = config_from(settings)
+        if command is _serve:
+            options.line = open_workshop()  # before there is a thread, a secret or a database
+        asyncio.run(command(config, options))
     except ConfigError as error:
         return _USAGE, str(error)
     except sqlite3.Error as error:
