@@ -7,7 +7,7 @@ import { defineConfig } from "vite";
 const CHUNKS = [
   {
     name: "screens",
-    test: /src[\\/](components[\\/]forms|screens[\\/](account|auth|people|rooms|search)|help|translations)/,
+    test: /src[\\/](components[\\/](forms|viewer)|screens[\\/](account|auth|people|rooms)|help|translations)/,
   },
   { name: "purify", test: /node_modules[\\/]dompurify/ },
   { name: "trix", test: /node_modules[\\/]trix[\\/].*\.js$/ },

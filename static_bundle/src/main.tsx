@@ -11,6 +11,7 @@
  * - a request: a function at the end of api.ts
  * - an event of the cable: `streamEvent` in cable.ts; what it does to a room's messages, `happened`
  *   in messages.ts; what it does to everything else, `AppEvent` and `reduce` in store.ts
+ * - what becomes of a file: outbox.ts on its way, files.tsx in the room, viewer.tsx on its own
  * - a setting of a person or the account: a `Field` or `Switch` in people.tsx or account.tsx
  * - an icon: a line of pictures/icons.json; a colour: colors.css; a size or a layer: base.css
  */
@@ -43,7 +44,7 @@ import "./styles/utilities.css";
 import { type ComponentType, startTransition, useInsertionEffect } from "react";
 import { flushSync } from "react-dom";
 import { createRoot } from "react-dom/client";
-import { Regions, registerHelp } from "./components/shell";
+import { Regions, registerLater } from "./components/shell";
 import type { Boot, PageName, ScreenProps } from "./lib/api";
 import * as api from "./lib/api";
 import * as device from "./lib/browser";
@@ -90,7 +91,6 @@ const account = () => import("./screens/account");
 const auth = () => import("./screens/auth");
 const people = () => import("./screens/people");
 const rooms = () => import("./screens/rooms");
-const search = () => import("./screens/search");
 
 /** A screen of a module that is fetched when it is wanted. */
 const later = <Module, Name extends keyof Module>(load: () => Promise<Module>, name: Name) => ({
@@ -100,7 +100,7 @@ const later = <Module, Name extends keyof Module>(load: () => Promise<Module>, n
 const PAGES: { [Name in PageName]: Page<Name> } = {
   room: { screen: { now: RoomScreen }, title: roomName, body: "sidebar" },
   searches: {
-    screen: later(search, "SearchScreen"),
+    screen: later(rooms, "SearchScreen"),
     title: named("Search"),
     body: "sidebar searches",
   },
@@ -145,12 +145,14 @@ function App({ screen: Screen, boot, visits }: AppProps) {
   const { title, body = "" } = pageOf(boot.page);
   const words = useStore((state) => title(state, boot.data));
   const administers = useStore((state) => state.me?.role === "administrator");
+  const logo = useStore((state) => state.account?.has_logo === true);
   // The document around the root is outside React; its classes decide the layout, so they are set
   // before any part of the screen measures itself.
   useInsertionEffect(() => {
     document.title = words;
-    document.body.className = `${body}${administers ? " admin" : ""}`.trim();
-  }, [words, body, administers]);
+    const classes = [body, administers && "admin", logo && "account-has-logo"];
+    document.body.className = classes.filter(Boolean).join(" ");
+  }, [words, body, administers, logo]);
   return (
     <>
       <Screen key={boot.page === "room" ? "room" : visits} boot={boot} />
@@ -371,7 +373,7 @@ async function start(): Promise<void> {
   api.setToken(boot.csrf_token);
   api.onRefusal(refused);
   device.registerRouter((to, how) => void go(to, how));
-  registerHelp(auth);
+  registerLater({ help: auth, viewer: rooms });
   device.install.listen();
   addEventListener("pageshow", reviveFully);
   keepBadge();

@@ -2,7 +2,7 @@
  * Where messages are written, and written again: the box with its buttons, the line above it that
  * tells of typing and of a lost connection, and editing in place.
  */
-import { useEffect, useRef, useState } from "react";
+import { useEffect, useState } from "react";
 import * as api from "../lib/api";
 import { confirmed, isTouchOnly } from "../lib/browser";
 import type { TimelineMessage } from "../lib/messages";
@@ -21,8 +21,7 @@ import { editable, replyQuote } from "../lib/text";
 import { ROOM_GONE } from "../lib/trouble";
 import { SuggestionList, Suggestions } from "./autocomplete";
 import { Editor } from "./editor";
-import { ComingNotice } from "./popover";
-import { FILES_LATER } from "./shell";
+import { FileTiles, PaperClip, type Tiles, tilesOf } from "./files";
 import { Button, COMMAND, Icon, LinkButton, Spinner } from "./ui";
 
 const DRAFT_DELAY = 500;
@@ -43,14 +42,14 @@ function excess(html: string): string {
 interface Writing {
   /** The formatting toolbar is open: Enter is then a new line. */
   rich: boolean;
-  /** The notice about files is open. */
-  notice: boolean;
   /** Why what is written cannot be sent as it is. */
   excess: string;
 }
 
 export class Writer extends Observable<Writing> {
   readonly suggestions = new Suggestions();
+  /** What goes with the words, each a message of its own. */
+  readonly files: Tiles;
   #editor: Editor | null = null;
   readonly session: RoomSession;
   readonly #room_id: number;
@@ -58,9 +57,10 @@ export class Writer extends Observable<Writing> {
   #draftTimer = 0;
 
   constructor(session: RoomSession, room_id: number, editLast: () => void) {
-    super({ rich: false, notice: false, excess: "" });
+    super({ rich: false, excess: "" });
     this.session = session;
     this.#room_id = room_id;
+    this.files = tilesOf(room_id);
     this.#editLast = editLast;
   }
 
@@ -76,7 +76,7 @@ export class Writer extends Observable<Writing> {
       {
         onChange: () => this.#typed(),
         onKey: (event) => this.#key(event),
-        onFiles: this.refuseFiles,
+        onFiles: this.files.offer,
       },
     );
     this.#editor = editor;
@@ -92,7 +92,8 @@ export class Writer extends Observable<Writing> {
 
   readonly send = (): void => {
     const editor = this.#editor;
-    if (!editor || editor.isEmpty) return;
+    const nothing = this.files.state().tiles.length === 0;
+    if (!editor || (editor.isEmpty && nothing)) return;
     if (isReduced(getState())) {
       announce(connectionWords(getState()));
       return;
@@ -106,7 +107,8 @@ export class Writer extends Observable<Writing> {
     }
     this.#setRich(false);
     this.session.typing.stop();
-    this.session.timeline.send(html);
+    void this.session.timeline.sendFiles(this.files.take());
+    if (!editor.isEmpty) void this.session.timeline.send(html);
     editor.load("");
     clearTimeout(this.#draftTimer);
     this.session.timeline.outbox.keepDraft("");
@@ -132,15 +134,6 @@ export class Writer extends Observable<Writing> {
     editor?.focusEnd();
     this.#saveDraft();
   }
-
-  showNotice(notice: boolean): void {
-    this.change({ notice });
-  }
-
-  readonly refuseFiles = (): void => {
-    this.showNotice(true);
-    announce(FILES_LATER);
-  };
 
   #setRich(rich: boolean): void {
     this.#editor?.showToolbar(rich);
@@ -210,7 +203,14 @@ export function Composer({ writer }: { writer: Writer }) {
         className="composer__context-btn"
         style={{ viewTransitionName: "input-switcher" }}
       />
-      {gone ? <RoomGone why={gone} /> : <Box writer={writer} />}
+      {gone ? (
+        <RoomGone why={gone} />
+      ) : (
+        <div className="composer__column">
+          <FileTiles files={writer.files} onEmpty={writer.focus} />
+          <Box writer={writer} />
+        </div>
+      )}
     </form>
   );
 }
@@ -233,7 +233,7 @@ function Box({ writer }: { writer: Writer }) {
       </span>
       <div className="composer__editor" ref={writer.attach} />
       <SuggestionList suggestions={writer.suggestions} />
-      <PaperClip writer={writer} disabled={offline} />
+      <PaperClip files={writer.files} disabled={offline} />
       <Button
         icon="text-options"
         label="Rich text"
@@ -253,29 +253,6 @@ function Box({ writer }: { writer: Writer }) {
         onPointerDown={(event) => event.preventDefault()}
       />
     </div>
-  );
-}
-
-function PaperClip({ writer, disabled }: { writer: Writer; disabled: boolean }) {
-  const { notice } = useObservable(writer);
-  const clip = useRef<HTMLButtonElement>(null);
-  return (
-    <span className="composer__attachment">
-      <Button
-        ref={clip}
-        icon="attachment"
-        label="Attach a file"
-        className="btn--borderless txt-small composer__attachment-btn"
-        aria-expanded={notice}
-        disabled={disabled}
-        onClick={() => writer.showNotice(!notice)}
-      />
-      {notice && (
-        <ComingNotice anchor={clip} heading={FILES_LATER} onClose={() => writer.showNotice(false)}>
-          Text, links, code and sounds all work today.
-        </ComingNotice>
-      )}
-    </span>
   );
 }
 
@@ -364,7 +341,11 @@ class Editing {
     const editor = new Editor(
       host,
       { ...options, toolbar: "above" },
-      { onChange: () => undefined, onKey: this.#key, onFiles: () => announce(FILES_LATER) },
+      {
+        onChange: () => undefined,
+        onKey: this.#key,
+        onFiles: () => announce("A file is a message of its own"),
+      },
     );
     this.#editor = editor;
     editor.focusEnd();

@@ -95,8 +95,8 @@ interface EditorEvents {
   onChange(): void;
   /** Before Trix sees it: what is taken here must be stopped here. */
   onKey(event: KeyboardEvent): void;
-  /** Somebody pasted or dropped files. */
-  onFiles(): void;
+  /** Somebody pasted files. */
+  onFiles(files: File[]): void;
 }
 
 let editors = 0;
@@ -324,9 +324,10 @@ export class Editor {
     const data = event.clipboardData;
     if (!data || !this.#owns(event.target)) return;
     const text = data.getData("text/plain").trim();
-    if (data.files.length > 0 && !text && !data.types.includes("text/html")) {
+    const files = words.pastedFiles(data, text);
+    if (files.length > 0) {
       stop(event);
-      this.#events.onFiles();
+      this.#events.onFiles(files);
     } else if (!this.#trix) {
       stop(event);
       document.execCommand("insertText", false, data.getData("text/plain"));

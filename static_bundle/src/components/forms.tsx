@@ -11,11 +11,24 @@ import {
 import { flushSync } from "react-dom";
 import type { User } from "../lib/api";
 import * as api from "../lib/api";
-import { failed, unflash } from "../lib/store";
-import { ComingSoon, Translate, type TranslationKey } from "./popover";
-import { Avatar, Button, type Face, Icon, type IconName, Spinner } from "./ui";
+import { handy } from "../lib/browser";
+import { announce, failed, unflash, useStore } from "../lib/store";
+import { folded } from "../lib/text";
+import {
+  Avatar,
+  Button,
+  type Face,
+  Icon,
+  type IconName,
+  Notice,
+  Spinner,
+  Translate,
+  type TranslationKey,
+} from "./ui";
 
 const PASSWORD_LENGTH = 72;
+const FILTER_ABOVE = 20;
+const FILTER_DELAY = 300;
 
 /** One submission at a time; what the server refuses is said under its field, which is focused. */
 export function useSubmit(send: (form: FormData) => Promise<void>) {
@@ -86,15 +99,128 @@ export function Field({
 
 type Some = Partial<FieldProps>;
 
-/** Somebody's picture, or nobody's yet, and what there is to say about changing it. */
-export function PictureField({ label, user }: { label: string; user: User | null }) {
+interface PictureProps {
+  /** What the camera says. */
+  label: string;
+  feature: "files" | "avatars";
+  /** What there is without a picture, where no new one is taken. */
+  otherwise: string;
+  /** Keeps the picture on the screen when it is true: it goes with the form. */
+  onChoose: (picture: Blob) => boolean | Promise<boolean>;
+  removal?: { label: string; onRemove: () => unknown } | false | undefined;
+  /** Draws it: the one that was chosen, or the one there is. */
+  children: (chosen: string | null) => ReactNode;
+}
+
+/** A large picture, what changes it, and what takes it away. */
+export function PictureField(props: PictureProps) {
+  const { label, removal, children } = props;
+  const { chosen, busy, choose } = useChosen(props.onChoose);
+  const input = useRef<HTMLInputElement>(null);
+  const enabled = useStore((state) => state.features[props.feature]);
   return (
-    <div className="avatar__form">
-      <ComingSoon label={label} heading="Avatar uploads coming in v2.0">
-        Until then your initials stand in for you, in a colour of your own.
-      </ComingSoon>
-      <Avatar user={user} className="txt-xx-large" />
+    <div className="avatar__form" aria-busy={busy}>
+      <Camera {...props} enabled={enabled} onPress={() => input.current?.click()} />
+      {/* biome-ignore lint/a11y/noLabelWithoutControl: it holds the field, where there is one. */}
+      <label className="avatar__choice">
+        {children(chosen)}
+        {busy && <Spinner label="Saving" />}
+        {enabled && (
+          <input
+            ref={input}
+            type="file"
+            accept="image/*"
+            aria-label={label}
+            hidden
+            disabled={busy}
+            onChange={({ currentTarget }) => {
+              const [picture] = currentTarget.files ?? [];
+              if (picture) void choose(picture);
+              currentTarget.value = "";
+            }}
+          />
+        )}
+      </label>
+      {removal && (
+        <Button
+          icon="minus"
+          label={removal.label}
+          className="btn--negative txt-small"
+          onClick={removal.onRemove}
+        />
+      )}
     </div>
+  );
+}
+
+function useChosen(onChoose: PictureProps["onChoose"]) {
+  const [chosen, setChosen] = useState<string | null>(null);
+  const [busy, setBusy] = useState(false);
+  // Its address holds the file in memory until it is given up.
+  useEffect(() => () => URL.revokeObjectURL(chosen ?? ""), [chosen]);
+
+  async function choose(picture: File) {
+    setChosen(URL.createObjectURL(picture));
+    setBusy(true);
+    try {
+      if (!(await onChoose(await handy(picture)))) setChosen(null);
+    } catch (problem) {
+      setChosen(null);
+      failed(problem);
+    }
+    setBusy(false);
+  }
+
+  return { chosen, busy, choose };
+}
+
+type CameraProps = Pick<PictureProps, "label" | "feature" | "otherwise">;
+
+function Camera(props: CameraProps & { enabled: boolean; onPress: () => void }) {
+  const { label, feature, otherwise, enabled, onPress } = props;
+  const [open, setOpen] = useState(false);
+  const anchor = useRef<HTMLButtonElement>(null);
+  const what = feature === "files" ? "File sharing is" : "Avatar uploads are";
+  return (
+    <>
+      <Button
+        ref={anchor}
+        icon="camera"
+        label={label}
+        aria-expanded={enabled ? undefined : open}
+        onClick={() => (enabled ? onPress() : setOpen(!open))}
+      />
+      {open && (
+        <Notice
+          anchor={anchor}
+          heading={`${what} switched off here`}
+          onClose={() => setOpen(false)}
+        >
+          {otherwise}
+        </Notice>
+      )}
+    </>
+  );
+}
+
+/** Somebody's picture, or nobody's yet. */
+export function AvatarField({
+  user,
+  ...rest
+}: Omit<PictureProps, "feature" | "otherwise" | "children"> & { user: User | null }) {
+  return (
+    <PictureField
+      feature="avatars"
+      otherwise="Your initials stand in for you, in a colour of your own."
+      {...rest}
+    >
+      {(chosen) => (
+        <Avatar
+          user={chosen ? { name: "", ...user, avatar_url: chosen } : user}
+          className="txt-xx-large"
+        />
+      )}
+    </PictureField>
   );
 }
 
@@ -204,5 +330,129 @@ export function More({ onSeen }: { onSeen: () => void }) {
     <div ref={end} className="txt-align-center pad-block">
       <Spinner />
     </div>
+  );
+}
+
+// --- People, and the filter over them ----------------------------------------------------------
+
+interface PeopleProps {
+  people: readonly User[];
+  others?: readonly User[];
+  /** Everybody is in: there is nothing to choose. */
+  everybody: boolean;
+  chosen: readonly number[];
+  /** Whose access cannot be taken: the creator of a new room. */
+  fixed?: number | undefined;
+}
+
+export function People({ people, others = [], everybody, chosen, fixed }: PeopleProps) {
+  const [wanted, setWanted] = useState("");
+  const [on, setOn] = useState<ReadonlySet<number>>(() => new Set(chosen));
+  const matches = ({ name }: User) => folded(name).includes(wanted);
+  const [first, second] = [people.filter(matches), others.filter(matches)];
+
+  function give(id: number, access: boolean) {
+    const next = new Set(on);
+    if (access) next.add(id);
+    else next.delete(id);
+    setOn(next);
+  }
+
+  const row = (user: User) => (
+    <PersonRow
+      key={user.id}
+      user={user}
+      plain={everybody || user.id === fixed}
+      on={on.has(user.id)}
+      onGive={give}
+    />
+  );
+  return (
+    <>
+      {people.length + others.length > FILTER_ABOVE && (
+        <Filter onFilter={setWanted} left={first.length + second.length} />
+      )}
+      {/* Not every row is there to be asked. */}
+      <input type="hidden" name="user_ids" value={[...on].join()} />
+      <Rows key={`first ${wanted}`} people={first} row={row} />
+      {second.length > 0 && (
+        <>
+          <hr className="shade__rule" />
+          <Rows key={`second ${wanted}`} people={second} row={row} />
+        </>
+      )}
+      {first.length + second.length === 0 && <p className="filter__nobody">Nobody found</p>}
+    </>
+  );
+}
+
+const DRAWN = 50;
+
+/** People by the thousand: the rows are drawn as they come into sight. */
+export function Rows({ people, row }: { people: readonly User[]; row: (user: User) => ReactNode }) {
+  const [drawn, setDrawn] = useState(DRAWN);
+  return (
+    <>
+      <ul>{people.slice(0, drawn).map(row)}</ul>
+      {people.length > drawn && <More key={drawn} onSeen={() => setDrawn(drawn + DRAWN)} />}
+    </>
+  );
+}
+
+interface PersonRowProps {
+  user: User;
+  plain: boolean;
+  on: boolean;
+  onGive: (id: number, access: boolean) => void;
+}
+
+function PersonRow({ user, plain, on, onGive }: PersonRowProps) {
+  return (
+    <ListRow user={user} name={user.name} className="membership-item">
+      {plain ? (
+        <Icon name="check" size={20} />
+      ) : (
+        <Switch
+          label={`Give ${user.name} access to this room`}
+          checked={on}
+          onChange={(event) => onGive(user.id, event.currentTarget.checked)}
+        />
+      )}
+    </ListRow>
+  );
+}
+
+let waiting = 0;
+
+interface FilterProps {
+  onFilter: (wanted: string) => void;
+  /** How many are left of them all. */
+  left: number;
+}
+
+function Filter({ onFilter, left }: FilterProps) {
+  const said = useRef(left);
+  // The live region is outside this tree, and says what the list has become.
+  useEffect(() => {
+    if (said.current === left) return;
+    said.current = left;
+    announce(left === 0 ? "Nobody found" : left === 1 ? "1 person" : `${left} people`);
+  }, [left]);
+
+  function look(text: string) {
+    clearTimeout(waiting);
+    waiting = window.setTimeout(() => onFilter(folded(text.trim())), FILTER_DELAY);
+  }
+
+  return (
+    <input
+      type="search"
+      className="input room-access__filter"
+      placeholder="Filter…"
+      aria-label="Filter people by name"
+      onChange={(event) => look(event.currentTarget.value)}
+      // Enter would save the room.
+      onKeyDown={(event) => event.key === "Enter" && event.preventDefault()}
+    />
   );
 }

@@ -2,31 +2,27 @@
  * One message: its bubble, its parts, and the boosts that hang on it. What happens next is decided
  * by its `MessageHome`, which is the room, or the search screen.
  */
-import {
-  type FocusEvent,
-  type KeyboardEvent,
-  type MouseEvent,
-  memo,
-  type ReactNode,
-  useRef,
-  useState,
-} from "react";
+import { type FocusEvent, type KeyboardEvent, memo, type ReactNode, useRef, useState } from "react";
 import { flushSync } from "react-dom";
 import type { Boost, Sound } from "../lib/api";
 import { painted, player } from "../lib/browser";
 import type { TimelineMessage } from "../lib/messages";
-import { apply, getState, useObservable, useStore } from "../lib/store";
-import { type Formatting, fileName, highlightCode, keepsBlanks, safeHtml } from "../lib/text";
+import { getState, useObservable, useStore } from "../lib/store";
+import { type Formatting, highlightCode, keepsBlanks, safeHtml } from "../lib/text";
 import { EditForm, type EditHome } from "./composer";
+import { EditFile, FileContent, GoingFile, isBoxed } from "./files";
 import { Avatar, Button, Icon, Spinner, Time } from "./ui";
 
 const BOOST_LENGTH = 16;
+const PREVIEWS_OFF = "Link previews are switched off here";
 
 export interface MessageHome extends EditHome {
   boost(message: TimelineMessage, content: string): void;
   unboost(boost: Boost): void;
   edit(message: TimelineMessage): void;
   reply(message: TimelineMessage): void;
+  /** Its file, on the whole screen. */
+  view(message: TimelineMessage): void;
   retry(message: TimelineMessage): void;
   /** Back into the editor. */
   takeBack(message: TimelineMessage): void;
@@ -86,7 +82,7 @@ export const Message = memo(function Message(props: MessageProps) {
       />
       <div className="message__body">
         {draft === undefined ? (
-          <div className="message__body-content">
+          <div className="message__body-content" data-boxed={boxed(message)}>
             <Meta message={message} found={found} tab={tab}>
               {Actions && (
                 <Actions
@@ -98,12 +94,12 @@ export const Message = memo(function Message(props: MessageProps) {
                 />
               )}
             </Meta>
-            <Content message={message} html={found?.highlight_html} active={active} />
+            <Content {...{ message, home, active }} html={found?.highlight_html} />
             <Retry message={message} home={home} tab={tab} />
             <Boosts {...{ message, home, tab, boosting, setBoosting }} />
           </div>
         ) : (
-          <EditForm message={message} home={home} draft={draft} />
+          <Edit message={message} home={home} draft={draft} tab={tab} />
         )}
       </div>
     </article>
@@ -193,21 +189,53 @@ function Meta({ message, found, tab, children }: MetaProps) {
 
 interface ContentProps {
   message: TimelineMessage;
+  home: MessageHome;
   html: string | undefined;
   active: boolean;
 }
 
-function Content({ message, html, active }: ContentProps) {
-  const { client_message_id: id, sound } = message;
-  const file = fileName(message);
+/** A file that fills its bubble from side to side. */
+function boxed({ attachment, going, outgoing }: TimelineMessage): true | undefined {
+  return (outgoing ? !!going : !!attachment && isBoxed(attachment)) || undefined;
+}
+
+function Content({ message, home, html, active }: ContentProps) {
+  const { client_message_id: id, sound, attachment: file, going, outgoing } = message;
   const tab = active ? 0 : -1;
+  const words = !(sound || file || going);
   return (
     <div className="message__presentation" id={`body_${id}`} dir="auto" data-found={html && true}>
       {sound && <SoundContent message={message} sound={sound} tab={tab} />}
-      {file && <FilePlaceholder name={file} tab={tab} />}
-      {!(sound || file) && <MessageBody html={html ?? message.body_html} active={active} />}
+      {going && outgoing && (
+        <GoingFile {...{ message, going, tab }} onCancel={() => home.discard(message)} />
+      )}
+      {file && !outgoing && (
+        <FileContent {...{ file, going, tab, html }} onView={() => home.view(message)} />
+      )}
+      {words && <MessageBody html={html ?? message.body_html} active={active} />}
       {!html && isLoneLink(message) && <LinkCard address={message.links[0] ?? ""} />}
     </div>
+  );
+}
+
+interface EditProps {
+  message: TimelineMessage;
+  home: MessageHome;
+  draft: string | null;
+  tab: number;
+}
+
+function Edit({ message, home, draft, tab }: EditProps) {
+  const { attachment: file } = message;
+  if (!file) return <EditForm message={message} home={home} draft={draft} />;
+  return (
+    <EditFile
+      file={file}
+      tab={tab}
+      onView={() => home.view(message)}
+      onRemove={() => home.remove(message)}
+      onClose={() => home.stopEditing(message)}
+    />
   );
 }
 
@@ -228,7 +256,7 @@ export function MessageBody({ html, active }: { html: string; active: boolean })
 function dress(body: HTMLElement, active: boolean) {
   for (const link of body.querySelectorAll("a")) {
     link.tabIndex = active ? 0 : -1;
-    if (link.target === "_blank") link.title ||= "Preview coming in v2.0";
+    if (link.target === "_blank" && !getState().features.opengraph) link.title ||= PREVIEWS_OFF;
   }
   if (body.querySelector("pre")) void painted().then(() => highlightCode(body));
 }
@@ -260,33 +288,7 @@ function SoundPicture({ name, image }: { name: string; image: NonNullable<Sound[
   return missing ? name : <img src={url} {...size} alt={name} onError={() => setMissing(true)} />;
 }
 
-// --- What v2.0 will fill ----------------------------------------------------------------------
-
-function FilePlaceholder({ name, tab }: { name: string; tab: number }) {
-  // The viewer leafs through all that can be seen in the room; the list on screen knows them.
-  function view({ currentTarget }: MouseEvent<HTMLElement>) {
-    const all = [...document.querySelectorAll<HTMLElement>(".file-soon")];
-    const names = all.map(({ dataset }) => dataset.name ?? "");
-    const index = all.indexOf(currentTarget);
-    apply({ type: "viewed", item: { kind: "file", name, index, names } });
-  }
-
-  return (
-    <button
-      type="button"
-      className="btn btn--plain file-soon"
-      data-name={name}
-      tabIndex={tab}
-      onClick={view}
-    >
-      <Icon name="file" size={28} />
-      <span>
-        {name}
-        <small>Available after the v2.0 upgrade</small>
-      </span>
-    </button>
-  );
-}
+// --- Where previews are switched off ----------------------------------------------------------
 
 /** The text is one address of another site, and nothing else. */
 function isLoneLink({ links, plain_text, outgoing }: TimelineMessage): boolean {
@@ -304,7 +306,7 @@ function LinkCard({ address }: { address: string }) {
     <div className="link-soon txt-small">
       <Icon name="web" size={20} />
       <span className="overflow-ellipsis">{hostOf(address)}</span>
-      <span>Preview coming in v2.0</span>
+      <span>{PREVIEWS_OFF}</span>
     </div>
   );
 }
@@ -321,13 +323,13 @@ function Retry({ message, home, tab }: Pick<BoostsProps, "message" | "home" | "t
       <Button icon="refresh" tabIndex={tab} onClick={() => home.retry(message)}>
         Try again
       </Button>
-      {!gone && (
+      {!(gone || message.going) && (
         <Button icon="pencil" tabIndex={tab} onClick={() => home.takeBack(message)}>
           Edit
         </Button>
       )}
       <Button tabIndex={tab} onClick={() => home.discard(message)}>
-        Discard
+        {message.going ? "Delete" : "Discard"}
       </Button>
     </div>
   );

@@ -16,7 +16,9 @@ import {
   useStore,
   type Viewed,
 } from "../lib/store";
-import { Button, CopyButton, Dialog, Drawing, Icon, type IconName, LinkButton } from "./ui";
+import { limitInWords } from "../lib/text";
+import { FILES_OFF, type Tiles } from "./files";
+import { Button, CopyButton, Drawing, Icon, type IconName, LinkButton } from "./ui";
 
 // --- The skeleton ------------------------------------------------------------------------------
 
@@ -95,8 +97,14 @@ interface BarProps {
 /** The bar of a room: its name, its settings, its bell. */
 export function RoomBar({ room }: { room: api.Room }) {
   const direct = room.type === "direct";
+  const account = useStore((state) => state.account);
   return (
     <>
+      {account?.has_logo && (
+        <span className="account-logo account-logo--small">
+          <img src={account.logo_url} width={42} height={42} alt="" />
+        </span>
+      )}
       <span className="btn btn--reversed btn--faux room-title">
         <h1 className="overflow-ellipsis" tabIndex={-1}>
           {direct && <span className="for-screen-reader">Ping with </span>}
@@ -175,11 +183,12 @@ function Bell({ room }: { room: api.Room }) {
 }
 
 type Help = { NotificationsHelp: ComponentType<{ onClose: () => void }> };
-let loadHelp: () => Promise<Help>;
+type Opened = { Viewer: ComponentType<{ item: Viewed }> };
+let load: { help: () => Promise<Help>; viewer: () => Promise<Opened> };
 
-/** main.tsx knows where the help is, so that nothing here needs to. */
-export function registerHelp(load: typeof loadHelp): void {
-  loadHelp = load;
+/** main.tsx knows where they are, so that nothing here needs to. */
+export function registerLater(later: typeof load): void {
+  load = later;
 }
 
 function usePush() {
@@ -209,7 +218,7 @@ function usePush() {
   }
 
   async function showHelp() {
-    const help = await fetched(loadHelp());
+    const help = await fetched(load.help());
     if (help) setPush((old) => ({ ...old, Help: help.NotificationsHelp }));
   }
 
@@ -218,24 +227,25 @@ function usePush() {
 
 // --- Dropping files ---------------------------------------------------------------------------
 
-export const FILES_LATER = "File sharing available in v2.0";
-
-/** Covers the room while files are dragged over it; nothing is ever uploaded. */
-export function DropOverlay({ onFiles }: { onFiles: () => void }) {
+/** Covers the room while files are dragged over it. */
+export function DropOverlay({ files, room }: { files: Tiles; room: string }) {
   const [over, setOver] = useState(false);
+  const { files: enabled, max_file_bytes: most } = useStore((state) => state.features);
   // Drags come from outside the page and are only to be heard on the window.
-  useEffect(() => followDrags(setOver, onFiles), [onFiles]);
+  useEffect(() => followDrags(setOver, files), [files]);
   if (!over) return null;
   return (
     <div className="dropzone" aria-hidden="true">
       <Icon name="attachment" size="3rem" />
-      <strong className="txt-large">{FILES_LATER}</strong>
-      <span>Nothing is uploaded if you let go here.</span>
+      <strong className="txt-large">{enabled ? `Drop to send to ${room}` : FILES_OFF}</strong>
+      <span>
+        {enabled ? `Up to ${limitInWords(most)} each` : "Nothing is uploaded if you let go here."}
+      </span>
     </div>
   );
 }
 
-function followDrags(show: (over: boolean) => void, onFiles: () => void): () => void {
+function followDrags(show: (over: boolean) => void, files: Tiles): () => void {
   let depth = 0;
   const away = () => {
     depth = 0;
@@ -246,16 +256,22 @@ function followDrags(show: (over: boolean) => void, onFiles: () => void): () => 
       depth += 1;
       show(true);
     },
-    dragover: (event: DragEvent) => {
-      if (event.dataTransfer) event.dataTransfer.dropEffect = "copy";
+    dragover: ({ dataTransfer }: DragEvent) => {
+      if (dataTransfer) dataTransfer.dropEffect = "copy";
     },
     dragleave: () => {
       depth -= 1;
       if (depth <= 0) away();
     },
-    drop: () => {
+    drop: ({ dataTransfer }: DragEvent) => {
       away();
-      onFiles();
+      const items = [...(dataTransfer?.items ?? [])].filter(({ kind }) => kind === "file");
+      const folders = items.filter((item) => item.webkitGetAsEntry()?.isDirectory);
+      const dropped = items.filter((item) => !folders.includes(item));
+      files.offer(
+        dropped.flatMap((item) => item.getAsFile() ?? []),
+        folders.length > 0,
+      );
     },
   };
   const heard = (event: DragEvent) => {
@@ -389,74 +405,18 @@ function FlashBubble({ flash: { kind, text, key } }: { flash: Flash }) {
   );
 }
 
-const close = () => apply({ type: "viewed", item: null });
+let opened: Opened | null = null;
 
+/** Fetched when there is something to look at. */
 function Viewer({ item }: { item: Viewed }) {
-  function onKeyDown(event: React.KeyboardEvent) {
-    if (item.kind !== "file") return;
-    const last = item.names.length - 1;
-    const targets: Record<string, number> = {
-      ArrowLeft: item.index - 1,
-      ArrowRight: item.index + 1,
-      Home: 0,
-      End: last,
-    };
-    const index = Math.min(Math.max(targets[event.key] ?? item.index, 0), last);
-    apply({ type: "viewed", item: { ...item, index, name: item.names[index] ?? item.name } });
-  }
-
-  return (
-    <Dialog
-      className="lightbox"
-      aria-label="Image viewer, press Escape to close"
-      onClose={close}
-      onKeyDown={onKeyDown}
-      onClick={(event) => event.target === event.currentTarget && close()}
-    >
-      <Button icon="remove" label="Close" className="lightbox__btn" onClick={close} />
-      {item.kind === "qr" ? (
-        <QrCode url={item.url} title={item.title} />
-      ) : (
-        <FileSoon name={item.name} />
-      )}
-    </Dialog>
-  );
-}
-
-function QrCode({ url, title }: { url: string; title: string }) {
-  return (
-    <>
-      <img
-        className="lightbox__image"
-        data-kind="qr"
-        src={device.qrPath(url)}
-        alt={`QR code: ${title}`}
-      />
-      {device.canShare({ title, url }) && (
-        <Button
-          icon="share"
-          label="Share"
-          className="lightbox__btn lightbox__btn--share"
-          onClick={() => device.share({ title, url })}
-        />
-      )}
-      <LinkButton
-        href={device.qrPath(url)}
-        download="campfire-qr.svg"
-        icon="download"
-        label="Download"
-        className="lightbox__btn lightbox__btn--download hide-in-ios-pwa"
-      />
-    </>
-  );
-}
-
-function FileSoon({ name }: { name: string }) {
-  return (
-    <div className="lightbox__soon">
-      <Icon name="camera" size="auto" />
-      <strong className="txt-large">Image viewing available in v2.0</strong>
-      <p>{name} is safe and will open here after the upgrade.</p>
-    </div>
-  );
+  const [viewer, setViewer] = useState(opened);
+  // The module comes from the network, where it may not be had.
+  useEffect(() => {
+    void fetched(load.viewer()).then((module) => {
+      opened = module ?? null;
+      setViewer(opened);
+      if (!module) apply({ type: "viewed", item: null });
+    });
+  }, []);
+  return viewer && <viewer.Viewer item={item} />;
 }

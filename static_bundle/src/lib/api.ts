@@ -3,7 +3,7 @@
  * function per endpoint. Every call rejects with an ApiError (the server answered "no") or a
  * NetworkError (no answer), and with nothing else.
  */
-import { ApiError, type ErrorDetail, type Fields, NetworkError } from "./trouble";
+import { ApiError, type Fields, NetworkError, refusal } from "./trouble";
 
 // --- People, rooms, messages ------------------------------------------------------------------
 
@@ -21,6 +21,8 @@ export interface User {
   role: Role;
   status: Status;
   avatar_url: string;
+  /** A picture of their own, and not their initials. */
+  has_avatar?: boolean;
   url: string;
   /** Only for administrators, and for people about themselves. */
   email_address?: string;
@@ -31,13 +33,16 @@ export interface Account {
   join_code: string;
   join_url: string;
   logo_url: string;
+  has_logo?: boolean;
   settings: { restrict_room_creation_to_administrators: boolean };
   can_create_rooms: boolean;
   updated_at: string;
+  /** Only for administrators. */
+  storage?: { bytes: number; free_bytes: number; quota_bytes: number | null };
 }
 
 /** What someone signed out may know of the account. */
-export type AnonymousAccount = Pick<Account, "name" | "logo_url">;
+export type AnonymousAccount = Pick<Account, "name" | "logo_url" | "has_logo">;
 
 export interface Membership {
   involvement: Involvement;
@@ -80,6 +85,22 @@ export interface Sound {
   image: { url: string; width: number; height: number } | null;
 }
 
+type Measures = "width" | "height" | "duration_ms" | "still_width" | "still_height";
+type Addresses = "url" | "download_url" | "still_url";
+
+/** The file of a message; it has no addresses while its bytes are `missing`. */
+export interface Attachment
+  extends Record<Measures, number | null>,
+    Record<Addresses, string | null> {
+  id: number;
+  filename: string;
+  content_type: string;
+  kind: "image" | "video" | "audio" | "file";
+  byte_size: number;
+  animated: boolean;
+  missing: boolean;
+}
+
 export interface Message {
   id: number;
   client_message_id: string;
@@ -95,6 +116,7 @@ export interface Message {
   plain_text: string;
   emoji_only: boolean;
   sound: Sound | null;
+  attachment?: Attachment | null;
   mentionee_ids: number[];
   links: string[];
   boosts: Boost[];
@@ -227,7 +249,9 @@ export type PageName = keyof PageData;
 /** The numbers and words the server took from the path, e.g. `{room_id: 5, message_id: null}`. */
 export type Params = Readonly<Record<string, string | number | null | undefined>>;
 
-export type Features = Record<"files" | "avatars" | "opengraph", boolean>;
+export type Features = Record<"files" | "avatars" | "opengraph", boolean> & {
+  max_file_bytes: number;
+};
 
 export interface Boot<Page extends PageName = PageName> {
   page: Page;
@@ -264,7 +288,7 @@ interface Redirect {
 
 export { ApiError, type Fields, NetworkError };
 
-const REQUEST_TIMEOUT = 10_000;
+const [REQUEST_TIMEOUT, PICTURE_TIMEOUT] = [10_000, 60_000];
 
 interface Call {
   method?: string;
@@ -278,6 +302,7 @@ const session = {
   failed: (_error: ApiError): void => undefined,
 };
 
+export const token = (): string => session.csrf;
 export function setToken(csrf: string): void {
   session.csrf = csrf;
 }
@@ -294,14 +319,15 @@ export function onRefusal(tell: (error: ApiError) => void): void {
 async function send(path: string, { method = "GET", body }: Call): Promise<Response> {
   const headers: Record<string, string> = { Accept: "application/json" };
   if (method !== "GET") headers["X-CSRF-Token"] = session.csrf;
-  if (body) headers["Content-Type"] = "application/json";
+  const raw = body instanceof Blob;
+  if (body) headers["Content-Type"] = raw ? body.type : "application/json";
   try {
     const response = await fetch(path, {
       method,
       headers,
       credentials: "same-origin",
-      signal: AbortSignal.timeout(REQUEST_TIMEOUT),
-      ...(body ? { body: JSON.stringify(body) } : {}),
+      signal: AbortSignal.timeout(raw ? PICTURE_TIMEOUT : REQUEST_TIMEOUT),
+      ...(body ? { body: raw ? body : JSON.stringify(body) } : {}),
     });
     session.version = response.headers.get("X-Version") ?? session.version;
     return response;
@@ -310,30 +336,21 @@ async function send(path: string, { method = "GET", body }: Call): Promise<Respo
   }
 }
 
-async function refusal(response: Response): Promise<ApiError> {
-  const seconds = Number(response.headers.get("Retry-After") ?? Number.NaN);
-  const retryAfter = Number.isFinite(seconds) ? seconds * 1000 : null;
-  try {
-    const { error } = (await response.json()) as { error?: ErrorDetail };
-    return new ApiError(response.status, error ?? {}, retryAfter);
-  } catch {
-    return new ApiError(response.status, {}, retryAfter);
-  }
+async function request(path: string, call: Call = {}, again = true): Promise<Response> {
+  const response = await send(path, call);
+  if (response.ok) return response;
+  const error = await refusal(response);
+  if ((await mended(error)) && again) return request(path, call, false);
+  throw error;
 }
 
-async function request(path: string, call: Call = {}): Promise<Response> {
-  let response = await send(path, call);
-  if (response.ok) return response;
-  let error = await refusal(response);
-  if (error.code === "invalid_csrf_token") {
-    // Signing out in another tab changes the cookie the token belongs to; this page cannot see it.
-    session.csrf = (await boot("/")).csrf_token;
-    response = await send(path, call);
-    if (response.ok) return response;
-    error = await refusal(response);
-  }
-  session.failed(error);
-  throw error;
+/** True when asking again may help; main.tsx hears of everything else. */
+export async function mended(error: ApiError): Promise<boolean> {
+  const stale = error.code === "invalid_csrf_token";
+  // Signing out in another tab changes the cookie the token belongs to; this page cannot see it.
+  if (stale) session.csrf = (await boot("/")).csrf_token;
+  else session.failed(error);
+  return stale;
 }
 
 async function json<Answer>(path: string, call?: Call): Promise<Answer> {
@@ -395,8 +412,16 @@ type BotChange = { name: string; webhook_url?: string };
 export const createBot = (bot: BotChange) => post<{ bot: Bot }>("/api/account/bots", bot);
 export const updateBot = (id: number, bot: BotChange) =>
   put<{ bot: Bot }>(`/api/account/bots/${id}`, bot);
+export const changeBotPicture = (id: number, picture: Blob) =>
+  put<{ bot: Bot }>(`/api/account/bots/${id}/avatar`, picture);
+export const removeBotPicture = (id: number) =>
+  remove<{ bot: Bot }>(`/api/account/bots/${id}/avatar`);
 export const removeBot = (id: number) => remove(`/api/account/bots/${id}`);
 export const newBotKey = (id: number) => put<{ bot: Bot }>(`/api/account/bots/${id}/key`);
+
+export const changeLogo = (picture: Blob) =>
+  put<{ account: Account }>("/api/account/logo", picture);
+export const removeLogo = () => remove<{ account: Account }>("/api/account/logo");
 
 // --- People -----------------------------------------------------------------------------------
 
@@ -411,6 +436,10 @@ export const ban = (id: number) => post<{ user: User }>(`/api/users/${id}/ban`);
 export const liftBan = (id: number) => remove<{ user: User }>(`/api/users/${id}/ban`);
 export const updateProfile = (change: ProfileChange) =>
   put<{ user: User }>("/api/users/me/profile", change);
+export const changePicture = (picture: Blob) =>
+  put<{ user: User }>("/api/users/me/avatar", picture);
+export const removePicture = (id: number | "me") =>
+  remove<{ user: User }>(`/api/users/${id}/avatar`);
 export const sidebar = () => get<Sidebar>("/api/users/me/sidebar");
 export const addPushSubscription = (keys: {
   endpoint: string;

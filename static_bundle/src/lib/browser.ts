@@ -151,6 +151,101 @@ export async function drawIcons(): Promise<void> {
   document.body.append(sheet.documentElement);
 }
 
+// --- Pictures of files -----------------------------------------------------------------------------
+
+const STILL_BOX = [1200, 800] as const;
+const STILL_AT_MOST = 5000;
+/** What the server makes pictures of by itself, and what some browsers can read instead. */
+const DECODED_THERE = /^image\/(jpeg|png|gif|webp|avif)$/;
+const DECODED_HERE = /^image\/hei[cf]$/;
+
+/** What the room will show of a file that the server cannot read. */
+export interface Still {
+  blob: Blob;
+  width: number;
+  height: number;
+  duration_ms?: number;
+}
+
+/** Null where there is none to be made, where the browser cannot either, and after five seconds. */
+export async function stillOf(file: File): Promise<Still | null> {
+  const video = file.type.startsWith("video/");
+  if (!(video || DECODED_HERE.test(file.type))) return null;
+  const url = URL.createObjectURL(file);
+  const never = new Promise<null>((done) => setTimeout(done, STILL_AT_MOST, null));
+  const still = (video ? frameOf(url) : drawn(file, STILL_BOX)).catch(() => null);
+  return Promise.race([still, never]).finally(() => URL.revokeObjectURL(url));
+}
+
+async function frameOf(url: string): Promise<Still> {
+  const video = document.createElement("video");
+  Object.assign(video, { muted: true, playsInline: true, preload: "auto", src: url });
+  const heard = (name: string) =>
+    new Promise((done, failed) => {
+      video.addEventListener(name, done, { once: true });
+      video.addEventListener("error", failed, { once: true });
+    });
+  await heard("loadedmetadata");
+  const { duration, videoWidth: width, videoHeight: height } = video;
+  const known = Number.isFinite(duration);
+  video.currentTime = Math.min(1, known ? duration / 10 : 1);
+  await heard("seeked");
+  const still = await paintedOn(video, width, height, STILL_BOX);
+  video.removeAttribute("src");
+  return known ? { ...still, duration_ms: Math.round(duration * 1000) } : still;
+}
+
+async function drawn(file: Blob, box: readonly [number, number]): Promise<Still> {
+  const bitmap = await createImageBitmap(file, { imageOrientation: "from-image" });
+  const { width, height } = bitmap;
+  return paintedOn(bitmap, width, height, box).finally(() => bitmap.close());
+}
+
+/** The sides of a picture that lies within a box, and is never enlarged. */
+export function within(width: number, height: number, [right, bottom]: readonly [number, number]) {
+  const scale = Math.min(1, right / width, bottom / height);
+  const side = (length: number) => Math.max(1, Math.round(length * scale));
+  return { width: side(width), height: side(height) };
+}
+
+/** As a JPEG, which every browser makes, with the size it had. */
+async function paintedOn(
+  source: CanvasImageSource,
+  width: number,
+  height: number,
+  box: readonly [number, number],
+): Promise<Still> {
+  const canvas = Object.assign(document.createElement("canvas"), within(width, height, box));
+  canvas.getContext("2d")?.drawImage(source, 0, 0, canvas.width, canvas.height);
+  const blob = await new Promise<Blob | null>((done) => canvas.toBlob(done, "image/jpeg", 0.8));
+  if (!blob) throw new Error("There is no picture.");
+  return { blob, width, height };
+}
+
+/** The box an image will have in the room; null when the browser cannot tell. */
+export async function boxOf(url: string) {
+  const image = Object.assign(new Image(), { src: url });
+  const known = await image.decode().then(
+    () => image.naturalWidth > 0,
+    () => false,
+  );
+  return known ? within(image.naturalWidth, image.naturalHeight, STILL_BOX) : null;
+}
+
+const LARGE_SIDE = 2048;
+const LARGE_BYTES = 4 * 1024 * 1024;
+
+/** A picture of somebody, made smaller where it is large, and readable where only we can read it. */
+export async function handy(picture: File): Promise<Blob> {
+  try {
+    const { blob, width, height } = await drawn(picture, [1024, 1024]);
+    const large = Math.max(width, height) > LARGE_SIDE || picture.size > LARGE_BYTES;
+    return large || !DECODED_THERE.test(picture.type) ? blob : picture;
+  } catch {
+    return picture;
+  }
+}
+
 // --- Cookies ------------------------------------------------------------------------------------------
 
 const TWENTY_YEARS = 20 * 365 * 24 * 60 * 60;

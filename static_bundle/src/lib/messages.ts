@@ -3,8 +3,9 @@
  * another.
  */
 
-import type { Boost, Message, MessagePage, RoomPage, Sound, User } from "./api";
+import type { Attachment, Boost, Message, MessagePage, RoomPage, Sound, User } from "./api";
 import * as api from "./api";
+import type { Observable, Viewed } from "./store";
 import { editorToPresentation, escapeHtml, isEmojiOnly, mentionedIds, plainText } from "./text";
 
 const WINDOW = 300;
@@ -26,8 +27,23 @@ export interface Outgoing {
   reason: string | null;
 }
 
+/** A file of mine on its way. */
+export interface Going {
+  /** The client id its message will have. */
+  id: string;
+  file: File;
+  /** How much of it is there, from 0 to 1; null while it waits. */
+  part: number | null;
+  /** The address of its picture, which only this page can see. */
+  thumbnail: string | null;
+  /** The box an image will have. */
+  box: { width: number; height: number } | null;
+}
+
 export interface TimelineMessage extends Message {
   outgoing: Outgoing | null;
+  /** The file it brings, where it was sent from here. */
+  going?: Observable<Going>;
   /** It came while I was looking: it may wiggle. */
   live: boolean;
   /** It was asked for by its permalink. */
@@ -256,6 +272,36 @@ export function presented(html: string, sound: Sound | null): Wording {
     mentionee_ids: mentionedIds(editorToPresentation(html)),
     links: link ? [link] : [],
   };
+}
+
+/** A file as a message, until the server says what it is. */
+function presentedFile({ name }: File): Wording {
+  const nothing = { emoji_only: false, sound: null, mentionee_ids: [], links: [] };
+  return { content_type: "attachment", body_html: "", plain_text: name, ...nothing };
+}
+
+/** Nobody will look at it any more; the address of a picture holds it in memory. */
+export function forgetPicture(going: Observable<Going>): void {
+  const { thumbnail } = going.state();
+  if (!thumbnail) return;
+  URL.revokeObjectURL(thumbnail);
+  going.change({ thumbnail: null });
+}
+
+/** What the viewer can show of a file. */
+const isViewable = (file?: Attachment | null): file is Attachment =>
+  !!file?.url && (file.kind === "video" || (file.kind === "image" && !!file.still_url));
+
+/** The viewer at one message's file, between those of all others. */
+export function viewing(messages: readonly Message[], { attachment }: Message): Viewed {
+  const files = messages.map((message) => message.attachment).filter(isViewable);
+  return { kind: "file", files, index: files.findIndex(({ id }) => id === attachment?.id) };
+}
+
+/** One that is on its way, as a message. */
+export function pendingFile(going: Observable<Going>, outlook: Outlook) {
+  const { id, file } = going.state();
+  return { ...pendingMessage(id, presentedFile(file), outlook), going };
 }
 
 interface Outlook {

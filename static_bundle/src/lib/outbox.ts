@@ -1,13 +1,26 @@
 /**
- * What I wrote and nobody has yet: drafts, and letters on their way to the server. The tab keeps
- * both, so that a reload neither loses nor doubles one.
+ * What I wrote and nobody has yet: drafts, letters and files on their way to the server. The tab
+ * keeps drafts and letters, so that a reload neither loses nor doubles one; files it cannot keep.
  */
-import { ApiError, type Message } from "./api";
-import type { Outgoing, TimelineHooks, TimelineMessage, TimelineServer } from "./messages";
+import { ApiError, type Message, mended, NetworkError, token } from "./api";
+import { stillOf } from "./browser";
+import {
+  forgetPicture,
+  type Going,
+  type Outgoing,
+  type TimelineHooks,
+  type TimelineMessage,
+  type TimelineServer,
+} from "./messages";
+import { announce, flash, getState, type Observable } from "./store";
+import { emptyFile, largeFile } from "./text";
+import { refusal } from "./trouble";
 
 const RETRIES = [1000, 2000, 4000, 8000, 16_000] as const;
 /** How long a message waits for the one before it. */
 const PATIENCE = 10_000;
+/** How long nothing may be heard of a file that goes up; the server waits less. */
+const STALLED = 90_000;
 const KEPT_FOR = 7 * 24 * 60 * 60 * 1000;
 /** A letter older than this is not sent by itself: nobody expects it any more. */
 const FRESH = 5 * 60 * 1000;
@@ -76,6 +89,7 @@ export class Outbox {
 
   constructor(options: OutboxOptions) {
     this.#with = options;
+    uploads.watch(options);
   }
 
   // --- What the tab keeps ---
@@ -116,7 +130,8 @@ export class Outbox {
   // --- What is on its way ---
 
   messages(): TimelineMessage[] {
-    return this.#letters.map(({ message }) => message);
+    const letters = this.#letters.map(({ message }) => message);
+    return [...uploads.of(this.#with.room_id), ...letters];
   }
 
   /** Takes a letter, which `post` sends. One that failed waits for its writer. */
@@ -133,11 +148,12 @@ export class Outbox {
   }
 
   /** True when `message` is one of mine that the server was not known to have. */
-  settle({ client_message_id }: Message): boolean {
-    return this.discard(client_message_id) !== undefined;
+  settle(message: Message): boolean {
+    return uploads.settle(message) || this.discard(message.client_message_id) !== undefined;
   }
 
   retryNow(): void {
+    uploads.retryNow();
     for (const letter of [...this.#letters]) {
       if (letter.state === "retrying") void this.#post(letter);
     }
@@ -146,6 +162,8 @@ export class Outbox {
 
   /** The message as it waits again, now the last one. */
   retry(id: string): TimelineMessage | undefined {
+    const file = uploads.retry(id);
+    if (file) return file;
     const letter = this.#take(id);
     if (!letter) return undefined;
     const again: Letter = { ...letter, state: "waiting", attempt: 0, since: this.#with.now() };
@@ -157,6 +175,7 @@ export class Outbox {
 
   /** What was written, which is the caller's from now on. */
   discard(id: string): string | undefined {
+    uploads.discard(id);
     const letter = this.#take(id);
     if (letter) this.#keep(id, "");
     return letter?.html;
@@ -164,6 +183,7 @@ export class Outbox {
 
   /** Nobody is looking any more: what is under way goes on, the rest waits in the tab. */
   close(): void {
+    uploads.unwatch(this.#with);
     this.#closed = true;
     for (const { timer } of this.#letters) clearTimeout(timer);
   }
@@ -244,5 +264,214 @@ export class Outbox {
 /** Nobody answered, or not for a reason that lies in the message. */
 function mayRetry(error: unknown): boolean {
   if (!(error instanceof ApiError)) return true;
+  if ([501, 507].includes(error.status)) return false;
   return error.status >= 500 || [408, 425, 429].includes(error.status);
+}
+
+// --- Files --------------------------------------------------------------------------------------
+
+type Sent = TimelineMessage & { going: Observable<Going> };
+
+interface Parcel extends Pick<Letter, "state" | "attempt" | "timer"> {
+  message: Sent;
+  stop?: () => void;
+}
+
+type Watcher = Pick<OutboxOptions, "room_id" | "hooks" | "confirmed" | "changed">;
+
+/** Files for all rooms, one at a time. They go on, whichever room is on the screen. */
+class Uploads {
+  #parcels: Parcel[] = [];
+  readonly #watchers = new Set<Watcher>();
+
+  constructor() {
+    // Whichever page is on the screen then.
+    addEventListener("online", () => this.retryNow());
+  }
+
+  watch(watcher: Watcher): void {
+    this.#watchers.add(watcher);
+  }
+
+  unwatch(watcher: Watcher): void {
+    this.#watchers.delete(watcher);
+  }
+
+  of(room_id: number): TimelineMessage[] {
+    return this.#parcels.map(({ message }) => message).filter((m) => m.room_id === room_id);
+  }
+
+  send(messages: readonly Sent[]): void {
+    for (const message of messages) this.#add({ message, state: "waiting", attempt: 0 });
+  }
+
+  /** True when `message` is one of these; its answer will then be no news. */
+  settle(message: Message): boolean {
+    const parcel = this.#take(message.client_message_id);
+    if (!parcel) return false;
+    const { file, box } = parcel.message.going.state();
+    announce(`${file.name} sent`);
+    // An image stays in its box until the server's own has come.
+    if (!box) forgetPicture(parcel.message.going);
+    return true;
+  }
+
+  retry(id: string): TimelineMessage | undefined {
+    const parcel = this.#take(id);
+    if (!parcel) return undefined;
+    const again: Parcel = { message: parcel.message, state: "waiting", attempt: 0 };
+    this.#mark(again, "pending");
+    this.#add(again);
+    return again.message;
+  }
+
+  /** The network is back: what waits for it need not wait on. */
+  retryNow(): void {
+    for (const parcel of this.#parcels) if (parcel.state === "retrying") void this.#post(parcel);
+  }
+
+  discard(id: string): void {
+    const parcel = this.#take(id);
+    parcel?.stop?.();
+    if (parcel) forgetPicture(parcel.message.going);
+  }
+
+  /** While there is one, leaving the page is asked about: it would be lost. */
+  #add(parcel: Parcel): void {
+    this.#parcels.push(parcel);
+    addEventListener("beforeunload", ask);
+    this.#pump();
+  }
+
+  #take(id: string): Parcel | undefined {
+    const parcel = this.#parcels.find(({ message }) => message.client_message_id === id);
+    if (!parcel) return undefined;
+    clearTimeout(parcel.timer);
+    this.#parcels = this.#parcels.filter((other) => other !== parcel);
+    if (this.#parcels.length === 0) removeEventListener("beforeunload", ask);
+    this.#pump();
+    return parcel;
+  }
+
+  #pump(): void {
+    const busy = ({ state }: Parcel) => state === "posting" || state === "retrying";
+    const next = this.#parcels.find(({ state }) => state === "waiting");
+    if (next && !this.#parcels.some(busy)) void this.#post(next);
+  }
+
+  async #post(parcel: Parcel): Promise<void> {
+    clearTimeout(parcel.timer);
+    parcel.state = "posting";
+    const { going, room_id, client_message_id: id } = parcel.message;
+    const { file } = going.state();
+    going.change({ part: 0 });
+    if (parcel.attempt === 0) announce(`Uploading ${file.name}`);
+    try {
+      const form = await formFor(id, file);
+      if (!this.#parcels.includes(parcel)) return;
+      const { answer, stop } = sendFile(room_id, form, (part) => going.change({ part }));
+      parcel.stop = stop;
+      const { message } = await answer;
+      if (this.settle(message)) this.#tell(room_id, (watcher) => watcher.confirmed(message));
+    } catch (error) {
+      if (this.#parcels.includes(parcel)) this.#failed(parcel, error);
+    }
+  }
+
+  #failed(parcel: Parcel, error: unknown): void {
+    const { going, room_id } = parcel.message;
+    const wait = RETRIES[parcel.attempt];
+    const may = mayRetry(error) || (error as ApiError).code === "invalid_csrf_token";
+    going.change({ part: null });
+    if (wait !== undefined && may) {
+      parcel.state = "retrying";
+      // Without a network no try counts: it says itself when it is back.
+      if (navigator.onLine) parcel.attempt += 1;
+      const asked = error instanceof ApiError ? (error.retryAfter ?? 0) : 0;
+      const again = () => void this.#post(parcel);
+      if (navigator.onLine) parcel.timer = setTimeout(again, Math.max(wait, asked));
+      this.#mark(parcel, "retrying");
+      return;
+    }
+    parcel.state = "failed";
+    const reason = reasonFor(error, going.state().file.name);
+    this.#mark(parcel, "failed", reason);
+    if (error instanceof ApiError && [403, 404].includes(error.status))
+      this.#tell(room_id, ({ hooks }) => hooks.refused());
+    announce("Your message was not sent", "assertive");
+    // Where nobody sees the message, nobody sees why.
+    if (![...this.#watchers].some((watcher) => watcher.room_id === room_id)) flash("alert", reason);
+    this.#pump();
+  }
+
+  #mark(parcel: Parcel, state: Outgoing["state"], reason: string | null = null): void {
+    const outgoing = { state, attempt: parcel.attempt, reason };
+    parcel.message = { ...parcel.message, outgoing };
+    const { room_id, client_message_id: id } = parcel.message;
+    this.#tell(room_id, (watcher) => watcher.changed(id, outgoing));
+  }
+
+  #tell(room_id: number, tell: (watcher: Watcher) => void): void {
+    for (const watcher of this.#watchers) if (watcher.room_id === room_id) tell(watcher);
+  }
+}
+
+export const uploads = new Uploads();
+
+const ask = (event: BeforeUnloadEvent) => event.preventDefault();
+
+function reasonFor(error: unknown, name: string): string {
+  if (!(error instanceof ApiError)) return "The upload stopped. Check your connection.";
+  if (error.code === "file_blank") return emptyFile(name);
+  if (error.status === 413) return largeFile(name, getState().features.max_file_bytes);
+  return error.message;
+}
+
+/** The id comes first: of a file that is there already nothing is kept. */
+async function formFor(client_message_id: string, file: File): Promise<FormData> {
+  const form = new FormData();
+  form.append("client_message_id", client_message_id);
+  const { blob, ...measures } = (await stillOf(file)) ?? {};
+  for (const [name, value] of Object.entries(measures)) form.append(name, String(value));
+  if (blob) form.append("still", blob, "still.jpg");
+  form.append("attachment", file, file.name);
+  return form;
+}
+
+/** What `fetch` cannot do: telling how much of it is there. It answers as `fetch` does. */
+function sendFile(room_id: number, form: FormData, gone: (part: number) => void) {
+  const request = new XMLHttpRequest();
+  let silence: ReturnType<typeof setTimeout> | undefined;
+  const answer = new Promise<Response>((done, failed) => {
+    const lost = () => {
+      request.abort();
+      failed(new NetworkError());
+    };
+    const heard = () => {
+      clearTimeout(silence);
+      silence = setTimeout(lost, STALLED);
+    };
+    heard();
+    request.upload.onprogress = ({ loaded, total }) => {
+      heard();
+      gone(total ? loaded / total : 0);
+    };
+    request.onerror = lost;
+    request.onloadend = () => clearTimeout(silence);
+    request.onload = () => {
+      const wait = request.getResponseHeader("Retry-After");
+      const headers: HeadersInit = wait ? { "Retry-After": wait } : {};
+      done(new Response(request.responseText, { status: request.status, headers }));
+    };
+  }).then(async (response) => {
+    if (response.ok) return (await response.json()) as { message: Message };
+    const error = await refusal(response);
+    await mended(error);
+    throw error;
+  });
+  request.open("POST", `/api/rooms/${room_id}/messages`);
+  request.setRequestHeader("Accept", "application/json");
+  request.setRequestHeader("X-CSRF-Token", token());
+  request.send(form);
+  return { answer, stop: () => request.abort() };
 }

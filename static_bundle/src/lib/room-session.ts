@@ -323,7 +323,7 @@ function watchEnds(list: HTMLElement, timeline: Timeline): () => void {
   };
 }
 
-/** Keeps the end in view when the list's height changes. */
+/** Keeps the end in view when the list's height changes, or a picture on its way gets its box. */
 function keepEnd(list: HTMLElement, timeline: Timeline): () => void {
   let atEnd = timeline.nearEnd();
   let height = list.clientHeight;
@@ -335,11 +335,16 @@ function keepEnd(list: HTMLElement, timeline: Timeline): () => void {
     height = list.clientHeight;
     if (atEnd && changed) list.scrollTop = list.scrollHeight;
   });
+  const grown = new MutationObserver(() => {
+    if (atEnd) list.scrollTop = list.scrollHeight;
+  });
+  grown.observe(list, { subtree: true, attributeFilter: ["data-picture"] });
   list.addEventListener("scroll", note, { passive: true });
   resized.observe(list);
   return () => {
     list.removeEventListener("scroll", note);
     resized.disconnect();
+    grown.disconnect();
   };
 }
 

@@ -7,6 +7,7 @@ import { useSyncExternalStore } from "react";
 import type {
   Account,
   AnonymousAccount,
+  Attachment,
   Boot,
   Features,
   Involvement,
@@ -62,7 +63,7 @@ interface Announcement {
 /** What the full-screen viewer shows. */
 export type Viewed =
   | { kind: "qr"; url: string; title: string }
-  | { kind: "file"; name: string; index: number; names: readonly string[] };
+  | { kind: "file"; files: readonly Attachment[]; index: number };
 
 interface Route {
   /** Path and query of the page on screen. */
@@ -135,7 +136,7 @@ export const START: State = {
   route: { path: "/", page: "welcome", params: {} },
   account: null,
   me: null,
-  features: { files: false, avatars: false, opengraph: false },
+  features: { files: false, avatars: false, opengraph: false, max_file_bytes: 0 },
   version: "",
   vapid_public_key: "",
   cable_url: "/cable",

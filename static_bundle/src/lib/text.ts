@@ -55,6 +55,25 @@ export const formatFull = (ms: number): string => shortBoth.format(ms);
 /** The local midnight before it. */
 const dayOf = (ms: number): number => new Date(ms).setHours(0, 0, 0, 0);
 
+// --- Sizes ------------------------------------------------------------------------------------
+
+function inUnits(bytes: number, step: number): string {
+  const units = ["B", "KB", "MB", "GB"];
+  let power = 0;
+  while (power < 3 && bytes / step ** power >= step - 0.5) power += 1;
+  const size = bytes / step ** power;
+  return `${size.toFixed(power > 0 && size < 9.95 ? 1 : 0)} ${units[power]}`;
+}
+
+/** How much a file holds. */
+export const sizeInWords = (bytes: number): string => inUnits(bytes, 1000);
+/** How much one may hold, which operators count in powers of two. */
+export const limitInWords = (bytes: number): string => inUnits(bytes, 1024).replace(".0", "");
+
+export const emptyFile = (name: string): string => `${name} is empty.`;
+export const largeFile = (name: string, most: number): string =>
+  `${name} is too large. Files can be up to ${limitInWords(most)}.`;
+
 // --- Names ------------------------------------------------------------------------------------
 
 const wordsOf = (name: string): string[] => name.match(/[\p{L}\p{N}_]+/gu) ?? [];
@@ -308,8 +327,8 @@ export function replyQuote(message: Message): string {
 }
 
 function quotable(message: Message): string {
-  const words = message.sound ? message.plain_text : fileName(message);
-  if (words) return escapeHtml(words);
+  if (message.content_type === "attachment") return `📎 ${escapeHtml(message.plain_text)}`;
+  if (message.sound) return escapeHtml(message.plain_text);
   const content = inert(message.body_html);
   for (const mention of content.querySelectorAll(".mention")) {
     mention.replaceWith((mention.textContent ?? "").trim());
@@ -318,15 +337,6 @@ function quotable(message: Message): string {
     wrapper.replaceWith(...wrapper.childNodes);
   }
   return written(content).trim();
-}
-
-/** A message brought over without its file says so in these words. */
-const FILE_LEFT_BEHIND = /^📎 (.+) — File attachments are coming in v2\.0$/;
-
-/** The file a message was about; null when it is about words. */
-export function fileName({ plain_text, content_type }: Message): string | null {
-  if (content_type === "attachment") return plain_text;
-  return FILE_LEFT_BEHIND.exec(plain_text)?.[1] ?? null;
 }
 
 /** The sound a message plays, when its whole text is `/play NAME` in any case. */
@@ -347,6 +357,26 @@ export const LONE_URL =
 /** What a browser would fetch from somewhere as soon as it stands in the page. */
 const LOADS = "img, picture, video, audio, source, track, object, embed, iframe, svg, input, link";
 const LONGEST_EMOJI = 32;
+
+/**
+ * The files of a paste. Copied from a word processor, a text has its own picture beside it, which
+ * nobody wants; a picture of a page has no words, and a file of a file manager no markup.
+ */
+export function pastedFiles({ files, types }: DataTransfer, text: string): File[] {
+  const [first] = files;
+  const pictured = files.length === 1 && first?.type.startsWith("image/");
+  if (pictured && text && types.includes("text/html")) return [];
+  return [...files].map((file) => (file.name === "image.png" ? screenshot(file) : file));
+}
+
+/** Browsers call every one the same. */
+function screenshot(file: File): File {
+  const now = new Date();
+  const two = (...numbers: number[]) => numbers.map((each) => String(each).padStart(2, "0"));
+  const date = two(now.getFullYear(), now.getMonth() + 1, now.getDate()).join("-");
+  const time = two(now.getHours(), now.getMinutes(), now.getSeconds()).join(".");
+  return new File([file], `Screenshot ${date} at ${time}.png`, { type: file.type });
+}
 
 /** Pasted markup as Trix may have it: emoji for their pictures, tables as lines, code without its end. */
 export function pastedHtml(html: string): string {

@@ -16,12 +16,10 @@ import {
 } from "./api";
 import type { RoomEvent, TimelineMessage, TimelineState } from "./messages";
 import * as list from "./messages";
-import { Outbox } from "./outbox";
+import { Outbox, uploads } from "./outbox";
 import { Observable } from "./store";
 import { playCommand } from "./text";
 import { sentenceOf } from "./trouble";
-
-export type { Outgoing, RoomEvent, TimelineMessage, TimelineState } from "./messages";
 
 interface TimelineOptions {
   page: RoomPage;
@@ -233,7 +231,6 @@ export class Timeline extends Observable<TimelineState> {
 
   // --- News ----------------------------------------------------------------------------------
 
-  /** Takes what the cable tells. */
   receive(event: RoomEvent): void {
     if (this.#asks.size > 0) this.#meanwhile.push(event);
     if (event.type === "messages_appended") {
@@ -330,11 +327,21 @@ export class Timeline extends Observable<TimelineState> {
   /** Shows a message at once and sends it until the server has it, or has refused it. */
   async send(html: string): Promise<void> {
     const letter = this.#letter(this.#uuid(), html, this.#serverNow());
-    const [message] = letter;
     this.outbox.send(...letter);
+    await this.#show([letter[0]]);
+  }
+
+  /** Each its own message, in their order; they are sent one after another. */
+  async sendFiles(files: readonly Observable<list.Going>[]): Promise<void> {
+    const messages = files.map((file) => list.pendingFile(file, this.#outlook()));
+    uploads.send(messages);
+    if (messages.length > 0) await this.#show(messages);
+  }
+
+  async #show(sent: readonly TimelineMessage[]): Promise<void> {
     if (this.state().up_to_date) {
       void this.#render(
-        (state) => list.trimTop({ ...state, messages: [...state.messages, message], jump: false }),
+        (state) => list.trimTop({ ...state, messages: [...state.messages, ...sent], jump: false }),
         "end",
       );
     } else {
@@ -348,22 +355,20 @@ export class Timeline extends Observable<TimelineState> {
   /** A message, what was written, and what is sent of it. */
   #letter(id: string, html: string, at: number, state: list.Outgoing["state"] = "pending") {
     const sound = playCommand(html, this.#sounds);
-    const from = { me: this.#me, room_id: this.room_id, at, state };
-    const message = list.pendingMessage(id, list.presented(html, sound), from);
+    const message = list.pendingMessage(id, list.presented(html, sound), this.#outlook(at, state));
     return [message, html, sound ? `/play ${sound.name}` : html] as const;
+  }
+
+  #outlook(at = this.#serverNow(), state: list.Outgoing["state"] = "pending") {
+    return { me: this.#me, room_id: this.room_id, at, state };
   }
 
   /** A time as the server would say it, never before the newest message's; that is not to come. */
   readonly #serverNow = () => list.following(this.state().messages, this.#now() + this.#skew);
 
-  /** Starts over with the same id, as the newest message. */
   retry(id: string): void {
     const message = this.outbox.retry(id);
     if (message) void this.#render((state) => list.placed(state, message), "end");
-  }
-
-  retryNow(): void {
-    this.outbox.retryNow();
   }
 
   /** What was written, which is the caller's from now on. */
@@ -372,12 +377,15 @@ export class Timeline extends Observable<TimelineState> {
     return this.outbox.discard(id);
   }
 
+  readonly retryNow = (): void => this.outbox.retryNow();
   readonly close = (): void => this.outbox.close();
 
   /** My newest message on screen, for the up arrow. */
   lastOwn(): TimelineMessage | undefined {
     if (!this.state().up_to_date) return undefined;
-    return this.state().messages.findLast((m) => !m.outgoing && m.creator.id === this.#me.id);
+    return this.state().messages.findLast(
+      (m) => !m.outgoing && m.content_type !== "attachment" && m.creator.id === this.#me.id,
+    );
   }
 
   /** Shows the new text at once. Rejects, with the old text back in place, when it was refused. */

@@ -12,6 +12,7 @@ export interface ErrorDetail {
 
 export const NO_NETWORK = "Campfire can’t be reached. Check your connection and try again.";
 export const ROOM_GONE = "That room is gone, or closed to you.";
+const UNREADABLE = "That picture could not be read. Try a JPEG, PNG, GIF or WebP.";
 const BROKEN = "Something broke on our side. Try again in a moment.";
 
 /** Refusals that are about one field, though they have a code of their own. */
@@ -21,8 +22,11 @@ const REASONS: Record<string, Fields> = { email_taken: { email_address: ["is som
 const WORDS: Record<string, string> = {
   banned_ip: "Campfire does not let you in right now. Try again in a few minutes.",
   internal_error: BROKEN,
+  attachment_not_editable: "You can’t edit a file. Delete it and send another.",
   invalid_credentials: "That e-mail and password don’t match.",
+  picture_unreadable: UNREADABLE,
   room_not_found: ROOM_GONE,
+  storage_full: "This server has no room for more files. Tell an administrator.",
 };
 
 /** The server answered, and the answer is no. `message` is a sentence for people. */
@@ -42,6 +46,18 @@ export class ApiError extends Error {
     this.fields = detail.fields ?? REASONS[this.code] ?? {};
     this.redirectTo = detail.redirect_to ?? null;
     this.retryAfter = retryAfter;
+  }
+}
+
+/** What an answer that is no says. */
+export async function refusal(response: Response): Promise<ApiError> {
+  const seconds = Number(response.headers.get("Retry-After") ?? Number.NaN);
+  const retryAfter = Number.isFinite(seconds) ? seconds * 1000 : null;
+  try {
+    const { error } = (await response.json()) as { error?: ErrorDetail };
+    return new ApiError(response.status, error ?? {}, retryAfter);
+  } catch {
+    return new ApiError(response.status, {}, retryAfter);
   }
 }
 

@@ -1,13 +1,14 @@
 /** The account: its name and people, its bots, and its own styles. */
-import { type FormEvent, type ReactNode, useState } from "react";
-import { Field, More, Panel, Submit, Switch, useSubmit } from "../components/forms";
-import { ComingSoon, Translate } from "../components/popover";
+import { type FormEvent, type ReactNode, useRef, useState } from "react";
+import { FILES_OFF } from "../components/files";
+import { Field, More, Panel, PictureField, Submit, Switch, useSubmit } from "../components/forms";
 import { attempt, JoinLink, PanelBar, Shell } from "../components/shell";
-import { Avatar, Button, CopyButton, Drawing, Icon, LinkButton } from "../components/ui";
+import { Avatar, Button, CopyButton, Drawing, Icon, LinkButton, Translate } from "../components/ui";
 import type { Account, Bot, ScreenProps, User, UserPage } from "../lib/api";
 import * as api from "../lib/api";
 import { visit } from "../lib/browser";
-import { apply, flash, isAdministrator, useStore } from "../lib/store";
+import { apply, failed, flash, isAdministrator, useStore } from "../lib/store";
+import { limitInWords, sizeInWords } from "../lib/text";
 import { AccountLogo, Version } from "./auth";
 import { PersonRow } from "./people";
 
@@ -18,7 +19,7 @@ export function AccountSettings({ boot }: ScreenProps<"account_edit">) {
   const [account, setAccount] = useState(boot.data.account);
 
   function change(next: Account) {
-    setAccount(next);
+    setAccount({ ...account, ...next }); // what is stored is told with the page alone
     apply({ type: "account_changed", account: next });
   }
 
@@ -41,6 +42,7 @@ export function AccountSettings({ boot }: ScreenProps<"account_edit">) {
           <Invitation account={account} onChange={change} administrator={administrator} />
           <hr className="shade__rule" />
           <People first={boot.data} administrator={administrator} />
+          {account.storage && <Storage {...account.storage} />}
         </div>
       </Panel>
     </Shell>
@@ -78,12 +80,7 @@ function AccountForm({ account, onChange }: AccountProps) {
   });
   return (
     <>
-      <div className="avatar__form">
-        <ComingSoon label="Change logo" heading="Custom logos available in v2.0">
-          Until then the account wears Campfire’s own mark.
-        </ComingSoon>
-        <AccountLogo className="txt-xx-large" />
-      </div>
+      <Logo account={account} onChange={onChange} />
       <form onSubmit={submit} className="account-name">
         <Field
           label="Name of this account"
@@ -99,6 +96,32 @@ function AccountForm({ account, onChange }: AccountProps) {
       </form>
       <Restriction account={account} onChange={onChange} />
     </>
+  );
+}
+
+/** Sent as soon as it is chosen. */
+function Logo({ account, onChange }: AccountProps) {
+  function show(next: Account) {
+    onChange(next);
+    flash("notice", "Saved.");
+  }
+
+  async function change(picture: Blob) {
+    show((await api.changeLogo(picture)).account);
+    return false;
+  }
+
+  const onRemove = () => attempt(async () => show((await api.removeLogo()).account));
+  return (
+    <PictureField
+      label="Change logo"
+      feature="files"
+      otherwise="The account keeps the mark it has."
+      onChoose={change}
+      removal={account.has_logo && { label: "Delete logo", onRemove }}
+    >
+      {(chosen) => <AccountLogo className="txt-xx-large" chosen={chosen} />}
+    </PictureField>
   );
 }
 
@@ -145,6 +168,20 @@ function Invitation({
         {administrator && <Button icon="refresh" label="New link" onClick={renew} />}
       </JoinLink>
     </div>
+  );
+}
+
+const LOW = 512 * 1024 * 1024;
+
+/** How much room the files take, and how much is left. */
+function Storage({ bytes, free_bytes, quota_bytes }: NonNullable<Account["storage"]>) {
+  const full = free_bytes < LOW || (quota_bytes !== null && bytes >= quota_bytes);
+  const quota = quota_bytes === null ? "" : ` of ${limitInWords(quota_bytes)}`;
+  return (
+    <p className={`txt-small txt-align-center margin-block-start${full ? " txt-negative" : ""}`}>
+      Files use {sizeInWords(bytes)}
+      {quota}; {sizeInWords(free_bytes)} are free on this server
+    </p>
   );
 }
 
@@ -211,6 +248,7 @@ export function Bots({ boot }: ScreenProps<"bots">) {
 }
 
 function BotCard({ bot }: { bot: Bot }) {
+  const { files } = useStore((state) => state.features);
   return (
     <section className="shade bot" style={{ viewTransitionName: `chat-bot-${bot.id}` }}>
       <div className="flex align-center gap">
@@ -228,7 +266,7 @@ function BotCard({ bot }: { bot: Bot }) {
           <Curl icon="messages-outline" label={`Post text to ${room.name}`}>
             {`curl -d 'Hello!' ${room.messages_url}`}
           </Curl>
-          <Curl icon="attachment" label={`Post a file to ${room.name}, arrives in v2.0`} soon>
+          <Curl icon="attachment" label={`Post a file to ${room.name}`} off={!files && FILES_OFF}>
             {`curl -F "attachment=@/path/to/file" ${room.messages_url}`}
           </Curl>
         </fieldset>
@@ -240,23 +278,24 @@ function BotCard({ bot }: { bot: Bot }) {
 interface CurlProps {
   icon: "messages-outline" | "attachment";
   label: string;
-  soon?: boolean;
+  /** Why it would not work. */
+  off?: string | false;
   children: string;
 }
 
-function Curl({ icon, label, soon = false, children }: CurlProps) {
+function Curl({ icon, label, off = false, children }: CurlProps) {
   return (
     <div className="flex align-center gap">
       <Icon name={icon} size={24} />
       <input
         className="input fill"
         readOnly
-        disabled={soon}
+        disabled={!!off}
         aria-label={label}
-        value={soon ? `Arrives in v2.0: ${children}` : children}
+        value={off ? `${off}: ${children}` : children}
         onFocus={(event) => event.currentTarget.select()}
       />
-      <CopyButton text={children} label={`Copy: ${label}`} className="txt-small" disabled={soon} />
+      <CopyButton text={children} label={`Copy: ${label}`} className="txt-small" disabled={!!off} />
     </div>
   );
 }
@@ -315,28 +354,47 @@ function PairButton({ label, icons, onClick }: PairProps) {
 
 interface BotFormProps {
   bot?: Bot;
-  onSave: (bot: { name: string; webhook_url: string }) => Promise<unknown>;
+  onSave: (bot: { name: string; webhook_url: string }) => Promise<{ bot: Bot }>;
 }
 
-function BotForm({ bot, onSave }: BotFormProps) {
+function BotForm({ bot: first, onSave }: BotFormProps) {
+  const [bot, setBot] = useState(first);
+  const picture = useRef<Blob | null>(null);
   const { busy, fields, submit } = useSubmit(async (form) => {
-    await onSave({ name: String(form.get("name")), webhook_url: String(form.get("webhook_url")) });
+    const { bot: saved } = await onSave({
+      name: String(form.get("name")),
+      webhook_url: String(form.get("webhook_url")),
+    });
+    // Without its picture it is there all the same.
+    if (picture.current) await api.changeBotPicture(saved.id, picture.current).catch(failed);
     visit("/account/bots");
   });
+  const remove = () => attempt(async () => bot && setBot((await api.removeBotPicture(bot.id)).bot));
   return (
     <form onSubmit={submit}>
-      <div className="avatar__form">
-        <ComingSoon label="Choose a picture" heading="Avatar uploads coming in v2.0">
-          Until then bots share this face.
-        </ComingSoon>
-        {bot ? (
-          <Avatar user={bot} className="txt-xx-large" />
-        ) : (
-          <figure className="avatar txt-xx-large" aria-hidden="true">
-            <Drawing name="robot" />
-          </figure>
-        )}
-      </div>
+      <PictureField
+        label="Choose a picture"
+        feature="avatars"
+        otherwise="Bots share this face."
+        onChoose={(chosen) => {
+          picture.current = chosen;
+          return true;
+        }}
+        removal={bot?.has_avatar && { label: "Delete bot’s picture", onRemove: remove }}
+      >
+        {(chosen) =>
+          bot || chosen ? (
+            <Avatar
+              user={{ name: "", avatar_url: "", ...bot, ...(chosen && { avatar_url: chosen }) }}
+              className="txt-xx-large"
+            />
+          ) : (
+            <figure className="avatar txt-xx-large" aria-hidden="true">
+              <Drawing name="robot" />
+            </figure>
+          )
+        }
+      </PictureField>
       <Field
         label="Name of the bot"
         name="name"

@@ -5,11 +5,11 @@
 import { type FormEvent, type ReactNode, useEffect, useRef, useState } from "react";
 import { flushSync } from "react-dom";
 import {
+  AvatarField,
   EmailField,
   NameField,
   Panel,
   PasswordField,
-  PictureField,
   Submit,
   useSubmit,
 } from "../components/forms";
@@ -27,7 +27,7 @@ import help from "../help.json";
 import type { ScreenProps } from "../lib/api";
 import * as api from "../lib/api";
 import * as device from "../lib/browser";
-import { flash, useObservable, useStore } from "../lib/store";
+import { failed, flash, useObservable, useStore } from "../lib/store";
 import { sentenceOf } from "../lib/trouble";
 
 type Newcomer = Parameters<typeof api.firstRun>[0];
@@ -36,12 +36,19 @@ function comeIn(answer: { redirect_to: string }): void {
   device.visit(answer.redirect_to, { replace: true });
 }
 
+/** Their picture follows them in; without it they are in all the same. */
+async function withPicture(welcome: Promise<api.Welcome>, picture: Blob | null) {
+  const answer = await welcome;
+  if (picture) await api.changePicture(picture).catch(failed);
+  return answer;
+}
+
 // --- First run and joining ---------------------------------------------------------------------
 
 export function FirstRun(_props: ScreenProps<"first_run">) {
-  async function setUp(person: Newcomer) {
+  async function setUp(person: Newcomer, picture: Blob | null) {
     try {
-      comeIn(await api.firstRun(person));
+      comeIn(await withPicture(api.firstRun(person), picture));
     } catch (problem) {
       if (!(problem instanceof api.ApiError) || problem.code !== "already_set_up") throw problem;
       device.visit("/", { replace: true });
@@ -61,9 +68,9 @@ export function FirstRun(_props: ScreenProps<"first_run">) {
 let known = "";
 
 export function Join({ boot }: ScreenProps<"join">) {
-  async function signUp(person: Newcomer) {
+  async function signUp(person: Newcomer, picture: Blob | null) {
     try {
-      comeIn(await api.join(boot.data.join_code, person));
+      comeIn(await withPicture(api.join(boot.data.join_code, person), picture));
     } catch (problem) {
       if (!(problem instanceof api.ApiError) || !problem.redirectTo) throw problem;
       known = person.email_address;
@@ -115,20 +122,31 @@ function Badge({ legend, children }: { legend: ReactNode; children: ReactNode })
 
 interface NewcomerProps {
   icon: "arrow-right" | "check";
-  onSend: (person: Newcomer) => Promise<void>;
+  onSend: (person: Newcomer, picture: Blob | null) => Promise<void>;
 }
 
 function NewcomerForm({ icon, onSend }: NewcomerProps) {
+  const picture = useRef<Blob | null>(null);
   const { busy, fields, submit } = useSubmit((form) =>
-    onSend({
-      name: String(form.get("name")),
-      email_address: String(form.get("email_address")),
-      password: String(form.get("password")),
-    }),
+    onSend(
+      {
+        name: String(form.get("name")),
+        email_address: String(form.get("email_address")),
+        password: String(form.get("password")),
+      },
+      picture.current,
+    ),
   );
   return (
     <form onSubmit={submit}>
-      <PictureField label="Choose a picture" user={null} />
+      <AvatarField
+        label="Choose a picture"
+        user={null}
+        onChoose={(chosen) => {
+          picture.current = chosen;
+          return true;
+        }}
+      />
       <NameField reasons={fields.name} autoFocus />
       <EmailField reasons={fields.email_address} />
       <PasswordField reasons={fields.password} required />
@@ -214,11 +232,17 @@ function useSignIn() {
   return [state, submit] as const;
 }
 
-export function AccountLogo({ className = "" }: { className?: string }) {
+export function AccountLogo({
+  className = "",
+  chosen,
+}: {
+  className?: string;
+  chosen?: string | null;
+}) {
   const account = useStore((state) => state.account);
   return (
     <span className={`account-logo center ${className}`}>
-      <img src={account?.logo_url ?? "/account/logo"} width={108} height={108} alt="" />
+      <img src={chosen ?? account?.logo_url ?? "/account/logo"} width={108} height={108} alt="" />
     </span>
   );
 }

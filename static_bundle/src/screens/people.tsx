@@ -1,18 +1,17 @@
 /** People as others and they themselves see them, and their push devices. */
 import { type ReactNode, useState } from "react";
 import {
+  AvatarField,
   EmailField,
   ListRow,
   NameField,
   Panel,
   PasswordField,
-  PictureField,
   Submit,
   useSubmit,
 } from "../components/forms";
-import { Translate } from "../components/popover";
 import { attempt, Involvement, LinkField, PanelBar, ShareTrio, Shell } from "../components/shell";
-import { Avatar, Button, Icon, LinkButton } from "../components/ui";
+import { Avatar, Button, Icon, LinkButton, Translate } from "../components/ui";
 import help from "../help.json";
 import type {
   Membership,
@@ -45,7 +44,10 @@ export function PersonScreen({ boot }: ScreenProps<"user">) {
       }
     >
       <Panel className="profile">
-        <Avatar user={user} className="center txt-xx-large" />
+        <div className="avatar__form">
+          <Avatar user={user} className="txt-xx-large" />
+          <Moderation user={user} own={own} onChange={(user) => setPerson({ ...person, user })} />
+        </div>
         <h1 tabIndex={-1}>{user.name}</h1>
         {user.status === "deactivated" ? (
           <p>{user.name} has left this account.</p>
@@ -57,6 +59,34 @@ export function PersonScreen({ boot }: ScreenProps<"user">) {
         )}
       </Panel>
     </Shell>
+  );
+}
+
+interface ModerationProps {
+  user: User;
+  own: boolean;
+  onChange: (user: User) => void;
+}
+
+/** Administrators can take anybody's picture away. */
+function Moderation({ user, own, onChange }: ModerationProps) {
+  const administrator = useStore(isAdministrator);
+  if (!(administrator && user.has_avatar) || own) return null;
+
+  async function remove() {
+    const { user: changed } = await api.removePicture(user.id);
+    onChange(changed);
+    apply({ type: "person_changed", user: changed, joined: false });
+  }
+
+  const label = `Remove ${user.name}’s picture`;
+  return (
+    <Button
+      icon="minus"
+      label={label}
+      className="btn--negative txt-small"
+      onClick={() => attempt(remove, `${label}?`)}
+    />
   );
 }
 
@@ -276,7 +306,7 @@ function ProfileForm({ user }: { user: User }) {
   });
   return (
     <form onSubmit={submit}>
-      <PictureField label="Change picture" user={user} />
+      <OwnPicture />
       <NameField {...compact} defaultValue={user.name} reasons={fields.name} />
       <EmailField {...compact} defaultValue={user.email_address} reasons={fields.email_address} />
       <PasswordField
@@ -288,6 +318,33 @@ function ProfileForm({ user }: { user: User }) {
       <Bio text={user.bio ?? ""} />
       <Submit busy={busy} />
     </form>
+  );
+}
+
+const SLOWLY = "Saved. Others may see your old picture for up to half an hour.";
+
+/** Sent as soon as it is chosen. */
+function OwnPicture() {
+  const me = useStore((state) => state.me);
+
+  function show(user: User) {
+    apply({ type: "person_changed", user, joined: false });
+    flash("notice", SLOWLY);
+  }
+
+  async function change(picture: Blob) {
+    show((await api.changePicture(picture)).user);
+    return false;
+  }
+
+  const onRemove = () => attempt(async () => show((await api.removePicture("me")).user));
+  return (
+    <AvatarField
+      label="Change picture"
+      user={me}
+      onChoose={change}
+      removal={me?.has_avatar && { label: "Delete picture", onRemove }}
+    />
   );
 }
 

@@ -11,16 +11,23 @@ import {
 } from "react";
 import { flushSync } from "react-dom";
 import { Composer, StatusLine, Writer } from "../components/composer";
+import { canShareFile, shareFile } from "../components/files";
 import { type ActionsProps, Message, type MessageHome } from "../components/message";
-import { Popover, Translate } from "../components/popover";
 import { DropOverlay, JoinLink, RoomBar, Shell } from "../components/shell";
 import { Sidebar } from "../components/sidebar";
-import { Button, Icon, Spinner } from "../components/ui";
+import { Button, Icon, LinkButton, Popover, Spinner, Translate } from "../components/ui";
 import type { Account, Boost, Room, RoomPage, ScreenProps } from "../lib/api";
 import { copyText, isTouchOnly } from "../lib/browser";
-import type { TimelineMessage } from "../lib/messages";
+import { type TimelineMessage, viewing } from "../lib/messages";
 import { mountList, RoomSession } from "../lib/room-session";
-import { announce, isAdministrator, Observable, useObservable, useStore } from "../lib/store";
+import {
+  announce,
+  apply,
+  isAdministrator,
+  Observable,
+  useObservable,
+  useStore,
+} from "../lib/store";
 import { firstName, formatting, sentence } from "../lib/text";
 
 const FIRST_PAGE = 40;
@@ -113,6 +120,10 @@ class RoomView extends Observable<Looking> implements MessageHome {
     this.writer.reply(message);
   }
 
+  view(message: TimelineMessage): void {
+    apply({ type: "viewed", item: viewing(this.session.timeline.state().messages, message) });
+  }
+
   retry({ client_message_id: id }: TimelineMessage): void {
     this.session.timeline.retry(id);
     this.refocus(id);
@@ -198,7 +209,7 @@ function MessageArea({ view, room }: { view: RoomView; room: Room }) {
           onClick={() => void view.jump()}
         />
       )}
-      <DropOverlay onFiles={view.writer.refuseFiles} />
+      <DropOverlay files={view.writer.files} room={room.display_name} />
     </div>
   );
 }
@@ -217,18 +228,20 @@ function MessageList({ view, room, messages, folded, busy }: ListProps) {
   const newest = messages.at(-1)?.client_message_id;
   const known = messages.some(({ client_message_id: id }) => id === active);
   const current = known ? active : newest;
+  const welcome = room.invitation && messages.length <= FIRST_PAGE;
   return (
+    // biome-ignore lint/a11y: it is a feed as soon as it has an article, as it must.
     <div
       id={`messages_room_${room.id}`}
       className="messages"
-      role="feed"
+      role={welcome || newest ? "feed" : "group"}
       aria-label={`Messages in ${room.display_name}`}
       aria-busy={busy}
       ref={view.attachList}
       onFocus={(event) => follow(event, view)}
       onKeyDown={(event) => steer(event, view)}
     >
-      {room.invitation && messages.length <= FIRST_PAGE && <WelcomeCard />}
+      {welcome && <WelcomeCard />}
       {messages.slice(folded).map((message, index) => (
         <Message
           key={message.client_message_id}
@@ -364,6 +377,9 @@ interface MenuProps extends Omit<ActionsProps, "tab"> {
 
 function Menu({ message, home, own, anchor, byKeyboard, onClose, onBoost }: MenuProps) {
   const administrator = useStore(isAdministrator);
+  const file = message.attachment?.url ? message.attachment : null;
+  const shares = file !== null && canShareFile(file);
+  const items = 2 + Number(own || administrator) + Number(file !== null) + Number(shares);
   const andClose = (act: () => void, refocus = false) => ({
     role: "menuitem",
     tabIndex: -1,
@@ -401,8 +417,18 @@ function Menu({ message, home, own, anchor, byKeyboard, onClose, onBoost }: Menu
         ))}
         <MenuButton icon="boost" label="New boost" {...andClose(onBoost)} />
       </div>
-      <div className="message__actions-grid" role="none">
+      <div className="message__actions-grid" role="none" data-items={items}>
         <MenuButton icon="reply" label="Reply" {...andClose(() => home.reply(message))} />
+        {file && (
+          <MenuLink
+            icon="download"
+            label="Download"
+            href={file.download_url ?? ""}
+            download={file.filename}
+            onClick={() => onClose(byKeyboard)}
+          />
+        )}
+        {shares && <MenuButton icon="share" label="Share" {...andClose(() => shareFile(file))} />}
         <CopyLink path={message.path} onDone={() => onClose(byKeyboard)} />
         {(own || administrator) && (
           <MenuButton
@@ -414,6 +440,11 @@ function Menu({ message, home, own, anchor, byKeyboard, onClose, onBoost }: Menu
       </div>
     </Popover>
   );
+}
+
+function MenuLink({ label, ...rest }: ComponentProps<typeof LinkButton> & { label: string }) {
+  const className = "message__action-btn hide-in-ios-pwa";
+  return <LinkButton className={className} label={label} role="menuitem" tabIndex={-1} {...rest} />;
 }
 
 function MenuButton({ label, ...rest }: ComponentProps<typeof Button> & { label: string }) {

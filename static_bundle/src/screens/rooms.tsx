@@ -1,16 +1,27 @@
-/** Making rooms, their settings, and pings. */
-import { type ReactNode, useEffect, useRef, useState } from "react";
-import { Field, ListRow, More, Panel, Submit, Switch, useSubmit } from "../components/forms";
+/** Making rooms, their settings, pings, and the search through all that was said in them. */
+import { type ReactNode, useRef, useState } from "react";
+import {
+  Field,
+  ListRow,
+  Panel,
+  People,
+  Rows,
+  Submit,
+  Switch,
+  useSubmit,
+} from "../components/forms";
+import { Message, type MessageHome } from "../components/message";
 import { attempt, PanelBar, Shell } from "../components/shell";
-import { Avatar, Button, Icon } from "../components/ui";
-import type { Room, RoomMembers, ScreenProps, User } from "../lib/api";
+import { Avatar, Button, Icon, LinkButton, Spinner } from "../components/ui";
+import type { Boost, Room, RoomMembers, ScreenProps, Search } from "../lib/api";
 import * as api from "../lib/api";
-import { visit } from "../lib/browser";
-import { announce, useStore } from "../lib/store";
-import { byName, folded } from "../lib/text";
+import { DESKTOP, isTouchOnly, useMedia, visit } from "../lib/browser";
+import { shown, type TimelineMessage, viewing } from "../lib/messages";
+import { apply, failed, useStore } from "../lib/store";
+import { byName, formatting } from "../lib/text";
 
-const FILTER_ABOVE = 20;
-const FILTER_DELAY = 300;
+/** It comes with the screens: as a chunk of its own it would take half of the entry with it. */
+export { Viewer } from "../components/viewer";
 
 type Kind = "open" | "closed";
 
@@ -46,7 +57,7 @@ export function NewRoom({ boot }: ScreenProps<"room_new">) {
       <Panel style={{ viewTransitionName: "new-room" }}>
         <RoomForm name={default_name} fresh onSave={create}>
           <Everyone kind={kind} onChange={setKind} />
-          <People people={users} kind={kind} fixed={me?.id} chosen={[]} />
+          <People people={users} everybody={kind === "open"} fixed={me?.id} chosen={[]} />
         </RoomForm>
       </Panel>
     </Shell>
@@ -85,9 +96,9 @@ function Settings({ room, selected, unselected }: RoomMembers) {
     <RoomForm name={room.name ?? ""} onSave={save}>
       <Everyone kind={kind} onChange={setKind} />
       {kind === "open" ? (
-        <People people={everyone} kind={kind} chosen={members} />
+        <People people={everyone} everybody chosen={members} />
       ) : (
-        <People people={selected} others={unselected} kind={kind} chosen={members} />
+        <People people={selected} others={unselected} everybody={false} chosen={members} />
       )}
     </RoomForm>
   );
@@ -162,129 +173,6 @@ function ReadOnly({ room, selected }: RoomMembers) {
   );
 }
 
-// --- People, and the filter over them ----------------------------------------------------------
-
-interface PeopleProps {
-  people: readonly User[];
-  others?: readonly User[];
-  kind: Kind;
-  chosen: readonly number[];
-  /** Whose access cannot be taken: the creator of a new room. */
-  fixed?: number | undefined;
-}
-
-function People({ people, others = [], kind, chosen, fixed }: PeopleProps) {
-  const [wanted, setWanted] = useState("");
-  const [on, setOn] = useState<ReadonlySet<number>>(() => new Set(chosen));
-  const matches = ({ name }: User) => folded(name).includes(wanted);
-  const [first, second] = [people.filter(matches), others.filter(matches)];
-
-  function give(id: number, access: boolean) {
-    const next = new Set(on);
-    if (access) next.add(id);
-    else next.delete(id);
-    setOn(next);
-  }
-
-  const row = (user: User) => (
-    <PersonRow
-      key={user.id}
-      user={user}
-      plain={kind === "open" || user.id === fixed}
-      on={on.has(user.id)}
-      onGive={give}
-    />
-  );
-  return (
-    <>
-      {people.length + others.length > FILTER_ABOVE && (
-        <Filter onFilter={setWanted} left={first.length + second.length} />
-      )}
-      {/* Not every row is there to be asked. */}
-      <input type="hidden" name="user_ids" value={[...on].join()} />
-      <Rows key={`first ${wanted}`} people={first} row={row} />
-      {second.length > 0 && (
-        <>
-          <hr className="shade__rule" />
-          <Rows key={`second ${wanted}`} people={second} row={row} />
-        </>
-      )}
-      {first.length + second.length === 0 && <p className="filter__nobody">Nobody found</p>}
-    </>
-  );
-}
-
-const DRAWN = 50;
-
-/** People by the thousand: the rows are drawn as they come into sight. */
-function Rows({ people, row }: { people: readonly User[]; row: (user: User) => ReactNode }) {
-  const [drawn, setDrawn] = useState(DRAWN);
-  return (
-    <>
-      <ul>{people.slice(0, drawn).map(row)}</ul>
-      {people.length > drawn && <More key={drawn} onSeen={() => setDrawn(drawn + DRAWN)} />}
-    </>
-  );
-}
-
-interface PersonRowProps {
-  user: User;
-  plain: boolean;
-  on: boolean;
-  onGive: (id: number, access: boolean) => void;
-}
-
-function PersonRow({ user, plain, on, onGive }: PersonRowProps) {
-  return (
-    <ListRow user={user} name={user.name} className="membership-item">
-      {plain ? (
-        <Icon name="check" size={20} />
-      ) : (
-        <Switch
-          label={`Give ${user.name} access to this room`}
-          checked={on}
-          onChange={(event) => onGive(user.id, event.currentTarget.checked)}
-        />
-      )}
-    </ListRow>
-  );
-}
-
-let waiting = 0;
-
-interface FilterProps {
-  onFilter: (wanted: string) => void;
-  /** How many are left of them all. */
-  left: number;
-}
-
-function Filter({ onFilter, left }: FilterProps) {
-  const said = useRef(left);
-  // The live region is outside this tree, and says what the list has become.
-  useEffect(() => {
-    if (said.current === left) return;
-    said.current = left;
-    announce(left === 0 ? "Nobody found" : left === 1 ? "1 person" : `${left} people`);
-  }, [left]);
-
-  function look(text: string) {
-    clearTimeout(waiting);
-    waiting = window.setTimeout(() => onFilter(folded(text.trim())), FILTER_DELAY);
-  }
-
-  return (
-    <input
-      type="search"
-      className="input room-access__filter"
-      placeholder="Filter…"
-      aria-label="Filter people by name"
-      onChange={(event) => look(event.currentTarget.value)}
-      // Enter would save the room.
-      onKeyDown={(event) => event.key === "Enter" && event.preventDefault()}
-    />
-  );
-}
-
 // --- Pings, and deleting -----------------------------------------------------------------------
 
 export function EditDirect({ boot }: ScreenProps<"direct_edit">) {
@@ -323,5 +211,226 @@ function DeleteRoom({ room, children }: { room: Room; children: ReactNode }) {
     <Button icon="trash" className="btn--negative" busy={busy} aria-label={label} onClick={remove}>
       {children}
     </Button>
+  );
+}
+
+// --- Searching all of them --------------------------------------------------------------------------
+
+export function SearchScreen({ boot }: ScreenProps<"searches">) {
+  const { search } = boot.data;
+  const typed = String(boot.params.q ?? search.query ?? "");
+  const desktop = useMedia(DESKTOP);
+  const busy = useStore((state) => state.loading);
+  const recents = <RecentSearches search={search} />;
+  return (
+    <Shell
+      title="Search"
+      nav={
+        <>
+          {search.query !== null && (
+            <span className="btn btn--reversed btn--faux searches__query">
+              <span className="overflow-ellipsis">“{search.query}”</span>{" "}
+              <span>
+                {search.has_before
+                  ? `the newest ${search.messages.length}`
+                  : search.messages.length}
+              </span>
+            </span>
+          )}
+          {!desktop && recents}
+        </>
+      }
+      footer={<SearchForm query={typed} back={search.return_to_room_id} />}
+      sidebar={
+        <aside id="sidebar" className="sidebar" aria-label="Recent searches">
+          {desktop && recents}
+        </aside>
+      }
+    >
+      <Results search={search} typed={typed} />
+      {busy && (
+        <div className="messages__loading" role="status" style={{ animation: "none" }}>
+          <Spinner label="Searching" />
+        </div>
+      )}
+    </Shell>
+  );
+}
+
+const toEnd = (list: HTMLElement | null) => list?.scrollTo({ top: list.scrollHeight });
+
+function Results({ search, typed }: { search: Search; typed: string }) {
+  const me = useStore((state) => state.me);
+  const [messages, setMessages] = useState(() => search.messages.map((hit) => shown(hit)));
+  const [home] = useState(() => searchHome(search.messages, setMessages));
+  if (messages.length === 0) return <NothingFound query={search.query} typed={typed} />;
+  return (
+    <div className="message-area">
+      <div className="messages searches__results" role="feed" aria-label="Results" ref={toEnd}>
+        {messages.map((message, index) => (
+          <Message
+            key={message.id}
+            message={message}
+            home={home}
+            active
+            found={search.messages[index]}
+            {...formatting(message, undefined, me?.id)}
+            firstOfDay={false}
+          />
+        ))}
+      </div>
+    </div>
+  );
+}
+
+type Change = (change: (messages: TimelineMessage[]) => TimelineMessage[]) => void;
+
+/** A result can be boosted where it stands; for everything else there is its room. */
+function searchHome(all: Search["messages"], change: Change): MessageHome {
+  const elsewhere = ({ path }: TimelineMessage) => visit(path);
+  const boosts = (id: number, next: (boosts: Boost[]) => Boost[]) =>
+    change((all) => all.map((m) => (m.id === id ? { ...m, boosts: next(m.boosts) } : m)));
+  return {
+    boost({ id }, content) {
+      api.boost(id, content).then(({ boost }) => boosts(id, (all) => [...all, boost]), failed);
+    },
+    unboost(boost) {
+      const without = () => boosts(boost.message_id, (all) => all.filter((b) => b.id !== boost.id));
+      api.unboost(boost.message_id, boost.id).then(without, failed);
+    },
+    edit: elsewhere,
+    save: elsewhere,
+    remove: elsewhere,
+    stopEditing: elsewhere,
+    reply: elsewhere,
+    view: (message) => apply({ type: "viewed", item: viewing(all, message) }),
+    retry: elsewhere,
+    takeBack: elsewhere,
+    discard: elsewhere,
+  };
+}
+
+function NothingFound({ query, typed }: { query: string | null; typed: string }) {
+  const said = query === null ? typed && `Nothing to search for in “${typed}”` : "";
+  return (
+    <div className="message-area message-area--empty">
+      <Icon name="search" />
+      <p className={said ? undefined : "for-screen-reader"} role="status">
+        {said || (query !== null && `Nothing found for “${query}”.`)}
+      </p>
+    </div>
+  );
+}
+
+function RecentSearches({ search }: { search: Search }) {
+  if (search.recent_searches.length === 0) return null;
+
+  async function clear() {
+    const cleared = await attempt(api.clearSearches, "Clear your recent searches?");
+    if (cleared) visit("/searches", { replace: true });
+  }
+
+  return (
+    <ul className="searches__recents" aria-label="Recent searches">
+      {search.recent_searches.map(({ id, query }) => (
+        <li key={id}>
+          <a href={`/searches?q=${encodeURIComponent(query)}`} className="btn searches__recent">
+            <span className="overflow-ellipsis">“{query}”</span>
+          </a>
+        </li>
+      ))}
+      <li>
+        <Button icon="broom" label="Clear recent searches" onClick={clear} />
+      </li>
+    </ul>
+  );
+}
+
+const WORKING_AFTER = 300;
+
+/** The same promise, with a sign of work on the screen when it takes its time. */
+async function working<T>(work: Promise<T>): Promise<T> {
+  const sign = setTimeout(() => apply({ type: "loading_changed", loading: true }), WORKING_AFTER);
+  try {
+    return await work;
+  } finally {
+    clearTimeout(sign);
+    apply({ type: "loading_changed", loading: false });
+  }
+}
+
+function SearchForm({ query, back }: { query: string; back: number | null }) {
+  const { busy, submit } = useSubmit(async (form) => {
+    const typed = String(form.get("q"));
+    const nowhere = { redirect_to: `/searches?q=${encodeURIComponent(typed)}` };
+    // Signs alone are nothing to remember; their page says so, and shows them again.
+    const { redirect_to } = await working(api.recordSearch(typed)).catch((error) => {
+      if (error.code === "validation_failed") return nowhere;
+      throw error;
+    });
+    visit(redirect_to);
+  });
+
+  return (
+    <form id="composer" className="composer searches__form" onSubmit={submit}>
+      <LinkButton
+        href={back ? `/rooms/${back}` : "/"}
+        icon="arrow-left"
+        label="Go back"
+        className="composer__context-btn searches__btn"
+        style={{ viewTransitionName: "input-switcher" }}
+      />
+      <div className="composer__input input input--actor searches__box">
+        <span className="composer__input-hint" style={{ viewTransitionName: "input-btn" }}>
+          <Icon name="search" size={22} />
+        </span>
+        <SearchInput query={query} />
+        <Button
+          type="submit"
+          icon="arrow-up"
+          label="Search"
+          busy={busy}
+          className="btn--reversed txt-small searches__btn"
+        />
+      </div>
+    </form>
+  );
+}
+
+function SearchInput({ query }: { query: string }) {
+  const [words, setWords] = useState(query);
+  const input = useRef<HTMLInputElement>(null);
+
+  function clear() {
+    setWords("");
+    if (query) visit("/searches");
+    else input.current?.focus();
+  }
+
+  return (
+    <>
+      <input
+        ref={input}
+        type="search"
+        name="q"
+        className="input input--transparent searches__input"
+        aria-label="Search"
+        autoComplete="off"
+        // biome-ignore lint/a11y/noAutofocus: people come to this page to type here.
+        autoFocus={!isTouchOnly() || !query}
+        required
+        value={words}
+        onChange={({ target }) => setWords(target.value)}
+        onKeyDown={({ key }) => key === "Escape" && clear()}
+      />
+      {words && (
+        <Button
+          icon="remove"
+          label="Clear"
+          className="btn--borderless txt-small searches__reset"
+          onClick={clear}
+        />
+      )}
+    </>
   );
 }

@@ -1,0 +1,182 @@
+/** What is looked at for itself, on the whole screen: QR codes, pictures and videos. */
+import { type KeyboardEvent, type ReactNode, useEffect, useState } from "react";
+import type { Attachment } from "../lib/api";
+import * as device from "../lib/browser";
+import { apply, type Viewed } from "../lib/store";
+import { canShareFile, shareFile } from "./files";
+import { Button, Dialog, LinkButton } from "./ui";
+
+const close = () => apply({ type: "viewed", item: null });
+
+export function Viewer({ item }: { item: Viewed }) {
+  if (item.kind === "qr") return <QrCode url={item.url} title={item.title} />;
+  const file = item.files[item.index];
+  return file ? <FileViewer item={item} file={file} /> : null;
+}
+
+interface FrameProps {
+  label: string;
+  onKeyDown?: (event: KeyboardEvent) => void;
+  children: ReactNode;
+}
+
+/** Escape, the button and a click on the ground leave it. */
+function Frame({ label, onKeyDown, children }: FrameProps) {
+  return (
+    <Dialog
+      className="lightbox"
+      aria-label={`${label}, press Escape to close`}
+      onClose={close}
+      onKeyDown={onKeyDown}
+      onClick={({ target }) =>
+        (target as Element).matches(".lightbox, .lightbox__ground") && close()
+      }
+    >
+      <Button icon="remove" label="Close" className="lightbox__btn" onClick={close} />
+      {children}
+    </Dialog>
+  );
+}
+
+function Actions({
+  href,
+  name,
+  onShare,
+}: {
+  href: string;
+  name: string;
+  onShare: false | (() => void);
+}) {
+  return (
+    <>
+      {onShare && (
+        <Button
+          icon="share"
+          label="Share"
+          className="lightbox__btn lightbox__btn--share"
+          onClick={onShare}
+        />
+      )}
+      <LinkButton
+        href={href}
+        download={name}
+        icon="download"
+        label="Download"
+        className="lightbox__btn lightbox__btn--download hide-in-ios-pwa"
+      />
+    </>
+  );
+}
+
+function QrCode({ url, title }: { url: string; title: string }) {
+  const share = () => void device.share({ title, url });
+  return (
+    <Frame label="Image viewer">
+      <img
+        className="lightbox__image"
+        data-kind="qr"
+        src={device.qrPath(url)}
+        alt={`QR code: ${title}`}
+      />
+      <Actions
+        href={device.qrPath(url)}
+        name="campfire-qr.svg"
+        onShare={device.canShare({ title, url }) && share}
+      />
+    </Frame>
+  );
+}
+
+function FileViewer({ item, file }: { item: Viewed & { kind: "file" }; file: Attachment }) {
+  function leaf({ key, target }: KeyboardEvent) {
+    // A video's own keys are its own.
+    if (target instanceof HTMLVideoElement) return;
+    const last = item.files.length - 1;
+    const { index } = item;
+    const goals: Record<string, number> = {
+      ArrowLeft: Math.max(index - 1, 0),
+      ArrowRight: Math.min(index + 1, last),
+      Home: 0,
+      End: last,
+    };
+    const goal = goals[key];
+    if (goal !== undefined && goal !== index)
+      apply({ type: "viewed", item: { ...item, index: goal } });
+  }
+
+  return (
+    <Frame label={`${file.filename}, image viewer`} onKeyDown={leaf}>
+      {file.kind === "video" ? (
+        // biome-ignore lint/a11y/useMediaCaption: people send videos, and no captions with them.
+        <video
+          key={file.id}
+          className="lightbox__image"
+          src={file.url ?? ""}
+          poster={file.still_url ?? undefined}
+          preload="none"
+          controls
+          playsInline
+          aria-label={file.filename}
+        />
+      ) : (
+        <Picture key={file.id} file={file} />
+      )}
+      <Actions
+        href={file.download_url ?? ""}
+        name={file.filename}
+        onShare={canShareFile(file) && (() => void shareFile(file))}
+      />
+    </Frame>
+  );
+}
+
+/** The still at once, and the original in its place when it is there. */
+function Picture({ file }: { file: Attachment }) {
+  const { url, still_url, filename, width, height } = file;
+  const [original, setOriginal] = useState<"coming" | "here" | "broken">("coming");
+  const [zoom, setZoom] = useState(0);
+
+  // The still takes the place that the original will have.
+  const sides = width &&
+    height && {
+      aspectRatio: `${width} / ${height}`,
+      inlineSize: zoom
+        ? width * zoom
+        : `min(${width}px, 100dvw - 2ch, (100dvh - 2rem) * ${width / height})`,
+    };
+
+  // The browser loads and decodes it, and must be told when nobody waits any more.
+  useEffect(() => {
+    let gone = false;
+    const image = new Image();
+    image.src = url ?? "";
+    image.decode().then(
+      () => gone || setOriginal("here"),
+      () => gone || setOriginal("broken"),
+    );
+    return () => {
+      gone = true;
+      image.src = "";
+    };
+  }, [url]);
+
+  return (
+    <>
+      <div className="lightbox__ground">
+        <img
+          className="lightbox__image"
+          src={(original === "here" ? url : still_url) ?? ""}
+          alt={filename}
+          data-zoom={zoom || undefined}
+          style={sides || undefined}
+          onDoubleClick={() => setZoom((zoom + 1) % 3)}
+        />
+      </div>
+      {original === "broken" && (
+        <p className="lightbox__note" role="status">
+          The original could not be loaded
+        </p>
+      )}
+    </>
+  );
+}
