@@ -210,6 +210,18 @@ class Load:
         self.process.wait()
 
 
+class Row(NamedTuple):
+    """One line of the table."""
+
+    id: str
+    workload: str
+    ours: str
+    reference: str
+    ratio: str
+    budget: str
+    holds: bool
+
+
 class Asked(NamedTuple):
     """How requests went."""
 
@@ -247,11 +259,12 @@ class Bench:
         shutil.copyfile(made, copy)
         return copy
 
-    def campfire(self, database: Path) -> Served:
+    def campfire(self, database: Path, **settings: str) -> Served:
         return Served(
             [sys.executable, "-I", str(PYZ), "serve"],
             CAMPFIRE_DB=str(database), HOST="127.0.0.1", PORT="0", SECRET_KEY_BASE=SECRET,
             MAX_WS_CONNECTIONS="20000", SHIV_ROOT=str(self.folder / "shiv"), LOG_LEVEL="info",
+            **settings,
         )  # fmt: skip
 
     def bare(self) -> Served:

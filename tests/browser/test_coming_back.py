@@ -43,7 +43,7 @@ def test_a_lost_connection_shows_after_five_seconds_and_everything_missed_comes_
     maya.clock.run_for(100)
     expect(status).to_contain_text("Reconnecting… your draft is safe here")
     expect(send).to_be_disabled()
-    expect(maya.get_by_role("button", name="Attach a file")).to_be_disabled()
+    expect(maya.get_by_role("button", name="Attach files")).to_be_disabled()
     maya.clock.resume()
     say(maya, "Half a thought")
     expect(announced(maya)).to_have_text("Reconnecting… your draft is safe here")

@@ -1,8 +1,8 @@
-"""Writing: what Enter means, quoting, files, boosting and changing what was said."""
+"""Writing: what Enter means, quoting, boosting and changing what was said."""
 
 import re
 
-from playwright.sync_api import Page, expect
+from playwright.sync_api import expect
 
 from tests.browser.test_keyboard import tab_to
 from tests.support.asking import It
@@ -16,7 +16,6 @@ from tests.support.house import (
     delete,
     draft,
     enter,
-    focused,
     rewrite,
 )
 
@@ -121,41 +120,6 @@ def test_a_reply_quotes_before_the_draft_and_one_undo_takes_it_back(house: House
     expect(composer(maya)).to_have_text("My thoughts")
 
 
-def test_files_wait_for_version_2_however_they_come_and_nothing_is_uploaded(house: House) -> None:
-    maya = house.sit("Maya", house.room())
-    sent: list[str] = []
-    maya.on("request", lambda each: sent.append(each.method) if each.post_data else None)
-    clip = maya.get_by_role("button", name="Attach a file")
-    notice = maya.get_by_role("group", name="File sharing available in v2.0")
-    curtain = maya.locator(".dropzone")
-
-    clip.click()
-    expect(notice).to_contain_text("Text, links, code and sounds all work today.")
-    assert focused(maya) == "File sharing available in v2.0"
-    maya.keyboard.press("Escape")
-    expect(notice).to_have_count(0)
-    expect(clip).to_be_focused()
-    clip.click()
-    clip.click()
-    expect(notice).to_have_count(0)
-    drag_files(maya, "dragenter")
-    expect(curtain).to_contain_text("Nothing is uploaded if you let go here.")
-    maya.keyboard.press("Escape")
-    expect(curtain).to_have_count(0)
-    for kind in ("dragenter", "dragover", "drop"):
-        drag_files(maya, kind)
-    expect(curtain).to_have_count(0)
-    expect(notice).to_be_visible()
-    notice.get_by_role("button", name="Close").click()
-    composer(maya).click()
-    paste_file(maya)
-    expect(notice).to_be_visible()
-    expect(announced(maya)).to_have_text("File sharing available in v2.0")
-
-    assert draft(maya) == ""
-    assert sent == []
-
-
 def test_a_boost_is_chosen_or_typed_and_taken_back_only_by_its_owner(it: It, house: House) -> None:
     room = house.room()
     words = house.post("Maya", room, "Words")
@@ -228,21 +192,3 @@ def test_authors_and_administrators_change_a_message(it: It, house: House) -> No
         delete(jonas, "His, corrected")
         expect(message(maya, "His, corrected")).to_have_count(0)
     assert texts(jonas) == texts(maya) == ["Hers"]
-
-
-def drag_files(page: Page, kind: str, target: str = ".messages") -> None:
-    """A drag event with a file in it."""
-    script = """([kind, target]) => { const data = new DataTransfer()
-      data.items.add(new File(['x'], 'plan.pdf', {type: 'application/pdf'}))
-      const how = {bubbles: true, cancelable: true, dataTransfer: data}
-      document.querySelector(target).dispatchEvent(new DragEvent(kind, how)) }"""
-    page.evaluate(script, [kind, target])
-
-
-def paste_file(page: Page) -> None:
-    page.evaluate(
-        """() => { const clipboardData = new DataTransfer()
-        clipboardData.items.add(new File(['x'], 'plan.png', {type: 'image/png'}))
-        const how = {bubbles: true, cancelable: true, clipboardData}
-        document.activeElement.dispatchEvent(new ClipboardEvent('paste', how)) }"""
-    )

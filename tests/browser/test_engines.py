@@ -1,6 +1,7 @@
 """One journey through the built executable in each of the other engines: Firefox and WebKit."""
 
 import asyncio
+import base64
 import json
 import os
 import shutil
@@ -17,6 +18,7 @@ import pytest
 
 from tests.support.browsers import PASSWORD
 from tests.support.executable import Campfire, is_ci
+from tests.support.studio import encoded, painted
 
 ENTER, CONTROL, UP = "\ue007", "\ue009", "\ue013"
 PATIENCE = 20  # seconds
@@ -55,6 +57,7 @@ VALUE += "?.value"
 
 class Engine(Protocol):
     async def go(self, url: str) -> None: ...
+    async def resize(self, width: int, height: int) -> None: ...
     async def call(self, function: str) -> Any: ...  # noqa: ANN401 - what a page returns
     async def act(self, actions: list[dict[str, Any]]) -> None: ...
 
@@ -63,7 +66,7 @@ class Window:
     """One person's window, and what a person does in it."""
 
     def __init__(self, engine: Engine) -> None:
-        self._engine, self.go = engine, engine.go
+        self._engine, self.go, self.resize = engine, engine.go, engine.resize
 
     async def run(self, function: str, *given: object) -> Any:  # noqa: ANN401 - as above
         """What a function of JavaScript returns here."""
@@ -136,6 +139,10 @@ class Firefox:
     async def go(self, url: str) -> None:
         await self._ask("browsingContext.navigate", context=self._context, url=url, wait="complete")
 
+    async def resize(self, width: int, height: int) -> None:
+        viewport = {"width": width, "height": height}
+        await self._ask("browsingContext.setViewport", context=self._context, viewport=viewport)
+
     async def call(self, function: str) -> Any:  # noqa: ANN401 - what a page returns
         answer = await self._ask(
             "script.evaluate", expression=function, awaitPromise=True,
@@ -186,6 +193,9 @@ class WebKit:
 
     async def go(self, url: str) -> None:
         await self._ask("POST", "/url", url=url)
+
+    async def resize(self, width: int, height: int) -> None:
+        await self._ask("POST", "/window/rect", width=width, height=height)
 
     async def call(self, function: str) -> Any:  # noqa: ANN401 - what a page returns
         return await self._ask("POST", "/execute/sync", script=f"return {function}", args=[])
@@ -339,3 +349,69 @@ async def test_a_server_that_was_away_is_found_again_in_this_engine(
     for each in windows:
         told = await each.run("() => document.querySelectorAll('.message').length")
         assert told == 3
+
+
+# What a person's choice of a file leads to, which no driver can make in every engine.
+CHOOSE = """(name, type, data) => {
+  const bytes = Uint8Array.from(atob(data), (letter) => letter.charCodeAt(0))
+  const chosen = new DataTransfer()
+  chosen.items.add(new File([bytes], name, {type}))
+  const field = document.querySelector('#composer input[type=file]')
+  field.files = chosen.files
+  field.dispatchEvent(new Event('change', {bubbles: true}))
+}"""
+SHARING = """() => {
+  navigator.canShare = () => true
+  navigator.share = async ({files: [file]}) => { shared = [file.name, file.type, file.size] }
+}"""
+DOWNLOAD = """() => {
+  const {href, download} = document.querySelector('.lightbox__btn--download')
+  fetch(href).then(async (answer) => {
+    const {size} = await answer.blob()
+    downloaded = [download, answer.headers.get('Content-Disposition').split(';')[0], size]
+  })
+}"""
+SEEN = """(place) => {
+  const image = document.querySelector(place)
+  return image?.complete && image.naturalWidth ? [image.naturalWidth, image.naturalHeight] : null
+}"""
+ITS_BOX = """() => {
+  const {width, height} = document.querySelector('.attachment--image').getBoundingClientRect()
+  return [Math.round(width), Math.round(height)]
+}"""
+SIDEWAYS = 6  # how a telephone that was held upright notes it
+
+
+async def test_a_photo_goes_from_a_phone_to_a_desk_in_this_engine(
+    windows: Pair | None, campfire: Campfire
+) -> None:
+    if windows is None:
+        return
+    maya, jonas = windows
+    await sign_up(maya, jonas, campfire)
+    await maya.resize(390, 844)
+    await maya.until("() => innerWidth < 500 && !document.querySelector('.sidebar--open')")
+    photo = painted(1200, 900)
+    notes = photo.getexif()
+    notes[0x0112] = SIDEWAYS
+    data = encoded(photo, "JPEG", exif=notes)
+    # She sends it.
+    await maya.run(CHOOSE, "harbour.jpg", "image/jpeg", base64.b64encode(data).decode())
+    await maya.until(SEEN, ".composer__file img")
+    await maya.click("button", "Send message")
+    for each in windows:
+        assert await each.until(SEEN, ".attachment--image img") == [600, 800]
+    assert await jonas.run(ITS_BOX) == [300, 400]
+    assert (await maya.run(ITS_BOX))[0] <= 390
+    # He opens, shares and downloads it.
+    await jonas.run(SHARING)
+    await jonas.click("a", "View harbour.jpg")
+    await jonas.until("() => document.querySelector('.lightbox__image').src.endsWith('.jpg')")
+    assert await jonas.until(SEEN, ".lightbox__image") == [900, 1200]
+    await jonas.click(".lightbox__btn", "Share")
+    name, kind, size = await jonas.until("() => window.shared")
+    assert (name, kind) == ("harbour.jpg", "image/jpeg")
+    await jonas.run(DOWNLOAD)
+    assert await jonas.until("() => window.downloaded") == ["harbour.jpg", "attachment", size]
+    await jonas.click("button", "Close")
+    await jonas.until("() => !document.querySelector('.lightbox')")

@@ -6,7 +6,7 @@ from itertools import pairwise
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from tests.support.browsers import choose, composer, message
+from tests.support.browsers import message
 from tests.support.house import House, announced, box, scrolled
 
 
@@ -119,25 +119,6 @@ def test_a_new_message_is_followed_by_those_within_100_pixels_of_the_end(
     expect(message(maya, "Something new")).to_be_attached()
     expect(maya.get_by_role("button", name="Jump to newest")).to_have_count(0 if follows else 1)
     assert scrolled(maya)["rest"] < 1 if follows else scrolled(maya)["top"] == before
-
-
-def test_files_left_behind_can_be_leafed_through_and_quoted(house: House) -> None:
-    room = house.room()
-    for name in ("plan.pdf", "sketch.png"):
-        house.post("Jonas", room, f"📎 {name} — File attachments are coming in v2.0")
-    maya = house.sit("Maya", room)
-    opener = maya.get_by_role("button", name="plan.pdf")
-    opener.click()
-    viewer = maya.get_by_role("dialog", name="Image viewer, press Escape to close")
-    expect(viewer).to_contain_text("plan.pdf is safe and will open here after the upgrade.")
-    for key, name in [("ArrowLeft", "plan.pdf"), ("ArrowRight", "sketch.png"),
-                      ("ArrowRight", "sketch.png"), ("Home", "plan.pdf")]:  # fmt: skip
-        maya.keyboard.press(key)
-        expect(viewer).to_contain_text(f"{name} is safe")
-    maya.keyboard.press("Escape")
-    expect(opener).to_be_focused()
-    choose(maya, "sketch.png", "Reply")
-    expect(composer(maya).locator("blockquote")).to_have_text(re.compile(r"^sketch\.png\s*$"))
 
 
 def gap(upper: Locator, lower: Locator) -> float:

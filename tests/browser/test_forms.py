@@ -248,6 +248,8 @@ def test_bots_are_made_with_a_name_and_show_how_they_are_used(house: House) -> N
     expect(line).to_have_value(
         re.compile(rf"^curl -d 'Hello!' {house.url}/rooms/1/\d+-\w+/messages$")
     )
-    expect(maya.get_by_label("Post a file to All Talk, arrives in v2.0").last).to_be_disabled()
+    expect(maya.get_by_label("Post a file to All Talk").last).to_have_value(
+        re.compile(r"^curl -F \"attachment=@/path/to/file\" ")
+    )
     maya.get_by_role("link", name="Edit Deploy Bot").click()
     expect(maya.get_by_label("Name of the bot")).to_have_value("Deploy Bot")

@@ -31,8 +31,8 @@ from tests.support.source import (
     section_of,
 )
 
-FILE_LINES = 11_200  # and 13,200 with v2.md and daily.md; only lower it
-SECTIONS_AT_MOST = 34  # and 41 with them
+FILE_LINES = 13_200  # with v2.md and daily.md; only lower it
+SECTIONS_AT_MOST = 39  # and 41 with previews and daily.md
 SECTION_LINES = 500
 FUNCTION_LINES = 50
 GUARD_AWAITS = 1
@@ -86,8 +86,14 @@ SMALL = {"accounts", "schema_version", "secrets", "sqlite_sequence"}
 # Statements that may scan a table that grows, by the function that runs them.
 MAY_SCAN = {
     "_sentences": "a check looks at everything",
+    "take_inventory": "a check looks at everything",
+    "_mark": "mending looks at everything, once",
     "_stand_ins": "a salvage looks at everything, once",
     "rebuild_index": "it is made of all messages",
+    "_take_over_files": "a migration looks at everything, once",
+    "_due": "once an hour, over what was deleted in the last",
+    "_doom_unshown": "once an hour, over the pictures of previews",
+    "Store.usage_in": "asked when a quota is set, or by whoever looks after the server",
     "stem_of": "an index in memory holds one word",
     "views_of": "takes the first entry of an index and stops",
     "grant_open_rooms": "whoever joins gets every open room, so it reads them all",
@@ -110,12 +116,12 @@ def test_the_table_of_contents_lists_the_banners_in_order() -> None:
     assert [section.number for section in SECTIONS] == list(range(1, len(SECTIONS) + 1))
 
 
-def test_every_banner_says_its_idea_and_what_it_owns_and_raises() -> None:
+def test_every_banner_says_its_idea_and_then_what_it_owns_and_raises_if_anything() -> None:
     for section in SECTIONS:
-        idea = section.banner.split("# Owns")[0]
+        idea = re.split("# (?:Owns|Raises)  ", section.banner)[0]
+        words = re.findall(r"^# (\w+) {2,}\S", section.banner, re.MULTILINE)
         assert len(idea.split()) >= 8, section.name
-        for word in ("Owns", "Raises"):
-            section.declares(word)
+        assert words in ([], ["Owns"], ["Raises"], ["Owns", "Raises"]), section.name
 
 
 def test_nothing_stands_outside_a_section() -> None:
@@ -259,6 +265,10 @@ def schema() -> Iterator[sqlite3.Connection]:
     connection = sqlite3.connect(":memory:", isolation_level=None)
     campfire.create_schema(connection)
     connection.execute(campfire.STEMS)  # which stands beside an index in memory alone
+    connection.execute(
+        "CREATE TABLE attachments_of_1 (id, message_id, blob_key, filename, byte_size, metadata,"
+        " created_at)"  # which a migration reads, and drops
+    )
     yield connection
     connection.close()
 
@@ -292,7 +302,7 @@ def test_every_statement_is_a_plain_literal_in_the_call_that_runs_it_or_right_be
 
 def test_sql_stands_only_in_the_database_and_the_domain_sections() -> None:
     domain = ORDER[ORDER.index("schema") : ORDER.index("web")]
-    beside = {"rails", "repair"}  # what is done to a file that nobody serves
+    beside = {"rails", "repair", "inventory"}  # what is done to a file that nobody serves
 
     assert {section_of(node) for node in SQL} - {*domain, *beside} == set()
 
@@ -318,6 +328,7 @@ def test_every_statement_that_may_scan_still_does(schema: sqlite3.Connection) ->
         ("people", campfire.User),
         ("said", campfire.PersistedMessage),
         ("room_rows", campfire.Membership),
+        ("attached", campfire.AttachedFile),
         ("subscriptions", campfire.PushSubscription),
     ],
 )
@@ -335,8 +346,11 @@ COLUMNS = {
     "creator": ["creator_id"],
     "body": ["body_html", "body_text"],
     "boosts": [],
+    "blob": "blob_id key byte_size sha256 content_type".split(),
+    "still": "still_id still_key still_size still_sha256 still_type".split(),
     "named": [],
     "path": [],
+    "file": [],
 }
 
 
@@ -423,8 +437,7 @@ def test_a_handler_waits_at_most_twice_and_what_only_looks_never() -> None:
         if not isinstance(work := row.args[column.get(called(row), 3)], ast.Lambda)
     }
 
-    refusing = {"_NO_AVATARS", "_NO_LOGOS", "_NO_PREVIEWS"}
-    assert {name for _, name in handlers} - set(awaits) == refusing
+    assert {name for _, name in handlers} <= set(awaits)
     assert [
         each for each in handlers if awaits.get(each[1], 0) > most.get(each[0], HANDLER_AWAITS)
     ] == []

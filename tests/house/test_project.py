@@ -36,7 +36,7 @@ utilities
 LAYERS = ["reset", "base", "trix", "components", "utilities"]
 
 CLIENT_PACKAGES = set("@rails/actioncable dompurify highlight.js react react-dom trix".split())
-SERVER_PACKAGES = set("aiohttp aiosqlite bcrypt cryptography nh3 pywebpush segno".split())
+SERVER_PACKAGES = set("aiohttp aiosqlite bcrypt cryptography nh3 pillow pywebpush segno".split())
 # Packages that may run a script when they are installed; we install with --ignore-scripts anyway.
 INSTALL_SCRIPTS = {"node_modules/fsevents"}
 
@@ -85,13 +85,15 @@ def test_at_most_sixty_source_files_make_the_product() -> None:
     assert len(product_sources()) <= PRODUCT_FILES
 
 
-def test_a_file_is_named_for_the_tests_it_holds_and_no_other_holds_any() -> None:
+def test_a_file_has_a_name_of_its_own_for_the_tests_it_holds_and_no_other_holds_any() -> None:
     a_test = re.compile(r"^\s*(?:(?:async )?def test_|(?:test|it)(?:\.\w+)*\()", re.MULTILINE)
     is_named = re.compile(r"test_\w+\.py|\w+\.test\.tsx?")
     tests = {file: is_named.fullmatch(file.name) is not None for file in sources_of_tests()}
     holds = {file: a_test.search((ROOT / file).read_text()) is not None for file in tests}
 
     assert tests == holds
+    names = [file.name for file, is_test in tests.items() if is_test]
+    assert sorted(names) == sorted(set(names))  # pytest would take the second for the first
 
 
 def test_no_source_file_but_the_server_is_longer_than_500_lines() -> None:
@@ -366,7 +368,7 @@ def test_every_python_package_is_pinned_by_version_and_digest(lock: str) -> None
     assert len(lines) == len(pins(lock)) > 0
 
 
-def test_the_server_needs_seven_packages_and_each_is_locked() -> None:
+def test_the_server_needs_eight_packages_and_each_is_locked() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     wanted = {re.split(r"[<>=]", each)[0] for each in project["project"]["dependencies"]}
 
@@ -416,7 +418,7 @@ def test_the_readme_mentions_every_route_for_bots() -> None:
     routes = [route for route in campfire.ROUTES if "bot_key" in route.path]
     told = [f"`{route.method} {route.path}`".replace("{", ":").replace("}", "") for route in routes]
 
-    assert len(told) == 6
+    assert len(told) == 7
     assert [each for each in told if each not in readme] == []
     assert len(lines_of(Path("README.md"))) < README_LINES
 

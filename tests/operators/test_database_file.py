@@ -253,7 +253,7 @@ async def test_a_running_server_keeps_its_log_private_too(tmp_path: Path) -> Non
         found = {path.name for path in database.parent.iterdir()}
         modes = modes_in(database.parent)
 
-    assert found == {"campfire.db", "campfire.db-wal", "campfire.db-shm"}
+    assert found == {"campfire.db", "campfire.db-wal", "campfire.db-shm", "campfire-files"}
     assert modes == {"600", "700"}
 
 

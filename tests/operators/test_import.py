@@ -124,7 +124,7 @@ def test_the_report_counts_what_came_along_and_what_did_not(rails: Path, target:
     assert set(lines) == {
         "accounts: 1", "users: 6", "sessions: 1", "bans: 1", "webhooks: 1",
         "push_subscriptions: 1", "searches: 10", "rooms: 5", "memberships: 9", "messages: 9",
-        "mentions: 2", "attachments: 2", "boosts: 2",
+        "mentions: 2", "blobs: 1", "attachments: 1", "boosts: 2",
         "skipped: 1 of sessions that belonged to nothing",
         "skipped: 1 of rooms that belonged to nothing",
         "skipped: 2 of memberships that belonged to nothing",
@@ -138,7 +138,8 @@ def test_the_report_counts_what_came_along_and_what_did_not(rails: Path, target:
         "warning: link previews are not taken over (1)",
         "warning: boosts were cut to 16 characters (1)",
         "warning: avatars are not taken over (1)", "warning: logos are not taken over (1)",
-        "warning: keep the old storage folder: files come in v2.0 (2)",
+        "warning: keep the old storage folder: its files are not here yet (1)",
+        "warning: files beside text or other files were left out (1)",
         "warning: push subscriptions need the old VAPID keys in the environment (1)",
         "foreign_key_check: ok", "search index: 9 messages",
     }  # fmt: skip
@@ -174,8 +175,9 @@ def test_rows_are_kept_as_they_were_or_made_to_fit(rails: Path, target: Path) ->
         (f"query {n}",) for n in range(11, 1, -1)
     ]
     assert rows_in(target, "SELECT content FROM boosts") == [("👍",), ("a boost that is ",)]
-    assert rows_in(target, "SELECT message_id, blob_key, filename FROM attachments") == [
-        (109, "ab1xyz", "plan <b>.pdf"), (100, "ab2xyz", "inline.png"),
+    files = "SELECT message_id, filename, kind, byte_size, content_type, sha256 FROM attached"
+    assert rows_in(target, files) == [
+        (109, "plan <b>.pdf", "file", 12, "application/pdf", None),
     ]  # fmt: skip
     assert rows_in(target, "SELECT message_id, user_id FROM mentions") == [
         (101, DAVID), (101, BENDER),
@@ -198,7 +200,7 @@ async def test_people_go_on_with_their_passwords_sessions_rooms_and_words(
     shown = {each["id"]: each for each in answer.json["messages"]}
     assert [each["plain_text"] for each in shown.values()] == [
         "Hello world", "@David and @Bender Bot", "Twice", "Twice again", "bad", "See ",
-        "📎 plan <b>.pdf — File attachments are coming in v2.0", "Deep down",
+        "plan <b>.pdf", "Deep down",
     ]  # fmt: skip
     assert shown[100]["timestamp"] == (AT + 123_456) // 1000
     assert f'data-user-id="{BENDER}"' in shown[101]["body_html"]
@@ -253,8 +255,8 @@ def test_an_older_schema_comes_along_too(rails: Path, target: Path) -> None:
 
 def test_files_that_are_not_in_the_storage_folder_are_told(rails: Path, target: Path) -> None:
     storage = rails.parent / "storage"
-    (storage / "ab" / "1x").mkdir(parents=True)
-    (storage / "ab" / "1x" / "ab1xyz").write_bytes(b"a plan")
+    (storage / "ab" / "2x").mkdir(parents=True)
+    (storage / "ab" / "2x" / "ab2xyz").write_bytes(b"a picture beside words")
 
     said = done(command(target, "import", str(rails), "--storage", str(storage)))
 

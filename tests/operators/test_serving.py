@@ -62,7 +62,7 @@ async def test_a_request_that_never_ends_and_an_answer_nobody_reads_are_cut_off(
 async def test_a_server_says_where_it_listens_goes_on_at_sighup_and_stops_at_sigterm(
     database: Path,
 ) -> None:
-    ignoring = {"FILES_ENABLED": "1", "SENTRY_DSN": "https://k@sentry.example/1"}
+    ignoring = {"SENTRY_DSN": "https://k@sentry.example/1"}
     async with child_server(database, "info", **ignoring, RAILS_ENV="production") as child:
         ignored = [json.loads(line) for line in child.said if "setting_ignored" in line]
         port = child.address.removeprefix("http://127.0.0.1:")
@@ -75,7 +75,7 @@ async def test_a_server_says_where_it_listens_goes_on_at_sighup_and_stops_at_sig
         child.process.send_signal(signal.SIGTERM)
         _, errors = await asyncio.wait_for(child.process.communicate(), 30)
 
-    assert [each["setting"] for each in ignored] == ["SENTRY_DSN", "FILES_ENABLED"]
+    assert [each["setting"] for each in ignored] == ["SENTRY_DSN"]
     assert refusal(second, UNUSABLE) == f"another Campfire is serving {database}"
     assert "address already in use" in refusal(taken)
     assert "Bender Bot" in done(listed)

@@ -37,6 +37,7 @@ async def test_administrators_name_the_account_and_say_who_makes_rooms(
     del account["updated_at"]
     assert account == {
         "name": "Northwind Studio", "join_code": cast.join_code, "can_create_rooms": False,
+        "has_logo": False,
         "join_url": f"http://chat.example.com/join/{cast.join_code}",
         "settings": {RESTRICTION: True},
     }  # fmt: skip
@@ -83,7 +84,7 @@ async def test_styles_are_kept_and_stay_inside_their_element(
 async def test_some_things_are_for_administrators(jz: Person, visitor: Person, cast: Cast) -> None:
     before, fields = await stored(jz.server), {"role": "administrator", STYLE: "p {}"}
     guarded = [at for at in program.ROUTES if at.audience == "administrators" and "api" in at.path]
-    assert len(guarded) == 16  # as many as section 11 has
+    assert len(guarded) == 19  # as many as section 11 has, and three for pictures
     for method, path in ((at.method, at.path) for at in guarded):
         there = path.format(user_id=cast.kevin.id, bot_id=cast.bender.id)
         nowhere = path.format(user_id=999, bot_id=999)

@@ -1,7 +1,6 @@
 """Programs that talk: what they say, read, change and boost, and what is not theirs."""
 
 import re
-from typing import Any
 
 import pytest
 
@@ -51,19 +50,6 @@ async def test_saying_nothing_is_refused_without_a_word(
         answer = await visitor.request("POST", path, data=data.encode())
         assert (answer.status, answer.body) == (422, b"")
     assert await stored(visitor.server) == before
-
-
-async def test_files_of_bots_are_for_later(visitor: Person, cast: Cast) -> None:
-    def form(name: str) -> dict[str, Any]:
-        body = f'--x\r\nContent-Disposition: form-data; name="{name}"\r\n\r\nhi\r\n--x--\r\n'
-        return {"data": body, "headers": {"Content-Type": "multipart/form-data; boundary=x"}}
-
-    file = await visitor.request("POST", url_of(cast.watercooler), **form("attachment"))
-    other = await visitor.request("POST", url_of(cast.watercooler), **form("text"))
-    outside = await visitor.request("POST", url_of(cast.designers), **form("attachment"))
-
-    assert (file.status, file.json["error"]["feature"]) == (501, "files")
-    assert [(each.status, each.body) for each in (other, outside)] == [(422, b""), (404, b"")]
 
 
 async def test_a_bot_reads_a_room_with_every_field(visitor: Person, cast: Cast) -> None:

@@ -12,6 +12,8 @@ from playwright.async_api import Page, Route, async_playwright, expect
 from campfire import Room
 from tests.support.cable import element, messages_of, turbo
 from tests.support.cast import PATIENCE, Cast, Person, Server, Start
+from tests.support.files import sent
+from tests.support.studio import at_work, encoded, painted
 
 TYPING = "TypingNotificationsChannel"
 ACTION_CABLE = "@rails/actioncable/app/assets/javascripts/actioncable.js"
@@ -160,6 +162,34 @@ async def test_turbo_applies_every_kind_of_frame_to_a_page(
         await jason.delete(f"/api/rooms/{room['id']}")
         await expect(page.locator("#shared_rooms")).to_have_text("old")
         assert await page.title() == ""
+
+
+async def test_turbo_shows_every_kind_of_file_without_a_script_of_ours(
+    server: Server, kevin: Person, designers: Room
+) -> None:
+    process = at_work(server.parts.workshop)
+    async with turbo_page(kevin, messages_of(server, designers)) as page:
+        into = f'<div id="messages_room_{designers.id}"></div>'
+        await page.evaluate("into => document.body.insertAdjacentHTML('beforeend', into)", into)
+        film, sound = (b"\0\0\0\x18ftyp" + brand + bytes(64) for brand in (b"isom", b"M4A "))
+
+        await sent(kevin, designers, encoded(painted(90, 60), "PNG"), "harbour.png")
+        for data, name in ((film, "clip.mp4"), (sound, "memo.m4a"), (b"%PDF-1.7", "plan.pdf")):
+            await sent(kevin, designers, data, name)
+        await kevin.say(designers, "that was all")
+        await expect(page.locator(".message .trix-content")).to_have_text(["that was all"])
+
+        image = page.get_by_role("img", name="harbour.png")
+        await expect(image).to_have_js_property("naturalWidth", 90)
+        box = page.locator(".attachment--image")
+        await expect(box).to_have_attribute("style", "width: 45px; aspect-ratio: 1.5;")
+        await expect(page.locator("video[aria-label='clip.mp4']")).to_be_visible()
+        await expect(page.locator("audio[aria-label='memo.m4a']")).to_be_visible()
+        await expect(page.locator(".attachment--file")).to_contain_text(["plan.pdf 8 B"])
+        links = page.get_by_role("link", name="Download plan.pdf")
+        assert (await links.get_attribute("href") or "").endswith("/plan.pdf?download=1")
+    server.parts.workshop.close()
+    assert await asyncio.to_thread(process.wait, 30) == 0
 
 
 class NodeClient:

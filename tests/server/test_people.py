@@ -7,6 +7,7 @@ import re
 import campfire as program
 from tests.support.asking import ACCOUNT, PROFILE, SIGN_IN, STYLES, found, run
 from tests.support.cast import SESAME, Cast, LogLines, Person, make_administrator, newcomer
+from tests.support.files import sent
 from tests.support.services import subscription
 
 
@@ -129,8 +130,9 @@ async def test_addresses_are_shown_to_administrators_and_oneself_and_nobody_else
     said = await kevin.say(cast.designers, "hello")
     boosts = f"/api/messages/{said['id']}/boosts"
     words = dict.fromkeys("transfer name avatar_token path text id bot_key".split(), "x")
+    file = (await sent(kevin, cast.designers, b"words"))["attachment"]
     ids = {"user_id": 4, "bot_id": 5, "message_id": said["id"], "type": "opens", **words}
-    ids["join_code"] = cast.join_code
+    ids |= {"join_code": cast.join_code, "attachment_id": file["id"], "filename": file["filename"]}
     asked: list[tuple[str, str, object]] = [
         ("POST", "/api/rooms/directs", {"user_ids": [1, 4]}), ("POST", boosts, {"content": "+1"}),
         ("POST", "/api/rooms/closeds", {"name": "New", "user_ids": [1]}), ("GET", boosts, None),

@@ -224,7 +224,9 @@ async def test_a_page_carries_what_the_api_says_about_its_address(
         "help_contact", "data", "sounds",
     }  # fmt: skip
     assert set(room["data"]) == {"room", "messages", "loaded_at_ms", "sidebar"}
-    assert room["features"] == {"files": False, "avatars": False, "opengraph": False}
+    assert room["features"] == {
+        "files": True, "avatars": False, "opengraph": False, "max_file_bytes": 512 << 20,
+    }  # fmt: skip
     sign = david.server.parts.signer.stream
     assert room["streams"] == {"rooms": sign("rooms"), "user_rooms": sign("user_1:rooms")}
     assert room["current_user"]["email_address"] == "david@example.com"
@@ -233,7 +235,7 @@ async def test_a_page_carries_what_the_api_says_about_its_address(
     edit = await david.boot("/rooms/closeds/4/edit")
     assert edit["data"] == (await david.get("/api/rooms/4/members")).json
     anonymous = await visitor.boot("/session/new")
-    assert set(anonymous["account"]) == {"name", "logo_url"}
+    assert set(anonymous["account"]) == {"name", "logo_url", "has_logo"}
     assert anonymous["current_user"] is anonymous["streams"] is anonymous["last_room_id"] is None
     assert anonymous["help_contact"] == {"name": "David", "email_address": "david@example.com"}
 
@@ -270,7 +272,9 @@ async def test_the_small_addresses_that_machines_ask_for(visitor: Person) -> Non
         assert (answer.json["database"], answer.json["version"]) == ("ok", program.VERSION)
         assert set(answer.json) == {
             "status", "timestamp", "version", "uptime_seconds", "websocket_connections", "database",
+            "files", "pictures",
         }  # fmt: skip
+        assert (answer.json["files"], answer.json["pictures"]) == ("ok", "unavailable")
     assert (robots.status, robots.text.count("\n"), robots.text[0]) == (200, 1, "#")
     assert (icon.status, icon.location) == (302, "/account/logo?size=small")
     for logo, side in ((large, 512), (small, 192)):

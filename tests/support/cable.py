@@ -314,6 +314,7 @@ def read_back(markup: str) -> dict[str, Any]:
     moved = int(message["data-message-updated-at"])
     inner = re.search(r'data-plain-text="[^"]*">(.*)</div><div class="boosts" ', markup, re.DOTALL)
     assert inner is not None
+    file = json.loads(shown.get("data-attachment", "null"))
     rich_text = re.fullmatch(r'<div class="trix-content">(.*)</div>', inner[1], re.DOTALL)
     return {
         "id": int(message["data-message-id"]),
@@ -326,10 +327,11 @@ def read_back(markup: str) -> dict[str, Any]:
         "updated_at_ms": moved,
         "sort_value": int(message["data-sort-value"]),
         "content_type": shown["data-content-type"],
-        "body_html": (rich_text or inner)[1],
+        "body_html": "" if file else (rich_text or inner)[1],
         "plain_text": shown["data-plain-text"],
         "emoji_only": json.loads(shown["data-emoji-only"]),
         "sound": json.loads(shown["data-sound"]),
+        "attachment": file,
         "mentionee_ids": [int(each) for each in shown["data-mentionee-ids"].split(",") if each],
         "links": json.loads(shown["data-links"]),
         "boosts": boosts_in(parsed),

@@ -235,6 +235,7 @@ async def start_server(
         known = await program.load_secrets(db, config)
         parts = _on_clock(program.assemble(config, db, known, look_up), steady)
         bundle = program.load_bundle(*filter(None, [client]))
+        await parts.store.start()
         runner, address = await program.listen(parts, bundle)
         ENTRUSTED.update(await db.read(_kept_secrets), {SESAME})
     except BaseException:

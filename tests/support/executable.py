@@ -33,7 +33,7 @@ EMULATORS: dict[str, Command] = {"amd64": [], "arm64": ["qemu-aarch64"]}
 
 PYZ = ROOT / "campfire.pyz"
 TAG = f"cpython-{sys.version_info[0]}{sys.version_info[1]}-Linux-{os.uname().machine}-glibc"
-LARGEST = 16 * 1024 * 1024
+LARGEST = 24 * 1024 * 1024  # of which Pillow with its libraries is a third
 CANNOT_START = 78
 # Runs the executable as if Python or the machine were another one.
 ELSEWHERE = """
@@ -88,8 +88,8 @@ def is_whole(folder: Path) -> bool:
 class Campfire:
     """`campfire.pyz serve`, as an operator runs it."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, **settings: str) -> None:
+        self.folder, self.settings = folder, settings
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
@@ -104,6 +104,7 @@ class Campfire:
                 "CAMPFIRE_DB": str(self.folder / "campfire.db"),
                 "BCRYPT_COST": "4",
                 "ALLOW_PRIVATE_PUSH_ENDPOINTS": "1",
+                **self.settings,
             },
             stdout=subprocess.PIPE,
             text=True,

@@ -18,6 +18,7 @@ from playwright.sync_api import (
     APIResponse,
     Browser,
     BrowserContext,
+    FilePayload,
     FloatRect,
     Locator,
     Page,
@@ -72,14 +73,28 @@ class House:
     def ask(self, who: str, method: str, path: str, body: object = None) -> dict[str, Any]:
         """What the API answers this person, who must be allowed to ask."""
         request = self._contexts[who].request
-        if who not in self._tokens:
-            self._tokens[who] = request.get("/api/boot").json()["csrf_token"]
-        headers = {"X-CSRF-Token": self._tokens[who], "Content-Type": "application/json"}
+        headers = {"X-CSRF-Token": self._token(who), "Content-Type": "application/json"}
         data = None if body is None else json.dumps(body)
         answer = request.fetch(path, method=method, headers=headers, data=data)
         assert answer.ok, f"{method} {path}: {answer.status} {answer.text()}"
         found: dict[str, Any] = answer.json() if answer.status != 204 else {}
         return found
+
+    def _token(self, who: str) -> str:
+        if who not in self._tokens:
+            booted = self._contexts[who].request.get("/api/boot").json()
+            self._tokens[who] = booted["csrf_token"]
+        return self._tokens[who]
+
+    def send(self, who: str, room: str, name: str, content: bytes) -> dict[str, Any]:
+        """A file, of whatever kind its bytes say."""
+        file = FilePayload(name=name, mimeType="application/octet-stream", buffer=content)
+        headers = {"X-CSRF-Token": self._token(who)}
+        request, path = self._contexts[who].request, f"/api{room}/messages"
+        answer = request.post(path, headers=headers, multipart={"attachment": file})
+        assert answer.ok, f"{name}: {answer.status} {answer.text()}"
+        sent: dict[str, Any] = answer.json()["message"]
+        return sent
 
     def sit(self, who: str, room: str = "", **options: Any) -> Page:  # noqa: ANN401 - playwright's own
         """Opens a window of somebody of the house: in a room, or nowhere yet."""

@@ -75,7 +75,9 @@ class Look:
 
     def __call__(self, state: State | str, size: str = "desktop", **more: Any) -> Page:  # noqa: ANN401 - playwright's own
         state = STATES[state] if isinstance(state, str) else state
-        self._studio.play(state.scene, changes=state.changes, fresh=state.fresh)
+        self._studio.play(
+            state.scene, changes=state.changes, fresh=state.fresh, settings=state.settings
+        )
         page = self._page(size, {**state.options, **more, "notifications": state.notifications})
         page.context.clear_cookies(name="session_token")
         if state.user and not state.fresh:

@@ -62,6 +62,9 @@ class Told:
     body: str
 
 
+PIXEL = bytes.fromhex("47494638396101000100800000000000ffffff2c00000000010001000002024401003b")
+
+
 class World:
     """One server, everybody in it, and a way back to how it was."""
 
@@ -131,8 +134,11 @@ class World:
             draft = program.DraftMessage(room.room.id, inside[0].id, f"said-{kind}", "words")
             message = (await self.parts.messages.create_message_with_deduplication(draft)).message
             boost = await self.parts.messages.boost(inside[0], message.id, "+1")
+            file = await self._send_file(room.room.id, inside[0])
+            assert file.file
             self.ids[kind] = {
                 "room_id": room.room.id, "message_id": message.id, "boost_id": boost.boost.id,
+                "attachment_id": file.file.id, "file_message_id": file.id,
             }  # fmt: skip
         key, path = f"{self.cast.bender.id}-ABCDEFGHIJKL", f"/rooms/{closed.room.id}"
         bot = await self.place.server.visitor()  # whose own message and boost are a fourth target
@@ -143,6 +149,21 @@ class World:
         self.ids["of the bot"] = {
             "room_id": closed.room.id, "message_id": message_id, "boost_id": boosted,
         }  # fmt: skip
+
+    async def _send_file(
+        self, room_id: program.RoomId, by: program.User
+    ) -> program.PersistedMessage:
+        """A message that is a picture, and has a still."""
+        store = self.parts.store
+        async with store.incoming() as spool, store.incoming() as still:
+            for each in (spool, still):
+                await store.write(each, PIXEL)
+            picture, small = [await store.settle(each, "image/gif") for each in (spool, still)]
+            file = program.NewFile(
+                picture, "pixel.gif", 1, 1, still=small, still_width=1, still_height=1
+            )
+            draft = program.DraftMessage(room_id, by.id, None, "", file=file)
+            return (await self.parts.messages.create_message_with_deduplication(draft)).message
 
     def close(self) -> None:
         self.place.do(self.http.close())
@@ -191,8 +212,10 @@ class World:
             "transfer": "x", "join_code": self.cast.join_code, "path": "logo-192.png",
             "avatar_token": signer.avatar_token(self.cast.kevin.id), "name": "tada",
             "text": qr_path(invitation.encode()).rpartition("/")[2],
-            "bot_key": "BOT", **other,
+            "bot_key": "BOT", "filename": "pixel.gif", **other,
         }  # fmt: skip
+        if pattern.endswith("/attachment"):
+            given = {**given, "message_id": given["file_message_id"], **other}
         path = re.sub(r"\{(\w+)[^{}]*\}", lambda found: str(given[found[1]]), pattern)
         return path + str(ROUTES[route].get("query", ""))
 

@@ -9,7 +9,7 @@ import socket
 import sqlite3
 import ssl
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -71,8 +71,11 @@ def edit(database: Path) -> Iterator[sqlite3.Connection]:
 # --- Numbers -------------------------------------------------------------------------------------
 
 COUNTERS = "http_requests broadcasts ws_frames_sent ws_slow_closed messages_created webhooks pushes"
+COUNTERS += " workshop_results uploads upload_bytes downloads_bytes"
 GAUGES = "ws_connections ws_subscriptions db_writer_queue presence_entries build_info"
+GAUGES += " files files_bytes files_free_bytes doomed_blobs workshop_sandbox uploads_active"
 HISTOGRAMS = "http_request_seconds broadcast_seconds db_write_seconds db_group_size"
+HISTOGRAMS += " workshop_seconds"
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 
@@ -225,11 +228,14 @@ class Child:
 
 @asynccontextmanager
 async def child_server(
-    database: Path, level: str = "error", **settings: str
+    database: Path,
+    level: str = "error",
+    program: Sequence[str | Path] = (sys.executable, PROGRAM),
+    **settings: str,
 ) -> AsyncIterator[Child]:
     """Serves this database until it is told, or killed, or no longer needed."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, PROGRAM, "serve", "--db", database,
+        *program, "serve", "--db", database,
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
         env={**os.environ, **SETTINGS, "LOG_LEVEL": level, **settings},
     )  # fmt: skip

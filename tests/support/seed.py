@@ -11,16 +11,20 @@ import shutil
 import socket
 import sqlite3
 import threading
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
+import aiohttp
+from PIL import Image, ImageDraw
+
 import campfire as program
-from campfire import RoomId, UserId
+from campfire import MessageId, RoomId, UserId
 from tests.support.browsers import PASSWORD
 from tests.support.cast import AGENT, PATIENCE, newcomer, start_session
+from tests.support.studio import encoded, working
 
 HOST = "chat.northwind.example"
 URL = f"http://{HOST}"
@@ -44,7 +48,20 @@ TRAVEL, ALL_TALK, ENGINEERING, BUGS, MARKETING, SUPPORT, DESIGN = (
 PINGS = ((NOOR,), (SAM, NOOR, INES, KENJI), (CARMEN,), (PRIYA, JONAS), (THEO,))  # oldest first
 NOORS, CROWD, CARMENS, PRIYA_AND_JONAS, THEOS = (RoomId(number) for number in range(8, 13))
 
-# Who says what and when, and `+` the boosts it got; what is further in goes on.
+
+def harbour() -> bytes:
+    """A picture that is shown 400 pixels wide."""
+    picture = Image.new("RGB", (800, 640), "#dfe6e4")
+    draw = ImageDraw.Draw(picture)
+    draw.rectangle((0, 400, 800, 640), fill="#2f5d73")
+    draw.ellipse((540, 90, 660, 210), fill="#e8a33d")
+    draw.polygon(((140, 390), (520, 390), (460, 470), (200, 470)), fill="#8c2f2b")
+    draw.polygon(((320, 120), (320, 370), (170, 370)), fill="#fbfaf5")
+    return encoded(picture, "PNG")
+
+
+FILES = {"harbour-morning.png": harbour(), "museum-contract-final.pdf": b"%PDF-1.4" * 48_000}
+# Who says what and when, or sends a FILE, and `+` the boosts it got; what is further in goes on.
 MORNING = """
 9:12 Priya Morning all ☕ The new type specimens arrived and they smell amazing.
 9:13 Priya I left a stack on the big table, help yourselves.
@@ -110,8 +127,12 @@ SCENES = {
     "links": """
 15:20 Sam https://example.org/a-short-history-of-the-printed-poster
 15:22 Maya Saving this for lunch: https://example.org/poster looks great.
-15:30 Carmen 📎 museum-contract-final.pdf — File attachments are coming in v2.0
 """,
+    "files": """
+13:02 Theo FILE harbour-morning.png + Carmen 😍
+13:05 Maya FILE museum-contract-final.pdf
+""",
+    "before-files": MORNING + GREEN + PARTY,
 }  # fmt: skip
 GRID = """
 10:02 Priya Shall we look at the grid together after lunch?
@@ -168,6 +189,7 @@ class Studio:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._moment = int(NOW.timestamp() * 1_000_000)
+        self._process, self._line = working()  # for all servers, one after another
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
@@ -175,18 +197,27 @@ class Studio:
         self._thread = threading.Thread(target=self._loop.run_forever)
         self._thread.start()
         self._served: tuple[program.Campfire, Any] | None = None
+        self._settings: Mapping[str, str] = {}
         self._template = folder / "template.db"
         self._open(self._template)
         self._do(self._furnish())
         self._close()
         _change(self._template, HOUSE + UNREAD)
 
-    def play(self, scene: str = "room", *, changes: str = "", fresh: bool = False) -> None:
+    def play(
+        self,
+        scene: str = "room",
+        *,
+        changes: str = "",
+        fresh: bool = False,
+        settings: Mapping[str, str] | None = None,
+    ) -> None:
         """Begins again: with this scene in All Talk, and with changes made to the database.
 
         A fresh one has had no first run.
         """
         self._close()
+        self._settings = settings or {}
         database = self._folder / "campfire.db"
         for file in self._folder.glob("campfire.db*"):
             file.unlink()
@@ -207,6 +238,8 @@ class Studio:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(PATIENCE)
         self._loop.close()
+        self._line.close()
+        assert self._process.wait(PATIENCE) == 0
 
     @property
     def parts(self) -> program.Campfire:
@@ -227,18 +260,21 @@ class Studio:
     async def _serve(self, database: Path) -> tuple[program.Campfire, Any]:
         settings = {
             "HOST": "127.0.0.1", "PORT": str(self.port), "BCRYPT_COST": "4",
-            "CAMPFIRE_DB": str(database), "SECRET_KEY_BASE": "northwind" * 8,
+            "CAMPFIRE_DB": str(database), "SECRET_KEY_BASE": "northwind" * 8, **self._settings,
         }  # fmt: skip
         config = program.config_from(settings)
         db = program.Database(database, self._clock)
         await db.open()
         parts = program.assemble(config, db, await program.load_secrets(db, config))
+        await parts.store.start()
+        parts.workshop.open(self._line.dup())
         runner, _ = await program.listen(parts, program.load_bundle())
         return parts, runner
 
     def _close(self) -> None:
         if self._served:
             self._do(program.stop(*self._served))
+            self.parts.workshop.close()
             self._served = None
 
     async def _furnish(self) -> None:
@@ -284,14 +320,31 @@ class Studio:
             hour, _, minute = when.partition(":")
             at = datetime(2026, 3, int(day), int(hour), int(minute), tzinfo=UTC)
             name = f"{room}-{day}-{hour}-{minute}-{IDS[who]}"
-            source = self._mentioned(f"<div>{words.replace('CODE', CODE)}</div>")
-            draft = program.DraftMessage(room, IDS[who], name, source)
-            posted = await self.parts.messages.create_message_with_deduplication(draft)
-            message_id = posted.message.id
+            if words.startswith("FILE "):
+                message_id = await self._send(room, IDS[who], name, words[5:])
+            else:
+                source = self._mentioned(f"<div>{words.replace('CODE', CODE)}</div>")
+                draft = program.DraftMessage(room, IDS[who], name, source)
+                posted = await self.parts.messages.create_message_with_deduplication(draft)
+                message_id = posted.message.id
             for booster, content in (boost.split(" ", 1) for boost in boosts):
                 user = await self.parts.db.read(program.user_by_id, IDS[booster])
                 await self.parts.messages.boost(user, message_id, content)
             await self.parts.db.write(self._date, message_id, int(at.timestamp() * 1_000_000))
+
+    async def _send(self, room: RoomId, user_id: UserId, name: str, file: str) -> MessageId:
+        """A file, as a browser sends one."""
+        token = await start_session(self.parts, user_id, "127.0.0.1", AGENT)
+        here, jar = f"http://127.0.0.1:{self.port}", aiohttp.CookieJar(unsafe=True)
+        kept = {"session_token": token}
+        async with aiohttp.ClientSession(here, cookie_jar=jar, cookies=kept) as http:
+            async with http.get("/api/boot") as answer:
+                csrf = (await answer.json())["csrf_token"]
+            form = aiohttp.FormData({"client_message_id": name})
+            form.add_field("attachment", FILES[file], filename=file)
+            path, told = f"/api/rooms/{room}/messages", {"X-CSRF-Token": csrf}
+            async with http.post(path, data=form, headers=told) as answer:
+                return MessageId((await answer.json())["message"]["id"])
 
     @staticmethod
     def _date(tx: program.WriteTx, _: program.Timestamp, message_id: int, moment: int) -> None:

@@ -25,8 +25,7 @@ class Section(NamedTuple):
     def declares(self, word: str) -> set[str]:
         """The names after Owns or Raises."""
         found = re.search(rf"^# {word} +(.*(?:\n#  {{4,}}.*)*)$", self.banner, re.MULTILINE)
-        assert found, f"the banner of {self.name} has no line {word}"
-        return set(re.findall(r"\w+", found[1].replace("#", "")))
+        return set(re.findall(r"\w+", found[1].replace("#", ""))) if found else set()
 
 
 def read_sections() -> list[Section]:

@@ -1,11 +1,10 @@
 """Every screen and state of Campfire, and how a person gets there from the studio's front door."""
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from playwright.sync_api import Page, Route, expect
+from playwright.sync_api import FilePayload, Page, Route, expect
 
 from campfire import UserId
 from tests.support.browsers import (
@@ -23,6 +22,7 @@ from tests.support.seed import (
     BOT,
     CARMEN,
     DESIGN,
+    FILES,
     HOST,
     KENJI,
     LATER,
@@ -36,6 +36,8 @@ OLD_BROWSER = "Mozilla/5.0 (Windows NT 10.0) AppleWebKit/537.36 Chrome/90.0.0.0 
 WINDOWS = "Mozilla/5.0 (Windows NT 10.0) AppleWebKit/537.36 Chrome/140.0.0.0 Safari/537.36"
 JOIN = "/join/k3Qd-9ZtR-vb2M"
 PROFILE, ACCOUNT = "/users/me/profile", "/account/edit"
+
+OFF = {"FILES_ENABLED": "0", "AVATARS_ENABLED": "0", "OPENGRAPH_ENABLED": "0"}
 
 Act = Callable[[Page], None]
 
@@ -52,6 +54,7 @@ class State:
     fresh: bool = False  # before the first run
     notifications: str = "granted"
     options: dict[str, Any] = field(default_factory=dict)  # of the browser's profile
+    settings: dict[str, str] = field(default_factory=dict)  # of the server
     only: str = ""  # where it exists on one kind of screen only
 
 
@@ -257,9 +260,53 @@ def view_qr(page: Page) -> None:
     expect(page.locator(".lightbox__image")).to_be_visible()
 
 
-def view_file(page: Page) -> None:
-    page.get_by_role("button", name=re.compile("museum-contract")).click()
-    expect(page.locator(".lightbox__soon")).to_be_visible()
+def pick(*names: str) -> Act:
+    """Chooses files, without sending them."""
+
+    def choose_them(page: Page) -> None:
+        types = {".png": "image/png", ".pdf": "application/pdf"}
+        files = [
+            FilePayload(name=name, mimeType=types[name[-4:]], buffer=FILES[name]) for name in names
+        ]
+        page.locator("#composer input[type=file]").set_input_files(files)
+        expect(page.locator(".composer__file")).to_have_count(len(names))
+        expect(page.locator(".composer__file img")).to_have_count(
+            sum(name.endswith(".png") for name in names)
+        )
+
+    return choose_them
+
+
+def upload(page: Page) -> None:
+    """One that stays on its way."""
+    page.evaluate(
+        "() => { XMLHttpRequest.prototype.send = function () {"
+        " this.upload.onprogress({loaded: 62, total: 100}) } }"
+    )
+    pick("museum-contract-final.pdf")(page)
+    page.get_by_role("button", name="Send message").click()
+    expect(page.get_by_role("progressbar")).to_contain_text("62%")
+    blurred(page)
+
+
+def fail_to_upload(page: Page) -> None:
+    def full(route: Route) -> None:
+        route.fulfill(status=507, json={"error": {"code": "storage_full", "message": "Full."}})
+
+    page.route("**/api/rooms/*/messages", full)
+    pick("museum-contract-final.pdf")(page)
+    page.get_by_role("button", name="Send message").click()
+    expect(page.get_by_role("button", name="Try again")).to_be_visible()
+    blurred(page)
+
+
+def view_picture(page: Page) -> None:
+    page.get_by_role("link", name="View harbour-morning.png").click()
+    expect(page.get_by_role("dialog").get_by_role("img")).to_be_visible()
+
+
+def edit_file(page: Page) -> None:
+    choose(page, "museum-contract-final.pdf", "Edit")
 
 
 def key(*keys: str) -> Act:
@@ -345,10 +392,16 @@ ROOMS_AND_MESSAGES = {
     "skip-link": State(act=key("Tab"), only="desktop"),
     "proposal-offline": State(act=lose_connection, scene="short"),
     "proposal-send-retry-and-failed": State(act=fail_to_send, scene="short"),
-    "proposal-link-and-file-placeholders": State(act=blurred, scene="links"),
-    "proposal-lightbox": State(act=view_file, scene="links"),
-    "proposal-files-popover": State(act=button("Attach a file"), scene="short"),
-    "proposal-drop-zone": State(act=drag, scene="short"),
+    "proposal-link-and-file-placeholders": State(act=blurred, scene="links", settings=OFF),
+    "proposal-files-popover": State(act=button("Attach a file"), scene="short", settings=OFF),
+    "proposal-drop-zone": State(act=drag, scene="short", settings=OFF),
+    "composer-drop": State(act=drag, scene="short"),
+    "composer-files": State(act=pick(*FILES)),
+    "room-upload": State(act=upload, scene="before-files"),
+    "room-upload-failed": State(act=fail_to_upload, scene="before-files"),
+    "room-image": State(act=blurred, scene="files"),
+    "room-lightbox": State(act=view_picture, scene="files"),
+    "room-file-editing": State(act=edit_file, scene="files"),
 }
 BELLS = {
     **{f"bell-{how}": State(act=blurred, changes=involved(how)) for how in
@@ -373,7 +426,9 @@ PANELS = {
     "search-none": State("/searches?q=zeppelin", blurred),
     "search-results": State("/searches?q=poster", blurred, scene="posters"),
     "my-profile": State(PROFILE, changes=LATER),
-    "proposal-avatar-popover": State(PROFILE, button("Change picture"), changes=LATER),
+    "proposal-avatar-popover": State(
+        PROFILE, button("Change picture"), changes=LATER, settings=OFF
+    ),
     "push-subscriptions": State("/users/me/push_subscriptions", changes=DEVICES),
     "user-profile": State(f"/users/{THEO}", user=CARMEN),
     "user-profile-admin": State(f"/users/{THEO}"),
