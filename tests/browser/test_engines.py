@@ -43,7 +43,9 @@ PLACE = f"""(kind, words) => {{
   if (!found || found.disabled) return null
   found.scrollIntoView({{block: 'nearest', behavior: 'instant'}})
   const {{x, y, width, height}} = found.getBoundingClientRect()
-  return [Math.round(x + width / 2), Math.round(y + height / 2)]
+  const place = [Math.round(x + width / 2), Math.round(y + height / 2)]
+  // Nothing may still slide over it.
+  return found.contains(document.elementFromPoint(...place)) ? place : null
 }}"""
 TEXT = f"(kind, words) => {{ {FIND} return find(kind, words)?.innerText ?? null }}"
 Ask = Callable[..., Any]

@@ -28,7 +28,7 @@ PROBES = {"try_to_write if probes else lambda *_: None"}  # what they write is u
 # What is drawn anew each time; the rest of a row must be the same.
 DRAWN = {
     "join_code", "bot_token", "token_hash", "email_address", "email_folded", "client_message_id",
-    "value",
+    "value", "key",
 }  # fmt: skip
 
 
@@ -58,6 +58,8 @@ class Twice(program.Database):
                 try:
                     result = work(tx, at, *args, **named)
                 except program.CampfireError as refusal:
+                    if program.is_interrupted(refusal):  # it is done anew, off the loop
+                        raise
                     result = refusal
                 said = repr(result) if isinstance(result, Exception) else ""
                 return said or _without_what_is_drawn(result), _rows(tx), result
