@@ -121,6 +121,21 @@ async def _do_what_no_route_does(world: World) -> None:
     await parts.db.write(program.banish, cast.david, cast.jz.id)
     while await parts.db.write(program.bury_oldest_of_banned, cast.jz.id):
         pass
+    await _take_files(world)
+
+
+async def _take_files(world: World) -> None:
+    """A file without a still, and one that nobody sent in the end."""
+    parts, cast = world.parts, world.cast
+    async with parts.store.incoming() as spool, parts.store.incoming():
+        await parts.store.write(spool, matrix.PIXEL)
+        picture = await parts.store.settle(spool, "image/gif")
+        file = program.NewFile(picture, "pixel.gif", is_untried=True)
+        draft = program.DraftMessage(cast.designers.id, cast.kevin.id, None, "", file=file)
+        sent = (await parts.messages.create_message_with_deduplication(draft)).message
+    assert sent.file
+    await parts.db.write(program.note_still, sent.file, None, None)
+    await parts.store.sweep()
 
 
 async def _found_a_campfire(database: Path) -> None:
