@@ -29,20 +29,22 @@ you can search for ("# === 10." jumps there).
   23. shapes           records as JSON and as markup, written once while nothing changes
   24. pictures         what is made of pictures
   25. workshop         where pictures are decoded, by hands that can do nothing else
-  26. tabs             who looks where; one tab: frames, slow readers
-  27. ws               Action Cable: broadcasts, channels, catch-up
-  28. web              callers, cookies, bodies, answers; background jobs
-  29. files            the client, sounds, pictures: served as they lie
-  30. ops              the log, health, numbers
-  31. people_handlers  sessions, joining, people; administration of bots
-  32. room_handlers    rooms, messages, boosts, the bot API, the socket; announce
-  33. upload_handlers  files on their way in and out
-  34. screens          what each address shows; the one HTML page
-  35. app              all routes; errors into answers; start and stop
-  36. rails            rows of whole tables; moving in from a Rails Campfire
-  37. repair           is the file sound; mending it, or saving what can be read
-  38. inventory        is every file of the store where its row says
-  39. commands         what each command does
+  26. previews         what a page says of itself, fetched once and kept
+  27. tabs             who looks where; one tab: frames, slow readers
+  28. ws               Action Cable: broadcasts, channels, catch-up
+  29. web              callers, cookies, bodies, answers; background jobs
+  30. files            the client, sounds, pictures: served as they lie
+  31. ops              the log, health, numbers
+  32. people_handlers  sessions, joining, people; administration of bots
+  33. room_handlers    rooms, messages, boosts, the bot API, the socket; announce
+  34. upload_handlers  files on their way in and out
+  35. screens          what each address shows; the one HTML page
+  36. app              all routes; errors into answers; start and stop
+  37. rails            rows of whole tables; moving in from a Rails Campfire
+  38. moving           files of a Rails Campfire, brought here from its folder
+  39. repair           is the file sound; mending it, or saving what can be read
+  40. backup           is every file where its row says; copies of all, and back again
+  41. commands         what each command does
 
 The road of a request: the guard asks who, the handler parses what, one service method is one
 transaction, and then the handler tells the world. What follows a new message stands in one
@@ -55,6 +57,7 @@ place, `announce`. Nothing happens behind the reader's back: no callbacks, no ev
 import argparse
 import asyncio
 import base64
+import codecs
 import encodings.aliases
 import errno
 import fcntl
@@ -85,6 +88,7 @@ import stat
 import string
 import struct
 import sys
+import tarfile
 import tempfile
 import threading
 import time
@@ -117,7 +121,7 @@ from threading import Event, Thread
 from types import MappingProxyType, SimpleNamespace, TracebackType
 from typing import (
     TYPE_CHECKING, Any, ClassVar, Concatenate, Final, Generic, Literal, NewType, ParamSpec,
-    Protocol, Self, TypeAlias, TypeGuard, TypeVar, cast,
+    IO, Protocol, Self, TypeAlias, TypeGuard, TypeVar, cast,
 )
 from urllib.parse import quote, unquote, urlencode
 from weakref import WeakValueDictionary
@@ -149,7 +153,7 @@ T = TypeVar("T")
 # Raises    ConfigError
 # ==============================================================================
 
-VERSION: Final = "1.1.0"
+VERSION: Final = "2.0.0"
 HERE: Final = Path(__file__).resolve().parent
 LOG: Final = logging.getLogger("campfire")
 
@@ -323,6 +327,8 @@ class Config:
         "new pictures of people are taken", "1")
     opengraph_enabled: bool = _setting("OPENGRAPH_ENABLED", _is_on,
         "previews of pasted links are fetched", "1")
+    private_previews: bool = _setting("ALLOW_PRIVATE_PREVIEWS", _is_on,
+        "previews may show pages on private addresses", "0")
     files_dir: Path | None = _setting("FILES_DIR --files DIR", Path,
         "the folder of files; default: named after the database, beside it")
     files_max_bytes: int = _setting("FILES_MAX_BYTES", partial(_size, 1 << 20, 64 << 30),
@@ -529,6 +535,8 @@ PushSubscriptionNotFound = CableError.of(404, "push_subscription_not_found",
 FeatureDisabled = RequestError.of(501, "feature_disabled")
 BadRequest = RequestError.of(400, "bad_request", "Campfire could not read this request.")
 NotFound = RequestError.of(404, "not_found", "There is nothing here.")
+TooManyPreviews = RequestError.of(429, "too_many_previews",
+    "Other links are still being looked at. Try again in a moment.", retry_after=2)
 PayloadTooLarge = RequestError.of(413, "payload_too_large", "This request is too large.")
 MethodNotAllowed = RequestError.of(405, "method_not_allowed", "That cannot be done here.")
 UnsupportedMediaType = RequestError.of(415, "unsupported_media_type", "Please send JSON.")
@@ -748,6 +756,22 @@ class Mentionable:
 
 
 @dataclass(frozen=True, slots=True)
+class Preview:
+    """What a page says of itself, as a message shows it; sides are those of its picture."""
+
+    url: str
+    title: str
+    description: str | None = None
+    image: str | None = None  # its address here
+    image_width: int | None = None
+    image_height: int | None = None
+    portrait: bool = False  # somebody's face
+
+
+Pictures: TypeAlias = Mapping[str, tuple[int, int, bool]]  # by address: sides, is a portrait
+
+
+@dataclass(frozen=True, slots=True)
 class Body:
     """Rich text, made safe: canonical HTML, its plain form, whom it names, where it links."""
 
@@ -755,6 +779,7 @@ class Body:
     text: str
     mentions: tuple[UserId, ...]
     links: tuple[str, ...]  # distinct http(s) addresses, at most five
+    previews: tuple[Preview, ...] = ()  # in the order of the markup
 
 
 Kind = StrEnum("Kind", "IMAGE VIDEO AUDIO FILE")
@@ -769,6 +794,16 @@ class Blob:
     byte_size: int
     sha256: bytes | None
     content_type: str
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """How many files there are, how large together, how many wait for their end; what is free."""
+
+    files: int
+    bytes: int
+    doomed: int
+    free_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -841,6 +876,7 @@ class ValidatedMessage:
     client_message_id: str
     body: Body
     file: NewFile | None = None
+    named: Mapping[UserId, Mentionable] = field(default_factory=dict)  # for the body's making
 
 
 @dataclass(frozen=True, slots=True)
@@ -1443,6 +1479,15 @@ def safe_name(given: str) -> str:
     return f"{stem}{dot}{ending}".strip(" .") or "file"
 
 
+def one_line(text: str, most: int) -> str:
+    """A text of others as we show it: a line in its own direction, cut to a length.
+
+    What was cut already stays as it is.
+    """
+    line = " ".join(_UNNAMEABLE.sub("", " ".join(text.split())).split())
+    return line if len(line) <= most else f"{line[: most - 1].rstrip()}…"
+
+
 def given_name(disposition: str) -> str | None:
     """The name of a file in such a header, as browsers write it; None when there is none."""
     file = _FILE_NAME.search(disposition)
@@ -1495,14 +1540,17 @@ def _within(value: object, most: int) -> int | None:
     return int(value) if isinstance(value, (int, float)) and 1 <= value <= most else None
 
 
-def noted_file(key: str, name: str, size: int, noted: str | None, at: int) -> tuple[Facts, Facts]:
+def noted_file(
+    key: str, name: str, size: int, noted: str | None, at: int, **more: object
+) -> tuple[Facts, Facts]:
     """What Rails notes of a file, as far as it is plausible: for our `blobs` and `attachments`."""
     filename, about = safe_name(name), json_object(noted or "")
     content_type, seconds = type_by_name(filename), about.get("duration")
     width, height = (_within(about.get(side), MOST_PIXELS) for side in ("width", "height"))
     milliseconds = seconds * 1_000 if isinstance(seconds, float | int) else None
     blob = {"byte_size": max(size, 0), "content_type": content_type, "created_at": at}
-    return {"key": key if _KEY.fullmatch(key) else fresh_key(), **blob}, {
+    awaited = compact({"key": key, **more})
+    return {"key": key if _KEY.fullmatch(key) else fresh_key(), "awaited": awaited, **blob}, {
         "filename": filename,
         "kind": kind_of(content_type),
         "width": height and width,
@@ -1662,6 +1710,79 @@ def file_element(file: AttachedFile) -> str:
     if shown == "image" and not about["still_url"]:
         shown = "file"
     return _in_one_line(_MARKUP[shown]).format(**told)
+
+
+# --- How a message shows a page that it links to ---
+
+PREVIEW_TYPE: Final = "application/vnd.actiontext.opengraph-embed"
+MOST_TITLE, MOST_DESCRIPTION, MOST_ADDRESS = 280, 560, 2_048
+_WEB_HOST: Final = re.compile(  # as browsers find it, to whom a backslash is a slash
+    r"https?://(?:[^/\\?#\s]*@)?(\[[0-9a-f:.]+\]|[^/\\?#\s@:\[\]]+)", re.IGNORECASE
+)
+_PREVIEW_PICTURE: Final = re.compile(f"/previews/({_KEY.pattern})")
+_POST: Final = re.compile(  # of one network, by either of its names
+    r"https?://(?:www\.)?(?:x|twitter)\.com(/[^?#]*).*", re.IGNORECASE | re.DOTALL
+)
+_CARD: Final = """
+    <div class="og-embed gap{face}"><div class="og-embed__content">
+    <div class="og-embed__host">{host}</div><div class="og-embed__title">
+    <a href="{url}" target="_blank"
+      rel="noopener noreferrer">{title}</a></div>{words}</div>{shown}</div>
+"""
+_CARD_WORDS: Final = '<div class="og-embed__description">{description}</div>'
+_CARD_PICTURE: Final = """
+    <div class="og-embed__image"><img src="{image}"{sides} class="image center" alt=""
+      loading="lazy" decoding="async"></div>
+"""
+
+
+def web_host(address: str) -> str:
+    """The host of a page's address; nothing of anything else."""
+    host = _WEB_HOST.match(address)
+    return host[1].lower() if host else ""
+
+
+def pictures_in(source: str) -> list[str]:
+    """The addresses of pictures of ours that a source speaks of, right or wrong."""
+    return [picture[0] for picture in _PREVIEW_PICTURE.finditer(source)]
+
+
+def preview_of(address: str, title: str, description: str, image: str) -> Preview | None:
+    """A page as somebody describes it, made fit to be shown; None if it is no page of the web."""
+    url = one_line(address, len(address))
+    if not (host := web_host(url)):
+        return None
+    words = one_line(description, MOST_DESCRIPTION) or None
+    picture = image if _PREVIEW_PICTURE.fullmatch(image) else None
+    return Preview(url, one_line(title, MOST_TITLE) or host, words, picture)
+
+
+def _bare(address: str) -> str:
+    """An address, whose post stays the same however it is written."""
+    return _POST.sub(r"https://x.com\1", address.strip()).removesuffix("/")
+
+
+def is_address_of(text: str, preview: Preview) -> bool:
+    """Whether a text says nothing but where a page is."""
+    return _bare(text) == _bare(preview.url)
+
+
+def preview_json(preview: Preview) -> Json:
+    """A page that a message shows."""
+    sides = "image_width image_height"
+    return record_json(preview, f"url title description image {sides} portrait")
+
+
+def preview_card(preview: Preview) -> str:
+    """A page as the room and the editor show it; the picture's box is there before it is."""
+    told = {name: escape(str(value)) for name, value in preview_json(preview).items()}
+    told["host"] = escape(web_host(preview.url).removeprefix("www."))
+    width, height = preview.image_width, preview.image_height
+    told["sides"] = f' width="{width}" height="{height}"' if width else ""
+    told["face"] = " cf-twitter-avatar" if preview.portrait else ""
+    told["words"] = _CARD_WORDS.format(**told) if preview.description else ""
+    told["shown"] = _in_one_line(_CARD_PICTURE).format(**told) if preview.image else ""
+    return _in_one_line(_CARD).format(**told)
 
 
 # === 6. schema ================================================================
@@ -1888,6 +2009,7 @@ CREATE TABLE blobs (  -- one file in the store; never changed, but for the bytes
   byte_size INTEGER NOT NULL CHECK (byte_size >= 0),
   sha256 BLOB CHECK (length(sha256) = 32),  -- NULL: its bytes have not been moved here yet
   content_type TEXT NOT NULL,  -- ours, never the sender's word
+  awaited TEXT,  -- JSON: what another Campfire says of what is still in its folder
   created_at INTEGER NOT NULL
 ) STRICT;
 
@@ -2021,13 +2143,14 @@ def _take_over_files(connection: sqlite3.Connection) -> None:
     noted = connection.execute(sql).fetchall()
     left_out, keys = Counter[str](), set[str]()
     for (message_id, text), files in groupby(noted, itemgetter(0, 1)):
-        (_, _, key, *about), *others = told = list(files)
+        (_, _, *about), *others = told = list(files)
         placeholders = " ".join(_PLACEHOLDER.format(file["filename"]) for file in told)
         if text.split() != placeholders.split():
             left_out["beside_text"] += len(told)
             continue
         left_out["beside_others"] += len(others)
-        blob, file = noted_file("" if key in keys else key, *about)
+        blob, file = noted_file(*about)
+        blob["key"] = fresh_key() if blob["key"] in keys else blob["key"]
         keys.add(blob["key"])
         ids = {"message_id": message_id, "blob_id": put(connection, "blobs", blob)}
         put(connection, "attachments", file | ids)
@@ -2091,7 +2214,7 @@ def create_schema(connection: sqlite3.Connection, at: int = 0) -> None:
 #
 # A copy is taken in one step from one snapshot; it gets its name only once it is whole,
 # checked and on the disk, so that a name never stands for half a copy. Nothing is ever
-# written over: what is there already keeps its name, or makes way under a new one.
+# written over: what is there already keeps its name.
 #
 # Raises    DatabaseUnusable, DatabaseForeign, DatabaseUnreadable, FileExistsError
 # ==============================================================================
@@ -2103,7 +2226,6 @@ _LOCK_PAUSE: Final = 0.02  # seconds
 READ_ONLY: Final = "mode=ro"
 READ_WRITE: Final = "mode=rw"
 IMMUTABLE: Final = "mode=ro&immutable=1"  # as if there were no log
-_DATED: Final = re.compile(r"campfire-([0-9]{8}-[0-9]{6})(?:-([0-9]+))?\.db")
 BUSY_MS: Final = 5_000  # that a statement waits while somebody else holds the file
 _GLANCE_STEPS: Final = 1_000  # of SQLite between two looks at the clock
 _UNCLEAR: Final = frozenset((sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN))
@@ -2112,6 +2234,11 @@ _MEANINGS: Final = {
     sqlite3.SQLITE_BUSY: DatabaseBusy, sqlite3.SQLITE_LOCKED: DatabaseBusy,
     sqlite3.SQLITE_INTERRUPT: DatabaseBusy,
 }  # fmt: skip
+# What a system says when it gives a file no second name, and a copy may do.
+NO_LINKS: Final = (
+    errno.EXDEV, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EPERM, errno.EACCES,
+)  # fmt: skip
+COPIED_AT_ONCE: Final = 1 << 20  # bytes
 RAILS_TABLES: Final = frozenset(("accounts", "users", "rooms", "memberships", "messages"))
 
 
@@ -2398,7 +2525,7 @@ def growing(path: Path) -> Iterator[Path]:
     if os.path.lexists(path):
         raise FileExistsError(f"{path} is there already, and nothing is written over it")
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
+    part = path.with_name(f".{path.name}.partial")
     part.unlink(missing_ok=True)
     os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
     try:
@@ -2414,60 +2541,46 @@ def growing(path: Path) -> Iterator[Path]:
             left.unlink(missing_ok=True)
 
 
-def back_up(source: Path, destination: Path) -> None:
-    """Copies a database, in use or not. Raises DatabaseUnusable, and leaves nothing behind."""
-    with growing(destination) as part:
-        try:
-            with closing(connect(source)) as reader, closing(sqlite3.connect(part)) as copy:
-                reader.backup(copy)
-                copy.execute("PRAGMA journal_mode = DELETE")  # in one file, without a log beside it
-                verdict = copy.execute("PRAGMA integrity_check(1)").fetchone()[0]
-            if verdict != "ok":
-                raise sqlite3.DatabaseError(verdict)
-        except sqlite3.Error as error:
-            require_access(source)
-            why = f"{source} cannot be copied ({error})"
-            raise DatabaseUnusable(f"{why}. Look at it with `check --repair`.") from error
+def write_all(descriptor: int, piece: bytes | bytearray | memoryview) -> None:
+    """Writes a piece, in as many steps as the system wants."""
+    while piece:
+        piece = piece[os.write(descriptor, piece) :]
 
 
-def remove_old_backups(newest: Path, keep: int) -> list[Path]:
-    """Removes dated backups beside the newest, but for so many; those of other owners are left."""
-    names = {path: _DATED.fullmatch(path.name) for path in newest.parent.glob("campfire-*.db")}
-    ages = {(dated[1], int(dated[2] or 1)): path for path, dated in names.items() if dated}
-    old = [ages[age] for age in sorted(ages)[: max(len(ages) - keep, 0)]]
-    left = [path for path in old if path.lstat().st_uid != newest.stat().st_uid]
-    for path in sorted(set(old).difference(left)):
-        path.unlink()
-    return left
+def put_at(source: Path, target: Path) -> None:
+    """Gives a file a second name; bytes that never change can have many. Raises OSError."""
+    target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    target.hardlink_to(source)
 
 
-def restore(backup: Path, path: Path, at: float) -> Path | None:
-    """Puts a checked copy of a backup in the place of a database; the name of what was there.
-    Raises BlockingIOError while somebody serves it, DatabaseUnusable, DatabaseForeign."""
-    require_database(backup)
-    require_access(path)
-    path = path.resolve()
+def copy_to(source: Path, target: Path) -> None:
+    """Copies a file, down to the disk."""
+    target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with source.open("rb") as opened, target.open("xb") as copy:
+        shutil.copyfileobj(opened, copy, COPIED_AT_ONCE)
+    sync(target)
+
+
+def copy_database(source: Path, part: Path) -> None:
+    """Copies a database, in use or not, into a file. Raises DatabaseUnusable."""
     try:
-        recognise(path)
-    except DatabaseUnusable as error:  # which is why a backup is wanted
-        if isinstance(error, DatabaseForeign) or not path.is_file():
-            raise
-    fresh = free_name(path.with_name(f"{path.name}.restored-{stamp(at)}"))
-    before = path.with_name(f"{path.name}.before-restore-{stamp(at)}")
-    aside = free_name(before) if path.exists() else None
-    with take_lock(path) if aside else nullcontext():
-        back_up(backup, fresh)
-        if aside:
-            try:
-                aside.hardlink_to(path)  # its own name stays until the copy takes it
-            except (PermissionError, NotImplementedError):  # a file system without links
-                path.rename(aside)
-            with suppress(FileNotFoundError):
-                beside(path, "-wal").rename(f"{aside}-wal")
-            beside(path, "-shm").unlink(missing_ok=True)
-        fresh.replace(path)
-        sync(path.parent)
-    return aside
+        with closing(connect(source)) as reader, closing(sqlite3.connect(part)) as copy:
+            reader.backup(copy)
+            copy.execute("PRAGMA journal_mode = DELETE")  # in one file, without a log beside it
+            verdict = copy.execute("PRAGMA integrity_check(1)").fetchone()[0]
+        if verdict != "ok":
+            raise sqlite3.DatabaseError(verdict)
+    except sqlite3.Error as error:
+        require_access(source)
+        raise DatabaseUnusable(
+            f"{source} cannot be copied ({error}). Look at it with `check --repair`."
+        ) from error
+
+
+def back_up(source: Path, destination: Path) -> None:
+    """Copies a database under a new name. Raises DatabaseUnusable, and leaves nothing behind."""
+    with growing(destination) as part:
+        copy_database(source, part)
 
 
 # === 8. db ====================================================================
@@ -2903,7 +3016,7 @@ class Database:
 # Files are written, hashed and removed in one thread of their own. How much is stored
 # SQLite itself says: a number beside it would have to follow every rollback.
 #
-# Owns      attachments, blobs, doomed_blobs, preview_pictures
+# Owns      attachments, blobs, doomed_blobs, preview_pictures, message_pictures
 # Raises    AttachmentNotFound, FileTooLarge, StorageFull, TooManyUploads
 # ======================================================================================
 
@@ -2924,22 +3037,6 @@ _CREATING: Final = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLO
 def path_in(folder: Path, key: str) -> Path:
     """Where a file of the store lies: its key is from a row, never from a request."""
     return folder / key[:2] / key[2:4] / key
-
-
-def write_all(descriptor: int, piece: bytes | bytearray | memoryview) -> None:
-    """Writes a piece, in as many steps as the system wants."""
-    while piece:
-        piece = piece[os.write(descriptor, piece) :]
-
-
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """How many files there are, how large together, how many wait for their end; what is free."""
-
-    files: int
-    bytes: int
-    doomed: int
-    free_bytes: int
 
 
 def _expect(tx: WriteTx, at: Timestamp, keys: Iterable[str], time_left: int) -> None:
@@ -3007,6 +3104,34 @@ def note_still(
     return file_by_id(tx, file.id)
 
 
+def note_bytes(tx: WriteTx, _: Timestamp, blob_id: int, sha256: bytes, content_type: str) -> bool:
+    """Notes that a file lies in its place now, and what it is; whether its row waited for it."""
+    sql = """
+        UPDATE blobs
+        SET sha256 = :sha256, content_type = :content_type,
+          awaited = iif(json_extract(awaited, '$.poster') IS NULL, NULL, awaited)
+        WHERE id = :id AND sha256 IS NULL
+    """
+    if not run(tx, sql, id=blob_id, sha256=sha256, content_type=content_type):
+        return False
+    kind = kind_of(content_type)
+    has_sides = kind in (Kind.IMAGE, Kind.VIDEO)
+    is_drawn = kind is Kind.VIDEO or content_type in DRAWN_TYPES  # now or later
+    sql = """
+        UPDATE attachments
+        SET kind = :kind, still_state = iif(still_id IS NULL, :state, 1),
+          width = iif(:has_sides, width, NULL), height = iif(:has_sides, height, NULL)
+        WHERE blob_id = :id
+    """
+    run(tx, sql, id=blob_id, kind=kind, has_sides=has_sides, state=0 if is_drawn else 2)
+    return True
+
+
+def stop_waiting(tx: WriteTx, _: Timestamp, blob_id: int) -> None:
+    """Nothing more of a file is elsewhere."""
+    run(tx, "UPDATE blobs SET awaited = NULL WHERE id = :id", id=blob_id)
+
+
 def doom(tx: WriteTx, at: Timestamp, blob_ids: Iterable[int]) -> None:
     """Ends the rows of files, whose owners are gone or have others; the files end after an hour."""
     ids = as_list(blob_ids)
@@ -3048,6 +3173,57 @@ def file_by_id(tx: ReadTx, attachment_id: int) -> AttachedFile:
     if attached is None:
         raise AttachmentNotFound
     return _file_in(attached)
+
+
+def keep_preview_picture(
+    tx: WriteTx, at: Timestamp, stored: StoredFile, width: int, height: int, *, is_portrait: bool
+) -> None:
+    """Gives the picture of a page a row; it goes if no message shows it for a day."""
+    blob_id = store_blob(tx, at, stored)
+    sql = """
+        INSERT INTO preview_pictures (blob_id, width, height, portrait, fetched_at)
+        VALUES (:blob_id, :width, :height, :portrait, :at)
+    """
+    run(tx, sql, blob_id=blob_id, width=width, height=height, portrait=is_portrait, at=at)
+
+
+def show_pictures(tx: WriteTx, message_id: MessageId, pictures: Iterable[str]) -> None:
+    """Notes which pictures of pages a message shows: these, and no others any more."""
+    run(tx, "DELETE FROM message_pictures WHERE message_id = :id", id=message_id)
+    sql = """
+        INSERT INTO message_pictures (message_id, blob_id)
+        SELECT :id, blob_id
+        FROM blobs
+        JOIN preview_pictures ON blob_id = blobs.id
+        WHERE key IN (SELECT value FROM json_each(:keys))
+    """
+    run(tx, sql, id=message_id, keys=as_list({Path(picture).name for picture in pictures}))
+
+
+def standing_pictures(tx: ReadTx, pictures: Iterable[str]) -> Pictures:
+    """Those of these pictures of pages that there are."""
+    sql = """
+        SELECT '/previews/' || key, width, height, portrait
+        FROM blobs
+        JOIN preview_pictures ON blob_id = blobs.id
+        WHERE key IN (SELECT value FROM json_each(:keys))
+    """
+    found = rows(tx, sql, keys=as_list({Path(picture).name for picture in pictures}))
+    return {picture: (width, height, bool(portrait)) for picture, width, height, portrait in found}
+
+
+def preview_picture(tx: ReadTx, key: str) -> Blob:
+    """The picture of a page. Raises AttachmentNotFound."""
+    sql = """
+        SELECT id, key, byte_size, sha256, content_type
+        FROM blobs
+        JOIN preview_pictures ON blob_id = id
+        WHERE key = :key
+    """
+    picture = row(tx, sql, key=key)
+    if picture is None:
+        raise AttachmentNotFound
+    return Blob(*picture)
 
 
 def _due(tx: ReadTx, now: Timestamp, busy: Sequence[str]) -> list[str]:
@@ -3141,7 +3317,7 @@ class Store:
         self._db, self._config, self.folder = db, config, config.files
         self._thread = ThreadPoolExecutor(1, "store")
         self._under_way: set[Spool] = set()
-        self.takes: set[str] = set()  # what new ones may come of: files, avatars
+        self.takes: set[str] = set()  # what new ones may come of: files, avatars, opengraph
         self.uploading: Counter[UserId] = Counter()  # files on their way, by who sends them
         self.uploads: Counter[str] = Counter()  # by how they ended
         self.uploaded_bytes = self.downloaded_bytes = 0
@@ -3156,6 +3332,7 @@ class Store:
             LOG.warning("store_unwritable", extra={"fields": {"problem": words_of(error)}})
         else:
             is_on = {"files": self._config.files_enabled, "avatars": self._config.avatars_enabled}
+            is_on["opengraph"] = self._config.opengraph_enabled
             self.takes = {feature for feature in is_on if is_on[feature]}
 
     def path_of(self, blob: Blob) -> Path:
@@ -3227,12 +3404,19 @@ class Store:
         await self._require_room()
         return StoredFile(spool.key, spool.size, await self._do(spool.settle), content_type)
 
+    async def keep(self, picture: bytes, opened: AsyncExitStack) -> StoredFile:
+        """A picture that the workshop made, in its place, as `settle` puts it there."""
+        spool = await opened.enter_async_context(self.incoming(len(picture)))
+        await self.write(spool, picture)
+        return await self.settle(spool, type_of(picture))
+
     def usage_in(self, tx: ReadTx) -> Usage:
         """How much is stored, and how much more could be."""
         sql = """
             SELECT count(*), coalesce(sum(byte_size), 0), (SELECT count(*) FROM doomed_blobs),
               :free
             FROM blobs
+            WHERE sha256 IS NOT NULL
         """
         [stored] = rows(tx, sql, free=self._look_at_disk()[0])
         self.seen = Usage(*stored)
@@ -3322,7 +3506,7 @@ class Store:
 
 # === 10. text =================================================================
 # What stands in plain words: in which character set they come, which addresses are in
-# them, which emoji, which sound they play, and whom a signed name means.
+# them, which emoji, which sound they play, and whom a signed name means; and which tags.
 # ==============================================================================
 
 
@@ -3428,6 +3612,48 @@ def auto_linked(words: str, most: int) -> tuple[str, int]:
     return "".join(pieces) + _escaped(text[at:]), len(pieces) // 2
 
 
+RAW_TEXT = {
+    name: re.compile(rf"(?i)</{name}(?=[\s/>])")
+    for name in set_of("script style xmp iframe noembed noframes textarea title")
+}
+# A tag as the HTML standard reads one, even if it never ends; or a comment, which has no name.
+# Possessive, so that no input makes it go back over what it has read.
+_TAG = re.compile(
+    r"""<!--(?:-?>|.*?(?:--!?>|\Z))
+      | <(?P<end>/?)(?P<name>[a-z][^\s/>]*+)
+        (?P<attributes>(?:[\s/]++|(?:=[^\s/>=]*+|[^\s/>=]++)
+          (?:\s*+=\s*+(?:"[^"]*+"?|'[^']*+'?|[^\s>]*+))?+)*+)>?+
+      | <[!?/][^>]*+""",
+    re.ASCII | re.DOTALL | re.IGNORECASE | re.VERBOSE,
+)
+_ATTRIBUTE = re.compile(
+    r"""[\s/]*+(=[^\s/>=]*+|[^\s/>=]++)
+        (?:\s*+=\s*+(?:"([^"]*+)"?|'([^']*+)'?|([^\s>]*+)))?+""",
+    re.ASCII | re.VERBOSE,
+)
+# A tag as nh3 writes one: "<" and ">" are nothing else in its output.
+WRITTEN_TAG = re.compile(r"<(?P<end>/?)(?P<name>[a-z0-9-]+)(?P<attributes>[^>]*)>")
+
+
+def tags_in(source: str) -> Iterator[re.Match[str]]:
+    """The tags a browser would see, without those in comments and in raw text."""
+    at = 0
+    while tag := _TAG.search(source, at):
+        at = tag.end()
+        if tag["name"]:
+            yield tag
+            raw_text = RAW_TEXT.get(tag["name"].lower())
+            if raw_text and not tag["end"]:
+                closing = raw_text.search(source, at)
+                at = closing.start() if closing else len(source)
+
+
+def attributes_of(tag: re.Match[str]) -> dict[str, str]:
+    """What a tag says of itself, decoded; of two alike browsers heed the first."""
+    said = reversed(_ATTRIBUTE.findall(tag["attributes"]))
+    return {name.lower(): unescape("".join(values)) for name, *values in said}
+
+
 _USER_GID = re.compile(r"gid://campfire/User/([0-9]{1,18})(?![0-9])(\?.*)?", re.DOTALL)
 
 
@@ -3510,10 +3736,6 @@ _VOID = set_of(
     "area base basefont bgsound br col embed frame hr img input keygen link meta param source"
     " track wbr"
 )
-_RAW_TEXT = {
-    name: re.compile(rf"(?i)</{name}(?=[\s/>])")
-    for name in set_of("script style xmp iframe noembed noframes textarea title")
-}
 _FORMATTING = set_of("a b big code em font i nobr s small strike strong tt u")
 _CELLS = set_of("applet caption marquee object td template th")
 _SCOPES = _CELLS | {"button", "table"}
@@ -3522,25 +3744,8 @@ _ENDS_BEFORE = {  # what a sloppy author leaves open, and who closes it
     "p": {"p"}, "li": {"li"}, "option": {"option"}, "dd": {"dd", "dt"}, "dt": {"dd", "dt"},
     "td": {"td", "th"}, "th": {"td", "th"}, "tr": {"td", "th", "tr"},
 }  # fmt: skip
-# A tag as the HTML standard reads one, even if it never ends; or a comment, which has no name.
-# Possessive, so that no input makes it go back over what it has read.
-_TAG = re.compile(
-    r"""<!--(?:-?>|.*?(?:--!?>|\Z))
-      | <(?P<end>/?)(?P<name>[a-z][^\s/>]*+)
-        (?P<attributes>(?:[\s/]++|(?:=[^\s/>=]*+|[^\s/>=]++)
-          (?:\s*+=\s*+(?:"[^"]*+"?|'[^']*+'?|[^\s>]*+))?+)*+)>?+
-      | <[!?/][^>]*+""",
-    re.ASCII | re.DOTALL | re.IGNORECASE | re.VERBOSE,
-)
-_ATTRIBUTE = re.compile(
-    r"""[\s/]*+(=[^\s/>=]*+|[^\s/>=]++)
-        (?:\s*+=\s*+(?:"([^"]*+)"?|'([^']*+)'?|([^\s>]*+)))?+""",
-    re.ASCII | re.VERBOSE,
-)
 _SPELLS_ATTACHMENT = re.compile("(?:action-text|data-trix)-attachment", re.IGNORECASE)
 _SURROGATES = re.compile("[\ud800-\udfff]")  # half characters: JSON can spell them, UTF-8 cannot
-# A tag as nh3 writes one: "<" and ">" are nothing else in its output.
-WRITTEN_TAG = re.compile(r"<(?P<end>/?)(?P<name>[a-z0-9-]+)(?P<attributes>[^>]*)>")
 _WRITTEN_STEP = re.compile(r"<(/?)(?!(?:br|hr)[ >])")
 _PRE_LINES = re.compile(r"(<pre[^>]*>)\n+")
 _HIDDEN_COLON = re.compile(
@@ -3553,25 +3758,6 @@ def _normalized(source: str) -> str:
     if CONTROLS.search(source):
         source = without_controls(source)
     return _SURROGATES.sub("\ufffd", source).strip()
-
-
-def _tags(source: str) -> Iterator[re.Match[str]]:
-    """The tags a browser would see, without those in comments and in raw text."""
-    at = 0
-    while tag := _TAG.search(source, at):
-        at = tag.end()
-        if tag["name"]:
-            yield tag
-            raw_text = _RAW_TEXT.get(tag["name"].lower())
-            if raw_text and not tag["end"]:
-                closing = raw_text.search(source, at)
-                at = closing.start() if closing else len(source)
-
-
-def attributes_of(tag: re.Match[str]) -> dict[str, str]:
-    """What a tag says of itself, decoded; of two alike browsers heed the first."""
-    said = reversed(_ATTRIBUTE.findall(tag["attributes"]))
-    return {name.lower(): unescape("".join(values)) for name, *values in said}
 
 
 class _Nesting:
@@ -3631,7 +3817,7 @@ def is_nested_too_deeply(source: str) -> bool:
     if source.count("<") <= DEEPEST_ATTACHMENT:
         return False
     nesting = _Nesting()
-    for tag in _tags(_normalized(source)):
+    for tag in tags_in(_normalized(source)):
         name = tag["name"].lower()
         if tag["end"]:
             nesting.end(name)
@@ -3646,13 +3832,13 @@ def is_nested_too_deeply(source: str) -> bool:
 class Attachment:
     user_id: UserId  # 0: nobody
     content_type: str
-    address: str
+    preview: Preview | None = None
 
 
 def _attachment_in(tag: re.Match[str]) -> Attachment | None:
     name = tag["name"].lower()
     is_ours = name == ATTACHMENT
-    carries = is_ours or (name not in _RAW_TEXT and TRIX_ATTACHMENT in tag["attributes"].lower())
+    carries = is_ours or (name not in RAW_TEXT and TRIX_ATTACHMENT in tag["attributes"].lower())
     if tag["end"] or not carries:
         return None
     given: dict[str, Any] = dict(attributes_of(tag))
@@ -3664,16 +3850,17 @@ def _attachment_in(tag: re.Match[str]) -> Attachment | None:
         if not isinstance(described, dict):
             return None
         given = described | {"content-type": described.get("contentType")}
-    values = map(given.get, ("sgid", "content-type", "href"))
-    sgid, content_type, address = (value if isinstance(value, str) else "" for value in values)
-    return Attachment(user_id_in_sgid(sgid) or UserId(0), content_type, address)
+    values = map(given.get, ("sgid", "content-type", "href", "filename", "caption", "url"))
+    sgid, content_type, *page = (value if isinstance(value, str) else "" for value in values)
+    if PREVIEW_TYPE in content_type:
+        return Attachment(UserId(0), PREVIEW_TYPE, preview_of(*page))
+    return Attachment(user_id_in_sgid(sgid) or UserId(0), content_type)
 
 
 def attachments_replaced(source: str, replacement: Callable[[Attachment], str]) -> str:
-    """The source with something else for each attachment and its children, if it is closed."""
-    if not _SPELLS_ATTACHMENT.search(source):
-        return source
-    tags = list(_tags(source))
+    """The source with something else for each attachment and its children, if it is closed. Most
+    sources have none: whoever comes here has looked."""
+    tags = list(tags_in(source))
     ends: dict[int, int] = {}
     still_open: defaultdict[str, list[int]] = defaultdict(list)
     for tag in tags:
@@ -3711,7 +3898,8 @@ def _kept_attribute(_element: str, name: str, value: str) -> str | None:
 
 _KEPT = {
     "*": "title lang", "a": "href", "blockquote": "cite", "code": "class", "del": "cite datetime",
-    "ins": "cite datetime", "pre": "class", "time": "datetime", ATTACHMENT: "sgid content-type",
+    "ins": "cite datetime", "pre": "class", "time": "datetime",
+    ATTACHMENT: "sgid content-type href url filename caption",
 }  # fmt: skip
 
 
@@ -3740,13 +3928,14 @@ def _cleaned(cleaner: nh3.Cleaner, source: str) -> str:
     return _normalized(cleaner.clean(source))
 
 
-def canonical_form(source: str, replacement: Callable[[Attachment], str]) -> str:
+def canonical_form(source: str, replacing: Callable[[], Callable[[Attachment], str]]) -> str:
     """The canonical markup of a source: allowed elements, and cleaning it again changes nothing.
     Once is not enough: unwrapping a table cell can leave a link inside a link, which no parser
     keeps. What never settles, or is still too deep, was made to confuse and loses its markup."""
     markup = _normalized(source)
     for _ in range(MOST_CLEANINGS):
-        cleaned = attachments_replaced(markup, replacement)
+        has_any = _SPELLS_ATTACHMENT.search(markup)
+        cleaned = attachments_replaced(markup, replacing()) if has_any else markup
         if _CELL.search(cleaned):  # a tab between the cells of a table, a new line between rows
             cleaned = _CELL_END.sub("\t", _cleaned(_WITH_TABLES, cleaned))
             cleaned = _ROW_END.sub("<br>", cleaned)
@@ -3763,7 +3952,7 @@ def canonical_form(source: str, replacement: Callable[[Attachment], str]) -> str
 MOST_LINKS = 5  # that a message tells of
 _MOST_MADE = 100  # links that are made from text
 _MENTION_TYPE = "application/vnd.campfire.mention"
-_PREVIEW_TYPE = "application/vnd.actiontext.opengraph-embed"
+_MOST_PREVIEWS = 8
 _MISSING = "☒"
 _HAS_HOST = re.compile(r"(?:[a-z][a-z0-9+.-]*:)?//.", re.IGNORECASE)
 _WEB = re.compile(r"https?://", re.IGNORECASE)
@@ -3821,7 +4010,7 @@ def _plain(markup: SafeHtml, users: Mapping[UserId, Mentionable]) -> str:
         elif name != "hr":
             lists = path[-1].lists + ((name,) if name in {"ol", "ul"} else ())
             path.append(_Element(name, len(path[-1].inside), lists, [], []))
-        if name == ATTACHMENT:
+        if name == ATTACHMENT and PREVIEW_TYPE not in tag["attributes"]:
             user = users.get(user_id_in_sgid(attributes_of(tag).get("sgid", "")) or UserId(0))
             path[-1].pieces.append(f"@{user.name}" if user else _MISSING)
     text = ("".join(path[0].pieces) + unescape(markup[at:])).rstrip("\n")
@@ -3881,68 +4070,131 @@ def _mention_span(user: Mentionable) -> str:
     )
 
 
-def _filled(user: Mentionable | None) -> str:
-    return _mention_element(user, _mention_span(user)) if user else _MISSING
+def _preview_element(preview: Preview) -> str:
+    values = preview.url, preview.image, preview.title, preview.description
+    said = zip(("href", "url", "filename", "caption"), values, strict=True)
+    told = "".join(f' {name}="{escape(value)}"' for name, value in said if value)
+    return f'<{ATTACHMENT} content-type="{PREVIEW_TYPE}"{told}></{ATTACHMENT}>'
 
 
-def with_mentions(markup: str, users: Mapping[UserId, Mentionable]) -> str:
-    """The body with every mention filled by the person as they are now."""
-    return attachments_replaced(markup, lambda its: _filled(users.get(its.user_id)))
+def previews_in(markup: str, pictures: Pictures = MappingProxyType({})) -> tuple[Preview, ...]:
+    """The pages that a body shows; a picture that is not among these is not shown."""
+    found: list[Preview] = []
+
+    def noted(attachment: Attachment) -> str:
+        if preview := attachment.preview:
+            sides = pictures.get(preview.image or "", (None, None, False))
+            image = preview.image if sides[0] else None
+            found.append(Preview(preview.url, preview.title, preview.description, image, *sides))
+        return ""
+
+    attachments_replaced(markup, noted)
+    return tuple(found)
+
+
+def _drawn(
+    markup: str,
+    body: Body,
+    users: Mapping[UserId, Mentionable],
+    person: Callable[[Mentionable], str],
+    page: Callable[[Preview], str],
+) -> str:
+    """The markup of a body with its people and pages drawn; who is not there is a crossed box."""
+    if not _SPELLS_ATTACHMENT.search(markup):
+        return markup
+    pages = iter(body.previews)
+
+    def shape(attachment: Attachment) -> str:
+        if attachment.content_type == PREVIEW_TYPE:
+            return page(next(pages)) if attachment.preview else ""
+        user = users.get(attachment.user_id)
+        return person(user) if user else _MISSING
+
+    return attachments_replaced(markup, shape)
+
+
+def _filled(user: Mentionable) -> str:
+    return _mention_element(user, _mention_span(user))
+
+
+def _framed(preview: Preview) -> str:
+    kind = "attachment attachment--content attachment--og"
+    figure = f'<figure class="{kind}">{preview_card(preview)}</figure>'
+    return f'<{ATTACHMENT} content-type="{PREVIEW_TYPE}">{figure}</{ATTACHMENT}>'
+
+
+def filled_body(body: Body, users: Mapping[UserId, Mentionable]) -> str:
+    """The body with every mention filled by the person as they are now, and every page shown."""
+    return _drawn(body.html, body, users, _filled, _framed)
 
 
 def presented(body: Body, users: Mapping[UserId, Mentionable]) -> str:
-    """The body as a room shows it: a sound, or its text with people and links. Links come before
-    mentions, so that a name is never taken for an address. What would grow to more than twice what
-    a message may have keeps its links as they were written, and names people in words."""
+    """The body as a room shows it: a sound, or its text with people, links and pages; a page alone,
+    if the text says nothing but its address. Links come before mentions, so that a name is never
+    taken for an address. What would grow to more than twice what a message may have keeps its links
+    as they were written, and names people in words."""
     if sound := sound_in(body.text):
         return sound_markup(sound)
+    if len(body.previews) == 1 and is_address_of(body.text, body.previews[0]):
+        return _framed(body.previews[0])
     ways = (_linked(body.html), body.html) if MAY_LINK.search(body.html) else (body.html,)
     for markup in ways:
-        shown = attachments_replaced(markup, lambda its: _filled(users.get(its.user_id)))
+        shown = _drawn(markup, body, users, _filled, _framed)
         if len(shown.encode()) <= 2 * BODY_LIMIT:
             return shown
-    return attachments_replaced(
-        body.html,
-        lambda its: f"@{escape(user.name)}" if (user := users.get(its.user_id)) else _MISSING,
-    )
+    return _drawn(body.html, body, users, lambda user: f"@{escape(user.name)}", _framed)
 
 
-def editable(markup: str, users: Mapping[UserId, Mentionable]) -> str:
+def _figure(content_type: str, content: str, **said: str | None) -> str:
+    what = {**said, "contentType": content_type, "content": content}
+    told = {name: value for name, value in what.items() if value is not None}
+    described = json.dumps(told, ensure_ascii=False)
+    figure = f'{TRIX_ATTACHMENT}="{escape(described)}" data-trix-content-type="{content_type}"'
+    return f'<figure {figure} class="attachment attachment--content"></figure>'
+
+
+def _editable_person(user: Mentionable) -> str:
+    return _figure(_MENTION_TYPE, _mention_span(user), sgid=user.sgid)
+
+
+def _editable_page(its: Preview) -> str:
+    said = {"href": its.url, "url": its.image, "filename": its.title, "caption": its.description}
+    return _figure(PREVIEW_TYPE, preview_card(its), **said)
+
+
+def editable(body: Body, users: Mapping[UserId, Mentionable]) -> str:
     """The body as the editor takes it; cleaned again it is the same body."""
-
-    def drawn(attachment: Attachment) -> str:
-        user = users.get(attachment.user_id)
-        if not user:
-            return _MISSING
-        what = {"sgid": user.sgid, "contentType": _MENTION_TYPE, "content": _mention_span(user)}
-        described = json.dumps(what, ensure_ascii=False)
-        figure = f'{TRIX_ATTACHMENT}="{escape(described)}" data-trix-content-type="{_MENTION_TYPE}"'
-        return f'<figure {figure} class="attachment attachment--content"></figure>'
-
-    return attachments_replaced(markup, drawn)
+    return _drawn(body.html, body, users, _editable_person, _editable_page)
 
 
-def sanitize(source: str, users: Mapping[UserId, Mentionable]) -> Body:
+def sanitize(
+    source: str, users: Mapping[UserId, Mentionable], pictures: Pictures = MappingProxyType({})
+) -> Body:
     """Whatever was sent, as a body that is safe to show to anybody. `users` holds those of
-    `mentions_in(source)` who exist. A mention of anybody else becomes a crossed box, like every
-    other attachment; a link preview vanishes, unless it is all there is."""
-    shows_previews = False
+    `mentions_in(source)` who exist, `pictures` those of `pictures_in(source)`. A mention of anybody
+    else becomes a crossed box, like every other attachment; a page is shown without a picture that
+    is not ours, and one too many vanishes. Where there is nothing else, they are the text."""
 
-    def resolved(attachment: Attachment) -> str:
-        if user := users.get(attachment.user_id):
-            return _mention_element(user)
-        if _PREVIEW_TYPE not in attachment.content_type:
-            return _MISSING
-        address = escape(attachment.address) if shows_previews else ""
-        return address and f'<a href="{address}">{address}</a>'
+    def resolving() -> Callable[[Attachment], str]:
+        places = iter(range(_MOST_PREVIEWS))
 
-    markup = SafeHtml(canonical_form(source, resolved))
-    text = _plain(markup, users)
-    if not text and _PREVIEW_TYPE in unescape(source):
-        shows_previews = True
-        markup = SafeHtml(canonical_form(source, resolved))
-        text = _plain(markup, users)
-    return Body(markup, text, mentions_in(markup), links_in(markup))
+        def resolved(attachment: Attachment) -> str:
+            if user := users.get(attachment.user_id):
+                return _mention_element(user)
+            if attachment.content_type != PREVIEW_TYPE:
+                return _MISSING
+            preview = attachment.preview
+            if preview is None or next(places, None) is None:
+                return ""
+            is_ours = preview.image in pictures
+            return _preview_element(preview if is_ours else replace(preview, image=None))
+
+        return resolved
+
+    markup = SafeHtml(canonical_form(source, resolving))
+    previews = previews_in(markup, pictures) if PREVIEW_TYPE in markup else ()
+    text = _plain(markup, users) or "\n".join(preview.url for preview in previews)
+    return Body(markup, text, mentions_in(markup), links_in(markup), previews)
 
 
 # === 12. signing ==============================================================
@@ -5116,6 +5368,9 @@ def messages_in(
     ids = as_list([message["id"] for message in said])
     boosts = boosts_of(tx, ids) if boosts is None else boosts
     wordless = [message["id"] for message in said if not message["body_html"]]
+    with_pages = [html for _, _, _, _, html, *_ in said if PREVIEW_TYPE in html]
+    shown = chain.from_iterable(map(pictures_in, with_pages))
+    pictures: Pictures = standing_pictures(tx, shown) if with_pages else {}
     files = files_of(tx, wordless) if wordless else {}
     named = {message["id"]: mentions_in(message["body_html"]) for message in said}
     mentionees: Mapping[MessageId, tuple[UserId, ...]] = {}
@@ -5132,7 +5387,10 @@ def messages_in(
     return tuple(
         PersistedMessage(
             message_id, room_id, user_in(*creator), client_message_id,
-            Body(SafeHtml(html), text, mentionees.get(message_id, ()), links_in(html)),
+            Body(
+                SafeHtml(html), text, mentionees.get(message_id, ()), links_in(html),
+                previews_in(html, pictures) if PREVIEW_TYPE in html else (),
+            ),
             created_at, updated_at, boosts.get(message_id, ()),
             tuple(people[user_id] for user_id in sorted(people.keys() & named[message_id])),
             f"/rooms/{room_id}/@{message_id}",
@@ -5210,7 +5468,9 @@ def message_of_member(
     return message
 
 
-def validate(draft: DraftMessage, users: Mapping[UserId, Mentionable]) -> ValidatedMessage:
+def validate(
+    draft: DraftMessage, users: Mapping[UserId, Mentionable], pictures: Pictures
+) -> ValidatedMessage:
     """The draft made safe. Raises BodyBlank, BodyTooLong, InvalidClientMessageId."""
     cmid = draft.client_message_id or str(uuid.uuid4())
     if not re.fullmatch(r"[A-Za-z0-9._:-]{1,64}", cmid):
@@ -5220,12 +5480,12 @@ def validate(draft: DraftMessage, users: Mapping[UserId, Mentionable]) -> Valida
         return ValidatedMessage(draft.room_id, draft.creator_id, cmid, body, draft.file)
     if is_nested_too_deeply(draft.source):
         raise BodyTooLong
-    body = sanitize(draft.source, users)
+    body = sanitize(draft.source, users, pictures)
     if len(body.html.encode()) > BODY_LIMIT:
         raise BodyTooLong
     if not (draft.may_vanish or body.text.strip() or body.mentions):
         raise BodyBlank
-    return ValidatedMessage(draft.room_id, draft.creator_id, cmid, body)
+    return ValidatedMessage(draft.room_id, draft.creator_id, cmid, body, named=users)
 
 
 def _note_words(tx: WriteTx, room_id: RoomId, message_id: MessageId, body: Body) -> None:
@@ -5242,13 +5502,27 @@ def _note_words(tx: WriteTx, room_id: RoomId, message_id: MessageId, body: Body)
         run(tx, sql, message_id=message_id, room_id=room_id, named=as_list(body.mentions))
 
 
+def _standing(tx: ReadTx, valid: ValidatedMessage) -> Body:
+    """The body, without pictures of pages that were swept since it was made."""
+    wanted = {preview.image for preview in valid.body.previews if preview.image}
+    pictures = standing_pictures(tx, wanted)
+    if wanted <= pictures.keys():
+        return valid.body
+    return sanitize(valid.body.html, valid.named, pictures)
+
+
+def _show_pages(tx: WriteTx, message_id: MessageId, body: Body) -> None:
+    """Keeps the pictures of the pages that a message shows."""
+    show_pictures(tx, message_id, (preview.image for preview in body.previews if preview.image))
+
+
 def store_message(
     tx: WriteTx, at: Timestamp, valid: ValidatedMessage, present: Iterable[UserId]
 ) -> Posted:
     """The stored message; sent again, the first stands (Gap #1). Raises RoomNotFound."""
     room = membership_of(tx, valid.creator_id, valid.room_id).room
     sent = {"room_id": room.id, "client_message_id": valid.client_message_id}
-    body, author = valid.body, valid.creator_id
+    body, author = _standing(tx, valid) if valid.body.previews else valid.body, valid.creator_id
     sql = """
         INSERT INTO messages
           (room_id, creator_id, client_message_id, body_html, body_text, created_at, updated_at)
@@ -5266,6 +5540,8 @@ def store_message(
     if fresh:
         if valid.file:
             attach(tx, at, stored["id"], valid.file)
+        if body.previews:
+            _show_pages(tx, stored["id"], body)
         _note_words(tx, room.id, stored["id"], body)
         receive_message(tx, at, room.id, author, present)
     (message,) = messages_in(tx, [stored], {} if fresh else None)
@@ -5287,7 +5563,7 @@ def _own_message(
 def _update(
     tx: WriteTx, at: Timestamp, actor: User, message_id: MessageId, valid: ValidatedMessage
 ) -> PersistedMessage:
-    room_id, body = valid.room_id, valid.body
+    room_id, body = valid.room_id, _standing(tx, valid)
     _own_message(tx, actor, room_id, message_id)
     sql = """
         UPDATE messages
@@ -5298,6 +5574,7 @@ def _update(
     run(tx, "DELETE FROM message_search_index WHERE rowid = :id", id=message_id)
     run(tx, "DELETE FROM mentions WHERE message_id = :id", id=message_id)
     _note_words(tx, room_id, message_id, body)
+    _show_pages(tx, message_id, body)
     touch_room(tx, at, room_id)
     return message_for(tx, actor.id, room_id, message_id)
 
@@ -5344,6 +5621,24 @@ def _touch_message(tx: WriteTx, at: Timestamp, message_id: MessageId, room_id: R
     sql = "UPDATE messages SET updated_at = max(:at, updated_at + 1) WHERE id = :id"
     run(tx, sql, at=at, id=message_id)
     touch_room(tx, at, room_id)
+
+
+def show_anew(tx: WriteTx, at: Timestamp, message_ids: Sequence[int]) -> None:
+    """Has everybody read messages again whose files have come; their rooms keep their order."""
+    sql = """
+        UPDATE messages
+        SET updated_at = max(:at, updated_at + 1)
+        WHERE id IN (SELECT value FROM json_each(:ids))
+    """
+    run(tx, sql, at=at, ids=as_list(message_ids))
+    sql = """
+        SELECT DISTINCT rooms.id, rooms.updated_at + 1
+        FROM messages
+        JOIN rooms ON rooms.id = room_id
+        WHERE messages.id IN (SELECT value FROM json_each(:ids))
+    """
+    for room_id, a_little_later in rows(tx, sql, ids=as_list(message_ids)):
+        touch_room(tx, a_little_later, room_id)
 
 
 def _boost(
@@ -5412,9 +5707,11 @@ class Messages:
         ids = mentions_in(draft.source)
         people = await self.db.read(users_by_id, ids) if ids else {}
         users = {user.id: self._signer.mentionable(user) for user in people.values()}
+        shown = pictures_in(draft.source) if PREVIEW_TYPE in draft.source else []
+        pictures = await self.db.read(standing_pictures, shown) if shown else {}
         if size > _LARGE_BODY:
-            return await asyncio.to_thread(validate, draft, users)
-        return validate(draft, users)
+            return await asyncio.to_thread(validate, draft, users, pictures)
+        return validate(draft, users, pictures)
 
     async def create_message_with_deduplication(self, draft: DraftMessage) -> Posted:
         try:
@@ -7206,6 +7503,7 @@ class Shapes:
             "attachment": file and file_json(file),
             "mentionee_ids": message.body.mentions,
             "links": message.body.links,
+            "previews": list(map(preview_json, message.body.previews)),
             "boosts": [self.boost(boost) for boost in message.boosts],
         }
         creator = self.person(message.creator)[1]
@@ -7447,7 +7745,8 @@ def message_element(shapes: Shapes, message: PersistedMessage, room_name: str) -
 # and photographs without what a camera says of where they were taken. The formats are
 # five, tried by nobody's word but the first bytes; a picture is refused by its size
 # before it is decoded, decoded as small as will do, turned upright, and only its colours
-# are kept. All of it runs in the workshop: this process never loads a decoder.
+# are kept. And what a page says of itself, in words. All of it runs in the workshop: this
+# process never loads a decoder.
 # ==============================================================================
 
 if TYPE_CHECKING:  # Pillow is imported where pictures are made, and nowhere else
@@ -7595,9 +7894,9 @@ def _encode(picture: "Image", target: io.FileIO, kind: str, **how: object) -> No
     picture.save(target, kind, icc_profile=picture.info.get("icc_profile"), **how)
 
 
-def _still(source: io.FileIO, target: io.FileIO) -> Json:
+def _still(source: io.FileIO, target: io.FileIO, box: tuple[int, int] = STILL_BOX) -> Json:
     picture = _picture_in(source)
-    width, height, made = _remade(picture, STILL_BOX)
+    width, height, made = _remade(picture, box)
     if made.mode == "RGBA":
         _encode(made, target, "WEBP", quality=80, method=2)
     else:
@@ -7628,8 +7927,122 @@ def _two_logos(source: io.FileIO, target: io.FileIO) -> Json:
     return {"first": first}
 
 
-PICTURE_ORDERS: Final[Mapping[str, Callable[[io.FileIO, io.FileIO], Json]]] = {
+# --- What a page says of itself ---
+
+_META_BYTES: Final = 1_024  # in which a page says how it is written
+_META_CHARSET: Final = re.compile(
+    rb"<meta[^>]*?\bcharset\s*=\s*[\"']?\s*([^\s\"'/>;]+)", re.IGNORECASE
+)
+_BYTE_ORDERS: Final = (
+    (b"\xef\xbb\xbf", "utf_8"), (b"\xff\xfe", "utf_16_le"), (b"\xfe\xff", "utf_16_be"),
+)  # fmt: skip
+_LATIN: Final = "cp1252"
+# How pages call what they are written in; browsers read the newer of two that are much the same.
+_CHARSETS_OF_PAGES: Final = {
+    **{f"iso-8859-{part}": f"iso8859_{part}" for part in (*range(2, 12), *range(13, 17))},
+    **{f"windows-{page}": f"cp{page}" for page in range(1_250, 1_259)},
+    "utf-8": "utf_8", "utf8": "utf_8",
+    "utf-16": "utf_16_le", "utf-16le": "utf_16_le", "utf-16be": "utf_16_be",
+    "koi8-r": "koi8_r", "koi8-u": "koi8_u", "macintosh": "mac_roman",
+    "shift_jis": "cp932", "shift-jis": "cp932", "sjis": "cp932", "x-sjis": "cp932",
+    "euc-jp": "euc_jp", "iso-2022-jp": "iso2022_jp", "euc-kr": "cp949",
+    "gb2312": "gb18030", "gbk": "gb18030", "gb18030": "gb18030", "big5": "big5hkscs",
+}  # fmt: skip
+_SAID_OF_PAGES: Final = {  # what is told first counts
+    "title": ("og:title", "twitter:title", "<title>"),
+    "description": ("og:description", "twitter:description", "description"),
+    "image": ("og:image:secure_url", "og:image", "twitter:image"),
+    "url": ("og:url",),
+}
+_HEAD_OF_PAGE: Final = nh3.Cleaner(
+    tags={"meta", "title"},
+    clean_content_tags={
+        *set_of("script style noscript template svg math textarea select"),
+        *set_of("iframe object xmp noembed noframes"),
+    },
+    attributes={"meta": {"property", "name", "content"}},
+    link_rel=None,
+)
+_NO_TAGS: Final = nh3.Cleaner(tags=set(), clean_content_tags=set(), attributes={})
+
+
+def charset_of(data: bytes, declared: str) -> str:
+    """What a page is written in: by its first bytes, its sender, its own word, or what fits."""
+    for mark, charset in _BYTE_ORDERS:
+        if data.startswith(mark):
+            return charset
+    head = re.sub(rb"<!--.*?-->", b"", data[:_META_BYTES], flags=re.DOTALL)
+    said = _META_CHARSET.search(head)
+    if declared:
+        return _CHARSETS_OF_PAGES.get(declared.strip().lower(), _LATIN)
+    if said:  # which would be no text of ASCII letters, in two bytes each
+        charset = _CHARSETS_OF_PAGES.get(said[1].decode("latin-1").lower(), _LATIN)
+        return "utf_8" if charset.startswith("utf_16") else charset
+    with suppress(UnicodeDecodeError):
+        codecs.getincrementaldecoder("utf_8")().decode(data)  # whose end may be cut
+        return "utf_8"
+    return _LATIN
+
+
+def _without_drawings(page: str) -> str:
+    """A page without what stands in its drawings, from which a parser would let it escape."""
+    pieces, at = [], 0
+    for tag in tags_in(page) if "<svg" in page.lower() else ():
+        if tag["name"].lower() == "svg" and not tag["attributes"].endswith("/"):
+            if not tag["end"] and at >= 0:
+                pieces.append(page[at : tag.start()])
+            at = tag.end() if tag["end"] else -1
+    return "".join(pieces) + (page[at:] if at >= 0 else "")
+
+
+def _in_words(value: str) -> str:
+    """A value without tags, however often they were escaped."""
+    while (words := unescape(_NO_TAGS.clean(value))) != value:
+        value = words
+    return words
+
+
+def facts_of(data: bytes, declared: str = "") -> dict[str, str]:
+    """What a page says of itself: title, description, image and url, as far as it does."""
+    page = data.decode(charset_of(data, declared), "replace").removeprefix("\ufeff")
+    head = _HEAD_OF_PAGE.clean(_without_drawings(page))
+    said: dict[str, str] = {}
+    for tag in WRITTEN_TAG.finditer(head):
+        its = attributes_of(tag)
+        name, value = (its.get("property") or its.get("name", "")), its.get("content", "")
+        if tag["name"] == "title" and not tag["end"]:
+            name, value = "<title>", unescape(head[tag.end() : head.find("<", tag.end())])
+        if value.strip():
+            said.setdefault(name.strip().lower(), value)
+    first = {
+        fact: next(filter(None, map(said.get, names)), "") for fact, names in _SAID_OF_PAGES.items()
+    }
+    return {
+        "title": one_line(_in_words(first["title"]), MOST_TITLE),
+        "description": one_line(_in_words(first["description"]), MOST_DESCRIPTION),
+        **{fact: first[fact].strip()[: MOST_ADDRESS + 1] for fact in ("image", "url")},
+    }
+
+
+def _read_page(source: io.FileIO, target: io.FileIO) -> Json:
+    """The facts of a page, whose first line says how its sender calls what it is written in."""
+    declared, _, data = source.readall().partition(b"\n")
+    write_all(target.fileno(), compact(facts_of(data, declared.decode("latin-1"))).encode())
+    return {}
+
+
+@lru_cache(1)
+def get_ready_for_pages() -> None:
+    """Reads a little in every script: whoever reads pages can import nothing."""
+    for charset in {*_CHARSETS_OF_PAGES.values(), _LATIN}:
+        b"<\x1b$B!!\x1b(B".decode(charset, "replace")
+    facts_of(b"<title>a</title>")
+
+
+CARD_BOX: Final = (800, 450)
+ORDERS: Final[Mapping[str, Callable[[io.FileIO, io.FileIO], Json]]] = {
     "strip": _strip, "still": _still, "avatar": _square, "logo": _two_logos,
+    "card": partial(_still, box=CARD_BOX), "page": _read_page,
 }  # fmt: skip
 
 
@@ -7653,7 +8066,7 @@ def get_ready_for_pictures() -> None:
             new("P", (8, 8)).convert("RGB").save(source, kind, **told)
             for order in ("still", "avatar", "logo"):
                 with memory_file() as target:
-                    PICTURE_ORDERS[order](source, target)
+                    ORDERS[order](source, target)
 
 
 # === 25. workshop =============================================================
@@ -7670,6 +8083,7 @@ def get_ready_for_pictures() -> None:
 _ORDER_BYTES: Final = 4_096
 _ORDER_SECONDS: Final = 20
 _CPU_SECONDS: Final = 10
+_READING_SECONDS: Final = 3  # of CPU, for a page
 _MEMORY: Final = 768 << 20
 _WRITTEN: Final = 32 << 20
 _KEPT_APART: Final = socket.SOCK_SEQPACKET if sys.platform == "linux" else socket.SOCK_STREAM
@@ -7722,11 +8136,11 @@ def _is_filtered() -> bool:
     return _control(_SET_NO_NEW_PRIVS, 1) and _control(_SET_SECCOMP, _FILTER, about)
 
 
-def confine(kept: Sequence[int], most: int) -> bool:
+def confine(kept: Sequence[int], most: int, seconds: int = _CPU_SECONDS) -> bool:
     """Leaves these descriptors and what decoding needs; whether the kernel watches over it."""
     with suppress(OSError):  # who is short of memory ends this first
         Path("/proc/self/oom_score_adj").write_text("1000")
-    limits = [(resource.RLIMIT_CPU, _CPU_SECONDS), (resource.RLIMIT_FSIZE, most)]
+    limits = [(resource.RLIMIT_CPU, seconds), (resource.RLIMIT_FSIZE, most)]
     with suppress(OSError):
         pages = int(Path("/proc/self/statm").read_text().split()[0])
         limits.append((resource.RLIMIT_AS, pages * resource.getpagesize() + _MEMORY))
@@ -7745,8 +8159,9 @@ def _hand(order: str, source: int, target: int, mouth: int) -> None:
         _control(_SET_PDEATHSIG, signal.SIGKILL)
         files = io.FileIO(source), io.FileIO(target, "r+")
         most = os.fstat(source).st_size + 1_024 if order == "strip" else _WRITTEN
-        is_filtered = confine((source, target, mouth), most)
-        told = {**PICTURE_ORDERS[order](*files), "is_filtered": is_filtered}
+        seconds = _READING_SECONDS if order == "page" else _CPU_SECONDS
+        is_filtered = confine((source, target, mouth), most, seconds)
+        told = {**ORDERS[order](*files), "is_filtered": is_filtered}
         os.write(mouth, compact(told).encode())
         code = 0
     except MemoryError:
@@ -7799,7 +8214,9 @@ def work_until_alone(line: socket.socket) -> None:
             return
         *files, mouth = descriptors
         try:
-            if order != b"strip":
+            if order == b"page":
+                get_ready_for_pages()
+            elif order != b"strip":
                 get_ready_for_pictures()
             came = _come_of(order.decode(), *files)
         except (ImportError, KeyError):  # there is no Pillow, or one without our formats
@@ -7853,14 +8270,30 @@ class Workshop:
         """Writes a JPEG anew without what is said of it. Raises as `still`."""
         await self._order("strip", source, target)
 
-    async def still(self, source: int) -> Still:
+    async def still(
+        self, source: int, order: str = "still", box: tuple[int, int] = STILL_BOX
+    ) -> Still:
         """What to show of a picture. Raises PictureUnreadable, PicturesUnavailable."""
-        told, (data, *_) = await self._pictures("still", source, "image/jpeg", "image/webp")
+        told, (data, *_) = await self._pictures(order, source, "image/jpeg", "image/webp")
         width, height = told.get("width", 0), told.get("height", 0)
         if not 0 < min(width, height) <= max(width, height) <= LONGEST_SIDE:
             raise PictureUnreadable
-        sizes = width, height, *fitted(width, height, STILL_BOX)
+        sizes = width, height, *fitted(width, height, box)
         return Still(*sizes, type_of(data), bool(told.get("is_animated")), data)
+
+    async def card(self, source: int) -> Still:
+        """What to show of a page's picture. Raises as `still`."""
+        return await self.still(source, "card", CARD_BOX)
+
+    async def page(self, data: bytes, declared: str) -> dict[str, str]:
+        """What a page says of itself, in the names of `facts_of`. Raises as `still`."""
+        with memory_file() as source, memory_file() as target:
+            write_all(source.fileno(), declared.encode("latin-1", "replace") + b"\n" + data)
+            source.seek(0)
+            await self._order("page", source.fileno(), target.fileno())
+            target.seek(0)
+            facts = json_object(target.read(_WRITTEN))
+        return {name: fact for name, fact in facts.items() if isinstance(fact, str)}
 
     async def avatar(self, source: int) -> Sequence[bytes]:
         """Somebody's picture as WebP, square. Raises as `still`."""
@@ -7904,7 +8337,8 @@ class Workshop:
         if result == "unavailable":
             raise self._without_pictures("Pillow cannot be loaded")
         if result != "ok":
-            event = "workshop_killed" if result == "killed" else "picture_refused"
+            refused = "page_refused" if order == "page" else "picture_refused"
+            event = "workshop_killed" if result == "killed" else refused
             LOG.warning(event, extra={"fields": {"order": order, "reason": result}})
             raise PictureUnreadable
         return told
@@ -7928,7 +8362,265 @@ class Workshop:
         return PicturesUnavailable()
 
 
-# === 26. tabs =================================================================
+# === 26. previews =============================================================
+# What a page that somebody links to says of itself, fetched once, when its address is
+# pasted; never while a message is read, and never by a browser. Whoever pastes chooses
+# where we ask, so no step may lead inside or back to us: every hop is checked like the
+# first, in what it is called and in where its name leads. What comes is read in the
+# workshop, its picture made anew and kept here. All of it has ten seconds.
+#
+# Owns      -
+# Raises    TooManyPreviews
+# ==============================================================================
+
+_PREVIEW_SECONDS: Final = 10
+_PREVIEW_SILENCE: Final = 5  # seconds, to be connected, and between two pieces
+_PREVIEWS_AT_ONCE: Final = 16
+_PREVIEWS_EACH: Final = 2
+_PREVIEWS_KNOWN: Final = 1_000
+_KNOWN_SECONDS: Final = (300, 3_600)  # of pages that say nothing, and others
+_PREVIEW_PORTS: Final = (80, 443, 8000, 8080, 8443)
+_DEFAULT_PORTS: Final = (80, 443)
+_MOST_REDIRECTS: Final = 5
+_REDIRECTS: Final = (301, 302, 303, 307, 308)
+_PAGE_BYTES: Final = 2 << 20
+_CARD_BYTES: Final = 5 << 20
+_LEAST_SIDE: Final = 64
+_PAGE_TYPES: Final = set_of("text/html application/xhtml+xml")
+_HEAD_ENDS: Final = re.compile(rb"</head|<body", re.IGNORECASE)
+_LONGEST_END: Final = 6  # bytes of such an end
+_NO_PAGE: Final = re.compile(
+    r".*\.(?:7z|aac|avi|bmp|bz2|deb|dmg|exe|flv|gif|gz|heic|heif|iso|jpe?g|mkv|mov|mp[34]|mpe?g|msi"
+    r"|og[gv]|pdf|pkg|png|rar|tar|wav|webm|webp|wm[av]|xz|zip)",
+    re.IGNORECASE | re.DOTALL,
+)
+_POSTS: Final = set_of("x.com www.x.com twitter.com www.twitter.com")
+_TELLS_OF_POSTS: Final = "fxtwitter.com"
+_ASKS: Final = {
+    "Accept": "text/html,application/xhtml+xml;q=0.9",
+    "Accept-Language": "en",
+    "Accept-Encoding": "identity",
+}
+_NOTHING_MADE: Final = (ClientError, OSError, ValueError, CampfireError)  # a time-out is an OSError
+
+Places: TypeAlias = frozenset[tuple[str, int]]  # hosts and ports
+
+
+class _NoPreviewError(ValueError):
+    """There is nothing to show, and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Fetched:
+    url: URL  # where it was in the end
+    charset: str  # as its sender says
+    data: bytes
+
+
+def own_places(scheme: str, hosts: Iterable[str | None]) -> Places:
+    """Where we ourselves are reached, under these names; what has no port, at both that go unsaid.
+    Names that are no address are nowhere."""
+    places: set[tuple[str, int]] = set()
+    for host in filter(None, hosts):
+        with suppress(ValueError):
+            url = URL(f"{scheme}://{host}")
+            ports = (url.explicit_port,) if url.explicit_port else _DEFAULT_PORTS
+            places |= {((url.raw_host or "").rstrip("."), port) for port in ports}
+    return frozenset(places)
+
+
+def _normal(url: URL) -> URL:
+    """An address, without what changes nothing; a post, where it can be read without a script."""
+    url = url.with_fragment(None)
+    if url.host in _POSTS and url.path != "/":
+        url = url.with_host(_TELLS_OF_POSTS)
+    return url.with_port(None) if url.is_default_port() else url
+
+
+def _own_address(said: str, url: URL) -> str:
+    """What a page calls its address, if that may be so: it is of its own host, or of its domain."""
+    try:
+        host = URL(said).raw_host or ""
+    except ValueError:
+        return ""
+    theirs = url.raw_host or ""
+    is_near = host == theirs or host.endswith(f".{theirs}") or theirs.endswith(f".{host}")
+    is_address = len(said) <= MOST_ADDRESS and said == one_line(said, len(said)) and " " not in said
+    return said if is_near and is_address and web_host(said) == host else ""
+
+
+async def _received(response: ClientResponse, most: int, end: re.Pattern[bytes] | None) -> bytes:
+    """What comes: of a page as much as counts, of anything else all. Raises _NoPreviewError."""
+    data = bytearray()
+    async for piece in response.content.iter_any():
+        start = max(len(data) - _LONGEST_END, 0)
+        data += piece
+        if end and (ends := end.search(data, start, most)):
+            return bytes(data[: ends.start()])
+        if len(data) > most:
+            if end is None:
+                raise _NoPreviewError("size")
+            break
+    return bytes(data[:most])
+
+
+class Previews:
+    """Looks at pages, each once, however many ask at the same time."""
+
+    def __init__(
+        self, config: Config, db: Database, store: Store, workshop: Workshop, names: Resolver
+    ) -> None:
+        self._db, self._store, self._workshop, self.names = db, store, workshop, names
+        self._may_be_private = config.private_previews
+        self._agent = f"Mozilla/5.0 (compatible; Campfire/{config.version}; link preview)"
+        self._known: Memory[tuple[URL, Places], tuple[float, Preview | None]]
+        self._known = Memory(2 * _PREVIEWS_KNOWN)
+        self._running: dict[tuple[URL, Places], asyncio.Task[Preview | None]] = {}
+        self._busy: Counter[UserId] = Counter()
+        self.unfurls: Counter[str] = Counter()  # by how they ended
+
+    async def close(self) -> None:
+        """Asks nobody any more."""
+        for task in tuple(self._running.values()):
+            task.cancel()
+        if "_client" in vars(self):
+            await self._client.close()
+
+    async def of(self, user_id: UserId, address: str, own: Places) -> Preview | None:
+        """What the page at an address says of itself; None when nothing can be shown. Raises
+        TooManyPreviews."""
+        given = address.strip()
+        given = f"http://{given}" if given.lower().startswith("www.") else given
+        try:
+            key = (_normal(URL(given)), own)
+        except ValueError:
+            return None
+        until, preview = self._known.find(key) or (0.0, None)
+        if time.monotonic() < until:
+            self.unfurls["remembered"] += 1
+        else:
+            preview = await asyncio.shield(self._running.get(key) or self._begin(user_id, key))
+        return preview and replace(preview, url=preview.url or given)
+
+    def _begin(self, user_id: UserId, key: tuple[URL, Places]) -> asyncio.Task[Preview | None]:
+        """Looks at a page, for whoever waits, in nobody's name: who asked first may leave."""
+        if self._busy.total() >= _PREVIEWS_AT_ONCE or self._busy[user_id] >= _PREVIEWS_EACH:
+            self.unfurls["too_many"] += 1
+            raise TooManyPreviews
+        self._busy[user_id] += 1
+
+        def ended(_: object) -> None:
+            self._busy.subtract((user_id,))
+            self._busy += Counter()  # forgets who has none
+            del self._running[key]
+
+        task = asyncio.create_task(self._made(key), context=Context())
+        task.add_done_callback(ended)
+        self._running[key] = task
+        return task
+
+    async def _made(self, key: tuple[URL, Places]) -> Preview | None:
+        url, own = key
+        until, preview = asyncio.get_running_loop().time() + _PREVIEW_SECONDS, None
+        try:
+            preview = await self._told(url, own, until)
+        except _NOTHING_MADE as error:
+            reason = str(error) if isinstance(error, _NoPreviewError) else type(error).__name__
+            LOG.info("preview_refused", extra={"fields": {"reason": reason}})
+            LOG.debug("preview_refused", extra={"fields": {"host": url.host}})
+        self.unfurls["found" if preview else "nothing"] += 1
+        kept_until = time.monotonic() + _KNOWN_SECONDS[preview is not None]
+        self._known.keep(key, (kept_until, preview))
+        return preview
+
+    async def _told(self, url: URL, own: Places, until: float) -> Preview:
+        """What a page tells, and its picture if there is time for it. Raises what ends a try."""
+        if "opengraph" not in self._store.takes:
+            raise StorageFull
+        async with asyncio.timeout_at(until):
+            page = await self._fetched(url, own, _PAGE_TYPES, _PAGE_BYTES)
+            charset = "utf-8" if page.url.host == _TELLS_OF_POSTS else page.charset
+            facts = defaultdict(str, await self._workshop.page(page.data, charset))
+        title = one_line(facts["title"], MOST_TITLE)
+        if not title:
+            raise _NoPreviewError("no title")
+        description = one_line(facts["description"], MOST_DESCRIPTION) or None
+        preview = Preview(_own_address(facts["url"], page.url), title, description)
+        if not facts["image"] or len(facts["image"]) > MOST_ADDRESS:
+            return preview
+        try:
+            async with asyncio.timeout_at(until):
+                picture = await self._picture(page.url.join(URL(facts["image"])), own)
+        except StorageFull:
+            raise
+        except _NOTHING_MADE:
+            return preview
+        image, (width, height, is_portrait) = picture
+        return replace(
+            preview, image=image, image_width=width, image_height=height, portrait=is_portrait
+        )
+
+    async def _picture(self, url: URL, own: Places) -> tuple[str, tuple[int, int, bool]]:
+        """The picture of a page, made anew and kept."""
+        fetched = await self._fetched(url, own, DRAWN_TYPES, _CARD_BYTES)
+        with memory_file() as source:
+            write_all(source.fileno(), fetched.data)
+            card = await self._workshop.card(source.fileno())
+        if min(card.width, card.height) < _LEAST_SIDE:
+            raise _NoPreviewError("small picture")
+        where = f"{fetched.url.host}{fetched.url.path}"
+        is_portrait = where.startswith("pbs.twimg.com/profile_images/")
+        sides = card.still_width, card.still_height
+        async with self._store.incoming(len(card.data)) as spool:
+            await self._store.write(spool, card.data)
+            stored = await self._store.settle(spool, card.content_type)
+            await self._db.write(keep_preview_picture, stored, *sides, is_portrait=is_portrait)
+        return f"/previews/{stored.key}", (*sides, is_portrait)
+
+    @cached_property
+    def _client(self) -> ClientSession:
+        return client_over(self.names, self._agent)
+
+    def _check(self, url: URL, own: Places, *, is_page: bool) -> None:
+        """Whether we may ask there. Raises _NoPreviewError."""
+        place = ((url.raw_host or "").rstrip("."), url.port)
+        is_odd = url.scheme not in ("http", "https") or "@" in url.raw_authority
+        if is_odd or url.port not in _PREVIEW_PORTS or not place[0]:
+            raise _NoPreviewError("address")
+        if place in own:
+            raise _NoPreviewError("ours")
+        if leads_inside(url) and not self._may_be_private:
+            raise _NoPreviewError("private")
+        if is_page and _NO_PAGE.fullmatch(url.path):
+            raise _NoPreviewError("no page")
+
+    async def _fetched(self, url: URL, own: Places, types: Container[str], most: int) -> _Fetched:
+        """What an address gives, after as many others as there may be. Raises what ends a try."""
+        is_page = types is _PAGE_TYPES
+        timeout = ClientTimeout(
+            connect=_PREVIEW_SILENCE, sock_connect=_PREVIEW_SILENCE, sock_read=_PREVIEW_SILENCE
+        )
+        headers = _ASKS if is_page else {**_ASKS, "Accept": "image/*"}
+        how: Any = {"allow_redirects": False, "headers": headers, "timeout": timeout}
+        for _ in range(_MOST_REDIRECTS + 1):
+            self._check(url, own, is_page=is_page)
+            async with self._client.get(url, **how) as response:
+                place = response.headers.get("Location", "")
+                if response.status in _REDIRECTS and place:
+                    url = _normal(url.join(URL(place)))
+                    continue
+                if response.status != HTTPStatus.OK:
+                    raise _NoPreviewError("status")
+                if response.content_type.lower() not in types:
+                    raise _NoPreviewError("type")
+                if response.headers.get("Content-Encoding", "identity").lower() != "identity":
+                    raise _NoPreviewError("encoding")
+                data = await _received(response, most, _HEAD_ENDS if is_page else None)
+                return _Fetched(url, response.charset or "", data)
+        raise _NoPreviewError("redirects")
+
+
+# === 27. tabs =================================================================
 # Open tabs: who looks at which room, in memory and for a minute at most (Gap #5); and
 # one tab's socket, with its subscriptions. What a tab gets between two flushes is one
 # write to its transport; a frame is plain bytes, built once and shared. A reader that
@@ -8177,7 +8869,7 @@ class Subscription:
         return fresh
 
 
-# === 27. ws ===================================================================
+# === 28. ws ===================================================================
 # Action Cable, spoken exactly, so that the official client works unmodified.
 # Broadcasting is a plain function: a payload is encoded once, a frame is built once per
 # identifier. No broadcast waits for a slow reader: it is cut off, comes back and catches
@@ -8634,7 +9326,7 @@ class Cable:
         yield {"action": "caught_up", **so_far, "reset": is_too_much}
 
 
-# === 28. web ==================================================================
+# === 29. web ==================================================================
 # The door. A request becomes an Ask: who sends it, what it says, what its answer will
 # carry. Every route names its audience, so that none can be forgotten; the guard asks
 # in one look at the database who is there, in the order: banned address, session, CSRF.
@@ -8706,12 +9398,13 @@ class Campfire:
     push: Push
     certificates: Certificates
     store: Store
+    previews: Previews
+    workshop: Workshop
     # Answers by method, route and status, and their seconds by route; and those of broadcasts.
     requests: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     request_seconds: dict[str, Histogram] = field(default_factory=lambda: defaultdict(_Seconds))
     broadcast_seconds: Histogram = field(default_factory=_Seconds)
     started_at: float = field(default_factory=time.monotonic)
-    workshop: Workshop = field(default_factory=Workshop)
 
 
 CAMPFIRE: Final = web.AppKey("campfire", Campfire)
@@ -9121,7 +9814,7 @@ def act(
     return Route(method, path, audience, guarded)
 
 
-# === 29. files ================================================================
+# === 30. files ================================================================
 # What is served as it lies: the built client, whose folder has the digest of the build
 # for a name, so that a browser may keep what is in it for ever; sounds and pictures,
 # beside this file in the clone and in the executable alike; what devices ask for; and the
@@ -9402,7 +10095,7 @@ class HttpsLoops:
         return True
 
 
-# === 30. ops ==================================================================
+# === 31. ops ==================================================================
 # What the operator sees of the program at work: its log, in a thread of its own; the word
 # of /up; and the numbers to draw curves of, in Prometheus' text format 0.0.4, which are read
 # off when somebody asks. A route is named by its pattern: its path would name people's rooms.
@@ -9646,6 +10339,7 @@ _METRICS: Final[tuple[tuple[str, str, Callable[[Campfire], _Reading]], ...]] = (
     ("files_free_bytes", "Bytes that the disk has room for.", lambda of: of.store.seen.free_bytes),
     ("uploads_total result", "Files sent, by what came of it.", lambda of: of.store.uploads),
     ("upload_bytes_total", "Bytes of files that came.", lambda of: of.store.uploaded_bytes),
+    ("unfurls_total result", "Looks at pages, by what came of it.", lambda of: of.previews.unfurls),
     ("uploads_active", "Files on their way.", lambda of: of.store.uploading.total()),
     ("downloads_bytes_total", "Bytes of files asked for.", lambda of: of.store.downloaded_bytes),
     ("doomed_blobs", "Files that wait for their end.", lambda of: of.store.seen.doomed),
@@ -9713,7 +10407,7 @@ async def show_metrics(request: web.Request) -> web.Response:
     return web.Response(body="".join(f"{line}\n" for line in lines).encode(), headers=headers)
 
 
-# === 31. people_handlers ======================================================
+# === 32. people_handlers ======================================================
 # Signing in and out, setting up, joining, the people one can find, and the bots that only
 # administrators see. What is shown is found by one look; what is done is told to the world.
 #
@@ -9935,11 +10629,6 @@ async def save_styles(ask: Ask) -> Outcome:
     return {"custom_styles": styles}
 
 
-async def refuse_unfurling(_: Ask) -> Outcome:
-    """There is no such thing yet."""
-    raise FeatureDisabled(feature="opengraph", message="Link previews are switched off here")
-
-
 def list_people(tx: ReadTx, ask: Ask, page: int | None = None) -> Json:
     """A page of the account's people, administrators first."""
     page, with_banned = page or _page_in(ask), ask.user.role is Role.ADMINISTRATOR
@@ -10118,7 +10807,7 @@ async def reset_bot_key(ask: Ask) -> Outcome:
     return {"bot": _bot_shape(ask, await ask.db.write(renew_bot_key, _user_id(ask)))}
 
 
-# === 32. room_handlers ========================================================
+# === 33. room_handlers ========================================================
 # Rooms, messages, boosts, searches and the socket. A handler changes something through
 # a service, and then tells the world, at once and in one place: `announce` is all that
 # follows a new message. And the addresses bots talk to, as the Rails Campfire has them:
@@ -10367,7 +11056,7 @@ def show_message(tx: ReadTx, ask: Ask) -> Outcome:
     shown = {"message": shapes.told(message).seen_by(ask.user, ask.caller.base_url)}
     if ask.query.get("edit") == "1" and can_administer(ask.user, message.creator.id):
         named = {user.id: signer.mentionable(user) for user in message.named}
-        return {**shown, "edit_html": editable(message.body.html, named)}
+        return {**shown, "edit_html": editable(message.body, named)}
     return shown
 
 
@@ -10386,6 +11075,18 @@ async def update_message(ask: Ask) -> Outcome:
     """Changes what a message says."""
     message = await _edited(ask, ask.text("body"))
     return {"message": ask.campfire.shapes.told(message).seen_by(ask.user, ask.caller.base_url)}
+
+
+async def unfurl_link(ask: Ask) -> Outcome:
+    """What a page says of itself, for whoever pasted its address; nothing, if it cannot be told."""
+    if not ask.campfire.config.opengraph_enabled:
+        raise FeatureDisabled(feature="opengraph", message="Link previews are switched off here")
+    address = ask.body.get("url")
+    if not isinstance(address, str) or not 0 < len(address) <= MOST_ADDRESS:
+        raise BadRequest
+    own = own_places(ask.caller.scheme, (ask.caller.host, ask.campfire.config.domain))
+    preview = await ask.campfire.previews.of(ask.user.id, address, own)
+    return None if preview is None else preview_json(preview)
 
 
 async def delete_message(ask: Ask) -> None:
@@ -10455,7 +11156,7 @@ def _author_json(ask: Ask, user: User) -> Json:
 
 def _said_json(ask: Ask, message: PersistedMessage) -> Json:
     named = {user.id: ask.campfire.signer.mentionable(user) for user in message.named}
-    content = with_mentions(message.body.html, named)
+    content = filled_body(message.body, named)
     html = "" if message.file else f'<div class="trix-content">\n  {content}\n</div>\n'
     creator, room = _author_json(ask, message.creator), {"id": message.room_id}
     body = {"plain_text": message.body.text, "html": html}
@@ -10529,7 +11230,7 @@ async def open_cable(request: web.Request) -> web.StreamResponse:
     return socket
 
 
-# === 33. upload_handlers ======================================================
+# === 34. upload_handlers ======================================================
 # Files on their way in and out. A file comes as a part of a form, piece by piece, and goes
 # to the store as it comes: what is too much, too slow or not whole leaves nothing. Then it
 # is looked at, a photograph is rid of what cameras write into it, what the room shows is
@@ -10554,6 +11255,8 @@ _PLAIN_ENCODINGS: Final = ("binary", "7bit", "8bit")
 _UNREADABLE: Final = (ValueError, ConnectionError, HttpProcessingError, web.RequestPayloadError)
 _PART_NAME: Final = re.compile(r';\s*name="?(?:message\[(\w+)\]|([^";]*))')  # Rails has brackets
 _TAKEN: Final = web.RequestKey("taken", bool)
+# Of strange heads of parts aiohttp would complain on standard error; we read them ourselves.
+warnings.filterwarnings("ignore", module="aiohttp.multipart")
 _SUBJECTS: Final = {"files": "File sharing is", "avatars": "Avatar uploads are"}
 
 
@@ -10697,13 +11400,6 @@ async def _without_tales(campfire: Campfire, spool: Spool, opened: AsyncExitStac
     return target
 
 
-async def _settled(campfire: Campfire, picture: bytes, opened: AsyncExitStack) -> StoredFile:
-    """A picture that the workshop made, in its place. Raises StorageFull."""
-    spool = await opened.enter_async_context(campfire.store.incoming(len(picture)))
-    await campfire.store.write(spool, picture)
-    return await campfire.store.settle(spool, type_of(picture))
-
-
 async def _looked_at(ask: Ask, form: _Form, opened: AsyncExitStack) -> NewFile:
     """The file of a form, in its place, with all that can be told and shown of it."""
     campfire, name = ask.campfire, safe_name(form.filename or "")
@@ -10724,7 +11420,7 @@ async def _looked_at(ask: Ask, form: _Form, opened: AsyncExitStack) -> NewFile:
     file = NewFile(stored, name, width, height, duration, is_animated, is_untried=is_untried)
     with suppress(StorageFull):  # then the message goes without
         if still:
-            shown = await _settled(campfire, still.data, opened)
+            shown = await campfire.store.keep(still.data, opened)
             wide, high = still.still_width, still.still_height
             return replace(file, still=shown, still_width=wide, still_height=high)
     return file
@@ -10824,7 +11520,7 @@ async def _made_of_body(ask: Ask, *, is_logo: bool) -> Outcome:
             raise PictureUnreadable
         order = campfire.workshop.logo if is_logo else campfire.workshop.avatar
         made = await _done(order, spool.reading())
-        stored = [await _settled(campfire, picture, opened) for picture in made]
+        stored = [await store.keep(picture, opened) for picture in made]
         return await ask.db.write(_hang_up, ask, stored)
 
 
@@ -10867,6 +11563,14 @@ def show_file(tx: ReadTx, ask: Ask) -> Outcome:
     return _sent(ask, file, file.blob, is_download=ask.query.get("download") == "1")
 
 
+def show_preview(tx: ReadTx, ask: Ask) -> Outcome:
+    """The picture of a page that a message shows, or is about to."""
+    blob = preview_picture(tx, ask.parts["key"])
+    name = f"preview.{ending_for(blob.content_type)}"
+    headers = file_headers(name, blob.content_type, is_download=False)
+    return LyingFile(ask.campfire.store.path_of(blob), chunk_size=_PIECE, headers=headers)
+
+
 async def show_bot_file(ask: Ask) -> Outcome:
     """The same for a bot."""
     message = await ask.db.read(message_for, ask.user.id, ask.room_id, ask.message_id)
@@ -10895,7 +11599,7 @@ class Stills:
                 async with AsyncExitStack() as opened:
                     with suppress(PictureUnreadable), campfire.store.open(file.blob) as source:
                         still = await campfire.workshop.still(source.fileno())
-                        stored = await _settled(campfire, still.data, opened)
+                        stored = await campfire.store.keep(still.data, opened)
                     return await campfire.db.write(note_still, file, stored, still)
         except TimeoutError as error:
             raise PicturesBusy from error
@@ -10914,7 +11618,7 @@ async def show_still(ask: Ask) -> Outcome:
     return _sent(ask, file, file.still)
 
 
-# === 34. screens ==============================================================
+# === 35. screens ==============================================================
 # What a browser gets when it opens an address: one HTML page for all of them, with
 # everything the screen needs inside, so that the first paint asks nothing more; most of
 # it is what an address of the API answers. The same object is the answer of /api/boot
@@ -10984,7 +11688,7 @@ def _bare_boot(campfire: Campfire, page: Page) -> Json:
         "features": {
             "files": "files" in store.takes,
             "avatars": "avatars" in store.takes and has_pictures,
-            "opengraph": False,
+            "opengraph": campfire.config.opengraph_enabled,
             "max_file_bytes": campfire.config.files_max_bytes,
         },
         "cable_url": "/cable",
@@ -11258,7 +11962,7 @@ def sidebar_screen(tx: ReadTx, ask: Ask) -> Json:
     return {"sidebar": show_sidebar(tx, ask)}
 
 
-# === 35. app ==================================================================
+# === 36. app ==================================================================
 # All routes on one page, each with its audience; then the one place that turns
 # what went wrong into an answer; and how the parts are put together, started,
 # listened to and stopped.
@@ -11353,7 +12057,7 @@ ROUTES: Final[tuple[Screen | Route, ...]] = (
     act("POST", "/api/searches", "people", record_search, status=201),
     act("DELETE", "/api/searches/clear", "people", clear_searches),
     sight("/api/sounds", "people", lambda *_: {"sounds": all_sounds()}),
-    act("POST", "/api/unfurl_link", "people", refuse_unfurling),
+    act("POST", "/api/unfurl_link", "people", unfurl_link),
     sight("/users/{avatar_token}/avatar", "anyone", show_avatar),
     sight("/api/account/bots", "administrators", list_bots),
     act("POST", "/api/account/bots", "administrators", create_bot, status=201),
@@ -11374,6 +12078,7 @@ ROUTES: Final[tuple[Screen | Route, ...]] = (
     sight("/account/logo", "anyone", show_logo),
     act("GET", "/files/{attachment_id}/still", "people", show_still),
     sight("/files/{attachment_id}/{filename:[^/]+}", "people", show_file),
+    sight("/previews/{key}", "people", show_preview),
     act("GET", "/assets/{path:.+}", "anyone", show_asset),
     act("GET", "/sounds/{name}.mp3", "anyone", show_sound),
     *(act("GET", f"/service-worker{end}", "anyone", show_service_worker) for end in ("", ".js")),
@@ -11403,7 +12108,7 @@ def error_answer(request: web.Request, error: CampfireError) -> web.StreamRespon
     if isinstance(error, WrongBotKey) or request.path.startswith("/cable"):
         return web.Response(text=error.says, status=error.status, headers=headers)
     is_bare = BOT_ROUTE in request and not isinstance(error, (FeatureDisabled, FileError))
-    is_api = request.path.startswith(("/api/", "/files/"))
+    is_api = request.path.startswith(("/api/", "/files/", "/previews/"))
     if is_bare or (isinstance(error, BotForbidden) and not is_api):
         return web.Response(status=error.status, headers=headers)
     if is_api or BOT_ROUTE in request or request.method not in SAFE_METHODS:
@@ -11580,10 +12285,12 @@ def assemble(
     keys = (kept["vapid_public_key"], kept["vapid_private_key"])
     names_of_push = Resolver(names, look_up, only_public=not config.private_push_endpoints)
     to_push = Push(db, jobs, config, keys, names_of_push)
-    store = Store(db, config)
+    store, workshop = Store(db, config), Workshop()
+    names_of_pages = Resolver(names, look_up, only_public=not config.private_previews)
+    previews = Previews(config, db, store, workshop, names_of_pages)
     bots = Bots(config, store, Resolver(names, look_up, only_public=False))
     services = (config, db, signer, auth, Rooms(db), messages, Search(db), bots)
-    rest = (shapes, jobs, to_push, Certificates(config.tls_files), store)
+    rest = (shapes, jobs, to_push, Certificates(config.tls_files), store, previews, workshop)
     return Campfire(*services, cable, cable, *rest)
 
 
@@ -11713,10 +12420,11 @@ async def stop(campfire: Campfire, listening: Listening) -> None:
     await campfire.jobs.finish(_JOB_SECONDS)
     await campfire.bots.close()
     await campfire.push.close()
+    await campfire.previews.close()
     await campfire.db.close()
 
 
-# === 36. rails ================================================================
+# === 37. rails ================================================================
 # Moving in from a Rails Campfire, whose database was written over the years: it is only
 # read, and nothing in it is run. One transaction, everything or nothing. Ids and times
 # stay, so that addresses people kept go on working; text is made safe anew; rows that
@@ -11733,6 +12441,8 @@ _ROOM_TYPES: Final = {f"Rooms::{kind.name.title()}": kind for kind in RoomType}
 _TRUE: Final = frozenset((True, 1, "1", "true", "t"))
 _YEAR_10000: Final = 253_402_300_800  # seconds
 _TWICE: Final = "that were there twice"
+_ON_DISK: Final = ("local", "disk", "test")  # services of Rails that keep files in a folder
+_OWNERS_THERE: Final = ("Message", "User", "Account")  # whose files are taken over
 # fmt: off
 # Of each table: the columns that are copied, those that must say something, and those whose
 # values together are there once. What else a row has is made by a method below.
@@ -11885,7 +12595,6 @@ class Import:
     tx: WriteTx
     at: Timestamp  # for a first row without a time; then the account's
     signer: Signer
-    storage: Path | None
     taken: Counter[str] = field(default_factory=Counter)
     skipped: Counter[str] = field(default_factory=Counter)
     warnings: Counter[str] = field(default_factory=Counter)
@@ -11894,7 +12603,9 @@ class Import:
     people: dict[UserId, Mentionable] = field(default_factory=dict)
     direct_keys: dict[int, str] = field(default_factory=dict)
     texts: dict[int, str] = field(default_factory=dict)  # by the id of their message
-    files: defaultdict[int, list[_Row]] = field(default_factory=lambda: defaultdict(list))
+    files: defaultdict[tuple[str, int], list[_Row]] = field(
+        default_factory=lambda: defaultdict(list)
+    )  # by what they belong to
     hanging: list[tuple[str, Mapping[str, object]]] = field(default_factory=list)  # on a message
     keys: set[str] = field(default_factory=set)  # of files
     seen: set[tuple[object, ...]] = field(default_factory=set)
@@ -11910,6 +12621,7 @@ class Import:
 
     def take_all(self) -> None:
         """Takes everything over, parents before children."""
+        self.find_files()
         accounts = list(self.rows("accounts"))
         self.take("accounts", self.account, accounts[:1])
         if others := len(accounts[1:]):
@@ -11923,12 +12635,9 @@ class Import:
         self.find_directs()
         self.take("rooms", self.room)
         self.take("memberships", self.membership)
-        self.find_texts_and_files()
+        self.find_texts()
         self.take("messages", self.message)
         self.take("boosts", self.boost)
-        for attachment in self.rows("active_storage_attachments"):
-            if what := {"User": "avatars", "Account": "logos"}.get(attachment["record_type"]):
-                self.warnings[f"{what} are not taken over"] += 1
         if self.unread_times:
             words = "times could not be read: each is now that of the row before"
             self.warnings[words] = len(self.unread_times)
@@ -11996,7 +12705,8 @@ class Import:
         is_told = wanted is not None and not isinstance(wanted, (dict, list))
         settings = json.dumps({RESTRICTION: wanted in _TRUE} if is_told else {})
         named = {"name": name or "Campfire", "join_code": code or random_code(4, 4, 4)}
-        return {"id": 1, **named, "settings": settings}
+        logo_id = self.picture("Account", account["id"])
+        return {"id": 1, **named, "settings": settings, "logo_id": logo_id}
 
     def user(self, person: _Row) -> Mapping[str, object]:
         role = {role.value: role for role in Role}.get(person["role"] or 0, Role.MEMBER)
@@ -12020,6 +12730,7 @@ class Import:
         self.people[user.id] = self.signer.mentionable(user)
         opens = {"password_digest": person["password_digest"] or None, "bot_token": token}
         who = {"name": user.name, "email_address": email, "role": role.value}
+        who |= {"avatar_id": self.picture("User", user.id)}
         return {**who, "status": status.value, **opens}
 
     def session(self, session: _Row) -> Mapping[str, object]:
@@ -12066,22 +12777,25 @@ class Import:
         involvement = level if level in set(Involvement) else Involvement.MENTIONS.value
         return {"involvement": involvement, "unread_at": membership["unread_at"] or None}
 
-    def find_texts_and_files(self) -> None:
-        """What each message says, and its files, hung on it or standing in its text."""
-        messages: dict[int, int] = {}  # by the id of their rich text
-        for text in self.rows("action_text_rich_texts"):
-            if text["record_type"] == "Message" and text["name"] == "body":
-                self.texts[text["record_id"]] = str(text["body"] or "")
-                messages[text["id"]] = text["record_id"]
+    def find_files(self) -> None:
+        """The files of everything, by what they belong to: the id of their blob is `blob_id`."""
         blobs = {blob["id"]: blob for blob in self.rows("active_storage_blobs")}
         for file in self.rows("active_storage_attachments"):
-            blob, message_id = blobs.get(file["blob_id"]), None
-            if file["record_type"] == "Message":
-                message_id = file["record_id"]
-            elif file["record_type"] == "ActionText::RichText":
-                message_id = messages.get(file["record_id"])
-            if blob and message_id:
-                self.files[message_id].append(_Row({**blob, "id": file["id"]}))
+            if blob := blobs.get(file["blob_id"]):
+                owner = str(file["record_type"]), file["record_id"]
+                self.files[owner].append(_Row({**blob, "blob_id": blob["id"], "id": file["id"]}))
+                service = str(blob["service_name"] or "local")
+                if service not in _ON_DISK and owner[0] in _OWNERS_THERE:
+                    self.warnings[f"files are kept by the service {service}"] += 1
+
+    def find_texts(self) -> None:
+        """What each message says, and the files that stand in its text."""
+        for text in self.rows("action_text_rich_texts"):
+            if text["record_type"] == "Message" and text["name"] == "body":
+                message_id = text["record_id"]
+                self.texts[message_id] = str(text["body"] or "")
+                inside = self.files["ActionText::RichText", text["id"]]
+                self.files["Message", message_id] += inside
 
     def message(self, message: _Row) -> Mapping[str, object]:
         message_id, room_id = message["id"], message["room_id"]
@@ -12091,7 +12805,7 @@ class Import:
             name = f"{name}-{message_id}"
             self.seen.add((room_id, name))
         body = self.body(self.texts.get(message_id, ""))
-        files = self.files[message_id]
+        files = self.files["Message", message_id]
         alone = files[:1] if not body.text.strip() and not body.mentions else []
         for file in alone:
             body = replace(sanitize("", {}), text=self.noted(file, message_id))
@@ -12102,25 +12816,39 @@ class Import:
         return {"client_message_id": name, "body_html": body.html, "body_text": body.text}
 
     def body(self, source: str) -> Body:
-        if "application/vnd.actiontext.opengraph-embed" in source:
-            self.warnings["link previews are not taken over"] += 1
+        if PREVIEW_TYPE in source:
+            self.warnings["link previews are kept without their pictures"] += 1
         if is_nested_too_deeply(source):
             self.warnings["messages were nested too deeply: only their words are kept"] += 1
             source = escape(unescape(re.sub(r"<[^>]*>", " ", source)), quote=False)
         return sanitize(source, self.people)
 
+    def blob(self, file: _Row, **more: object) -> tuple[dict[str, Any], dict[str, Any]]:
+        """What is noted of a file whose bytes are still in the old folder."""
+        key, name, metadata = str(file["key"]), str(file["filename"]), str(file["metadata"] or "")
+        size, at = file["byte_size"] or 0, file["created_at"]
+        blob, noted = noted_file(key, name, size, metadata, at, md5=file["checksum"], **more)
+        blob["key"] = fresh_key() if blob["key"] in self.keys else blob["key"]
+        self.keys.add(blob["key"])
+        return {**blob, "id": len(self.keys)}, noted
+
+    def picture(self, owner: str, owner_id: int) -> int | None:
+        """The picture of a person or of the account, which hangs there once it is brought here."""
+        if not (files := self.files[owner, owner_id]):
+            return None
+        blob, _ = self.blob(files[-1])
+        self.put("blobs", blob)
+        return len(self.keys)
+
     def noted(self, file: _Row, message_id: int) -> str:
         """Notes the file of a message, whose name this is; its bytes are not here yet."""
-        key, name, metadata = str(file["key"]), str(file["filename"]), str(file["metadata"] or "")
-        if self.storage is None:
-            self.warnings["keep the old storage folder: its files are not here yet"] += 1
-        elif not (self.storage / key[:2] / key[2:4] / key).is_file():
-            self.warnings[f"files are not in {self.storage}"] += 1
-        key = "" if key in self.keys else key  # then it gets another
-        blob, noted = noted_file(key, name, file["byte_size"] or 0, metadata, file["created_at"])
-        self.keys.add(blob["key"])
-        noted |= {"message_id": message_id, "blob_id": len(self.keys)}
-        self.hanging += [("blobs", {**blob, "id": len(self.keys)}), ("attachments", noted)]
+        more: dict[str, object] = {}
+        for drawn in self.files["ActiveStorage::Blob", file["blob_id"]][:1]:
+            key, size, md5 = drawn["key"], drawn["byte_size"], drawn["checksum"]
+            more["poster"] = {"key": key, "size": size, "md5": md5}
+        blob, noted = self.blob(file, **more)
+        noted |= {"message_id": message_id, "blob_id": blob["id"]}
+        self.hanging += [("blobs", blob), ("attachments", noted)]
         return str(noted["filename"])
 
     def boost(self, boost: _Row) -> Mapping[str, object]:
@@ -12130,13 +12858,11 @@ class Import:
         return {"content": content[:BOOST_LIMIT]}
 
 
-def import_all(
-    tx: WriteTx, at: Timestamp, rails: sqlite3.Connection, signer: Signer, storage: Path | None
-) -> Import:
+def import_all(tx: WriteTx, at: Timestamp, rails: sqlite3.Connection, signer: Signer) -> Import:
     """Takes a Rails Campfire over, or nothing. Raises AlreadySetUp, DatabaseUnusable."""
     if is_set_up(tx):
         raise AlreadySetUp
-    moving = Import(rails, tx, at, signer, storage)
+    moving = Import(rails, tx, at, signer)
     try:
         moving.take_all()
         rebuild_index(tx)
@@ -12149,7 +12875,300 @@ def import_all(
     return moving
 
 
-# === 37. repair ===============================================================
+# === 38. moving ===============================================================
+# Files that are still in another Campfire's folder, and are brought here: an import wrote
+# down which, or a 1.x did. Each is looked for under the key it has there. What is not as
+# its old row says stays where it is, and waits on; what comes has a second name here, or is
+# copied where there are none. A film's poster, pictures of people and the logo are drawn
+# anew, by the workshop. A server may run meanwhile: bytes lie in their place before a row
+# says so, and a row says so only while it waits for them.
+#
+# Owns      -
+# Raises    AttachmentNotFound, StorageFull
+# ==============================================================================
+
+_STEP: Final = 500  # files, between two commits
+_EVERY: Final = 5  # seconds, between two words on how far it is
+_KEY_THERE: Final = re.compile("[A-Za-z0-9]{5,64}")  # nothing that leads elsewhere
+
+
+class _NotTaken(Exception):
+    """Why a file does not come."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Brought:
+    """A file in its place, before its row says so."""
+
+    row: sqlite3.Row
+    source: Path
+    sha256: bytes
+    content_type: str
+
+
+def folder_of_rails(given: Path) -> Path:
+    """Where Rails' files lie: `storage/files`, which may be given as `storage`. Raises OSError."""
+    inner = given / "files"
+    if not given.is_dir():
+        raise OSError(f"there is no folder at {given}")
+    return inner if inner.is_dir() else given
+
+
+def _digests(place: Path) -> tuple[bytes, bytes, str]:
+    """The first bytes of a file, its SHA-256, and its MD5 as Rails writes it."""
+    sha256, md5, head = hashlib.sha256(), hashlib.md5(usedforsecurity=False), b""
+    with place.open("rb") as file:
+        while piece := file.read(COPIED_AT_ONCE):
+            head = head or piece[:HEAD_BYTES]
+            sha256.update(piece)
+            md5.update(piece)
+    return head, sha256.digest(), base64.b64encode(md5.digest()).decode()
+
+
+def _awaited_files(tx: ReadTx, after: int, most: int) -> list[sqlite3.Row]:
+    """The next files whose bytes, or whose poster, are still elsewhere; and whose they are."""
+    sql = """
+        SELECT blobs.id, key, byte_size, sha256 IS NOT NULL AS is_here, awaited, filename,
+          attachments.id AS file_id, message_id, users.id AS user_id
+        FROM blobs
+        LEFT JOIN attachments ON attachments.blob_id = blobs.id
+        LEFT JOIN users ON avatar_id = blobs.id
+        WHERE blobs.id > :after AND (sha256 IS NULL OR awaited IS NOT NULL)
+        ORDER BY blobs.id LIMIT :most
+    """
+    return rows(tx, sql, after=after, most=most)
+
+
+def _are_known(tx: ReadTx, keys: Sequence[str]) -> set[str]:
+    """Those of some files that a row speaks of, or the sweeper."""
+    sql = """
+        SELECT key FROM blobs WHERE key IN (SELECT value FROM json_each(:keys))
+        UNION SELECT key FROM doomed_blobs WHERE key IN (SELECT value FROM json_each(:keys))
+    """
+    return {key for (key,) in rows(tx, sql, keys=as_list(keys))}
+
+
+def _undrawn(tx: ReadTx, after: int, most: int) -> list[int]:
+    """The next pictures whose stills nobody tried to make, by the ids of their attachments."""
+    sql = """
+        SELECT id
+        FROM attached
+        WHERE id > :after AND still_state = 0 AND kind = 'image' AND sha256 IS NOT NULL
+        ORDER BY id LIMIT :most
+    """
+    return [file_id for (file_id,) in rows(tx, sql, after=after, most=most)]
+
+
+def _note_all(
+    tx: WriteTx, at: Timestamp, brought: Sequence[_Brought], *, is_news: bool
+) -> dict[str, Path]:
+    """Where those were, by key, whose rows waited for them; and now say that they are here."""
+    noted = [
+        each
+        for each in brought
+        if note_bytes(tx, at, each.row["id"], each.sha256, each.content_type)
+    ]
+    if is_news:
+        show_anew(tx, at, [each.row["message_id"] for each in noted])
+    return {each.row["key"]: each.source for each in noted}
+
+
+def _show_poster(
+    tx: WriteTx, at: Timestamp, film: sqlite3.Row, still: Still | None, *stored: StoredFile
+) -> None:
+    """Gives a film its poster, or none for ever. Raises AttachmentNotFound."""
+    file = file_by_id(tx, film["file_id"])
+    if not file.still_state:
+        note_still(tx, at, file, stored[0] if stored else None, still)
+    stop_waiting(tx, at, film["id"])
+
+
+def _show_picture(tx: WriteTx, at: Timestamp, picture: sqlite3.Row, *stored: StoredFile) -> None:
+    """Hangs up somebody's picture, or the logo, where it is waited for; without one, nothing."""
+    if (user_id := picture["user_id"]) is None:
+        if the_account(tx).logo_id == picture["id"]:
+            set_logo(tx, at, *stored)
+    elif user_by_id(tx, user_id).avatar_id == picture["id"]:
+        set_avatar(tx, at, user_id, *stored)
+
+
+class Moving:
+    """Brings what is awaited from a folder: what came, and what did not and why."""
+
+    def __init__(
+        self, db: Database, store: Store, workshop: Workshop, folder: Path, *, is_news: bool
+    ) -> None:
+        self._db, self._store, self._workshop, self._folder = db, store, workshop, folder
+        self._is_news = is_news  # to a server that shows files as missing
+        self._files, self._bytes, self._told_at = 0, 0, time.monotonic()
+        self.taken: Counter[str] = Counter()
+        self.warnings: Counter[str] = Counter()
+        (store.folder / "incoming").mkdir(parents=True, exist_ok=True, mode=0o700)
+
+    def lines(self) -> Iterator[str]:
+        """What was brought, and what could not be, a line each."""
+        taken = {"files": self.taken["files"], **(+self.taken)}
+        yield from (f"{what}: {count}" for what, count in taken.items())
+        yield from (f"warning: {what} ({count})" for what, count in self.warnings.items())
+
+    async def take_all(self, *, is_move: bool) -> None:
+        """Brings everything; for a move it is removed there once it is here."""
+        after = 0
+        while step := await self._db.read(_awaited_files, after, _STEP):
+            came = await self._take_bytes([each for each in step if not each["is_here"]])
+            places = [*came.values()]
+            for each in step:
+                if each["file_id"] is None or each["is_here"] or each["key"] in came:
+                    places += await self._drawn(each)
+            for place in places if is_move else ():
+                place.unlink(missing_ok=True)
+            after = step[-1]["id"]
+
+    async def draw_stills(self) -> None:
+        """Makes the stills that otherwise are made when somebody looks."""
+        after = 0
+        while step := await self._db.read(_undrawn, after, _STEP):
+            for file_id in step:
+                with self._explained("stills"):
+                    await self._draw_still(await self._db.read(file_by_id, file_id))
+            after = step[-1]
+
+    async def _draw_still(self, file: AttachedFile) -> None:
+        still = None
+        with suppress(PictureUnreadable), self._store.open(file.blob) as source:
+            still = await self._workshop.still(source.fileno())
+        async with AsyncExitStack() as opened:
+            stored = await self._store.keep(still.data, opened) if still else None
+            await self._db.write(note_still, file, stored, still)
+        self._count("stills", 0)
+
+    async def _take_bytes(self, step: Sequence[sqlite3.Row]) -> dict[str, Path]:
+        """Puts files in their places, and says so in their rows; where they were, by key."""
+        brought: list[_Brought] = []
+        for each in step:
+            if each["file_id"] is not None:
+                with self._explained("files"):
+                    brought.append(self._bring(each))
+        folder = self._store.folder
+        for place in {path_in(folder, each.row["key"]) for each in brought}:
+            for above in (place.parent, place.parent.parent):
+                sync(above)
+        sync(folder)
+        noted = await self._db.write(_note_all, brought, is_news=self._is_news)
+        gone = [each.row["key"] for each in brought if each.row["key"] not in noted]
+        for key in {*gone} - await self._db.read(_are_known, gone):  # deleted meanwhile
+            path_in(folder, key).unlink(missing_ok=True)
+        return noted
+
+    def _bring(self, file: sqlite3.Row) -> _Brought:
+        """Puts a file in its place. Raises _NotTaken."""
+        told = {"key": file["key"], **json_object(file["awaited"] or ""), "size": file["byte_size"]}
+        source, place = self._found(told), path_in(self._store.folder, file["key"])
+        place.unlink(missing_ok=True)  # what an earlier try left
+        try:
+            put_at(source, place)
+        except OSError as error:
+            if error.errno not in NO_LINKS:
+                raise
+            copy_to(source, place)
+        head, sha256, md5 = _digests(place)
+        if told.get("md5") not in (None, "", md5):
+            place.unlink()
+            raise _NotTaken("have other bytes than they had")
+        self._count("files", file["byte_size"])
+        self.taken["files that share their bytes with the old folder"] += source.samefile(place)
+        return _Brought(file, source, sha256, type_of(head, file["filename"]))
+
+    def _found(self, told: Mapping[str, object]) -> Path:
+        """Where a file lies there. Raises _NotTaken."""
+        key, size = told["key"], None
+        place = path_in(self._folder, key if isinstance(key, str) else "")
+        if isinstance(key, str) and _KEY_THERE.fullmatch(key):
+            with suppress(OSError):
+                about = place.lstat()
+                size = about.st_size if stat.S_ISREG(about.st_mode) else None
+        if size is None:
+            raise _NotTaken(f"are not in {self._folder}")
+        if size != told["size"]:
+            raise _NotTaken("have another size than they had")
+        return place
+
+    async def _drawn(self, awaited: sqlite3.Row) -> list[Path]:
+        """Where a picture was that hangs here now: a film's poster, somebody's, the logo."""
+        about = json_object(awaited["awaited"] or "")
+        if awaited["file_id"] is not None:
+            what, told = "posters", about.get("poster")
+        else:
+            what = "logos" if awaited["user_id"] is None else "pictures of people"
+            told = {"key": awaited["key"], **about, "size": awaited["byte_size"]}
+        if told:
+            with self._explained(what):
+                place = self._found(told)
+                if told.get("md5") not in (None, "", _digests(place)[2]):
+                    raise _NotTaken("have other bytes than they had")
+                await self._draw(what, place, awaited)
+                return [place]
+        return []
+
+    async def _draw(self, what: str, place: Path, awaited: sqlite3.Row) -> None:
+        """Has the workshop draw a picture anew, and hangs it up. Raises _NotTaken."""
+        still, made = None, list[bytes]()
+        with suppress(PictureUnreadable), place.open("rb", buffering=0) as source:
+            match what:
+                case "posters":
+                    still = await self._workshop.still(source.fileno())
+                    made = [still.data]
+                case "logos":
+                    made += await self._workshop.logo(source.fileno())
+                case _:
+                    made += await self._workshop.avatar(source.fileno())
+        async with AsyncExitStack() as opened:
+            stored = [await self._store.keep(picture, opened) for picture in made]
+            if what == "posters":
+                await self._db.write(_show_poster, awaited, still, *stored)
+            else:
+                await self._db.write(_show_picture, awaited, *stored)
+        if not made:
+            raise _NotTaken("cannot be read")
+        self._count(what, 0)
+
+    @contextmanager
+    def _explained(self, what: str) -> Iterator[None]:
+        """Counts why something does not come."""
+        try:
+            yield
+        except _NotTaken as error:
+            self.warnings[f"{what} {error}"] += 1
+        except PicturesUnavailable:
+            self.warnings[f"{what} wait until Pillow is installed"] += 1
+        except AttachmentNotFound:  # deleted meanwhile
+            pass
+
+    def _count(self, what: str, size: int) -> None:
+        """Counts what came, and says how far it is now and then."""
+        self.taken[what] += 1
+        self._files, self._bytes = self._files + 1, self._bytes + size
+        if time.monotonic() - self._told_at > _EVERY:
+            self._told_at = time.monotonic()
+            sys.stderr.write(f"campfire: {self._files} so far, {size_in_words(self._bytes)}\n")
+
+
+async def bring_all(
+    db: Database, config: Config, line: socket.socket, folder: Path, *flags: str, is_news: bool
+) -> Iterator[str]:
+    """Brings all that is awaited from a folder, by the way that leads to the workshop; what is to
+    be said of it. Flags may be `move` and `stills`."""
+    workshop = Workshop()
+    workshop.open(line)
+    moving = Moving(db, Store(db, config), workshop, folder, is_news=is_news)
+    await moving.take_all(is_move="move" in flags)
+    if "stills" in flags:
+        await moving.draw_stills()
+    workshop.close()
+    return moving.lines()
+
+
+# === 39. repair ===============================================================
 # Whether the file is sound, and what can be done when it is not. Looking changes nothing.
 # Mending builds again what follows from the rows (indexes, the words of search) and deletes
 # what points nowhere. When pages are gone, every row that can still be read goes into a new
@@ -12588,13 +13607,33 @@ def repair(path: Path, at: float) -> tuple[Verdict, Repair]:
     return verdict, Repair(str(copy), tuple(done), recovered)
 
 
-# === 38. inventory ============================================================
-# Is every file of the store where its row says, whole, and nothing there that no row
-# speaks of. Looking changes nothing; mending marks what is gone, so that everybody sees
-# it, and puts aside what nobody knows. No byte is ever deleted here. A server may run:
-# what is on its way in is among the doomed, and young.
+def findings(before: Verdict, verdict: Verdict, mended: Repair | None) -> Iterator[str]:
+    """What people read of a check: before it, after it, and of what was done."""
+    if mended:
+        yield from (f"found: {line}" for line in before.problems)
+        yield f"the file as it was is kept in {mended.backup}"
+        yield from mended.repaired
+    yield from (f"note: {line}" for line in verdict.notes)
+    yield from verdict.problems
+    if mended and (new := mended.recovered):
+        yield f"{sum(new.rows.values())} rows are saved in {new.database}"
+        yield from (f"saved: {count} rows of {table}" for table, count in new.rows.items())
+        yield from (f"lost: {line}" for line in new.lost or ("nothing",))
+
+
+# === 40. backup ===============================================================
+# The files beside the database. Is each where its row says, whole, and nothing there that
+# no row speaks of: looking changes nothing, mending marks what is gone, so that everybody
+# sees it, and puts aside what nobody knows. No byte is ever deleted here.
 #
-# Raises    DatabaseBusy
+# A copy of all is the database first, and then the files that this copy speaks of: what is
+# deleted meanwhile leaves the disk an hour later. Files never change, so a second name is as
+# good as a copy, and takes no room; where there are none, copies are made of second names
+# that last until the slowest disk is done. The database gets its name last: where it is, all
+# is. A server may run.
+#
+# Owns      -
+# Raises    DatabaseBusy, DatabaseForeign, DatabaseUnusable, FileExistsError
 # ==============================================================================
 
 _STRAY_AFTER: Final = 25 * 3_600  # seconds: by then a server has swept what it left
@@ -12629,7 +13668,7 @@ def _owners(connection: sqlite3.Connection) -> dict[int, str]:
     return owners
 
 
-def _fault_of(place: Path, size: int, sha256: bytes, *, is_deep: bool) -> str:
+def _fault_of(place: Path, size: int, sha256: bytes = b"", *, is_deep: bool = False) -> str:
     """What is wrong with a file; nothing of one that is as its row says."""
     try:
         about = place.lstat()
@@ -12714,7 +13753,266 @@ def mend_store(path: Path, folder: Path, found: Inventory, now: float) -> Iterat
         yield f"marked as missing: {len(found.lacking)} files"
 
 
-# === 39. commands =============================================================
+# --- Copies of all ---
+
+_COPY: Final = re.compile(
+    r"\.?campfire-([0-9]{8}-[0-9]{6})(?:-([0-9]+))?(?:\.db|-files)(\.partial)?"
+)
+_BLOCK: Final = 512  # bytes, of a tar
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """A file that a copy of the database speaks of."""
+
+    key: str
+    byte_size: int
+    words: str  # whose it is
+
+    def place_in(self, folders: Sequence[Path]) -> Path | None:
+        """Where it lies whole, in the first of some folders that has it."""
+        places = (path_in(folder, self.key) for folder in folders)
+        return next((place for place in places if not _fault_of(place, self.byte_size)), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """What made way for a backup, and whose files are nowhere."""
+
+    aside: tuple[Path, ...]
+    lacking: int
+
+
+def files_beside(database: Path) -> Path:
+    """The files of a copy: `a.db` has `a-files`, and `a.db.before-…` has `a-files.before-…`."""
+    stem, _, rest = database.name.partition(".db")
+    return database.with_name(f"{stem}-files{rest}")
+
+
+def _kept_in(copy: Path) -> list[_Kept]:
+    """The files whose bytes are there, as a copy of the database tells."""
+    with closing(connect(copy, IMMUTABLE)) as connection:
+        if "blobs" not in tables_of(connection):
+            return []
+        owners = _owners(connection)
+        sql = "SELECT id, key, byte_size FROM blobs WHERE sha256 IS NOT NULL ORDER BY key"
+        blobs = connection.execute(sql).fetchall()
+    return [_Kept(key, size, owners.get(row_id, f"blob {row_id}")) for row_id, key, size in blobs]
+
+
+def _gather(
+    files: Sequence[_Kept],
+    sources: Sequence[Path],
+    target: Path,
+    bring: Callable[[Path, Path], None],
+) -> list[_Kept]:
+    """Puts files into a folder; those that no source has."""
+    lacking = []
+    for file in files:
+        with suppress(FileNotFoundError):  # it went between two looks
+            if place := file.place_in(sources):
+                bring(place, path_in(target, file.key))
+                continue
+        lacking.append(file)
+    for folder, _, _ in os.walk(target):
+        sync(Path(folder))  # the first takes its time, and most others find nothing to do
+    return lacking
+
+
+@contextmanager
+def _held(store: Path, files: Iterable[_Kept], at: float) -> Iterator[list[Path]]:
+    """Where files are found until the block ends, whatever is deleted meanwhile."""
+    staging = free_name(store / "staging" / stamp(at))
+    try:
+        for file in files:
+            with suppress(OSError):  # it is gone, or nothing here has second names
+                put_at(path_in(store, file.key), path_in(staging, file.key))
+        yield [staging, store]
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+@contextmanager
+def _new_folder(folder: Path) -> Iterator[Path]:
+    """A folder to fill, which gets its name once it is full. Raises FileExistsError."""
+    if os.path.lexists(folder):
+        raise FileExistsError(f"{folder} is there already, and nothing is written over it")
+    unfinished = folder.with_name(f"{folder.name}.partial")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir(mode=0o700)
+    try:
+        yield unfinished
+        unfinished.rename(folder)
+        sync(folder.parent)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _under_second_names(
+    files: Sequence[_Kept], sources: Sequence[Path], target: Path
+) -> list[_Kept] | None:
+    """As `_gather`, by second names; None where there are none, and nothing is done."""
+    try:
+        return _gather(files, sources, target, put_at)
+    except OSError as error:
+        if error.errno not in NO_LINKS:
+            raise
+    shutil.rmtree(target)
+    target.mkdir(mode=0o700)
+    return None
+
+
+def back_up_all(source: Path, store: Path | None, destination: Path, at: float) -> list[str]:
+    """Copies a database, and its files where they are wanted; whose are not there. Raises
+    DatabaseUnusable, FileExistsError."""
+    with growing(destination) as part:
+        copy_database(source, part)
+        if not store or not (files := _kept_in(part)):
+            return []
+        with _new_folder(files_beside(destination)) as folder:
+            lacking = _under_second_names(files, [store], folder)
+            if lacking is None:
+                with _held(store, files, at) as sources:
+                    lacking = _gather(files, sources, folder, copy_to)
+            return [file.words for file in lacking]
+
+
+def _pack(tar: IO[bytes], name: str, place: Path, at: float) -> None:
+    """A file's part of a tar."""
+    with place.open("rb") as file:
+        about = tarfile.TarInfo(name)
+        about.size, about.mode, about.mtime = os.fstat(file.fileno()).st_size, 0o600, int(at)
+        tar.write(about.tobuf(tarfile.GNU_FORMAT))
+        shutil.copyfileobj(file, tar, COPIED_AT_ONCE)
+        tar.write(bytes(-about.size % _BLOCK))
+
+
+def _write_tar(source: Path, store: Path | None, tar: IO[bytes], at: float) -> list[str]:
+    """Writes what `back_up_all` copies as one stream; whose files are not there."""
+    database, lacking = Path(f"campfire-{stamp(at)}.db"), []
+    with tempfile.TemporaryDirectory(prefix=".campfire-", dir=source.parent) as folder:
+        copy_database(source, copy := Path(folder) / database)
+        files = _kept_in(copy) if store else []
+        with _held(store, files, at) if store and files else nullcontext(list[Path]()) as sources:
+            _pack(tar, database.name, copy, at)
+            for file in files:
+                place = file.place_in(sources)
+                if place is None:
+                    lacking.append(file.words)
+                else:
+                    _pack(tar, str(path_in(files_beside(database), file.key)), place, at)
+    tar.write(bytes(2 * _BLOCK))
+    return lacking
+
+
+def ship(source: Path, store: Path | None, place: str, at: float) -> list[str]:
+    """Writes one archive, to standard output (`-`) or into a new file; whose files are not there.
+    Raises DatabaseUnusable, FileExistsError."""
+    if place != "-":
+        with growing(Path(place)) as part, part.open("wb") as tar:
+            return _write_tar(source, store, tar, at)
+    with open(sys.stdout.fileno(), "wb", closefd=False) as tar:
+        return _write_tar(source, store, tar, at)
+
+
+def _remove(place: Path) -> None:
+    """Removes a file, or a folder with all that is in it."""
+    if place.is_dir() and not place.is_symlink():
+        shutil.rmtree(place)
+    else:
+        place.unlink()
+
+
+def remove_old_backups(newest: Path, keep: int) -> list[Path]:
+    """Removes dated copies beside the newest, but for so many, each with its files; and what was
+    left unfinished before those. What belongs to others is left."""
+    ages, whole = defaultdict[tuple[str, int], list[Path]](list), set()
+    for place in sorted(newest.parent.iterdir(), reverse=True):  # a database before its files
+        if dated := _COPY.fullmatch(place.name):
+            age = dated[1], int(dated[2] or 1)
+            ages[age].append(place)
+            whole |= {age} if place.suffix == ".db" else set()
+    oldest = sorted(whole)[-keep:][:1]
+    left = []
+    for place in chain.from_iterable(ages[age] for age in sorted(ages) if [age] < oldest):
+        if place.lstat().st_uid == newest.stat().st_uid:
+            _remove(place)
+        else:
+            left.append(place)
+    return left
+
+
+# --- And back again ---
+
+
+def _aside(place: Path, at: float, number: int) -> Path:
+    """The name of what makes way."""
+    ending = f"-{number}" if number > 1 else ""
+    return place.with_name(f"{place.name}.before-restore-{stamp(at)}{ending}")
+
+
+def _make_way(path: Path, aside: Path) -> None:
+    """Gives a database another name, and its log with it."""
+    try:
+        aside.hardlink_to(path)  # its own name stays until the copy takes it
+    except (PermissionError, NotImplementedError):  # a file system without links
+        path.rename(aside)
+    with suppress(FileNotFoundError):
+        beside(path, "-wal").rename(f"{aside}-wal")
+    beside(path, "-shm").unlink(missing_ok=True)
+
+
+def _require_place(backup: Path, path: Path, store: Path) -> None:
+    """Nothing, where a backup can be put. Raises as `restore` does."""
+    require_database(backup)
+    require_access(path)
+    try:
+        recognise(path)
+    except DatabaseUnusable as error:  # which is why a backup is wanted
+        if isinstance(error, DatabaseForeign) or not path.is_file():
+            raise
+    if store.is_mount():
+        raise OSError(f"a disk is mounted at {store}: let --files name a folder inside it")
+
+
+def restore(backup: Path, path: Path, store: Path, at: float) -> Restored:
+    """Puts a checked copy of a backup in the place of a database, and its files in theirs. Raises
+    BlockingIOError while somebody serves it, DatabaseUnusable, DatabaseForeign."""
+    path, store, source = path.resolve(), store.resolve(), files_beside(backup)
+    _require_place(backup, path, store)
+    fresh = free_name(path.with_name(f"{path.name}.restored-{stamp(at)}"))
+    filled = free_name(store.with_name(f"{store.name}.restored-{stamp(at)}"))
+    names = ([_aside(place, at, n) for place in (path, store)] for n in range(1, 10_000))
+    aside, store_aside = next(two for two in names if not any(map(os.path.lexists, two)))
+    made_way = []
+    with ExitStack() as held:
+        if path.exists():
+            held.enter_context(take_lock(path))
+        held.callback(fresh.unlink, missing_ok=True)
+        held.callback(shutil.rmtree, filled, ignore_errors=True)
+        back_up(backup, fresh)
+        files, sources = _kept_in(fresh), [source, store]
+        if not source.is_dir():  # a copy without files: those that are there stay
+            lacking = [file for file in files if not file.place_in([store])]
+        else:
+            filled.mkdir(parents=True, mode=0o700)
+            if (found := _under_second_names(files, sources, filled)) is None:
+                found = _gather(files, sources, filled, copy_to)
+            lacking = found
+            if store.exists():
+                store.rename(store_aside)
+                made_way.append(store_aside)
+            filled.rename(store)
+            sync(store.parent)
+        if path.exists():
+            _make_way(path, aside)
+            made_way.insert(0, aside)
+        fresh.replace(path)
+        sync(path.parent)
+    return Restored(tuple(made_way), len(lacking))
+
+
+# === 41. commands =============================================================
 # What can be done to a Campfire from a shell, whether it runs or not: SQLite makes
 # them wait for one another, and the server keeps nothing in memory that could go
 # stale. Each command opens the file, does one thing, says what it did, and closes.
@@ -12852,41 +14150,44 @@ async def remove_bot(config: Config, options: argparse.Namespace) -> None:
     say(f"{bot.user.name} is deactivated.")
 
 
+def _require_files(lacking: Sequence[str], store: Path) -> None:
+    """Nothing, when all files of a copy were there. Raises Refused."""
+    for words in lacking:
+        sys.stderr.write(f"campfire: {words} is not in {store}\n")
+    if lacking:
+        raise Refused(f"the copy is made, but {len(lacking)} files are not in it: see `check`")
+
+
 async def make_backup(config: Config, options: argparse.Namespace) -> None:
-    """Copies the database while it is in use, and prints where the copy is."""
+    """Copies database and files while they are in use, and prints where the copy is."""
+    at, store = time.time(), None if options.no_files else config.files
+    if options.tar and (options.dest or options.keep):
+        raise Refused("--tar makes one archive, and nothing in backups/: leave DEST and --keep out")
+    require_database(config.database)
+    if options.tar:
+        _require_files(ship(config.database, store, options.tar, at), config.files)
+        return
     destination = Path(options.dest) if options.dest else config.database.parent / "backups"
     if destination.is_dir() or not options.dest:
-        destination = free_name(destination / f"campfire-{stamp(time.time())}.db")
-    require_database(config.database)
-    back_up(config.database, destination)
+        destination = free_name(destination / f"campfire-{stamp(at)}.db")
+    lacking = back_up_all(config.database, store, destination, at)
     say(str(destination))
     for left in remove_old_backups(destination, options.keep) if options.keep else ():
         sys.stderr.write(f"campfire: {whose(left)}: it stays\n")
+    _require_files(lacking, config.files)
 
 
 async def restore_backup(config: Config, options: argparse.Namespace) -> None:
-    """Puts a backup in the place of the database, which keeps another name."""
+    """Puts a backup in the place of database and files, which keep other names."""
     try:
-        aside = restore(Path(options.backup), config.database, time.time())
+        restored = restore(Path(options.backup), config.database, config.files, time.time())
     except BlockingIOError as error:
         raise Refused(f"a Campfire is serving {config.database}: stop it first") from error
     say(f"{options.backup} is restored as {config.database}.")
-    if aside:
-        say(f"What was there is kept as {aside}.")
-
-
-def _findings(before: Verdict, verdict: Verdict, mended: Repair | None) -> Iterator[str]:
-    """What people read of a check: before it, after it, and of what was done."""
-    if mended:
-        yield from (f"found: {line}" for line in before.problems)
-        yield f"the file as it was is kept in {mended.backup}"
-        yield from mended.repaired
-    yield from (f"note: {line}" for line in verdict.notes)
-    yield from verdict.problems
-    if mended and (new := mended.recovered):
-        yield f"{sum(new.rows.values())} rows are saved in {new.database}"
-        yield from (f"saved: {count} rows of {table}" for table, count in new.rows.items())
-        yield from (f"lost: {line}" for line in new.lost or ("nothing",))
+    for place in restored.aside:
+        say(f"What was there is kept as {place}.")
+    if restored.lacking:
+        say(f"{restored.lacking} files are not there: `check --repair` marks them as missing.")
 
 
 async def check_database(config: Config, options: argparse.Namespace) -> None:
@@ -12909,7 +14210,7 @@ async def check_database(config: Config, options: argparse.Namespace) -> None:
         say(json.dumps(facts, ensure_ascii=False, indent=2))
     else:
         healthy = [] if verdict.problems else [f"{path} is healthy"]
-        for line in (*_findings(before, verdict, mended), *healthy):
+        for line in (*findings(before, verdict, mended), *healthy):
             say(line)
     if not verdict.problems:
         return
@@ -12957,20 +14258,44 @@ async def check_health(config: Config, _: argparse.Namespace) -> None:
         raise Refused(f"{url} answers {status}: {said.strip()[:200]}")
 
 
+def _say_all(lines: Iterable[str]) -> None:
+    for line in lines:
+        say(line)
+
+
+def _set_in(options: argparse.Namespace, *flags: str) -> list[str]:
+    """Those flags that were given."""
+    return [flag for flag in flags if getattr(options, flag)]
+
+
 async def import_from_rails(config: Config, options: argparse.Namespace) -> None:
-    """Takes over everything from the database of a Rails Campfire, and reports."""
-    storage = Path(options.storage) if options.storage else None
+    """Takes over everything from a Rails Campfire, its files too if their folder is named."""
+    storage = folder_of_rails(Path(options.storage)) if options.storage else None
     async with _opened(config, may_be_new=True) as db:
         if await db.read(is_set_up):
             raise AlreadySetUp
         signer = Signer((await load_secrets(db, config))["secret_key_base"])
         with open_rails(Path(options.rails_db)) as rails:
-            report = await db.write(import_all, rails, signer, storage)
-    devices = report.taken["push_subscriptions"]
-    if devices and not config.vapid_keys:
-        report.warnings["push subscriptions need the old VAPID keys in the environment"] = devices
-    for line in report.lines():
-        say(line)
+            report = await db.write(import_all, rails, signer)
+        devices = report.taken["push_subscriptions"]
+        if devices and not config.vapid_keys:
+            words = "push subscriptions need the old VAPID keys in the environment"
+            report.warnings[words] = devices
+        if report.taken["blobs"] and not storage:
+            words = "keep the old storage folder: `attach-files` brings its files"
+            report.warnings[words] = report.taken["blobs"]
+        _say_all(report.lines())
+        if storage:
+            flags = _set_in(options, "move", "stills")
+            _say_all(await bring_all(db, config, options.line, storage, *flags, is_news=False))
+
+
+async def attach_files(config: Config, options: argparse.Namespace) -> None:
+    """Brings the files that an import left in the old folder; a server may run."""
+    folder = folder_of_rails(Path(options.dir))
+    flags = _set_in(options, "move", "stills")
+    async with _opened(config) as db:
+        _say_all(await bring_all(db, config, options.line, folder, *flags, is_news=True))
 
 
 def _renew(campfire: Campfire, lines: Lines) -> None:
@@ -13031,6 +14356,10 @@ _PASSWORD: Final = {
     "--password-stdin|": "read it from there",
 }
 _BOT: Final = {"BOT": "its id, or its exact name"}
+_BRINGING: Final = {
+    "--stills": "make what the room shows of each picture now, not at first sight",
+    "--move": "remove from the old folder what is here",
+}
 
 # What each command is called, does and takes, besides --db: spelled as its usage shows it, with
 # `!` behind what must be there and `|` behind those of which one may be; N is a number from 1.
@@ -13047,15 +14376,20 @@ _COMMANDS: Final[Mapping[str, tuple[Command | None, str, Mapping[str, str]]]] = 
         {"NAME": "", "--webhook-url URL": "where to call it"}),
     "bot reset-token": (renew_bot, "give a bot a new key", _BOT),
     "bot delete": (remove_bot, "deactivate a bot", _BOT),
-    "backup": (make_backup, "copy the database while it is in use", {
-        "[DEST]": "default: in backups/", "--keep N": "remove all but N dated copies in backups/"}),
+    "backup": (make_backup, "copy database and files while they are in use", {
+        "[DEST]": "default: in backups/", "--no-files": "the database alone",
+        "--keep N": "remove all but N dated copies in backups/, and their files",
+        "--tar FILE": "write one archive instead; - is standard output"}),
     "restore": (restore_backup, "put a backup in the database's place",
-        {"BACKUP": "a copy that `backup` made"}),
+        {"BACKUP": "a copy that `backup` made; its files are looked for beside it"}),
     "check": (check_database, "say whether the database is sound",
         {"--repair": "mend it, or save what is left", "--deep": "read all files, too",
          "--json": "show JSON"}),
     "import": (import_from_rails, "take over a Rails Campfire",
-        {"RAILS_DB": "its SQLite file", "--storage DIR": "its folder of uploaded files"}),
+        {"RAILS_DB": "its SQLite file", "--storage DIR": "its folder of uploaded files",
+         **_BRINGING}),
+    "attach-files": (attach_files, "bring the files that an import left behind",
+        {"DIR": "the old folder of uploaded files", **_BRINGING}),
     "vapid": (make_vapid, "make a pair of keys for Web Push",
         {"--store": "and use it from now on"}),
     "secrets": (show_secrets, "show the secrets in use", {}),
@@ -13135,7 +14469,7 @@ def _run(command: Command, options: argparse.Namespace) -> tuple[int, str]:
             settings[setting["variables"][0]] = "1" if given is True else given
     try:
         config = config_from(settings)
-        if command is _serve:
+        if command in (_serve, import_from_rails, attach_files):
             options.line = open_workshop()  # before there is a thread, a secret or a database
         asyncio.run(command(config, options))
     except ConfigError as error:

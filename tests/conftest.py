@@ -43,7 +43,7 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 # The later ones use the earlier ones.
 SHARED = """
-    cable operators rails services browsers house installed studio looks matrix
+    cable operators rails services browsers house installed studio looks matrix sites storage
 """
 pytest_plugins = [f"tests.support.{name}" for name in SHARED.split()]
 

@@ -27,7 +27,7 @@ import campfire, io, json, os, sys, tempfile
 campfire.get_ready_for_pictures()
 if not (hand := os.fork()):
     with open(sys.argv[1], "rb", 0) as source, tempfile.TemporaryFile(buffering=0) as target:
-        campfire.PICTURE_ORDERS["still"](source, target)
+        campfire.ORDERS["still"](source, target)
     os._exit(0)
 _, _, used = os.wait4(hand, 0)
 print(json.dumps([used.ru_utime + used.ru_stime, used.ru_maxrss / 1024]))

@@ -32,7 +32,7 @@ from tests.support.source import (
 )
 
 FILE_LINES = 13_200  # with v2.md and daily.md; only lower it
-SECTIONS_AT_MOST = 39  # and 41 with previews and daily.md
+SECTIONS_AT_MOST = 41  # the whole of 2.x
 SECTION_LINES = 500
 FUNCTION_LINES = 50
 GUARD_AWAITS = 1
@@ -87,6 +87,7 @@ SMALL = {"accounts", "schema_version", "secrets", "sqlite_sequence"}
 MAY_SCAN = {
     "_sentences": "a check looks at everything",
     "take_inventory": "a check looks at everything",
+    "_kept_in": "a backup looks at everything",
     "_mark": "mending looks at everything, once",
     "_stand_ins": "a salvage looks at everything, once",
     "rebuild_index": "it is made of all messages",
@@ -302,7 +303,7 @@ def test_every_statement_is_a_plain_literal_in_the_call_that_runs_it_or_right_be
 
 def test_sql_stands_only_in_the_database_and_the_domain_sections() -> None:
     domain = ORDER[ORDER.index("schema") : ORDER.index("web")]
-    beside = {"rails", "repair", "inventory"}  # what is done to a file that nobody serves
+    beside = {"rails", "moving", "repair", "backup"}  # what is done to a file that nobody serves
 
     assert {section_of(node) for node in SQL} - {*domain, *beside} == set()
 

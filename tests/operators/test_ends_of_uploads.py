@@ -39,7 +39,7 @@ class Kinds:
             **{f"{size}.bin": chance.randbytes(size) for size in (1, 4_096, 70_000, 700_000)},
         }
         with spooled(photo) as source, spooled(b"") as target:
-            program.PICTURE_ORDERS["strip"](source, target)
+            program.ORDERS["strip"](source, target)
             target.seek(0)
             stored = {**self.sent, "photo.jpg": target.readall()}
         self.hashes = {name: hashlib.sha256(data).digest() for name, data in stored.items()}

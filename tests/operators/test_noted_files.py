@@ -16,18 +16,20 @@ from hypothesis import strategies as st
 import campfire as program
 from campfire import noted_file
 from tests.support.cast import LogLines, Start
+from tests.support.operators import command, done
 from tests.support.rails import rows_in
+from tests.support.studio import encoded, painted
 
 ROOT = Path(__file__).resolve().parents[2]
 COMING = "— File attachments are coming in v2.0"
 Note = Callable[..., None]
 
 
-@pytest.fixture
-def old(tmp_path: Path) -> Path:
-    """A database that 1.0.0 left."""
+@pytest.fixture(params=["1.0.0", "1.1.0"])
+def old(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
+    """A database that a 1.x left."""
     database = tmp_path / "campfire.db"
-    released = ROOT / "tests" / "databases" / "1.0.0.db.gz"
+    released = ROOT / "tests" / "databases" / f"{request.param}.db.gz"
     database.write_bytes(gzip.decompress(released.read_bytes()))
     return database
 
@@ -98,6 +100,34 @@ async def test_files_that_are_noted_are_kept_in_the_backup_made_before(
     assert rows_in(backup, "SELECT message_id, filename FROM attachments") == [(1, "a.pdf")]
     assert rows_in(old, "PRAGMA foreign_key_check") == []
     assert rows_in(old, "SELECT name FROM sqlite_schema WHERE name LIKE '%of_1'") == []
+
+
+async def test_files_that_are_noted_are_brought_from_the_old_folder_while_a_server_runs(
+    old: Path, start: Start, tmp_path: Path
+) -> None:
+    data, photo = b"the plan itself", encoded(painted(30, 40), "JPEG")
+    odd = "Mixed0Case0Key0Of0Old"
+    note(old, 1, f"📎 plan.pdf {COMING}", ("a" * 28, "plan.pdf"), byte_size=len(data))
+    note(old, 2, f"📎 photo.jpg {COMING}", (odd, "photo.jpg"), byte_size=len(photo))
+    note(old, 4, f"📎 gone.txt {COMING}", ("c" * 28, "gone.txt"), byte_size=9)
+    for key, content in (("a" * 28, data), (odd, photo)):
+        place = program.path_in(tmp_path / "storage" / "files", key)
+        place.parent.mkdir(parents=True)
+        place.write_bytes(content)
+    server = await start()
+
+    said = done(command(old, "attach-files", str(tmp_path / "storage"), "--stills")).splitlines()
+    again = done(command(old, "attach-files", str(tmp_path / "storage"))).splitlines()
+
+    missing = f"warning: files are not in {tmp_path / 'storage' / 'files'} (1)"
+    assert {"files: 2", "stills: 1", missing} <= set(said)
+    assert again == ["files: 0", missing]
+    files = await server.parts.db.read(program.files_of, [program.MessageId(n) for n in range(5)])
+    assert [file.is_missing for file in files.values()] == [False, False, True]
+    here = [server.parts.store.path_of(file.blob).read_bytes() for file in [*files.values()][:2]]
+    assert here == [data, photo]
+    still = files[program.MessageId(2)]
+    assert (still.width, still.still_width, still.still_height) == (30, 30, 40)
 
 
 NUMBERS = st.one_of(

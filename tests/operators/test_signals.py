@@ -98,11 +98,13 @@ def test_a_server_told_to_end_while_it_starts_or_serves_stops_well(
 def test_a_command_told_to_end_puts_away_what_it_began(tmp_path: Path, first: list[str]) -> None:
     assert told(halted(tmp_path, [], ("none", ""), "serve"), signal.SIGTERM) == (0, "")
 
-    process = halted(tmp_path, first, ("sqlite3.connect", ".part"), "backup", str(tmp_path / "b"))
-    assert (tmp_path / ".b.part").exists()
+    process = halted(
+        tmp_path, first, ("sqlite3.connect", ".partial"), "backup", str(tmp_path / "b")
+    )
+    assert (tmp_path / ".b.partial").exists()
 
     assert told(process, signal.SIGTERM) == (ENDED, "")
-    assert not (tmp_path / ".b.part").exists()
+    assert not (tmp_path / ".b.partial").exists()
 
 
 def test_a_command_that_is_interrupted_says_so_in_one_line(

@@ -167,7 +167,7 @@ def still(source, target):
         case b"f": os.fork()
         case b"z": os.write(target.fileno(), bytes(64 << 20))
     return {"width": 1, "height": 1, "is_animated": False}
-campfire.PICTURE_ORDERS["still"] = still
+campfire.ORDERS["still"] = still
 """
 
 

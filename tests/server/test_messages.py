@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import campfire as program
-from tests.support.asking import ids, mention, path_of, stored, texts
+from tests.support.asking import ids, mention, path_of, texts
 from tests.support.cast import Cast, Person, Server, Start
 from tests.support.tables import briefly, cases
 
@@ -42,7 +42,8 @@ async def test_a_sent_message_has_exactly_this_shape(start: Start, cast: Cast) -
         "attachment": None,
         "body_html": f"<div>Hi <b>all</b> {link}https://example.com</a></div>",
         "plain_text": "Hi all https://example.com", "mentionee_ids": [],
-        "links": ["https://example.com"], "boosts": [], "path": f"/rooms/{cast.designers.id}/@11",
+        "links": ["https://example.com"], "previews": [], "boosts": [],
+        "path": f"/rooms/{cast.designers.id}/@11",
         "url": f"http://chat.example.com/rooms/{cast.designers.id}/@11", "can_edit": True,
     }  # fmt: skip
     assert (await kevin.get(path_of(cast.designers, 11))).json == {"message": message}
@@ -293,14 +294,3 @@ async def test_a_page_that_has_not_changed_is_not_sent_again(david: Person, cast
 
     assert len(seen) == 5
     assert all(re.fullmatch(r'W/"[^"]+"', each) for each in seen)
-
-
-async def test_what_is_for_later_says_so(kevin: Person) -> None:
-    before = await stored(kevin.server)
-
-    answer = await kevin.post("/api/unfurl_link", {"url": "https://example.com"})
-
-    assert (answer.status, answer.code) == (501, "feature_disabled")
-    assert answer.json["error"]["feature"] == "opengraph"
-    assert answer.json["error"]["message"] == "Link previews are switched off here"
-    assert await stored(kevin.server) == before

@@ -225,7 +225,7 @@ async def test_a_page_carries_what_the_api_says_about_its_address(
     }  # fmt: skip
     assert set(room["data"]) == {"room", "messages", "loaded_at_ms", "sidebar"}
     assert room["features"] == {
-        "files": True, "avatars": False, "opengraph": False, "max_file_bytes": 512 << 20,
+        "files": True, "avatars": False, "opengraph": True, "max_file_bytes": 512 << 20,
     }  # fmt: skip
     sign = david.server.parts.signer.stream
     assert room["streams"] == {"rooms": sign("rooms"), "user_rooms": sign("user_1:rooms")}

@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 
 import campfire as program
 from tests.support.cast import Person, gather_cast, start_server
+from tests.support.fuzz_files import FILE_PARSERS, FILE_PIECES
 from tests.support.matrix import ROUTES
 
 # --- Parsers --------------------------------------------------------------------------------------
@@ -52,7 +53,7 @@ class Wall(HTMLParser):
 def markup(data: bytes) -> None:
     body = program.sanitize(data.decode("utf-8", "replace"), {})
     assert program.sanitize(body.html, {}).html == body.html
-    assert program.sanitize(program.editable(body.html, {}), {}).html == body.html
+    assert program.sanitize(program.editable(body, {}), {}).html == body.html
     assert Wall(body.html).found == Wall(program.presented(body, {})).found == []
 
 
@@ -100,14 +101,26 @@ def agents(data: bytes) -> None:
     program.shown_query(data.decode("utf-8", "replace"))
 
 
+def pages(data: bytes) -> None:
+    declared, _, page = data.partition(b"\n")
+    facts = program.facts_of(page, declared.decode("utf-8", "replace"))
+    assert list(facts) == ["title", "description", "image", "url"]
+    for name, most in (("title", 280), ("description", 560), ("image", 2_049), ("url", 2_049)):
+        assert len(facts[name]) <= most
+    for told in (facts["title"], facts["description"]):
+        assert not re.search("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]|</?[a-z]", told)
+
+
 PARSERS: dict[str, Callable[[bytes], None]] = {
-    each.__name__: each for each in (markup, cookies, searches, frames, addresses, replies, agents)
-}
+    each.__name__: each
+    for each in (markup, cookies, searches, frames, addresses, replies, agents, pages)
+} | FILE_PARSERS
 PIECES = [
     "<div>", "</a>", '<a href="', "javascript:", "<script>", "<!--", "<pre>", "<svg>", "<noscript>",
     "&lt;", "&#x3c;", "http://a.b/", "www.a.b", "a@b.cd", "@", "[::1]", "\x00", "eyJ", "--", '"',
     "<figure data-trix-attachment=\'{&quot;sgid&quot;:&quot;eyJ", "<action-text-attachment sgid=",
-    "text/plain\n", "Chrome/", "Version/9.9", "\u0661", "\ufeff",
+    "shift_jis\n", "<title>", "<meta charset=", "<meta property='og:title' content='", "</head>",
+    "text/plain\n", "Chrome/", "Version/9.9", "\u0661", "\ufeff", *FILE_PIECES,
 ]  # fmt: skip
 something = st.lists(st.sampled_from(PIECES) | st.text(max_size=6), max_size=9).map("".join)
 anything = st.binary(max_size=80) | something.map(str.encode)

@@ -132,20 +132,20 @@ def examined(folder: Path, size: str) -> dict[str, list[str]]:
 
 
 @pytest.fixture(scope="module")
-def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
+def northwind(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
     with closing(Studio(tmp_path_factory.mktemp("studio"))) as studio:
         yield studio
 
 
 @pytest.fixture(scope="module")
-def studio_browser(studio: Studio) -> Iterator[Browser]:
-    with chromium_at(studio) as chromium:
+def studio_browser(northwind: Studio) -> Iterator[Browser]:
+    with chromium_at(northwind) as chromium:
         yield chromium
 
 
 @pytest.fixture
-def look(studio: Studio, studio_browser: Browser) -> Iterator[Look]:
-    look = Look(studio, studio_browser)
+def look(northwind: Studio, studio_browser: Browser) -> Iterator[Look]:
+    look = Look(northwind, studio_browser)
     yield look
     for page in look.pages.values():
         page.context.close()

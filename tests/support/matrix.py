@@ -140,6 +140,7 @@ class World:
                 "room_id": room.room.id, "message_id": message.id, "boost_id": boost.boost.id,
                 "attachment_id": file.file.id, "file_message_id": file.id,
             }  # fmt: skip
+        await self._keep_preview()
         key, path = f"{self.cast.bender.id}-ABCDEFGHIJKL", f"/rooms/{closed.room.id}"
         bot = await self.place.server.visitor()  # whose own message and boost are a fourth target
         said = await bot.request("POST", f"{path}/{key}/messages", data=b"beep")
@@ -149,6 +150,15 @@ class World:
         self.ids["of the bot"] = {
             "room_id": closed.room.id, "message_id": message_id, "boost_id": boosted,
         }  # fmt: skip
+
+    async def _keep_preview(self) -> None:
+        """The picture of a page that somebody is about to show."""
+        store, keep = self.parts.store, program.keep_preview_picture
+        async with store.incoming() as spool:
+            await store.write(spool, PIXEL)
+            stored = await store.settle(spool, "image/gif")
+            await self.parts.db.write(keep, stored, 64, 64, is_portrait=False)
+        self.preview_key = stored.key
 
     async def _send_file(
         self, room_id: program.RoomId, by: program.User
@@ -212,7 +222,7 @@ class World:
             "transfer": "x", "join_code": self.cast.join_code, "path": "logo-192.png",
             "avatar_token": signer.avatar_token(self.cast.kevin.id), "name": "tada",
             "text": qr_path(invitation.encode()).rpartition("/")[2],
-            "bot_key": "BOT", "filename": "pixel.gif", **other,
+            "bot_key": "BOT", "filename": "pixel.gif", "key": self.preview_key, **other,
         }  # fmt: skip
         if pattern.endswith("/attachment"):
             given = {**given, "message_id": given["file_message_id"], **other}

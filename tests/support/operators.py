@@ -71,7 +71,7 @@ def edit(database: Path) -> Iterator[sqlite3.Connection]:
 # --- Numbers -------------------------------------------------------------------------------------
 
 COUNTERS = "http_requests broadcasts ws_frames_sent ws_slow_closed messages_created webhooks pushes"
-COUNTERS += " workshop_results uploads upload_bytes downloads_bytes"
+COUNTERS += " workshop_results uploads unfurls upload_bytes downloads_bytes"
 GAUGES = "ws_connections ws_subscriptions db_writer_queue presence_entries build_info"
 GAUGES += " files files_bytes files_free_bytes doomed_blobs workshop_sandbox uploads_active"
 HISTOGRAMS = "http_request_seconds broadcast_seconds db_write_seconds db_group_size"

@@ -17,6 +17,7 @@ from tests.support.browsers import (
     sign_in,
     write,
 )
+from tests.support.posters import PREVIEWS, paste_address, show_pages
 from tests.support.seed import (
     ALL_TALK,
     BOT,
@@ -402,6 +403,8 @@ ROOMS_AND_MESSAGES = {
     "room-image": State(act=blurred, scene="files"),
     "room-lightbox": State(act=view_picture, scene="files"),
     "room-file-editing": State(act=edit_file, scene="files"),
+    "room-embed": State(act=show_pages, scene="short", changes=PREVIEWS),
+    "composer-embed": State(act=paste_address, scene="short", changes=PREVIEWS),
 }
 BELLS = {
     **{f"bell-{how}": State(act=blurred, changes=involved(how)) for how in

@@ -1,5 +1,6 @@
 import { adapters } from "@rails/actioncable";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
+import { highlightCode } from "../../static_bundle/src/components/ui";
 import type { Boot, Message, Room } from "../../static_bundle/src/lib/api";
 import { connect, disconnect, parseStreams } from "../../static_bundle/src/lib/cable";
 import { Announcer, RoomSession, Typing } from "../../static_bundle/src/lib/room-session";
@@ -123,7 +124,7 @@ test("what the editor holds is a sound, or words", () => {
 test("code is coloured once, and only where it is plain", async () => {
   const holder = document.createElement("div");
   holder.innerHTML = '<pre class="language-python">def f(): return 1</pre><pre>a<b>c</b></pre>';
-  await text.highlightCode(holder);
+  await highlightCode(holder);
 
   expect(holder.querySelector(".hljs-keyword")?.textContent).toBe("def");
   expect(holder.querySelectorAll("[data-highlighted]")).toHaveLength(1);

@@ -14,6 +14,7 @@ from campfire import (
     SOUNDS,
     Mentionable,
     editable,
+    filled_body,
     is_emoji_only,
     is_nested_too_deeply,
     links_in,
@@ -22,7 +23,6 @@ from campfire import (
     sanitize,
     sound_in,
     user_id_in_sgid,
-    with_mentions,
 )
 from tests.support.writing import (
     CASES,
@@ -190,14 +190,14 @@ def test_a_mention_shows_the_person_as_they_are_now() -> None:
     now = {KEVIN.id: Mentionable(KEVIN.id, "Kev www.x.y", 'K "&"', "/a?b&c", "fresh")}
 
     assert presented(was, now) == f"Hi {CASES['a mention as it is shown now']}"
-    assert with_mentions(was.html, now) == presented(was, now)
+    assert filled_body(was, now) == presented(was, now)
     assert presented(was, {}) == "Hi ☒"
 
 
 def test_the_words_for_bots_have_people_but_no_links() -> None:
-    html = html_of(f"{mention(DAVID)} www.a.example")
+    body = sanitize(f"{mention(DAVID)} www.a.example", CAST)
 
-    assert with_mentions(html, CAST).endswith("David</span></action-text-attachment> www.a.example")
+    assert filled_body(body, CAST).endswith("David</span></action-text-attachment> www.a.example")
 
 
 def test_links_are_the_first_five_web_pages_once_each() -> None:
@@ -211,7 +211,7 @@ def test_links_are_the_first_five_web_pages_once_each() -> None:
 @pytest.mark.parametrize("wrapper", ["{}", "<div>{}</div>", "<p>a {} b</p>", "<li><b>{}</b></li>"])
 def test_an_edited_body_that_is_not_changed_comes_back_the_same(wrapper: str) -> None:
     html = html_of(wrapper.format(mention(KEVIN) + " &amp; " + mention(QUOTED)))
-    in_editor = editable(html, CAST)
+    in_editor = editable(sanitize(html, CAST), CAST)
 
     assert in_editor.count("<figure data-trix-attachment=") == 2
     assert "action-text-attachment" not in in_editor
@@ -219,14 +219,14 @@ def test_an_edited_body_that_is_not_changed_comes_back_the_same(wrapper: str) ->
 
 
 def test_the_editor_is_told_whom_a_mention_shows() -> None:
-    in_editor = editable(html_of(mention(KEVIN)), CAST)
+    in_editor = editable(sanitize(mention(KEVIN), CAST), CAST)
     start, end = in_editor.split(' data-trix-content-type="')
     described = json.loads(unescape(start.removeprefix('<figure data-trix-attachment="')[:-1]))
 
     assert end == f'{MENTION}" class="attachment attachment--content"></figure>'
     assert list(described) == ["sgid", "contentType", "content"]
     assert described["sgid"] == KEVIN.sgid
-    assert described["content"] in with_mentions(mention(KEVIN), CAST)
+    assert described["content"] in filled_body(sanitize(mention(KEVIN), CAST), CAST)
 
 
 # --- Emoji and sounds ----------------------------------------------------------------------------
@@ -271,7 +271,7 @@ def test_an_attack_comes_out_harmless_wherever_it_is_shown(vector: str) -> None:
     assert harmful(body.html) == []
     assert harmful(on_screen.replace(NEW_TAB, "")) == []
     assert html_of(body.html) == body.html
-    assert html_of(editable(body.html, CAST)) == body.html
+    assert html_of(editable(body, CAST)) == body.html
 
 
 @pytest.mark.parametrize("element", CASES["the specification: elements that go with all they hold"])
@@ -321,7 +321,7 @@ def test_text_without_markup_survives(text: str) -> None:
 def test_what_the_editor_is_given_comes_back_as_it_was(source: str) -> None:
     html = html_of(source)
 
-    assert html_of(editable(html, CAST)) == html
+    assert html_of(editable(sanitize(html, CAST), CAST)) == html
 
 
 @given(sources)

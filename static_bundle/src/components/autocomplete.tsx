@@ -1,13 +1,14 @@
 /**
  * Suggesting people: for a mention while writing, and for a new ping. `Suggestions` decides when to
- * ask, what to show and which keys it takes; it knows neither Trix nor inputs, only words.
+ * ask, what to show and which keys it takes; it knows neither Trix nor inputs, only words. And what
+ * pages say of themselves whose addresses are pasted.
  */
 import { useEffect } from "react";
 import { createPortal } from "react-dom";
 import type { Suggestion } from "../lib/api";
 import * as api from "../lib/api";
 import { reducedMotion } from "../lib/browser";
-import { announce, Observable, useObservable } from "../lib/store";
+import { announce, getState, Observable, useObservable } from "../lib/store";
 import { folded, rankPeople } from "../lib/text";
 
 const DEBOUNCE = 300;
@@ -408,4 +409,23 @@ function place(list: HTMLElement, at: DOMRect, rows: number) {
   const left = Math.max(MARGIN, Math.min(at.left, widest));
   const top = above ? at.top - origin.height : at.bottom;
   list.style.translate = `${left - origin.left}px ${top - origin.top}px`;
+}
+
+// --- Pages ------------------------------------------------------------------------------------
+
+/** Asks what pages say; only the newest question is answered. */
+export class Pages {
+  #asked = 0;
+
+  forget(): void {
+    this.#asked += 1;
+  }
+
+  async find(url: string): Promise<api.Preview | null> {
+    this.#asked += 1;
+    const asked = this.#asked;
+    if (!getState().features.opengraph) return null;
+    const page = await api.unfurl(url).catch(() => null);
+    return asked === this.#asked ? page : null;
+  }
 }

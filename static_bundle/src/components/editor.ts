@@ -3,18 +3,21 @@
  * its chunk has come a plain editable box of the same look stands in and hands its text over.
  */
 import type { Suggestion } from "../lib/api";
+import { caretIn } from "../lib/browser";
+import { cardOf } from "../lib/messages";
 import * as words from "../lib/text";
 import { insisted } from "../lib/trouble";
 import {
   findPeople,
   LANDMARK,
   mentionAt,
+  Pages,
   type Question,
   type Suggestions,
   tellReaders,
   type Word,
 } from "./autocomplete";
-import { COMMAND } from "./ui";
+import { COMMAND, steer, TOOLS } from "./ui";
 
 // --- What we use of Trix ----------------------------------------------------------------------
 
@@ -51,8 +54,10 @@ interface TrixModule {
 }
 
 type Attachment = { getContentType(): string | undefined; remove(): void };
+type AttachmentEvent = Event & { attachment: Attachment; toolbar: HTMLElement };
 
 const MENTION = "application/vnd.campfire.mention";
+const KEPT: (string | undefined)[] = [MENTION, words.PREVIEW];
 
 let loading: Promise<TrixModule> | null = null;
 let loaded: TrixModule | null = null;
@@ -108,6 +113,7 @@ export class Editor {
   readonly #options: EditorOptions;
   readonly #events: EditorEvents;
   readonly #suggestions: Suggestions;
+  readonly #pages = new Pages();
   readonly #plain: HTMLElement;
   readonly #plainStart: string;
   #trix: TrixElement | null = null;
@@ -176,6 +182,7 @@ export class Editor {
 
   /** Replaces everything; cannot be undone. */
   load(html: string): void {
+    this.#pages.forget();
     if (html && this.#trix) exactly(this.#trix, html, ({ editor }) => editor.loadHTML(html));
     // No text need not be parsed, and this is what everybody waits for who has just sent some.
     else this.#trix?.editor.loadJSON({ document: [] });
@@ -187,8 +194,9 @@ export class Editor {
   /** The same words in other markup: what is selected stays so. */
   refine(html: string): void {
     const selected = this.#trix?.editor.getSelectedRange();
+    const inside = selected && selected[1] < this.text.length - 1;
     this.load(html);
-    if (selected) this.#trix?.editor.setSelectedRange(selected);
+    if (inside) this.#trix?.editor.setSelectedRange(selected);
     else this.focusEnd();
   }
 
@@ -298,8 +306,14 @@ export class Editor {
     box.addEventListener("blur", () => this.#suggestions.close());
     box.addEventListener("trix-file-accept", (event) => event.preventDefault());
     box.addEventListener("trix-attachment-add", (event) => {
-      const { attachment } = event as Event & { attachment: Attachment };
-      if (attachment.getContentType() !== MENTION) attachment.remove();
+      const { attachment } = event as AttachmentEvent;
+      if (!KEPT.includes(attachment.getContentType())) attachment.remove();
+    });
+    box.addEventListener("trix-attachment-before-toolbar", (event) => {
+      const { attachment, toolbar } = event as AttachmentEvent;
+      if (attachment.getContentType() !== words.PREVIEW) return;
+      const remove = toolbar.querySelector<HTMLElement>("[data-trix-action=remove]");
+      if (remove) remove.title = remove.ariaLabel = "Remove preview";
     });
   }
 
@@ -310,7 +324,7 @@ export class Editor {
 
   readonly #keyed = (event: KeyboardEvent): void => {
     // In Safari the Enter that ends a composition comes after it, with this code.
-    if (event.key === "Escape" && (event.target as Element).matches(BUTTONS)) {
+    if (event.key === "Escape" && (event.target as Element).matches(TOOLS)) {
       this.focus();
       this.#events.onKey(event);
       return;
@@ -338,14 +352,36 @@ export class Editor {
       stop(event);
       this.#trix.editor.recordUndoEntry("Paste");
       this.#trix.editor.insertHTML(words.pastedHtml(data.getData("text/html")));
+      if (words.LONE_URL.test(text)) void this.#showPage(text);
     }
   };
 
   #pasteLink(editor: TrixEditor, url: string): void {
     editor.recordUndoEntry("Paste");
     const [start, end] = editor.getSelectedRange();
-    if (start < end) editor.activateAttribute("href", url);
-    else editor.insertHTML(`<a href="${words.escapeHtml(url)}">${words.escapeHtml(url)}</a>`);
+    const href = words.escapeHtml(url.replace(/^www\./i, "http://$&"));
+    if (start < end) editor.activateAttribute("href", href);
+    else {
+      editor.insertHTML(`<a href="${href}">${words.escapeHtml(url)}</a>`);
+      void this.#showPage(url);
+    }
+  }
+
+  /** Shows the page behind its address, if that still stands there when it is known. */
+  async #showPage(url: string): Promise<void> {
+    const end = this.#trix?.editor.getSelectedRange()[1] ?? 0;
+    const page = await this.#pages.find(url);
+    const editor = this.#trix?.editor;
+    const at = this.text.startsWith(url, end - url.length)
+      ? end - url.length
+      : this.text.indexOf(url);
+    if (!(page && editor && loaded) || this.#gone || at < 0) return;
+    const caret = editor.getSelectedRange();
+    editor.recordUndoEntry("Preview");
+    editor.setSelectedRange(at + url.length);
+    editor.insertAttachment(new loaded.Attachment(words.cardAttributes(cardOf(page))));
+    const [from, to] = caret.map((place) => (place >= at + url.length ? place + 1 : place));
+    editor.setSelectedRange([from ?? 0, to ?? 0]);
   }
 }
 
@@ -403,18 +439,7 @@ function describe(box: HTMLElement, label: string) {
   box.setAttribute("dir", "auto");
 }
 
-/** Where the caret is, counted in characters of the box's text. */
-function caretIn(box: HTMLElement): number {
-  const selection = getSelection();
-  if (!selection?.rangeCount) return box.textContent.length;
-  const range = selection.getRangeAt(0).cloneRange();
-  range.setStart(box, 0);
-  return range.toString().length;
-}
-
 // --- Its toolbar ------------------------------------------------------------------------------
-
-const BUTTONS = ".trix-button-row button:not(:disabled)";
 
 /** Trix's own toolbar works by mouse only; this makes it one tab stop with arrow keys. */
 function dressToolbar(toolbar: HTMLElement) {
@@ -427,36 +452,11 @@ function dressToolbar(toolbar: HTMLElement) {
   for (const button of toolbar.querySelectorAll<HTMLElement>("[data-trix-key]"))
     button.title += ` (${COMMAND}${button.dataset.trixKey?.toUpperCase()})`;
   mindLinks(toolbar);
-  toolbar.querySelector(BUTTONS)?.setAttribute("tabindex", "0");
+  toolbar.querySelector(TOOLS)?.setAttribute("tabindex", "0");
   toolbar.addEventListener("keydown", (event) => {
-    const button = (event.target as Element).closest<HTMLElement>(BUTTONS);
+    const button = (event.target as Element).closest<HTMLElement>(TOOLS);
     if (button) steer(event, toolbar, button);
   });
-}
-
-function steer(event: KeyboardEvent, toolbar: HTMLElement, button: HTMLElement) {
-  const buttons = [...toolbar.querySelectorAll<HTMLElement>(BUTTONS)].filter(
-    (other) => !other.closest("[hidden]"),
-  );
-  const at = buttons.indexOf(button);
-  const last = buttons.length - 1;
-  const goals: Record<string, number> = {
-    ArrowRight: at === last ? 0 : at + 1,
-    ArrowLeft: at === 0 ? last : at - 1,
-    Home: 0,
-    End: last,
-  };
-  const next = buttons[goals[event.key] ?? -1];
-  if (next) {
-    event.preventDefault();
-    button.tabIndex = -1;
-    next.tabIndex = 0;
-    next.focus();
-  } else if (event.key === "Enter" || event.key === " ") {
-    event.preventDefault();
-    // Trix listens for the press of a mouse button, and for nothing else.
-    button.dispatchEvent(new MouseEvent("mousedown", { bubbles: true, cancelable: true }));
-  }
 }
 
 function showPressed(toolbar: HTMLElement) {

@@ -8,10 +8,10 @@ import type { Boost, Sound } from "../lib/api";
 import { painted, player } from "../lib/browser";
 import type { TimelineMessage } from "../lib/messages";
 import { getState, useObservable, useStore } from "../lib/store";
-import { type Formatting, highlightCode, keepsBlanks, safeHtml } from "../lib/text";
+import { type Formatting, hostOf, keepsBlanks, safeHtml } from "../lib/text";
 import { EditForm, type EditHome } from "./composer";
 import { EditFile, FileContent, GoingFile, isBoxed } from "./files";
-import { Avatar, Button, Icon, Spinner, Time } from "./ui";
+import { Avatar, Button, highlightCode, Icon, Spinner, Time } from "./ui";
 
 const BOOST_LENGTH = 16;
 const PREVIEWS_OFF = "Link previews are switched off here";
@@ -291,14 +291,11 @@ function SoundPicture({ name, image }: { name: string; image: NonNullable<Sound[
 // --- Where previews are switched off ----------------------------------------------------------
 
 /** The text is one address of another site, and nothing else. */
-function isLoneLink({ links, plain_text, outgoing }: TimelineMessage): boolean {
+function isLoneLink({ links, plain_text, outgoing, previews }: TimelineMessage): boolean {
   if (outgoing || links.length !== 1 || getState().features.opengraph) return false;
+  if (previews?.length) return false;
   const [address = ""] = links;
   return plain_text.trim() === address && hostOf(address) !== location.host;
-}
-
-function hostOf(address: string): string {
-  return URL.canParse(address) ? new URL(address).host : "";
 }
 
 function LinkCard({ address }: { address: string }) {

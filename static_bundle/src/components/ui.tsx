@@ -16,6 +16,7 @@ import type { User } from "../lib/api";
 import { copyText } from "../lib/browser";
 import { announce, fetched } from "../lib/store";
 import { formatDate, formatFull, formatTime } from "../lib/text";
+import { insisted } from "../lib/trouble";
 import type drawings from "../pictures/icons.json";
 import type translations from "../translations.json";
 
@@ -370,4 +371,72 @@ export function Translate({ words }: { words: TranslationKey }) {
       )}
     </span>
   );
+}
+
+// --- The editor's toolbar -----------------------------------------------------------------------
+
+export const TOOLS = ".trix-button-row button:not(:disabled)";
+
+/** One tab stop, with arrow keys. */
+export function steer(event: KeyboardEvent, toolbar: HTMLElement, button: HTMLElement) {
+  const buttons = [...toolbar.querySelectorAll<HTMLElement>(TOOLS)].filter(
+    (other) => !other.closest("[hidden]"),
+  );
+  const at = buttons.indexOf(button);
+  const last = buttons.length - 1;
+  const goals: Record<string, number> = {
+    ArrowRight: at === last ? 0 : at + 1,
+    ArrowLeft: at === 0 ? last : at - 1,
+    Home: 0,
+    End: last,
+  };
+  const next = buttons[goals[event.key] ?? -1];
+  if (next) {
+    event.preventDefault();
+    button.tabIndex = -1;
+    next.tabIndex = 0;
+    next.focus();
+  } else if (event.key === "Enter" || event.key === " ") {
+    event.preventDefault();
+    // Trix listens for the press of a mouse button, and for nothing else.
+    button.dispatchEvent(new MouseEvent("mousedown", { bubbles: true, cancelable: true }));
+  }
+}
+
+// --- Code -------------------------------------------------------------------------------------
+
+const LANGUAGES = {
+  bash: () => import("highlight.js/lib/languages/bash"),
+  css: () => import("highlight.js/lib/languages/css"),
+  diff: () => import("highlight.js/lib/languages/diff"),
+  go: () => import("highlight.js/lib/languages/go"),
+  java: () => import("highlight.js/lib/languages/java"),
+  javascript: () => import("highlight.js/lib/languages/javascript"),
+  json: () => import("highlight.js/lib/languages/json"),
+  python: () => import("highlight.js/lib/languages/python"),
+  ruby: () => import("highlight.js/lib/languages/ruby"),
+  rust: () => import("highlight.js/lib/languages/rust"),
+  sql: () => import("highlight.js/lib/languages/sql"),
+  xml: () => import("highlight.js/lib/languages/xml"),
+};
+
+let highlighter: ReturnType<typeof loadHighlighter> | undefined;
+
+/** Colours every plain `pre` inside `element`; the highlighter is fetched for the first one. */
+export async function highlightCode(element: HTMLElement): Promise<void> {
+  const blocks = [...element.querySelectorAll<HTMLElement>("pre:not([data-highlighted])")];
+  const plain = blocks.filter((block) => block.childElementCount === 0);
+  if (plain.length === 0) return;
+  highlighter ??= insisted(loadHighlighter);
+  const hljs = await highlighter;
+  for (const block of plain) if (!block.dataset.highlighted) hljs.highlightElement(block);
+}
+
+async function loadHighlighter() {
+  const { default: hljs } = await import("highlight.js/lib/core");
+  const loading = Object.entries(LANGUAGES).map(async ([name, load]) => {
+    hljs.registerLanguage(name, (await load()).default);
+  });
+  await Promise.all(loading);
+  return hljs;
 }

@@ -101,6 +101,11 @@ export interface Attachment
   missing: boolean;
 }
 
+/** What a page says of itself. */
+export type Preview = Record<"url" | "title", string> &
+  Record<"description" | "image", string | null> &
+  Record<"image_width" | "image_height", number | null> & { portrait: boolean };
+
 export interface Message {
   id: number;
   client_message_id: string;
@@ -119,6 +124,7 @@ export interface Message {
   attachment?: Attachment | null;
   mentionee_ids: number[];
   links: string[];
+  previews?: Preview[];
   boosts: Boost[];
   path: string;
   /** Absent from broadcasts: both depend on who looks. */
@@ -126,18 +132,11 @@ export interface Message {
   can_edit?: boolean;
 }
 
-export interface MessagePage {
+export type MessagePage = Record<"has_before" | "has_after", boolean> & {
   messages: Message[];
-  has_before: boolean;
-  has_after: boolean;
   highlighted_id: number | null;
-}
-
-export interface RoomPage {
-  room: Room;
-  messages: MessagePage;
-  loaded_at_ms: number;
-}
+};
+export type RoomPage = { room: Room; messages: MessagePage; loaded_at_ms: number };
 
 export interface Sidebar {
   directs: Room[];
@@ -495,6 +494,7 @@ export const boost = (message_id: number, content: string) =>
   post<{ boost: Boost }>(`/api/messages/${message_id}/boosts`, { content });
 export const unboost = (message_id: number, id: number) =>
   remove(`/api/messages/${message_id}/boosts/${id}`);
+export const unfurl = (url: string) => post<Preview | null>("/api/unfurl_link", { url });
 export const recordSearch = (q: string) =>
   post<{ query: string; redirect_to: string }>("/api/searches", { q });
 export const clearSearches = () => remove("/api/searches/clear");

@@ -487,3 +487,12 @@ export const painted = (): Promise<void> =>
     requestAnimationFrame(() => setTimeout(done));
     setTimeout(done, PAINT_AT_MOST);
   });
+
+/** Where the caret is, counted in characters of the box's text. */
+export function caretIn(box: HTMLElement): number {
+  const selection = getSelection();
+  if (!selection?.rangeCount) return box.textContent.length;
+  const range = selection.getRangeAt(0).cloneRange();
+  range.setStart(box, 0);
+  return range.toString().length;
+}

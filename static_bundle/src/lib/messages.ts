@@ -3,10 +3,27 @@
  * another.
  */
 
-import type { Attachment, Boost, Message, MessagePage, RoomPage, Sound, User } from "./api";
+import type {
+  Attachment,
+  Boost,
+  Message,
+  MessagePage,
+  Preview,
+  RoomPage,
+  Sound,
+  User,
+} from "./api";
 import * as api from "./api";
 import type { Observable, Viewed } from "./store";
-import { editorToPresentation, escapeHtml, isEmojiOnly, mentionedIds, plainText } from "./text";
+import {
+  editorToPresentation,
+  escapeHtml,
+  hostOf,
+  inert,
+  isEmojiOnly,
+  mentionedIds,
+  plainText,
+} from "./text";
 
 const WINDOW = 300;
 const LEEWAY = 20;
@@ -426,4 +443,34 @@ export class Inbox {
     const messages = this.#waiting.splice(0);
     if (messages.length > 0) this.#open(messages);
   }
+}
+
+// --- In the editor ------------------------------------------------------------------------------
+
+/** A page as the server draws it too. */
+export function cardOf(page: Preview): HTMLElement {
+  const card = inert(`<div class="og-embed gap"><div class="og-embed__content"><div
+    class="og-embed__host"></div><div class="og-embed__title"><a target="_blank"
+    rel="noopener noreferrer"></a></div><div class="og-embed__description"></div></div><div
+    class="og-embed__image"><img class="image center" alt="" loading="lazy"
+    decoding="async"></div></div>`).firstElementChild as HTMLElement;
+  const part = (name: string) => card.querySelector(`.og-embed__${name}`);
+  const fill = (element: Element | null | undefined, text: string | null) => {
+    if (element) element.textContent = text;
+    if (!text) element?.remove();
+  };
+  card.classList.toggle("cf-twitter-avatar", page.portrait);
+  fill(part("host"), hostOf(page.url).replace(/^www\./, ""));
+  fill(part("title")?.firstElementChild, page.title);
+  fill(part("description"), page.description);
+  card.querySelector("a")?.setAttribute("href", page.url);
+  const picture = card.querySelector("img");
+  if (!(picture && page.image)) part("image")?.remove();
+  else
+    Object.assign(picture, {
+      src: page.image,
+      width: page.image_width ?? 0,
+      height: page.image_height ?? 0,
+    });
+  return card;
 }

@@ -1,6 +1,5 @@
 /** Words, names, times and markup: pure functions from what the server says to what people read. */
 import type { Message, Sound, Suggestion, User } from "./api";
-import { insisted } from "./trouble";
 
 // --- How a message looks, from itself and the one before it -------------------------------------
 
@@ -176,8 +175,8 @@ const TAGS =
   `a abbr acronym address b big blockquote br cite code dd del dfn div dl dt em figcaption
   figure h1 h2 h3 h4 h5 h6 hr i img ins kbd li mark ol p pre samp small span strong sub sup time tt
   ul var action-text-attachment`.split(/\s+/);
-const ATTRIBUTES = `alt aria-hidden class content-type data-user-id datetime dir height href lang
-  rel sgid src target title width`.split(/\s+/);
+const ATTRIBUTES = `alt aria-hidden class content-type data-user-id datetime decoding dir height
+  href lang loading rel sgid src target title width`.split(/\s+/);
 const SCHEMES = ["http:", "https:", "mailto:"];
 
 /** Puts `html` into an element, without anything that is not in the lists. */
@@ -266,7 +265,7 @@ export const keepsBlanks = (html: string): boolean =>
   !/\n/.test(html.replace(/<pre[\s\S]*?<\/pre>/g, ""));
 
 /** `html` parsed where nothing in it loads or runs. */
-function inert(html: string): DocumentFragment {
+export function inert(html: string): DocumentFragment {
   const template = document.createElement("template");
   template.innerHTML = html;
   return template.content;
@@ -285,7 +284,12 @@ export function editorToPresentation(html: string): string {
     const attachment = inert(attachmentContent(figure.getAttribute("data-trix-attachment") ?? ""));
     figure.replaceWith(attachment);
   }
-  return written(content);
+  const [card, ...others] = content.querySelectorAll(".og-embed");
+  const rest = content.cloneNode(true) as DocumentFragment;
+  rest.querySelector(".og-embed")?.remove();
+  // Words that say no more than the card does are not shown beside it.
+  const alone = rest.textContent?.trim() === card?.querySelector("a")?.getAttribute("href");
+  return card && alone && others.length === 0 ? card.outerHTML : written(content);
 }
 
 function attachmentContent(json: string): string {
@@ -333,8 +337,16 @@ function quotable(message: Message): string {
   for (const mention of content.querySelectorAll(".mention")) {
     mention.replaceWith((mention.textContent ?? "").trim());
   }
+  const cards = [...content.querySelectorAll(CARD)];
+  const address = cards[0]?.querySelector("a") ?? "";
+  for (const card of cards) card.remove();
   for (const wrapper of content.querySelectorAll("action-text-attachment")) {
     wrapper.replaceWith(...wrapper.childNodes);
+  }
+  // What is nothing but pages is quoted by where the first is.
+  if (!content.textContent?.trim() && address) {
+    address.textContent = address.getAttribute("href");
+    content.replaceChildren(address);
   }
   return written(content).trim();
 }
@@ -352,7 +364,7 @@ export const OURS = "application/x-trix-document";
 
 /** Nothing but an address; it ends where the server ends it. */
 export const LONE_URL =
-  /^https?:\/\/[^\s<>"«»“-‟‹›、。〈-】〔-〛〝-〟︐-︙︵-﹄！＂＇-），．：；？［］｛｝｟-､\u200b]+$/i;
+  /^(?:https?:\/\/|www\.)[^\s<>"«»“-‟‹›、。〈-】〔-〛〝-〟︐-︙︵-﹄！＂＇-），．：；？［］｛｝｟-､\u200b]+$/i;
 
 /** What a browser would fetch from somewhere as soon as it stands in the page. */
 const LOADS = "img, picture, video, audio, source, track, object, embed, iframe, svg, input, link";
@@ -413,11 +425,14 @@ export function editable({ body_html, plain_text, sound }: Message): string {
   const template = document.createElement("template");
   template.innerHTML = body_html;
   for (const mention of template.content.querySelectorAll("action-text-attachment")) {
-    const attachment = {
-      sgid: mention.getAttribute("sgid"),
-      contentType: mention.getAttribute("content-type"),
-      content: mention.innerHTML,
-    };
+    const card = mention.querySelector<HTMLElement>(".og-embed");
+    const attachment = card
+      ? cardAttributes(card)
+      : {
+          sgid: mention.getAttribute("sgid"),
+          contentType: mention.getAttribute("content-type"),
+          content: mention.innerHTML,
+        };
     const figure = document.createElement("figure");
     figure.dataset.trixAttachment = JSON.stringify(attachment);
     mention.replaceWith(figure);
@@ -436,48 +451,32 @@ export function mentionHtml({ value, avatar_url, name_html }: Suggestion): strin
   return `<span class="mention" data-user-id="${value}">${picture} ${name_html}</span>`;
 }
 
+// --- Pages that a message shows ------------------------------------------------------------------
+
+export const PREVIEW = "application/vnd.actiontext.opengraph-embed";
+const CARD = `action-text-attachment[content-type="${PREVIEW}"]`;
+
+export function hostOf(address: string): string {
+  return URL.canParse(address) ? new URL(address).host : "";
+}
+
+/** What the editor keeps of a page that it shows. */
+export function cardAttributes(card: HTMLElement): Record<string, string> {
+  const link = card.querySelector("a");
+  const said = {
+    href: link?.getAttribute("href"),
+    filename: link?.textContent,
+    caption: card.querySelector(".og-embed__description")?.textContent,
+    url: card.querySelector("img")?.getAttribute("src"),
+  };
+  const known = Object.entries(said).filter((pair): pair is [string, string] => !!pair[1]);
+  return { contentType: PREVIEW, content: card.outerHTML, ...Object.fromEntries(known) };
+}
+
 /** The whole address of what was typed; null when it is none that a link may have. */
 export function addressOf(typed: string): string | null {
   const words = typed.trim();
   if (/^[^\s@/:]+@[^\s@/:]+$/.test(words)) return `mailto:${words}`;
   const whole = /^[a-z][a-z\d+.-]*:(?!\d)/i.test(words) ? words : `https://${words}`;
   return /^(?:https?:\/\/|mailto:)\S+$/i.test(whole) && URL.canParse(whole) ? whole : null;
-}
-
-// --- Code -------------------------------------------------------------------------------------
-
-const LANGUAGES = {
-  bash: () => import("highlight.js/lib/languages/bash"),
-  css: () => import("highlight.js/lib/languages/css"),
-  diff: () => import("highlight.js/lib/languages/diff"),
-  go: () => import("highlight.js/lib/languages/go"),
-  java: () => import("highlight.js/lib/languages/java"),
-  javascript: () => import("highlight.js/lib/languages/javascript"),
-  json: () => import("highlight.js/lib/languages/json"),
-  python: () => import("highlight.js/lib/languages/python"),
-  ruby: () => import("highlight.js/lib/languages/ruby"),
-  rust: () => import("highlight.js/lib/languages/rust"),
-  sql: () => import("highlight.js/lib/languages/sql"),
-  xml: () => import("highlight.js/lib/languages/xml"),
-};
-
-let highlighter: ReturnType<typeof loadHighlighter> | undefined;
-
-/** Colours every plain `pre` inside `element`; the highlighter is fetched for the first one. */
-export async function highlightCode(element: HTMLElement): Promise<void> {
-  const blocks = [...element.querySelectorAll<HTMLElement>("pre:not([data-highlighted])")];
-  const plain = blocks.filter((block) => block.childElementCount === 0);
-  if (plain.length === 0) return;
-  highlighter ??= insisted(loadHighlighter);
-  const hljs = await highlighter;
-  for (const block of plain) if (!block.dataset.highlighted) hljs.highlightElement(block);
-}
-
-async function loadHighlighter() {
-  const { default: hljs } = await import("highlight.js/lib/core");
-  const loading = Object.entries(LANGUAGES).map(async ([name, load]) => {
-    hljs.registerLanguage(name, (await load()).default);
-  });
-  await Promise.all(loading);
-  return hljs;
 }
