@@ -3252,8 +3252,7 @@ class Spool:
     def __init__(self, folder: Path, expected: int, most: int) -> None:
         self.key = fresh_key()
         self.path, self.place = folder / "incoming" / self.key, path_in(folder, self.key)
-        self.most = most
-        self.expected = expected  # bytes, as far as anybody says so beforehand
+        self.most, self.expected = most, expected  # bytes, as far as anybody says so beforehand
         self.size = 0
         self.head = b""  # by which its type is told
         self._hash = hashlib.sha256()
@@ -3413,8 +3412,7 @@ class Store:
     def usage_in(self, tx: ReadTx) -> Usage:
         """How much is stored, and how much more could be."""
         sql = """
-            SELECT count(*), coalesce(sum(byte_size), 0), (SELECT count(*) FROM doomed_blobs),
-              :free
+            SELECT count(*), coalesce(sum(byte_size), 0), (SELECT count(*) FROM doomed_blobs), :free
             FROM blobs
             WHERE sha256 IS NOT NULL
         """
@@ -3441,7 +3439,11 @@ class Store:
         busy = [spool.key for spool in self._under_way]  # first: what is due then is nobody's
         now = self._db.now()
         while due := await self._db.read(_due, now, busy):
-            await self._do(self._unlink, due)
+            try:
+                await self._do(self._unlink, due)
+            except OSError as error:
+                LOG.warning("store_unwritable", extra={"fields": {"problem": words_of(error)}})
+                break
             await self._db.write(_forget, due)
         await self._db.write(_doom_unshown)
 

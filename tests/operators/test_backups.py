@@ -14,8 +14,9 @@ from pathlib import Path
 
 import pytest
 
+import campfire as program
 from tests.support.cast import Cast, Person, Server, Start, start_server
-from tests.support.files import sent, stored_files
+from tests.support.files import sent, stored_files, use_up_the_names_of
 from tests.support.operators import PROGRAM, ROOT, command, done, refusal
 from tests.support.rails import rows_in
 
@@ -82,6 +83,25 @@ def test_on_another_disk_they_are_copied_and_the_store_keeps_no_second_name(
     require_whole(copy, copy.with_name(f"{copy.stem}-files"))
     assert {place.stat().st_nlink for place in stored_files(minutes)} == {1}
     assert list((minutes.parts.store.folder / "staging").glob("*")) == []
+
+
+def test_a_file_that_can_have_no_more_names_is_copied_on_its_way_there_and_back(
+    minutes: Server, tmp_path: Path
+) -> None:
+    database, place = database_of(minutes), min(stored_files(minutes))
+    is_full = use_up_the_names_of(place, tmp_path / "names")
+
+    copy = Path(done(command(database, "backup")))
+
+    folder = copy.with_name(f"{copy.stem}-files")
+    kept = program.path_in(folder, place.name)
+    assert kept.samefile(place) is not is_full
+    require_whole(copy, folder)
+    assert list((minutes.parts.store.folder / "staging").glob("*")) == []
+    new, is_full = tmp_path / "new" / "campfire.db", use_up_the_names_of(kept, tmp_path / "more")
+    done(command(new, "restore", str(copy)))
+    assert program.path_in(new.with_name("campfire-files"), kept.name).samefile(kept) is not is_full
+    assert "is healthy" in done(command(new, "check", "--deep"))
 
 
 @pytest.mark.parametrize("disk", ["this", "another"])

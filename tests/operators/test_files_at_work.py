@@ -2,23 +2,50 @@
 
 import asyncio
 import json
+import os
+import sqlite3
+import sys
 from collections.abc import AsyncIterator
+from contextlib import closing
+from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
 import aiohttp
 import pytest
 
+import campfire as program
 from tests.operators.test_sudden_ends import browser, token_for
 from tests.support.asking import path_of
 from tests.support.cast import Cast, LogLines, Start, Template, copy_database
+from tests.support.executable import ran
 from tests.support.files import END, TYPE, form, sent, stored_files, upload
-from tests.support.operators import child_server, command, done
+from tests.support.operators import PROGRAM, child_server, command, done
 from tests.support.rails import rows_in
 from tests.support.studio import Studio, at_work, encoded, painted
 
+# What lies in $1 is on a disk at $2 that is read-only by the time the rest of the words is run.
+ON_A_DISK_TO_READ = """
+set -e
+mount -t tmpfs none "$2"
+cp -R "$1" "$2/files"
+mount -o remount,ro "$2"
+shift 2
+exec "$@"
+"""
 PHOTO = encoded(painted(40, 30), "JPEG")
 UNFILTERED = "import campfire; campfire._control = lambda *_: False\n"
+
+
+@dataclass
+class ReadOnly:
+    """A store on a disk that only the programs begun like this see, and nobody can write."""
+
+    database: Path
+    store: Path
+    message: str  # its address
+    url: str  # of its file
+    command: tuple[str, ...]
 
 
 async def test_told_to_end_in_the_middle_of_an_upload_it_ends_and_leaves_nothing(
@@ -68,6 +95,79 @@ async def test_where_the_store_cannot_be_written_words_go_on_and_files_are_off(
     assert [json.loads(line)["event"] for line in log_lines() if "store_unw" in line] == [
         "store_unwritable"
     ]
+
+
+@pytest.fixture
+async def read_only(start: Start, cast: Cast, tmp_path: Path) -> ReadOnly:
+    """A database whose store has a file, and one whose time has come, and never changes again."""
+    server = await start()
+    kevin = await server.sign_in(cast.kevin)
+    kept = await sent(kevin, cast.designers, b"minutes", "minutes.txt")
+    gone = await sent(kevin, cast.designers, b"noise", "noise.txt")
+    assert (await kevin.delete(f"{path_of(cast.designers)}/{gone['id']}")).status == 204
+    await server.close()
+    database, disk = server.parts.config.database, tmp_path / "disk"
+    disk.mkdir()
+    with closing(sqlite3.connect(database)) as connection, connection:
+        connection.execute("UPDATE doomed_blobs SET unlink_after = 0")
+    alone = "unshare --user --map-root-user --mount sh -c".split()
+    begins = (*alone, ON_A_DISK_TO_READ, "sh", str(server.parts.store.folder), str(disk))
+    command = (*begins, sys.executable, str(PROGRAM))
+    message = f"{path_of(cast.designers)}/{kept['id']}"
+    return ReadOnly(database, disk / "files", message, kept["attachment"]["url"], command)
+
+
+async def test_a_store_that_cannot_be_written_any_more_shows_what_it_has(
+    read_only: ReadOnly, cast: Cast
+) -> None:
+    token = await token_for(read_only.database, cast.kevin)
+    room = {"FILES_DIR": str(read_only.store)}
+
+    async with (
+        child_server(read_only.database, "warn", read_only.command, **room) as child,
+        browser(child.address, token) as kevin,
+    ):
+        said = [json.loads(line) for line in child.said]
+        assert [line["event"] for line in said] == ["store_unwritable"]
+        assert "Read-only file system" in said[0]["problem"]
+        await child.says("store_unwritable")  # by a file whose time has come
+        async with kevin.get(read_only.url) as answer:
+            assert (answer.status, await answer.read()) == (200, b"minutes")
+        async with kevin.post(path_of(cast.designers), data=form(b"more"), headers=TYPE) as answer:
+            assert answer.status == 501
+        async with kevin.delete(read_only.message) as answer:
+            assert answer.status == 204
+    assert rows_in(read_only.database, "SELECT count(*) FROM doomed_blobs") == [(2,)]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "told"),
+    [
+        (("backup", "COPY"), 0, ""),
+        (("backup", "--tar", "COPY"), 0, ""),
+        (("check", "--deep"), 0, ""),
+        (("restore", "DATABASE"), 1, "Read-only file system"),
+        (("attach-files", "."), 0, ""),
+    ],
+)
+def test_each_command_does_what_can_be_done_with_such_a_store(
+    read_only: ReadOnly, tmp_path: Path, arguments: tuple[str, ...], code: int, told: str
+) -> None:
+    copy, before = tmp_path / "copy.db", read_only.database.read_bytes()
+    names = {"COPY": copy, "DATABASE": read_only.database}
+    settings = {"CAMPFIRE_DB": str(read_only.database), "FILES_DIR": str(read_only.store)}
+
+    result = ran(
+        [*read_only.command, *(names.get(each, each) for each in arguments)],
+        env={"PATH": os.environ["PATH"], **settings},
+    )
+
+    assert (result.returncode, result.stderr.count("\n")) == (code, code), result.stderr
+    assert told in result.stderr
+    assert read_only.database.read_bytes() == before
+    if "--tar" not in arguments and copy.exists():
+        [kept] = program.files_beside(copy).glob("??/??/*")
+        assert kept.read_bytes() == b"minutes"
 
 
 async def test_without_its_workshop_files_go_up_and_pictures_are_rows(

@@ -4,13 +4,16 @@ import hashlib
 import json
 import shutil
 import sqlite3
+import sys
 import tempfile
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from tests.support.cast import Server, Start
-from tests.support.operators import command, done, refusal
+from tests.support.executable import ran
+from tests.support.files import use_up_the_names_of
+from tests.support.operators import ROOT, command, done, refusal
 from tests.support.rails import DAVID, JASON, LOBBY, rows_in, typed_in
 from tests.support.storage import (
     CLIP,
@@ -181,6 +184,19 @@ def test_on_another_disk_files_are_copied_and_found_the_same(
     require_whole(target)
 
 
+def test_a_file_that_can_have_no_more_names_is_copied(
+    storage: Storage, target: Path, tmp_path: Path
+) -> None:
+    plan = storage.place(key_of(storage, "../plan.pdf"))
+    is_full = use_up_the_names_of(plan, tmp_path / "names")
+
+    said = done(command(target, "import", str(storage.database), "--storage", str(storage.folder)))
+
+    shared = f"files that share their bytes with the old folder: {3 if is_full else 4}"
+    assert {"files: 4", shared} <= set(said.splitlines())
+    require_whole(target)
+
+
 def test_a_file_is_what_its_bytes_say_and_a_key_leads_nowhere_else(
     storage: Storage, target: Path, tmp_path: Path
 ) -> None:
@@ -227,6 +243,18 @@ def test_stills_are_made_at_once_for_whoever_wants_that(storage: Storage, target
     stills = "SELECT message_id, still_width, still_height FROM attached WHERE still_id"
     assert rows_in(target, stills) == [(PHOTO, 640, 480), (CLIP, 1_200, 675)]
     require_whole(target)
+
+
+def test_an_import_that_is_killed_at_any_step_is_finished_by_the_next_and_rails_keeps_its_own(
+    storage: Storage, tmp_path: Path
+) -> None:
+    (places := tmp_path / "lives").mkdir()
+    lives = "-m", "tests.support.interrupted", "import", storage.database, places
+
+    told = ran([sys.executable, *lives], cwd=ROOT, timeout=500)
+
+    assert told.returncode == 0, told.stderr
+    assert int(told.stdout) >= 500
 
 
 async def test_pages_that_a_server_remembers_show_the_files_that_came_meanwhile(

@@ -1,5 +1,6 @@
 """Files as tests send, fetch and look for them."""
 
+import errno
 import io
 from collections.abc import Mapping
 from pathlib import Path
@@ -49,6 +50,21 @@ async def sent(
     assert answer.status == 201, answer.text
     message: dict[str, Any] = answer.json["message"]
     return message
+
+
+# That ext4 (65,000) and btrfs give a file; others give it all that anybody wants.
+MOST_NAMES = 65_535
+
+
+def use_up_the_names_of(place: Path, folder: Path) -> bool:
+    """Gives a file names until it can have no more; whether that was so."""
+    folder.mkdir()
+    for number in range(MOST_NAMES):
+        try:
+            (folder / str(number)).hardlink_to(place)
+        except OSError as error:
+            return error.errno == errno.EMLINK
+    return False
 
 
 def stored_files(server: Server) -> set[Path]:
