@@ -10,6 +10,7 @@ from playwright.sync_api import Browser, Locator, Page, Request, expect
 from tests.support.browsers import choose, composer, message
 from tests.support.executable import Campfire
 from tests.support.house import House, enter
+from tests.support.posters import paste
 from tests.support.sites import picture, tells
 
 PLACE = ("127.93.18.4", 8080)  # of the few ports where pages are asked for
@@ -69,16 +70,6 @@ def town(street: House, window: Callable[..., Page], sites: Sites) -> House:
     street.window = window
     sites.may_tell.set()
     return street
-
-
-def paste(page: Page, text: str) -> None:
-    page.evaluate(
-        """(text) => { const clipboardData = new DataTransfer()
-        clipboardData.setData('text/plain', text)
-        const how = {bubbles: true, cancelable: true, clipboardData}
-        document.activeElement.dispatchEvent(new ClipboardEvent('paste', how)) }""",
-        text,
-    )
 
 
 def cards(within: Page | Locator) -> Locator:

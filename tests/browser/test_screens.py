@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, Route, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 from tests.bench.client import FAST, WORKLOADS, World, opened, row
 from tests.support.browsers import ROOT, SETTLED
@@ -103,6 +103,13 @@ PANEL_BOXES: dict[str, dict[str, Box]] = {
         ".message--me .message__body-content": (None, None, None, 74),
         ".message--me .message__action-btn": (None, None, 33.9, 33.9),
     },
+    "room-embed": {
+        ".message__body-content": (111, 70, 691, 231),
+        ".og-embed": (124, 140, 665, 142),
+        ".og-embed__image": (582, 157, 192, 108),
+        ".message--me .message__body-content": (209.5, 325, 691, None),
+    },
+    "room-portrait": {".og-embed__image": (None, None, 48, 48)},
     "room-lightbox": {
         ".lightbox__btn": (1228.6, 16, 42.4, 42.4),
         ".lightbox__btn--share": (9, 16, 42.4, 42.4),
@@ -125,12 +132,6 @@ def strays(page: Page, boxes: dict[str, Box]) -> list[str]:
     return found
 
 
-def right(of: Locator) -> float:
-    box = of.bounding_box()
-    assert box
-    return float(box["x"] + box["width"])
-
-
 @pytest.mark.parametrize(
     ("size", "boxes", "end"), [("desktop", DESKTOP_ROOM, 900.5), ("phone", PHONE_ROOM, 353.2)]
 )
@@ -140,8 +141,9 @@ def test_the_room_has_the_measures_of_the_reference(
     page = look("room", size)
 
     assert strays(page, boxes) == []
-    own = page.locator(".message--me .message__body-content").first
-    assert right(own) == pytest.approx(end, abs=TOLERANCE)
+    own = page.locator(".message--me .message__body-content").first.bounding_box()
+    assert own
+    assert own["x"] + own["width"] == pytest.approx(end, abs=TOLERANCE)
     padding = page.locator(".messages").evaluate("list => getComputedStyle(list).paddingBlockStart")
     assert size == "desktop" or padding == "66px"
 
@@ -208,16 +210,16 @@ DRESS = """(css) => {
 APPROVING = "APPROVE_PICTURES"  # set it, and what the screens show now is what they shall show
 MOST_DIFFERENT = 0.002
 # Those that the manifest shows are made smaller afterwards, to 256 colours.
-APPROVED = [
-    ("room", "desktop", "light"), ("room", "desktop", "dark"), ("room", "phone", "light"),
-    ("room-rich", "desktop", "light"), ("room-boostform", "desktop", "light"),
-    ("room-menu", "desktop", "dark"), ("room-edit-closed", "desktop", "light"),
-    ("search-results", "desktop", "light"), ("account-admin", "desktop", "light"),
-    ("sign-in", "desktop", "light"), ("first-run", "desktop", "light"),
-    ("sidebar-open", "phone", "dark"), ("user-profile", "phone", "light"),
-    ("room-image", "desktop", "light"), ("room-image", "phone", "dark"),
-    ("room-upload", "desktop", "dark"), ("composer-files", "desktop", "light"),
-]  # fmt: skip
+APPROVED = """
+    room--desktop-light room--desktop-dark room--phone-light room-rich--desktop-light
+    room-boostform--desktop-light room-menu--desktop-dark room-edit-closed--desktop-light
+    search-results--desktop-light account-admin--desktop-light sign-in--desktop-light
+    first-run--desktop-light sidebar-open--phone-dark user-profile--phone-light
+    room-image--desktop-light room-image--phone-dark room-upload--desktop-dark
+    composer-files--desktop-light room-embed--desktop-light room-embed--phone-dark
+    composer-embed--desktop-dark room-portrait--phone-light room-lively--desktop-light
+    room-lively--phone-light
+""".split()
 # The share of pixels whose like is nowhere within a pixel of CSS of its place in the other picture:
 # what anti-aliasing and rounding move so far, or colour a little otherwise, is the same to the eye.
 DIFFERENT = """async ([one, other, reach]) => {
@@ -251,10 +253,12 @@ DIFFERENT = """async ([one, other, reach]) => {
 }"""
 
 
-@pytest.mark.parametrize(("name", "size", "scheme"), APPROVED)
-def test_a_screen_looks_as_approved(look: Look, name: str, size: str, scheme: str) -> None:
+@pytest.mark.parametrize("picture", APPROVED)
+def test_a_screen_looks_as_approved(look: Look, picture: str) -> None:
+    name, shown = picture.split("--")
+    size, scheme = shown.split("-")
     page = look(name, size, color_scheme=scheme, device_scale_factor=1)
-    assert_looks_like(page, PICTURES / f"{name}--{size}-{scheme}.png")
+    assert_looks_like(page, PICTURES / f"{picture}.png")
 
 
 def assert_looks_like(page: Page, file: Path) -> None:
@@ -359,10 +363,8 @@ def test_who_wants_more_contrast_gets_darker_edges_and_words(
 
     assert "/ 0.8)" in style(page, ".message__timestamp", "color")
     for edge in (".message__body-content", ".boost", ".composer__input"):
-        assert (style(page, edge, "borderTopWidth"), style(page, edge, "borderTopColor")) == (
-            "1px",
-            grey,
-        )
+        drawn = [style(page, edge, f"borderTop{part}") for part in ("Width", "Color")]
+        assert drawn == ["1px", grey]
     assert style(page, ".trix-content a:not([class])", "textDecorationLine") == "underline"
 
 
@@ -383,7 +385,7 @@ OUT_OF_REACH = """() => {
 }"""
 ZOOMED = ["room", "room-rich", "room-editing", "proposal-files-popover", "sidebar-open", "ping-new",
           "composer-files", "room-image", "room-upload-failed", "room-file-editing",
-          "room-lightbox",
+          "room-lightbox", "room-embed", "room-portrait", "composer-embed",
           "search-results", "room-new-closed", "room-edit-closed", "direct-edit", "my-profile",
           "user-profile-admin", "account-admin", "bots", "bot-edit", "custom-styles", "sign-in",
           "first-run", "join", "push-subscriptions", "notifications-help", "error-404"]  # fmt: skip

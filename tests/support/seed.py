@@ -12,7 +12,7 @@ import socket
 import sqlite3
 import threading
 from collections.abc import Coroutine, Mapping
-from contextlib import closing
+from contextlib import AsyncExitStack, closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,6 +24,7 @@ import campfire as program
 from campfire import MessageId, RoomId, UserId
 from tests.support.browsers import PASSWORD
 from tests.support.cast import AGENT, PATIENCE, newcomer, start_session
+from tests.support.posters import PAGES, window
 from tests.support.studio import encoded, working
 
 HOST = "chat.northwind.example"
@@ -60,8 +61,12 @@ def harbour() -> bytes:
     return encoded(picture, "PNG")
 
 
-FILES = {"harbour-morning.png": harbour(), "museum-contract-final.pdf": b"%PDF-1.4" * 48_000}
-# Who says what and when, or sends a FILE, and `+` the boosts it got; what is further in goes on.
+FILES = {
+    "harbour-morning.png": harbour(), "museum-contract-final.pdf": b"%PDF-1.4" * 48_000,
+    "our-window.png": window(),
+}  # fmt: skip
+# Who says what and when, or sends a FILE, or shows a PAGE, and `+` the boosts it got; what is
+# further in goes on.
 MORNING = """
 9:12 Priya Morning all ☕ The new type specimens arrived and they smell amazing.
 9:13 Priya I left a stack on the big table, help yourselves.
@@ -74,6 +79,14 @@ LOVELY = "9:24 Maya Lovely. Are we still meeting the museum people at eleven?\n"
 LIFT = "9:25 Maya I can drive if anyone wants a lift.\n"
 TWO_OF_US = "9:31 Carmen @Maya yes please! Two of us, plus a very large portfolio case.\n"
 THUMB = "9:32 Maya 👍\n"
+LIVELY = (
+    MORNING.splitlines()[1]
+    + """
+9:15 Theo FILE our-window.png + Carmen 😍 + Jonas 💚
+9:24 Maya https://posters.example/history PAGE history
+9:31 Carmen @Maya the museum would like one of those, two sizes larger.
+"""
+)
 CODE = """def tint(swatch, amount=0.2):
     \"\"\"Lighten a swatch towards white.\"\"\"
     # works in OKLCH, so hue is kept
@@ -133,6 +146,19 @@ SCENES = {
 13:05 Maya FILE museum-contract-final.pdf
 """,
     "before-files": MORNING + GREEN + PARTY,
+    "pages": """
+15:20 Sam Worth ten minutes of anyone\u2019s lunch break PAGE history
+15:22 Maya https://posters.example/history PAGE history
+""",
+    "post": """
+10:40 Noor See what they write about tonight PAGE post
+10:41 Maya https://x.com/museum/status/12?s=20 PAGE post
+""",
+    "lively": LIVELY,
+    "everything": LIVELY + """
+9:35 Maya FILE museum-contract-final.pdf
+9:36 Sam https://example.org/a-short-history-of-the-printed-poster
+""",
 }  # fmt: skip
 GRID = """
 10:02 Priya Shall we look at the grid together after lunch?
@@ -214,10 +240,10 @@ class Studio:
     ) -> None:
         """Begins again: with this scene in All Talk, and with changes made to the database.
 
-        A fresh one has had no first run.
+        A fresh one has had no first run. What a scene shows was sent before the settings were.
         """
         self._close()
-        self._settings = settings or {}
+        self._settings = {}
         database = self._folder / "campfire.db"
         for file in self._folder.glob("campfire.db*"):
             file.unlink()
@@ -227,6 +253,7 @@ class Studio:
             self._do(self._set(scene))
             self._close()
             _change(database, changes)
+        self._settings = settings or {}
         self._open(database)
 
     def token(self, user_id: UserId) -> str:
@@ -323,7 +350,9 @@ class Studio:
             if words.startswith("FILE "):
                 message_id = await self._send(room, IDS[who], name, words[5:])
             else:
-                source = self._mentioned(f"<div>{words.replace('CODE', CODE)}</div>")
+                words, _, page = words.replace("CODE", CODE).partition(" PAGE ")
+                source = self._mentioned(f"<div>{words}</div>")
+                source += await self._page(page) if page else ""
                 draft = program.DraftMessage(room, IDS[who], name, source)
                 posted = await self.parts.messages.create_message_with_deduplication(draft)
                 message_id = posted.message.id
@@ -331,6 +360,16 @@ class Studio:
                 user = await self.parts.db.read(program.user_by_id, IDS[booster])
                 await self.parts.messages.boost(user, message_id, content)
             await self.parts.db.write(self._date, message_id, int(at.timestamp() * 1_000_000))
+
+    async def _page(self, name: str) -> str:
+        """A page with its picture, kept as the server keeps what it was told of."""
+        page = PAGES[name]
+        async with AsyncExitStack() as opened:
+            stored = await self.parts.store.keep(encoded(page.picture, "PNG"), opened)
+            keep, is_portrait = program.keep_preview_picture, page.is_portrait
+            sides = page.picture.size
+            await self.parts.db.write(keep, stored, *sides, is_portrait=is_portrait)
+        return page.figure(f"/previews/{stored.key}")
 
     async def _send(self, room: RoomId, user_id: UserId, name: str, file: str) -> MessageId:
         """A file, as a browser sends one."""

@@ -17,7 +17,7 @@ from tests.support.browsers import (
     sign_in,
     write,
 )
-from tests.support.posters import PREVIEWS, paste_address, show_pages
+from tests.support.posters import paste_address
 from tests.support.seed import (
     ALL_TALK,
     BOT,
@@ -397,14 +397,16 @@ ROOMS_AND_MESSAGES = {
     "proposal-files-popover": State(act=button("Attach a file"), scene="short", settings=OFF),
     "proposal-drop-zone": State(act=drag, scene="short", settings=OFF),
     "composer-drop": State(act=drag, scene="short"),
-    "composer-files": State(act=pick(*FILES)),
+    "composer-files": State(act=pick("harbour-morning.png", "museum-contract-final.pdf")),
     "room-upload": State(act=upload, scene="before-files"),
     "room-upload-failed": State(act=fail_to_upload, scene="before-files"),
     "room-image": State(act=blurred, scene="files"),
     "room-lightbox": State(act=view_picture, scene="files"),
     "room-file-editing": State(act=edit_file, scene="files"),
-    "room-embed": State(act=show_pages, scene="short", changes=PREVIEWS),
-    "composer-embed": State(act=paste_address, scene="short", changes=PREVIEWS),
+    "room-embed": State(act=blurred, scene="pages"),
+    "room-portrait": State(act=blurred, scene="post"),
+    "room-lively": State(act=blurred, scene="lively"),
+    "composer-embed": State(act=paste_address, scene="short"),
 }
 BELLS = {
     **{f"bell-{how}": State(act=blurred, changes=involved(how)) for how in
