@@ -755,6 +755,9 @@ class Mentionable:
     sgid: str
 
 
+Named: TypeAlias = Mapping[UserId, Mentionable]  # whom a text may name
+
+
 @dataclass(frozen=True, slots=True)
 class Preview:
     """What a page says of itself, as a message shows it; sides are those of its picture."""
@@ -876,7 +879,7 @@ class ValidatedMessage:
     client_message_id: str
     body: Body
     file: NewFile | None = None
-    named: Mapping[UserId, Mentionable] = field(default_factory=dict)  # for the body's making
+    named: Named = field(default_factory=dict)  # for the body's making
 
 
 @dataclass(frozen=True, slots=True)
@@ -1535,7 +1538,7 @@ def fresh_key() -> str:
     return "".join(secrets.choice(letters) for _ in range(28))
 
 
-def _within(value: object, most: int) -> int | None:
+def within(value: object, most: int) -> int | None:
     """A plausible number, whole."""
     return int(value) if isinstance(value, (int, float)) and 1 <= value <= most else None
 
@@ -1546,7 +1549,7 @@ def noted_file(
     """What Rails notes of a file, as far as it is plausible: for our `blobs` and `attachments`."""
     filename, about = safe_name(name), json_object(noted or "")
     content_type, seconds = type_by_name(filename), about.get("duration")
-    width, height = (_within(about.get(side), MOST_PIXELS) for side in ("width", "height"))
+    width, height = (within(about.get(side), MOST_PIXELS) for side in ("width", "height"))
     milliseconds = seconds * 1_000 if isinstance(seconds, float | int) else None
     blob = {"byte_size": max(size, 0), "content_type": content_type, "created_at": at}
     awaited = compact({"key": key, **more})
@@ -1555,7 +1558,7 @@ def noted_file(
         "kind": kind_of(content_type),
         "width": height and width,
         "height": width and height,
-        "duration_ms": _within(milliseconds, MOST_MS),
+        "duration_ms": within(milliseconds, MOST_MS),
         "created_at": at,
     }
 
@@ -1757,25 +1760,15 @@ def preview_of(address: str, title: str, description: str, image: str) -> Previe
     return Preview(url, one_line(title, MOST_TITLE) or host, words, picture)
 
 
-def _bare(address: str) -> str:
-    """An address, whose post stays the same however it is written."""
-    return _POST.sub(r"https://x.com\1", address.strip()).removesuffix("/")
-
-
 def is_address_of(text: str, preview: Preview) -> bool:
-    """Whether a text says nothing but where a page is."""
-    return _bare(text) == _bare(preview.url)
-
-
-def preview_json(preview: Preview) -> Json:
-    """A page that a message shows."""
-    sides = "image_width image_height"
-    return record_json(preview, f"url title description image {sides} portrait")
+    """Whether a text says nothing but where a page is; a post has several addresses."""
+    bare = (_POST.sub(r"https://x.com\1", it.strip()) for it in (text, preview.url))
+    return len({address.removesuffix("/") for address in bare}) == 1
 
 
 def preview_card(preview: Preview) -> str:
     """A page as the room and the editor show it; the picture's box is there before it is."""
-    told = {name: escape(str(value)) for name, value in preview_json(preview).items()}
+    told = {name: escape(str(value)) for name, value in asdict(preview).items()}
     told["host"] = escape(web_host(preview.url).removeprefix("www."))
     width, height = preview.image_width, preview.image_height
     told["sides"] = f' width="{width}" height="{height}"' if width else ""
@@ -3187,8 +3180,8 @@ def keep_preview_picture(
     run(tx, sql, blob_id=blob_id, width=width, height=height, portrait=is_portrait, at=at)
 
 
-def show_pictures(tx: WriteTx, message_id: MessageId, pictures: Iterable[str]) -> None:
-    """Notes which pictures of pages a message shows: these, and no others any more."""
+def show_pictures(tx: WriteTx, message_id: MessageId, previews: Iterable[Preview]) -> None:
+    """Notes whose pictures a message shows: those of these pages, and no others any more."""
     run(tx, "DELETE FROM message_pictures WHERE message_id = :id", id=message_id)
     sql = """
         INSERT INTO message_pictures (message_id, blob_id)
@@ -3197,7 +3190,8 @@ def show_pictures(tx: WriteTx, message_id: MessageId, pictures: Iterable[str]) -
         JOIN preview_pictures ON blob_id = blobs.id
         WHERE key IN (SELECT value FROM json_each(:keys))
     """
-    run(tx, sql, id=message_id, keys=as_list({Path(picture).name for picture in pictures}))
+    keys = {Path(preview.image).name for preview in previews if preview.image}
+    run(tx, sql, id=message_id, keys=as_list(keys))
 
 
 def standing_pictures(tx: ReadTx, pictures: Iterable[str]) -> Pictures:
@@ -3330,9 +3324,8 @@ class Store:
         except OSError as error:
             LOG.warning("store_unwritable", extra={"fields": {"problem": words_of(error)}})
         else:
-            is_on = {"files": self._config.files_enabled, "avatars": self._config.avatars_enabled}
-            is_on["opengraph"] = self._config.opengraph_enabled
-            self.takes = {feature for feature in is_on if is_on[feature]}
+            features = ("files", "avatars", "opengraph")
+            self.takes = {name for name in features if getattr(self._config, f"{name}_enabled")}
 
     def path_of(self, blob: Blob) -> Path:
         """Where a file lies, whole. Raises AttachmentNotFound, which is a line in the log."""
@@ -3989,7 +3982,7 @@ def _marked(element: _Element, content: str) -> str:
             return f"[{content}]"
 
 
-def _plain(markup: SafeHtml, users: Mapping[UserId, Mentionable]) -> str:
+def _plain(markup: SafeHtml, users: Named) -> str:
     path = [_Element("", 0, (), [], [])]
     at = 0
     for tag in WRITTEN_TAG.finditer(markup):
@@ -4094,12 +4087,11 @@ def previews_in(markup: str, pictures: Pictures = MappingProxyType({})) -> tuple
     return tuple(found)
 
 
+_Page: TypeAlias = Callable[[Preview], str]
+
+
 def _drawn(
-    markup: str,
-    body: Body,
-    users: Mapping[UserId, Mentionable],
-    person: Callable[[Mentionable], str],
-    page: Callable[[Preview], str],
+    markup: str, body: Body, users: Named, person: Callable[[Mentionable], str], page: _Page
 ) -> str:
     """The markup of a body with its people and pages drawn; who is not there is a crossed box."""
     if not _SPELLS_ATTACHMENT.search(markup):
@@ -4125,12 +4117,12 @@ def _framed(preview: Preview) -> str:
     return f'<{ATTACHMENT} content-type="{PREVIEW_TYPE}">{figure}</{ATTACHMENT}>'
 
 
-def filled_body(body: Body, users: Mapping[UserId, Mentionable]) -> str:
+def filled_body(body: Body, users: Named) -> str:
     """The body with every mention filled by the person as they are now, and every page shown."""
     return _drawn(body.html, body, users, _filled, _framed)
 
 
-def presented(body: Body, users: Mapping[UserId, Mentionable]) -> str:
+def presented(body: Body, users: Named) -> str:
     """The body as a room shows it: a sound, or its text with people, links and pages; a page alone,
     if the text says nothing but its address. Links come before mentions, so that a name is never
     taken for an address. What would grow to more than twice what a message may have keeps its links
@@ -4164,14 +4156,12 @@ def _editable_page(its: Preview) -> str:
     return _figure(PREVIEW_TYPE, preview_card(its), **said)
 
 
-def editable(body: Body, users: Mapping[UserId, Mentionable]) -> str:
+def editable(body: Body, users: Named) -> str:
     """The body as the editor takes it; cleaned again it is the same body."""
     return _drawn(body.html, body, users, _editable_person, _editable_page)
 
 
-def sanitize(
-    source: str, users: Mapping[UserId, Mentionable], pictures: Pictures = MappingProxyType({})
-) -> Body:
+def sanitize(source: str, users: Named, pictures: Pictures = MappingProxyType({})) -> Body:
     """Whatever was sent, as a body that is safe to show to anybody. `users` holds those of
     `mentions_in(source)` who exist, `pictures` those of `pictures_in(source)`. A mention of anybody
     else becomes a crossed box, like every other attachment; a page is shown without a picture that
@@ -5062,15 +5052,13 @@ def _create(
     return RoomChange(view_of(tx, actor.id, room.id), room, granted=member_ids(tx, room.id))
 
 
-def _find_or_create_direct(
-    tx: WriteTx, at: Timestamp, actor: User, ids: Invited
-) -> tuple[RoomChange, bool]:
+def _ping(tx: WriteTx, at: Timestamp, actor: User, ids: Invited) -> tuple[RoomChange, bool]:
     people = sorted(users_by_id(tx, {*_checked_ids(ids), actor.id}))
     if len(people) > MOST_IN_A_PING:
         raise ValidationFailed({"user_ids": [f"can be at most {MOST_IN_A_PING} people with you"]})
     key = ",".join(map(str, people))
-    if ping := row(tx, "SELECT id FROM rooms WHERE direct_key = :key", key=key):
-        view = view_of(tx, actor.id, ping["id"])
+    if known := row(tx, "SELECT id FROM rooms WHERE direct_key = :key", key=key):
+        view = view_of(tx, actor.id, known["id"])
         return RoomChange(view, view.room, granted=(actor.id,)), False
     room = insert_room(tx, at, RoomType.DIRECT, actor.id, None, key)
     grant(tx, at, room, people)
@@ -5160,7 +5148,7 @@ class Rooms:
 
     create = transaction(_create)
     save = transaction(_save)
-    find_or_create_direct = transaction(_find_or_create_direct)
+    find_or_create_direct = transaction(_ping)
     set_involvement = transaction(_set_involvement)
 
 
@@ -5470,9 +5458,7 @@ def message_of_member(
     return message
 
 
-def validate(
-    draft: DraftMessage, users: Mapping[UserId, Mentionable], pictures: Pictures
-) -> ValidatedMessage:
+def validate(draft: DraftMessage, users: Named, pictures: Pictures) -> ValidatedMessage:
     """The draft made safe. Raises BodyBlank, BodyTooLong, InvalidClientMessageId."""
     cmid = draft.client_message_id or str(uuid.uuid4())
     if not re.fullmatch(r"[A-Za-z0-9._:-]{1,64}", cmid):
@@ -5513,11 +5499,6 @@ def _standing(tx: ReadTx, valid: ValidatedMessage) -> Body:
     return sanitize(valid.body.html, valid.named, pictures)
 
 
-def _show_pages(tx: WriteTx, message_id: MessageId, body: Body) -> None:
-    """Keeps the pictures of the pages that a message shows."""
-    show_pictures(tx, message_id, (preview.image for preview in body.previews if preview.image))
-
-
 def store_message(
     tx: WriteTx, at: Timestamp, valid: ValidatedMessage, present: Iterable[UserId]
 ) -> Posted:
@@ -5543,7 +5524,7 @@ def store_message(
         if valid.file:
             attach(tx, at, stored["id"], valid.file)
         if body.previews:
-            _show_pages(tx, stored["id"], body)
+            show_pictures(tx, stored["id"], body.previews)
         _note_words(tx, room.id, stored["id"], body)
         receive_message(tx, at, room.id, author, present)
     (message,) = messages_in(tx, [stored], {} if fresh else None)
@@ -5576,7 +5557,7 @@ def _update(
     run(tx, "DELETE FROM message_search_index WHERE rowid = :id", id=message_id)
     run(tx, "DELETE FROM mentions WHERE message_id = :id", id=message_id)
     _note_words(tx, room_id, message_id, body)
-    _show_pages(tx, message_id, body)
+    show_pictures(tx, message_id, body.previews)
     touch_room(tx, at, room_id)
     return message_for(tx, actor.id, room_id, message_id)
 
@@ -6108,15 +6089,26 @@ class Resolver(AbstractResolver):
         pass
 
 
-def client_over(names: Resolver | None, agent: str, *tracing: TraceConfig) -> ClientSession:
-    """A client that remembers nothing, and finds its way by these names alone."""
-    return ClientSession(
-        connector=TCPConnector(resolver=names, use_dns_cache=False),
-        headers={"User-Agent": agent},
-        trust_env=False,
-        cookie_jar=DummyCookieJar(),
-        trace_configs=list(tracing),
-    )
+class Client:
+    """Asks other servers: it remembers nothing, and finds its way by these names alone."""
+
+    def __init__(self, names: Resolver, agent: str, *tracing: TraceConfig) -> None:
+        self.names, self._agent, self._tracing = names, agent, tracing
+
+    @cached_property
+    def session(self) -> ClientSession:
+        return ClientSession(
+            connector=TCPConnector(resolver=self.names, use_dns_cache=False),
+            headers={"User-Agent": self._agent},
+            trust_env=False,
+            cookie_jar=DummyCookieJar(),
+            trace_configs=list(self._tracing),
+        )
+
+    async def close(self) -> None:
+        """Ends its connections, if it has any."""
+        if "session" in vars(self):
+            await self.session.close()
 
 
 # === 19. push =================================================================
@@ -6176,14 +6168,6 @@ def subscriptions_of(tx: ReadTx, user_id: UserId) -> tuple[PushSubscription, ...
     """Somebody's browsers, oldest first."""
     sql = "SELECT * FROM subscriptions WHERE user_id = :user_id ORDER BY id"
     return tuple(starmap(PushSubscription, rows(tx, sql, user_id=user_id)))
-
-
-def subscription_of(tx: ReadTx, user_id: UserId, subscription_id: int) -> PushSubscription:
-    """One of somebody's own browsers. Raises PushSubscriptionNotFound."""
-    for subscription in subscriptions_of(tx, user_id):
-        if subscription.id == subscription_id:
-            return subscription
-    raise PushSubscriptionNotFound
 
 
 def keep_subscription(
@@ -6309,7 +6293,7 @@ class Push:
     def __init__(
         self, db: Database, jobs: BackgroundWork, config: Config, keys: Iterable[str], dns: Resolver
     ) -> None:
-        self._db, self._jobs, self._dns = db, jobs, dns
+        self._db, self._jobs, self.client = db, jobs, Client(dns, "Campfire")
         self.public_key, self._private_key = keys
         self._subject, self._may_be_private = config.vapid_subject, config.private_push_endpoints
         self._posted: list[Posted] = []  # what is still to be told
@@ -6319,11 +6303,6 @@ class Push:
         self._slow: dict[str, tuple[int, float]] = {}  # timeouts running, and until when it rests
         self._tokens: Memory[str, tuple[float, str]] = Memory(_TOKENS)
         self.pushes: Counter[str] = Counter()  # by how they ended
-
-    async def close(self) -> None:
-        """Ends the connections to push services."""
-        if "_client" in vars(self):
-            await self._client.close()
 
     async def keep(
         self, user_id: UserId, endpoint: str, keys: tuple[str, str], user_agent: str
@@ -6341,7 +6320,10 @@ class Push:
 
     async def test(self, user_id: UserId, subscription_id: int, path: str) -> None:
         """Tells one own browser at once. Raises PushSubscriptionNotFound, PushFailed, PushGone."""
-        subscription = await self._db.read(subscription_of, user_id, subscription_id)
+        browsers = await self._db.read(subscriptions_of, user_id)
+        subscription = next((own for own in browsers if own.id == subscription_id), None)
+        if subscription is None:
+            raise PushSubscriptionNotFound
         payload = push_payload("Campfire Test", str(uuid.uuid4()), path, 0)
         async with self._turn(subscription):
             await self._deliver(subscription, payload)
@@ -6471,13 +6453,9 @@ class Push:
             subject = f"mailto:{address if _MAILABLE.fullmatch(address) else _NOBODY}"
         token = await asyncio.to_thread(self._token, str(url.origin()), subject)
         headers = {**_PUSH_HEADERS, "Authorization": token}
-        sending = self._client.post(url, data=body, headers=headers, allow_redirects=False)
-        async with sending as reply:
+        post = self.client.session.post
+        async with post(url, data=body, headers=headers, allow_redirects=False) as reply:
             return reply.status
-
-    @cached_property
-    def _client(self) -> ClientSession:
-        return client_over(self._dns, "Campfire")
 
 
 # === 20. auth =================================================================
@@ -7229,14 +7207,14 @@ async def _stop_counting(_: object, call: SimpleNamespace, __: object) -> None:
 class Bots:
     """The calls to the webhooks of bots."""
 
-    def __init__(self, config: Config, store: Store, names: Resolver | None = None) -> None:
-        self._config, self._store, self._names = config, store, names
+    def __init__(self, config: Config, store: Store, names: Resolver) -> None:
+        tracing = TraceConfig()
+        tracing.on_connection_create_start.append(_begin_to_count)
+        tracing.on_connection_reuseconn.append(_begin_to_count)
+        tracing.on_dns_resolvehost_start.append(_stop_counting)
+        tracing.on_dns_resolvehost_end.append(_begin_to_count)
+        self._store, self.client = store, Client(names, f"Campfire/{config.version}", tracing)
         self.calls: Counter[str] = Counter()  # by how they ended
-
-    async def close(self) -> None:
-        """Ends the connections to webhooks."""
-        if "_client" in vars(self):
-            await self._client.close()
 
     async def call(
         self, bot: Bot, room: Room, message: PersistedMessage, opened: AsyncExitStack
@@ -7258,21 +7236,12 @@ class Bots:
         self.calls["answered"] += 1
         return answered
 
-    @cached_property
-    def _client(self) -> ClientSession:
-        tracing = TraceConfig()
-        tracing.on_connection_create_start.append(_begin_to_count)
-        tracing.on_connection_reuseconn.append(_begin_to_count)
-        tracing.on_dns_resolvehost_start.append(_stop_counting)
-        tracing.on_dns_resolvehost_end.append(_begin_to_count)
-        return client_over(self._names, f"Campfire/{self._config.version}", tracing)
-
     async def _post(
         self, bot: Bot, payload: Json, limit: asyncio.Timeout, opened: AsyncExitStack
     ) -> Reply:
         how: Any = {"json": payload, "timeout": ClientTimeout(), "trace_request_ctx": limit}
         url = bot.webhook_url or ""
-        async with self._client.post(url, allow_redirects=False, **how) as response:
+        async with self.client.session.post(url, allow_redirects=False, **how) as response:
             media_type = response.content_type if "Content-Type" in response.headers else ""
             said = Reply(bot.user, response.status, media_type.lower())
             is_file = said.status == HTTPStatus.OK and _FILE_TYPES.fullmatch(said.type)
@@ -7505,7 +7474,7 @@ class Shapes:
             "attachment": file and file_json(file),
             "mentionee_ids": message.body.mentions,
             "links": message.body.links,
-            "previews": list(map(preview_json, message.body.previews)),
+            "previews": list(map(asdict, message.body.previews)),
             "boosts": [self.boost(boost) for boost in message.boosts],
         }
         creator = self.person(message.creator)[1]
@@ -7932,9 +7901,7 @@ def _two_logos(source: io.FileIO, target: io.FileIO) -> Json:
 # --- What a page says of itself ---
 
 _META_BYTES: Final = 1_024  # in which a page says how it is written
-_META_CHARSET: Final = re.compile(
-    rb"<meta[^>]*?\bcharset\s*=\s*[\"']?\s*([^\s\"'/>;]+)", re.IGNORECASE
-)
+_CHARSET: Final = re.compile(rb"<meta[^>]*?\bcharset\s*=\s*[\"']?\s*([^\s\"'/>;]+)", re.IGNORECASE)
 _BYTE_ORDERS: Final = (
     (b"\xef\xbb\xbf", "utf_8"), (b"\xff\xfe", "utf_16_le"), (b"\xfe\xff", "utf_16_be"),
 )  # fmt: skip
@@ -7950,7 +7917,7 @@ _CHARSETS_OF_PAGES: Final = {
     "euc-jp": "euc_jp", "iso-2022-jp": "iso2022_jp", "euc-kr": "cp949",
     "gb2312": "gb18030", "gbk": "gb18030", "gb18030": "gb18030", "big5": "big5hkscs",
 }  # fmt: skip
-_SAID_OF_PAGES: Final = {  # what is told first counts
+_FACTS: Final = {  # what is told first counts
     "title": ("og:title", "twitter:title", "<title>"),
     "description": ("og:description", "twitter:description", "description"),
     "image": ("og:image:secure_url", "og:image", "twitter:image"),
@@ -7974,7 +7941,7 @@ def charset_of(data: bytes, declared: str) -> str:
         if data.startswith(mark):
             return charset
     head = re.sub(rb"<!--.*?-->", b"", data[:_META_BYTES], flags=re.DOTALL)
-    said = _META_CHARSET.search(head)
+    said = _CHARSET.search(head)
     if declared:
         return _CHARSETS_OF_PAGES.get(declared.strip().lower(), _LATIN)
     if said:  # which would be no text of ASCII letters, in two bytes each
@@ -8016,9 +7983,7 @@ def facts_of(data: bytes, declared: str = "") -> dict[str, str]:
             name, value = "<title>", unescape(head[tag.end() : head.find("<", tag.end())])
         if value.strip():
             said.setdefault(name.strip().lower(), value)
-    first = {
-        fact: next(filter(None, map(said.get, names)), "") for fact, names in _SAID_OF_PAGES.items()
-    }
+    first = {fact: next(filter(None, map(said.get, names)), "") for fact, names in _FACTS.items()}
     return {
         "title": one_line(_in_words(first["title"]), MOST_TITLE),
         "description": one_line(_in_words(first["description"]), MOST_DESCRIPTION),
@@ -8272,20 +8237,15 @@ class Workshop:
         """Writes a JPEG anew without what is said of it. Raises as `still`."""
         await self._order("strip", source, target)
 
-    async def still(
-        self, source: int, order: str = "still", box: tuple[int, int] = STILL_BOX
-    ) -> Still:
-        """What to show of a picture. Raises PictureUnreadable, PicturesUnavailable."""
+    async def still(self, source: int, order: str = "still") -> Still:
+        """What to show of a picture, or of a page's: a card. Raises PictureUnreadable,
+        PicturesUnavailable."""
         told, (data, *_) = await self._pictures(order, source, "image/jpeg", "image/webp")
         width, height = told.get("width", 0), told.get("height", 0)
         if not 0 < min(width, height) <= max(width, height) <= LONGEST_SIDE:
             raise PictureUnreadable
-        sizes = width, height, *fitted(width, height, box)
+        sizes = width, height, *fitted(width, height, CARD_BOX if order == "card" else STILL_BOX)
         return Still(*sizes, type_of(data), bool(told.get("is_animated")), data)
-
-    async def card(self, source: int) -> Still:
-        """What to show of a page's picture. Raises as `still`."""
-        return await self.still(source, "card", CARD_BOX)
 
     async def page(self, data: bytes, declared: str) -> dict[str, str]:
         """What a page says of itself, in the names of `facts_of`. Raises as `still`."""
@@ -8412,13 +8372,6 @@ class _NoPreviewError(ValueError):
     """There is nothing to show, and why."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Fetched:
-    url: URL  # where it was in the end
-    charset: str  # as its sender says
-    data: bytes
-
-
 def own_places(scheme: str, hosts: Iterable[str | None]) -> Places:
     """Where we ourselves are reached, under these names; what has no port, at both that go unsaid.
     Names that are no address are nowhere."""
@@ -8472,9 +8425,10 @@ class Previews:
     def __init__(
         self, config: Config, db: Database, store: Store, workshop: Workshop, names: Resolver
     ) -> None:
-        self._db, self._store, self._workshop, self.names = db, store, workshop, names
+        self._db, self._store, self._workshop = db, store, workshop
         self._may_be_private = config.private_previews
-        self._agent = f"Mozilla/5.0 (compatible; Campfire/{config.version}; link preview)"
+        agent = f"Mozilla/5.0 (compatible; Campfire/{config.version}; link preview)"
+        self.client = Client(names, agent)
         self._known: Memory[tuple[URL, Places], tuple[float, Preview | None]]
         self._known = Memory(2 * _PREVIEWS_KNOWN)
         self._running: dict[tuple[URL, Places], asyncio.Task[Preview | None]] = {}
@@ -8485,8 +8439,7 @@ class Previews:
         """Asks nobody any more."""
         for task in tuple(self._running.values()):
             task.cancel()
-        if "_client" in vars(self):
-            await self._client.close()
+        await self.client.close()
 
     async def of(self, user_id: UserId, address: str, own: Places) -> Preview | None:
         """What the page at an address says of itself; None when nothing can be shown. Raises
@@ -8540,48 +8493,40 @@ class Previews:
         if "opengraph" not in self._store.takes:
             raise StorageFull
         async with asyncio.timeout_at(until):
-            page = await self._fetched(url, own, _PAGE_TYPES, _PAGE_BYTES)
-            charset = "utf-8" if page.url.host == _TELLS_OF_POSTS else page.charset
-            facts = defaultdict(str, await self._workshop.page(page.data, charset))
+            url, charset, data = await self._fetched(url, own, _PAGE_TYPES, _PAGE_BYTES)
+            charset = "utf-8" if url.host == _TELLS_OF_POSTS else charset
+            facts = defaultdict(str, await self._workshop.page(data, charset))
         title = one_line(facts["title"], MOST_TITLE)
         if not title:
             raise _NoPreviewError("no title")
         description = one_line(facts["description"], MOST_DESCRIPTION) or None
-        preview = Preview(_own_address(facts["url"], page.url), title, description)
+        preview = Preview(_own_address(facts["url"], url), title, description)
         if not facts["image"] or len(facts["image"]) > MOST_ADDRESS:
             return preview
         try:
             async with asyncio.timeout_at(until):
-                picture = await self._picture(page.url.join(URL(facts["image"])), own)
+                picture = await self._picture(url.join(URL(facts["image"])), own)
         except StorageFull:
             raise
         except _NOTHING_MADE:
             return preview
-        image, (width, height, is_portrait) = picture
-        return replace(
-            preview, image=image, image_width=width, image_height=height, portrait=is_portrait
-        )
+        return replace(preview, **picture)
 
-    async def _picture(self, url: URL, own: Places) -> tuple[str, tuple[int, int, bool]]:
-        """The picture of a page, made anew and kept."""
-        fetched = await self._fetched(url, own, DRAWN_TYPES, _CARD_BYTES)
+    async def _picture(self, url: URL, own: Places) -> Facts:
+        """The picture of a page, made anew and kept, as its preview tells of it."""
+        url, _, data = await self._fetched(url, own, DRAWN_TYPES, _CARD_BYTES)
         with memory_file() as source:
-            write_all(source.fileno(), fetched.data)
-            card = await self._workshop.card(source.fileno())
+            write_all(source.fileno(), data)
+            card = await self._workshop.still(source.fileno(), "card")
         if min(card.width, card.height) < _LEAST_SIDE:
             raise _NoPreviewError("small picture")
-        where = f"{fetched.url.host}{fetched.url.path}"
-        is_portrait = where.startswith("pbs.twimg.com/profile_images/")
-        sides = card.still_width, card.still_height
-        async with self._store.incoming(len(card.data)) as spool:
-            await self._store.write(spool, card.data)
-            stored = await self._store.settle(spool, card.content_type)
-            await self._db.write(keep_preview_picture, stored, *sides, is_portrait=is_portrait)
-        return f"/previews/{stored.key}", (*sides, is_portrait)
-
-    @cached_property
-    def _client(self) -> ClientSession:
-        return client_over(self.names, self._agent)
+        is_portrait = f"{url.host}{url.path}".startswith("pbs.twimg.com/profile_images/")
+        wide, high = card.still_width, card.still_height
+        async with AsyncExitStack() as opened:
+            stored = await self._store.keep(card.data, opened)
+            await self._db.write(keep_preview_picture, stored, wide, high, is_portrait=is_portrait)
+        shown = {"image": f"/previews/{stored.key}", "image_width": wide, "image_height": high}
+        return {**shown, "portrait": is_portrait}
 
     def _check(self, url: URL, own: Places, *, is_page: bool) -> None:
         """Whether we may ask there. Raises _NoPreviewError."""
@@ -8596,8 +8541,11 @@ class Previews:
         if is_page and _NO_PAGE.fullmatch(url.path):
             raise _NoPreviewError("no page")
 
-    async def _fetched(self, url: URL, own: Places, types: Container[str], most: int) -> _Fetched:
-        """What an address gives, after as many others as there may be. Raises what ends a try."""
+    async def _fetched(
+        self, url: URL, own: Places, types: Container[str], most: int
+    ) -> tuple[URL, str, bytes]:
+        """What an address gives, after as many others as there may be: where it was in the end, its
+        charset as its sender says, and what came. Raises what ends a try."""
         is_page = types is _PAGE_TYPES
         timeout = ClientTimeout(
             connect=_PREVIEW_SILENCE, sock_connect=_PREVIEW_SILENCE, sock_read=_PREVIEW_SILENCE
@@ -8606,7 +8554,7 @@ class Previews:
         how: Any = {"allow_redirects": False, "headers": headers, "timeout": timeout}
         for _ in range(_MOST_REDIRECTS + 1):
             self._check(url, own, is_page=is_page)
-            async with self._client.get(url, **how) as response:
+            async with self.client.session.get(url, **how) as response:
                 place = response.headers.get("Location", "")
                 if response.status in _REDIRECTS and place:
                     url = _normal(url.join(URL(place)))
@@ -8618,7 +8566,7 @@ class Previews:
                 if response.headers.get("Content-Encoding", "identity").lower() != "identity":
                     raise _NoPreviewError("encoding")
                 data = await _received(response, most, _HEAD_ENDS if is_page else None)
-                return _Fetched(url, response.charset or "", data)
+                return url, response.charset or "", data
         raise _NoPreviewError("redirects")
 
 
@@ -11088,7 +11036,7 @@ async def unfurl_link(ask: Ask) -> Outcome:
         raise BadRequest
     own = own_places(ask.caller.scheme, (ask.caller.host, ask.campfire.config.domain))
     preview = await ask.campfire.previews.of(ask.user.id, address, own)
-    return None if preview is None else preview_json(preview)
+    return asdict(preview) if preview else None
 
 
 async def delete_message(ask: Ask) -> None:
@@ -11362,12 +11310,6 @@ class _Form:
                 yield piece
                 piece = bytearray()
 
-    def number(self, name: str, most: int) -> int | None:
-        """A number that a browser tells of its file; what is out of range counts as not told."""
-        text = self.fields.get(name, "")
-        told = int(text) if NUMBER.fullmatch(text) else 0
-        return told if 0 < told <= most else None
-
 
 async def _done(order: Callable[[int], Awaitable[T]], source: io.FileIO) -> T:
     """What the workshop makes of a file. Raises PicturesBusy when that takes too long, and more."""
@@ -11412,10 +11354,12 @@ async def _looked_at(ask: Ask, form: _Form, opened: AsyncExitStack) -> NewFile:
     still, was_tried = None, False
     with suppress(PicturesBusy, PicturesUnavailable):  # nobody is free to make it now
         still, was_tried = await _still_for(campfire, form, content_type), True
-    width, height = form.number("width", MOST_PIXELS), form.number("height", MOST_PIXELS)
+    names = (("width", MOST_PIXELS), ("height", MOST_PIXELS), ("duration_ms", MOST_MS))
+    told = (within(number_in(form.fields, name), most) for name, most in names)
+    width, height, duration = told  # as its browser says, as far as that is plausible
     if kind is not Kind.VIDEO or None in (width, height):
         width, height = (still.width, still.height) if still else (None, None)
-    duration = form.number("duration_ms", MOST_MS) if kind in (Kind.VIDEO, Kind.AUDIO) else None
+    duration = duration if kind in (Kind.VIDEO, Kind.AUDIO) else None
     is_animated = bool(still and still.is_animated and kind is Kind.IMAGE)
     is_untried = content_type in DRAWN_TYPES and (still is not None or not was_tried)
     stored = await campfire.store.settle(form.spool, content_type)
@@ -12420,8 +12364,8 @@ async def stop(campfire: Campfire, listening: Listening) -> None:
     campfire.sockets.disconnect_everybody()
     await runner.cleanup()
     await campfire.jobs.finish(_JOB_SECONDS)
-    await campfire.bots.close()
-    await campfire.push.close()
+    await campfire.bots.client.close()
+    await campfire.push.client.close()
     await campfire.previews.close()
     await campfire.db.close()
 

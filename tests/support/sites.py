@@ -122,7 +122,7 @@ async def internet(start: Start, cast: Cast) -> AsyncIterator[tuple[Server, Pers
     server = await start()
     internet = Internet()
     await internet.listen()
-    server.parts.previews.names = internet
+    server.parts.previews.client.names = internet
     process = at_work(server.parts.workshop)
     yield server, await server.sign_in(cast.kevin), internet
     await server.close()
