@@ -3183,6 +3183,7 @@ def keep_preview_picture(
 def show_pictures(tx: WriteTx, message_id: MessageId, previews: Iterable[Preview]) -> None:
     """Notes whose pictures a message shows: those of these pages, and no others any more."""
     run(tx, "DELETE FROM message_pictures WHERE message_id = :id", id=message_id)
+    keys = as_list({Path(preview.image).name for preview in previews if preview.image})
     sql = """
         INSERT INTO message_pictures (message_id, blob_id)
         SELECT :id, blob_id
@@ -3190,8 +3191,7 @@ def show_pictures(tx: WriteTx, message_id: MessageId, previews: Iterable[Preview
         JOIN preview_pictures ON blob_id = blobs.id
         WHERE key IN (SELECT value FROM json_each(:keys))
     """
-    keys = {Path(preview.image).name for preview in previews if preview.image}
-    run(tx, sql, id=message_id, keys=as_list(keys))
+    run(tx, sql, id=message_id, keys=keys)
 
 
 def standing_pictures(tx: ReadTx, pictures: Iterable[str]) -> Pictures:
@@ -5728,7 +5728,6 @@ class Messages:
 # bounded probe, and then one goes by one's own rooms.
 #
 # Owns      searches
-# Raises    ValidationFailed
 # ==============================================================================
 
 SEARCH_LIMIT: Final = 100
@@ -5950,14 +5949,6 @@ def recent_searches(tx: ReadTx, user_id: UserId) -> list[Json]:
     """
     recent = rows(tx, sql, user_id=user_id, recent=RECENT_SEARCHES)
     return [{"id": n, "query": query, "updated_at": iso(at)} for n, query, at in recent]
-
-
-def checked_query(text: str) -> str:
-    """The cleaned query. Raises ValidationFailed when nothing is left of it."""
-    query = cleaned_query(text)
-    if not sought(query).match:
-        raise ValidationFailed({"q": ["can't be blank"]})
-    return query
 
 
 def remember_search(tx: WriteTx, at: Timestamp, user_id: UserId, query: str) -> None:
@@ -7292,12 +7283,7 @@ REMEMBERED: Final = 16_000_000  # bytes of messages, and of pages
 _EDITABLE: Final = b'","can_edit":true}'
 _FIXED: Final = b'","can_edit":false}'
 _EXTRA: Final = 500  # bytes of what stands around something remembered, about
-
-
-@lru_cache(maxsize=1)
-def all_sounds() -> Written:
-    """What `/play` knows, by name."""
-    return Written((Packed(written(list(SOUNDS.values()))[0]),))
+ALL_SOUNDS: Final = Written(map(Packed, written(list(SOUNDS.values()))))  # that `/play` knows
 
 
 def involvement_json(room_type: RoomType, now: Involvement) -> Json:
@@ -7366,8 +7352,7 @@ class Shapes:
         self._messages: Memory[MessageId, Shown] = Memory(REMEMBERED)
         # Pages as one of their readers saw them, under the room's moment (whatever happens in it
         # moves that) and the faces; and the marks by which browsers know them again.
-        self._pages: Memory[tuple[object, ...], tuple[Timestamp, Faces, Written, str]]
-        self._pages = Memory(REMEMBERED)
+        self._pages = Memory[tuple[object, ...], tuple[Timestamp, Faces, Written, str]](REMEMBERED)
         self._people: Memory[UserId, tuple[User, Json, Written]] = Memory(4_000)
         self._rooms: Memory[RoomId, tuple[Room, bytes]] = Memory(1_000)
         self._marked: Memory[tuple[MessageId, str, bool], tuple[int, str, bytes]] = Memory(4_000)
@@ -7781,24 +7766,20 @@ def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
         yield marker, start, at
 
 
-def _stripped(data: bytes) -> Iterator[bytes | memoryview]:
-    """A JPEG without what cameras and programs say of it, its first picture bit for bit."""
-    view, is_turned = memoryview(data), False
-    yield view[:2]
-    for marker, start, end in _segments(data):
-        said = data[start + 4 : start + 10] if marker in (_APP1, _APP2) else b""
-        if said == _EXIF and not is_turned:
-            orientation = orientation_in(data[start + 4 : end])
-            is_turned = orientation > 1
-            yield _HELD % orientation if is_turned else b""
-        elif marker not in (_APP1, _APP13, _COM) and not said.startswith(b"MPF\0"):
-            yield view[start:end]
-
-
 def _strip(source: io.FileIO, target: io.FileIO) -> Json:
-    data = source.readall()
+    """A JPEG without what cameras and programs say of it, its first picture bit for bit; whatever
+    is none stays as it is."""
+    data, is_turned = source.readall(), False
+    pieces: list[bytes] = [data[:2]]
     try:
-        pieces = list(_stripped(data))
+        for marker, start, end in _segments(data):
+            said = data[start + 4 : start + 10] if marker in (_APP1, _APP2) else b""
+            if said == _EXIF and not is_turned:
+                orientation = orientation_in(data[start + 4 : end])
+                is_turned = orientation > 1
+                pieces += [_HELD % orientation] if is_turned else []
+            elif marker not in (_APP1, _APP13, _COM) and not said.startswith(b"MPF\0"):
+                pieces.append(data[start:end])
     except ValueError:
         pieces = [data]
     for piece in pieces:
@@ -8339,7 +8320,7 @@ _PREVIEW_SECONDS: Final = 10
 _PREVIEW_SILENCE: Final = 5  # seconds, to be connected, and between two pieces
 _PREVIEWS_AT_ONCE: Final = 16
 _PREVIEWS_EACH: Final = 2
-_PREVIEWS_KNOWN: Final = 1_000
+_PREVIEWS_KNOWN: Final = 2_000  # of which the older half may be forgotten
 _KNOWN_SECONDS: Final = (300, 3_600)  # of pages that say nothing, and others
 _PREVIEW_PORTS: Final = (80, 443, 8000, 8080, 8443)
 _DEFAULT_PORTS: Final = (80, 443)
@@ -8429,8 +8410,7 @@ class Previews:
         self._may_be_private = config.private_previews
         agent = f"Mozilla/5.0 (compatible; Campfire/{config.version}; link preview)"
         self.client = Client(names, agent)
-        self._known: Memory[tuple[URL, Places], tuple[float, Preview | None]]
-        self._known = Memory(2 * _PREVIEWS_KNOWN)
+        self._known = Memory[tuple[URL, Places], tuple[float, Preview | None]](_PREVIEWS_KNOWN)
         self._running: dict[tuple[URL, Places], asyncio.Task[Preview | None]] = {}
         self._busy: Counter[UserId] = Counter()
         self.unfurls: Counter[str] = Counter()  # by how they ended
@@ -11089,7 +11069,9 @@ def search_data(tx: ReadTx, ask: Ask) -> Json:
 
 async def record_search(ask: Ask) -> Outcome:
     """Remembers a search among the last ten."""
-    query = checked_query(ask.text("q"))
+    query = cleaned_query(ask.text("q"))
+    if not sought(query).match:
+        raise ValidationFailed({"q": ["can't be blank"]})
     await ask.db.write(remember_search, ask.user.id, query)
     return {"query": query, "redirect_to": f"/searches?q={quote(query, safe='')}"}
 
@@ -11372,39 +11354,33 @@ async def _looked_at(ask: Ask, form: _Form, opened: AsyncExitStack) -> NewFile:
     return file
 
 
-async def _posted(ask: Ask) -> tuple[PersistedMessage, bool]:
-    """The message that a form became, and whether it is new; everybody is told at once."""
-    campfire, most = ask.campfire, ask.campfire.config.files_max_bytes
-    await ask.db.read(membership_of, ask.user.id, ask.room_id)
-    _require(campfire, "files")
-    expected = ask.request.content_length or 0
-    with campfire.store.place_for(ask.user.id):
-        if expected > most + _AROUND:
-            raise FileTooLarge(max_bytes=most)
-        async with campfire.store.incoming(expected) as spool, AsyncExitStack() as opened:
-            form = _Form(ask, spool, opened)
-            await form.take()
-            if form.known is not None:
-                return form.known, False
-            file = await _looked_at(ask, form, opened)
-            client_id = form.fields.get("client_message_id") or None
-            draft = DraftMessage(ask.room_id, ask.user.id, client_id, "", file=file)
-            posted = await campfire.messages.create_message_with_deduplication(draft)
-            if posted.fresh:
-                announce(campfire, posted)  # in the order of commits: before anything is waited for
-            return posted.message, posted.fresh
-
-
 async def _upload(ask: Ask) -> tuple[PersistedMessage, bool]:
-    """As `_posted`, and counted."""
-    uploads = ask.campfire.store.uploads
+    """The message that a form became, and whether it is new; everybody is told at once."""
+    campfire, store, most = ask.campfire, ask.campfire.store, ask.campfire.config.files_max_bytes
     try:
-        message, is_new = await _posted(ask)
+        await ask.db.read(membership_of, ask.user.id, ask.room_id)
+        _require(campfire, "files")
+        expected = ask.request.content_length or 0
+        async with AsyncExitStack() as opened:
+            opened.enter_context(store.place_for(ask.user.id))
+            if expected > most + _AROUND:
+                raise FileTooLarge(max_bytes=most)
+            form = _Form(ask, await opened.enter_async_context(store.incoming(expected)), opened)
+            await form.take()
+            message, is_new = form.known, False
+            if message is None:
+                file = await _looked_at(ask, form, opened)
+                client_id = form.fields.get("client_message_id") or None
+                draft = DraftMessage(ask.room_id, ask.user.id, client_id, "", file=file)
+                posted = await campfire.messages.create_message_with_deduplication(draft)
+                message, is_new = posted.message, posted.fresh
+                if is_new:
+                    announce(campfire, posted)  # in the order of commits: before anything waits
     except CampfireError as error:
-        uploads[error.code] += 1
+        store.uploads[error.code] += 1
         LOG.info("upload_refused", extra={"fields": {"reason": error.code}})
         raise
-    uploads["ok" if is_new else "twice"] += 1
+    store.uploads["ok" if is_new else "twice"] += 1
     return message, is_new
 
 
@@ -11663,7 +11639,7 @@ def _boot(tx: ReadTx, ask: Ask, page: Page, account: Account | None) -> Json:
             "current_user": campfire.shapes.user(viewer.user, viewer.user),
             "streams": {name: campfire.signer.stream(of) for name, of in streams.items()},
             "last_room_id": room_to_return_to(tx, ask),
-            "sounds": all_sounds(),
+            "sounds": ALL_SOUNDS,
         }
     return shown
 
@@ -12002,7 +11978,7 @@ ROUTES: Final[tuple[Screen | Route, ...]] = (
     sight("/api/searches", "people", search_data, searches=True),
     act("POST", "/api/searches", "people", record_search, status=201),
     act("DELETE", "/api/searches/clear", "people", clear_searches),
-    sight("/api/sounds", "people", lambda *_: {"sounds": all_sounds()}),
+    sight("/api/sounds", "people", lambda *_: {"sounds": ALL_SOUNDS}),
     act("POST", "/api/unfurl_link", "people", unfurl_link),
     sight("/users/{avatar_token}/avatar", "anyone", show_avatar),
     sight("/api/account/bots", "administrators", list_bots),
