@@ -103,7 +103,8 @@ from collections.abc import (
 )
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import (
-    AsyncExitStack, ExitStack, asynccontextmanager, closing, contextmanager, nullcontext, suppress,
+    AbstractContextManager, AsyncExitStack, ExitStack, asynccontextmanager, closing,
+    contextmanager, nullcontext, suppress,
 )
 from contextvars import Context, ContextVar
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -2232,6 +2233,7 @@ NO_LINKS: Final = (
     errno.EXDEV, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EPERM, errno.EACCES,
 )  # fmt: skip
 COPIED_AT_ONCE: Final = 1 << 20  # bytes
+NUMBERS: Final = tuple(f"-{n}" for n in range(2, 10_000))  # behind names that are taken
 RAILS_TABLES: Final = frozenset(("accounts", "users", "rooms", "memberships", "messages"))
 
 
@@ -2412,14 +2414,29 @@ def _recognised(path: Path, mark: int, at: Path, how: str = READ_ONLY) -> int:
             raise DatabaseUnusable(str(error).replace("this database", str(path), 1)) from error
 
 
+def put_at(source: Path, target: Path) -> None:
+    """Gives a file a second name; bytes that never change can have many. Raises OSError."""
+    target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    target.hardlink_to(source)
+
+
+def is_put_at(source: Path, target: Path) -> bool:
+    """Does the same; False where there are no second names, and nothing is done. Raises OSError."""
+    try:
+        put_at(source, target)
+    except OSError as error:
+        if error.errno not in NO_LINKS:
+            raise
+        return False
+    return True
+
+
 def _recognised_with_log(path: Path, mark: int) -> int:
     """What a file is whose log was left behind, if it is its own. Raises as `recognise` does. It is
     looked at under another name, beside which a copy of its log lies."""
     with tempfile.TemporaryDirectory(prefix=".campfire-", dir=path.parent) as folder:
         second = Path(folder) / path.name
-        try:
-            second.hardlink_to(path)
-        except OSError:  # a file system without links
+        if not is_put_at(path, second):
             shutil.copyfile(path, second)
         shutil.copyfile(beside(path, "-wal"), f"{second}-wal")
         if _is_sound(second, READ_ONLY):
@@ -2498,8 +2515,8 @@ def free_name(path: Path) -> Path:
     """This name, or the first like it that nothing has: `a.db`, `a-2.db`, `a-3.db`."""
     stem = path.name.removesuffix(".db")
     ending = path.name[len(stem) :]
-    numbered = (path.with_name(f"{stem}-{n}{ending}") for n in range(2, 10_000))
-    return next(name for name in chain((path,), numbered) if not os.path.lexists(name))
+    names = (path.with_name(f"{stem}{number}{ending}") for number in ("", *NUMBERS))
+    return next(name for name in names if not os.path.lexists(name))
 
 
 def sync(path: Path) -> None:
@@ -2524,9 +2541,7 @@ def growing(path: Path) -> Iterator[Path]:
     try:
         yield part
         sync(part)
-        try:
-            path.hardlink_to(part)  # which, unlike a rename, never replaces
-        except (PermissionError, NotImplementedError):  # a file system without links
+        if not is_put_at(part, path):  # which, unlike a rename, never replaces
             part.rename(path)
         sync(path.parent)
     finally:
@@ -2538,12 +2553,6 @@ def write_all(descriptor: int, piece: bytes | bytearray | memoryview) -> None:
     """Writes a piece, in as many steps as the system wants."""
     while piece:
         piece = piece[os.write(descriptor, piece) :]
-
-
-def put_at(source: Path, target: Path) -> None:
-    """Gives a file a second name; bytes that never change can have many. Raises OSError."""
-    target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    target.hardlink_to(source)
 
 
 def copy_to(source: Path, target: Path) -> None:
@@ -12895,22 +12904,20 @@ def _note_all(
     return {each.row["key"]: each.source for each in noted}
 
 
-def _show_poster(
-    tx: WriteTx, at: Timestamp, film: sqlite3.Row, still: Still | None, *stored: StoredFile
+def _hang(
+    tx: WriteTx, at: Timestamp, awaited: sqlite3.Row, still: Still | None, *stored: StoredFile
 ) -> None:
-    """Gives a film its poster, or none for ever. Raises AttachmentNotFound."""
-    file = file_by_id(tx, film["file_id"])
-    if not file.still_state:
-        note_still(tx, at, file, stored[0] if stored else None, still)
-    stop_waiting(tx, at, film["id"])
-
-
-def _show_picture(tx: WriteTx, at: Timestamp, picture: sqlite3.Row, *stored: StoredFile) -> None:
-    """Hangs up somebody's picture, or the logo, where it is waited for; without one, nothing."""
-    if (user_id := picture["user_id"]) is None:
-        if the_account(tx).logo_id == picture["id"]:
+    """Hangs up a picture where it is waited for: somebody's, the logo, or a film's poster, which
+    without one has none for ever. Raises AttachmentNotFound."""
+    if awaited["file_id"] is not None:
+        file = file_by_id(tx, awaited["file_id"])
+        if not file.still_state:
+            note_still(tx, at, file, stored[0] if stored else None, still)
+        stop_waiting(tx, at, awaited["id"])
+    elif (user_id := awaited["user_id"]) is None:
+        if the_account(tx).logo_id == awaited["id"]:
             set_logo(tx, at, *stored)
-    elif user_by_id(tx, user_id).avatar_id == picture["id"]:
+    elif user_by_id(tx, user_id).avatar_id == awaited["id"]:
         set_avatar(tx, at, user_id, *stored)
 
 
@@ -12987,11 +12994,7 @@ class Moving:
         told = {"key": file["key"], **json_object(file["awaited"] or ""), "size": file["byte_size"]}
         source, place = self._found(told), path_in(self._store.folder, file["key"])
         place.unlink(missing_ok=True)  # what an earlier try left
-        try:
-            put_at(source, place)
-        except OSError as error:
-            if error.errno not in NO_LINKS:
-                raise
+        if not is_put_at(source, place):
             copy_to(source, place)
         head, sha256, md5 = _digests(place)
         if told.get("md5") not in (None, "", md5):
@@ -13036,20 +13039,15 @@ class Moving:
         """Has the workshop draw a picture anew, and hangs it up. Raises _NotTaken."""
         still, made = None, list[bytes]()
         with suppress(PictureUnreadable), place.open("rb", buffering=0) as source:
-            match what:
-                case "posters":
-                    still = await self._workshop.still(source.fileno())
-                    made = [still.data]
-                case "logos":
-                    made += await self._workshop.logo(source.fileno())
-                case _:
-                    made += await self._workshop.avatar(source.fileno())
+            if what == "posters":
+                still = await self._workshop.still(source.fileno())
+                made = [still.data]
+            else:
+                draw = self._workshop.logo if what == "logos" else self._workshop.avatar
+                made += await draw(source.fileno())
         async with AsyncExitStack() as opened:
             stored = [await self._store.keep(picture, opened) for picture in made]
-            if what == "posters":
-                await self._db.write(_show_poster, awaited, still, *stored)
-            else:
-                await self._db.write(_show_picture, awaited, *stored)
+            await self._db.write(_hang, awaited, still, *stored)
         if not made:
             raise _NotTaken("cannot be read")
         self._count(what, 0)
@@ -13697,14 +13695,6 @@ class _Kept:
         return next((place for place in places if not _fault_of(place, self.byte_size)), None)
 
 
-@dataclass(frozen=True, slots=True)
-class Restored:
-    """What made way for a backup, and whose files are nowhere."""
-
-    aside: tuple[Path, ...]
-    lacking: int
-
-
 def files_beside(database: Path) -> Path:
     """The files of a copy: `a.db` has `a-files`, and `a.db.before-…` has `a-files.before-…`."""
     stem, _, rest = database.name.partition(".db")
@@ -13770,10 +13760,13 @@ def _new_folder(folder: Path) -> Iterator[Path]:
         shutil.rmtree(unfinished, ignore_errors=True)
 
 
-def _under_second_names(
-    files: Sequence[_Kept], sources: Sequence[Path], target: Path
-) -> list[_Kept] | None:
-    """As `_gather`, by second names; None where there are none, and nothing is done."""
+def _fill(
+    target: Path,
+    files: Sequence[_Kept],
+    sources: Sequence[Path],
+    lasting: AbstractContextManager[Sequence[Path]],
+) -> list[_Kept]:
+    """As `_gather`, by second names; where there are none, by copies of what lasts."""
     try:
         return _gather(files, sources, target, put_at)
     except OSError as error:
@@ -13781,7 +13774,8 @@ def _under_second_names(
             raise
     shutil.rmtree(target)
     target.mkdir(mode=0o700)
-    return None
+    with lasting as found:
+        return _gather(files, found, target, copy_to)
 
 
 def back_up_all(source: Path, store: Path | None, destination: Path, at: float) -> list[str]:
@@ -13792,10 +13786,7 @@ def back_up_all(source: Path, store: Path | None, destination: Path, at: float) 
         if not store or not (files := _kept_in(part)):
             return []
         with _new_folder(files_beside(destination)) as folder:
-            lacking = _under_second_names(files, [store], folder)
-            if lacking is None:
-                with _held(store, files, at) as sources:
-                    lacking = _gather(files, sources, folder, copy_to)
+            lacking = _fill(folder, files, [store], _held(store, files, at))
             return [file.words for file in lacking]
 
 
@@ -13837,14 +13828,6 @@ def ship(source: Path, store: Path | None, place: str, at: float) -> list[str]:
         return _write_tar(source, store, tar, at)
 
 
-def _remove(place: Path) -> None:
-    """Removes a file, or a folder with all that is in it."""
-    if place.is_dir() and not place.is_symlink():
-        shutil.rmtree(place)
-    else:
-        place.unlink()
-
-
 def remove_old_backups(newest: Path, keep: int) -> list[Path]:
     """Removes dated copies beside the newest, but for so many, each with its files; and what was
     left unfinished before those. What belongs to others is left."""
@@ -13857,27 +13840,21 @@ def remove_old_backups(newest: Path, keep: int) -> list[Path]:
     oldest = sorted(whole)[-keep:][:1]
     left = []
     for place in chain.from_iterable(ages[age] for age in sorted(ages) if [age] < oldest):
-        if place.lstat().st_uid == newest.stat().st_uid:
-            _remove(place)
-        else:
+        if place.lstat().st_uid != newest.stat().st_uid:
             left.append(place)
+        elif place.is_dir() and not place.is_symlink():
+            shutil.rmtree(place)
+        else:
+            place.unlink()
     return left
 
 
 # --- And back again ---
 
 
-def _aside(place: Path, at: float, number: int) -> Path:
-    """The name of what makes way."""
-    ending = f"-{number}" if number > 1 else ""
-    return place.with_name(f"{place.name}.before-restore-{stamp(at)}{ending}")
-
-
 def _make_way(path: Path, aside: Path) -> None:
     """Gives a database another name, and its log with it."""
-    try:
-        aside.hardlink_to(path)  # its own name stays until the copy takes it
-    except (PermissionError, NotImplementedError):  # a file system without links
+    if not is_put_at(path, aside):  # its own name stays until the copy takes it
         path.rename(aside)
     with suppress(FileNotFoundError):
         beside(path, "-wal").rename(f"{aside}-wal")
@@ -13897,14 +13874,16 @@ def _require_place(backup: Path, path: Path, store: Path) -> None:
         raise OSError(f"a disk is mounted at {store}: let --files name a folder inside it")
 
 
-def restore(backup: Path, path: Path, store: Path, at: float) -> Restored:
-    """Puts a checked copy of a backup in the place of a database, and its files in theirs. Raises
-    BlockingIOError while somebody serves it, DatabaseUnusable, DatabaseForeign."""
+def restore(backup: Path, path: Path, store: Path, at: float) -> tuple[list[Path], int]:
+    """Puts a checked copy of a backup in the place of a database, and its files in theirs: what
+    made way, and how many files are nowhere. Raises BlockingIOError while somebody serves it,
+    DatabaseUnusable, DatabaseForeign."""
     path, store, source = path.resolve(), store.resolve(), files_beside(backup)
     _require_place(backup, path, store)
     fresh = free_name(path.with_name(f"{path.name}.restored-{stamp(at)}"))
     filled = free_name(store.with_name(f"{store.name}.restored-{stamp(at)}"))
-    names = ([_aside(place, at, n) for place in (path, store)] for n in range(1, 10_000))
+    endings = (f".before-restore-{stamp(at)}{more}" for more in ("", *NUMBERS))
+    names = ([place.with_name(place.name + end) for place in (path, store)] for end in endings)
     aside, store_aside = next(two for two in names if not any(map(os.path.lexists, two)))
     made_way = []
     with ExitStack() as held:
@@ -13918,9 +13897,7 @@ def restore(backup: Path, path: Path, store: Path, at: float) -> Restored:
             lacking = [file for file in files if not file.place_in([store])]
         else:
             filled.mkdir(parents=True, mode=0o700)
-            if (found := _under_second_names(files, sources, filled)) is None:
-                found = _gather(files, sources, filled, copy_to)
-            lacking = found
+            lacking = _fill(filled, files, sources, nullcontext(sources))
             if store.exists():
                 store.rename(store_aside)
                 made_way.append(store_aside)
@@ -13931,7 +13908,7 @@ def restore(backup: Path, path: Path, store: Path, at: float) -> Restored:
             made_way.insert(0, aside)
         fresh.replace(path)
         sync(path.parent)
-    return Restored(tuple(made_way), len(lacking))
+    return made_way, len(lacking)
 
 
 # === 41. commands =============================================================
@@ -13954,9 +13931,9 @@ def wall_clock() -> int:
     return time.time_ns() // 1000
 
 
-def say(line: str) -> None:
-    """A line on standard output, at once."""
-    sys.stdout.write(f"{line}\n")
+def say(*lines: str) -> None:
+    """Lines on standard output, at once."""
+    sys.stdout.write("".join(f"{line}\n" for line in lines))
     sys.stdout.flush()
 
 
@@ -14102,14 +14079,14 @@ async def make_backup(config: Config, options: argparse.Namespace) -> None:
 async def restore_backup(config: Config, options: argparse.Namespace) -> None:
     """Puts a backup in the place of database and files, which keep other names."""
     try:
-        restored = restore(Path(options.backup), config.database, config.files, time.time())
+        backup, at = Path(options.backup), time.time()
+        aside, lacking = restore(backup, config.database, config.files, at)
     except BlockingIOError as error:
         raise Refused(f"a Campfire is serving {config.database}: stop it first") from error
     say(f"{options.backup} is restored as {config.database}.")
-    for place in restored.aside:
-        say(f"What was there is kept as {place}.")
-    if restored.lacking:
-        say(f"{restored.lacking} files are not there: `check --repair` marks them as missing.")
+    say(*(f"What was there is kept as {place}." for place in aside))
+    if lacking:
+        say(f"{lacking} files are not there: `check --repair` marks them as missing.")
 
 
 async def check_database(config: Config, options: argparse.Namespace) -> None:
@@ -14132,8 +14109,7 @@ async def check_database(config: Config, options: argparse.Namespace) -> None:
         say(json.dumps(facts, ensure_ascii=False, indent=2))
     else:
         healthy = [] if verdict.problems else [f"{path} is healthy"]
-        for line in (*findings(before, verdict, mended), *healthy):
-            say(line)
+        say(*findings(before, verdict, mended), *healthy)
     if not verdict.problems:
         return
     remedy = ": `restore` a backup" if mended else ": mend it with `check --repair`"
@@ -14143,8 +14119,8 @@ async def check_database(config: Config, options: argparse.Namespace) -> None:
 
 
 def _say_secrets(kept: Mapping[str, str]) -> None:
-    for name in sorted(kept.keys() & {"secret_key_base", "vapid_private_key", "vapid_public_key"}):
-        say(f"{name.upper()}={kept[name]}")
+    names = sorted(kept.keys() & {"secret_key_base", "vapid_private_key", "vapid_public_key"})
+    say(*(f"{name.upper()}={kept[name]}" for name in names))
 
 
 async def make_vapid(config: Config, options: argparse.Namespace) -> None:
@@ -14180,11 +14156,6 @@ async def check_health(config: Config, _: argparse.Namespace) -> None:
         raise Refused(f"{url} answers {status}: {said.strip()[:200]}")
 
 
-def _say_all(lines: Iterable[str]) -> None:
-    for line in lines:
-        say(line)
-
-
 def _set_in(options: argparse.Namespace, *flags: str) -> list[str]:
     """Those flags that were given."""
     return [flag for flag in flags if getattr(options, flag)]
@@ -14206,10 +14177,10 @@ async def import_from_rails(config: Config, options: argparse.Namespace) -> None
         if report.taken["blobs"] and not storage:
             words = "keep the old storage folder: `attach-files` brings its files"
             report.warnings[words] = report.taken["blobs"]
-        _say_all(report.lines())
+        say(*report.lines())
         if storage:
             flags = _set_in(options, "move", "stills")
-            _say_all(await bring_all(db, config, options.line, storage, *flags, is_news=False))
+            say(*await bring_all(db, config, options.line, storage, *flags, is_news=False))
 
 
 async def attach_files(config: Config, options: argparse.Namespace) -> None:
@@ -14217,7 +14188,7 @@ async def attach_files(config: Config, options: argparse.Namespace) -> None:
     folder = folder_of_rails(Path(options.dir))
     flags = _set_in(options, "move", "stills")
     async with _opened(config) as db:
-        _say_all(await bring_all(db, config, options.line, folder, *flags, is_news=True))
+        say(*await bring_all(db, config, options.line, folder, *flags, is_news=True))
 
 
 def _renew(campfire: Campfire, lines: Lines) -> None:
