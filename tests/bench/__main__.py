@@ -303,6 +303,7 @@ WORKLOADS: dict[str, Callable[[Bench], Iterator[Row]]] = {
     "P1": fan_out, "P2": posting, "P3": chatter, "P4": crowd, "P5": storm,
     "P6": reads, "P7": growth, "P8": start, "P9": memory, "P10": size, "P11": files.pictures,
     "P12": files.uploads, "P13": files.talk_meanwhile, "P14": files.reading,
+    "P15": files.previews, "P16": files.backups,
 }  # fmt: skip
 
 
@@ -320,7 +321,7 @@ def table(rows: Sequence[Row]) -> str:
 def main() -> int:
     """Runs what is named, prints the table; 1 when something does not hold."""
     options = argparse.ArgumentParser(prog="tests.bench", description=__doc__)
-    options.add_argument("names", nargs="*", metavar="P1..P14")
+    options.add_argument("names", nargs="*", metavar="P1..P16")
     options.add_argument("--quick", action="store_true")
     given = options.parse_args()
     wanted = [name.upper() for name in given.names] or list(WORKLOADS)

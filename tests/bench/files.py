@@ -1,8 +1,11 @@
-"""What files cost: on their way in and out, as pictures, and to those who only talk meanwhile."""
+"""What files cost: on their way in and out, as pictures, beside talk, in backups; and previews."""
 
+import hashlib
 import json
 import os
+import shutil
 import socket
+import sqlite3
 import statistics
 import subprocess
 import sys
@@ -10,11 +13,14 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from PIL import Image
 
-from tests.bench.workplace import MEGABYTE, POST, ROOMS, Bench, Row, Served
+import campfire as program
+from tests.bench.workplace import MEGABYTE, POST, PYZ, ROOMS, Bench, Row, Served
 
 GIGABYTE = 1024 * MEGABYTE
 PIECE = bytes(256 * 1024)
@@ -236,3 +242,106 @@ def reading(bench: Bench) -> Iterator[Row]:
         f"{loud.p99:.1f} ms", f"{quiet.p99:.1f} ms", "", "≤ 5 ms more",
         loud.p99 - quiet.p99 <= 5,
     )  # fmt: skip
+
+
+class Page(BaseHTTPRequestHandler):
+    """What a page that people link to says of itself."""
+
+    def do_GET(self) -> None:
+        page = (
+            b'<head><meta property="og:title" content="Harbour"></head><body>In the morning</body>'
+        )
+        self.send_response(200)
+        self.send_header("Content-Type", "text/html; charset=utf-8")
+        self.send_header("Content-Length", str(len(page)))
+        self.end_headers()
+        self.wfile.write(page)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def _site() -> ThreadingHTTPServer:
+    """A site at one of the ports where previews look."""
+    for port in (8000, 8080, 8443):
+        with suppress(OSError):
+            return ThreadingHTTPServer(("127.0.0.1", port), Page)
+    raise OSError("ports 8000, 8080 and 8443 are taken")
+
+
+def previews(bench: Bench) -> Iterator[Row]:
+    line, seconds = "POST /api/unfurl_link", bench.scaled(8, 1)
+    with (
+        _site() as site,
+        bench.campfire(bench.database(1_000), ALLOW_PRIVATE_PREVIEWS="1") as served,
+    ):
+        threading.Thread(target=site.serve_forever, daemon=True).start()
+        body = json.dumps({"url": f"http://127.0.0.1:{site.server_port}/"})
+        asked = bench.rate(served, line, 1, seconds, body)
+        site.shutdown()
+    yield Row("P15", f"a preview that is remembered ({asked.per_cpu:,.0f}/cpu-s): p50",
+              f"{asked.p50:.1f} ms", "", "", "≤ 2 ms", asked.p50 <= 2)  # fmt: skip
+
+
+def _fill(bench: Bench, count: int, size: int) -> tuple[Path, list[Path]]:
+    """A database with so many files of so many bytes; and where they are."""
+    database, places = bench.database(1_000), list[Path]()
+    shutil.rmtree(folder := database.with_name("campfire-files"), ignore_errors=True)
+    with closing(sqlite3.connect(database)) as connection, connection:
+        for _ in range(count):
+            key, data = program.fresh_key(), os.urandom(min(size, MEGABYTE)) * -(-size // MEGABYTE)
+            places.append(place := program.path_in(folder, key))
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_bytes(data)
+            sha256 = hashlib.sha256(data).digest()
+            values = (key, len(data), sha256, "application/octet-stream", 0)
+            connection.execute(
+                "INSERT INTO blobs (key, byte_size, sha256, content_type, created_at)"
+                " VALUES (?, ?, ?, ?, ?)",
+                values,
+            )
+    return database, places
+
+
+def _command(bench: Bench, database: Path, *arguments: str) -> tuple[float, float, float]:
+    """Seconds, processor time and megabytes of a command."""
+    began = time.perf_counter()
+    process = subprocess.Popen(
+        [sys.executable, "-I", PYZ, *arguments], stdout=subprocess.DEVNULL,
+        env={**os.environ, "CAMPFIRE_DB": str(database), "SHIV_ROOT": str(bench.folder / "shiv")},
+    )  # fmt: skip
+    _, status, used = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.returncode == 0
+    seconds = time.perf_counter() - began
+    return seconds, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024
+
+
+def backups(bench: Bench) -> Iterator[Row]:
+    count, size = int(bench.scaled(20_000, 2_000)), int(bench.scaled(64, 8))
+    database, places = _fill(bench, count, 100)
+    alone, _, least = _command(bench, database, "backup", "--no-files", str(bench.folder / "a.db"))
+    whole, _, _ = _command(bench, database, "backup", str(bench.folder / "b.db"))
+    began = time.perf_counter()
+    for place in places:
+        program.put_at(place, program.path_in(bench.folder / "links", place.name))
+    os.sync()
+    bare, ours = time.perf_counter() - began, whole - alone
+    yield Row("P16", f"a backup of {count:,} files under second names, beside the database's",
+              f"{ours:.1f} s", f"{bare:.1f} s to name them", f"{ours / bare:.1f}x", "≤ 5x",
+              ours <= 5 * bare)  # fmt: skip
+    database, places = _fill(bench, 16, size * MEGABYTE)
+    _, _, memory = _command(bench, database, "backup", "--tar", str(bench.folder / "all.tar"))
+    yield Row("P16", f"a tar of {16 * size} MB: memory of the command", f"{memory:.0f} MB",
+              f"{least:.0f} MB without files", f"{memory - least:+.0f} MB", "≤ +16 MB",
+              memory - least <= 16)  # fmt: skip
+    _, alone, _ = _command(bench, database, "check")
+    _, deep, _ = _command(bench, database, "check", "--deep")
+    began = time.process_time()
+    for place in places:
+        with place.open("rb") as file:
+            hashlib.file_digest(file, "sha256")
+    bare, ours = time.process_time() - began, deep - alone
+    yield Row("P16", f"check --deep of {16 * size} MB, beside check", f"{ours:.1f} cpu-s",
+              f"{bare:.1f} cpu-s to hash them", f"{ours / bare:.1f}x", "≤ 1.5x",
+              ours <= 1.5 * bare)  # fmt: skip

@@ -24,7 +24,7 @@ from typing import Any
 import campfire as program
 from tests.support.killed import CALLS, Fate
 
-CALLS |= {"link", "replace", "backup", "truncate", "sendfile"}
+CALLS |= {"link", "replace", "backup", "truncate", "sendfile", "sync"}
 AT = 1_700_000_000.0
 OLD = b"what was there before"
 
