@@ -14057,13 +14057,14 @@ async def make_backup(config: Config, options: argparse.Namespace) -> None:
     at, store = time.time(), None if options.no_files else config.files
     if options.tar and (options.dest or options.keep):
         raise Refused("--tar makes one archive, and nothing in backups/: leave DEST and --keep out")
-    require_database(config.database)
     if options.tar:
+        require_database(config.database)
         _require_files(ship(config.database, store, options.tar, at), config.files)
         return
     destination = Path(options.dest) if options.dest else config.database.parent / "backups"
     if destination.is_dir() or not options.dest:
         destination = free_name(destination / f"campfire-{stamp(at)}.db")
+    require_database(config.database)
     lacking = back_up_all(config.database, store, destination, at)
     say(str(destination))
     for left in remove_old_backups(destination, options.keep) if options.keep else ():
