@@ -191,10 +191,10 @@ export class Editor {
     this.#events.onChange();
   }
 
-  /** The same words in other markup: what is selected stays so. */
+  /** The same words in other markup: what is selected stays so, and a caret at the end. */
   refine(html: string): void {
     const selected = this.#trix?.editor.getSelectedRange();
-    const inside = selected && selected[1] < this.text.length - 1;
+    const inside = selected && selected[0] < this.text.length - 1;
     this.load(html);
     if (inside) this.#trix?.editor.setSelectedRange(selected);
     else this.focusEnd();
