@@ -49,32 +49,32 @@ def test_no_decoy_is_ever_told_of(words: list[str]) -> None:
 
 @pytest.mark.parametrize("charset", SCRIPTS)
 def test_every_script_is_read_where_nothing_can_be_loaded_any_more(
-    studio: Studio, charset: str
+    darkroom: Studio, charset: str
 ) -> None:
     letters = SCRIPTS[charset]
     codec = {"macintosh": "mac_roman", "shift_jis": "cp932"}.get(charset, charset)
     page = f"<title>{letters}</title>".encode(codecs.lookup(codec).name)
 
-    told = studio.runner.run(studio.workshop.page(page, charset))
+    told = darkroom.runner.run(darkroom.workshop.page(page, charset))
 
     assert told["title"] == letters
 
 
 @pytest.mark.parametrize("piece", ["<div>", "&", "<", "<svg>", "<b><p>", '<meta content="'])
 def test_a_page_made_to_take_for_ever_is_given_up_and_the_next_is_read(
-    studio: Studio, piece: str
+    darkroom: Studio, piece: str
 ) -> None:
     hostile = (piece * (2 << 20))[: 2 << 20].encode()
 
     async def ask() -> dict[str, str]:
         try:
             async with asyncio.timeout(20):
-                await studio.workshop.page(hostile, "")
+                await darkroom.workshop.page(hostile, "")
         except program.PictureUnreadable:
             pass
-        return await studio.workshop.page(b"<title>next</title>", "")
+        return await darkroom.workshop.page(b"<title>next</title>", "")
 
-    assert studio.runner.run(ask())["title"] == "next"
+    assert darkroom.runner.run(ask())["title"] == "next"
 
 
 @given(st.binary(max_size=60), st.integers(0, 60))

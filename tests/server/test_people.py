@@ -129,7 +129,7 @@ async def test_addresses_are_shown_to_administrators_and_oneself_and_nobody_else
     tabs = [await jz.sidebar_tab(), await jz.room_tab(cast.designers)]
     said = await kevin.say(cast.designers, "hello")
     boosts = f"/api/messages/{said['id']}/boosts"
-    words = dict.fromkeys("transfer name avatar_token path text id bot_key".split(), "x")
+    words = dict.fromkeys("transfer name avatar_token path text id key bot_key".split(), "x")
     file = (await sent(kevin, cast.designers, b"words"))["attachment"]
     ids = {"user_id": 4, "bot_id": 5, "message_id": said["id"], "type": "opens", **words}
     ids |= {"join_code": cast.join_code, "attachment_id": file["id"], "filename": file["filename"]}

@@ -118,6 +118,7 @@ async def _between_head_and_body(
     return Told(int(head_of_answer.split(b" ")[1]), "", content.decode("latin-1"))
 
 
+WRITES_NOTHING = {"POST /api/unfurl_link"}
 WAYS = {"held": _while_the_writer_is_held, "slow": _between_head_and_body}
 
 
@@ -127,7 +128,8 @@ def _cases() -> Iterator[tuple[str, str, str, str, str]]:
     ):  # fmt: skip
         for route, room in rows:
             for withdrawal in withdrawals:
-                yield name, route, room, withdrawal, "held"
+                if route not in WRITES_NOTHING:
+                    yield name, route, room, withdrawal, "held"
                 if matrix.ROUTES[route].get("body"):
                     yield name, route, room, withdrawal, "slow"
 
