@@ -154,7 +154,7 @@ T = TypeVar("T")
 # Raises    ConfigError
 # ==============================================================================
 
-VERSION: Final = "2.0.0"
+VERSION: Final = "2.1.0"
 HERE: Final = Path(__file__).resolve().parent
 LOG: Final = logging.getLogger("campfire")
 
@@ -2055,6 +2055,17 @@ CREATE INDEX message_pictures_by_blob ON message_pictures (blob_id);
 CREATE TABLE doomed_blobs (key TEXT PRIMARY KEY, unlink_after INTEGER NOT NULL)
   STRICT, WITHOUT ROWID;
 """
+_SINCE_2_1: Final = """
+DROP VIEW IF EXISTS said;
+DROP VIEW IF EXISTS room_rows;
+ALTER TABLE memberships ADD COLUMN starred_at INTEGER;
+ALTER TABLE messages ADD COLUMN edited_at INTEGER;
+ALTER TABLE messages ADD COLUMN edited_by INTEGER REFERENCES users(id);
+ALTER TABLE messages ADD COLUMN to_everyone INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE rooms ADD COLUMN topic TEXT CHECK (length(topic) <= 200);
+ALTER TABLE webhooks ADD COLUMN events INTEGER NOT NULL DEFAULT 0;  -- bits; 0: as Rails
+ALTER TABLE webhooks ADD COLUMN secret TEXT;
+"""
 _PLACEHOLDER: Final = "📎 {} — File attachments are coming in v2.0"  # in the words of 1.x's import
 
 # What the records are made of, field by field: a person, a message as it was said, a room as one of
@@ -2165,6 +2176,7 @@ _MIGRATIONS: Final = (
     ("1.0.0", _TABLES + SEARCH_INDEX),
     ("1.1.0", f"PRAGMA application_id = {APPLICATION_ID};{_SINCE_1_1}"),
     ("2.0.0", _SINCE_2_0),
+    ("2.1.0", _SINCE_2_1),
 )
 SCHEMA_VERSION: Final = len(_MIGRATIONS)
 _WITH_FILES: Final = 3  # the first version that had a store
