@@ -2063,7 +2063,7 @@ ALTER TABLE messages ADD COLUMN edited_at INTEGER;
 ALTER TABLE messages ADD COLUMN edited_by INTEGER REFERENCES users(id);
 ALTER TABLE messages ADD COLUMN to_everyone INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE rooms ADD COLUMN topic TEXT CHECK (length(topic) <= 200);
-ALTER TABLE webhooks ADD COLUMN events INTEGER NOT NULL DEFAULT 0;  -- bits; 0: as Rails
+ALTER TABLE webhooks ADD COLUMN events INTEGER NOT NULL DEFAULT 0 /* bits of BotEvent */;
 ALTER TABLE webhooks ADD COLUMN secret TEXT;
 """
 _PLACEHOLDER: Final = "📎 {} — File attachments are coming in v2.0"  # in the words of 1.x's import
