@@ -41,7 +41,7 @@ main() {
     3.*) pack "$@" ;;
     client | "client --check")
       need_python
-      "$PYTHON" static_bundle/build.py ${2:-}
+      "$PYTHON" .ci/build.py $*
       ;;
     lock) lock ;;
     *)
@@ -494,7 +494,7 @@ lock() {
   need_python
   local machine
   for machine in "${MACHINES[@]}"; do platforms "$machine" >"$WORK/$machine"; done
-  "$PYTHON" .ci/lock.py "$WORK" "$FROM_SOURCE" $(targets "${MACHINES[@]}")
+  "$PYTHON" .ci/build.py lock "$WORK" "$FROM_SOURCE" $(targets "${MACHINES[@]}")
 }
 
 main "$@"

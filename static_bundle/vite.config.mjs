@@ -7,11 +7,14 @@ import { defineConfig } from "vite";
 const CHUNKS = [
   {
     name: "screens",
-    test: /src[\\/](components[\\/](forms|viewer)|screens[\\/](account|auth|people|rooms)|help|translations)/,
+    test: /src[\\/](components[\\/]forms|screens[\\/](account|auth|people|rooms)|help|translations)/,
   },
+  { name: "dialogs", test: /src[\\/](components[\\/]dialogs|styles[\\/]lightbox)/ },
   { name: "purify", test: /node_modules[\\/]dompurify/ },
   { name: "trix", test: /node_modules[\\/]trix[\\/].*\.js$/ },
   { name: "highlight", test: /node_modules[\\/]highlight\.js/ },
+  // What a chunk shares with the entry would else be taken out of it.
+  { name: "app", tags: ["$initial"], test: (id) => !id.includes("service-worker"), priority: -1 },
 ];
 
 const PICTURES = new URL("src/pictures/", import.meta.url);

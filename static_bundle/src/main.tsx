@@ -11,7 +11,7 @@
  * - a request: a function at the end of api.ts
  * - an event of the cable: `streamEvent` in cable.ts; what it does to a room's messages, `happened`
  *   in messages.ts; what it does to everything else, `AppEvent` and `reduce` in store.ts
- * - what becomes of a file: outbox.ts on its way, files.tsx in the room, viewer.tsx on its own
+ * - what becomes of a file: outbox.ts on its way, files.tsx in the room, dialogs.tsx on its own
  * - a setting of a person or the account: a `Field` or `Switch` in people.tsx or account.tsx
  * - an icon: a line of pictures/icons.json; a colour: colors.css; a size or a layer: base.css
  */
@@ -32,7 +32,6 @@ import "./styles/filters.css";
 import "./styles/flash.css";
 import "./styles/inputs.css";
 import "./styles/layout.css";
-import "./styles/lightbox.css";
 import "./styles/messages.css";
 import "./styles/nav.css";
 import "./styles/panels.css";
@@ -89,6 +88,7 @@ const empty = {
 
 const account = () => import("./screens/account");
 const auth = () => import("./screens/auth");
+const dialogs = () => import("./components/dialogs");
 const people = () => import("./screens/people");
 const rooms = () => import("./screens/rooms");
 
@@ -373,7 +373,7 @@ async function start(): Promise<void> {
   api.setToken(boot.csrf_token);
   api.onRefusal(refused);
   device.registerRouter((to, how) => void go(to, how));
-  registerLater({ help: auth, viewer: rooms });
+  registerLater({ help: auth, dialogs });
   device.install.listen();
   addEventListener("pageshow", reviveFully);
   keepBadge();

@@ -183,8 +183,8 @@ function Bell({ room }: { room: api.Room }) {
 }
 
 type Help = { NotificationsHelp: ComponentType<{ onClose: () => void }> };
-type Opened = { Viewer: ComponentType<{ item: Viewed }> };
-let load: { help: () => Promise<Help>; viewer: () => Promise<Opened> };
+type Dialogs = { Opened: ComponentType<{ item: Viewed }> };
+let load: { help: () => Promise<Help>; dialogs: () => Promise<Dialogs> };
 
 /** main.tsx knows where they are, so that nothing here needs to. */
 export function registerLater(later: typeof load): void {
@@ -372,7 +372,7 @@ export function Regions() {
     <>
       {loading && <div className="loading-bar" role="progressbar" aria-label="Loading" />}
       <div className="flash">{flashed && <FlashBubble key={flashed.key} flash={flashed} />}</div>
-      {viewed && <Viewer item={viewed} />}
+      {viewed && <Opened item={viewed} />}
       <LiveRegion how="polite" />
       <LiveRegion how="assertive" />
     </>
@@ -405,18 +405,18 @@ function FlashBubble({ flash: { kind, text, key } }: { flash: Flash }) {
   );
 }
 
-let opened: Opened | null = null;
+let dialogs: Dialogs | null = null;
 
 /** Fetched when there is something to look at. */
-function Viewer({ item }: { item: Viewed }) {
-  const [viewer, setViewer] = useState(opened);
+function Opened({ item }: { item: Viewed }) {
+  const [module, setModule] = useState(dialogs);
   // The module comes from the network, where it may not be had.
   useEffect(() => {
-    void fetched(load.viewer()).then((module) => {
-      opened = module ?? null;
-      setViewer(opened);
+    void fetched(load.dialogs()).then((module) => {
+      dialogs = module ?? null;
+      setModule(dialogs);
       if (!module) apply({ type: "viewed", item: null });
     });
   }, []);
-  return viewer && <viewer.Viewer item={item} />;
+  return module && <module.Opened item={item} />;
 }

@@ -20,9 +20,6 @@ import { shown, type TimelineMessage, viewing } from "../lib/messages";
 import { apply, failed, useStore } from "../lib/store";
 import { byName, formatting } from "../lib/text";
 
-/** It comes with the screens: as a chunk of its own it would take half of the entry with it. */
-export { Viewer } from "../components/viewer";
-
 type Kind = "open" | "closed";
 
 /** Everyone's switch changes the kind in place, and the address with it. */

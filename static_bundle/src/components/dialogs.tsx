@@ -1,14 +1,22 @@
-/** What is looked at for itself, on the whole screen: QR codes, pictures and videos. */
+/**
+ * What covers the page until it is left: QR codes, pictures and videos. It is fetched when the first
+ * is opened, and brings its styles along.
+ */
 import { type KeyboardEvent, type ReactNode, useEffect, useState } from "react";
 import type { Attachment } from "../lib/api";
 import * as device from "../lib/browser";
 import { apply, type Viewed } from "../lib/store";
+import styles from "../styles/lightbox.css?inline";
 import { canShareFile, shareFile } from "./files";
 import { Button, Dialog, LinkButton } from "./ui";
 
+const sheet = new CSSStyleSheet();
+sheet.replaceSync(styles);
+document.adoptedStyleSheets.push(sheet);
+
 const close = () => apply({ type: "viewed", item: null });
 
-export function Viewer({ item }: { item: Viewed }) {
+export function Opened({ item }: { item: Viewed }) {
   if (item.kind === "qr") return <QrCode url={item.url} title={item.title} />;
   const file = item.files[item.index];
   return file ? <FileViewer item={item} file={file} /> : null;
