@@ -97,7 +97,7 @@ async def test_a_database_of_an_older_release_is_upgraded_and_talk_goes_on(
         (mark,) = connection.execute("PRAGMA application_id").fetchone()
         versions = connection.execute("SELECT version, release FROM schema_version").fetchall()
     assert mark == program.APPLICATION_ID
-    assert versions[-1] == (program.SCHEMA_VERSION, "2.0.0")
+    assert versions[-1] == (program.SCHEMA_VERSION, "2.1.0")
 
 
 @pytest.mark.parametrize("released", RELEASED, ids=lambda path: path.name)
