@@ -5605,7 +5605,7 @@ def _delete(
     return bury_message(tx, at, room_id, message_id)
 
 
-def remove_room(tx: WriteTx, at: Timestamp, actor: User, room_id: RoomId) -> Room:
+def remove_room(tx: WriteTx, at: Timestamp, actor: User, room_id: RoomId) -> RoomChange:
     """The room that is gone, with all that referred to it. Raises RoomNotFound, Forbidden."""
     room = membership_of(tx, actor.id, room_id).room
     if room.type is not RoomType.DIRECT and not can_administer(actor, room.creator_id):
@@ -5617,8 +5617,9 @@ def remove_room(tx: WriteTx, at: Timestamp, actor: User, room_id: RoomId) -> Roo
     run(tx, sql, room_id=room_id)
     sql = "SELECT id FROM messages WHERE room_id = :room_id AND body_html = ''"
     doom_files_of(tx, at, [message_id for (message_id,) in rows(tx, sql, room_id=room_id)])
+    members = member_ids(tx, room_id)
     drop_room(tx, room_id)
-    return room
+    return RoomChange(None, room, revoked=members)
 
 
 def _touch_message(tx: WriteTx, at: Timestamp, message_id: MessageId, room_id: RoomId) -> None:
@@ -6917,19 +6918,22 @@ def set_role(tx: WriteTx, at: Timestamp, user_id: UserId, role: Role) -> User:
     return revise_user(tx, at, user_id, Change(role=role))
 
 
-def retire(tx: WriteTx, at: Timestamp, user: User) -> None:
-    """Ends somebody's part in everything but pings and what they said; their address is free."""
+def retire(tx: WriteTx, at: Timestamp, user: User) -> list[RoomId]:
+    """Ends somebody's part in everything but pings and what they said; their address is free. The
+    rooms they were in."""
+    left = [membership.room.id for membership in memberships_of(tx, user.id)]
     leave_shared_rooms(tx, user.id)
     forget_subscriptions(tx, at, user.id)
     forget_searches(tx, at, user.id)
     end_sessions(tx, user.id)
     email = user.email_address and user.email_address.replace("@", f"-deactivated-{uuid.uuid4()}@")
     revise_user(tx, at, user.id, Change(email_address=email, status=Status.DEACTIVATED))
+    return left
 
 
-def retire_person(tx: WriteTx, at: Timestamp, user_id: UserId) -> None:
-    """Ends an active person's part in Campfire. Raises UserNotFound."""
-    retire(tx, at, _active_person(tx, user_id))
+def retire_person(tx: WriteTx, at: Timestamp, user_id: UserId) -> list[RoomId]:
+    """Ends an active person's part in Campfire; the rooms they were in. Raises UserNotFound."""
+    return retire(tx, at, _active_person(tx, user_id))
 
 
 def can_ban(actor: User, user: User) -> bool:
@@ -7032,8 +7036,9 @@ def set_password(tx: WriteTx, at: Timestamp, email: str, digest: str) -> User:
 # === 22. bots =================================================================
 # Programs that talk. A bot is a user with a key in its address and perhaps a
 # webhook: where it is mentioned, or in a ping with it, it is called once, has
-# seven seconds, and may answer in words. A bot's answer calls no bot, so two of
-# them cannot talk for ever.
+# seven seconds, and may answer in words. It may also hear of more: of what people say,
+# change, delete and boost in its rooms, and who comes and goes. What bots do is no such
+# event, and a bot's answer calls no bot, so two of them cannot talk for ever.
 #
 # Owns      webhooks
 # Raises    BotNotFound, ValidationFailed
@@ -7041,7 +7046,16 @@ def set_password(tx: WriteTx, at: Timestamp, email: str, digest: str) -> User:
 
 WEBHOOK_SECONDS: Final = 7
 _REPLY_LIMIT: Final = 1_048_576
+_LATE: Final = b"Failed to respond within 7 seconds"
 _URL_LIMIT: Final = 2_048
+_CALLS_AT_ONCE: Final = 8  # of one bot
+_CALLS_WAITING: Final = 200  # for it; the next are dropped
+# What a bot may hear of: bits of `webhooks.events`. With none it is called as Rails calls it.
+HEARD: Final = {"messages": 1, "edits": 2, "deletions": 4, "boosts": 8, "members": 16}
+_BITS: Final = {
+    "message.created": 1, "message.edited": 2, "message.deleted": 4,
+    "boost.created": 8, "boost.deleted": 8, "members.joined": 16, "members.left": 16,
+}  # fmt: skip
 _FILE_LIMIT: Final = 25 << 20
 _PIECE_OF_FILE: Final = 256 << 10
 _FILE_TYPES: Final = re.compile(r"(image|audio|video)/.+|application/(pdf|zip)|text/csv")
@@ -7071,24 +7085,87 @@ class Bot:
     user: User
     key: str
     webhook_url: str | None
+    events: int  # bits of HEARD
+    secret: str | None  # which signs what a bot hears
     rooms: tuple[Room, ...] = ()  # for administrators: but for direct ones, by name
 
 
-def hooks_for(tx: ReadTx, room: Room, message: PersistedMessage) -> tuple[Bot, ...]:
-    """The bots to call about a message: of a ping its members, elsewhere whom it mentions."""
-    is_ping, named = room.type is RoomType.DIRECT, as_list(message.body.mentions)
+@dataclass(frozen=True, slots=True)
+class Happening:
+    """What happened in a room, as far as whoever tells of it knows."""
+
+    name: str
+    room_id: RoomId
+    by: User | None  # None when a banned person's messages go
+    at: Timestamp
+    message_id: MessageId | None = None
+    message: PersistedMessage | None = None
+    boost: Boost | None = None
+    user_ids: Sequence[UserId] = ()  # who came or went
+    room_name: str | None = None  # of a room that is gone
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A bot that is told of an event, and whether what it answers is said."""
+
+    bot: Bot
+    event: Happening
+    people: tuple[User, ...]
+    is_asked: bool
+
+
+def calls_for(tx: ReadTx, event: Happening) -> tuple[Call, ...]:
+    """The bots to call: those that a new message names or that are in its ping, and those of the
+    room, or that have just left it, that hear of what people do; never who did it."""
+    if event.message is None and event.message_id is not None:
+        messages = messages_by_id(tx, [event.message_id])
+        event = replace(event, message=next(iter(messages), None))
+    hears = event.by is None or event.by.role is not Role.BOT
+    is_new, is_left = event.name == "message.created", event.name == "members.left"
+    mentions = event.message.body.mentions if event.message and is_new else ()
     sql = """
-        SELECT users.id || '-' || bot_token, url, people.*
-        FROM memberships
-        JOIN users ON users.id = memberships.user_id AND users.role = 2 AND users.status = 0
+        SELECT rooms.name, :is_new AND (type = 'direct' OR users.id IN (
+            SELECT value FROM json_each(:named)
+          )) AS is_asked,
+          users.id || '-' || bot_token, url, events, secret, people.*
+        FROM users
         JOIN people ON people.id = users.id
         JOIN webhooks ON webhooks.user_id = users.id
-        WHERE room_id = :room_id AND users.id != :by
-        AND (:ping OR users.id IN (SELECT value FROM json_each(:named)))
+        LEFT JOIN rooms ON rooms.id = :room_id
+        LEFT JOIN memberships ON room_id = :room_id AND memberships.user_id = users.id
+        WHERE users.role = 2 AND users.status = 0 AND users.id IS NOT :by
+        AND (memberships.id OR users.id IN (SELECT value FROM json_each(:gone)))
+        AND (is_asked OR events & :bit)
         ORDER BY users.id
     """
-    bots = rows(tx, sql, room_id=room.id, by=message.creator.id, ping=is_ping, named=named)
-    return tuple(Bot(user_in(*person), key, url) for key, url, *person in bots)
+    calls = rows(
+        tx, sql, room_id=event.room_id, by=event.by and event.by.id, is_new=is_new,
+        named=as_list(mentions), bit=_BITS[event.name] if hears else 0,
+        gone=as_list(event.user_ids if is_left else ()),
+    )  # fmt: skip
+    users = users_by_id(tx, event.user_ids).values() if calls else ()
+    people = tuple(user for user in users if is_left or user.status is Status.ACTIVE)
+    if event.user_ids and not people:
+        return ()
+    return tuple(
+        Call(
+            Bot(user_in(*bot), key, url, events, secret),
+            replace(event, room_name=name or event.room_name), people, bool(is_asked),
+        )
+        for name, is_asked, key, url, events, secret, *bot in calls
+    )  # fmt: skip
+
+
+def is_still_called(tx: ReadTx, bot: Bot) -> bool:
+    """Whether a bot is there, and wants to be called at the same address."""
+    sql = """
+        SELECT 1
+        FROM webhooks
+        JOIN users ON users.id = user_id AND status = 0
+        WHERE user_id = :bot_id AND url = :url
+    """
+    return row(tx, sql, bot_id=bot.user.id, url=bot.webhook_url) is not None
 
 
 def active_bots(tx: ReadTx, bot_id: UserId | None = None) -> tuple[Bot, ...]:
@@ -7096,16 +7173,17 @@ def active_bots(tx: ReadTx, bot_id: UserId | None = None) -> tuple[Bot, ...]:
     bots = []
     sql = """
         SELECT (SELECT users.id || '-' || bot_token FROM users WHERE users.id = people.id),
-          (SELECT url FROM webhooks WHERE user_id = people.id), *
+          url, coalesce(events, 0), secret, people.*
         FROM people
-        WHERE role = 2 AND status = 0 AND id = coalesce(:id, id)
-        ORDER BY folded, id
+        LEFT JOIN webhooks ON webhooks.user_id = people.id
+        WHERE role = 2 AND status = 0 AND people.id = coalesce(:id, people.id)
+        ORDER BY folded, people.id
     """
-    for key, url, *person in rows(tx, sql, id=bot_id):
+    for key, url, events, secret, *person in rows(tx, sql, id=bot_id):
         bot = user_in(*person)
         own = [membership.room for membership in memberships_of(tx, bot.id)]
         shared = tuple(room for room in own if room.type is not RoomType.DIRECT)
-        bots.append(Bot(bot, key, url, shared))
+        bots.append(Bot(bot, key, url, events, secret, shared))
     return tuple(bots)
 
 
@@ -7116,61 +7194,98 @@ def bot_by_id(tx: ReadTx, bot_id: UserId) -> Bot:
     raise BotNotFound
 
 
-def _set_webhook(tx: WriteTx, at: Timestamp, bot_id: UserId, url: str) -> None:
+def _set_webhook(tx: WriteTx, at: Timestamp, bot_id: UserId, url: str, events: int | None) -> None:
+    """Where a bot is called, and of what it hears: None leaves that as it is."""
     if url and (len(url) > _URL_LIMIT or not re.fullmatch(r"https?://[^/\s?#]+\S*", url)):
         raise ValidationFailed({"webhook_url": ["is invalid"]})
-    run(tx, "DELETE FROM webhooks WHERE user_id = :bot_id AND url != :url", bot_id=bot_id, url=url)
-    if url:
-        sql = """
-            INSERT INTO webhooks (user_id, url, created_at, updated_at)
-            VALUES (:bot_id, :url, :at, :at)
-            ON CONFLICT DO NOTHING
-        """
-        run(tx, sql, bot_id=bot_id, url=url, at=at)
+    if not url:
+        if events:
+            raise ValidationFailed({"webhook_url": ["is needed to hear of anything"]})
+        run(tx, "DELETE FROM webhooks WHERE user_id = :bot_id", bot_id=bot_id)
+        return
+    sql = """
+        INSERT INTO webhooks (user_id, url, events, created_at, updated_at)
+        VALUES (:bot_id, :url, coalesce(:events, 0), :at, :at)
+        ON CONFLICT (user_id) DO UPDATE
+        SET url = :url, events = coalesce(:events, events), updated_at = :at
+    """
+    run(tx, sql, bot_id=bot_id, url=url, events=events, at=at)
+    sql = """
+        UPDATE webhooks
+        SET secret = :secret
+        WHERE user_id = :bot_id AND events AND secret IS NULL
+    """
+    run(tx, sql, bot_id=bot_id, secret=secrets.token_urlsafe(32))
 
 
-def make_bot(tx: WriteTx, at: Timestamp, name: str, url: str) -> Bot:
+def make_bot(tx: WriteTx, at: Timestamp, name: str, url: str, events: int | None = None) -> Bot:
     """A new bot, in every open room. Raises ValidationFailed."""
     check_fields(name=name)
     bot = insert_user(tx, at, Role.BOT, Change(name, bot_token=random_code(12)))
     grant_open_rooms(tx, at, bot.id)
-    _set_webhook(tx, at, bot.id, url)
+    _set_webhook(tx, at, bot.id, url, events)
     return bot_by_id(tx, bot.id)
 
 
-def revise_bot(tx: WriteTx, at: Timestamp, bot_id: UserId, name: str | None, url: str) -> Bot:
+def revise_bot(
+    tx: WriteTx,
+    at: Timestamp,
+    bot_id: UserId,
+    name: str | None,
+    url: str,
+    events: int | None = None,
+) -> Bot:
     """The bot revised; a blank address ends its webhook. Raises BotNotFound, ValidationFailed."""
     bot_by_id(tx, bot_id)
     check_fields(name=name)
     revise_user(tx, at, bot_id, Change(name=name))
-    _set_webhook(tx, at, bot_id, url)
+    _set_webhook(tx, at, bot_id, url, events)
     return bot_by_id(tx, bot_id)
 
 
 def renew_bot_key(tx: WriteTx, at: Timestamp, bot_id: UserId) -> Bot:
-    """The bot with a new key; the old one is dead at once. Raises BotNotFound."""
+    """The bot with a new key, and a new secret if it has one; the old ones are dead at once. Raises
+    BotNotFound."""
     bot_by_id(tx, bot_id)
     revise_user(tx, at, bot_id, Change(bot_token=random_code(12)))
+    sql = "UPDATE webhooks SET secret = :new WHERE user_id = :bot_id AND secret IS NOT NULL"
+    run(tx, sql, new=secrets.token_urlsafe(32), bot_id=bot_id)
     return bot_by_id(tx, bot_id)
 
 
-def retire_bot(tx: WriteTx, at: Timestamp, bot_id: UserId) -> None:
-    """Deactivates a bot. Raises BotNotFound."""
-    retire(tx, at, bot_by_id(tx, bot_id).user)
+def retire_bot(tx: WriteTx, at: Timestamp, bot_id: UserId) -> list[RoomId]:
+    """Deactivates a bot; the rooms it was in. Raises BotNotFound."""
+    return retire(tx, at, bot_by_id(tx, bot_id).user)
 
 
-def webhook_payload(bot: Bot, room: Room, message: PersistedMessage) -> Json:
-    """What a bot is told: who, where with its own address to answer to, and what."""
+def _message_for(bot: Bot, message: PersistedMessage, path: str) -> Json:
     words = message.body.text.replace(f"@{bot.user.name}", "").strip()
     body = {"html": None if message.file else message.body.html, "plain": words}
-    path, shown = f"/rooms/{room.id}/{bot.key}/messages", {"id": message.id, "body": body}
+    shown: Json = {"id": message.id, "body": body}
     if message.file:
         shown["attachment"] = file_for_bots(message.file, f"{path}/{message.id}", "path")
-    return {
-        "user": {"id": message.creator.id, "name": message.creator.name},
-        "room": {"id": room.id, "name": room.name, "path": path},
-        "message": {**shown, "path": message.path},
+    if bot.events:
+        shown["creator"] = record_json(message.creator, "id name")
+    return {**shown, "path": message.path}
+
+
+def webhook_payload(call: Call) -> Json:
+    """What a bot is told: who, where with its own address to answer to, and what."""
+    bot, event = call.bot, call.event
+    path = f"/rooms/{event.room_id}/{bot.key}/messages"
+    told: Json = {
+        "user": record_json(event.by, "id name") if event.by else None,
+        "room": {"id": event.room_id, "name": event.room_name, "path": path},
     }
+    if event.message:
+        told["message"] = _message_for(bot, event.message, path)
+    elif event.message_id:
+        told["message"] = {"id": event.message_id}
+    if event.boost:
+        told["boost"] = record_json(event.boost, "id content")
+    if call.people:
+        told["members"] = [record_json(person, "id name") for person in call.people]
+    return {**told, "event": event.name, "at": iso(event.at)} if bot.events else told
 
 
 @dataclass(frozen=True, slots=True)
@@ -7217,43 +7332,101 @@ async def _stop_counting(_: object, call: SimpleNamespace, __: object) -> None:
 
 
 class Bots:
-    """The calls to the webhooks of bots."""
+    """The calls to the webhooks of bots: eight at once to each, and two hundred that wait."""
 
-    def __init__(self, config: Config, store: Store, names: Resolver) -> None:
+    def __init__(
+        self, db: Database, jobs: BackgroundWork, config: Config, store: Store, names: Resolver
+    ) -> None:
+        self._db, self._jobs, self._store = db, jobs, store
         tracing = TraceConfig()
         tracing.on_connection_create_start.append(_begin_to_count)
         tracing.on_connection_reuseconn.append(_begin_to_count)
         tracing.on_dns_resolvehost_start.append(_stop_counting)
         tracing.on_dns_resolvehost_end.append(_begin_to_count)
-        self._store, self.client = store, Client(names, f"Campfire/{config.version}", tracing)
+        self.client = Client(names, f"Campfire/{config.version}", tracing)
+        self.heard = 0  # the bits of all that any bot hears of, at least
+        self._lanes: defaultdict[UserId, asyncio.Semaphore] = defaultdict(
+            partial(asyncio.Semaphore, _CALLS_AT_ONCE)
+        )
+        self._under_way: Counter[UserId] = Counter()  # the calls that are made or wait
         self.calls: Counter[str] = Counter()  # by how they ended
 
-    async def call(
-        self, bot: Bot, room: Room, message: PersistedMessage, opened: AsyncExitStack
-    ) -> Reply | None:
-        """What a bot answers to a message; None when it cannot. A file is there while it is open.
-        It has seven seconds from the moment in which we begin to connect: what waits before, for a
-        place or for its name, waits for us."""
+    async def start(self) -> None:
+        """Learns whether any bot hears of anything: where none does, it costs nothing."""
+        for bot in await self._db.read(active_bots):
+            self.heard |= bot.events
+
+    def tell(self, name: str, room_id: RoomId, by: User | None, **known: Any) -> None:  # noqa: ANN401 - fields of Happening
+        """Tells the bots that hear of it what happened in a room."""
+        if self.heard & _BITS[name]:
+            event = Happening(name, room_id, by, self._db.now(), **known)
+            self._jobs.spawn("tell_bots", self._tell(event))
+
+    def tell_everywhere(self, name: str, by: User, user_id: UserId) -> None:
+        """Tells of somebody who comes or goes, in all the rooms they have."""
+        if self.heard & _BITS[name]:
+            self._jobs.spawn("tell_bots", self._tell_everywhere(name, by, user_id))
+
+    async def _tell_everywhere(self, name: str, by: User, user_id: UserId) -> None:
+        for membership in await self._db.read(memberships_of, user_id):
+            self.tell(name, membership.room.id, by, user_ids=[user_id])
+
+    async def _tell(self, event: Happening) -> None:
+        for call in await self._db.read(calls_for, event):
+            self._jobs.spawn("call_bot", self.run(call))
+
+    async def run(self, call: Call) -> None:
+        """Calls a bot, whatever it answers."""
+        async with AsyncExitStack() as opened:
+            await self.call(call, opened)
+
+    async def call(self, call: Call, opened: AsyncExitStack) -> Reply | None:
+        """What a bot answers, if it is asked, in its turn; None when it cannot, or must wait too
+        long. A file is there while it is open."""
+        bot, fields = call.bot, {"bot_id": call.bot.user.id}
+        if self._under_way[bot.user.id] >= _CALLS_AT_ONCE + _CALLS_WAITING:
+            self.calls["dropped"] += 1
+            LOG.warning("webhook_dropped", extra={"fields": {**fields, "event": call.event.name}})
+            return None
+        self._under_way[bot.user.id] += 1
+        try:
+            async with self._lanes[bot.user.id]:
+                if await self._db.read(is_still_called, bot):
+                    return await self._call(call, opened)
+                return None
+        finally:
+            self._under_way[bot.user.id] -= 1
+
+    async def _call(self, call: Call, opened: AsyncExitStack) -> Reply | None:
+        """It has seven seconds from the moment in which we begin to connect: what waits before, for
+        a place or for its name, waits for us."""
         try:
             async with asyncio.timeout(None) as limit:
-                answered = await self._post(bot, webhook_payload(bot, room, message), limit, opened)
-        except TimeoutError:
-            self.calls["timeout"] += 1
-            return Reply(bot.user, 200, "text/plain", b"Failed to respond within 7 seconds")
+                answered = await self._post(call, limit, opened)
         except (ClientError, OSError, ValueError) as error:
-            self.calls["failed"] += 1
-            fields = {"bot_id": bot.user.id, "problem": type(error).__name__}
+            is_late = isinstance(error, TimeoutError)
+            self.calls["timeout" if is_late else "failed"] += 1
+            if is_late and call.is_asked:
+                return Reply(call.bot.user, 200, "text/plain", _LATE)
+            fields = {"bot_id": call.bot.user.id, "problem": type(error).__name__}
             LOG.warning("webhook_failed", extra={"fields": fields})
             return None
         self.calls["answered"] += 1
         return answered
 
-    async def _post(
-        self, bot: Bot, payload: Json, limit: asyncio.Timeout, opened: AsyncExitStack
-    ) -> Reply:
-        how: Any = {"json": payload, "timeout": ClientTimeout(), "trace_request_ctx": limit}
+    async def _post(self, call: Call, limit: asyncio.Timeout, opened: AsyncExitStack) -> Reply:
+        bot, body = call.bot, json.dumps(webhook_payload(call)).encode()
+        headers = {"Content-Type": "application/json"}
+        if bot.events and bot.secret:
+            mark = hmac.new(bot.secret.encode(), body, hashlib.sha256).hexdigest()
+            headers["X-Campfire-Happening"] = call.event.name
+            headers["X-Campfire-Signature"] = f"sha256={mark}"
+        how: Any = {"data": body, "timeout": ClientTimeout(), "trace_request_ctx": limit}
         url = bot.webhook_url or ""
-        async with self.client.session.post(url, allow_redirects=False, **how) as response:
+        sending = self.client.session.post(url, headers=headers, allow_redirects=False, **how)
+        async with sending as response:
+            if not call.is_asked:
+                return Reply(bot.user, response.status, "")
             media_type = response.content_type if "Content-Type" in response.headers else ""
             said = Reply(bot.user, response.status, media_type.lower())
             is_file = said.status == HTTPStatus.OK and _FILE_TYPES.fullmatch(said.type)
@@ -10370,10 +10543,11 @@ _AUTOCOMPLETE_SIZE: Final = 20
 _WORDS: Final = {"true": True, "1": True, "false": False, "0": False}  # as a form sends them
 
 
-def announce_removal(cable: WebSocketBroadcaster, stone: Tombstone) -> None:
+def announce_removal(campfire: Campfire, stone: Tombstone, by: User | None) -> None:
     """A message disappears wherever it is shown."""
     frame = turbo("remove", f"message_{stone.client_message_id}")
-    cable.broadcast(f"room_{stone.room_id}:messages", frame)
+    campfire.cable.broadcast(f"room_{stone.room_id}:messages", frame)
+    campfire.bots.tell("message.deleted", stone.room_id, by, message_id=stone.message_id)
 
 
 def announce_person(campfire: Campfire, user: User, *, is_new: bool = False) -> None:
@@ -10418,6 +10592,7 @@ async def join(ask: Ask) -> Outcome:
     newcomer, session = _newcomer_in(ask), _session_from(ask)
     user = await ask.campfire.auth.join(ask.parts["join_code"], newcomer, session)
     announce_person(ask.campfire, user, is_new=True)
+    ask.campfire.bots.tell_everywhere("members.joined", user, user.id)
     return _welcome(ask, user, session, "joined")
 
 
@@ -10598,8 +10773,10 @@ async def save_role(ask: Ask) -> Outcome:
 async def deactivate_person(ask: Ask) -> None:
     """Removes somebody from the account."""
     campfire, user_id = ask.campfire, _user_id(ask)
-    await ask.db.write(retire_person, user_id)
+    left = await ask.db.write(retire_person, user_id)
     campfire.cable.disconnect_user(user_id, reconnect=False)
+    for room_id in left:
+        campfire.bots.tell("members.left", room_id, ask.user, user_ids=[user_id])
     campfire.cable.broadcast("rooms", turbo("remove", f"person_{user_id}"))
     LOG.warning("user_deactivated", extra={"fields": {"user_id": user_id, "by": ask.user.id}})
 
@@ -10647,6 +10824,7 @@ async def ban_person(ask: Ask) -> Outcome:
     user = await ask.db.write(banish, ask.user, user_id)
     campfire.cable.disconnect_user(user_id, reconnect=False)
     announce_person(campfire, user)
+    campfire.bots.tell_everywhere("members.left", ask.user, user_id)
     LOG.warning("user_banned", extra={"fields": {"user_id": user_id, "by": ask.user.id}})
     remove_banned_content_later(campfire, user_id)
     return {"user": campfire.shapes.user(user, ask.user)}
@@ -10657,7 +10835,7 @@ def remove_banned_content_later(campfire: Campfire, user_id: UserId) -> None:
 
     async def remove() -> None:
         while stone := await campfire.db.write(bury_oldest_of_banned, user_id):
-            announce_removal(campfire.cable, stone)
+            announce_removal(campfire, stone, None)
 
     campfire.jobs.spawn("remove_banned_content", remove())
 
@@ -10666,6 +10844,7 @@ async def unban_person(ask: Ask) -> Outcome:
     """Lets somebody back in; their messages do not come back."""
     user = await ask.db.write(readmit, _user_id(ask))
     announce_person(ask.campfire, user)
+    ask.campfire.bots.tell_everywhere("members.joined", ask.user, user.id)
     return {"user": ask.campfire.shapes.user(user, ask.user)}
 
 
@@ -10717,7 +10896,9 @@ async def test_device(ask: Ask) -> Outcome:
 def _bot_shape(ask: Ask, bot: Bot) -> Json:
     rooms = [(room, f"{ask.caller.base_url}/rooms/{room.id}/{bot.key}") for room in bot.rooms]
     posted_to = [record_json(room, "id name", messages_url=f"{to}/messages") for room, to in rooms]
-    more = {"bot_key": bot.key, "webhook_url": bot.webhook_url, "rooms": posted_to}
+    events = [name for name, bit in HEARD.items() if bot.events & bit]
+    hook = {"webhook_url": bot.webhook_url, "events": events, "webhook_secret": bot.secret}
+    more = {"bot_key": bot.key, **hook, "rooms": posted_to}
     return {**ask.campfire.shapes.user(bot.user, ask.user), **more}
 
 
@@ -10731,26 +10912,43 @@ def show_bot(tx: ReadTx, ask: Ask) -> Mapping[str, object]:
     return {"bot": _bot_shape(ask, bot_by_id(tx, _user_id(ask)))}
 
 
+def _events_in(ask: Ask) -> int | None:
+    """What a bot shall hear of, as bits; None when that is not said. Raises ValidationFailed."""
+    names = ask.body.get("events")
+    if names is None:
+        return None
+    if not isinstance(names, list) or not all(isinstance(it, str) and it in HEARD for it in names):
+        raise ValidationFailed({"events": [f"can be {', '.join(HEARD)}"]})
+    return sum(HEARD[name] for name in set(names))
+
+
 async def create_bot(ask: Ask) -> Outcome:
     """A new bot."""
     name, url = ask.text("name").strip(), ask.text("webhook_url").strip()
-    bot = await ask.db.write(make_bot, name, url)
+    bot = await ask.db.write(make_bot, name, url, _events_in(ask))
+    ask.campfire.bots.heard |= bot.events
     announce_person(ask.campfire, bot.user, is_new=True)
+    ask.campfire.bots.tell_everywhere("members.joined", ask.user, bot.user.id)
     return {"bot": _bot_shape(ask, bot)}
 
 
 async def save_bot(ask: Ask) -> Outcome:
-    """Changes a bot's name and webhook; an address not given ends the webhook, as in Rails."""
+    """Changes a bot's name, its webhook, and what it hears of; an address not given ends the
+    webhook, as in Rails."""
     name, url = ask.given("name"), ask.text("webhook_url").strip()
-    bot = await ask.db.write(revise_bot, _user_id(ask), name and name.strip(), url)
+    change = (name and name.strip(), url, _events_in(ask))
+    bot = await ask.db.write(revise_bot, _user_id(ask), *change)
+    ask.campfire.bots.heard |= bot.events
     announce_person(ask.campfire, bot.user)
     return {"bot": _bot_shape(ask, bot)}
 
 
 async def delete_bot(ask: Ask) -> None:
     """Deactivates a bot."""
-    await ask.db.write(retire_bot, _user_id(ask))
-    ask.campfire.cable.broadcast("rooms", turbo("remove", f"person_{_user_id(ask)}"))
+    bot_id = _user_id(ask)
+    for room_id in await ask.db.write(retire_bot, bot_id):
+        ask.campfire.bots.tell("members.left", room_id, ask.user, user_ids=[bot_id])
+    ask.campfire.cable.broadcast("rooms", turbo("remove", f"person_{bot_id}"))
 
 
 async def reset_bot_key(ask: Ask) -> Outcome:
@@ -10779,25 +10977,29 @@ def announce(campfire: Campfire, posted: Posted, *, calls_bots: bool = True) -> 
     cable.stopped_typing(room_id, message.creator.id, message.creator.name)
     campfire.broadcast_seconds.observe(time.perf_counter() - campfire.db.committed_at)
     campfire.push.tell_later(posted)
-    if calls_bots and (posted.room.type is RoomType.DIRECT or message.body.mentions):
-        campfire.jobs.spawn("call_bots", _call_bots(campfire, posted))
+    is_meant = posted.room.type is RoomType.DIRECT or message.body.mentions
+    if calls_bots and (is_meant or campfire.bots.heard & HEARD["messages"]):
+        campfire.jobs.spawn("call_bots", _call_bots(campfire, message))
 
 
-async def _call_bots(campfire: Campfire, posted: Posted) -> None:
-    """Calls the bots a message is meant for, each on its own."""
-    for bot in await campfire.db.read(hooks_for, posted.room, posted.message):
-        campfire.jobs.spawn("call_bot", _call_bot(campfire, bot, posted))
+async def _call_bots(campfire: Campfire, message: PersistedMessage) -> None:
+    """Calls the bots that a message is meant for, or that hear of every one, each on its own."""
+    at, author = message.created_at, message.creator
+    event = Happening("message.created", message.room_id, author, at, message=message)
+    for call in await campfire.db.read(calls_for, event):
+        work = _ask_bot(campfire, call) if call.is_asked else campfire.bots.run(call)
+        campfire.jobs.spawn("call_bot", work)
 
 
-async def _call_bot(campfire: Campfire, bot: Bot, posted: Posted) -> None:
+async def _ask_bot(campfire: Campfire, call: Call) -> None:
     """Calls one bot, and says what it answered; an answer calls no bots."""
     async with AsyncExitStack() as opened:
-        reply = await campfire.bots.call(bot, posted.room, posted.message, opened)
+        reply = await campfire.bots.call(call, opened)
         source = reply.source() if reply else None
         if reply is None or source is None:
             return
-        room_id, file = posted.room.id, reply.file
-        draft = DraftMessage(room_id, bot.user.id, None, source, may_vanish=True, file=file)
+        room_id, bot_id, file = call.event.room_id, call.bot.user.id, reply.file
+        draft = DraftMessage(room_id, bot_id, None, source, may_vanish=True, file=file)
         try:
             answered = await campfire.messages.create_message_with_deduplication(draft)
         except (RoomNotFound, MessageError) as error:  # room or bot is gone, or it said too much
@@ -10822,6 +11024,7 @@ def _made_room(ask: Ask, change: RoomChange, *, is_new: bool = True) -> Json:
             cable.broadcast_to(change.granted, "user_{}:rooms", prepended)
     if is_new:
         ask.headers["Location"] = f"/rooms/{room.id}"
+        ask.campfire.bots.tell("members.joined", room.id, ask.user, user_ids=change.granted)
     return {"room": shapes.room(change.view, ask.user) if change.view else None}
 
 
@@ -10867,8 +11070,10 @@ def show_room(tx: ReadTx, ask: Ask) -> Outcome:
 
 async def delete_room(ask: Ask) -> None:
     """Deletes a room with everything in it."""
-    room = await ask.db.write(remove_room, ask.user, ask.room_id)
+    change = await ask.db.write(remove_room, ask.user, ask.room_id)
+    room, gone = change.room, {"room_name": change.room.name, "user_ids": change.revoked}
     ask.campfire.cable.broadcast("rooms", turbo("remove", f"list_room_{room.id}"))
+    ask.campfire.bots.tell("members.left", room.id, ask.user, **gone)
 
 
 async def create_room(ask: Ask, kind: RoomType) -> Outcome:
@@ -10893,6 +11098,8 @@ async def save_room(ask: Ask, kind: RoomType) -> Outcome:
     cable.broadcast_to(change.revoked, "user_{}:rooms", turbo("remove", target))
     for user_id in change.revoked:
         cable.disconnect_user(user_id, reconnect=True)
+    for event, user_ids in (("joined", change.granted), ("left", change.revoked)):
+        ask.campfire.bots.tell(f"members.{event}", ask.room_id, ask.user, user_ids=user_ids)
     shown = {"room": shapes.room(change.view, ask.user) if change.view else None}
     return shown if is_open else {**shown, "still_member": change.view is not None}
 
@@ -11019,6 +11226,7 @@ async def _edited(ask: Ask, source: str, *, may_vanish: bool = False) -> Persist
     element = presentation_element(ask.campfire.shapes, message)
     frame = turbo("replace", target, element, 'maintain_scroll="true" ')
     ask.campfire.cable.broadcast(f"room_{message.room_id}:messages", frame)
+    ask.campfire.bots.tell("message.edited", message.room_id, ask.user, message=message)
     return message
 
 
@@ -11043,7 +11251,7 @@ async def unfurl_link(ask: Ask) -> Outcome:
 async def delete_message(ask: Ask) -> None:
     """Deletes a message."""
     stone = await ask.campfire.messages.delete(ask.user, ask.room_id, ask.message_id)
-    announce_removal(ask.campfire.cable, stone)
+    announce_removal(ask.campfire, stone, ask.user)
 
 
 def list_boosts(tx: ReadTx, ask: Ask) -> Outcome:
@@ -11053,6 +11261,11 @@ def list_boosts(tx: ReadTx, ask: Ask) -> Outcome:
     return {"boosts": [ask.campfire.shapes.boost(boost) for boost in boosts]}
 
 
+def _tell_of_boost(ask: Ask, event: str, boosted: Boosted) -> None:
+    about = {"message_id": boosted.boost.message_id, "boost": boosted.boost}
+    ask.campfire.bots.tell(event, boosted.room_id, ask.user, **about)
+
+
 async def _boosted(ask: Ask, content: str, room_id: RoomId | None = None) -> Boost:
     """A new boost, which appears under its message."""
     boosted = await ask.campfire.messages.boost(ask.user, ask.message_id, content, room_id)
@@ -11060,6 +11273,7 @@ async def _boosted(ask: Ask, content: str, room_id: RoomId | None = None) -> Boo
     element = boost_element(ask.campfire.shapes, boosted.boost)
     frame = turbo("append", target, element, 'maintain_scroll="true" ')
     ask.campfire.cable.broadcast(f"room_{boosted.room_id}:messages", frame)
+    _tell_of_boost(ask, "boost.created", boosted)
     return boosted.boost
 
 
@@ -11075,6 +11289,7 @@ async def delete_boost(ask: Ask) -> None:
     boosted = await messages.unboost(ask.user, ask.message_id, boost_id, room_id=room_id)
     frame = turbo("remove", f"boost_{boosted.boost.id}")
     ask.campfire.cable.broadcast(f"room_{boosted.room_id}:messages", frame)
+    _tell_of_boost(ask, "boost.deleted", boosted)
 
 
 def search_data(tx: ReadTx, ask: Ask) -> Json:
@@ -12231,7 +12446,7 @@ def assemble(
     store, workshop = Store(db, config), Workshop()
     names_of_pages = Resolver(names, look_up, only_public=not config.private_previews)
     previews = Previews(config, db, store, workshop, names_of_pages)
-    bots = Bots(config, store, Resolver(names, look_up, only_public=False))
+    bots = Bots(db, jobs, config, store, Resolver(names, look_up, only_public=False))
     services = (config, db, signer, auth, Rooms(db), messages, Search(db), bots)
     rest = (shapes, jobs, to_push, Certificates(config.tls_files), store, previews, workshop)
     return Campfire(*services, cable, cable, *rest)
@@ -12324,6 +12539,7 @@ Listening: TypeAlias = tuple[web.AppRunner, Sequence[asyncio.Server]]
 async def listen(campfire: Campfire, bundle: Bundle) -> tuple[Listening, str]:
     """A running server and its address. The port is free to choose when it is 0."""
     config, loop = campfire.config, asyncio.get_running_loop()
+    await campfire.bots.start()
     loop.set_default_executor(ThreadPoolExecutor(_WORKERS, "work"))
     runner = web.AppRunner(build_app(campfire, bundle), shutdown_timeout=_SHUTDOWN_SECONDS)
     await runner.setup()

@@ -62,9 +62,13 @@ def test_exactly_the_bots_pinged_or_named_are_called_and_never_the_author(
         room = place.do(place.rooms.find_or_create_direct(people[by], ids))[0].room.id
     words = "hi " + "".join(place.mention(people[n]) for n in sorted(named))
     posted = place.post(people[by], room, words)
-    hooks = place.do(db.read(program.hooks_for, posted.room, posted.message))
+    said = program.Happening(
+        "message.created", room, people[by], posted.message.created_at, message=posted.message
+    )
+    calls = place.do(db.read(program.calls_for, said))
     expected = [people[n].id for n in sorted(hooked - {by}) if is_ping or n in named]
-    assert [each.user.id for each in hooks] == expected
+    assert [each.bot.user.id for each in calls] == expected
+    assert all(each.is_asked for each in calls)
     place.do(db.write(program.retire_bot, zed.id))
 
 
