@@ -7146,7 +7146,7 @@ def calls_for(tx: ReadTx, event: Happening) -> tuple[Call, ...]:
     )  # fmt: skip
     users = users_by_id(tx, event.user_ids).values() if calls else ()
     people = tuple(user for user in users if is_left or user.status is Status.ACTIVE)
-    if event.user_ids and not people:
+    if _BITS[event.name] == HEARD["members"] and not people:
         return ()
     return tuple(
         Call(
@@ -7386,7 +7386,7 @@ class Bots:
         bot, fields = call.bot, {"bot_id": call.bot.user.id}
         if self._under_way[bot.user.id] >= _CALLS_AT_ONCE + _CALLS_WAITING:
             self.calls["dropped"] += 1
-            LOG.warning("webhook_dropped", extra={"fields": {**fields, "event": call.event.name}})
+            LOG.warning("webhook_dropped", extra={"fields": {**fields, "heard": call.event.name}})
             return None
         self._under_way[bot.user.id] += 1
         try:
@@ -7419,7 +7419,7 @@ class Bots:
         headers = {"Content-Type": "application/json"}
         if bot.events and bot.secret:
             mark = hmac.new(bot.secret.encode(), body, hashlib.sha256).hexdigest()
-            headers["X-Campfire-Happening"] = call.event.name
+            headers["X-Campfire-Event"] = call.event.name
             headers["X-Campfire-Signature"] = f"sha256={mark}"
         how: Any = {"data": body, "timeout": ClientTimeout(), "trace_request_ctx": limit}
         url = bot.webhook_url or ""
@@ -11355,6 +11355,15 @@ async def list_bot_messages(ask: Ask) -> Outcome:
     return written([_said_json(ask, message) for message in said])
 
 
+async def list_bot_members(ask: Ask) -> Outcome:
+    """Who is in a room, each with what a mention of them is made of."""
+    members, sgid = (
+        await ask.db.read(members_of, ask.user.id, ask.room_id),
+        ask.campfire.signer.sgid,
+    )
+    return written([{**_author_json(ask, it), "sgid": sgid(it.id)} for it in members.selected])
+
+
 async def create_bot_message(ask: Ask) -> Outcome:
     """Posts what the bot sent, as a message of its own."""
     content = source_of_bot(_content(ask))
@@ -12128,7 +12137,8 @@ def sidebar_screen(tx: ReadTx, ask: Ask) -> Json:
 # Raises    NotFound, BadRequest, MethodNotAllowed
 # ==============================================================================
 
-_BOTS: Final = "/rooms/{room_id}/{bot_key}/messages"
+_BOTS_ROOM: Final = "/rooms/{room_id}/{bot_key}"
+_BOTS: Final = f"{_BOTS_ROOM}/messages"
 _DEVICE: Final = "/api/users/me/push_subscriptions/{subscription_id}"
 _OPEN, _CLOSED = RoomType.OPEN, RoomType.CLOSED
 _IN_ROOM: Final = "/api/rooms/{room_id}/messages"
@@ -12232,6 +12242,7 @@ ROUTES: Final[tuple[Screen | Route, ...]] = (
     act("DELETE", f"{_BOTS}/{{message_id}}", "bots", delete_message),
     act("POST", f"{_BOTS}/{{message_id}}/boosts", "bots", create_bot_boost, status=201),
     act("DELETE", f"{_BOTS}/{{message_id}}/boosts/{{boost_id}}", "bots", delete_boost),
+    act("GET", f"{_BOTS_ROOM}/members", "bots", list_bot_members),
     act("GET", "/rooms/{room_id}/messages", "anyone", show_nothing),
     sight("/account/logo", "anyone", show_logo),
     act("GET", "/files/{attachment_id}/still", "people", show_still),

@@ -246,7 +246,7 @@ async def start_server(
 
 def _kept_secrets(tx: program.ReadTx) -> list[str]:
     kept = "SELECT value FROM secrets UNION SELECT bot_token FROM users"
-    codes = "SELECT join_code FROM accounts"
+    codes = "SELECT join_code FROM accounts UNION SELECT secret FROM webhooks"
     return [value for (value,) in program.rows(tx, f"{kept} UNION {codes}") if value]
 
 
