@@ -705,7 +705,7 @@ class Membership:
     room: Room
     user_id: UserId
     involvement: Involvement
-    unread_at: Timestamp | None
+    unread_at: Timestamp | None  # the time of the first message not read yet
 
 
 @dataclass(frozen=True, slots=True)
@@ -715,6 +715,7 @@ class RoomView:
     room: Room
     membership: Membership
     people: tuple[User, ...]  # everybody in a direct room; empty for the others
+    mentions: int  # of the viewer, in what they have not read
     is_invitation: bool  # the oldest room, while it has no more than one page
 
 
@@ -2065,6 +2066,7 @@ ALTER TABLE messages ADD COLUMN to_everyone INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE rooms ADD COLUMN topic TEXT CHECK (length(topic) <= 200);
 ALTER TABLE webhooks ADD COLUMN events INTEGER NOT NULL DEFAULT 0 /* bits of BotEvent */;
 ALTER TABLE webhooks ADD COLUMN secret TEXT;
+CREATE INDEX mentions_by_user ON mentions (user_id, message_id);  -- whom, the newest first
 """
 _PLACEHOLDER: Final = "📎 {} — File attachments are coming in v2.0"  # in the words of 1.x's import
 
@@ -4775,11 +4777,14 @@ def set_logo(
 # exactly its people, for ever.
 #
 # Owns      rooms, memberships
-# Raises    RoomNotFound, RoomCreationRestricted, InvalidInvolvement, Forbidden, ValidationFailed
+# Raises    RoomNotFound, RoomCreationRestricted, InvalidInvolvement, Forbidden, ValidationFailed,
+#           MessageNotFound
 # ==============================================================================
 
 MOST_IN_A_PING: Final = 50  # people
 _SIDEBAR_PEOPLE: Final = 20
+_NAMED_AT_MOST: Final = 500  # mentions looked through, the newest: years of them cost nothing
+_COUNTED_AT_MOST: Final = 1_000  # messages to be read; who has more wants no number
 _SHARED_CYCLE: Final = tuple(map(Involvement, ("mentions", "everything", "nothing", "invisible")))
 _DIRECT_CYCLE: Final = (Involvement.EVERYTHING, Involvement.NOTHING)
 
@@ -4879,6 +4884,21 @@ def views_of(tx: ReadTx, memberships: Sequence[Membership]) -> tuple[RoomView, .
     """The rooms as their member sees them; the oldest invites, up to one page of messages."""
     directs = [own.room.id for own in memberships if own.room.type is RoomType.DIRECT]
     people = _people_in(tx, directs) if directs else {}
+    unread = [own.user_id for own in memberships if own.unread_at is not None]
+    sql = """
+        SELECT messages.room_id
+        FROM (
+          SELECT message_id
+          FROM mentions
+          WHERE user_id = :user_id
+          ORDER BY message_id DESC LIMIT :most
+        )
+        JOIN messages ON messages.id = message_id AND creator_id != :user_id
+        JOIN memberships ON memberships.room_id = messages.room_id AND user_id = :user_id
+        WHERE unread_at <= messages.created_at
+    """
+    named = rows(tx, sql, user_id=unread[0], most=_NAMED_AT_MOST) if unread else []
+    mentions = Counter(room_id for (room_id,) in named)
     sql = """
         SELECT id
         FROM (SELECT id FROM rooms ORDER BY created_at, id LIMIT 1) AS oldest
@@ -4886,8 +4906,9 @@ def views_of(tx: ReadTx, memberships: Sequence[Membership]) -> tuple[RoomView, .
     """
     (invitation,) = row(tx, sql, page=PAGE_SIZE) or [None]
     return tuple(
-        RoomView(own.room, own, people.get(own.room.id, ()), own.room.id == invitation)
+        RoomView(own.room, own, people.get(room_id, ()), mentions[room_id], invites)
         for own in memberships
+        for room_id, invites in [(own.room.id, own.room.id == invitation)]
     )
 
 
@@ -5012,13 +5033,13 @@ def touch_room(tx: WriteTx, at: Timestamp, room_id: RoomId) -> None:
 def receive_message(
     tx: WriteTx, at: Timestamp, room_id: RoomId, creator_id: UserId, present: Iterable[UserId]
 ) -> None:
-    """Moves the room's clock and marks it unread for the visible members who are elsewhere."""
+    """Moves the room's clock; unread from here on for visible members elsewhere who had read it."""
     run(tx, "UPDATE rooms SET updated_at = :at WHERE id = :room_id", at=at, room_id=room_id)
     sql = """
         UPDATE memberships
         SET unread_at = :at
         WHERE room_id = :room_id AND user_id != :creator_id AND involvement != 'invisible'
-        AND user_id NOT IN (SELECT value FROM json_each(:present))
+        AND unread_at IS NULL AND user_id NOT IN (SELECT value FROM json_each(:present))
     """
     run(tx, sql, at=at, room_id=room_id, creator_id=creator_id, present=as_list(present))
 
@@ -5031,6 +5052,43 @@ def mark_read(tx: WriteTx, _: Timestamp, user_id: UserId, room_id: RoomId) -> No
         WHERE room_id = :room_id AND user_id = :user_id AND unread_at IS NOT NULL
     """
     run(tx, sql, room_id=room_id, user_id=user_id)
+
+
+def mark_unread(
+    tx: WriteTx, _: Timestamp, user_id: UserId, room_id: RoomId, message_id: MessageId
+) -> None:
+    """Unread from a message on, where it is visible. Raises RoomNotFound, MessageNotFound."""
+    membership_of(tx, user_id, room_id)
+    sql = """
+        UPDATE memberships
+        SET unread_at = CASE WHEN involvement != 'invisible'
+          THEN (SELECT created_at FROM messages WHERE id = :message_id) END
+        WHERE room_id = :room_id AND user_id = :user_id
+        AND EXISTS (SELECT 1 FROM messages WHERE id = :message_id AND room_id = :room_id)
+    """
+    if not run(tx, sql, room_id=room_id, user_id=user_id, message_id=message_id):
+        raise MessageNotFound
+
+
+def first_unread_of(tx: ReadTx, own: Membership) -> Json | None:
+    """What others said first since somebody left, and how much they said, if that is to be read."""
+    place = {"room_id": own.room.id, "user_id": own.user_id, "since": own.unread_at}
+    sql = """
+        SELECT min(id) AS message_id, count(*) AS count
+        FROM (
+          SELECT id
+          FROM messages
+          WHERE room_id = :room_id AND creator_id != :user_id AND id > coalesce((
+            SELECT id
+            FROM messages
+            WHERE room_id = :room_id AND created_at < :since
+            ORDER BY id DESC LIMIT 1
+          ), 0)
+          ORDER BY id LIMIT :most
+        )
+    """
+    found = row(tx, sql, **place, most=_COUNTED_AT_MOST)
+    return dict(found) if found and found["count"] else None
 
 
 def insert_room(
@@ -7487,10 +7545,11 @@ def involvement_json(room_type: RoomType, now: Involvement) -> Json:
 
 
 @lru_cache(maxsize=256)
-def _seen_by(room_type: RoomType, involvement: Involvement, *flags: bool) -> bytes:
+def _seen_by(room_type: RoomType, level: Involvement, since: int | None, *told: int) -> bytes:
     """What of a room differs from member to member, to its end."""
-    said = zip(("unread", "can_administer", "invitation"), flags, strict=True)
-    return b"," + written({**involvement_json(room_type, involvement), **dict(said)})[0][1:]
+    said = zip(("mentions", "can_administer", "invitation"), told, strict=True)
+    unread = {"unread": since is not None, "unread_since_ms": since}
+    return b"," + written({**involvement_json(room_type, level), **unread, **dict(said)})[0][1:]
 
 
 @lru_cache(maxsize=1_024)
@@ -7590,8 +7649,9 @@ class Shapes:
         """A room as one of its members sees it."""
         room, member, is_direct = view.room, view.membership, view.room.type is RoomType.DIRECT
         may_administer = is_direct or can_administer(viewer, room.creator_id)
-        flags = (member.unread_at is not None, may_administer, view.is_invitation)
-        seen = _seen_by(room.type, member.involvement, *flags)
+        since = None if member.unread_at is None else member.unread_at // 1000
+        told = (view.mentions, may_administer, view.is_invitation)
+        seen = _seen_by(room.type, member.involvement, since, *told)
         if not is_direct:
             return Written((self.public_room(room), seen))
         others = [user for user in view.people if user.id != viewer.id] or view.people
@@ -10973,7 +11033,11 @@ def announce(campfire: Campfire, posted: Posted, *, calls_bots: bool = True) -> 
     element = message_element(campfire.shapes, message, posted.room_name)
     frame = turbo("append", f"messages_room_{room_id}", element)
     cable.broadcast(f"room_{room_id}:messages", frame, appends=message.id)
-    cable.broadcast_to(posted.members, "user_{}_unreads", {"roomId": room_id})
+    seen = {*posted.present, message.creator.id}.intersection(posted.members)
+    named = set(message.body.mentions).difference(seen)
+    others = [user_id for user_id in posted.members if user_id not in seen | named]
+    for people, more in ((others, {}), (seen, {"seen": True}), (named, {"mention": True})):
+        cable.broadcast_to([*people], "user_{}_unreads", {"roomId": room_id, **more})
     cable.stopped_typing(room_id, message.creator.id, message.creator.name)
     campfire.broadcast_seconds.observe(time.perf_counter() - campfire.db.committed_at)
     campfire.push.tell_later(posted)
@@ -11051,7 +11115,9 @@ def room_data(tx: ReadTx, ask: Ask, view: RoomView, message_id: MessageId | None
     """A room with a page of its messages."""
     shapes, place = ask.campfire.shapes, (None, None, message_id)
     page, _ = shapes.page(tx, view.room, place, ask.user, ask.caller.base_url)
-    return {"room": shapes.room(view, ask.user), "messages": page, "loaded_at_ms": ask.at // 1000}
+    unread = first_unread_of(tx, view.membership) if view.membership.unread_at else None
+    room, at = shapes.room(view, ask.user), ask.at // 1000
+    return {"room": room, "first_unread": unread, "messages": page, "loaded_at_ms": at}
 
 
 def room_to_return_to(tx: ReadTx, ask: Ask) -> RoomId | None:
@@ -11141,6 +11207,21 @@ async def save_involvement(ask: Ask) -> Outcome:
             frame = turbo("prepend", "shared_rooms", shared_room_element(ask.campfire.shapes, room))
         ask.campfire.cable.broadcast(f"user_{ask.user.id}:rooms", frame)
     return involvement_json(room.type, now)
+
+
+async def mark_room_unread(ask: Ask) -> None:
+    """Keeps a message, and what follows it, for another time; the viewer's tabs are told."""
+    given = str(ask.body.get("message_id"))
+    message_id = MessageId(int(given) if NUMBER.fullmatch(given) else 0)  # of no message
+    await ask.db.write(mark_unread, ask.user.id, ask.room_id, message_id)
+    ask.campfire.cable.broadcast(f"user_{ask.user.id}_unreads", {"roomId": ask.room_id})
+
+
+async def mark_room_read(ask: Ask) -> None:
+    """The viewer wants nothing more of what they have not read in a room; their tabs are told."""
+    await ask.db.read(membership_of, ask.user.id, ask.room_id)
+    await ask.db.write(mark_read, ask.user.id, ask.room_id)
+    ask.campfire.cable.broadcast(f"user_{ask.user.id}_reads", {"room_id": ask.room_id})
 
 
 def show_sidebar(tx: ReadTx, ask: Ask) -> Written:
@@ -12214,6 +12295,8 @@ ROUTES: Final[tuple[Screen | Route, ...]] = (
     sight("/api/rooms/{room_id}/members", "people", show_members),
     sight("/api/rooms/{room_id}/involvement", "people", show_involvement),
     act("PUT", "/api/rooms/{room_id}/involvement", "people", save_involvement),
+    act("PUT", "/api/rooms/{room_id}/unread", "people", mark_room_unread),
+    act("DELETE", "/api/rooms/{room_id}/unread", "people", mark_room_read),
     sight("/api/rooms/{room_id}/refresh", "people", refresh_room),
     sight(f"{_IN_ROOM}/{{message_id}}", "people", show_message),
     act("PUT", f"{_IN_ROOM}/{{message_id}}", "people", update_message),

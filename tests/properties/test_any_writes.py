@@ -216,10 +216,10 @@ def test_however_little_room_a_disk_has_a_message_is_stored_whole_or_not_at_all(
     """
     assert place.rows(whole, room=room) == [(each.id, 1, str(cast.jz.id)) for each in kept]
     moved = "SELECT unread_at FROM memberships WHERE room_id = :room AND user_id = :jz"
-    last = kept[-1].created_at if kept else None
-    assert place.rows(moved, room=room, jz=cast.jz.id) == [(last,)]
+    first = kept[0].created_at if kept else None
+    assert place.rows(moved, room=room, jz=cast.jz.id) == [(first,)]
     [(at,)] = place.rows("SELECT updated_at FROM rooms WHERE id = :room", room=room)
-    assert not kept or at == last
+    assert not kept or at == kept[-1].created_at
 
 
 class Spoiled(Exception):

@@ -82,10 +82,12 @@ async def test_b1_b2_a_message_is_appended_for_its_room_and_then_unread_for_each
     assert (again.json["message"]["id"], again.json["message"]["plain_text"]) == (shape["id"], "hi")
     assert audience.renderings() == before + 1
     markup = await element(audience.server, shape)
-    assert await audience.heard_by("david", "jason") == [
-        turbo("append", f"messages_room_{watercooler.id}", markup),
-        {"roomId": watercooler.id},
-    ]
+    frame = turbo("append", f"messages_room_{watercooler.id}", markup)
+    heard = await audience.heard()
+    assert {name: told for name, told in heard.items() if told} == {
+        "david": [frame, {"roomId": watercooler.id, "seen": True}],
+        "jason": [frame, {"roomId": watercooler.id}],
+    }
     assert await bender.drain() == [{"roomId": watercooler.id}]
 
 

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from html import escape
 from html.parser import HTMLParser
+from itertools import chain
 from typing import Any, cast
 
 import pytest
@@ -90,7 +91,8 @@ async def element(server: Server, shape: Mapping[str, Any], room_name: str = "Wa
 
 
 ONES_OWN = (
-    "involvement involvement_label next_involvement unread can_administer invitation"  # of a room
+    "involvement involvement_label next_involvement unread unread_since_ms mentions"
+    " can_administer invitation"  # of a room
 ).split()
 
 
@@ -124,8 +126,12 @@ class Audience:
         return {name: await tab.drain() for name, tab in self.tabs.items()}
 
     async def heard_by(self, *names: str) -> list[Any]:
-        """What exactly these people have heard, all the same and in the same order."""
+        """What exactly these people have heard, all the same and in the same order, but for who
+        has seen it."""
         heard = await self.heard()
+        for frame in chain.from_iterable(heard.values()):
+            if isinstance(frame, dict):
+                frame.pop("seen", None)
         assert {name for name, frames in heard.items() if frames} == set(names)
         first = heard[names[0]]
         assert all(heard[name] == first for name in names)

@@ -243,7 +243,10 @@ class World:
         }  # fmt: skip
         data = None
         if body is not None and method not in ("GET", "HEAD"):
-            data = str(body).encode() if is_bots else json.dumps(body).encode()
+            in_room = [ids for ids in self.ids.values() if f"/{ids['room_id']}/" in path]
+            message_id = str(in_room[0]["message_id"]) if in_room else ABSENT
+            told = str(body) if is_bots else json.dumps(body)
+            data = told.replace("{message_id}", message_id).encode()
             headers.setdefault("Content-Type", "application/json")
         url = URL(self.place.server.address + path, encoded=True)
         async with self.http.request(
