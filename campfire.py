@@ -696,6 +696,7 @@ class Room:
     creator_id: UserId
     created_at: Timestamp
     updated_at: Timestamp
+    topic: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -904,6 +905,9 @@ class PersistedMessage:
     body: Body  # its mentions are the mentionees: members of the room when it was written
     created_at: Timestamp
     updated_at: Timestamp
+    edited_at: Timestamp | None  # when it last became another text
+    edited_by: User | None
+    to_everyone: bool  # it names everybody in the room
     boosts: tuple[Boost, ...]
     named: tuple[User, ...]  # everybody the text shows, member or not
     path: str
@@ -982,7 +986,9 @@ class AuthService(Protocol):
 
 
 class RoomService(Protocol):
-    async def create(self, actor: User, kind: RoomType, name: str, ids: Invited = ()) -> RoomChange:
+    async def create(
+        self, actor: User, kind: RoomType, name: str, ids: Invited = (), topic: str | None = None
+    ) -> RoomChange:
         """A new open room with all active users, or a closed one with the actor and those of these
         ids who exist. Raises RoomCreationRestricted, ValidationFailed."""
 
@@ -990,10 +996,17 @@ class RoomService(Protocol):
         """The one ping of exactly these people, and whether it is new. Raises ValidationFailed."""
 
     async def save(
-        self, actor: User, room_id: RoomId, kind: RoomType, name: str, ids: Invited = ()
+        self,
+        actor: User,
+        room_id: RoomId,
+        kind: RoomType,
+        name: str,
+        ids: Invited = (),
+        topic: str | None = None,
     ) -> RoomChange:
-        """Renames. Everybody active is granted an open room; who is in a closed one is revised, and
-        its creator stays. Raises RoomNotFound (direct rooms too), Forbidden, ValidationFailed."""
+        """Renames; a topic of None stays. Everybody active is granted an open room; who is in a
+        closed one is revised, and its creator stays. Raises RoomNotFound (direct rooms too),
+        Forbidden, ValidationFailed."""
 
     async def set_involvement(
         self, actor: User, room_id: RoomId, involvement: str
@@ -2079,7 +2092,8 @@ CREATE VIEW IF NOT EXISTS people AS
     folded, avatar_id
   FROM users;
 CREATE VIEW IF NOT EXISTS said AS
-  SELECT id, room_id, creator_id, client_message_id, body_html, body_text, created_at, updated_at
+  SELECT id, room_id, creator_id, client_message_id, body_html, body_text, created_at, updated_at,
+    edited_at, edited_by, to_everyone
   FROM messages;
 CREATE VIEW IF NOT EXISTS attached AS
   SELECT blob.id AS blob_id, blob.key, blob.byte_size, blob.sha256, blob.content_type, still_id,
@@ -2090,7 +2104,7 @@ CREATE VIEW IF NOT EXISTS attached AS
   JOIN blobs AS blob ON blob.id = blob_id
   LEFT JOIN blobs AS still ON still.id = still_id;
 CREATE VIEW IF NOT EXISTS room_rows AS
-  SELECT rooms.id, type, name, creator_id, rooms.created_at, rooms.updated_at, user_id,
+  SELECT rooms.id, type, name, creator_id, rooms.created_at, rooms.updated_at, topic, user_id,
     involvement, unread_at
   FROM memberships
   JOIN rooms ON rooms.id = room_id;
@@ -4469,7 +4483,7 @@ class Certificates:
 # Raises    UserNotFound, RoomNotFound, InvalidJoinCode, ValidationFailed
 # ==============================================================================
 
-_BIO_LIMIT: Final = 200
+_LINE_LIMIT: Final = 200  # of what somebody, or a room, says of themselves
 _LETTERS_ASKED: Final = 16  # of a query, before its rank is looked at
 _FIELD_LIMIT: Final = 255
 _STYLES_LIMIT: Final = 65_536
@@ -4632,9 +4646,9 @@ def insert_user(tx: WriteTx, at: Timestamp, role: Role, who: Change) -> User:
 
 
 def _problem_with(field_name: str, value: str) -> str | None:
-    if field_name == "bio":
-        is_short = len(value) <= _BIO_LIMIT
-        return None if is_short else f"is too long (maximum is {_BIO_LIMIT} characters)"
+    if field_name in {"bio", "topic"}:
+        is_short = len(value) <= _LINE_LIMIT
+        return None if is_short else f"is too long (maximum is {_LINE_LIMIT} characters)"
     if not value.strip():
         return "can't be blank"
     if field_name == "password":
@@ -4782,6 +4796,7 @@ def set_logo(
 # ==============================================================================
 
 MOST_IN_A_PING: Final = 50  # people
+_MOST_CALLED: Final = 200  # people whom @everyone names
 _SIDEBAR_PEOPLE: Final = 20
 _NAMED_AT_MOST: Final = 500  # mentions looked through, the newest: years of them cost nothing
 _COUNTED_AT_MOST: Final = 1_000  # messages to be read; who has more wants no number
@@ -4834,6 +4849,18 @@ def membership_of(tx: ReadTx, user_id: UserId, room_id: RoomId) -> Membership:
         raise RoomNotFound
     *room, _, involvement, unread_at = membership
     return Membership(_room_in(*room), user_id, Involvement(involvement), unread_at)
+
+
+def may_call_everyone(tx: ReadTx, user_id: UserId, room_id: RoomId) -> bool:
+    """Whether somebody may name all in a room at once: its creator and administrators may."""
+    sql = """
+        SELECT 1
+        FROM rooms
+        JOIN users ON users.id = :user_id AND (role = 1 OR users.id = creator_id)
+        WHERE rooms.id = :room_id
+        AND (SELECT count(*) FROM memberships WHERE room_id = :room_id) <= :most
+    """
+    return row(tx, sql, user_id=user_id, room_id=room_id, most=_MOST_CALLED) is not None
 
 
 def _order_of(membership: Membership) -> tuple[int, int, str, RoomId]:
@@ -5092,15 +5119,22 @@ def first_unread_of(tx: ReadTx, own: Membership) -> Json | None:
 
 
 def insert_room(
-    tx: WriteTx, at: Timestamp, kind: RoomType, by: UserId, name: str | None, key: str | None = None
+    tx: WriteTx,
+    at: Timestamp,
+    kind: RoomType,
+    by: UserId,
+    name: str | None,
+    key: str | None = None,
+    topic: str | None = None,
 ) -> Room:
     """A new room with nobody in it yet."""
+    values = {"kind": kind, "name": name, "sought": folded(name or ""), "topic": topic, "key": key}
     sql = """
-        INSERT INTO rooms (type, name, folded, creator_id, direct_key, created_at, updated_at)
-        VALUES (:kind, :name, :sought, :by, :key, :at, :at)
+        INSERT INTO rooms
+          (type, name, folded, topic, creator_id, direct_key, created_at, updated_at)
+        VALUES (:kind, :name, :sought, :topic, :by, :key, :at, :at)
     """
-    new_id = insert(tx, sql, kind=kind, name=name, sought=folded(name or ""), by=by, key=key, at=at)
-    return Room(RoomId(new_id), kind, name, by, at, at)
+    return Room(RoomId(insert(tx, sql, **values, by=by, at=at)), kind, name, by, at, at, topic)
 
 
 def drop_room(tx: WriteTx, room_id: RoomId) -> None:
@@ -5108,9 +5142,11 @@ def drop_room(tx: WriteTx, room_id: RoomId) -> None:
     run(tx, "DELETE FROM rooms WHERE id = :room_id", room_id=room_id)
 
 
-def _checked_name(name: str) -> str:
-    check_fields(name=name.strip())
-    return name.strip()
+def _checked_words(name: str, topic: str | None) -> tuple[str, str | None]:
+    """A room's name, and its topic, which is one line."""
+    topic = topic and " ".join(without_controls(topic).split())
+    check_fields(name=name.strip(), topic=topic)
+    return name.strip(), topic
 
 
 def _checked_ids(ids: Invited) -> Sequence[UserId]:
@@ -5121,11 +5157,18 @@ def _checked_ids(ids: Invited) -> Sequence[UserId]:
 
 
 def _create(
-    tx: WriteTx, at: Timestamp, actor: User, kind: RoomType, name: str, ids: Invited = ()
+    tx: WriteTx,
+    at: Timestamp,
+    actor: User,
+    kind: RoomType,
+    name: str,
+    ids: Invited = (),
+    topic: str | None = None,
 ) -> RoomChange:
     if not may_create_rooms(tx, actor):
         raise RoomCreationRestricted
-    room = insert_room(tx, at, kind, actor.id, _checked_name(name))
+    name, topic = _checked_words(name, topic)
+    room = insert_room(tx, at, kind, actor.id, name, topic=topic or None)
     chosen = [*_checked_ids(ids), actor.id]
     grant(tx, at, room, (user.id for user in active_users(tx)) if kind is RoomType.OPEN else chosen)
     return RoomChange(view_of(tx, actor.id, room.id), room, granted=member_ids(tx, room.id))
@@ -5152,19 +5195,21 @@ def _save(
     kind: RoomType,
     name: str,
     ids: Invited = (),
+    topic: str | None = None,
 ) -> RoomChange:
     room = membership_of(tx, actor.id, room_id).room
     if room.type is RoomType.DIRECT:
         raise RoomNotFound
     if not can_administer(actor, room.creator_id):
         raise Forbidden
-    name = _checked_name(name)
+    name, topic = _checked_words(name, room.topic if topic is None else topic)
+    words = {"name": name, "folded": folded(name), "topic": topic or None}
     sql = """
         UPDATE rooms
-        SET type = :type, name = :name, folded = :folded, updated_at = :at
+        SET type = :type, name = :name, folded = :folded, topic = :topic, updated_at = :at
         WHERE id = :room_id
     """
-    run(tx, sql, type=kind, name=name, folded=folded(name), at=at, room_id=room_id)
+    run(tx, sql, **words, type=kind, at=at, room_id=room_id)
     before = set(member_ids(tx, room_id))
     if kind is RoomType.OPEN:
         grant(tx, at, room, (user.id for user in active_users(tx)))
@@ -5181,7 +5226,7 @@ def _save(
     after = set(member_ids(tx, room_id))
     return RoomChange(
         view_of(tx, actor.id, room_id) if actor.id in after else None,
-        replace(room, type=kind, name=name, updated_at=at),
+        replace(room, type=kind, name=name, topic=topic or None, updated_at=at),
         kept=tuple(sorted(before & after)),
         granted=tuple(sorted(after - before)),
         revoked=tuple(sorted(before - after)),
@@ -5374,6 +5419,9 @@ _ONE_AT_A_TIME: Final = threading.Lock()
 _LARGE_BODY: Final = 8_192  # bytes above which sanitizing leaves the event loop
 BOOST_LIMIT: Final = 16  # code points
 _MOST_BOOSTS: Final = 20  # of one person for one message
+_CALL: Final = "@everyone"
+_EVERYONE: Final = re.compile(rf"(?<![\w@.]){_CALL}(?![\w@]|\.\w)", re.IGNORECASE)
+_NOT_SAID: Final = set_of("blockquote pre code")
 
 
 @lru_cache(maxsize=1)
@@ -5442,6 +5490,7 @@ def messages_in(
     pictures: Pictures = standing_pictures(tx, shown) if with_pages else {}
     files = files_of(tx, wordless) if wordless else {}
     named = {message["id"]: mentions_in(message["body_html"]) for message in said}
+    editors = {message["edited_by"] for message in said} - {None}
     mentionees: Mapping[MessageId, tuple[UserId, ...]] = {}
     people: Mapping[UserId, User] = {}
     if any(named.values()):
@@ -5452,7 +5501,8 @@ def messages_in(
             ORDER BY message_id, user_id
         """
         mentionees = grouped(map(tuple, rows(tx, sql, ids=ids)))
-        people = users_by_id(tx, {user_id for ids_in in named.values() for user_id in ids_in})
+    if shown_people := editors.union(*named.values()):
+        people = users_by_id(tx, shown_people)
     return tuple(
         PersistedMessage(
             message_id, room_id, user_in(*creator), client_message_id,
@@ -5460,13 +5510,15 @@ def messages_in(
                 SafeHtml(html), text, mentionees.get(message_id, ()), links_in(html),
                 previews_in(html, pictures) if PREVIEW_TYPE in html else (),
             ),
-            created_at, updated_at, boosts.get(message_id, ()),
+            created_at, updated_at, edited_at, people.get(edited_by), bool(to_everyone),
+            boosts.get(message_id, ()),
             tuple(people[user_id] for user_id in sorted(people.keys() & named[message_id])),
             f"/rooms/{room_id}/@{message_id}",
             files.get(message_id),
         )
         for (
-            message_id, room_id, _, client_message_id, html, text, created_at, updated_at, *creator
+            message_id, room_id, _, client_message_id, html, text, created_at, updated_at,
+            edited_at, edited_by, to_everyone, *creator
         ) in said
     )  # fmt: skip
 
@@ -5479,7 +5531,7 @@ def messages_by_id(
         SELECT said.id, room_id, creator_id, client_message_id,
           iif(:with_bodies, body_html, '') AS body_html,
           iif(:with_bodies, body_text, '') AS body_text,
-          said.created_at, said.updated_at, people.*
+          said.created_at, said.updated_at, edited_at, edited_by, to_everyone, people.*
         FROM said
         JOIN people ON people.id = creator_id
         WHERE said.id IN (SELECT value FROM json_each(:ids))
@@ -5569,6 +5621,18 @@ def _note_words(tx: WriteTx, room_id: RoomId, message_id: MessageId, body: Body)
         run(tx, sql, message_id=message_id, room_id=room_id, named=as_list(body.mentions))
 
 
+def _calls_everyone(tx: ReadTx, author_id: UserId, room_id: RoomId, body: Body) -> bool:
+    """Whether it says @everyone in its author's own words, no quotation and no code, who may."""
+    words, at, depth = list[str](), 0, 0
+    for tag in WRITTEN_TAG.finditer(body.html):
+        words += [body.html[at : tag.start()]] if depth == 0 else []
+        at = tag.end()
+        if tag["name"] in _NOT_SAID:
+            depth += -1 if tag["end"] else 1
+    is_said = _EVERYONE.search(" ".join([*words, body.html[at:]]))
+    return bool(is_said) and may_call_everyone(tx, author_id, room_id)
+
+
 def _standing(tx: ReadTx, valid: ValidatedMessage) -> Body:
     """The body, without pictures of pages that were swept since it was made."""
     wanted = {preview.image for preview in valid.body.previews if preview.image}
@@ -5585,13 +5649,15 @@ def store_message(
     room = membership_of(tx, valid.creator_id, valid.room_id).room
     sent = {"room_id": room.id, "client_message_id": valid.client_message_id}
     body, author = _standing(tx, valid) if valid.body.previews else valid.body, valid.creator_id
+    to_all = _CALL in body.text.lower() and _calls_everyone(tx, author, room.id, body)
+    said = {"html": body.html, "text": body.text, "to_all": to_all}
     sql = """
-        INSERT INTO messages
-          (room_id, creator_id, client_message_id, body_html, body_text, created_at, updated_at)
-        VALUES (:room_id, :creator_id, :client_message_id, :html, :text, :at, :at)
+        INSERT INTO messages (room_id, creator_id, client_message_id, body_html, body_text,
+          to_everyone, created_at, updated_at)
+        VALUES (:room_id, :creator_id, :client_message_id, :html, :text, :to_all, :at, :at)
         ON CONFLICT (client_message_id, room_id) DO NOTHING
     """
-    fresh = run(tx, sql, **sent, creator_id=author, html=body.html, text=body.text, at=at)
+    fresh = run(tx, sql, **sent, **said, creator_id=author, at=at)
     sql = """
         SELECT said.*, people.*
         FROM said
@@ -5626,13 +5692,17 @@ def _update(
     tx: WriteTx, at: Timestamp, actor: User, message_id: MessageId, valid: ValidatedMessage
 ) -> PersistedMessage:
     room_id, body = valid.room_id, _standing(tx, valid)
-    _own_message(tx, actor, room_id, message_id)
+    author = _own_message(tx, actor, room_id, message_id).creator
+    to_all = _CALL in body.text.lower() and _calls_everyone(tx, author.id, room_id, body)
+    said = {"html": body.html, "text": body.text, "to_all": to_all, "by": actor.id}
     sql = """
         UPDATE messages
-        SET body_html = :html, body_text = :text, updated_at = max(:at, updated_at + 1)
+        SET edited_at = iif(body_html = :html, edited_at, :at),
+          edited_by = iif(body_html = :html, edited_by, :by), to_everyone = :to_all,
+          body_html = :html, body_text = :text, updated_at = max(:at, updated_at + 1)
         WHERE id = :message_id
     """
-    run(tx, sql, html=body.html, text=body.text, at=at, message_id=message_id)
+    run(tx, sql, **said, at=at, message_id=message_id)
     run(tx, "DELETE FROM message_search_index WHERE rowid = :id", id=message_id)
     run(tx, "DELETE FROM mentions WHERE message_id = :id", id=message_id)
     _note_words(tx, room_id, message_id, body)
@@ -6298,6 +6368,8 @@ def notices_for(
     for posted in told:
         present, named = as_list(posted.present), as_list(posted.message.body.mentions)
         room_id, author_id = posted.room.id, posted.message.creator.id
+        to_all = posted.message.to_everyone
+        whom = {"room_id": room_id, "author_id": author_id, "present": present, "named": named}
         sql = """
             SELECT subscriptions.*, (
                 SELECT count(*) FROM memberships AS theirs
@@ -6308,11 +6380,11 @@ def notices_for(
             JOIN users ON users.id = memberships.user_id AND users.status = 0
             WHERE room_id = :room_id AND memberships.user_id != :author_id
             AND memberships.user_id NOT IN (SELECT value FROM json_each(:present))
-            AND (involvement = 'everything' OR (involvement = 'mentions'
-              AND memberships.user_id IN (SELECT value FROM json_each(:named))))
+            AND (involvement = 'everything' OR (involvement = 'mentions' AND (:to_all
+              OR memberships.user_id IN (SELECT value FROM json_each(:named)))))
             ORDER BY subscriptions.id
         """
-        found = rows(tx, sql, room_id=room_id, author_id=author_id, present=present, named=named)
+        found = rows(tx, sql, **whom, to_all=to_all)
         browsers = [(PushSubscription(*browser), badge) for *browser, badge in found]
         notices.append((posted, browsers))
     return notices
@@ -7637,7 +7709,7 @@ class Shapes:
         if known is None or known[0] != room:
             streams = {"messages": self.signer.stream(f"room_{room.id}:messages")}
             more = {"updated_at_ms": room.updated_at // 1000, "streams": streams}
-            names = "id type name creator_id created_at updated_at"
+            names = "id type name topic creator_id created_at updated_at"
             shape = record_json(room, names, **more, path=f"/rooms/{room.id}")
             if room.type is not RoomType.DIRECT:
                 shape |= {"display_name": room.name, "members": None}
@@ -7683,7 +7755,8 @@ class Shapes:
 
     def told(self, message: PersistedMessage, excerpt: str | None = None) -> Shown:
         """A message as everybody sees it, remembered until it changes; an excerpt of it is not."""
-        people = (message.creator, *message.named, *(boost.booster for boost in message.boosts))
+        boosters, editor = (boost.booster for boost in message.boosts), message.edited_by
+        people = (message.creator, editor or message.creator, *message.named, *boosters)
         faces = frozenset([(user.id, user.updated_at) for user in people])
         known = self._messages.find(message.id) if excerpt is None else None
         if known is not None and (known.updated_at, known.faces) == (message.updated_at, faces):
@@ -7707,11 +7780,14 @@ class Shapes:
             "timestamp": created_at,
             "updated_at_ms": message.updated_at // 1000,
             "sort_value": created_at,
+            "edited_at_ms": message.edited_at and message.edited_at // 1000,
+            "edited_by": editor and {"id": editor.id, "name": editor.name},
             "content_type": "attachment" if file else "sound" if sound else "text",
             "emoji_only": not file and bool(is_emoji_only(text)),
             "sound": sound,
             "attachment": file and file_json(file),
             "mentionee_ids": message.body.mentions,
+            "to_everyone": message.to_everyone,
             "links": message.body.links,
             "previews": list(map(asdict, message.body.previews)),
             "boosts": [self.boost(boost) for boost in message.boosts],
@@ -10755,7 +10831,9 @@ def autocomplete(tx: ReadTx, ask: Ask) -> Outcome:
         names = {"name": user.name, "name_html": escape(user.name), "value": user.id}
         picture = {"avatar_url": signer.avatar_url(user), "sgid": signer.sgid(user.id)}
         shown.append({**names, **picture, "about": about})  # which tells apart two of one name
-    return {"users": shown, "page": page, "next_page": page + 1 if len(users) > size else None}
+    everyone = room_id is not None and may_call_everyone(tx, ask.user.id, room_id)
+    more = {"page": page, "next_page": page + 1 if len(users) > size else None}
+    return {"users": shown, "everyone": everyone, **more}
 
 
 def account_shape(ask: Ask, account: Account | None) -> Json | None:
@@ -11145,15 +11223,17 @@ async def delete_room(ask: Ask) -> None:
 async def create_room(ask: Ask, kind: RoomType) -> Outcome:
     """A new room, an open one for everybody or a closed one for some."""
     invited = () if kind is RoomType.OPEN else _user_ids_in(ask, [])
-    return _made_room(ask, await ask.campfire.rooms.create(ask.user, kind, _name_in(ask), invited))
+    name, topic = _name_in(ask), ask.given("topic")
+    return _made_room(ask, await ask.campfire.rooms.create(ask.user, kind, name, invited, topic))
 
 
 async def save_room(ask: Ask, kind: RoomType) -> Outcome:
     """Renames a room, opens or closes it, and revises who is in a closed one. It is replaced where
     it is listed, new to some, gone for others."""
     is_open, cable, shapes = kind is RoomType.OPEN, ask.campfire.cable, ask.campfire.shapes
-    name, invited = _name_in(ask), () if is_open else _user_ids_in(ask)
-    change = await ask.campfire.rooms.save(ask.user, ask.room_id, kind, name, invited)
+    name, topic = _name_in(ask), ask.given("topic")
+    invited = () if is_open else _user_ids_in(ask)
+    change = await ask.campfire.rooms.save(ask.user, ask.room_id, kind, name, invited, topic)
     target, element = f"list_room_{change.room.id}", shared_room_element(shapes, change.room)
     replaced = turbo("replace", target, element)
     cable.broadcast_to(change.granted, "user_{}:rooms", turbo("prepend", "shared_rooms", element))

@@ -351,6 +351,7 @@ COLUMNS = {
     "still": "still_id still_key still_size still_sha256 still_type".split(),
     "named": [],
     "path": [],
+    "edited_by": ["edited_by"],
     "file": [],
 }
 

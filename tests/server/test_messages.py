@@ -38,7 +38,8 @@ async def test_a_sent_message_has_exactly_this_shape(start: Start, cast: Cast) -
     assert message == {
         "id": 11, "client_message_id": "k3x9", "room_id": cast.designers.id, "creator": creator,
         "created_at": moment, "updated_at": moment, "timestamp": at, "updated_at_ms": at,
-        "sort_value": at, "content_type": "text", "emoji_only": False, "sound": None,
+        "sort_value": at, "edited_at_ms": None, "edited_by": None, "content_type": "text",
+        "emoji_only": False, "sound": None, "to_everyone": False,
         "attachment": None,
         "body_html": f"<div>Hi <b>all</b> {link}https://example.com</a></div>",
         "plain_text": "Hi all https://example.com", "mentionee_ids": [],

@@ -218,16 +218,17 @@ async def test_who_is_told_of_what_as_rails_tests_it(
         st.tuples(st.sampled_from(LEVELS), st.booleans(), st.booleans(), st.integers(0, 2)),
         min_size=5, max_size=5,
     ),
-    st.integers(0, 4), st.sampled_from([0, 30, 61]), st.booleans(),
+    st.integers(0, 4), st.integers(0, 4), st.sampled_from([0, 30, 61]), st.booleans(),
+    st.booleans(),
 )  # fmt: skip
 def test_whatever_people_wish_exactly_those_elsewhere_who_want_it_are_told(
-    place: Place, cast: Cast, wishes: list[tuple[str, bool, bool, int]], by: int, seconds: int,
-    is_ping: bool,  # noqa: FBT001 - hypothesis gives it by place
+    place: Place, cast: Cast, wishes: list[tuple[str, bool, bool, int]], by: int, keeper: int,
+    seconds: int, is_ping: bool, calls_all: bool,  # noqa: FBT001 - hypothesis gives them by place
 ) -> None:  # fmt: skip
     """Who is pushed by the wishes of five people, against the sentence of the specification."""
     people, author = cast.everybody, cast.everybody[by]
     place.run("DELETE FROM push_subscriptions")
-    room = place.room(author, *people)
+    room = place.room(people[keeper], *people)
     if is_ping:
         ids = [each.id for each in people]
         room = place.do(place.rooms.find_or_create_direct(author, ids))[0].room.id
@@ -243,14 +244,17 @@ def test_whatever_people_wish_exactly_those_elsewhere_who_want_it_are_told(
     place.server.steady.seconds += seconds
 
     named = [each for each, (_, _, is_named, _) in zip(people, wishes, strict=True) if is_named]
-    posted = place.post(author, room, "hi " + "".join(map(place.mention, named)), None)
+    words = "hi @everyone " * calls_all + "".join(map(place.mention, named))
+    posted = place.post(author, room, words or "hi", None)
 
+    [(creator_id,)] = place.rows("SELECT creator_id FROM rooms WHERE id = :room", room=room)
+    may_call = author.role is program.Role.ADMINISTRATOR or author.id == creator_id
     expected = [
         (person.id, f"https://push.example.com/{n}")
         for person, (level, is_present, is_named, devices) in zip(people, wishes, strict=True)
         for n in range(devices)
         if person.id != author.id and not (is_present and seconds <= 60)
-        if level == "everything" or (level == "mentions" and is_named)
+        if level == "everything" or (level == "mentions" and (is_named or (calls_all and may_call)))
     ]
     ((_, notices),) = place.do(place.parts.db.read(program.notices_for, [posted]))
     told = [(subscription.user_id, subscription.endpoint) for subscription, _ in notices]

@@ -88,7 +88,7 @@ async def test_a_room_shows_every_field_of_its_shape(david: Person, cast: Cast) 
 
     signed = david.server.parts.signer.stream(f"room_{cast.hq.id}:messages")
     assert hq == {
-        "id": cast.hq.id, "type": "open", "name": "HQ", "display_name": "HQ",
+        "id": cast.hq.id, "type": "open", "name": "HQ", "topic": None, "display_name": "HQ",
         "creator_id": cast.david.id, "created_at": program.iso(cast.hq.created_at),
         "updated_at": program.iso(cast.hq.updated_at),
         "updated_at_ms": cast.hq.updated_at // 1000, "involvement": "mentions",
