@@ -66,6 +66,7 @@ export function room(id: number, name: string, change: Partial<Room> = {}): Room
     type: "open",
     name,
     display_name: name,
+    topic: null,
     creator_id: 1,
     created_at: "2026-01-01T00:00:00.000Z",
     updated_at: "2026-01-01T00:00:00.000Z",
@@ -373,19 +374,8 @@ export async function sent(...answers: World["answers"]): Promise<World> {
 
 /** What may happen to message 3. */
 const edited = message(3, { body_html: "edited", updated_at_ms: NOW + 10 });
-const { updated_at, content_type, body_html, plain_text, emoji_only, sound, mentionee_ids, links } =
-  edited;
-const presentation = {
-  updated_at,
-  updated_at_ms: NOW + 5,
-  content_type,
-  body_html,
-  plain_text,
-  emoji_only,
-  sound,
-  mentionee_ids,
-  links,
-};
+const { boosts: _, creator: __, ...words } = edited;
+const presentation = { ...words, updated_at_ms: NOW + 5 };
 export const news = {
   append: (w: World) => w.append(message(3)),
   edit: (w: World) => w.timeline.receive({ type: "message_replaced", message: edited }),

@@ -10,6 +10,7 @@ import * as api from "../lib/api";
 import { reducedMotion } from "../lib/browser";
 import { announce, getState, Observable, useObservable } from "../lib/store";
 import { folded, rankPeople } from "../lib/text";
+import { insisted } from "../lib/trouble";
 
 const DEBOUNCE = 300;
 const CLICK_DELAY = 100;
@@ -61,6 +62,10 @@ export async function findPeople(query: string, roomId?: number): Promise<Sugges
   const wanted = query.trim();
   return rankPeople(wanted, (await api.suggestions(wanted, roomId)).users);
 }
+
+/** Emoji and their names, the most common ones first: the first word is for people to read. */
+export const emojiNames = async (): Promise<Record<string, string[]>> =>
+  (await insisted(() => import("../emoji.json"))).default;
 
 // --- The suggestions --------------------------------------------------------------------------
 

@@ -5,10 +5,11 @@
 import { type KeyboardEvent, type ReactNode, useEffect, useState } from "react";
 import type { Attachment } from "../lib/api";
 import * as device from "../lib/browser";
-import { apply, type Viewed } from "../lib/store";
+import { apply, fetched, type Viewed } from "../lib/store";
 import styles from "../styles/lightbox.css?inline";
+import { emojiNames } from "./autocomplete";
 import { canShareFile, shareFile } from "./files";
-import { Button, Dialog, LinkButton } from "./ui";
+import { Button, Dialog, LinkButton, moveIn } from "./ui";
 
 const sheet = new CSSStyleSheet();
 sheet.replaceSync(styles);
@@ -18,6 +19,7 @@ const close = () => apply({ type: "viewed", item: null });
 
 export function Opened({ item }: { item: Viewed }) {
   if (item.kind === "qr") return <QrCode url={item.url} title={item.title} />;
+  if (item.kind === "emoji") return <EmojiGrid used={item.used} pick={item.pick} />;
   const file = item.files[item.index];
   return file ? <FileViewer item={item} file={file} /> : null;
 }
@@ -188,3 +190,49 @@ function Picture({ file }: { file: Attachment }) {
     </>
   );
 }
+
+// --- Emoji ----------------------------------------------------------------------------------------
+
+const [CELLS, COLUMNS] = [64, 8];
+
+interface EmojiProps {
+  /** By the room, those used last first. */
+  used: readonly string[];
+  pick: (emoji: string) => void;
+}
+
+/** What the room used last, and common ones: one tab stop, with arrow keys. */
+function EmojiGrid({ used, pick }: EmojiProps) {
+  const [names, setNames] = useState<Record<string, string[]>>({});
+  // The names come from the network.
+  useEffect(() => {
+    void fetched(emojiNames()).then((known) => setNames(known ?? {}));
+  }, []);
+  const cells = [...new Set([...used, ...Object.keys(names)])].slice(0, CELLS);
+  return (
+    <Dialog className="emoji-grid shadow" aria-label="Emoji" onClose={close} onClick={leave}>
+      <div role="menu" aria-label="Emoji" onKeyDown={(event) => moveIn(event, COLUMNS)}>
+        {cells.map((emoji, index) => (
+          <button
+            key={emoji}
+            type="button"
+            role="menuitem"
+            className="btn btn--plain message__action-btn"
+            title={names[emoji]?.[0]}
+            aria-label={names[emoji]?.[0] ?? emoji}
+            tabIndex={index === 0 ? 0 : -1}
+            onClick={() => {
+              close();
+              pick(emoji);
+            }}
+          >
+            <span className="boost-character">{emoji}</span>
+          </button>
+        ))}
+      </div>
+    </Dialog>
+  );
+}
+
+/** A click beside it. */
+const leave = ({ target }: React.MouseEvent) => (target as Element).matches("dialog") && close();

@@ -2,13 +2,13 @@
  * One message: its bubble, its parts, and the boosts that hang on it. What happens next is decided
  * by its `MessageHome`, which is the room, or the search screen.
  */
-import { type FocusEvent, type KeyboardEvent, memo, type ReactNode, useRef, useState } from "react";
+import { memo, type ReactNode, useState } from "react";
 import { flushSync } from "react-dom";
 import type { Boost, Sound } from "../lib/api";
-import { painted, player } from "../lib/browser";
-import type { TimelineMessage } from "../lib/messages";
+import { isTouchOnly, painted, player } from "../lib/browser";
+import { alike, type TimelineMessage } from "../lib/messages";
 import { getState, useObservable, useStore } from "../lib/store";
-import { type Formatting, hostOf, keepsBlanks, safeHtml } from "../lib/text";
+import { type Formatting, formatFull, hostOf, keepsBlanks, safeHtml, sentence } from "../lib/text";
 import { EditForm, type EditHome } from "./composer";
 import { EditFile, FileContent, GoingFile, isBoxed } from "./files";
 import { Avatar, Button, highlightCode, Icon, Spinner, Time } from "./ui";
@@ -23,6 +23,8 @@ export interface MessageHome extends EditHome {
   reply(message: TimelineMessage): void;
   /** Its file, on the whole screen. */
   view(message: TimelineMessage): void;
+  /** Shows emoji to pick one of. */
+  emoji(pick: (emoji: string) => void): void;
   retry(message: TimelineMessage): void;
   /** Back into the editor. */
   takeBack(message: TimelineMessage): void;
@@ -61,7 +63,7 @@ export const Message = memo(function Message(props: MessageProps) {
     <article
       id={`message_${id}`}
       className={classes(props)}
-      aria-labelledby={`author_${id} time_${id}`}
+      aria-labelledby={`author_${id} time_${id}${message.edited_at_ms ? ` edited_${id}` : ""}`}
       aria-describedby={draft === undefined ? `body_${id}` : undefined}
       tabIndex={tab}
       data-message-id={message.id || undefined}
@@ -168,6 +170,7 @@ function Meta({ message, found, tab, children }: MetaProps) {
             </a>
           )}
         </span>
+        {message.edited_at_ms && <Edited message={message} at={message.edited_at_ms} />}
         {found && (
           <span className="message__room">
             <a href={path} tabIndex={tab}>
@@ -184,6 +187,16 @@ function Meta({ message, found, tab, children }: MetaProps) {
       )}
       {children}
     </div>
+  );
+}
+
+function Edited({ message, at }: { message: TimelineMessage; at: number }) {
+  const { client_message_id: id, creator, edited_by } = message;
+  const other = edited_by && edited_by.id !== creator.id ? ` by ${edited_by.name}` : "";
+  return (
+    <span className="message__edited" id={`edited_${id}`} title={formatFull(at)}>
+      edited{other}
+    </span>
   );
 }
 
@@ -342,9 +355,15 @@ interface BoostsProps {
   setBoosting: (boosting: boolean) => void;
 }
 
+interface BadgeProps extends Pick<BoostsProps, "message" | "home" | "tab"> {
+  /** All of the same content. */
+  boosts: readonly Boost[];
+}
+
+const FACES = 3;
+
 function Boosts({ message, home, tab, boosting, setBoosting }: BoostsProps) {
   const id = message.client_message_id;
-  const me = useStore((state) => state.me);
 
   function done(content: string | null) {
     setBoosting(false);
@@ -354,14 +373,10 @@ function Boosts({ message, home, tab, boosting, setBoosting }: BoostsProps) {
 
   return (
     <div className="boosts" id={`boosts_message_${id}`}>
-      {message.boosts.map((boost) =>
-        boost.booster.id === me?.id ? (
-          <OwnBoost key={boost.id} boost={boost} tab={tab} onDelete={() => home.unboost(boost)} />
-        ) : (
-          <OthersBoost key={boost.id} boost={boost} tab={tab} />
-        ),
-      )}
-      {boosting && <BoostForm onDone={done} />}
+      {alike(message.boosts).map((boosts) => (
+        <Badge key={boosts[0]?.content} {...{ boosts, message, home, tab }} />
+      ))}
+      {boosting && <BoostForm home={home} onDone={done} />}
       {!boosting && message.boosts.length > 0 && (
         <Button
           icon="boost"
@@ -375,92 +390,47 @@ function Boosts({ message, home, tab, boosting, setBoosting }: BoostsProps) {
   );
 }
 
-function BoostContent({ boost }: { boost: Boost }) {
+/** One for everybody who boosted the same: whose it is too takes it back, all others join. */
+function Badge({ boosts, message, home, tab }: BadgeProps) {
+  const me = useStore((state) => state.me);
+  const [first] = boosts;
+  const own = boosts.findLast(({ booster }) => booster.id === me?.id);
+  const people = new Map(boosts.map(({ booster }) => [booster.id, booster]));
+  const names = sentence([...people.values()].map(({ name }) => name));
+  if (!first) return null;
+  const said = `${names} boosted ${first.content}`;
   return (
-    <span className={boost.emoji_only ? "txt-medium" : "txt-small"} dir="auto">
-      {boost.content}
-    </span>
-  );
-}
-
-function OthersBoost({ boost, tab }: { boost: Boost; tab: number }) {
-  const { booster, content } = boost;
-  return (
-    <div className="boost" id={`boost_${boost.id}`}>
-      <figure className="avatar boost__avatar" title={booster.title}>
-        <a
-          href={booster.url}
-          className="btn avatar"
-          aria-label={`${booster.name} boosted ${content}`}
-          tabIndex={tab}
-        >
-          <img src={booster.avatar_url} width={48} height={48} alt="" />
-        </a>
-      </figure>
-      <BoostContent boost={boost} />
-    </div>
-  );
-}
-
-function OwnBoost(props: { boost: Boost; tab: number; onDelete: () => void }) {
-  const { boost, tab, onDelete } = props;
-  const [expanded, setExpanded] = useState(false);
-  const pill = useRef<HTMLDivElement>(null);
-  const { booster, content } = boost;
-  const dismissal = {
-    onBlur({ relatedTarget }: FocusEvent) {
-      if (pill.current?.contains(relatedTarget)) return;
-      // Once the focus is elsewhere: what vanishes while it moves would keep it here.
-      setTimeout(() => setExpanded(false));
-    },
-    onKeyDown(event: KeyboardEvent) {
-      if (event.key !== "Escape") return;
-      event.preventDefault();
-      event.stopPropagation();
-      pill.current?.querySelector("button")?.focus();
-      setExpanded(false);
-    },
-  };
-
-  async function remove() {
-    pill.current?.classList.add("boost--deleting");
-    const playing = pill.current?.getAnimations() ?? [];
-    await Promise.allSettled(playing.map((animation) => animation.finished));
-    onDelete();
-  }
-
-  return (
-    <div className={`boost${expanded ? " expanded" : ""}`} id={`boost_${boost.id}`} ref={pill}>
-      <button
-        type="button"
-        className="btn btn--plain boost__action"
-        aria-label={`${booster.name} boosted ${content}, press to delete`}
-        aria-expanded={expanded}
-        tabIndex={tab}
-        onClick={() => setExpanded(!expanded)}
-        {...dismissal}
-      >
-        <Avatar user={booster} className="boost__avatar" />
-        <BoostContent boost={boost} />
-      </button>
-      {expanded && (
-        <Button
-          icon="minus"
-          label="Delete this boost"
-          className="btn--negative boost__delete"
-          autoFocus
-          tabIndex={tab}
-          onClick={remove}
-          {...dismissal}
-        />
-      )}
-    </div>
+    <button
+      type="button"
+      className="boost"
+      id={`boost_${first.id}`}
+      aria-label={`${said}, press to ${own ? "take yours back" : "join"}`}
+      aria-pressed={!!own}
+      title={said}
+      tabIndex={tab}
+      onClick={() => (own ? home.unboost(own) : home.boost(message, first.content))}
+    >
+      <span className="boost__faces">
+        {[...people.values()].slice(0, FACES).map((booster) => (
+          <Avatar key={booster.id} user={booster} className="boost__avatar" />
+        ))}
+      </span>
+      <span className={first.emoji_only ? "txt-medium" : "txt-small"} dir="auto">
+        {first.content}
+      </span>
+      {boosts.length > 1 && <span className="boost__count txt-small">{boosts.length}</span>}
+    </button>
   );
 }
 
 const center = (form: HTMLFormElement | null) => form?.scrollIntoView({ block: "center" });
 
-function BoostForm({ onDone }: { onDone: (content: string | null) => void }) {
+interface BoostFormProps {
+  home: MessageHome;
+  onDone: (content: string | null) => void;
+}
+
+function BoostForm({ home, onDone }: BoostFormProps) {
   const me = useStore((state) => state.me);
   const [content, setContent] = useState("");
   return (
@@ -485,6 +455,15 @@ function BoostForm({ onDone }: { onDone: (content: string | null) => void }) {
         value={content}
         onChange={({ target }) => setContent([...target.value].slice(0, BOOST_LENGTH).join(""))}
       />
+      {/* The keyboard that comes with a finger has emoji of its own. */}
+      {!isTouchOnly() && (
+        <Button
+          icon="emoji"
+          label="Emoji"
+          className="btn--borderless boost__btn"
+          onClick={() => home.emoji(onDone)}
+        />
+      )}
       <Button type="submit" icon="check" label="Boost" className="btn--reversed boost__btn" />
       <Button
         icon="minus"

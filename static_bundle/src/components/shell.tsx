@@ -110,6 +110,11 @@ export function RoomBar({ room }: { room: api.Room }) {
           {direct && <span className="for-screen-reader">Ping with </span>}
           {room.display_name}
         </h1>
+        {room.topic && (
+          <span className="room-topic overflow-ellipsis" title={room.topic} dir="auto">
+            {room.topic}
+          </span>
+        )}
       </span>
       <LinkButton
         href={`/rooms/${room.type}s/${room.id}/edit`}

@@ -330,6 +330,27 @@ export function Notice({ anchor, heading, onClose, children }: NoticeProps) {
   );
 }
 
+/** The arrow keys of a menu go round: along all items, or up and down one column. */
+export function moveIn(event: React.KeyboardEvent<HTMLElement>, columns: number): void {
+  const items = [...event.currentTarget.querySelectorAll<HTMLElement>("[role=menuitem]")];
+  const at = items.indexOf(document.activeElement as HTMLElement);
+  const column = items.filter((_, index) => index % columns === at % columns);
+  const row = column.indexOf(items[at] as HTMLElement);
+  const goals: Record<string, HTMLElement | undefined> = {
+    ArrowRight: items[at + 1] ?? items[0],
+    ArrowLeft: items.at(at - 1),
+    ArrowDown: column[row + 1] ?? column[0] ?? items[0],
+    ArrowUp: column.at(row - 1) ?? items[0],
+    Home: items[0],
+    End: items.at(-1),
+  };
+  const goal = goals[event.key];
+  if (!goal) return;
+  event.preventDefault();
+  event.stopPropagation();
+  goal.focus();
+}
+
 // --- Translations ------------------------------------------------------------------------------
 
 export type TranslationKey = keyof typeof translations.words;

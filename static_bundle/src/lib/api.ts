@@ -56,6 +56,8 @@ export interface Room extends Membership {
   /** Null for direct rooms; `display_name` never is. */
   name: string | null;
   display_name: string;
+  /** What it is about. */
+  topic: string | null;
   creator_id: number;
   created_at: string;
   updated_at: string;
@@ -116,6 +118,8 @@ export interface Message {
   timestamp: number;
   updated_at_ms: number;
   sort_value: number;
+  edited_at_ms?: number | null;
+  edited_by?: Pick<User, "id" | "name"> | null;
   content_type: "text" | "sound" | "attachment";
   body_html: string;
   plain_text: string;
@@ -123,6 +127,8 @@ export interface Message {
   sound: Sound | null;
   attachment?: Attachment | null;
   mentionee_ids: number[];
+  /** It names everybody in the room. */
+  to_everyone?: boolean;
   links: string[];
   previews?: Preview[];
   boosts: Boost[];
@@ -424,12 +430,7 @@ export const removeLogo = () => remove<{ account: Account }>("/api/account/logo"
 
 // --- People -----------------------------------------------------------------------------------
 
-type ProfileChange = {
-  name?: string;
-  email_address?: string;
-  password?: string;
-  bio?: string;
-};
+type ProfileChange = Partial<Record<"name" | "email_address" | "password" | "bio", string>>;
 
 export const ban = (id: number) => post<{ user: User }>(`/api/users/${id}/ban`);
 export const liftBan = (id: number) => remove<{ user: User }>(`/api/users/${id}/ban`);
@@ -440,11 +441,9 @@ export const changePicture = (picture: Blob) =>
 export const removePicture = (id: number | "me") =>
   remove<{ user: User }>(`/api/users/${id}/avatar`);
 export const sidebar = () => get<Sidebar>("/api/users/me/sidebar");
-export const addPushSubscription = (keys: {
-  endpoint: string;
-  p256dh_key: string;
-  auth_key: string;
-}) => post<{ push_subscription: PushSubscriptionInfo }>("/api/users/me/push_subscriptions", keys);
+type PushKeys = Record<"endpoint" | "p256dh_key" | "auth_key", string>;
+export const addPushSubscription = (keys: PushKeys) =>
+  post<{ push_subscription: PushSubscriptionInfo }>("/api/users/me/push_subscriptions", keys);
 export const pushSubscriptions = () =>
   get<{ push_subscriptions: PushSubscriptionInfo[] }>("/api/users/me/push_subscriptions");
 export const removePushSubscription = (id: number) =>
@@ -459,16 +458,16 @@ export const suggestions = (query: string, room_id?: number) =>
 
 // --- Rooms ------------------------------------------------------------------------------------
 
+type Shared = Exclude<RoomType, "direct">;
+export type RoomWords = { name: string; topic: string; user_ids: number[] };
+
 export const room = (id: number, message_id?: number) =>
   get<RoomPage>(`/api/rooms/${id}${message_id ? `?message_id=${message_id}` : ""}`);
 export const deleteRoom = (id: number) => remove(`/api/rooms/${id}`);
-export const createOpen = (name: string) => post<{ room: Room }>("/api/rooms/opens", { name });
-export const updateOpen = (id: number, name: string) =>
-  put<{ room: Room }>(`/api/rooms/opens/${id}`, { name });
-export const createClosed = (name: string, user_ids: number[]) =>
-  post<{ room: Room }>("/api/rooms/closeds", { name, user_ids });
-export const updateClosed = (id: number, name: string, user_ids: number[]) =>
-  put<{ room: Room; still_member: boolean }>(`/api/rooms/closeds/${id}`, { name, user_ids });
+export const createRoom = (kind: Shared, room: RoomWords) =>
+  post<{ room: Room }>(`/api/rooms/${kind}s`, room);
+export const updateRoom = (kind: Shared, id: number, room: RoomWords) =>
+  put<{ room: Room }>(`/api/rooms/${kind}s/${id}`, room);
 export const createDirect = (user_ids: number[]) =>
   post<{ room: Room }>("/api/rooms/directs", { user_ids });
 export const members = (id: number) => get<RoomMembers>(`/api/rooms/${id}/members`);

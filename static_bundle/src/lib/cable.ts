@@ -320,10 +320,9 @@ function textOf(element: HTMLElement | null): Pick<Message, "body_html" | "plain
 
 /** What an edit changed, of the element that shows it. */
 function presentationOf(element: HTMLElement): Presentation {
-  const { updated_at, updated_at_ms, content_type, emoji_only, sound, mentionee_ids, links } =
-    told<Message>(element);
-  const wording = { content_type, emoji_only, sound, mentionee_ids, links, ...textOf(element) };
-  return { updated_at, updated_at_ms, ...wording };
+  // A boost may have come meanwhile: what else it says of the message is older.
+  const { boosts: _, ...message } = told<Message>(element);
+  return { ...message, ...textOf(element) };
 }
 
 function boostOf(element: HTMLElement): Boost {

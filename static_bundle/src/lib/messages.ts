@@ -93,7 +93,7 @@ export type Wording = Pick<
   Message,
   "content_type" | "body_html" | "plain_text" | "emoji_only" | "sound" | "mentionee_ids" | "links"
 >;
-export type Presentation = Wording & Pick<Message, "updated_at" | "updated_at_ms">;
+export type Presentation = Omit<Message, "boosts" | "creator">;
 
 /** What the cable tells about a room's messages. */
 export type RoomEvent =
@@ -313,6 +313,26 @@ const isViewable = (file?: Attachment | null): file is Attachment =>
 export function viewing(messages: readonly Message[], { attachment }: Message): Viewed {
   const files = messages.map((message) => message.attachment).filter(isViewable);
   return { kind: "file", files, index: files.findIndex(({ id }) => id === attachment?.id) };
+}
+
+/** Those of the same content together, in the order of their first. */
+export function alike(boosts: readonly Boost[]): (readonly Boost[])[] {
+  const groups = new Map<string, readonly Boost[]>();
+  for (const boost of boosts)
+    groups.set(boost.content, [...(groups.get(boost.content) ?? []), boost]);
+  return [...groups.values()];
+}
+
+const letters = new Intl.Segmenter(undefined, { granularity: "grapheme" });
+const A_GLANCE = 1000;
+
+/** The emoji of what was said and boosted, those used last first. */
+export function emojiIn(messages: readonly Message[]): string[] {
+  const used = messages.toReversed().flatMap(({ boosts, plain_text }) => {
+    const words = [...boosts.map(({ content }) => content).reverse(), plain_text];
+    return words.flatMap((text) => [...letters.segment(text.slice(0, A_GLANCE))]);
+  });
+  return [...new Set(used.map(({ segment }) => segment).filter(isEmojiOnly))];
 }
 
 /** One that is on its way, as a message. */

@@ -31,6 +31,7 @@ export interface SidebarRoom {
   type: RoomType;
   /** The room's name; for a ping, its people joined like a sentence. */
   display_name: string;
+  topic: string | null;
   path: string;
   unread: boolean;
   updated_at_ms: number;
@@ -63,6 +64,7 @@ interface Announcement {
 /** What the full-screen viewer shows. */
 export type Viewed =
   | { kind: "qr"; url: string; title: string }
+  | { kind: "emoji"; used: readonly string[]; pick: (emoji: string) => void }
   | { kind: "file"; files: readonly Attachment[]; index: number };
 
 interface Route {
@@ -359,8 +361,8 @@ function withInvolvement(state: State, room_id: number, involvement: Involvement
 }
 
 export function sidebarRoom(room: Room): SidebarRoom {
-  const { id, type, display_name, path, unread, updated_at_ms, members } = room;
-  return { id, type, display_name, path, unread, updated_at_ms, members };
+  const { id, type, display_name, topic, path, unread, updated_at_ms, members } = room;
+  return { id, type, display_name, topic, path, unread, updated_at_ms, members };
 }
 
 function sidebarFrom(sidebar: Sidebar, onScreen: number | null): SidebarState {
@@ -406,8 +408,8 @@ function renamed(state: State, room: SidebarRoom): State {
     find(sidebar, room.id) ? listed(sidebar, room) : sidebar,
   );
   if (next.room?.id !== room.id) return next;
-  const { display_name, type } = room;
-  return { ...next, room: { ...next.room, name: display_name, display_name, type } };
+  const { display_name, topic, type } = room;
+  return { ...next, room: { ...next.room, name: display_name, display_name, topic, type } };
 }
 
 function withPerson(state: State, user: User, joined: boolean): State {
@@ -479,11 +481,7 @@ function unread(
 function read(sidebar: SidebarState, room_id: number): SidebarState {
   if (!find(sidebar, room_id)?.unread) return sidebar;
   const clear = (room: SidebarRoom) => (room.id === room_id ? { ...room, unread: false } : room);
-  return {
-    ...sidebar,
-    directs: sidebar.directs.map(clear),
-    shared: sidebar.shared.map(clear),
-  };
+  return { ...sidebar, directs: sidebar.directs.map(clear), shared: sidebar.shared.map(clear) };
 }
 
 function find(sidebar: SidebarState, room_id: number): SidebarRoom | undefined {

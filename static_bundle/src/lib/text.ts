@@ -21,11 +21,15 @@ export function formatting(
 ): Formatting {
   return {
     own: message.creator.id === me_id,
-    mentioned: me_id !== undefined && message.mentionee_ids.includes(me_id),
+    mentioned: me_id !== undefined && isFor(message, me_id),
     threaded: previous !== undefined && continues(message, previous),
     firstOfDay: previous === undefined || dayOf(message.timestamp) !== dayOf(previous.timestamp),
     emoji: message.emoji_only,
   };
+}
+
+function isFor({ mentionee_ids, to_everyone, creator }: Message, me_id: number): boolean {
+  return mentionee_ids.includes(me_id) || (!!to_everyone && creator.id !== me_id);
 }
 
 function continues(message: Message, previous: Message): boolean {

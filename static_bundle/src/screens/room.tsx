@@ -15,10 +15,10 @@ import { canShareFile, shareFile } from "../components/files";
 import { type ActionsProps, Message, type MessageHome } from "../components/message";
 import { DropOverlay, JoinLink, RoomBar, Shell } from "../components/shell";
 import { Sidebar } from "../components/sidebar";
-import { Button, Icon, LinkButton, Popover, Spinner, Translate } from "../components/ui";
+import { Button, Icon, LinkButton, moveIn, Popover, Spinner, Translate } from "../components/ui";
 import type { Account, Boost, Room, RoomPage, ScreenProps } from "../lib/api";
 import { copyText, isTouchOnly } from "../lib/browser";
-import { type TimelineMessage, viewing } from "../lib/messages";
+import { emojiIn, type TimelineMessage, viewing } from "../lib/messages";
 import { mountList, RoomSession } from "../lib/room-session";
 import {
   announce,
@@ -122,6 +122,11 @@ class RoomView extends Observable<Looking> implements MessageHome {
 
   view(message: TimelineMessage): void {
     apply({ type: "viewed", item: viewing(this.session.timeline.state().messages, message) });
+  }
+
+  emoji(pick: (emoji: string) => void): void {
+    const used = emojiIn(this.session.timeline.state().messages);
+    apply({ type: "viewed", item: { kind: "emoji", used, pick } });
   }
 
   retry({ client_message_id: id }: TimelineMessage): void {
@@ -396,7 +401,7 @@ function Menu({ message, home, own, anchor, byKeyboard, onClose, onBoost }: Menu
       className="message__actions-menu shadow"
       role="menu"
       aria-label="Message options"
-      onKeyDown={(event) => move(event, onClose)}
+      onKeyDown={(event) => (event.key === "Tab" ? onClose(true) : moveIn(event, 3))}
     >
       <div className="message__actions-grid quick-boosts" role="none">
         {QUICK_BOOSTS.map(([content, name], index) => (
@@ -471,28 +476,4 @@ function CopyLink({ path, onDone }: { path: string; onDone: () => void }) {
       onClick={copy}
     />
   );
-}
-
-const COLUMNS = 3;
-
-/** Arrow keys go round: along all items, or up and down one column. */
-function move(event: KeyboardEvent<HTMLElement>, close: (refocus?: boolean) => void) {
-  if (event.key === "Tab") return close(true);
-  const items = [...event.currentTarget.querySelectorAll<HTMLElement>("[role=menuitem]")];
-  const at = items.indexOf(document.activeElement as HTMLElement);
-  const column = items.filter((_, index) => index % COLUMNS === at % COLUMNS);
-  const row = column.indexOf(items[at] as HTMLElement);
-  const goals: Record<string, HTMLElement | undefined> = {
-    ArrowRight: items[at + 1] ?? items[0],
-    ArrowLeft: items.at(at - 1),
-    ArrowDown: column[row + 1] ?? column[0] ?? items[0],
-    ArrowUp: column.at(row - 1) ?? items[0],
-    Home: items[0],
-    End: items.at(-1),
-  };
-  const goal = goals[event.key];
-  if (!goal) return;
-  event.preventDefault();
-  event.stopPropagation();
-  goal.focus();
 }

@@ -13,10 +13,10 @@ import {
 import { Message, type MessageHome } from "../components/message";
 import { attempt, PanelBar, Shell } from "../components/shell";
 import { Avatar, Button, Icon, LinkButton, Spinner } from "../components/ui";
-import type { Boost, Room, RoomMembers, ScreenProps, Search } from "../lib/api";
+import type { Boost, Room, RoomMembers, RoomWords, ScreenProps, Search } from "../lib/api";
 import * as api from "../lib/api";
 import { DESKTOP, isTouchOnly, useMedia, visit } from "../lib/browser";
-import { shown, type TimelineMessage, viewing } from "../lib/messages";
+import { emojiIn, shown, type TimelineMessage, viewing } from "../lib/messages";
 import { apply, failed, useStore } from "../lib/store";
 import { byName, formatting } from "../lib/text";
 
@@ -42,17 +42,15 @@ export function NewRoom({ boot }: ScreenProps<"room_new">) {
   const me = useStore((state) => state.me);
   const [kind, setKind] = useKind((next) => `/rooms/${next}s/new`);
 
-  async function create(name: string, members: number[]) {
-    const { room } = await (kind === "open"
-      ? api.createOpen(name)
-      : api.createClosed(name, members));
+  async function create(words: RoomWords) {
+    const { room } = await api.createRoom(kind, words);
     visit(room.path);
   }
 
   return (
     <Shell nav={<PanelBar />} title="New chat room">
       <Panel style={{ viewTransitionName: "new-room" }}>
-        <RoomForm name={default_name} fresh onSave={create}>
+        <RoomForm name={default_name} topic="" fresh onSave={create}>
           <Everyone kind={kind} onChange={setKind} />
           <People people={users} everybody={kind === "open"} fixed={me?.id} chosen={[]} />
         </RoomForm>
@@ -82,15 +80,13 @@ function Settings({ room, selected, unselected }: RoomMembers) {
   const members = selected.map(({ id }) => id);
   const [everyone] = useState(() => [...selected, ...unselected].sort(byName));
 
-  async function save(name: string, chosen: number[]) {
-    const { room: saved } = await (kind === "open"
-      ? api.updateOpen(room.id, name)
-      : api.updateClosed(room.id, name, chosen));
+  async function save(words: RoomWords) {
+    const { room: saved } = await api.updateRoom(kind, room.id, words);
     visit(saved.path);
   }
 
   return (
-    <RoomForm name={room.name ?? ""} onSave={save}>
+    <RoomForm name={room.name ?? ""} topic={room.topic ?? ""} onSave={save}>
       <Everyone kind={kind} onChange={setKind} />
       {kind === "open" ? (
         <People people={everyone} everybody chosen={members} />
@@ -103,15 +99,19 @@ function Settings({ room, selected, unselected }: RoomMembers) {
 
 interface RoomFormProps {
   name: string;
+  topic: string;
   fresh?: boolean;
-  onSave: (name: string, members: number[]) => Promise<void>;
+  onSave: (words: RoomWords) => Promise<void>;
   children: ReactNode;
 }
 
-function RoomForm({ name, fresh = false, onSave, children }: RoomFormProps) {
-  const { busy, fields, submit } = useSubmit((form) =>
-    onSave(String(form.get("name")), idsIn(String(form.get("user_ids")))),
-  );
+function RoomForm({ name, topic, fresh = false, onSave, children }: RoomFormProps) {
+  const { busy, fields, submit } = useSubmit((form) => {
+    const [name = "", topic = "", ids = ""] = ["name", "topic", "user_ids"].map((field) =>
+      String(form.get(field)),
+    );
+    return onSave({ name, topic, user_ids: idsIn(ids) });
+  });
   return (
     <form onSubmit={submit}>
       <Field
@@ -124,6 +124,14 @@ function RoomForm({ name, fresh = false, onSave, children }: RoomFormProps) {
         onFocus={(event) => fresh && event.currentTarget.select()}
         required
         autoFocus
+      />
+      <Field
+        label="Topic"
+        name="topic"
+        placeholder="What it is about"
+        defaultValue={topic}
+        reasons={fields.topic}
+        maxLength={200}
       />
       <div className="shade room-access">{children}</div>
       <Submit busy={busy} />
@@ -157,6 +165,7 @@ function ReadOnly({ room, selected }: RoomMembers) {
   return (
     <>
       <strong className="txt-x-large">{room.name}</strong>
+      {room.topic && <p>{room.topic}</p>}
       <div className="shade room-access">
         {room.type === "open" && <Everyone kind="open" />}
         <Rows
@@ -301,6 +310,7 @@ function searchHome(all: Search["messages"], change: Change): MessageHome {
     stopEditing: elsewhere,
     reply: elsewhere,
     view: (message) => apply({ type: "viewed", item: viewing(all, message) }),
+    emoji: (pick) => apply({ type: "viewed", item: { kind: "emoji", used: emojiIn(all), pick } }),
     retry: elsewhere,
     takeBack: elsewhere,
     discard: elsewhere,
