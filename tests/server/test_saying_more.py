@@ -116,9 +116,9 @@ async def test_who_made_a_room_and_administrators_call_everyone_and_nobody_else(
 
     async def may(person: Person) -> bool:
         query = f"/api/autocompletable/users?query=every&room_id={room.id}"
-        offered: bool = (await person.get(query)).json["everyone"]
+        offered = (await person.get(query)).json["everyone"]
         assert (await person.say(room, "@everyone hi"))["to_everyone"] is offered
-        return offered
+        return bool(offered)
 
     assert [await may(person) for person in (kevin, david, jz)] == [True, True, False]
     assert (await kevin.get("/api/autocompletable/users?query=every")).json["everyone"] is False

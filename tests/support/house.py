@@ -148,6 +148,12 @@ class House:
     def boost(self, who: str, posted: dict[str, Any], content: str) -> None:
         self.ask(who, "POST", f"/api/messages/{posted['id']}/boosts", {"content": content})
 
+    def boosts(self, who: str, posted: dict[str, Any]) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self.ask(who, "GET", f"/api/messages/{posted['id']}/boosts")[
+            "boosts"
+        ]
+        return found
+
     def run(self, statement: str, **values: object) -> None:
         """Changes the database behind the server's back, which no person can: the past."""
         path = self._campfire.folder / "campfire.db"

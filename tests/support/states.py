@@ -1,5 +1,6 @@
 """Every screen and state of Campfire, and how a person gets there from the studio's front door."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -116,10 +117,17 @@ def edit(page: Page) -> None:
 
 
 def boost(page: Page) -> None:
-    theirs = message(page, "Got mine")
-    theirs.get_by_role("button", name="press to delete").click()
+    theirs = message(page, "Got mine").locator(".boost").first
+    theirs.click()
+    expect(theirs).to_have_attribute("aria-pressed", re.compile("true|false"))
     message(page, "green ones").get_by_role("button", name="New boost").click()
     page.get_by_role("textbox", name="New boost").fill("Me too")
+
+
+def look_at_emoji(page: Page) -> None:
+    message(page, "green ones").get_by_role("button", name="New boost").click()
+    page.get_by_role("button", name="Emoji").click()
+    expect(page.get_by_role("menuitem")).to_have_count(64)
 
 
 def jump(page: Page) -> None:
@@ -339,6 +347,11 @@ WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20)
 INSERT INTO users (name, email_address, password_digest, created_at, updated_at)
 SELECT 'Guest ' || i, 'guest' || i || '@northwind.example', 'x', 1, 1 FROM n;
 """
+EDITED = """
+UPDATE rooms SET topic = 'Everything that concerns all of us: lunch, keys, visitors, the boiler'
+WHERE id = ALL_TALK;
+UPDATE messages SET edited_at = updated_at, edited_by = iif(id % 2, creator_id, MAYA);
+"""
 DEVICES = """
 INSERT INTO push_subscriptions
   (user_id, endpoint, p256dh_key, auth_key, user_agent, created_at, updated_at)
@@ -367,6 +380,8 @@ ROOMS_AND_MESSAGES = {
     "room-rich": State(act=blurred, scene="rich"),
     "room-sounds": State(act=blurred, scene="sounds"),
     "room-boostform": State(act=boost, scene="boosts"),
+    "room-emoji": State(act=look_at_emoji, scene="boosts", only="desktop"),
+    "room-edited": State(act=blurred, changes=EDITED),
     "room-editing": State(act=edit, scene="edit"),
     "room-highlight": State(act=highlight, scene="highlight"),
     "room-hover-options": State(act=hover(".message__body"), only="desktop"),
