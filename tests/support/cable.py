@@ -321,6 +321,7 @@ def read_back(markup: str) -> dict[str, Any]:
     inner = re.search(r'data-plain-text="[^"]*">(.*)</div><div class="boosts" ', markup, re.DOTALL)
     assert inner is not None
     file = json.loads(shown.get("data-attachment", "null"))
+    told = json.loads(message["data-json"])
     rich_text = re.fullmatch(r'<div class="trix-content">(.*)</div>', inner[1], re.DOTALL)
     return {
         "id": int(message["data-message-id"]),
@@ -343,6 +344,7 @@ def read_back(markup: str) -> dict[str, Any]:
         "previews": json.loads(parsed.all("data-json")[0][0]["data-json"])["previews"],
         "boosts": boosts_in(parsed),
         "path": message["data-path"],
+        **{name: told[name] for name in "edited_at_ms edited_by to_everyone previews".split()},
     }
 
 
