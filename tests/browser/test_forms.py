@@ -253,3 +253,35 @@ def test_bots_are_made_with_a_name_and_show_how_they_are_used(house: House) -> N
     )
     maya.get_by_role("link", name="Edit Deploy Bot").click()
     expect(maya.get_by_label("Name of the bot")).to_have_value("Deploy Bot")
+
+
+def test_a_bot_is_told_of_what_is_ticked_and_of_nothing_without_an_address(house: House) -> None:
+    maya = house.sit("Maya")
+    maya.goto("/account/bots/new")
+    group = maya.get_by_role("group", name="Also tell it of")
+    ticks = group.get_by_role("switch")
+    expect(ticks).to_have_count(5)
+    expect(ticks.first).to_be_disabled()
+    maya.get_by_label("Name of the bot").fill("Karma")
+    maya.get_by_label("Webhook address").fill("https://bots.example/karma")
+    group.get_by_role("switch", name="Boosts").focus()
+    maya.keyboard.press("Space")
+    maya.get_by_role("button", name="Save").click()
+    expect(maya).to_have_url(re.compile("/account/bots$"))
+
+    bot = house.ask("Maya", "GET", "/api/account/bots")["bots"][-1]
+    assert (bot["name"], bot["events"]) == ("Karma", ["boosts"])
+    maya.get_by_role("link", name="Edit Karma").click()
+    expect(group.get_by_role("switch", name="Boosts")).to_be_checked()
+    expect(group.get_by_role("switch", checked=True)).to_have_count(1)
+    secret = maya.get_by_role("textbox", name="Secret that signs these calls")
+    expect(secret).to_have_value(bot["webhook_secret"])
+    maya.context.grant_permissions(["clipboard-read"])
+    group.get_by_role("button", name="Copy: Secret that signs these calls").click()
+    assert maya.evaluate("navigator.clipboard.readText()") == bot["webhook_secret"]
+    maya.get_by_label("Webhook address").fill("")
+    expect(ticks.first).to_be_disabled()
+    maya.get_by_role("button", name="Save").click()
+    expect(maya).to_have_url(re.compile("/account/bots$"))
+    bot = house.ask("Maya", "GET", f"/api/account/bots/{bot['id']}")["bot"]
+    assert (bot["events"], bot["webhook_url"]) == ([], None)

@@ -280,6 +280,22 @@ export function Switch({ label, ...input }: ComponentProps<"input"> & { label: s
   );
 }
 
+interface SwitchRowProps extends ComponentProps<"input"> {
+  label: string;
+  icon?: IconName;
+}
+
+/** What is switched, and its switch. */
+export function SwitchRow({ icon, className = "", ...input }: SwitchRowProps) {
+  return (
+    <div className={`flex align-center gap ${className}`}>
+      {icon && <Icon name={icon} size={20} />}
+      <span className="flex-item-grow txt-align-start">{input.label}</span>
+      <Switch {...input} />
+    </div>
+  );
+}
+
 /** The round black button that ends a panel's form. */
 export function Submit({
   icon = "check",

@@ -322,6 +322,32 @@ export function LinkField({
   );
 }
 
+interface CopyLineProps {
+  icon: IconName;
+  label: string;
+  /** Why it would not work. */
+  off?: string | false;
+  children: string;
+}
+
+/** A line to be taken elsewhere: a command, a secret. */
+export function CopyLine({ icon, label, off = false, children }: CopyLineProps) {
+  return (
+    <div className="flex align-center gap">
+      <Icon name={icon} size={24} />
+      <input
+        className="input fill"
+        readOnly
+        disabled={!!off}
+        aria-label={label}
+        value={off ? `${off}: ${children}` : children}
+        onFocus={(event) => event.currentTarget.select()}
+      />
+      <CopyButton text={children} label={`Copy: ${label}`} className="txt-small" disabled={!!off} />
+    </div>
+  );
+}
+
 interface ShareProps {
   url: string;
   title: string;
