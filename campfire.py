@@ -164,6 +164,7 @@ MOST_SHOWN: Final = 2_000_000  # bytes of messages in one answer
 DEFLATE_LEVEL: Final = 1
 RESTRICTION: Final = "restrict_room_creation_to_administrators"  # the one setting of an account
 SECOND: Final = 1_000_000  # stored times are microseconds
+DAY: Final = 86_400 * SECOND
 TWENTY_YEARS: Final = 20 * 365 * 24 * 3600
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -707,6 +708,7 @@ class Membership:
     user_id: UserId
     involvement: Involvement
     unread_at: Timestamp | None  # the time of the first message not read yet
+    starred_at: Timestamp | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -1188,11 +1190,27 @@ class Memory(Generic[K, T]):
         self._young[key] = made, weight
 
 
+_YEAR_10000: Final = 253_402_300_800  # seconds
+
+
 @lru_cache(maxsize=8192)
 def iso(at: Timestamp) -> str:
     """A moment as JSON writes it: 2026-01-02T03:04:05.678Z."""
     moment = datetime.fromtimestamp(at // 1_000_000, UTC)
     return f"{moment.isoformat()[:19]}.{at // 1000 % 1000:03d}Z"
+
+
+def moment_in(value: object) -> Timestamp | None:
+    """A time in words or seconds, UTC if it does not say; None when it is none."""
+    if isinstance(value, (int, float)):
+        return Timestamp(int(value * SECOND)) if abs(value) < _YEAR_10000 else None
+    try:
+        moment = datetime.fromisoformat(str(value).strip().removesuffix("UTC").strip())
+        moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        whole = int(moment.replace(microsecond=0).timestamp())
+    except (ValueError, OverflowError):
+        return None
+    return Timestamp(whole * SECOND + moment.microsecond)
 
 
 def record_json(record: object, names: str, **more: object) -> Json:
@@ -2073,6 +2091,12 @@ _SINCE_2_1: Final = """
 DROP VIEW IF EXISTS said;
 DROP VIEW IF EXISTS room_rows;
 ALTER TABLE memberships ADD COLUMN starred_at INTEGER;
+-- between which ids the messages of some days lie
+CREATE INDEX messages_by_day ON messages (created_at / 86400000000, id);
+-- which messages show an address
+CREATE INDEX messages_with_links ON messages (id)
+  WHERE instr(lower(body_html), 'http://') OR instr(lower(body_html), 'https://')
+  OR instr(lower(body_html), 'www.');
 ALTER TABLE messages ADD COLUMN edited_at INTEGER;
 ALTER TABLE messages ADD COLUMN edited_by INTEGER REFERENCES users(id);
 ALTER TABLE messages ADD COLUMN to_everyone INTEGER NOT NULL DEFAULT 0;
@@ -2105,9 +2129,14 @@ CREATE VIEW IF NOT EXISTS attached AS
   LEFT JOIN blobs AS still ON still.id = still_id;
 CREATE VIEW IF NOT EXISTS room_rows AS
   SELECT rooms.id, type, name, creator_id, rooms.created_at, rooms.updated_at, topic, user_id,
-    involvement, unread_at
+    involvement, unread_at, starred_at
   FROM memberships
   JOIN rooms ON rooms.id = room_id;
+CREATE VIEW IF NOT EXISTS linking AS
+  SELECT id
+  FROM messages
+  WHERE instr(lower(body_html), 'http://') OR instr(lower(body_html), 'https://')
+  OR instr(lower(body_html), 'www.');
 CREATE VIEW IF NOT EXISTS subscriptions AS
   SELECT id, user_id, endpoint, p256dh_key, auth_key, coalesce(user_agent, '') AS user_agent,
     created_at, updated_at, last_tried_at, last_status, last_problem
@@ -4847,15 +4876,14 @@ def membership_of(tx: ReadTx, user_id: UserId, room_id: RoomId) -> Membership:
     membership = row(tx, sql, room_id=room_id, user_id=user_id)
     if membership is None:
         raise RoomNotFound
-    *room, _, involvement, unread_at = membership
-    return Membership(_room_in(*room), user_id, Involvement(involvement), unread_at)
+    *room, _, involvement, unread_at, starred_at = membership
+    return Membership(_room_in(*room), user_id, Involvement(involvement), unread_at, starred_at)
 
 
 def may_call_everyone(tx: ReadTx, user_id: UserId, room_id: RoomId) -> bool:
     """Whether somebody may name all in a room at once: its creator and administrators may."""
     sql = """
-        SELECT 1
-        FROM rooms
+        SELECT 1 FROM rooms
         JOIN users ON users.id = :user_id AND (role = 1 OR users.id = creator_id)
         WHERE rooms.id = :room_id
         AND (SELECT count(*) FROM memberships WHERE room_id = :room_id) <= :most
@@ -4863,19 +4891,19 @@ def may_call_everyone(tx: ReadTx, user_id: UserId, room_id: RoomId) -> bool:
     return row(tx, sql, user_id=user_id, room_id=room_id, most=_MOST_CALLED) is not None
 
 
-def _order_of(membership: Membership) -> tuple[int, int, str, RoomId]:
-    room = membership.room
+def _order_of(membership: Membership) -> tuple[bool, bool, int, str, RoomId]:
+    room, is_plain = membership.room, membership.starred_at is None
     if room.type is RoomType.DIRECT:
-        return 1, -room.updated_at, "", room.id
-    return 0, 0, folded(room.name or ""), room.id
+        return True, is_plain, -room.updated_at, "", room.id
+    return False, is_plain, 0, folded(room.name or ""), room.id
 
 
 def memberships_of(tx: ReadTx, user_id: UserId) -> list[Membership]:
-    """All rooms somebody belongs to, by name, then direct rooms with the latest first."""
+    """All rooms somebody belongs to, by name, then pings, the latest first; starred ones before."""
     sql = "SELECT * FROM room_rows WHERE user_id = :user_id"
     own = [
-        Membership(_room_in(*room), user_id, Involvement(involvement), unread_at)
-        for *room, _, involvement, unread_at in rows(tx, sql, user_id=user_id)
+        Membership(_room_in(*room), user_id, Involvement(involvement), unread_at, starred_at)
+        for *room, _, involvement, unread_at, starred_at in rows(tx, sql, user_id=user_id)
     ]
     return sorted(own, key=_order_of)
 
@@ -4963,8 +4991,7 @@ def may_create_rooms(tx: ReadTx, user: User) -> bool:
 def last_room_of(tx: ReadTx, user_id: UserId, remembered: RoomId | None) -> RoomId | None:
     """The remembered room if somebody is still in it, else the oldest they belong to."""
     sql = """
-        SELECT id
-        FROM room_rows
+        SELECT id FROM room_rows
         WHERE user_id = :user_id
         ORDER BY id = :remembered DESC, created_at, id LIMIT 1
     """
@@ -5116,6 +5143,13 @@ def first_unread_of(tx: ReadTx, own: Membership) -> Json | None:
     """
     found = row(tx, sql, **place, most=_COUNTED_AT_MOST)
     return dict(found) if found and found["count"] else None
+
+
+def star(tx: WriteTx, at: Timestamp, user_id: UserId, room_id: RoomId, *, on: bool) -> RoomView:
+    """Puts a room among the first in its member's sidebar, or back. Raises RoomNotFound."""
+    sql = "UPDATE memberships SET starred_at = :at WHERE room_id = :room_id AND user_id = :user_id"
+    run(tx, sql, at=at if on else None, room_id=room_id, user_id=user_id)
+    return view_of(tx, user_id, room_id)
 
 
 def insert_room(
@@ -5884,14 +5918,30 @@ SEARCH_LIMIT: Final = 100
 RECENT_SEARCHES: Final = 10
 _QUERY_LIMIT: Final = 1_000  # characters; who asks for more asks for its first words
 _WORDS_LIMIT: Final = 32  # different words of a query that count, and parts of one word
-_PROBE: Final = 2_000  # newest matches looked at before going room by room
-_FEW_MESSAGES: Final = 200  # up to here one's own rooms are cheaper than the probe
-_SOME_MESSAGES: Final = 5_000  # and up to here than the index
+_FEW: Final = 512  # candidates to begin with
+_FAR: Final = 16_384  # after which beginnings are no longer looked for beside whole words
+_DEAR: Final = 64  # so many go by in a list of the index while one message is looked up in it
+_LAST: Final = 2**62  # no id, and no moment, is as high
 LARGE_HIT: Final = 4_096  # bytes of a body above which a search shows an excerpt of it
 _EXCERPT: Final = 300  # characters, of which a third stands before the first mark
 _MOST_MARKS: Final = 50
 _MOST_DOUBTS: Final = 50  # words of a text that begin as one sought, and are none
 _QUICK: Final = 0.1  # seconds after which a search is no ordinary one
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a search asks for besides words; all of it must be so."""
+
+    room_id: int | None = None
+    creator_id: int | None = None
+    has: str = ""  # a "file", a "link" or an "image"
+    since: Timestamp = Timestamp(0)
+    until: Timestamp = Timestamp(_LAST)  # and before this moment
+    before: int = _LAST  # the id of a message
+
+
+ANYTHING: Final = Wanted()
 
 
 @dataclass(frozen=True, slots=True)
@@ -5991,23 +6041,53 @@ def marked_text(text: str, words: Sought, *, is_excerpt: bool) -> tuple[str, Mar
     return text[start:end], tuple(inside)
 
 
-def _through_index(tx: ReadTx, user_id: UserId, match: str, newest: int = -1) -> list[sqlite3.Row]:
-    """The newest matches that somebody may see, among so many of all; 101 are enough."""
+def wanted_in(query: Mapping[str, str]) -> Wanted:
+    """What a search asks for besides words. Raises ValidationFailed."""
+    given = {name: text.strip() for name, text in query.items() if text.strip()}
+    wanted, wrong = dict[str, Any](), dict[str, list[str]]()
+    for name in ("room_id", "creator_id", "before"):
+        if name in given:
+            wanted[name] = int(given[name]) if re.fullmatch("[0-9]{1,18}", given[name]) else None
+            wrong |= {name: ["is no id"]} if wanted[name] is None else {}
+    for name, bound in (("from", "since"), ("to", "until")):
+        if name in given:
+            wanted[bound] = moment_in(given[name])
+            wrong |= {name: ["is no date"]} if wanted[bound] is None else {}
+    wanted["has"] = given.get("has", "")
+    if wanted["has"] not in ("", "file", "link", "image"):
+        wrong["has"] = ["can be file, link or image"]
+    if wrong:
+        raise ValidationFailed(wrong)
+    if len(given.get("to", "")) == len("2026-11-30"):  # all of that day
+        wanted["until"] += DAY
+    return Wanted(**wanted)
+
+
+def _first_and_last(tx: ReadTx, wanted: Wanted) -> tuple[int, int]:
+    """Between which ids whatever is wanted lies. Ids are no clock, but each day has a first and a
+    last one: hopping from day to day finds the ends of years, and a wrong clock hides nothing."""
+    last = wanted.before - 1
+    if (wanted.since, wanted.until) == (ANYTHING.since, ANYTHING.until):
+        return 0, last
     sql = """
-        SELECT messages.id, messages.room_id, messages.created_at, messages.updated_at,
-          creator_id, body_text, length(body_html) AS size
-        FROM (
-          SELECT rowid
-          FROM message_search_index
-          WHERE message_search_index MATCH :match
-          ORDER BY rowid DESC LIMIT :newest
-        ) AS found
-        CROSS JOIN messages ON messages.id = found.rowid
-        CROSS JOIN memberships
-          ON memberships.room_id = messages.room_id AND memberships.user_id = :user_id
-        LIMIT :limit + 1
+        WITH RECURSIVE days(day) AS (
+          SELECT min(created_at / 86400000000) FROM messages
+          WHERE created_at / 86400000000 >= :since / 86400000000
+          UNION ALL
+          SELECT (
+            SELECT min(created_at / 86400000000) FROM messages
+            WHERE created_at / 86400000000 > day
+          )
+          FROM days
+          WHERE day < :until / 86400000000
+        )
+        SELECT
+          min((SELECT min(id) FROM messages WHERE created_at / 86400000000 = day)) AS first,
+          max((SELECT max(id) FROM messages WHERE created_at / 86400000000 = day)) AS last
+        FROM days
     """
-    return rows(tx, sql, match=match, user_id=user_id, newest=newest, limit=SEARCH_LIMIT)
+    [(first, newest)] = rows(tx, sql, since=wanted.since, until=wanted.until)
+    return (1, 0) if first is None else (first, min(last, newest))
 
 
 def _has_at_most(tx: ReadTx, user_id: UserId, few: int) -> bool:
@@ -6022,63 +6102,112 @@ def _has_at_most(tx: ReadTx, user_id: UserId, few: int) -> bool:
     return row(tx, sql, user_id=user_id, few=few) is None
 
 
-def _through_rooms(tx: ReadTx, user_id: UserId, match: str) -> list[sqlite3.Row]:
+def _go(tx: ReadTx, way: str, most: int, **asked: object) -> list[sqlite3.Row]:
+    """Goes through so many candidates of one way, newest first: what of them somebody may see and
+    wants, 101 at most; then how many there were, and the oldest of them."""
     sql = """
-        SELECT own.id, room_id, created_at, updated_at, creator_id, body_text, size
-        FROM (
+        WITH candidates AS MATERIALIZED (
+          SELECT rowid AS id FROM message_search_index
+            WHERE :way = 'words' AND message_search_index MATCH :match
+            AND rowid BETWEEN :first AND :last
+          UNION ALL SELECT message_id FROM attachments
+            WHERE :way = 'files' AND message_id BETWEEN :first AND :last
+          UNION ALL SELECT id FROM linking WHERE :way = 'links' AND id BETWEEN :first AND :last
+          UNION ALL SELECT id FROM messages
+            WHERE :way = 'person' AND creator_id = :creator_id AND id BETWEEN :first AND :last
+          UNION ALL SELECT id FROM messages
+            WHERE :way = 'room' AND room_id = :room_id AND id BETWEEN :first AND :last
+          UNION ALL SELECT messages.id FROM memberships
+            CROSS JOIN messages ON messages.room_id = memberships.room_id
+            WHERE :way = 'rooms' AND user_id = :user_id AND messages.id BETWEEN :first AND :last
+          UNION ALL SELECT id FROM messages WHERE :way = 'all' AND id BETWEEN :first AND :last
+          ORDER BY id DESC LIMIT :most
+        )
+        SELECT * FROM (
           SELECT messages.id, messages.room_id, messages.created_at, messages.updated_at,
             creator_id, body_text, length(body_html) AS size
-          FROM memberships
-          CROSS JOIN messages ON messages.room_id = memberships.room_id
-          WHERE user_id = :user_id
-          ORDER BY messages.id DESC LIMIT -1
-        ) AS own
-        CROSS JOIN message_search_index
-          ON message_search_index.rowid = own.id AND message_search_index MATCH :match
-        LIMIT :limit + 1
+          FROM candidates
+          CROSS JOIN messages ON messages.id = candidates.id
+          CROSS JOIN memberships
+            ON memberships.room_id = messages.room_id AND memberships.user_id = :user_id
+          WHERE (:has IN ('', 'link') OR candidates.id IN (
+            SELECT message_id FROM attachments WHERE kind = iif(:has = 'file', kind, :has)
+            AND message_id = candidates.id
+          ))
+          AND (:has != 'link' OR EXISTS (SELECT 1 FROM linking WHERE id = candidates.id))
+          AND messages.room_id = coalesce(:room_id, messages.room_id)
+          AND creator_id = coalesce(:creator_id, creator_id)
+          AND messages.created_at >= :since AND messages.created_at < :until
+          AND (:way = 'words' OR :match = '' OR EXISTS (
+            SELECT 1 FROM message_search_index
+            WHERE rowid = candidates.id AND message_search_index MATCH :match
+          ))
+          LIMIT :limit + 1
+        )
+        UNION ALL SELECT count(*), min(id), 0, 0, 0, '', 0 FROM candidates
     """
-    return rows(tx, sql, match=match, user_id=user_id, limit=SEARCH_LIMIT)
+    return rows(tx, sql, way=way, most=most, limit=SEARCH_LIMIT, **asked)
 
 
-def _matches(tx: ReadTx, user_id: UserId, match: str, *, by_room: bool = True) -> list[sqlite3.Row]:
-    """The newest 101 matches somebody may see; a prefix costs too much to ask it room by room."""
-    if by_room and _has_at_most(tx, user_id, _FEW_MESSAGES):
-        return _through_rooms(tx, user_id, match)
-    found = _through_index(tx, user_id, match, _PROBE)
-    sql = """
-        SELECT 1
-        FROM message_search_index
-        WHERE message_search_index MATCH :match
-        ORDER BY rowid DESC LIMIT 1 OFFSET :probe
-    """
-    if len(found) >= SEARCH_LIMIT or not row(tx, sql, match=match, probe=_PROBE):
-        return found
-    if by_room and _has_at_most(tx, user_id, _SOME_MESSAGES):
-        return _through_rooms(tx, user_id, match)
-    return _through_index(tx, user_id, match)
+def _matches(
+    tx: ReadTx, user_id: UserId, match: str, wanted: Wanted, *, far: int = 0
+) -> list[sqlite3.Row]:
+    """The newest 101 messages that somebody may see and wants. Which way is short, nobody knows
+    before: each goes on a little from where the other stopped, then further, until one ends; or by
+    the words alone, so `far` at most."""
+    first, last = _first_and_last(tx, wanted)
+    given = {
+        "words": match,
+        "files": wanted.has in ("file", "image"),
+        "links": wanted.has == "link",
+        "person": wanted.creator_id,
+        "room": wanted.room_id,
+    }
+    ways = [way for way, is_given in given.items() if is_given] or ["all"]
+    ways = ["words"] if far else ways
+    asked = {**asdict(wanted), "user_id": user_id, "match": match, "first": first}
+    matches: list[sqlite3.Row] = []
+    most = _FEW
+    while True:
+        if not far and _has_at_most(tx, user_id, most // 2):
+            ways = ["rooms"]
+        for way in ways:
+            is_dear = match and way not in ("words", "rooms")
+            share = most // _DEAR if is_dear else most
+            *found, (count, oldest, *_) = _go(tx, way, share, last=last, **asked)
+            matches += found
+            if len(matches) > SEARCH_LIMIT or count < share or most > (far or _LAST):
+                return matches
+            last = oldest - 1
+        most *= 4
 
 
-def matches_for(tx: ReadTx, user_id: UserId, query: str) -> list[sqlite3.Row]:
+def matches_for(
+    tx: ReadTx, user_id: UserId, query: str, wanted: Wanted = ANYTHING
+) -> list[sqlite3.Row]:
     """The newest matches of a cleaned query that somebody may see, newest first: 101 at most. What
     begins with its last word is found too, where the words themselves leave room for it: a prefix
     costs SQLite all that begins with it, in everybody's rooms."""
     words = sought(query)
+    if not words.match and (query or replace(wanted, before=_LAST) == ANYTHING):
+        return []
     if " " in words.match:  # several lists are gone through in one step, however long they are
         leave_the_loop(tx)
-    matches = _matches(tx, user_id, words.match) if words.match else []
+    matches = _matches(tx, user_id, words.match, wanted)
     if words.beginning and len(matches) < SEARCH_LIMIT:
         leave_the_loop(tx)  # and so is all that begins alike
         more = {message["id"]: message for message in matches}
-        for message in _matches(tx, user_id, words.beginning, by_room=False):
+        far = _FAR if matches else _LAST
+        for message in _matches(tx, user_id, words.beginning, wanted, far=far):
             if words.last is not None and words.last.search(_folded(message["body_text"])):
                 more.setdefault(message["id"], message)
         matches = [more[message_id] for message_id in sorted(more, reverse=True)]
     return matches[: SEARCH_LIMIT + 1]
 
 
-def hits_for(tx: ReadTx, user_id: UserId, query: str) -> SearchHits:
+def hits_for(tx: ReadTx, user_id: UserId, query: str, wanted: Wanted = ANYTHING) -> SearchHits:
     """What a cleaned query finds in somebody's rooms: the newest hundred, oldest first."""
-    matches = matches_for(tx, user_id, query)
+    matches = matches_for(tx, user_id, query, wanted)
     newest = sorted(matches[:SEARCH_LIMIT], key=lambda message: message["id"])
     if sum(message["size"] for message in newest) > GLANCE_BYTES:
         leave_the_loop(tx)
@@ -7619,7 +7748,7 @@ def involvement_json(room_type: RoomType, now: Involvement) -> Json:
 @lru_cache(maxsize=256)
 def _seen_by(room_type: RoomType, level: Involvement, since: int | None, *told: int) -> bytes:
     """What of a room differs from member to member, to its end."""
-    said = zip(("mentions", "can_administer", "invitation"), told, strict=True)
+    said = zip(("starred", "mentions", "can_administer", "invitation"), told, strict=True)
     unread = {"unread": since is not None, "unread_since_ms": since}
     return b"," + written({**involvement_json(room_type, level), **unread, **dict(said)})[0][1:]
 
@@ -7722,7 +7851,7 @@ class Shapes:
         room, member, is_direct = view.room, view.membership, view.room.type is RoomType.DIRECT
         may_administer = is_direct or can_administer(viewer, room.creator_id)
         since = None if member.unread_at is None else member.unread_at // 1000
-        told = (view.mentions, may_administer, view.is_invitation)
+        told = (member.starred_at is not None, view.mentions, may_administer, view.is_invitation)
         seen = _seen_by(room.type, member.involvement, since, *told)
         if not is_direct:
             return Written((self.public_room(room), seen))
@@ -11304,6 +11433,16 @@ async def mark_room_read(ask: Ask) -> None:
     ask.campfire.cable.broadcast(f"user_{ask.user.id}_reads", {"room_id": ask.room_id})
 
 
+async def star_room(ask: Ask, *, on: bool) -> None:
+    """Stars a room for the viewer alone, or no longer; all their windows hear of it."""
+    view = await ask.db.write(star, ask.user.id, ask.room_id, on=on)
+    room, cable = view.room, ask.campfire.cable
+    if view.membership.involvement is not Involvement.INVISIBLE:
+        told = ask.campfire.shapes.room(view, ask.user)
+        element = f'<i id="star_{room.id}"{attribute("data-json", told)}></i>'
+        cable.broadcast(f"user_{ask.user.id}:rooms", turbo("replace", f"star_{room.id}", element))
+
+
 def show_sidebar(tx: ReadTx, ask: Ask) -> Written:
     """What stands beside every room."""
     return ask.campfire.shapes.sidebar(sidebar_of(tx, ask.user), ask.user)
@@ -11456,7 +11595,7 @@ async def delete_boost(ask: Ask) -> None:
 def search_data(tx: ReadTx, ask: Ask) -> Json:
     """What a search finds in the viewer's rooms, and where to go back to."""
     user, query = ask.user, cleaned_query(ask.query.get("q", ""))
-    hits = hits_for(tx, user.id, query)
+    hits = hits_for(tx, user.id, query, wanted_in(ask.query))
     return {
         **ask.campfire.shapes.hits(tx, hits, query, user, ask.caller.base_url),
         "recent_searches": recent_searches(tx, user.id),
@@ -12111,7 +12250,7 @@ async def _open(request: web.Request, address: URL) -> Opened:
         boot = {**_boot(tx, ask, page, account), **token}
         return ask, replace(page, title=title, custom_styles=styles), boot
 
-    searches = place is not None and place.searches and "q" in address.query
+    searches = place is not None and place.searches and bool(address.query)
     return await look_in(request, opened, (match, address.query), searches=searches)
 
 
@@ -12377,6 +12516,8 @@ ROUTES: Final[tuple[Screen | Route, ...]] = (
     act("PUT", "/api/rooms/{room_id}/involvement", "people", save_involvement),
     act("PUT", "/api/rooms/{room_id}/unread", "people", mark_room_unread),
     act("DELETE", "/api/rooms/{room_id}/unread", "people", mark_room_read),
+    act("PUT", "/api/rooms/{room_id}/star", "people", partial(star_room, on=True)),
+    act("DELETE", "/api/rooms/{room_id}/star", "people", partial(star_room, on=False)),
     sight("/api/rooms/{room_id}/refresh", "people", refresh_room),
     sight(f"{_IN_ROOM}/{{message_id}}", "people", show_message),
     act("PUT", f"{_IN_ROOM}/{{message_id}}", "people", update_message),
@@ -12772,7 +12913,6 @@ async def stop(campfire: Campfire, listening: Listening) -> None:
 
 _ROOM_TYPES: Final = {f"Rooms::{kind.name.title()}": kind for kind in RoomType}
 _TRUE: Final = frozenset((True, 1, "1", "true", "t"))
-_YEAR_10000: Final = 253_402_300_800  # seconds
 _TWICE: Final = "that were there twice"
 _ON_DISK: Final = ("local", "disk", "test")  # services of Rails that keep files in a folder
 _OWNERS_THERE: Final = ("Message", "User", "Account")  # whose files are taken over
@@ -12907,19 +13047,6 @@ def open_rails(path: Path) -> Iterator[sqlite3.Connection]:
         yield connection
 
 
-def _moment_in(value: object) -> Timestamp | None:
-    """A time as Rails writes it, UTC, with a fraction or without; None when it is none."""
-    if isinstance(value, (int, float)):
-        return Timestamp(int(value * SECOND)) if abs(value) < _YEAR_10000 else None
-    try:
-        moment = datetime.fromisoformat(str(value).strip().removesuffix("UTC").strip())
-        moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-        whole = int(moment.replace(microsecond=0).timestamp())
-    except (ValueError, OverflowError):
-        return None
-    return Timestamp(whole * SECOND + moment.microsecond)
-
-
 @dataclass(slots=True)
 class Import:
     """One import: the old database, the new one, and what is known of it so far."""
@@ -12982,7 +13109,7 @@ class Import:
         for old in map(_Row, rows_from(self.rails, table) if columns_of(self.rails, table) else ()):
             for column in ("created_at", "updated_at", "unread_at", "last_active_at"):
                 if old[column] or column == "created_at":
-                    moment = _moment_in(old[column])
+                    moment = moment_in(old[column])
                     if moment is None:
                         self.unread_times.add((table, old["at"], column))
                     old[column] = before if moment is None else moment

@@ -25,6 +25,7 @@ NONCE = "bench"
 SIGNER = program.Signer(SECRET)
 PEOPLE, ROOMS, HERMIT = 64, 10, 64  # the last person is in one small room and nowhere else
 SMALL_ROOM = ROOMS + 1
+THREE_YEARS = 3 * 365 * program.DAY
 TICKS = os.sysconf("SC_CLK_TCK")
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 MEGABYTE = 1024 * 1024
@@ -48,7 +49,8 @@ def sentences(random: Random) -> Iterator[str]:
 
 
 def write_messages(connection: sqlite3.Connection, count: int, began: int) -> None:
-    """Messages over all rooms, and a few in the small one."""
+    """Messages over all rooms and three years, and a few in the small one; every twentieth has a
+    link, every fiftieth is called after its file."""
     random = Random(7)  # noqa: S311 - the same database every time
     said = sentences(random)
 
@@ -56,12 +58,34 @@ def write_messages(connection: sqlite3.Connection, count: int, began: int) -> No
         for number in range(1, count + 1):
             is_hermit = number % max(count // 200, 1) == 0
             room, user = (
-                (SMALL_ROOM, HERMIT) if is_hermit else (number % ROOMS + 1, number % 60 + 1)
+                (SMALL_ROOM, HERMIT)
+                if is_hermit
+                else (number // 3 % ROOMS + 1, number // 2 % 60 + 1)
             )
-            text, at = next(said), began + number * 1_000
+            link = " https://example.com/" * (number // 2 % 20 == 3)
+            text, at = next(said) + link, began + number * (THREE_YEARS // count)
             yield number, room, user, f"seed-{number}", f"<div>{text}</div>", text, at, at
 
-    connection.executemany("INSERT INTO messages VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows())
+    connection.executemany(
+        """
+        INSERT INTO messages (id, room_id, creator_id, client_message_id, body_html, body_text,
+          created_at, updated_at)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+        """,
+        rows(),
+    )
+    connection.execute(
+        """
+        INSERT INTO blobs (id, key, byte_size, content_type, created_at)
+        SELECT id, printf('%020d', id), 1, 'image/png', 0 FROM messages WHERE id / 2 % 50 = 7
+        """
+    )
+    connection.execute(
+        """
+        INSERT INTO attachments (message_id, blob_id, filename, kind, created_at)
+        SELECT id, id, 'a.png', iif(id / 2 % 100 = 7, 'image', 'file'), 0 FROM blobs
+        """
+    )
     connection.execute(
         "INSERT INTO message_search_index (rowid, body) SELECT id, body_text FROM messages"
     )
@@ -75,7 +99,7 @@ def write_messages(connection: sqlite3.Connection, count: int, began: int) -> No
 
 def seed(path: Path, messages: int, people: int = PEOPLE) -> None:
     """An account, people with sessions, ten open rooms, a small closed one, and messages."""
-    began = time.time_ns() // 1000 - (messages + 60_000_000)
+    began = time.time_ns() // 1000 - THREE_YEARS - 60_000_000
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.row_factory = sqlite3.Row
         connection.execute("PRAGMA journal_mode = WAL")

@@ -93,7 +93,7 @@ async def test_a_room_shows_every_field_of_its_shape(david: Person, cast: Cast) 
         "updated_at": program.iso(cast.hq.updated_at),
         "updated_at_ms": cast.hq.updated_at // 1000, "involvement": "mentions",
         "involvement_label": "Notifying about @ mentions", "next_involvement": "everything",
-        "unread": False, "unread_since_ms": None, "mentions": 0,
+        "unread": False, "starred": False, "unread_since_ms": None, "mentions": 0,
         "can_administer": True, "invitation": True, "members": None,
         "streams": {"messages": signed}, "path": f"/rooms/{cast.hq.id}",
     }  # fmt: skip
