@@ -979,9 +979,8 @@ class AuthService(Protocol):
     async def sign_in(self, email: str, password: str, session: NewSession) -> User:
         """The active person with this address and password, with this session. It takes the same
         time for all others. After fifty failed tries an hour for one address of e-mail only who has
-        signed in from here before may try: guessing from many addresses ends there. If the password
-        changes while it is being checked, it is the old one that counts for nothing. Raises
-        InvalidCredentials, RateLimited."""
+        signed in from here before may try. If the password changes while it is being checked, the
+        old one counts for nothing. Raises InvalidCredentials, RateLimited."""
 
     async def new_digest(self, user_id: UserId, password: str) -> str:
         """A digest for somebody's new password. Raises RateLimited for the 11th in 3 minutes."""
@@ -1006,9 +1005,8 @@ class RoomService(Protocol):
         ids: Invited = (),
         topic: str | None = None,
     ) -> RoomChange:
-        """Renames; a topic of None stays. Everybody active is granted an open room; who is in a
-        closed one is revised, and its creator stays. Raises RoomNotFound (direct rooms too),
-        Forbidden, ValidationFailed."""
+        """Renames; a topic of None stays. An open room gets everybody active; who is in a closed
+        one is revised, but for its creator. Raises RoomNotFound, Forbidden, ValidationFailed."""
 
     async def set_involvement(
         self, actor: User, room_id: RoomId, involvement: str
@@ -1019,9 +1017,8 @@ class RoomService(Protocol):
 class MessageService(Protocol):
     async def create_message_with_deduplication(self, draft: DraftMessage) -> Posted:
         """The stored message; the same client_message_id in a room stores nothing twice (Gap #1).
-        One transaction with its mentions, index row, the room's time and the unread marks of
-        members who are elsewhere. Raises RoomNotFound, BodyBlank, BodyTooLong,
-        InvalidClientMessageId."""
+        One transaction with its mentions, index row, the room's time and unread marks. Raises
+        RoomNotFound, BodyBlank, BodyTooLong, InvalidClientMessageId."""
 
     async def update(
         self, actor: User, message_id: MessageId, draft: DraftMessage
@@ -7357,9 +7354,9 @@ class Happening:
     room_id: RoomId
     by: User | None  # None when a banned person's messages go
     at: Timestamp
-    message_id: MessageId | None = None
+    message_id: MessageId | None = None  # of a message that is gone
     message: PersistedMessage | None = None
-    boost: Boost | None = None
+    boost: Boost | None = None  # of which the message is looked for
     user_ids: Sequence[UserId] = ()  # who came or went
     room_name: str | None = None  # of a room that is gone
 
@@ -7377,9 +7374,10 @@ class Call:
 def calls_for(tx: ReadTx, event: Happening) -> tuple[Call, ...]:
     """The bots to call: those that a new message names or that are in its ping, and those of the
     room, or that have just left it, that hear of what people do; never who did it."""
-    if event.message is None and event.message_id is not None:
-        messages = messages_by_id(tx, [event.message_id])
-        event = replace(event, message=next(iter(messages), None))
+    if event.boost:
+        boosted = event.boost.message_id
+        message = next(iter(messages_by_id(tx, [boosted])), None)
+        event = replace(event, message_id=boosted, message=message)
     hears = event.by is None or event.by.role is not Role.BOT
     is_new, is_left = event.name == "message.created", event.name == "members.left"
     mentions = event.message.body.mentions if event.message and is_new else ()
@@ -11561,11 +11559,6 @@ def list_boosts(tx: ReadTx, ask: Ask) -> Outcome:
     return {"boosts": [ask.campfire.shapes.boost(boost) for boost in boosts]}
 
 
-def _tell_of_boost(ask: Ask, event: str, boosted: Boosted) -> None:
-    about = {"message_id": boosted.boost.message_id, "boost": boosted.boost}
-    ask.campfire.bots.tell(event, boosted.room_id, ask.user, **about)
-
-
 async def _boosted(ask: Ask, content: str, room_id: RoomId | None = None) -> Boost:
     """A new boost, which appears under its message."""
     boosted = await ask.campfire.messages.boost(ask.user, ask.message_id, content, room_id)
@@ -11573,7 +11566,7 @@ async def _boosted(ask: Ask, content: str, room_id: RoomId | None = None) -> Boo
     element = boost_element(ask.campfire.shapes, boosted.boost)
     frame = turbo("append", target, element, 'maintain_scroll="true" ')
     ask.campfire.cable.broadcast(f"room_{boosted.room_id}:messages", frame)
-    _tell_of_boost(ask, "boost.created", boosted)
+    ask.campfire.bots.tell("boost.created", boosted.room_id, ask.user, boost=boosted.boost)
     return boosted.boost
 
 
@@ -11589,7 +11582,7 @@ async def delete_boost(ask: Ask) -> None:
     boosted = await messages.unboost(ask.user, ask.message_id, boost_id, room_id=room_id)
     frame = turbo("remove", f"boost_{boosted.boost.id}")
     ask.campfire.cable.broadcast(f"room_{boosted.room_id}:messages", frame)
-    _tell_of_boost(ask, "boost.deleted", boosted)
+    ask.campfire.bots.tell("boost.deleted", boosted.room_id, ask.user, boost=boosted.boost)
 
 
 def search_data(tx: ReadTx, ask: Ask) -> Json:
@@ -11642,6 +11635,11 @@ def _content(ask: Ask) -> str:
     return "" if is_form else decoded(ask.data, ask.request.charset)
 
 
+def _link_to_next(ask: Ask, query: Mapping[str, object]) -> None:
+    address = f"{ask.caller.base_url}{ask.request.path}?{urlencode(query)}"
+    ask.headers["Link"] = f'<{address}>; rel="next"'
+
+
 async def list_bot_messages(ask: Ask) -> Outcome:
     """A page of a room, with the number of all its messages and a link to the next page."""
     before, after = message_id_in(ask.query, "before"), message_id_in(ask.query, "after")
@@ -11650,17 +11648,31 @@ async def list_bot_messages(ask: Ask) -> Outcome:
     forward = after is not None and before is None
     if said and (page.has_after if forward else page.has_before):
         side, edge = ("after", said[-1]) if forward else ("before", said[0])
-        address = f"{ask.caller.base_url}{ask.request.path}?{side}={edge.id}"
-        ask.headers["Link"] = f'<{address}>; rel="next"'
+        _link_to_next(ask, {side: edge.id})
+    return written([_said_json(ask, message) for message in said])
+
+
+async def search_as_bot(ask: Ask) -> Outcome:
+    """The newest hundred hits in this room, oldest first, and a link to older ones."""
+    query = cleaned_query(ask.query.get("q", ""))
+    wanted = replace(wanted_in(ask.query), room_id=ask.room_id)
+
+    def seek(tx: ReadTx) -> tuple[tuple[PersistedMessage, ...], bool]:
+        membership_of(tx, ask.user.id, ask.room_id)
+        matches = matches_for(tx, ask.user.id, query, wanted)
+        newest = [message["id"] for message in matches[:SEARCH_LIMIT]]
+        return messages_by_id(tx, newest), len(matches) > SEARCH_LIMIT
+
+    said, has_before = await ask.campfire.search.in_turn(ask.user.id, seek)
+    if has_before:
+        _link_to_next(ask, {**ask.query, "before": said[0].id})
     return written([_said_json(ask, message) for message in said])
 
 
 async def list_bot_members(ask: Ask) -> Outcome:
     """Who is in a room, each with what a mention of them is made of."""
-    members, sgid = (
-        await ask.db.read(members_of, ask.user.id, ask.room_id),
-        ask.campfire.signer.sgid,
-    )
+    members = await ask.db.read(members_of, ask.user.id, ask.room_id)
+    sgid = ask.campfire.signer.sgid
     return written([{**_author_json(ask, it), "sgid": sgid(it.id)} for it in members.selected])
 
 
@@ -12547,6 +12559,7 @@ ROUTES: Final[tuple[Screen | Route, ...]] = (
     act("POST", f"{_BOTS}/{{message_id}}/boosts", "bots", create_bot_boost, status=201),
     act("DELETE", f"{_BOTS}/{{message_id}}/boosts/{{boost_id}}", "bots", delete_boost),
     act("GET", f"{_BOTS_ROOM}/members", "bots", list_bot_members),
+    act("GET", f"{_BOTS_ROOM}/searches", "bots", search_as_bot),
     act("GET", "/rooms/{room_id}/messages", "anyone", show_nothing),
     sight("/account/logo", "anyone", show_logo),
     act("GET", "/files/{attachment_id}/still", "people", show_still),

@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import hmac
+import re
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -93,6 +94,9 @@ async def test_a_bot_hears_of_exactly_what_was_chosen_for_it(
     david: Person, listener: Listener, cast: Cast, events: list[str], heard: list[str]
 ) -> None:
     assert (await listener.hears(*events))["events"] == events
+    curious = {"name": "Zed", "webhook_url": f"{listener.url}?zed", "events": EVERYTHING}
+    await david.post(BOTS, curious)  # which is in none of these rooms, but somebody hears of all
+    await listener.heard()
 
     await do_everything(david, cast.watercooler)
     assert await listener.heard() == heard
@@ -382,3 +386,39 @@ async def test_a_bot_lists_who_is_in_its_room_and_can_mention_them(
     await bot_says(visitor, cast.watercooler, said)
     last = (await david.get(path_of(cast.watercooler))).json["messages"][-1]
     assert last["plain_text"] == "Hey @David"
+
+
+async def test_a_bot_finds_what_was_said_in_its_room_and_in_no_other(
+    david: Person, visitor: Person, cast: Cast
+) -> None:
+    address = url_of(cast.watercooler).replace("messages", "searches")
+    await david.say(cast.pets, "Drop elsewhere")  # where the bot is, too
+    await david.say(cast.designers, "Drop where it is not")
+
+    hits = (await visitor.get(f"{address}?q=drop")).json
+
+    assert [each["body"]["plain_text"] for each in hits] == [f"Drop {n}" for n in range(1, 11)]
+    assert hits == (await visitor.get(url_of(cast.watercooler))).json
+    by_jason = f"{address}?q=drop&creator_id={cast.jason.id}&room_id={cast.designers.id}"
+    names = {each["creator"]["name"] for each in (await visitor.get(by_jason)).json}
+    assert names == {"Jason"}
+    assert (await visitor.get(f"{address}?q=nothing")).json == []
+    assert (await visitor.get(f"{address}?q=drop&from=tuesday")).status == 422
+    outside = url_of(cast.designers).replace("messages", "searches")
+    assert (await visitor.get(f"{outside}?q=drop")).status == 404
+
+
+async def test_a_bot_pages_through_more_hits_than_a_hundred(
+    david: Person, visitor: Person, cast: Cast
+) -> None:
+    for n in range(105):
+        await david.say(cast.pets, f"pebble {n}")
+    first = await visitor.get(url_of(cast.pets).replace("messages", "searches") + "?q=pebble")
+
+    link = re.fullmatch(r'<(\S+)>; rel="next"', first.headers["Link"])
+    assert link
+    rest = await visitor.get(link[1].removeprefix(david.server.address))
+
+    said = [each["body"]["plain_text"] for each in [*rest.json, *first.json]]
+    assert said == [f"pebble {n}" for n in range(105)]
+    assert "Link" not in rest.headers
