@@ -2097,6 +2097,7 @@ CREATE INDEX messages_with_links ON messages (id)
 ALTER TABLE messages ADD COLUMN edited_at INTEGER;
 ALTER TABLE messages ADD COLUMN edited_by INTEGER REFERENCES users(id);
 ALTER TABLE messages ADD COLUMN to_everyone INTEGER NOT NULL DEFAULT 0;
+CREATE INDEX messages_to_everyone ON messages (room_id, created_at) WHERE to_everyone = 1;
 ALTER TABLE rooms ADD COLUMN topic TEXT CHECK (length(topic) <= 200);
 ALTER TABLE webhooks ADD COLUMN events INTEGER NOT NULL DEFAULT 0 /* bits of BotEvent */;
 ALTER TABLE webhooks ADD COLUMN secret TEXT;
@@ -4941,9 +4942,12 @@ def views_of(tx: ReadTx, memberships: Sequence[Membership]) -> tuple[RoomView, .
         SELECT messages.room_id
         FROM (
           SELECT message_id
-          FROM mentions
-          WHERE user_id = :user_id
-          ORDER BY message_id DESC LIMIT :most
+          FROM (SELECT * FROM mentions WHERE user_id = :user_id ORDER BY 1 DESC LIMIT :most)
+          UNION
+          SELECT messages.id
+          FROM memberships
+          JOIN messages ON messages.room_id = memberships.room_id AND to_everyone = 1
+          WHERE user_id = :user_id AND unread_at <= messages.created_at
         )
         JOIN messages ON messages.id = message_id AND creator_id != :user_id
         JOIN memberships ON memberships.room_id = messages.room_id AND user_id = :user_id
@@ -11239,7 +11243,8 @@ def announce(campfire: Campfire, posted: Posted, *, calls_bots: bool = True) -> 
     frame = turbo("append", f"messages_room_{room_id}", element)
     cable.broadcast(f"room_{room_id}:messages", frame, appends=message.id)
     seen = {*posted.present, message.creator.id}.intersection(posted.members)
-    named = set(message.body.mentions).difference(seen)
+    mentioned = posted.members if message.to_everyone else message.body.mentions
+    named = {*mentioned} - seen
     others = [user_id for user_id in posted.members if user_id not in seen | named]
     for people, more in ((others, {}), (seen, {"seen": True}), (named, {"mention": True})):
         cable.broadcast_to([*people], "user_{}_unreads", {"roomId": room_id, **more})

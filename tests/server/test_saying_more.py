@@ -148,6 +148,24 @@ async def test_an_edit_calls_everyone_as_its_author_may(
     assert [message["to_everyone"] for message in called] == [True, False, False]
 
 
+async def test_a_call_to_everyone_counts_as_a_mention_of_each_until_they_have_read(
+    david: Person, jz: Person, kevin: Person, cast: Cast
+) -> None:
+    tab = await jz.welcomed()
+    await tab.subscribe(channel="UnreadRoomsChannel")
+
+    for words in ("@everyone one", "@everyone two"):
+        await david.say(cast.designers, words)
+    await kevin.say(cast.designers, "@everyone, says nobody")
+
+    frame = {"roomId": cast.designers.id}
+    assert await tab.drain() == [{**frame, "mention": True}, {**frame, "mention": True}, frame]
+    for person, times in ((jz, 2), (kevin, 2), (david, 0)):
+        assert (await room_of(person, cast.designers.id))["mentions"] == times
+    await tab.subscribe(channel="PresenceChannel", room_id=cast.designers.id)
+    assert (await room_of(jz, cast.designers.id))["mentions"] == 0
+
+
 # --- What a room is about -------------------------------------------------------------------------
 
 
