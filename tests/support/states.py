@@ -130,6 +130,14 @@ def look_at_emoji(page: Page) -> None:
     expect(page.get_by_role("menuitem")).to_have_count(64)
 
 
+def type_and_see(words: str, offered: str) -> Act:
+    def typed(page: Page) -> None:
+        write(page, words)
+        expect(page.get_by_role("listbox", name=offered)).to_be_visible()
+
+    return typed
+
+
 def jump(page: Page) -> None:
     page.locator(".messages").hover()
     page.mouse.wheel(0, -9000)
@@ -382,6 +390,8 @@ ROOMS_AND_MESSAGES = {
     "room-boostform": State(act=boost, scene="boosts"),
     "room-emoji": State(act=look_at_emoji, scene="boosts", only="desktop"),
     "room-edited": State(act=blurred, changes=EDITED),
+    "room-emoji-names": State(act=type_and_see(":par", "Emoji")),
+    "room-sounds-to-play": State(act=type_and_see("/play", "Sounds")),
     "room-editing": State(act=edit, scene="edit"),
     "room-highlight": State(act=highlight, scene="highlight"),
     "room-hover-options": State(act=hover(".message__body"), only="desktop"),

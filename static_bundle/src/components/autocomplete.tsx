@@ -1,26 +1,20 @@
 /**
- * Suggesting people: for a mention while writing, and for a new ping. `Suggestions` decides when to
- * ask, what to show and which keys it takes; it knows neither Trix nor inputs, only words. And what
- * pages say of themselves whose addresses are pasted.
+ * Suggesting people, for a mention while writing and for a new ping; emoji by their names, and sounds
+ * to play. `Suggestions` decides when to ask, what to show and which keys it takes; it knows neither
+ * Trix nor inputs, only words. And what pages say of themselves whose addresses are pasted.
  */
 import { useEffect } from "react";
 import { createPortal } from "react-dom";
-import type { Suggestion } from "../lib/api";
+import type { Sound, Suggestion } from "../lib/api";
 import * as api from "../lib/api";
-import { reducedMotion } from "../lib/browser";
+import { player, reducedMotion } from "../lib/browser";
 import { announce, getState, Observable, useObservable } from "../lib/store";
 import { folded, rankPeople } from "../lib/text";
 import { insisted } from "../lib/trouble";
+import { hang } from "./ui";
 
-const DEBOUNCE = 300;
-const CLICK_DELAY = 100;
-const BLINK_FRAMES = 8;
-const ROW_HEIGHT = 38;
-const ROWS_WANTED = 3;
-const LIST_HEIGHT = 160;
-const MARGIN = 8;
-const MOST = 20;
-const ANSWER_WAIT = 300;
+const [DEBOUNCE, CLICK_DELAY, ANSWER_WAIT, SAMPLE_AFTER] = [300, 100, 300, 300];
+const [BLINK_FRAMES, MOST] = [8, 20];
 export const LANDMARK = "main, aside";
 
 // --- Words ------------------------------------------------------------------------------------
@@ -32,7 +26,19 @@ export interface Word {
   query: string;
   /** Punctuation that follows the query: typing it means the name is finished. */
   terminator: string;
+  /** What is looked for, when it is not somebody. */
+  kind?: "emoji" | "sound";
 }
+
+/** What may take the place of what was typed, beside people: it becomes text. */
+export interface Offer extends Pick<Suggestion, "name" | "about"> {
+  text: string;
+  character: string;
+  sound?: Sound;
+}
+
+/** People, and what else may be offered while one writes. */
+export type Any = Suggestion | Offer;
 
 /** Trix writes an attachment as this character; a word ends there as it does at white space. */
 const BOUNDARY = /[\s\uFFFC]/u;
@@ -57,36 +63,96 @@ export function mentionAt(text: string, caret: number, names: readonly string[] 
   return terminator && !query ? null : { start, end, query, terminator };
 }
 
+const EMOJI = /(?:^|[\s\uFFFC(])(:([a-z\d+-][\w+-]+))(:?)$/i;
+const PLAY = /^\/play(?: (\w*))?$/i;
+const LONGEST = 50;
+
+/** The name of an emoji, as in `:tada`, which a second colon ends; or, alone, a sound to play. */
+function commandAt(text: string, caret: number): Word | null {
+  const [, typed = "", query = "", terminator = ""] =
+    EMOJI.exec(text.slice(Math.max(0, caret - LONGEST), caret)) ?? [];
+  const start = caret - typed.length - terminator.length;
+  if (query) return { kind: "emoji", start, end: caret, query, terminator };
+  const [play, name = ""] = (caret < LONGEST && PLAY.exec(text.trimEnd())) || [];
+  // A whole name is a command already: Enter sends it.
+  if (play === undefined || caret < play.length || sounds(name)[0]?.name === name) return null;
+  return { kind: "sound", start: 0, end: caret, query: name, terminator: "" };
+}
+
+export const wordAt = (text: string, caret: number, names: readonly string[]): Word | null =>
+  commandAt(text, caret) ?? mentionAt(text, caret, names);
+
+// --- What is offered --------------------------------------------------------------------------
+
 /** As the server ranks them, but for whom it finds inside a word only. */
 export async function findPeople(query: string, roomId?: number): Promise<Suggestion[]> {
   const wanted = query.trim();
   return rankPeople(wanted, (await api.suggestions(wanted, roomId)).users);
 }
 
-/** Emoji and their names, the most common ones first: the first word is for people to read. */
-export const emojiNames = async (): Promise<Record<string, string[]>> =>
-  (await insisted(() => import("../emoji.json"))).default;
+const EVERYONE: Offer = {
+  name: "everyone",
+  about: "Notifies everybody in this room",
+  text: "@everyone",
+  character: "📣",
+};
+
+/** Whom a room may be told of; last, for those who may, all of them. */
+async function findMembers(query: string, room_id: number): Promise<Any[]> {
+  const wanted = query.trim();
+  const { users, everyone } = await api.suggestions(wanted, room_id);
+  const people = rankPeople(wanted, users).slice(0, MOST - 1);
+  return everyone && "everyone".startsWith(folded(wanted)) ? [...people, EVERYONE] : people;
+}
+
+const sounds = (start: string) =>
+  getState().sounds.filter(({ name }) => name.startsWith(start.toLowerCase()));
+
+function findSounds(query: string): Offer[] {
+  return sounds(query).map((sound) => {
+    const { name, text } = sound;
+    return { name, about: text ?? "", text: `/play ${name}`, character: "🔊", sound };
+  });
+}
+
+/** What may take a word's place. */
+export async function offersFor(word: Question, room_id: number): Promise<readonly Any[]> {
+  if (word.kind === "sound") return findSounds(word.query);
+  if (!word.kind) return findMembers(word.query, room_id);
+  const { findEmoji } = await insisted(() => import("./dialogs"));
+  return findEmoji(word.query, word.terminator !== "");
+}
+
+const SAMPLE = "sample";
+let resting = 0;
+
+/** What one rests on is heard; nothing, when one has moved on. */
+function sample(item?: Any): void {
+  const sound = item && "sound" in item ? item.sound : undefined;
+  clearTimeout(resting);
+  if (player.state() === SAMPLE) player.stop();
+  if (sound) resting = window.setTimeout(() => player.play(sound, SAMPLE), SAMPLE_AFTER);
+}
 
 // --- The suggestions --------------------------------------------------------------------------
 
-export interface Question {
-  query: string;
-  terminator: string;
+export interface Question extends Pick<Word, "query" | "terminator" | "kind"> {
   /** Where the list belongs: below the caret, or the input, and inside the landmark around it. */
   at: DOMRect;
   landmark: Element | null;
 }
 
-export interface Source {
+export interface Source<Item = Suggestion> {
   find(): Question | null;
-  ask(query: string): Promise<readonly Suggestion[]>;
-  choose(person: Suggestion, ending: string): void;
+  ask(question: Question): Promise<readonly Item[]>;
+  choose(item: Item, ending: string): void;
   /** Enter, after all: it waited for an answer, and nobody was found. */
   enter?(): void;
 }
 
-interface Shown {
-  people: readonly Suggestion[];
+interface Shown<Item> {
+  people: readonly Item[];
+  kind?: Word["kind"];
   selected: number;
   at: DOMRect | null;
   landmark: Element | null;
@@ -97,13 +163,14 @@ type Keys = "key" | "shiftKey" | "ctrlKey" | "metaKey" | "altKey";
 type Press = Pick<KeyboardEvent, Keys | "preventDefault">;
 
 const NOBODY = "Nobody found";
-const NO_SOURCE: Source = { find: () => null, ask: async () => [], choose: () => undefined };
-const CLOSED: Shown = { people: [], selected: 0, at: null, landmark: null, blinking: false };
+const CALLED = { emoji: "Emoji", sound: "Sounds", people: "People" };
+const NO_SOURCE = { find: () => null, ask: async () => [], choose: () => undefined };
+const CLOSED: Shown<never> = { people: [], selected: 0, at: null, landmark: null, blinking: false };
 let lists = 0;
 
-export class Suggestions extends Observable<Shown> {
+export class Suggestions<Item extends Any = Suggestion> extends Observable<Shown<Item>> {
   readonly listId: string;
-  source: Source;
+  source: Source<Item>;
   #timer = 0;
   #asked = 0;
   #canceled = false;
@@ -112,7 +179,7 @@ export class Suggestions extends Observable<Shown> {
   /** Who was clicked, and will be taken in a moment, or as soon as the list closes. */
   #clicked: number | null = null;
 
-  constructor(source: Source = NO_SOURCE) {
+  constructor(source: Source<Item> = NO_SOURCE) {
     super(CLOSED);
     lists += 1;
     this.listId = `suggestions-${lists}`;
@@ -129,8 +196,7 @@ export class Suggestions extends Observable<Shown> {
   }
 
   get activeId(): string | null {
-    const person = this.state().people[this.state().selected];
-    return this.isOpen && person ? optionId(this.listId, person) : null;
+    return this.isOpen ? `${this.listId}-${this.state().selected}` : null;
   }
 
   /** The text changed: look at it once it has rested. */
@@ -149,12 +215,16 @@ export class Suggestions extends Observable<Shown> {
   close(): void {
     clearTimeout(this.#timer);
     this.#asked += 1;
+    sample();
     if (this.#clicked !== null) this.commit(this.#clicked);
     else if (this.state().at) this.set(CLOSED);
   }
 
   select(index: number): void {
-    if (index in this.state().people) this.change({ selected: index });
+    const item = this.state().people[index];
+    if (!item) return;
+    this.change({ selected: index } as Partial<Shown<Item>>);
+    sample(item);
   }
 
   /** True when the key was meant for the list; the caller then lets nobody else have it. */
@@ -171,9 +241,10 @@ export class Suggestions extends Observable<Shown> {
     const person = this.state().people[index];
     this.#clicked = null;
     if (!person || this.state().blinking) return;
+    sample();
     this.source.choose(person, ending);
     clearTimeout(this.#timer);
-    this.change({ selected: index, blinking: true });
+    this.change({ selected: index, blinking: true } as Partial<Shown<Item>>);
     this.#blink(reducedMotion() ? 0 : BLINK_FRAMES);
   }
 
@@ -184,17 +255,17 @@ export class Suggestions extends Observable<Shown> {
 
   #takesOpen(event: Press): boolean {
     const { key, shiftKey } = event;
-    const { selected } = this.state();
+    const { selected, kind } = this.state();
     if (key === "ArrowDown" || key === "ArrowUp") {
       this.select(selected + (key === "ArrowDown" ? 1 : -1));
     } else if (key === "Enter" || (key === "Tab" && !shiftKey)) {
       this.commit(selected);
     } else if (key === " ") {
-      if (this.#othersGoOn()) return false;
+      if (kind || this.#othersGoOn()) return false;
       this.commit(selected);
     } else if (this.#closes(event)) {
       return true;
-    } else if (TERMINATOR.test(key) && this.source.find()?.query) {
+    } else if (!kind && TERMINATOR.test(key) && this.source.find()?.query) {
       this.commit(selected, key);
     } else {
       return false;
@@ -219,7 +290,9 @@ export class Suggestions extends Observable<Shown> {
 
   /** Enter right after typing takes the first of the answer under way, if it comes soon. */
   #waits({ key, shiftKey, ctrlKey, metaKey, altKey }: Press): boolean {
-    const query = this.source.find()?.query;
+    const { query, kind, terminator } = this.source.find() ?? {};
+    // Of emoji only those that are ended are meant: what begins with a colon may be anything.
+    if (kind && !terminator) return false;
     const plain = key === "Enter" && !(shiftKey || ctrlKey || metaKey || altKey);
     if (!plain || !query || !(this.#timer || this.#looking) || this.#canceled) return false;
     clearTimeout(this.#timer);
@@ -228,7 +301,7 @@ export class Suggestions extends Observable<Shown> {
     void Promise.race([this.#looking, enough]).then(() => {
       const still = this.source.find()?.query === query;
       if (still && this.isOpen) this.commit(0);
-      else if (still) {
+      else if (still || kind) {
         this.close();
         this.source.enter?.();
       }
@@ -262,17 +335,24 @@ export class Suggestions extends Observable<Shown> {
     const question = this.source.find();
     if (!question) return this.#left();
     if (this.#canceled) return;
-    if (question.terminator && this.isOpen) {
+    const { kind } = question;
+    if (!kind && question.terminator && this.isOpen) {
       return this.commit(this.state().selected, question.terminator);
     }
     this.#asked += 1;
     const mine = this.#asked;
     try {
-      const people = (await this.source.ask(question.query)).slice(0, MOST);
+      const people = (await this.source.ask(question)).slice(
+        0,
+        kind === "sound" ? undefined : MOST,
+      );
       if (mine !== this.#asked) return;
       const { at, landmark } = question;
-      this.set({ people, selected: 0, at, landmark, blinking: false });
-      if (people.length === 0) announce(NOBODY);
+      if (kind && people.length === 0) return this.close();
+      this.set({ people, ...(kind && { kind }), selected: 0, at, landmark, blinking: false });
+      if (kind && question.terminator) return this.commit(0, "");
+      if (kind) announce(`${people.length} ${CALLED[kind].toLowerCase()}`);
+      else if (people.length === 0) announce(NOBODY);
       else announce(people.length === 1 ? "1 person" : `${people.length} people`);
     } catch {
       // Nobody answered: writing goes on without suggestions.
@@ -286,10 +366,8 @@ export class Suggestions extends Observable<Shown> {
   }
 }
 
-const optionId = (listId: string, person: Suggestion) => `${listId}-${person.value}`;
-
 /** Keeps what a screen reader is told of a text box in step with its list. Returns the way out. */
-export function tellReaders(box: HTMLElement, suggestions: Suggestions): () => void {
+export function tellReaders(box: HTMLElement, suggestions: Suggestions<Any>): () => void {
   const role = box.getAttribute("role") ?? "textbox";
   const tell = () => {
     const active = suggestions.activeId;
@@ -304,15 +382,13 @@ export function tellReaders(box: HTMLElement, suggestions: Suggestions): () => v
   return suggestions.subscribe(tell);
 }
 
-function put(element: HTMLElement, name: string, value: string | null) {
-  if (value === null) element.removeAttribute(name);
-  else element.setAttribute(name, value);
-}
+const put = (element: HTMLElement, name: string, value: string | null) =>
+  value === null ? element.removeAttribute(name) : element.setAttribute(name, value);
 
 // --- The list ---------------------------------------------------------------------------------
 
-export function SuggestionList({ suggestions }: { suggestions: Suggestions }) {
-  const { people, selected, at, landmark, blinking } = useObservable(suggestions);
+export function SuggestionList({ suggestions }: { suggestions: Suggestions<Any> }) {
+  const { people, kind, selected, at, landmark, blinking } = useObservable(suggestions);
   // Joins the window: a list that hangs at a caret is wrong once the page moves under it.
   useEffect(() => {
     const gone = new AbortController();
@@ -340,16 +416,16 @@ export function SuggestionList({ suggestions }: { suggestions: Suggestions }) {
       className="autocomplete__list shadow"
       id={suggestions.listId}
       role="listbox"
-      aria-label="People"
+      aria-label={CALLED[kind ?? "people"]}
       data-blinking={blinking || undefined}
       ref={(list) => hang(list, at, people.length)}
     >
       {people.map((person, index) => (
         <SuggestionRow
-          key={person.value}
+          key={"text" in person ? person.text : person.value}
           person={person}
-          about={namesakes(person.name) ? person.about : ""}
-          id={optionId(suggestions.listId, person)}
+          about={"text" in person || namesakes(person.name) ? person.about : ""}
+          id={`${suggestions.listId}-${index}`}
           selected={index === selected}
           onPick={() => suggestions.commitLater(index)}
         />
@@ -360,7 +436,7 @@ export function SuggestionList({ suggestions }: { suggestions: Suggestions }) {
 }
 
 function SuggestionRow(props: {
-  person: Suggestion;
+  person: Any;
   about: string;
   id: string;
   selected: boolean;
@@ -377,6 +453,8 @@ function SuggestionRow(props: {
       // The text box keeps the focus: its caret is what the name replaces.
       onPointerDown={(event) => event.preventDefault()}
       onMouseDown={(event) => event.preventDefault()}
+      onPointerEnter={() => sample(person)}
+      onPointerLeave={() => sample()}
       onClick={onPick}
       onKeyDown={(event) => event.key === "Enter" && onPick()}
       ref={(row) => {
@@ -384,9 +462,15 @@ function SuggestionRow(props: {
       }}
     >
       <span className="autocomplete__btn">
-        <span className="avatar">
-          <img src={person.avatar_url} width="48" height="48" alt="" />
-        </span>
+        {"text" in person ? (
+          <span className="boost-character" aria-hidden="true">
+            {person.character}
+          </span>
+        ) : (
+          <span className="avatar">
+            <img src={person.avatar_url} width="48" height="48" alt="" />
+          </span>
+        )}
         <span>
           {person.name}
           {about && <small className="autocomplete__about">{about}</small>}
@@ -394,26 +478,6 @@ function SuggestionRow(props: {
       </span>
     </div>
   );
-}
-
-function hang(list: HTMLElement | null, at: DOMRect, rows: number) {
-  if (list) place(list, at, rows);
-}
-
-/** Below the caret, unless fewer than three rows fit there and three fit above. */
-function place(list: HTMLElement, at: DOMRect, rows: number) {
-  const below = innerHeight - at.bottom;
-  const wanted = Math.min(rows, ROWS_WANTED) * ROW_HEIGHT;
-  const above = below < wanted && at.top >= wanted;
-  const room = Math.max((above ? at.top : below) - MARGIN, ROW_HEIGHT);
-  list.style.maxBlockSize = `${Math.min(LIST_HEIGHT, room)}px`;
-  list.style.translate = "none";
-  // A blurred ancestor, and not the window, is what even a fixed box is placed in.
-  const origin = list.getBoundingClientRect();
-  const widest = document.documentElement.clientWidth - origin.width - MARGIN;
-  const left = Math.max(MARGIN, Math.min(at.left, widest));
-  const top = above ? at.top - origin.height : at.bottom;
-  list.style.translate = `${left - origin.left}px ${top - origin.top}px`;
 }
 
 // --- Pages ------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ import {
 } from "../lib/store";
 import { editable, replyQuote } from "../lib/text";
 import { ROOM_GONE } from "../lib/trouble";
-import { SuggestionList, Suggestions } from "./autocomplete";
+import { type Any, SuggestionList, Suggestions } from "./autocomplete";
 import { Editor } from "./editor";
 import { FileTiles, PaperClip, type Tiles, tilesOf } from "./files";
 import { Button, COMMAND, Icon, LinkButton, Spinner } from "./ui";
@@ -47,7 +47,7 @@ interface Writing {
 }
 
 export class Writer extends Observable<Writing> {
-  readonly suggestions = new Suggestions();
+  readonly suggestions = new Suggestions<Any>();
   /** What goes with the words, each a message of its own. */
   readonly files: Tiles;
   #editor: Editor | null = null;
@@ -318,7 +318,7 @@ export interface EditHome {
 
 /** Editing one message in place, apart from how it looks. */
 class Editing {
-  readonly suggestions = new Suggestions();
+  readonly suggestions = new Suggestions<Any>();
   #editor: Editor | null = null;
   readonly #message: TimelineMessage;
   readonly #home: EditHome;

@@ -3,11 +3,12 @@
  * is opened, and brings its styles along.
  */
 import { type KeyboardEvent, type ReactNode, useEffect, useState } from "react";
+import { flushSync } from "react-dom";
 import type { Attachment } from "../lib/api";
 import * as device from "../lib/browser";
 import { apply, fetched, type Viewed } from "../lib/store";
+import { insisted } from "../lib/trouble";
 import styles from "../styles/lightbox.css?inline";
-import { emojiNames } from "./autocomplete";
 import { canShareFile, shareFile } from "./files";
 import { Button, Dialog, LinkButton, moveIn } from "./ui";
 
@@ -193,6 +194,28 @@ function Picture({ file }: { file: Attachment }) {
 
 // --- Emoji ----------------------------------------------------------------------------------------
 
+/** Emoji and their names, the most common ones first; the first name is for people to read. */
+const emojiNames = async (): Promise<Record<string, string[]>> =>
+  (await insisted(() => import("../emoji.json"))).default;
+
+const RANKS = 3;
+
+/** By the names that begin so, or have a word that does; once it is ended, by the whole name. */
+export async function findEmoji(query: string, ended: boolean) {
+  const wanted = query.toLowerCase();
+  const begins = (word: string) => word.startsWith(wanted);
+  const ranked = Object.entries(await emojiNames()).map(([text, [label = "", ...names]]) => {
+    const words = `${names.join("_")} ${label.toLowerCase()}`.split(/[ _]/);
+    const whole = names.indexOf(wanted);
+    const begun = names.findIndex(begins);
+    const rank = whole >= 0 ? 0 : ended ? RANKS : begun >= 0 ? 1 : words.some(begins) ? 2 : RANKS;
+    const name = `:${names[Math.max(whole, begun, 0)]}:`;
+    return { rank, offer: { name, about: "", text, character: text } };
+  });
+  const fitting = ranked.filter(({ rank }) => rank < RANKS).sort((a, b) => a.rank - b.rank);
+  return fitting.map(({ offer }) => offer);
+}
+
 const [CELLS, COLUMNS] = [64, 8];
 
 interface EmojiProps {
@@ -222,7 +245,8 @@ function EmojiGrid({ used, pick }: EmojiProps) {
             aria-label={names[emoji]?.[0] ?? emoji}
             tabIndex={index === 0 ? 0 : -1}
             onClick={() => {
-              close();
+              // The focus comes back from the dialog before it goes where what is picked is.
+              flushSync(close);
               pick(emoji);
             }}
           >

@@ -2,20 +2,20 @@
  * Trix, wrapped once. It owns everything inside its host element; React never looks in there. Until
  * its chunk has come a plain editable box of the same look stands in and hands its text over.
  */
-import type { Suggestion } from "../lib/api";
 import { caretIn } from "../lib/browser";
 import { cardOf } from "../lib/messages";
 import * as words from "../lib/text";
 import { insisted } from "../lib/trouble";
 import {
-  findPeople,
+  type Any,
   LANDMARK,
-  mentionAt,
+  offersFor,
   Pages,
   type Question,
   type Suggestions,
   tellReaders,
   type Word,
+  wordAt,
 } from "./autocomplete";
 import { COMMAND, steer, TOOLS } from "./ui";
 
@@ -91,7 +91,7 @@ interface EditorOptions {
   html: string;
   /** Whose members can be mentioned. */
   room_id: number;
-  suggestions: Suggestions;
+  suggestions: Suggestions<Any>;
   toolbar: "above" | "below";
 }
 
@@ -112,7 +112,7 @@ export class Editor {
   readonly #host: HTMLElement;
   readonly #options: EditorOptions;
   readonly #events: EditorEvents;
-  readonly #suggestions: Suggestions;
+  readonly #suggestions: Suggestions<Any>;
   readonly #pages = new Pages();
   readonly #plain: HTMLElement;
   readonly #plainStart: string;
@@ -130,8 +130,8 @@ export class Editor {
     this.#suggestions = options.suggestions;
     this.#suggestions.source = {
       find: () => this.#question(),
-      ask: (query) => findPeople(query, options.room_id),
-      choose: (person, ending) => this.#insertMention(person, ending),
+      ask: (question) => offersFor(question, options.room_id),
+      choose: (item, ending) => this.#insert(item, ending),
       enter: () => this.#enter(),
     };
     this.#plain = plainBox(options);
@@ -230,27 +230,33 @@ export class Editor {
   #word(): Word | null {
     if (!this.#trix || document.activeElement !== this.#box) return null;
     const [start, end] = this.#trix.editor.getSelectedRange();
-    return start === end ? mentionAt(this.text, start, this.#suggestions.names) : null;
+    return start === end ? wordAt(this.text, start, this.#suggestions.names) : null;
   }
 
   #question(): Question | null {
     const word = this.#word();
     const at = word && this.#trix?.editor.getClientRectAtPosition(word.start);
     if (!word || !at) return null;
-    const { query, terminator } = word;
-    return { query, terminator, at, landmark: this.#box.closest(LANDMARK) };
+    return { ...word, at, landmark: this.#box.closest(LANDMARK) };
   }
 
-  #insertMention(person: Suggestion, ending: string): void {
+  #insert(item: Any, ending: string): void {
     const editor = this.#trix?.editor;
     const word = this.#word();
     if (!(editor && word && loaded)) return;
     editor.recordUndoEntry("Mention");
     editor.setSelectedRange([word.start, word.end]);
-    const content = words.mentionHtml(person);
-    const attributes = { sgid: person.sgid, contentType: MENTION, content };
-    editor.insertAttachment(new loaded.Attachment(attributes));
-    editor.insertString(ending);
+    if ("text" in item) editor.insertString(item.text);
+    else {
+      const attributes = {
+        sgid: item.sgid,
+        contentType: MENTION,
+        content: words.mentionHtml(item),
+      };
+      editor.insertAttachment(new loaded.Attachment(attributes));
+    }
+    // A sound is a message of its own.
+    editor.insertString("sound" in item ? "" : ending);
   }
 
   /** The Enter that was held back: sends, or begins a line. */

@@ -385,7 +385,7 @@ function PeoplePicker({ chosen, onChange, onCancel }: PickerProps) {
   const input = useRef<HTMLInputElement>(null);
   const source: Source = {
     find: () => (input.current ? questionIn(input.current) : null),
-    async ask(query) {
+    async ask({ query }) {
       const taken = new Set([me?.id, ...chosen.map(({ value }) => value)]);
       return (await findPeople(query)).filter(({ value }) => !taken.has(value));
     },

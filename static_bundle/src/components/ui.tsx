@@ -292,6 +292,28 @@ function turn(popover: HTMLElement): void {
   popover.style.setProperty("--shift", `${shift}px`);
 }
 
+const [ROW_HEIGHT, ROWS_WANTED, LIST_HEIGHT] = [38, 3, 160];
+
+export function hang(list: HTMLElement | null, at: DOMRect, rows: number) {
+  if (list) place(list, at, rows);
+}
+
+/** Below the caret, unless fewer than three rows fit there and three fit above. */
+function place(list: HTMLElement, at: DOMRect, rows: number) {
+  const below = innerHeight - at.bottom;
+  const wanted = Math.min(rows, ROWS_WANTED) * ROW_HEIGHT;
+  const above = below < wanted && at.top >= wanted;
+  const room = Math.max((above ? at.top : below) - EDGE, ROW_HEIGHT);
+  list.style.maxBlockSize = `${Math.min(LIST_HEIGHT, room)}px`;
+  list.style.translate = "none";
+  // A blurred ancestor, and not the window, is what even a fixed box is placed in.
+  const origin = list.getBoundingClientRect();
+  const widest = document.documentElement.clientWidth - origin.width - EDGE;
+  const left = Math.max(EDGE, Math.min(at.left, widest));
+  const top = above ? at.top - origin.height : at.bottom;
+  list.style.translate = `${left - origin.left}px ${top - origin.top}px`;
+}
+
 interface NoticeProps {
   anchor: RefObject<HTMLButtonElement | null>;
   heading: string;

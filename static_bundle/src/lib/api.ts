@@ -452,7 +452,7 @@ export const testPushSubscription = (id: number) =>
   post<{ delivered: true }>(`/api/users/me/push_subscriptions/${id}/test_notifications`);
 /** People whose name contains `query`; of one room's members when `room_id` is given. */
 export const suggestions = (query: string, room_id?: number) =>
-  get<{ users: Suggestion[]; page: number; next_page: number | null }>(
+  get<{ users: Suggestion[]; everyone: boolean; page: number; next_page: number | null }>(
     `/api/autocompletable/users?query=${word(query)}${room_id ? `&room_id=${room_id}` : ""}`,
   );
 
