@@ -248,12 +248,8 @@ export class Editor {
     editor.setSelectedRange([word.start, word.end]);
     if ("text" in item) editor.insertString(item.text);
     else {
-      const attributes = {
-        sgid: item.sgid,
-        contentType: MENTION,
-        content: words.mentionHtml(item),
-      };
-      editor.insertAttachment(new loaded.Attachment(attributes));
+      const said = { sgid: item.sgid, contentType: MENTION, content: words.mentionHtml(item) };
+      editor.insertAttachment(new loaded.Attachment(said));
     }
     // A sound is a message of its own.
     editor.insertString("sound" in item ? "" : ending);
@@ -426,10 +422,8 @@ function trixElements(label: string, html: string) {
   editors += 1;
   const toolbar = document.createElement("trix-toolbar");
   toolbar.id = `editor-toolbar-${editors}`;
-  const input = document.createElement("input");
-  input.type = "hidden";
-  input.id = `editor-input-${editors}`;
-  input.value = html;
+  const hidden = { type: "hidden", id: `editor-input-${editors}`, value: html };
+  const input = Object.assign(document.createElement("input"), hidden);
   const box = document.createElement("trix-editor") as TrixElement;
   box.className = "trix-content";
   box.setAttribute("toolbar", toolbar.id);
@@ -439,10 +433,8 @@ function trixElements(label: string, html: string) {
 }
 
 function describe(box: HTMLElement, label: string) {
-  box.setAttribute("role", "textbox");
-  box.setAttribute("aria-multiline", "true");
-  box.setAttribute("aria-label", label);
-  box.setAttribute("dir", "auto");
+  const said = { role: "textbox", "aria-multiline": "true", "aria-label": label, dir: "auto" };
+  for (const [name, value] of Object.entries(said)) box.setAttribute(name, value);
 }
 
 // --- Its toolbar ------------------------------------------------------------------------------
