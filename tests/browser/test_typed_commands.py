@@ -15,6 +15,7 @@ HTMLMediaElement.prototype.play = function () {
   return new Promise(() => {});
 };
 HTMLMediaElement.prototype.pause = function () { window.heard.push('quiet'); };
+window.heard;
 """
 
 
