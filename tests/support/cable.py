@@ -92,7 +92,7 @@ async def element(server: Server, shape: Mapping[str, Any], room_name: str = "Wa
 
 ONES_OWN = (
     "involvement involvement_label next_involvement unread unread_since_ms mentions"
-    " can_administer invitation"  # of a room
+    " starred can_administer invitation"  # of a room
 ).split()
 
 
