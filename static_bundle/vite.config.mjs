@@ -11,7 +11,7 @@ const CHUNKS = [
   },
   { name: "dialogs", test: /src[\\/](components[\\/]dialogs|styles[\\/]lightbox)/ },
   { name: "purify", test: /node_modules[\\/]dompurify/ },
-  { name: "trix", test: /node_modules[\\/]trix[\\/].*\.js$/ },
+  { name: "trix", test: /node_modules[\\/]trix[\\/].*\.js$|src[\\/]lib[\\/]markdown/ },
   { name: "highlight", test: /node_modules[\\/]highlight\.js/ },
   // What a chunk shares with the entry would else be taken out of it.
   { name: "app", tags: ["$initial"], test: (id) => !id.includes("service-worker"), priority: -1 },

@@ -336,6 +336,15 @@ function prefetchRooms(): void {
   document.addEventListener("touchstart", soon(0), { passive: true });
 }
 
+/** The keys that work everywhere. */
+function heedKeys(): void {
+  document.addEventListener("keydown", (event) => {
+    if (event.key !== "/" || !(event.ctrlKey || event.metaKey) || !getState().me) return;
+    event.preventDefault();
+    apply({ type: "viewed", item: { kind: "help" } });
+  });
+}
+
 // --- Beginning --------------------------------------------------------------------------------
 
 function firstBoot(): Boot {
@@ -380,6 +389,7 @@ async function start(): Promise<void> {
   device.keepFocus();
   followLinks();
   prefetchRooms();
+  heedKeys();
   const drawn = Promise.race([insisted(device.drawIcons), after(ICONS_AT_MOST)]);
   const [whole] = await Promise.all([filled(boot), sanitizing, drawn]);
   // In small steps, and not in the task that evaluates the client: clicks are heard in between.

@@ -388,7 +388,8 @@ ZOOMED = ["room", "room-rich", "room-editing", "proposal-files-popover", "sideba
           "room-lightbox", "room-embed", "room-portrait", "composer-embed",
           "search-results", "room-new-closed", "room-edit-closed", "direct-edit", "my-profile",
           "user-profile-admin", "account-admin", "bots", "bot-edit", "custom-styles", "sign-in",
-          "first-run", "join", "push-subscriptions", "notifications-help", "error-404"]  # fmt: skip
+          "first-run", "join", "push-subscriptions", "notifications-help", "error-404",
+          "composer-marks", "keys"]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", ZOOMED)

@@ -43,7 +43,7 @@ SETTLED = """async () => {
 AT_ONCE = """() => {
   const sheet = new CSSStyleSheet()
   sheet.replaceSync('*, ::before, ::after { transition: none !important }')
-  document.adoptedStyleSheets = [sheet]
+  document.adoptedStyleSheets.push(sheet)
 }"""
 PASSWORD = "secret123456"  # noqa: S105 - the cast's
 

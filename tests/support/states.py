@@ -18,6 +18,7 @@ from tests.support.browsers import (
     sign_in,
     write,
 )
+from tests.support.marks import list_keys, write_marks
 from tests.support.posters import paste_address
 from tests.support.seed import (
     ALL_TALK,
@@ -407,6 +408,8 @@ ROOMS_AND_MESSAGES = {
     "composer-reply": State(act=reply),
     "composer-rich": State(act=format_text),
     "composer-link": State(act=link, only="desktop"),
+    "composer-marks": State(act=write_marks),
+    "keys": State(act=list_keys),
     "composer-typing": State(act=theirs),
     "composer-deleted": State(act=delete_room),
     "sidebar-open": State(act=button("Open menu"), only="phone"),

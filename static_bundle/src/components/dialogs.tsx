@@ -1,16 +1,17 @@
 /**
- * What covers the page until it is left: QR codes, pictures and videos. It is fetched when the first
- * is opened, and brings its styles along.
+ * What covers the page until it is left: QR codes, pictures, videos, and the list of all keys. It is
+ * fetched when the first is opened, and brings its styles along.
  */
 import { type KeyboardEvent, type ReactNode, useEffect, useState } from "react";
 import { flushSync } from "react-dom";
+import keys from "../keys.json";
 import type { Attachment } from "../lib/api";
 import * as device from "../lib/browser";
 import { apply, fetched, type Viewed } from "../lib/store";
 import { insisted } from "../lib/trouble";
 import styles from "../styles/lightbox.css?inline";
 import { canShareFile, shareFile } from "./files";
-import { Button, Dialog, LinkButton, moveIn } from "./ui";
+import { Button, COMMAND, Dialog, LinkButton, moveIn } from "./ui";
 
 const sheet = new CSSStyleSheet();
 sheet.replaceSync(styles);
@@ -19,11 +20,40 @@ document.adoptedStyleSheets.push(sheet);
 const close = () => apply({ type: "viewed", item: null });
 
 export function Opened({ item }: { item: Viewed }) {
+  if (item.kind === "help") return <Help />;
   if (item.kind === "qr") return <QrCode url={item.url} title={item.title} />;
   if (item.kind === "emoji") return <EmojiGrid used={item.used} pick={item.pick} />;
   const file = item.files[item.index];
   return file ? <FileViewer item={item} file={file} /> : null;
 }
+
+// --- Keys and marks ------------------------------------------------------------------------------
+
+function Help() {
+  return (
+    <Dialog className="dialog help" aria-labelledby="keys-title" onClose={close}>
+      <h1 id="keys-title">Keys and marks</h1>
+      <Button icon="remove" label="Close" className="dialog__close" onClick={close} />
+      {keys.map((group) => (
+        <section key={group.title} aria-label={group.title}>
+          <h2>{group.title}</h2>
+          <dl>
+            {group.keys.map(([key = "", meaning]) => (
+              <div key={key}>
+                <dt>
+                  <kbd>{key.replace("Ctrl+", COMMAND)}</kbd>
+                </dt>
+                <dd>{meaning}</dd>
+              </div>
+            ))}
+          </dl>
+        </section>
+      ))}
+    </Dialog>
+  );
+}
+
+// --- The viewer ----------------------------------------------------------------------------------
 
 interface FrameProps {
   label: string;

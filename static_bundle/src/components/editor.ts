@@ -3,7 +3,9 @@
  * its chunk has come a plain editable box of the same look stands in and hands its text over.
  */
 import { caretIn } from "../lib/browser";
+import type * as late from "../lib/markdown";
 import { cardOf } from "../lib/messages";
+import { apply } from "../lib/store";
 import * as words from "../lib/text";
 import { insisted } from "../lib/trouble";
 import {
@@ -19,24 +21,6 @@ import {
 } from "./autocomplete";
 import { COMMAND, steer, TOOLS } from "./ui";
 
-// --- What we use of Trix ----------------------------------------------------------------------
-
-interface TrixEditor {
-  composition: { replaceHTML(html: string): void };
-  activateAttribute(name: string, value: string): void;
-  getClientRectAtPosition(position: number): DOMRect | undefined;
-  getDocument(): { toString(): string };
-  getSelectedRange(): [number, number];
-  insertAttachment(attachment: object): void;
-  insertHTML(html: string): void;
-  insertLineBreak(): void;
-  insertString(text: string): void;
-  loadHTML(html: string): void;
-  loadJSON(snapshot: { document: object[] }): void;
-  recordUndoEntry(description: string): void;
-  setSelectedRange(range: number | [number, number]): void;
-}
-
 interface TrixElement extends HTMLElement {
   editor: TrixEditor;
   /** Not public, but nothing else says that typing waits for the next frame. */
@@ -44,45 +28,38 @@ interface TrixElement extends HTMLElement {
   value: string;
 }
 
-interface TrixModule {
-  Attachment: new (attributes: Record<string, string>) => object;
-  config: {
-    blockAttributes: { cite?: { tagName: string; inheritable: boolean } };
-    lang: Record<string, string>;
-    textAttributes: { frozen: { style: Record<string, string> } };
-  };
-}
-
+type TrixEditor = late.TrixEditor;
+type Late = { trix: late.TrixModule; Markdown: typeof late.Markdown };
 type Attachment = { getContentType(): string | undefined; remove(): void };
 type AttachmentEvent = Event & { attachment: Attachment; toolbar: HTMLElement };
 
 const MENTION = "application/vnd.campfire.mention";
 const KEPT: (string | undefined)[] = [MENTION, words.PREVIEW];
 
-let loading: Promise<TrixModule> | null = null;
-let loaded: TrixModule | null = null;
+let loading: Promise<Late> | null = null;
+let loaded: Late | null = null;
 
 /** A chunk of its own: asked for when the first editor is there, and never waited for. */
-function loadTrix(): Promise<TrixModule> {
-  // @ts-expect-error Trix ships no types.
-  loading ??= insisted(() => import("trix")).then(async (module) => {
-    const trix = module.default as unknown as TrixModule;
-    trix.config.blockAttributes.cite = { tagName: "cite", inheritable: false };
-    // The words that become a link.
-    trix.config.textAttributes.frozen.style = { backgroundColor: "var(--color-selected)" };
-    Object.assign(trix.config.lang, {
-      strike: "Strike",
-      outdent: "Less indent",
-      indent: "More indent",
-      urlPlaceholder: "Web address",
-      url: "Web address",
-    });
-    await customElements.whenDefined("trix-editor");
-    loaded = trix;
-    return trix;
-  });
+function loadTrix(): Promise<Late> {
+  loading ??= insisted(fetchTrix);
   return loading;
 }
+
+async function fetchTrix(): Promise<Late> {
+  // @ts-expect-error Trix ships no types.
+  const chunks = [import("trix"), import("../lib/markdown")] as const;
+  const [{ default: trix }, { configure, Markdown }] = await Promise.all(chunks);
+  configure(trix);
+  await customElements.whenDefined("trix-editor");
+  loaded = { trix, Markdown };
+  return loaded;
+}
+
+/** Whether marks become formats while one types, as this browser keeps it. */
+export const markdown = {
+  isOn: (): boolean => localStorage.getItem("markdown") !== "off",
+  turn: (on: boolean): void => localStorage.setItem("markdown", on ? "on" : "off"),
+};
 
 // --- The editor -------------------------------------------------------------------------------
 
@@ -117,6 +94,7 @@ export class Editor {
   readonly #plain: HTMLElement;
   readonly #plainStart: string;
   #trix: TrixElement | null = null;
+  #markdown: late.Markdown | null = null;
   #toolbar: HTMLElement | null = null;
   #toolbarOpen: boolean;
   #gone = false;
@@ -139,13 +117,14 @@ export class Editor {
     this.#box = this.#plain;
     host.addEventListener("keydown", this.#keyed, true);
     host.addEventListener("paste", this.#pasted, true);
-    if (loaded) this.#mount();
+    if (loaded) this.#mount(loaded);
     else this.#waitForTrix();
   }
 
   destroy(): void {
     this.#gone = true;
     this.#untell();
+    this.#markdown?.destroy();
     this.#suggestions.close();
     if (this.#trix) settled(this.#trix);
     this.#host.removeEventListener("keydown", this.#keyed, true);
@@ -228,7 +207,7 @@ export class Editor {
   // --- Mentions ---
 
   #word(): Word | null {
-    if (!this.#trix || document.activeElement !== this.#box) return null;
+    if (!this.#trix || document.activeElement !== this.#box || this.#markdown?.inCode) return null;
     const [start, end] = this.#trix.editor.getSelectedRange();
     return start === end ? wordAt(this.text, start, this.#suggestions.names) : null;
   }
@@ -249,7 +228,7 @@ export class Editor {
     if ("text" in item) editor.insertString(item.text);
     else {
       const said = { sgid: item.sgid, contentType: MENTION, content: words.mentionHtml(item) };
-      editor.insertAttachment(new loaded.Attachment(said));
+      editor.insertAttachment(new loaded.trix.Attachment(said));
     }
     // A sound is a message of its own.
     editor.insertString("sound" in item ? "" : ending);
@@ -272,10 +251,10 @@ export class Editor {
     this.#host.replaceChildren(this.#plain);
     this.#plain.addEventListener("input", () => this.#events.onChange());
     // Without Trix the plain box stays; every message can still be written and sent.
-    void loadTrix().then(() => this.#gone || this.#mount());
+    void loadTrix().then((late) => this.#gone || this.#mount(late));
   }
 
-  #mount(): void {
+  #mount({ trix, Markdown }: Late): void {
     const { label, toolbar: side } = this.#options;
     const html = this.html;
     const caret = document.activeElement === this.#plain ? caretIn(this.#plain) : null;
@@ -289,6 +268,11 @@ export class Editor {
     dressToolbar(toolbar);
     this.showToolbar(this.#toolbarOpen);
     this.#untell = tellReaders(box, this.#suggestions);
+    this.#markdown = new Markdown(trix, box, {
+      editor: () => settled(box).editor,
+      isOn: markdown.isOn,
+      enterBreaks: () => this.#toolbarOpen,
+    });
     this.#listen(box);
     if (caret !== null) {
       box.focus();
@@ -306,6 +290,9 @@ export class Editor {
       this.#suggestions.moved();
     });
     box.addEventListener("blur", () => this.#suggestions.close());
+    box.addEventListener("trix-action-invoke", () =>
+      apply({ type: "viewed", item: { kind: "help" } }),
+    );
     box.addEventListener("trix-file-accept", (event) => event.preventDefault());
     box.addEventListener("trix-attachment-add", (event) => {
       const { attachment } = event as AttachmentEvent;
@@ -333,7 +320,7 @@ export class Editor {
     }
     if (!this.#owns(event.target) || event.isComposing || event.keyCode === 229) return;
     if (this.#suggestions.takes(event)) event.stopImmediatePropagation();
-    else this.#events.onKey(event);
+    else if (!this.#markdown?.takes(event)) this.#events.onKey(event);
   };
 
   readonly #pasted = (event: ClipboardEvent): void => {
@@ -347,6 +334,8 @@ export class Editor {
     } else if (!this.#trix) {
       stop(event);
       document.execCommand("insertText", false, data.getData("text/plain"));
+    } else if (this.#markdown?.pastes(data, data.getData("text/plain"))) {
+      stop(event);
     } else if (words.LONE_URL.test(text) && !data.types.includes("text/html")) {
       stop(event);
       this.#pasteLink(this.#trix.editor, text);
@@ -381,7 +370,7 @@ export class Editor {
     const caret = editor.getSelectedRange();
     editor.recordUndoEntry("Preview");
     editor.setSelectedRange(at + url.length);
-    editor.insertAttachment(new loaded.Attachment(words.cardAttributes(cardOf(page))));
+    editor.insertAttachment(new loaded.trix.Attachment(words.cardAttributes(cardOf(page))));
     const [from, to] = caret.map((place) => (place >= at + url.length ? place + 1 : place));
     editor.setSelectedRange([from ?? 0, to ?? 0]);
   }
@@ -450,6 +439,9 @@ function dressToolbar(toolbar: HTMLElement) {
   for (const button of toolbar.querySelectorAll<HTMLElement>("[data-trix-key]"))
     button.title += ` (${COMMAND}${button.dataset.trixKey?.toUpperCase()})`;
   mindLinks(toolbar);
+  const help = `Keys and marks (${COMMAND}/)`;
+  const button = `<button type="button" class="trix-button--icon" data-trix-action="x-help" title="${help}" aria-label="${help}">?</button>`;
+  toolbar.querySelector(".trix-button-row")?.insertAdjacentHTML("beforeend", button);
   toolbar.querySelector(TOOLS)?.setAttribute("tabindex", "0");
   toolbar.addEventListener("keydown", (event) => {
     const button = (event.target as Element).closest<HTMLElement>(TOOLS);

@@ -12,8 +12,9 @@ import { flushSync } from "react-dom";
 import type { User } from "../lib/api";
 import * as api from "../lib/api";
 import { handy } from "../lib/browser";
-import { announce, failed, unflash, useStore } from "../lib/store";
+import { announce, apply, failed, unflash, useStore } from "../lib/store";
 import { folded } from "../lib/text";
+import { markdown } from "./editor";
 import {
   Avatar,
   Button,
@@ -292,6 +293,26 @@ export function SwitchRow({ icon, className = "", ...input }: SwitchRowProps) {
       {icon && <Icon name={icon} size={20} />}
       <span className="flex-item-grow txt-align-start">{input.label}</span>
       <Switch {...input} />
+    </div>
+  );
+}
+
+/** How this browser takes what is typed in it. */
+export function WritingHabits() {
+  return (
+    <div className="shade shade--row flex align-center gap">
+      <Button
+        icon="help"
+        label="Keys and marks"
+        className="txt-small"
+        onClick={() => apply({ type: "viewed", item: { kind: "help" } })}
+      />
+      <SwitchRow
+        className="flex-item-grow"
+        label="Markdown while I type"
+        defaultChecked={markdown.isOn()}
+        onChange={(event) => markdown.turn(event.currentTarget.checked)}
+      />
     </div>
   );
 }

@@ -472,7 +472,12 @@ export async function highlightCode(element: HTMLElement): Promise<void> {
   if (plain.length === 0) return;
   highlighter ??= insisted(loadHighlighter);
   const hljs = await highlighter;
-  for (const block of plain) if (!block.dataset.highlighted) hljs.highlightElement(block);
+  for (const block of plain) {
+    const [, named] = /\blanguage-([\w-]+)/.exec(block.className) ?? [];
+    // What it does not know stays as it was written.
+    if (named && !hljs.getLanguage(named)) block.dataset.highlighted = "no";
+    if (!block.dataset.highlighted) hljs.highlightElement(block);
+  }
 }
 
 async function loadHighlighter() {
@@ -481,5 +486,6 @@ async function loadHighlighter() {
     hljs.registerLanguage(name, (await load()).default);
   });
   await Promise.all(loading);
+  hljs.registerAliases(["ts", "tsx", "typescript"], { languageName: "javascript" });
   return hljs;
 }

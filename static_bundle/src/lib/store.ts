@@ -56,13 +56,11 @@ export interface Flash {
 }
 
 /** What a live region reads out; the key changes even when the words do not. */
-interface Announcement {
-  text: string;
-  key: number;
-}
+type Announcement = { text: string; key: number };
 
-/** What the full-screen viewer shows. */
+/** What covers the page. */
 export type Viewed =
+  | { kind: "help" }
   | { kind: "qr"; url: string; title: string }
   | { kind: "emoji"; used: readonly string[]; pick: (emoji: string) => void }
   | { kind: "file"; files: readonly Attachment[]; index: number };

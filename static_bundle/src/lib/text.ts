@@ -403,7 +403,14 @@ export function pastedHtml(html: string): string {
     picture.replaceWith(isEmoji ? picture.alt : "");
   }
   for (const element of body.querySelectorAll(LOADS)) element.remove();
-  for (const pre of body.querySelectorAll("pre")) pre.innerHTML = withoutBlankEnd(pre.innerHTML);
+  for (const pre of body.querySelectorAll("pre")) {
+    pre.innerHTML = withoutBlankEnd(pre.innerHTML);
+    // Of what a highlighter wrote, the language is kept.
+    const classes = `${pre.className} ${pre.firstElementChild?.className}`;
+    const [language] = /\blanguage-[\w-]+/.exec(classes) ?? [];
+    pre.removeAttribute("class");
+    if (language) pre.className = language;
+  }
   // From the innermost outwards: a table in a cell is a part of its line.
   for (const table of [...body.querySelectorAll("table")].reverse()) {
     const lines = body.ownerDocument.createElement("div");

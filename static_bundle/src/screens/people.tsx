@@ -9,6 +9,7 @@ import {
   PasswordField,
   Submit,
   useSubmit,
+  WritingHabits,
 } from "../components/forms";
 import { attempt, Involvement, LinkField, PanelBar, ShareTrio, Shell } from "../components/shell";
 import { Avatar, Button, Icon, LinkButton, Translate } from "../components/ui";
@@ -261,6 +262,7 @@ export function OwnProfile({ boot }: ScreenProps<"profile">) {
       <Panel style={{ viewTransitionName: `avatar-${user.id}` }}>
         <InstallBox />
         <ProfileForm user={user} />
+        <WritingHabits />
         <div className="shade shade--rooms">
           <Memberships label="Rooms" memberships={shared_memberships} />
           {direct_memberships.length > 0 && (
