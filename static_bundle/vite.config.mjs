@@ -9,7 +9,7 @@ const CHUNKS = [
     name: "screens",
     test: /src[\\/](components[\\/]forms|screens[\\/](account|auth|people|rooms)|help|translations)/,
   },
-  { name: "dialogs", test: /src[\\/](components[\\/]dialogs|styles[\\/]lightbox)/ },
+  { name: "dialogs", test: /src[\\/](components[\\/]dialogs|keys|styles[\\/]lightbox)/ },
   { name: "purify", test: /node_modules[\\/]dompurify/ },
   { name: "trix", test: /node_modules[\\/]trix[\\/].*\.js$|src[\\/]lib[\\/]markdown/ },
   { name: "highlight", test: /node_modules[\\/]highlight\.js/ },

@@ -13,6 +13,7 @@
  *   in messages.ts; what it does to everything else, `AppEvent` and `reduce` in store.ts
  * - what becomes of a file: outbox.ts on its way, files.tsx in the room, dialogs.tsx on its own
  * - a setting of a person or the account: a `Field` or `Switch` in people.tsx or account.tsx
+ * - a key that works everywhere: `heedKeys` below; any key, or mark: a line of keys.json as well
  * - an icon: a line of pictures/icons.json; a colour: colors.css; a size or a layer: base.css
  */
 import "./styles/_reset.css";

@@ -105,6 +105,7 @@ test.each([
   ],
   ["a\n\nb\n- c", [": a\n\nb", "bulletList bullet: c"]],
   ["```\nnever closed", ["code: never closed", ": "]],
+  ["- `*a` b*", ["bulletList bullet: [inlineCode *a] b*"]],
 ])("what is pasted as %j is what it means", (text, blocks) => {
   expect(pasted(text)).toEqual(blocks);
 });
