@@ -7349,6 +7349,10 @@ class Bot:
     secret: str | None  # which signs what a bot hears
     rooms: tuple[Room, ...] = ()  # for administrators: but for direct ones, by name
 
+    @property
+    def hears(self) -> list[str]:
+        return [name for name, bit in HEARD.items() if self.events & bit]
+
 
 @dataclass(frozen=True, slots=True)
 class Happening:
@@ -11165,8 +11169,7 @@ async def test_device(ask: Ask) -> Outcome:
 def _bot_shape(ask: Ask, bot: Bot) -> Json:
     rooms = [(room, f"{ask.caller.base_url}/rooms/{room.id}/{bot.key}") for room in bot.rooms]
     posted_to = [record_json(room, "id name", messages_url=f"{to}/messages") for room, to in rooms]
-    events = [name for name, bit in HEARD.items() if bot.events & bit]
-    hook = {"webhook_url": bot.webhook_url, "events": events, "webhook_secret": bot.secret}
+    hook = {"webhook_url": bot.webhook_url, "events": bot.hears, "webhook_secret": bot.secret}
     more = {"bot_key": bot.key, **hook, "rooms": posted_to}
     return {**ask.campfire.shapes.user(bot.user, ask.user), **more}
 
@@ -14558,7 +14561,8 @@ async def list_every_bot(config: Config, options: argparse.Namespace) -> None:
         facts = []
         for bot in every:
             rooms = [record_json(room, "id name") for room in bot.rooms]
-            more = {"bot_key": bot.key, "webhook_url": bot.webhook_url, "rooms": rooms}
+            hook = {"webhook_url": bot.webhook_url, "events": bot.hears}
+            more = {"bot_key": bot.key, **hook, "rooms": rooms}
             facts.append(record_json(bot.user, "id name", **more))
         say(json.dumps(facts, ensure_ascii=False, indent=2))
         return

@@ -247,6 +247,7 @@ async def test_bots_are_made_listed_given_new_keys_and_deleted_while_a_server_ru
     assert listed[1] == {
         **hal,
         "webhook_url": "http://hal.example/",
+        "events": [],
         "rooms": [{"id": cast.hq.id, "name": "HQ"}, {"id": cast.pets.id, "name": "Pets"}],
     }
     assert (await asyncio.to_thread(bot, "list")).splitlines()[1].split("\t") == [
