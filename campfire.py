@@ -12437,16 +12437,17 @@ def account_screen(tx: ReadTx, ask: Ask) -> Json:
     return {**show_account(tx, ask), **list_people(tx, ask, 1)}
 
 
-def search_screen(tx: ReadTx, ask: Ask) -> Page | Redirect:
-    """A search, and what it found."""
-    data = search_data(tx, ask)
-    parts: Json = {"search": joined(data), "return_to_room_id": data["return_to_room_id"]}
-    return Page("searches", parts, {"q": ask.query.get("q", "")[:_TYPED] or None})
-
-
 def sidebar_screen(tx: ReadTx, ask: Ask) -> Json:
     """What stands beside every room."""
     return {"sidebar": show_sidebar(tx, ask)}
+
+
+def search_screen(tx: ReadTx, ask: Ask) -> Page | Redirect:
+    """A search, and what it found."""
+    data = search_data(tx, ask)
+    back = data["return_to_room_id"]
+    parts: Json = {"search": joined(data), "return_to_room_id": back, **sidebar_screen(tx, ask)}
+    return Page("searches", parts, {"q": ask.query.get("q", "")[:_TYPED] or None})
 
 
 # === 36. app ==================================================================

@@ -54,6 +54,7 @@ import {
   apply,
   failed,
   getState,
+  roomsIn,
   type State,
   subscribe,
   unreadCount,
@@ -323,6 +324,37 @@ function followLinks(): void {
   });
 }
 
+/** Keys that lead somewhere from everywhere: to what is named, to the next room, to what is unread. */
+function followKeys(): void {
+  document.addEventListener(
+    "keydown",
+    (event) => {
+      const { key, metaKey, ctrlKey, altKey, shiftKey } = event;
+      const { me, viewed } = getState();
+      const step = { ArrowUp: -1, ArrowDown: 1 }[key];
+      const command = ctrlKey || metaKey;
+      if (command && !(altKey || shiftKey) && key.toLowerCase() === "k" && me)
+        apply({ type: "viewed", item: viewed?.kind === "switcher" ? null : { kind: "switcher" } });
+      else if (altKey && !command && step && me) walk(step, shiftKey);
+      else return;
+      event.preventDefault();
+      event.stopPropagation();
+    },
+    { capture: true },
+  );
+}
+
+/** To the next room of the sidebar, round its ends; `news`: of those with something unread. */
+function walk(step: number, news: boolean): void {
+  const { room } = getState();
+  const rooms = roomsIn(getState());
+  const at = rooms.findIndex(({ id }) => id === room?.id);
+  const start = at < 0 && step < 0 ? 0 : at;
+  const order = rooms.map((_, n) => rooms.at((start + step * (n + 1)) % rooms.length));
+  const next = order.find((other) => other?.id !== room?.id && (other?.unread || !news));
+  if (next) device.visit(next.path);
+}
+
 function prefetchRooms(): void {
   let timer: ReturnType<typeof setTimeout> | undefined;
   const soon = (delay: number) => (event: Event) => {
@@ -389,6 +421,7 @@ async function start(): Promise<void> {
   keepBadge();
   device.keepFocus();
   followLinks();
+  followKeys();
   prefetchRooms();
   heedKeys();
   const drawn = Promise.race([insisted(device.drawIcons), after(ICONS_AT_MOST)]);

@@ -123,6 +123,16 @@ def test_a_filtered_search_finds_the_newest_of_what_a_look_at_everything_finds(
     assert [message["id"] for message in found] == expected[: program.SEARCH_LIMIT + 1]
 
 
+def test_ways_that_take_turns_leave_nothing_out_where_they_meet(tx: ReadTx) -> None:
+    for creator in range(1, PEOPLE + 1):
+        for room in (None, *range(1, ROOMS)):
+            for before in range(MANY - 40, MANY):
+                wanted = Wanted(creator_id=creator, room_id=room, before=before)
+                found = program.matches_for(tx, UserId(1), "often", wanted)
+                expected = wanted_of(1, "often", wanted)[: program.SEARCH_LIMIT + 1]
+                assert [message["id"] for message in found] == expected, wanted
+
+
 async def test_older_pages_follow_each_other_until_all_was_shown_once(
     kevin: Person, cast: Cast
 ) -> None:

@@ -75,6 +75,7 @@ export function room(id: number, name: string, change: Partial<Room> = {}): Room
     involvement_label: "",
     next_involvement: "everything",
     unread: false,
+    starred: false,
     can_administer: false,
     invitation: false,
     members: null,

@@ -458,6 +458,8 @@ PANELS = {
     "search-empty": State("/searches", blurred),
     "search-none": State("/searches?q=zeppelin", blurred),
     "search-results": State("/searches?q=poster", blurred, scene="posters"),
+    "search-filtered": State("/searches?q=&has=link", blurred, scene="posters"),
+    "switcher": State(act=lambda page: page.keyboard.press("Control+k")),
     "my-profile": State(PROFILE, changes=LATER),
     "proposal-avatar-popover": State(
         PROFILE, button("Change picture"), changes=LATER, settings=OFF

@@ -1,17 +1,22 @@
 /**
- * What covers the page until it is left: QR codes, pictures, videos, and the list of all keys. It is
- * fetched when the first is opened, and brings its styles along.
+ * What covers the page until it is left: QR codes, pictures, videos, all keys, where to go; and what
+ * narrows a search. It is fetched when the first is opened, and brings its styles along.
  */
-import { type KeyboardEvent, type ReactNode, useEffect, useState } from "react";
+import { type KeyboardEvent, type ReactNode, useEffect, useId, useState } from "react";
 import { flushSync } from "react-dom";
 import keys from "../keys.json";
-import type { Attachment } from "../lib/api";
+import type { Attachment, User } from "../lib/api";
+import * as api from "../lib/api";
 import * as device from "../lib/browser";
-import { apply, fetched, type Viewed } from "../lib/store";
+import { refreshSidebar } from "../lib/cable";
+import { type Goal, goalsFor } from "../lib/room-session";
+import { apply, fetched, roomsIn, useStore, type Viewed } from "../lib/store";
+import { byName } from "../lib/text";
 import { insisted } from "../lib/trouble";
 import styles from "../styles/lightbox.css?inline";
 import { canShareFile, shareFile } from "./files";
-import { Button, COMMAND, Dialog, LinkButton, moveIn } from "./ui";
+import { Choice } from "./shell";
+import { Avatar, Button, COMMAND, Dialog, Icon, LinkButton, moveIn } from "./ui";
 
 const sheet = new CSSStyleSheet();
 sheet.replaceSync(styles);
@@ -21,9 +26,10 @@ const close = () => apply({ type: "viewed", item: null });
 
 export function Opened({ item }: { item: Viewed }) {
   if (item.kind === "help") return <Help />;
+  if (item.kind === "switcher") return <Switcher />;
   if (item.kind === "qr") return <QrCode url={item.url} title={item.title} />;
   if (item.kind === "emoji") return <EmojiGrid used={item.used} pick={item.pick} />;
-  const file = item.files[item.index];
+  const file = "files" in item && item.files[item.index];
   return file ? <FileViewer item={item} file={file} /> : null;
 }
 
@@ -290,3 +296,197 @@ function EmojiGrid({ used, pick }: EmojiProps) {
 
 /** A click beside it. */
 const leave = ({ target }: React.MouseEvent) => (target as Element).matches("dialog") && close();
+
+// --- Going somewhere -----------------------------------------------------------------------------
+
+function Switcher() {
+  const sidebar = useStore((state) => state.sidebar);
+  const [typed, setTyped] = useState("");
+  const [at, setAt] = useState(0);
+  const id = useId();
+  const goals = goalsFor(typed.trim(), { sidebar });
+  const chosen = goals[at];
+  // Settings have no sidebar, and may be the first page.
+  useEffect(() => {
+    if (!sidebar) refreshSidebar();
+  }, [sidebar]);
+
+  function go(goal: Goal | undefined) {
+    if (!goal) return;
+    close();
+    goal.go();
+  }
+
+  function press(event: KeyboardEvent) {
+    // A key of a composition is the input method's; in Safari its last comes late, so coded.
+    if (event.nativeEvent.isComposing || event.keyCode === 229) return;
+    const step = { ArrowDown: 1, ArrowUp: goals.length - 1 }[event.key];
+    if (event.key === "Enter") go(chosen);
+    else if (step) setAt((at + step) % goals.length);
+    else return;
+    event.preventDefault();
+  }
+
+  return (
+    <Dialog
+      className="dialog switcher"
+      aria-label="Go to"
+      onClose={close}
+      onClick={({ target }) => (target as Element).matches("dialog") && close()}
+    >
+      <label className="input input--actor">
+        <Icon name="search" size={22} />
+        <input
+          className="input"
+          role="combobox"
+          aria-label="Room, ping or person"
+          placeholder="Go to…"
+          aria-autocomplete="list"
+          aria-expanded={goals.length > 0}
+          aria-controls={`${id}-list`}
+          aria-activedescendant={chosen && id + chosen.key}
+          autoComplete="off"
+          spellCheck="false"
+          autoFocus
+          value={typed}
+          onChange={({ target }) => {
+            setTyped(target.value);
+            setAt(0);
+          }}
+          onKeyDown={press}
+        />
+      </label>
+      <div role="listbox" id={`${id}-list`} aria-label="Rooms, pings and people">
+        {goals.map((goal) => (
+          <Option
+            key={goal.key}
+            goal={goal}
+            id={id + goal.key}
+            selected={goal === chosen}
+            onPick={() => go(goal)}
+          />
+        ))}
+      </div>
+      <p role="status" className={goals.length ? "for-screen-reader" : "center"}>
+        {goals.length ? `${goals.length} found` : "Nothing found"}
+      </p>
+    </Dialog>
+  );
+}
+
+function Option(props: { goal: Goal; id: string; selected: boolean; onPick: () => void }) {
+  const { goal, id, selected, onPick } = props;
+  return (
+    <div
+      role="option"
+      className="autocomplete__item"
+      id={id}
+      aria-selected={selected}
+      data-unread={goal.unread || undefined}
+      tabIndex={-1}
+      onPointerDown={(event) => event.preventDefault()}
+      onClick={onPick}
+      onKeyDown={({ key }) => key === "Enter" && onPick()}
+      ref={(row) => {
+        if (selected) row?.scrollIntoView({ block: "nearest" });
+      }}
+    >
+      <span className="autocomplete__btn">
+        {goal.face ? <Avatar user={goal.face} /> : <Icon name="messages" size="2ch" />}
+        <span>
+          {goal.name}
+          {goal.unread && <span className="for-screen-reader">, unread</span>}
+        </span>
+      </span>
+    </div>
+  );
+}
+
+// --- What narrows a search --------------------------------------------------------------------------
+
+const midnight = (days: number, now = new Date()) =>
+  new Date(now.getFullYear(), now.getMonth(), now.getDate() - days).toISOString();
+const month = (months: number, now = new Date()) =>
+  new Date(now.getFullYear(), now.getMonth() - months, 1).toISOString();
+
+/** From when, and until when. */
+const TIMES: Record<string, () => [string, string]> = {
+  Today: () => [midnight(0), ""],
+  "Last 7 days": () => [midnight(6), ""],
+  "Last 30 days": () => [midnight(29), ""],
+  "This month": () => [month(0), ""],
+  "Last month": () => [month(1), month(0)],
+  Older: () => ["", month(1)],
+};
+const HAS = { file: "A file", image: "An image", link: "A link" };
+
+interface FiltersProps {
+  /** What the address says of them. */
+  asked: URLSearchParams;
+  /** Of what was found. */
+  authors: readonly User[];
+  onChange: (asked: URLSearchParams) => void;
+}
+
+/** Pills under the field; one that narrows is filled, and its first choice takes it away. */
+export function Filters({ asked, authors, onChange }: FiltersProps) {
+  const sidebar = useStore((state) => state.sidebar);
+  const people = usePeople(asked.get("room_id"), authors);
+  const rooms = roomsIn({ sidebar }).map((room) => [String(room.id), room.display_name] as const);
+  const times = Object.entries(TIMES).map(([words, of]) => [of().join(), words] as const);
+  const from = asked.get("from") ?? "";
+  const to = asked.get("to") ?? "";
+  const time = from || to ? `${from},${to}` : "";
+
+  function set(changes: Record<string, string>) {
+    const next = new URLSearchParams(asked);
+    for (const [name, value] of Object.entries(changes)) {
+      if (value) next.set(name, value);
+      else next.delete(name);
+    }
+    onChange(next);
+  }
+
+  const one = (name: string) => ({
+    value: asked.get(name) ?? "",
+    onChoose: (value: string) => set({ [name]: value }),
+  });
+  return (
+    <fieldset className="searches__filters" aria-label="Filters">
+      <Choice label="Room" all="Any room" choices={rooms} {...one("room_id")} />
+      <Choice
+        label="Person"
+        all="Anybody"
+        choices={people.map(({ id, name }) => [String(id), name] as const)}
+        {...one("creator_id")}
+      />
+      <Choice
+        label="When"
+        all="Any time"
+        choices={times}
+        value={time}
+        onChoose={(value) => {
+          const [from = "", to = ""] = value.split(",");
+          set({ from, to });
+        }}
+      />
+      <Choice label="Has" all="Anything" choices={Object.entries(HAS)} {...one("has")} />
+    </fieldset>
+  );
+}
+
+/** Who wrote what was found, whom one pings or could, and everybody in the room that is chosen. */
+function usePeople(room_id: string | null, authors: readonly User[]): User[] {
+  const me = useStore((state) => state.me);
+  const sidebar = useStore((state) => state.sidebar);
+  const [members, setMembers] = useState<readonly User[]>([]);
+  // Who is in a room, only the server knows.
+  useEffect(() => {
+    const found = room_id ? api.members(Number(room_id)) : Promise.reject();
+    found.then(({ selected }) => setMembers(selected)).catch(() => setMembers([]));
+  }, [room_id]);
+  const pinged = sidebar?.directs.flatMap((room) => room.members ?? []) ?? [];
+  const others = [...pinged, ...(sidebar?.placeholders ?? []), ...authors, ...members];
+  const people = new Map([...(me ? [me] : []), ...others].map((user) => [user.id, user]));
+  return [...people.values()].sort(byName);
+}

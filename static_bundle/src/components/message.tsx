@@ -49,7 +49,7 @@ interface MessageProps extends Formatting {
   /** What its editor starts with: null for the stored text; undefined while it is not edited. */
   draft?: string | null | undefined;
   /** In search results: the message's room, and its text with the matches marked. */
-  found?: { room_name: string; highlight_html: string } | undefined;
+  found?: { room_name: string; highlight_html: string | undefined } | undefined;
 }
 
 /** Memoised: a room shows up to 320 of these, and news concern one or two. */

@@ -167,6 +167,27 @@ export function Involvement({ room }: { room: api.Room }) {
   );
 }
 
+/** Among the first in the sidebar, for me alone. */
+export function Star({ room }: { room: api.Room }) {
+  const [starred, setStarred] = useState(room.starred);
+
+  async function toggle() {
+    setStarred(!starred);
+    if (!(await attempt(() => api.star(room.id, !starred)))) setStarred(starred);
+  }
+
+  return (
+    <Button
+      icon="star"
+      className="txt-small"
+      label={`Star ${room.display_name}`}
+      title={starred ? "Starred: among the first" : "Star: among the first"}
+      aria-pressed={starred}
+      onClick={toggle}
+    />
+  );
+}
+
 function Bell({ room }: { room: api.Room }) {
   const now = useStore((state) => state.involvements[room.id]) ?? room.involvement;
   const { push, ask, closeHelp } = usePush();
@@ -322,32 +343,6 @@ export function LinkField({
   );
 }
 
-interface CopyLineProps {
-  icon: IconName;
-  label: string;
-  /** Why it would not work. */
-  off?: string | false;
-  children: string;
-}
-
-/** A line to be taken elsewhere: a command, a secret. */
-export function CopyLine({ icon, label, off = false, children }: CopyLineProps) {
-  return (
-    <div className="flex align-center gap">
-      <Icon name={icon} size={24} />
-      <input
-        className="input fill"
-        readOnly
-        disabled={!!off}
-        aria-label={label}
-        value={off ? `${off}: ${children}` : children}
-        onFocus={(event) => event.currentTarget.select()}
-      />
-      <CopyButton text={children} label={`Copy: ${label}`} className="txt-small" disabled={!!off} />
-    </div>
-  );
-}
-
 interface ShareProps {
   url: string;
   title: string;
@@ -378,6 +373,37 @@ export function JoinLink({ url, children }: { url: string; children?: ReactNode 
         {children}
       </ShareTrio>
     </>
+  );
+}
+
+interface ChoiceProps {
+  label: string;
+  all: string;
+  choices: readonly (readonly [string, string])[];
+  value: string;
+  onChoose: (value: string) => void;
+}
+
+/** A pill that chooses one of many; its first choice is none of them. */
+export function Choice({ label, all, choices, value, onChoose }: ChoiceProps) {
+  const known = !value || choices.some(([choice]) => choice === value);
+  return (
+    <select
+      className="btn txt-small"
+      aria-label={label}
+      title={label}
+      data-chosen={!!value || undefined}
+      value={value}
+      onChange={({ target }) => onChoose(target.value)}
+    >
+      <option value="">{value ? all : label}</option>
+      {!known && <option value={value}>{label}: as asked</option>}
+      {choices.map(([choice, words]) => (
+        <option key={choice} value={choice}>
+          {words}
+        </option>
+      ))}
+    </select>
   );
 }
 

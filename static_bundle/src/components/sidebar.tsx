@@ -185,8 +185,8 @@ function Pings({ back, onNew }: { back: boolean; onNew: () => void }) {
           <span className="direct__author txt-small">Ping</span>
         </button>
       </li>
-      {sidebar?.directs.map((room) => (
-        <li key={room.id}>
+      {sidebar?.directs.map((room, at, rooms) => (
+        <li key={room.id} data-plain={isFirstPlain(rooms, at)}>
           <Ping room={room} />
         </li>
       ))}
@@ -198,6 +198,10 @@ function Pings({ back, onNew }: { back: boolean; onNew: () => void }) {
     </ul>
   );
 }
+
+/** The first without a star, below a hairline where there are some with one. */
+const isFirstPlain = (rooms: readonly SidebarRoom[], at: number) =>
+  (!rooms[at]?.starred && rooms[at - 1]?.starred) || undefined;
 
 const spokenName = ({ display_name, unread }: SidebarRoom) =>
   unread ? `${display_name}, unread` : display_name;
@@ -254,8 +258,8 @@ function Rooms() {
   return (
     <>
       <ul className="rooms" aria-label="Rooms" ref={roomsPlace.restore} onScroll={roomsPlace.note}>
-        {sidebar?.shared.map((room) => (
-          <li key={room.id}>
+        {sidebar?.shared.map((room, at, rooms) => (
+          <li key={room.id} data-plain={isFirstPlain(rooms, at)}>
             <SharedRoom room={room} />
           </li>
         ))}

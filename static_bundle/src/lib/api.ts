@@ -63,6 +63,7 @@ export interface Room extends Membership {
   updated_at: string;
   updated_at_ms: number;
   unread: boolean;
+  starred: boolean;
   can_administer: boolean;
   invitation: boolean;
   /** Direct rooms only: everybody but the viewer (the viewer, when alone). */
@@ -152,15 +153,11 @@ export interface Sidebar {
   total_unread: number;
 }
 
-interface SearchHit extends Message {
-  room_name: string;
-  highlight_html: string;
-}
+type SearchHit = Message & Record<"room_name" | "highlight_html", string>;
 
 export interface Search {
   query: string | null;
   messages: SearchHit[];
-  /** There are older ones, which are not shown. */
   has_before: boolean;
   recent_searches: { id: number; query: string; updated_at: string }[];
   return_to_room_id: number | null;
@@ -197,8 +194,6 @@ export interface Person {
 export interface Bot extends User {
   bot_key: string;
   webhook_url: string | null;
-  events: string[];
-  webhook_secret: string | null;
   rooms: { id: number; name: string; messages_url: string }[];
 }
 
@@ -286,10 +281,7 @@ export interface ScreenProps<Page extends PageName> {
   boot: Boot<Page>;
 }
 
-interface Redirect {
-  redirect_to: string;
-  csrf_token: string;
-}
+type Redirect = Record<"redirect_to" | "csrf_token", string>;
 
 // --- Asking -----------------------------------------------------------------------------------
 
@@ -396,7 +388,8 @@ export const endSession = (push_subscription_endpoint: string | null) =>
     push_subscription_endpoint ? { push_subscription_endpoint } : {},
   );
 export const redeemTransfer = (id: string) => put<Welcome>(`/api/session/transfers/${word(id)}`);
-export const join = (code: string, who: Newcomer) => post<Welcome>(`/api/join/${word(code)}`, who);
+export const join = (code: string, person: Newcomer) =>
+  post<Welcome>(`/api/join/${word(code)}`, person);
 
 // --- Account ----------------------------------------------------------------------------------
 
@@ -413,14 +406,15 @@ export const changeRole = (id: number, role: "member" | "administrator") =>
   put<{ user: User }>(`/api/account/users/${id}`, { role });
 export const removeUser = (id: number) => remove(`/api/account/users/${id}`);
 
-export type BotChange = { name: string; webhook_url: string; events: string[] };
-type One = { bot: Bot };
+type BotChange = { name: string; webhook_url?: string };
 
-export const createBot = (bot: BotChange) => post<One>("/api/account/bots", bot);
-export const updateBot = (id: number, bot: BotChange) => put<One>(`/api/account/bots/${id}`, bot);
+export const createBot = (bot: BotChange) => post<{ bot: Bot }>("/api/account/bots", bot);
+export const updateBot = (id: number, bot: BotChange) =>
+  put<{ bot: Bot }>(`/api/account/bots/${id}`, bot);
 export const changeBotPicture = (id: number, picture: Blob) =>
-  put<One>(`/api/account/bots/${id}/avatar`, picture);
-export const removeBotPicture = (id: number) => remove<One>(`/api/account/bots/${id}/avatar`);
+  put<{ bot: Bot }>(`/api/account/bots/${id}/avatar`, picture);
+export const removeBotPicture = (id: number) =>
+  remove<{ bot: Bot }>(`/api/account/bots/${id}/avatar`);
 export const removeBot = (id: number) => remove(`/api/account/bots/${id}`);
 export const newBotKey = (id: number) => put<{ bot: Bot }>(`/api/account/bots/${id}/key`);
 
@@ -471,6 +465,7 @@ export const updateRoom = (kind: Shared, id: number, room: RoomWords) =>
 export const createDirect = (user_ids: number[]) =>
   post<{ room: Room }>("/api/rooms/directs", { user_ids });
 export const members = (id: number) => get<RoomMembers>(`/api/rooms/${id}/members`);
+export const star = (id: number, on: boolean) => (on ? put : remove)(`/api/rooms/${id}/star`);
 export const setInvolvement = (id: number, involvement: Involvement) =>
   put<Membership>(`/api/rooms/${id}/involvement`, { involvement });
 
@@ -494,6 +489,8 @@ export const boost = (message_id: number, content: string) =>
 export const unboost = (message_id: number, id: number) =>
   remove(`/api/messages/${message_id}/boosts/${id}`);
 export const unfurl = (url: string) => post<Preview | null>("/api/unfurl_link", { url });
+/** `query` as it stands in the address of a search. */
+export const search = (query: string) => get<Search>(`/api/searches${query}`);
 export const recordSearch = (q: string) =>
   post<{ query: string; redirect_to: string }>("/api/searches", { q });
 export const clearSearches = () => remove("/api/searches/clear");

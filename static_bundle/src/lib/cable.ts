@@ -268,6 +268,10 @@ function streamEvent(
       const joined = action === "append";
       return element ? { type: "person_changed", user: told(element), joined } : null;
     }
+    case "replace star_": {
+      const [element] = elements(content, "[data-json]");
+      return element ? { type: "room_renamed", room: sidebarRoom(told<Room>(element)) } : null;
+    }
     case "remove person_":
       return { type: "person_left", user_id: Number(id) };
     case "remove list_room_":
@@ -278,7 +282,7 @@ function streamEvent(
 }
 
 const STREAM_TARGET =
-  /^(messages_room_|presentation_message_|boosts_message_|message_|boost_|list_room_|person_|shared_rooms|direct_rooms|people)(.*)$/;
+  /^(messages_room_|presentation_message_|boosts_message_|message_|boost_|list_room_|star_|person_|shared_rooms|direct_rooms|people)(.*)$/;
 
 function presentationEvent(id: string, content: DocumentFragment): RoomEvent | null {
   const [element] = elements(content, ".message__presentation");
@@ -332,7 +336,9 @@ function boostOf(element: HTMLElement): Boost {
 /** A room of the lists, as everybody in it hears of it: who has read it, is not said. */
 function roomOf(element: HTMLElement): SidebarRoom {
   const members = json<User[] | null>(element.dataset.members);
-  return sidebarRoom({ ...told<Room>(element), unread: false, members });
+  const room = told<Room>(element);
+  const starred = roomsIn(getState()).some(({ id, starred }) => id === room.id && starred);
+  return sidebarRoom({ ...room, starred, unread: false, members });
 }
 
 function json<Value>(text: string | undefined): Value {

@@ -1,14 +1,17 @@
 /**
  * A room on the screen, apart from how it looks: its messages, who is typing, the channels that feed
- * both, what is read out and heard of it, and its scrolling list.
+ * both, what is read out and heard of it, and its scrolling list. And the ways to other rooms: where
+ * one can go, and what a search found.
  */
 import type { Subscription } from "@rails/actioncable";
-import type { Message, RoomPage, User } from "./api";
-import { isTouchOnly, painted, player } from "./browser";
+import { useEffect, useState } from "react";
+import type { Message, RoomPage, Search, User } from "./api";
+import * as api from "./api";
+import { isTouchOnly, painted, player, visit } from "./browser";
 import { connection, join, parseStreams, refreshSidebar, type StreamEvent } from "./cable";
 import type { CaughtUp, RoomEvent, TimelineMessage, TimelineView } from "./messages";
-import { announce, apply, flash, getState, Observable } from "./store";
-import { escapeHtml, plainText } from "./text";
+import { announce, apply, failed, flash, getState, Observable, roomsIn, type State } from "./store";
+import { escapeHtml, matchRank, plainText } from "./text";
 import { Timeline } from "./timeline";
 
 export class RoomSession {
@@ -384,4 +387,98 @@ function within(range: Range, element: Element): Range {
   if (range.compareBoundaryPoints(Range.END_TO_END, part) < 0)
     part.setEnd(range.endContainer, range.endOffset);
   return part;
+}
+
+// --- Going somewhere ------------------------------------------------------------------------------
+
+export interface Goal {
+  key: string;
+  name: string;
+  unread: boolean;
+  face: User | null;
+  go: () => void;
+}
+
+/** All that is known here, without asking: what matches, what is unread first. */
+export function goalsFor(typed: string, { sidebar }: Pick<State, "sidebar">): Goal[] {
+  const rooms = roomsIn({ sidebar }).map(({ id, display_name, unread, members, path }) => {
+    const face = members?.[0] ?? null;
+    return { key: `room-${id}`, name: display_name, unread, face, go: () => visit(path) };
+  });
+  const people = (sidebar?.placeholders ?? []).map((face) => {
+    const ping = () => api.createDirect([face.id]).then(({ room }) => visit(room.path), failed);
+    return {
+      key: `person-${face.id}`,
+      name: face.name,
+      unread: false,
+      face,
+      go: () => void ping(),
+    };
+  });
+  return [...rooms, ...people]
+    .map((goal) => ({ goal, rank: typed ? matchRank(typed, goal.name) : 0 }))
+    .filter(({ rank }) => rank !== null)
+    .sort(
+      (a, b) => Number(b.goal.unread) - Number(a.goal.unread) || Number(a.rank) - Number(b.rank),
+    )
+    .map(({ goal }) => goal);
+}
+
+// --- A search -------------------------------------------------------------------------------------
+
+export const askedIn = (path: string) => new URLSearchParams(path.split("?")[1]);
+export const isNarrowed = (asked: URLSearchParams) =>
+  [...asked.keys()].some((name) => name !== "q");
+
+export type Hits = Pick<Search, "query" | "messages" | "has_before">;
+/** What a search shows, how far it was scrolled, and in which entry of the history that is. */
+export type Place = { entry: string; hits: Hits; top: number | null };
+let last: Place | null = null;
+
+/** Whoever comes back to a search finds it as it was, with the older hits that were fetched. */
+export function useHits(search: Hits) {
+  const entry = `${history.state?.depth} ${location.search}`;
+  const [place] = useState(() =>
+    last?.entry === entry ? last : { entry, hits: search, top: null },
+  );
+  const [hits, setHits] = useState(place.hits);
+  // What the module remembers is outside React.
+  useEffect(() => {
+    place.hits = hits;
+    last = place;
+  }, [place, hits]);
+  return [hits, setHits, place] as const;
+}
+
+const WORKING_AFTER = 300;
+
+/** The same promise, with a sign of work on the screen when it takes its time. */
+export async function working<T>(work: Promise<T>): Promise<T> {
+  const sign = setTimeout(() => apply({ type: "loading_changed", loading: true }), WORKING_AFTER);
+  try {
+    return await work;
+  } finally {
+    clearTimeout(sign);
+    apply({ type: "loading_changed", loading: false });
+  }
+}
+
+export function visitSearch(asked: URLSearchParams, words: string) {
+  const next = new URLSearchParams(asked);
+  next.delete("q");
+  visit(
+    words || next.size ? `/searches?${new URLSearchParams([["q", words], ...next])}` : "/searches",
+  );
+}
+
+/** Signs alone are nothing to remember; their page says so, and shows them again. */
+export async function remembered(typed: string): Promise<string> {
+  if (!typed.trim()) return "";
+  return working(api.recordSearch(typed)).then(
+    ({ query }) => query,
+    (error) => {
+      if (error.code === "validation_failed") return typed;
+      throw error;
+    },
+  );
 }

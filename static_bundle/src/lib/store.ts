@@ -34,6 +34,7 @@ export interface SidebarRoom {
   topic: string | null;
   path: string;
   unread: boolean;
+  starred: boolean;
   updated_at_ms: number;
   /** Pings only, else null. */
   members: User[] | null;
@@ -60,7 +61,7 @@ type Announcement = { text: string; key: number };
 
 /** What covers the page. */
 export type Viewed =
-  | { kind: "help" }
+  | { kind: "help" | "switcher" }
   | { kind: "qr"; url: string; title: string }
   | { kind: "emoji"; used: readonly string[]; pick: (emoji: string) => void }
   | { kind: "file"; files: readonly Attachment[]; index: number };
@@ -359,8 +360,8 @@ function withInvolvement(state: State, room_id: number, involvement: Involvement
 }
 
 export function sidebarRoom(room: Room): SidebarRoom {
-  const { id, type, display_name, topic, path, unread, updated_at_ms, members } = room;
-  return { id, type, display_name, topic, path, unread, updated_at_ms, members };
+  const { id, type, display_name, topic, path, unread, starred, updated_at_ms, members } = room;
+  return { id, type, display_name, topic, path, unread, starred, updated_at_ms, members };
 }
 
 function sidebarFrom(sidebar: Sidebar, onScreen: number | null): SidebarState {
@@ -376,8 +377,11 @@ function sidebarFrom(sidebar: Sidebar, onScreen: number | null): SidebarState {
   };
 }
 
-const byActivity = (a: SidebarRoom, b: SidebarRoom) => b.updated_at_ms - a.updated_at_ms;
-const byDisplayName = (a: SidebarRoom, b: SidebarRoom) => byName(a, b) || a.id - b.id;
+const byStar = (a: SidebarRoom, b: SidebarRoom) => Number(b.starred) - Number(a.starred);
+const byActivity = (a: SidebarRoom, b: SidebarRoom) =>
+  byStar(a, b) || b.updated_at_ms - a.updated_at_ms;
+const byDisplayName = (a: SidebarRoom, b: SidebarRoom) =>
+  byStar(a, b) || byName(a, b) || a.id - b.id;
 
 function inSidebar(state: State, change: (sidebar: SidebarState) => SidebarState): State {
   if (!state.sidebar) return state;
@@ -406,8 +410,8 @@ function renamed(state: State, room: SidebarRoom): State {
     find(sidebar, room.id) ? listed(sidebar, room) : sidebar,
   );
   if (next.room?.id !== room.id) return next;
-  const { display_name, topic, type } = room;
-  return { ...next, room: { ...next.room, name: display_name, display_name, topic, type } };
+  const { display_name: name, topic, type, starred } = room;
+  return { ...next, room: { ...next.room, name, display_name: name, topic, type, starred } };
 }
 
 function withPerson(state: State, user: User, joined: boolean): State {

@@ -1,5 +1,7 @@
 /** Making rooms, their settings, pings, and the search through all that was said in them. */
-import { type ReactNode, useRef, useState } from "react";
+import { type ReactNode, useLayoutEffect, useRef, useState } from "react";
+import { flushSync } from "react-dom";
+import { Filters } from "../components/dialogs";
 import {
   Field,
   ListRow,
@@ -11,13 +13,24 @@ import {
   useSubmit,
 } from "../components/forms";
 import { Message, type MessageHome } from "../components/message";
-import { attempt, PanelBar, Shell } from "../components/shell";
+import { attempt, PanelBar, Shell, Star } from "../components/shell";
+import { Sidebar } from "../components/sidebar";
 import { Avatar, Button, Icon, LinkButton, Spinner } from "../components/ui";
 import type { Boost, Room, RoomMembers, RoomWords, ScreenProps, Search } from "../lib/api";
 import * as api from "../lib/api";
-import { DESKTOP, isTouchOnly, useMedia, visit } from "../lib/browser";
+import { isTouchOnly, visit } from "../lib/browser";
 import { emojiIn, shown, type TimelineMessage, viewing } from "../lib/messages";
-import { apply, failed, useStore } from "../lib/store";
+import {
+  askedIn,
+  type Hits,
+  isNarrowed,
+  type Place,
+  remembered,
+  useHits,
+  visitSearch,
+  working,
+} from "../lib/room-session";
+import { announce, apply, failed, useStore } from "../lib/store";
 import { byName, formatting } from "../lib/text";
 
 type Kind = "open" | "closed";
@@ -62,7 +75,7 @@ export function NewRoom({ boot }: ScreenProps<"room_new">) {
 export function EditRoom({ boot }: ScreenProps<"room_edit">) {
   const { room } = boot.data;
   return (
-    <Shell nav={<PanelBar back={room.path} />} title={`Edit settings for ${room.display_name}`}>
+    <SettingsOf room={room}>
       <Panel style={{ viewTransitionName: `edit-room-${room.id}` }}>
         {room.can_administer ? <Settings {...boot.data} /> : <ReadOnly {...boot.data} />}
       </Panel>
@@ -71,6 +84,19 @@ export function EditRoom({ boot }: ScreenProps<"room_edit">) {
           <DeleteRoom room={room}>{room.name}</DeleteRoom>
         </Panel>
       )}
+    </SettingsOf>
+  );
+}
+
+function SettingsOf({ room, children }: { room: Room; children: ReactNode }) {
+  const bar = (
+    <PanelBar back={room.path}>
+      <Star room={room} />
+    </PanelBar>
+  );
+  return (
+    <Shell nav={bar} title={`Edit settings for ${room.display_name}`}>
+      {children}
     </Shell>
   );
 }
@@ -184,7 +210,7 @@ function ReadOnly({ room, selected }: RoomMembers) {
 export function EditDirect({ boot }: ScreenProps<"direct_edit">) {
   const { room } = boot.data;
   return (
-    <Shell nav={<PanelBar back={room.path} />} title={`Edit settings for ${room.display_name}`}>
+    <SettingsOf room={room}>
       <Panel style={{ viewTransitionName: `edit-room-${room.id}` }}>
         <ul className="direct-tiles">
           {room.members?.map((user) => (
@@ -196,7 +222,7 @@ export function EditDirect({ boot }: ScreenProps<"direct_edit">) {
         </ul>
         <DeleteRoom room={room}>Ping</DeleteRoom>
       </Panel>
-    </Shell>
+    </SettingsOf>
   );
 }
 
@@ -224,36 +250,48 @@ function DeleteRoom({ room, children }: { room: Room; children: ReactNode }) {
 
 export function SearchScreen({ boot }: ScreenProps<"searches">) {
   const { search } = boot.data;
-  const typed = String(boot.params.q ?? search.query ?? "");
-  const desktop = useMedia(DESKTOP);
+  const { query, return_to_room_id: back } = search;
+  const typed = String(boot.params.q ?? query ?? "");
   const busy = useStore((state) => state.loading);
-  const recents = <RecentSearches search={search} />;
+  const asked = askedIn(useStore((state) => state.route.path));
+  const narrowed = isNarrowed(asked);
+  const [hits, setHits, place] = useHits(search);
+  const { messages, has_before } = hits;
+
+  async function older() {
+    const more = await working(api.search(`${location.search}&before=${messages[0]?.id}`));
+    const list = document.querySelector(".searches__results");
+    const end = list ? list.scrollHeight - list.scrollTop : 0;
+    flushSync(() => setHits({ ...more, query, messages: [...more.messages, ...messages] }));
+    if (list) list.scrollTop = list.scrollHeight - end;
+    announce(`${more.messages.length} older`);
+  }
+
   return (
     <Shell
       title="Search"
       nav={
         <>
-          {search.query !== null && (
+          {(query !== null || narrowed) && (
             <span className="btn btn--reversed btn--faux searches__query">
-              <span className="overflow-ellipsis">“{search.query}”</span>{" "}
-              <span>
-                {search.has_before
-                  ? `the newest ${search.messages.length}`
-                  : search.messages.length}
-              </span>
+              <span className="overflow-ellipsis">{query === null ? "Found" : `“${query}”`}</span>{" "}
+              <span>{has_before ? `the newest ${messages.length}` : messages.length}</span>
             </span>
           )}
-          {!desktop && recents}
+          {has_before && (
+            <Button icon="arrow-up" label="Older" busy={busy} onClick={() => attempt(older)} />
+          )}
+          <RecentSearches search={search} />
         </>
       }
-      footer={<SearchForm query={typed} back={search.return_to_room_id} />}
-      sidebar={
-        <aside id="sidebar" className="sidebar" aria-label="Recent searches">
-          {desktop && recents}
-        </aside>
-      }
+      footer={<SearchForm query={typed} asked={asked} hits={hits} back={back} />}
+      sidebar={<Sidebar />}
     >
-      <Results search={search} typed={typed} />
+      {messages.length > 0 ? (
+        <Results hits={hits} place={place} onChange={setHits} />
+      ) : (
+        <NothingFound query={query} typed={typed} narrowed={narrowed} />
+      )}
       {busy && (
         <div className="messages__loading" role="status" style={{ animation: "none" }}>
           <Spinner label="Searching" />
@@ -263,25 +301,43 @@ export function SearchScreen({ boot }: ScreenProps<"searches">) {
   );
 }
 
-const toEnd = (list: HTMLElement | null) => list?.scrollTo({ top: list.scrollHeight });
+type Change = (change: (hits: Hits) => Hits) => void;
 
-function Results({ search, typed }: { search: Search; typed: string }) {
+function Results({ hits, place, onChange }: { hits: Hits; place: Place; onChange: Change }) {
   const me = useStore((state) => state.me);
-  const [messages, setMessages] = useState(() => search.messages.map((hit) => shown(hit)));
-  const [home] = useState(() => searchHome(search.messages, setMessages));
-  if (messages.length === 0) return <NothingFound query={search.query} typed={typed} />;
+  const list = useRef<HTMLDivElement>(null);
+  const messages = hits.messages.map((hit) => shown(hit));
+  const home = searchHome(hits, onChange);
+  // The list is scrolled by the browser: to its end, or where it was.
+  useLayoutEffect(() => {
+    if (list.current) list.current.scrollTop = place.top ?? list.current.scrollHeight;
+  }, [place]);
+  // Where no words were sought, none are marked, and the message is shown as it is.
+  const marked = hits.query === null ? { highlight_html: undefined } : {};
   return (
     <div className="message-area">
-      <div className="messages searches__results" role="feed" aria-label="Results" ref={toEnd}>
-        {messages.map((message, index) => (
+      <div
+        className="messages searches__results"
+        role="feed"
+        aria-label="Results"
+        ref={list}
+        onScroll={({ currentTarget }) => {
+          place.top = currentTarget.scrollTop;
+        }}
+        onKeyDown={({ key, target }) => {
+          if (key === "Enter" && (target as Element).matches(".message"))
+            (target as Element).querySelector<HTMLElement>(".message__permalink")?.click();
+        }}
+      >
+        {hits.messages.map((hit, index) => (
           <Message
-            key={message.id}
-            message={message}
+            key={hit.id}
+            message={messages[index] ?? shown(hit)}
             home={home}
             active
-            found={search.messages[index]}
-            {...formatting(message, undefined, me?.id)}
-            firstOfDay={false}
+            found={{ ...hit, ...marked }}
+            {...formatting(hit, hits.messages[index - 1], me?.id)}
+            threaded={false}
           />
         ))}
       </div>
@@ -289,13 +345,14 @@ function Results({ search, typed }: { search: Search; typed: string }) {
   );
 }
 
-type Change = (change: (messages: TimelineMessage[]) => TimelineMessage[]) => void;
-
 /** A result can be boosted where it stands; for everything else there is its room. */
-function searchHome(all: Search["messages"], change: Change): MessageHome {
+function searchHome({ messages: all }: Hits, change: Change): MessageHome {
   const elsewhere = ({ path }: TimelineMessage) => visit(path);
   const boosts = (id: number, next: (boosts: Boost[]) => Boost[]) =>
-    change((all) => all.map((m) => (m.id === id ? { ...m, boosts: next(m.boosts) } : m)));
+    change(({ messages, ...rest }) => ({
+      ...rest,
+      messages: messages.map((m) => (m.id === id ? { ...m, boosts: next(m.boosts) } : m)),
+    }));
   return {
     boost({ id }, content) {
       api.boost(id, content).then(({ boost }) => boosts(id, (all) => [...all, boost]), failed);
@@ -317,13 +374,14 @@ function searchHome(all: Search["messages"], change: Change): MessageHome {
   };
 }
 
-function NothingFound({ query, typed }: { query: string | null; typed: string }) {
-  const said = query === null ? typed && `Nothing to search for in “${typed}”` : "";
+function NothingFound(props: { query: string | null; typed: string; narrowed: boolean }) {
+  const { query, typed, narrowed } = props;
+  const why = narrowed ? "Nothing found" : typed && `Nothing to search for in “${typed}”`;
   return (
     <div className="message-area message-area--empty">
       <Icon name="search" />
-      <p className={said ? undefined : "for-screen-reader"} role="status">
-        {said || (query !== null && `Nothing found for “${query}”.`)}
+      <p className={query === null ? undefined : "for-screen-reader"} role="status">
+        {query === null ? why : `Nothing found for “${query}”.`}
       </p>
     </div>
   );
@@ -353,64 +411,62 @@ function RecentSearches({ search }: { search: Search }) {
   );
 }
 
-const WORKING_AFTER = 300;
-
-/** The same promise, with a sign of work on the screen when it takes its time. */
-async function working<T>(work: Promise<T>): Promise<T> {
-  const sign = setTimeout(() => apply({ type: "loading_changed", loading: true }), WORKING_AFTER);
-  try {
-    return await work;
-  } finally {
-    clearTimeout(sign);
-    apply({ type: "loading_changed", loading: false });
-  }
+interface FormProps {
+  query: string;
+  asked: URLSearchParams;
+  hits: Hits;
+  back: number | null;
 }
 
-function SearchForm({ query, back }: { query: string; back: number | null }) {
-  const { busy, submit } = useSubmit(async (form) => {
-    const typed = String(form.get("q"));
-    const nowhere = { redirect_to: `/searches?q=${encodeURIComponent(typed)}` };
-    // Signs alone are nothing to remember; their page says so, and shows them again.
-    const { redirect_to } = await working(api.recordSearch(typed)).catch((error) => {
-      if (error.code === "validation_failed") return nowhere;
-      throw error;
-    });
-    visit(redirect_to);
-  });
+function SearchForm({ query, asked, hits, back }: FormProps) {
+  const form = useRef<HTMLFormElement>(null);
+  const { busy, submit } = useSubmit(async (form) =>
+    visitSearch(asked, await remembered(String(form.get("q")))),
+  );
 
   return (
-    <form id="composer" className="composer searches__form" onSubmit={submit}>
-      <LinkButton
-        href={back ? `/rooms/${back}` : "/"}
-        icon="arrow-left"
-        label="Go back"
-        className="composer__context-btn searches__btn"
-        style={{ viewTransitionName: "input-switcher" }}
-      />
-      <div className="composer__input input input--actor searches__box">
-        <span className="composer__input-hint" style={{ viewTransitionName: "input-btn" }}>
-          <Icon name="search" size={22} />
-        </span>
-        <SearchInput query={query} />
-        <Button
-          type="submit"
-          icon="arrow-up"
-          label="Search"
-          busy={busy}
-          className="btn--reversed txt-small searches__btn"
+    <>
+      <form id="composer" className="composer searches__form" onSubmit={submit} ref={form}>
+        <LinkButton
+          href={back ? `/rooms/${back}` : "/"}
+          icon="arrow-left"
+          label="Go back"
+          className="composer__context-btn searches__btn"
+          style={{ viewTransitionName: "input-switcher" }}
         />
-      </div>
-    </form>
+        <div className="composer__input input input--actor searches__box">
+          <span className="composer__input-hint" style={{ viewTransitionName: "input-btn" }}>
+            <Icon name="search" size={22} />
+          </span>
+          <SearchInput query={query} narrowed={isNarrowed(asked)} />
+          <Button
+            type="submit"
+            icon="arrow-up"
+            label="Search"
+            busy={busy}
+            className="btn--reversed txt-small searches__btn"
+          />
+        </div>
+      </form>
+      <Filters
+        asked={asked}
+        authors={hits.messages.map(({ creator }) => creator)}
+        onChange={(next) => {
+          const words = form.current && new FormData(form.current).get("q");
+          visitSearch(next, String(words ?? ""));
+        }}
+      />
+    </>
   );
 }
 
-function SearchInput({ query }: { query: string }) {
+function SearchInput({ query, narrowed }: { query: string; narrowed: boolean }) {
   const [words, setWords] = useState(query);
   const input = useRef<HTMLInputElement>(null);
 
   function clear() {
     setWords("");
-    if (query) visit("/searches");
+    if (query || narrowed) visit("/searches");
     else input.current?.focus();
   }
 
@@ -425,7 +481,7 @@ function SearchInput({ query }: { query: string }) {
         autoComplete="off"
         // biome-ignore lint/a11y/noAutofocus: people come to this page to type here.
         autoFocus={!isTouchOnly() || !query}
-        required
+        required={!narrowed}
         value={words}
         onChange={({ target }) => setWords(target.value)}
         onKeyDown={({ key }) => key === "Escape" && clear()}
