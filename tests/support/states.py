@@ -371,6 +371,7 @@ VALUES
    'Mozilla/5.0 (Linux; Android 14) AppleWebKit/537.36 Chrome/131.0.0.0 Mobile',
    2, 2);
 """
+HEARING = "INSERT INTO webhooks VALUES (NULL, BOT, 'https://bots.example/', 0, 0, 9, 'c2VjcmV0');"
 STYLES = """
 UPDATE accounts SET custom_styles = ':root {
   --lch-blue: 54% 0.23 150;
@@ -481,7 +482,7 @@ PANELS = {
         "/account/bots", changes="UPDATE users SET status = 1 WHERE id = BOT;"
     ),
     "bot-new": State("/account/bots/new"),
-    "bot-edit": State(f"/account/bots/{BOT}/edit"),
+    "bot-edit": State(f"/account/bots/{BOT}/edit", changes=HEARING),
     "custom-styles": State("/account/custom_styles/edit?plain=1", changes=STYLES),
 }  # fmt: skip
 COMING_IN = {
