@@ -61,7 +61,7 @@ def test_the_switcher_asks_nobody_and_shows_what_is_unread_first(house: House) -
     first = maya.get_by_role("option").first
     expect(first).to_have_text("Zebra crossing, unread")
 
-    assert asked == []
+    assert [url for url in asked if "/assets/" not in url] == []
     maya.keyboard.press("Control+k")
     expect(maya.get_by_role("dialog")).to_have_count(0)
 
