@@ -21,7 +21,12 @@ test.each([
   ["a flag and a keycap are emoji", '<img alt="🇩🇪"><img alt="1️⃣">', "🇩🇪1️⃣"],
   ["any other picture is nothing", '<img src="/x" alt="A chart"><img src="/x">b', "b"],
   ["what loads is gone", '<video src="/x"></video><iframe src="/x"></iframe><svg></svg>a', "a"],
-  ["code has no blank end", "<pre><code>x = 1\n\n</code></pre>", "<pre><code>x = 1</code></pre>"],
+  ["code has no blank end", "<pre><code>x = 1\n\n</code></pre>", "<pre>x = 1</pre>"],
+  [
+    "code keeps its language, and nothing else of a highlighter",
+    '<pre class="hljs language-py"><span class="a">x</span></pre><pre class="b">y</pre>',
+    '<pre class="language-py"><span class="a">x</span></pre><pre>y</pre>',
+  ],
 ])("of what is pasted, %s", (_, html, kept) => {
   expect(pastedHtml(html)).toBe(kept);
 });

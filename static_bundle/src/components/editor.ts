@@ -342,7 +342,10 @@ export class Editor {
     } else if (data.types.includes("text/html") && !data.types.includes(words.OURS)) {
       stop(event);
       this.#trix.editor.recordUndoEntry("Paste");
-      this.#trix.editor.insertHTML(words.pastedHtml(data.getData("text/html")));
+      const html = words.pastedHtml(data.getData("text/html"));
+      // Whoever has pasted code goes on outside of it, where Enter sends.
+      const below = /<\/pre>(?:<\/\w+>|\s)*$/.test(html) ? "<div><br></div>" : "";
+      this.#trix.editor.insertHTML(html + below);
       if (words.LONE_URL.test(text)) void this.#showPage(text);
     }
   };

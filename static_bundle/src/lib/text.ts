@@ -409,6 +409,7 @@ export function pastedHtml(html: string): string {
     const classes = `${pre.className} ${pre.firstElementChild?.className}`;
     const [language] = /\blanguage-[\w-]+/.exec(classes) ?? [];
     pre.removeAttribute("class");
+    for (const code of pre.querySelectorAll("code")) code.replaceWith(...code.childNodes);
     if (language) pre.className = language;
   }
   // From the innermost outwards: a table in a cell is a part of its line.
