@@ -5110,16 +5110,18 @@ def mark_read(tx: WriteTx, _: Timestamp, user_id: UserId, room_id: RoomId) -> No
 
 
 def mark_unread(
-    tx: WriteTx, _: Timestamp, user_id: UserId, room_id: RoomId, message_id: MessageId
+    tx: WriteTx, _: Timestamp, user_id: UserId, room_id: RoomId, message_id: MessageId | None
 ) -> None:
-    """Unread from a message on, where it is visible. Raises RoomNotFound, MessageNotFound."""
+    """Unread from a message on, where it is visible; from none: read. Raises RoomNotFound,
+    MessageNotFound."""
     membership_of(tx, user_id, room_id)
     sql = """
         UPDATE memberships
         SET unread_at = CASE WHEN involvement != 'invisible'
           THEN (SELECT created_at FROM messages WHERE id = :message_id) END
         WHERE room_id = :room_id AND user_id = :user_id
-        AND EXISTS (SELECT 1 FROM messages WHERE id = :message_id AND room_id = :room_id)
+        AND (:message_id IS NULL
+          OR EXISTS (SELECT 1 FROM messages WHERE id = :message_id AND room_id = :room_id))
     """
     if not run(tx, sql, room_id=room_id, user_id=user_id, message_id=message_id):
         raise MessageNotFound
@@ -11434,8 +11436,7 @@ async def mark_room_unread(ask: Ask) -> None:
 
 async def mark_room_read(ask: Ask) -> None:
     """The viewer wants nothing more of what they have not read in a room; their tabs are told."""
-    await ask.db.read(membership_of, ask.user.id, ask.room_id)
-    await ask.db.write(mark_read, ask.user.id, ask.room_id)
+    await ask.db.write(mark_unread, ask.user.id, ask.room_id, None)
     ask.campfire.cable.broadcast(f"user_{ask.user.id}_reads", {"room_id": ask.room_id})
 
 
