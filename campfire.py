@@ -5112,8 +5112,7 @@ def mark_read(tx: WriteTx, _: Timestamp, user_id: UserId, room_id: RoomId) -> No
 def mark_unread(
     tx: WriteTx, _: Timestamp, user_id: UserId, room_id: RoomId, message_id: MessageId | None
 ) -> None:
-    """Unread from a message on, where it is visible; from none: read. Raises RoomNotFound,
-    MessageNotFound."""
+    """Unread from a message on, or from none. Raises RoomNotFound, MessageNotFound."""
     membership_of(tx, user_id, room_id)
     sql = """
         UPDATE memberships
@@ -5133,12 +5132,9 @@ def first_unread_of(tx: ReadTx, own: Membership) -> Json | None:
     sql = """
         SELECT min(id) AS message_id, count(*) AS count
         FROM (
-          SELECT id
-          FROM messages
+          SELECT id FROM messages
           WHERE room_id = :room_id AND creator_id != :user_id AND id > coalesce((
-            SELECT id
-            FROM messages
-            WHERE room_id = :room_id AND created_at < :since
+            SELECT id FROM messages WHERE room_id = :room_id AND created_at < :since
             ORDER BY id DESC LIMIT 1
           ), 0)
           ORDER BY id LIMIT :most

@@ -49,17 +49,20 @@ import type { Boot, PageName, ScreenProps } from "./lib/api";
 import * as api from "./lib/api";
 import * as device from "./lib/browser";
 import { connect, disconnect } from "./lib/cable";
+import { inWords } from "./lib/room-session";
 import {
   announce,
   apply,
   failed,
   getState,
+  meantCount,
   roomsIn,
   type State,
   subscribe,
   unreadCount,
   useStore,
 } from "./lib/store";
+
 import { sanitizing } from "./lib/text";
 import { insisted } from "./lib/trouble";
 import { RoomScreen, WelcomeScreen } from "./screens/room";
@@ -145,7 +148,7 @@ interface AppProps {
 
 function App({ screen: Screen, boot, visits }: AppProps) {
   const { title, body = "" } = pageOf(boot.page);
-  const words = useStore((state) => title(state, boot.data));
+  const words = useStore((state) => mark(state) + title(state, boot.data));
   const administers = useStore((state) => state.me?.role === "administrator");
   const logo = useStore((state) => state.account?.has_logo === true);
   // The document around the root is outside React; its classes decide the layout, so they are set
@@ -161,6 +164,12 @@ function App({ screen: Screen, boot, visits }: AppProps) {
       <Regions />
     </>
   );
+}
+
+/** Before the title: how often I am meant, or that there is something to read. */
+function mark(state: State): string {
+  const count = meantCount(state);
+  return count > 0 ? `(${count}) ` : unreadCount(state) > 0 ? "• " : "";
 }
 
 // --- Routes -----------------------------------------------------------------------------------
@@ -275,7 +284,8 @@ function render(
 /** After a navigation: where the focus is, and what is read out. */
 function settle(boot: Boot): void {
   const title = pageOf(boot.page).title(getState(), boot.data);
-  announce(title);
+  const news = "first_unread" in boot.data ? boot.data.first_unread?.count : 0;
+  announce(news ? `${title}, ${inWords(news)}` : title);
   const composes = boot.page === "room" && !device.isTouchOnly();
   // A form that begins with its first field has the focus where it belongs already.
   const begun = document.activeElement?.matches("input, textarea");
@@ -391,12 +401,46 @@ function refused(error: api.ApiError): void {
 }
 
 function keepBadge(): void {
+  const link = document.querySelector<HTMLLinkElement>("link[rel=icon]");
+  const plain = link?.href ?? "";
   let shown = -1;
+  let dotted = "";
+  const draw = () => {
+    if (link) link.href = (shown > 0 && dotted) || plain;
+  };
   subscribe(() => {
     const count = unreadCount(getState());
-    if (count !== shown) device.setBadge(count);
+    if (count === shown) return;
+    device.setBadge(count);
+    const first = shown <= 0 && count > 0;
     shown = count;
+    draw();
+    if (first)
+      withDot(plain).then(
+        (picture) => {
+          dotted = picture;
+          draw();
+        },
+        () => undefined,
+      );
   });
+}
+
+const ICON_SIDE = 64;
+
+/** The tab's icon with a dot: there is something to read. */
+async function withDot(address: string): Promise<string> {
+  const picture = Object.assign(new Image(), { src: address });
+  await picture.decode();
+  const sides = { width: ICON_SIDE, height: ICON_SIDE };
+  const canvas = Object.assign(document.createElement("canvas"), sides);
+  const pen = canvas.getContext("2d");
+  if (!pen) return address;
+  pen.drawImage(picture, 0, 0, ICON_SIDE, ICON_SIDE);
+  pen.fillStyle = getComputedStyle(document.body).getPropertyValue("--color-negative");
+  pen.arc(ICON_SIDE * 0.75, ICON_SIDE / 4, ICON_SIDE / 4, 0, 2 * Math.PI);
+  pen.fill();
+  return canvas.toDataURL();
 }
 
 /** A page out of the browser's back-forward cache has closed its books, and may be signed out. */
@@ -429,6 +473,9 @@ async function start(): Promise<void> {
   // In small steps, and not in the task that evaluates the client: clicks are heard in between.
   await after(0);
   render(await screenFor(whole.page), whole, path, startTransition);
+  // A page's own title is read out by the browser.
+  if ("first_unread" in whole.data && whole.data.first_unread)
+    announce(inWords(whole.data.first_unread.count));
   device.startServiceWorker();
   setTimeout(() => void insisted(rooms), SCREENS_AFTER);
 }

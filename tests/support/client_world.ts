@@ -76,6 +76,8 @@ export function room(id: number, name: string, change: Partial<Room> = {}): Room
     next_involvement: "everything",
     unread: false,
     starred: false,
+    unread_since_ms: null,
+    mentions: 0,
     can_administer: false,
     invitation: false,
     members: null,
@@ -129,7 +131,8 @@ export function messageMarkup(m: Message): string {
     <div class="boosts" id="boosts_message_${m.client_message_id}">${m.boosts.map((boost) => boostMarkup(boost, "")).join("")}</div></div></div></div>`;
 }
 
-const publicly = "involvement involvement_label next_involvement unread can_administer invitation";
+const publicly =
+  "involvement involvement_label next_involvement unread unread_since_ms mentions can_administer invitation";
 
 /** A room in the sidebar, as everybody hears of it. */
 export function roomMarkup(room: Room): string {
@@ -283,6 +286,12 @@ export class World implements TimelineServer, TimelineHooks {
 
   before = async (id: number) => this.page(this.all.filter((m) => m.id < id).slice(-40));
   after = async (id: number) => this.page(this.all.filter((m) => m.id > id).slice(0, 40));
+  around = async (id: number) => {
+    const at = this.all.findIndex((m) => m.id === id);
+    return at < 0
+      ? this.roomPage().messages
+      : this.page(this.all.slice(Math.max(0, at - 40), at + 41));
+  };
   latest = async () => this.roomPage();
   page = (messages: Message[]): MessagePage | null =>
     messages.length === 0 ? null : this.roomPage({ messages }).messages;

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import type { Preview } from "../../static_bundle/src/lib/api";
-import { cardOf } from "../../static_bundle/src/lib/messages";
+import { cardOf } from "../../static_bundle/src/lib/cable";
 import {
   cardAttributes,
   editable,

@@ -171,7 +171,7 @@ export class Writer extends Observable<Writing> {
       if (sends) this.send();
       return sends;
     }
-    if (key === "Escape" && this.state().rich) {
+    if (key === "Escape" && !shiftKey && this.state().rich) {
       this.#setRich(false);
       return true;
     }

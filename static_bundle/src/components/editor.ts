@@ -3,8 +3,8 @@
  * its chunk has come a plain editable box of the same look stands in and hands its text over.
  */
 import { caretIn } from "../lib/browser";
+import { cardOf } from "../lib/cable";
 import type * as late from "../lib/markdown";
-import { cardOf } from "../lib/messages";
 import { apply } from "../lib/store";
 import * as words from "../lib/text";
 import { insisted } from "../lib/trouble";

@@ -21,6 +21,8 @@ export interface MessageHome extends EditHome {
   unboost(boost: Boost): void;
   edit(message: TimelineMessage): void;
   reply(message: TimelineMessage): void;
+  /** It, and what follows, is left for another time. */
+  keepUnread(message: TimelineMessage): void;
   /** Its file, on the whole screen. */
   view(message: TimelineMessage): void;
   /** Shows emoji to pick one of. */
@@ -48,13 +50,15 @@ interface MessageProps extends Formatting {
   active: boolean;
   /** What its editor starts with: null for the stored text; undefined while it is not edited. */
   draft?: string | null | undefined;
+  /** The first that came since I left off. */
+  fresh?: boolean;
   /** In search results: the message's room, and its text with the matches marked. */
   found?: { room_name: string; highlight_html: string | undefined } | undefined;
 }
 
 /** Memoised: a room shows up to 320 of these, and news concern one or two. */
 export const Message = memo(function Message(props: MessageProps) {
-  const { message, home, Actions, active, own, found, firstOfDay, draft } = props;
+  const { message, home, Actions, active, own, found, firstOfDay, draft, fresh = false } = props;
   const [boosting, setBoosting] = useState(false);
   const tab = active ? 0 : -1;
   if (!isWhole(message)) return <Unrenderable />;
@@ -63,7 +67,7 @@ export const Message = memo(function Message(props: MessageProps) {
     <article
       id={`message_${id}`}
       className={classes(props)}
-      aria-labelledby={`author_${id} time_${id}${message.edited_at_ms ? ` edited_${id}` : ""}`}
+      aria-labelledby={`${fresh ? `new_${id} ` : ""}author_${id} time_${id}${message.edited_at_ms ? ` edited_${id}` : ""}`}
       aria-describedby={draft === undefined ? `body_${id}` : undefined}
       tabIndex={tab}
       data-message-id={message.id || undefined}
@@ -71,11 +75,7 @@ export const Message = memo(function Message(props: MessageProps) {
       data-user-id={message.creator.id}
       data-live={message.live || undefined}
     >
-      {firstOfDay && (
-        <h2 className="message__day-separator">
-          <Time at={message.timestamp} as="date" />
-        </h2>
-      )}
+      <Separator {...{ id, firstOfDay, fresh }} at={message.timestamp} />
       <Avatar
         user={message.creator}
         href={message.creator.url}
@@ -129,6 +129,20 @@ function classes({ message, draft, ...format }: MessageProps): string {
 
 function isWhole(message: Partial<TimelineMessage>): boolean {
   return message.creator?.id !== undefined && typeof message.body_html === "string";
+}
+
+type SeparatorProps = { id: string; at: number; firstOfDay: boolean; fresh: boolean };
+
+/** Where a day begins, or what is new. */
+function Separator({ id, at, firstOfDay, fresh }: SeparatorProps) {
+  if (!(firstOfDay || fresh)) return null;
+  const Line = firstOfDay ? "h2" : "div";
+  return (
+    <Line className="message__day-separator" data-new={fresh || undefined}>
+      {firstOfDay && <Time at={at} as="date" />}
+      {fresh && <span id={`new_${id}`}>New</span>}
+    </Line>
+  );
 }
 
 function Unrenderable() {

@@ -16,9 +16,9 @@ import {
   useStore,
   type Viewed,
 } from "../lib/store";
-import { limitInWords } from "../lib/text";
+import { firstName, limitInWords, sentence } from "../lib/text";
 import { FILES_OFF, type Tiles } from "./files";
-import { Button, CopyButton, Drawing, Icon, type IconName, LinkButton } from "./ui";
+import { Button, CopyButton, Drawing, Icon, type IconName, LinkButton, Translate } from "./ui";
 
 // --- The skeleton ------------------------------------------------------------------------------
 
@@ -404,6 +404,27 @@ export function Choice({ label, all, choices, value, onChoose }: ChoiceProps) {
         </option>
       ))}
     </select>
+  );
+}
+
+export function WelcomeCard() {
+  const account = useStore((state) => state.account) as api.Account;
+  const joined = useStore((state) => state.joined);
+  return (
+    <article id="system_welcome" className="welcome" aria-labelledby="welcome_title">
+      <span className="account-logo">
+        <img src={account.logo_url} alt="" width={63} height={63} />
+      </span>
+      <Translate words="invite_message" />
+      <h2 id="welcome_title">Welcome to Campfire</h2>
+      <p>Share the link below and others can join the conversation.</p>
+      <JoinLink url={account.join_url} />
+      {joined.length > 0 && (
+        <p className="txt-small" role="status">
+          {sentence(joined.map(firstName))} joined
+        </p>
+      )}
+    </article>
   );
 }
 

@@ -12,6 +12,7 @@ import {
 import type { Suggestion, User } from "../lib/api";
 import * as api from "../lib/api";
 import { DESKTOP, useMedia, visit } from "../lib/browser";
+import { markRead } from "../lib/room-session";
 import { failed, type SidebarRoom, unreadCount, useStore } from "../lib/store";
 import { directLabel, firstName } from "../lib/text";
 import {
@@ -92,7 +93,12 @@ function SidebarFrame({ open, onClose, children }: FrameProps) {
         onClose();
       }}
       onKeyDown={(event) => {
-        if (event.key === "Escape" && open) onClose();
+        const [, room] = /^list_room_(\d+)$/.exec((event.target as Element).id) ?? [];
+        if (event.key !== "Escape") return;
+        if (event.shiftKey && room) {
+          event.stopPropagation();
+          markRead(Number(room));
+        } else if (open) onClose();
       }}
     >
       {children}
@@ -203,8 +209,8 @@ function Pings({ back, onNew }: { back: boolean; onNew: () => void }) {
 const isFirstPlain = (rooms: readonly SidebarRoom[], at: number) =>
   (!rooms[at]?.starred && rooms[at - 1]?.starred) || undefined;
 
-const spokenName = ({ display_name, unread }: SidebarRoom) =>
-  unread ? `${display_name}, unread` : display_name;
+const spokenName = ({ display_name, unread, mentions }: SidebarRoom) =>
+  `${display_name}${unread ? ", unread" : ""}${mentions > 0 ? ", mentions you" : ""}`;
 
 function Ping({ room }: { room: SidebarRoom }) {
   const current = useStore((state) => state.room?.id === room.id);
@@ -288,6 +294,7 @@ function SharedRoom({ room }: { room: SidebarRoom }) {
       aria-current={current ? "page" : undefined}
       aria-label={spokenName(room)}
     >
+      {room.mentions > 0 && <strong className="txt-negative">@</strong>}
       <span className="room__contents overflow-ellipsis">{room.display_name}</span>
     </a>
   );

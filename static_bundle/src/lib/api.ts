@@ -64,6 +64,10 @@ export interface Room extends Membership {
   updated_at_ms: number;
   unread: boolean;
   starred: boolean;
+  /** Of the first message not read. */
+  unread_since_ms: number | null;
+  /** How often I am named in what I have not read. */
+  mentions: number;
   can_administer: boolean;
   invitation: boolean;
   /** Direct rooms only: everybody but the viewer (the viewer, when alone). */
@@ -143,7 +147,10 @@ export type MessagePage = Record<"has_before" | "has_after", boolean> & {
   messages: Message[];
   highlighted_id: number | null;
 };
-export type RoomPage = { room: Room; messages: MessagePage; loaded_at_ms: number };
+export type RoomPage = { room: Room; messages: MessagePage; loaded_at_ms: number } & {
+  /** By others, since I left; it counts to 1,000. */
+  first_unread?: { message_id: number; count: number } | null;
+};
 
 export interface Sidebar {
   directs: Room[];
@@ -163,11 +170,7 @@ export interface Search {
   return_to_room_id: number | null;
 }
 
-export interface RoomMembers {
-  room: Room;
-  selected: User[];
-  unselected: User[];
-}
+export type RoomMembers = { room: Room } & Record<"selected" | "unselected", User[]>;
 
 export interface UserPage {
   users: User[];
@@ -289,10 +292,7 @@ export { ApiError, type Fields, NetworkError };
 
 const [REQUEST_TIMEOUT, PICTURE_TIMEOUT] = [10_000, 60_000];
 
-interface Call {
-  method?: string;
-  body?: object | undefined;
-}
+type Call = { method?: string; body?: object | undefined };
 
 const session = {
   csrf: "",
@@ -468,14 +468,15 @@ export const members = (id: number) => get<RoomMembers>(`/api/rooms/${id}/member
 export const star = (id: number, on: boolean) => (on ? put : remove)(`/api/rooms/${id}/star`);
 export const setInvolvement = (id: number, involvement: Involvement) =>
   put<Membership>(`/api/rooms/${id}/involvement`, { involvement });
+export const markUnread = (id: number, message_id: number) =>
+  put<null>(`/api/rooms/${id}/unread`, { message_id });
+export const markRead = (id: number) => remove(`/api/rooms/${id}/unread`);
 
 // --- Messages, boosts, search -----------------------------------------------------------------
 
-/** A page of 40; null when there is nothing on that side. */
-export const messagesBefore = (room_id: number, id: number) =>
-  get<MessagePage | null>(`/api/rooms/${room_id}/messages?before=${id}`);
-export const messagesAfter = (room_id: number, id: number) =>
-  get<MessagePage | null>(`/api/rooms/${room_id}/messages?after=${id}`);
+/** A page of 40, or of 40 on both sides; null when there is nothing there. */
+export const messagesAt = (room_id: number, side: "before" | "after" | "around", id: number) =>
+  get<MessagePage | null>(`/api/rooms/${room_id}/messages?${side}=${id}`);
 export const createMessage = (room_id: number, client_message_id: string, body: string) =>
   post<{ message: Message }>(`/api/rooms/${room_id}/messages`, { client_message_id, body });
 export const editableMessage = (room_id: number, id: number) =>

@@ -406,6 +406,8 @@ export function prefetch(path: string): void {
     });
 }
 
+/** What was asked for ahead is older than the news. */
+export const unfetch = (path: string): boolean => ahead.delete(path);
 /**
  * The prefetched answer, once, or a fresh one. A prefetched sidebar is left out for a `live` one,
  * which has heard the news since then.

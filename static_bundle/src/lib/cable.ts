@@ -3,11 +3,18 @@
  * back when it is lost, and the events in the streams it carries.
  */
 import { type Consumer, createConsumer, type Subscription } from "@rails/actioncable";
-import type { Boost, Message, Room, Sidebar, User } from "./api";
+import type { Boost, Message, Preview, Room, Sidebar, User } from "./api";
 import * as api from "./api";
-import { visit } from "./browser";
-import type { Presentation, RoomEvent } from "./messages";
-import { apply, getState, roomsIn, type SidebarRoom, sidebarRoom } from "./store";
+import { unfetch, visit } from "./browser";
+import {
+  A_WHILE,
+  type Presentation,
+  type RoomEvent,
+  type TimelineServer,
+  type TimelineState,
+} from "./messages";
+import { apply, getState, type Observable, roomsIn, type SidebarRoom, sidebarRoom } from "./store";
+import { hostOf, inert } from "./text";
 
 const OFFLINE_AFTER = 5000;
 /** Before each try to come back, in milliseconds; the last one for all that follow. */
@@ -43,8 +50,12 @@ export function connect(random: () => number = Math.random): void {
       {},
       {
         connected: heartbeat.afterFirst(refreshSidebar),
-        received: ({ roomId }: { roomId: number }) =>
-          apply({ type: "room_unread", room_id: roomId, at_ms: Date.now() }),
+        received({ roomId: room_id, seen, mention }: Unread) {
+          unfetch(`/rooms/${room_id}`);
+          // A room is only looked at in a window that is seen.
+          const away = document.visibilityState !== "visible";
+          apply({ type: "room_unread", room_id, at_ms: Date.now(), seen, mention, away });
+        },
       },
     ),
     join(
@@ -71,6 +82,9 @@ export function disconnect(): void {
   leavePage?.();
   apply({ type: "connection_changed", connected: true });
 }
+
+/** `seen`: I wrote it, or look at the room somewhere. */
+type Unread = { roomId: number; seen?: boolean; mention?: boolean };
 
 type Disconnection = { willAttemptReconnect: boolean | undefined };
 
@@ -338,9 +352,148 @@ function roomOf(element: HTMLElement): SidebarRoom {
   const members = json<User[] | null>(element.dataset.members);
   const room = told<Room>(element);
   const starred = roomsIn(getState()).some(({ id, starred }) => id === room.id && starred);
-  return sidebarRoom({ ...room, starred, unread: false, members });
+  return sidebarRoom({ ...room, starred, unread: false, mentions: 0, members });
 }
 
 function json<Value>(text: string | undefined): Value {
   return JSON.parse(text ?? "null") as Value;
 }
+
+// --- Arriving, and shown ------------------------------------------------------------------------
+
+/** What comes in one go is shown in one go: a flood of messages is rendered once, not each time. */
+export class Inbox {
+  readonly #open: (messages: Message[]) => void;
+  #waiting: Message[] = [];
+  #timer: ReturnType<typeof setTimeout> | undefined;
+
+  constructor(open: (messages: Message[]) => void) {
+    this.#open = open;
+  }
+
+  add(messages: readonly Message[]): void {
+    this.#waiting.push(...messages);
+    this.#timer ??= setTimeout(() => this.empty());
+  }
+
+  empty(): void {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    const messages = this.#waiting.splice(0);
+    if (messages.length > 0) this.#open(messages);
+  }
+}
+
+/** A page as the server draws it too. */
+export function cardOf(page: Preview): HTMLElement {
+  const card = inert(`<div class="og-embed gap"><div class="og-embed__content"><div
+    class="og-embed__host"></div><div class="og-embed__title"><a target="_blank"
+    rel="noopener noreferrer"></a></div><div class="og-embed__description"></div></div><div
+    class="og-embed__image"><img class="image center" alt="" loading="lazy"
+    decoding="async"></div></div>`).firstElementChild as HTMLElement;
+  const part = (name: string) => card.querySelector(`.og-embed__${name}`);
+  const fill = (element: Element | null | undefined, text: string | null) => {
+    if (element) element.textContent = text;
+    if (!text) element?.remove();
+  };
+  card.classList.toggle("cf-twitter-avatar", page.portrait);
+  fill(part("host"), hostOf(page.url).replace(/^www\./, ""));
+  fill(part("title")?.firstElementChild, page.title);
+  fill(part("description"), page.description);
+  card.querySelector("a")?.setAttribute("href", page.url);
+  const picture = card.querySelector("img");
+  if (!(picture && page.image)) part("image")?.remove();
+  else
+    Object.assign(picture, {
+      src: page.image,
+      width: page.image_width ?? 0,
+      height: page.image_height ?? 0,
+    });
+  return card;
+}
+
+// --- Who looks, and what is asked for --------------------------------------------------------------
+
+const PRESENCE_EVERY = 50_000;
+const VISIBILITY_DELAY = 5000;
+
+/** Present while the page can be seen; brief glances elsewhere are not told. */
+export class Presence {
+  readonly #room_id: number;
+  readonly #timeline: Observable<TimelineState>;
+  readonly #comeBack: (seen: number | null) => void;
+  #seen: number | null = null;
+  subscription: Pick<Subscription, "perform"> | null = null;
+  #visible = document.visibilityState === "visible";
+  #hiddenAt = 0;
+  #refresh: ReturnType<typeof setInterval> | undefined;
+  #check: ReturnType<typeof setTimeout> | undefined;
+
+  /** `comeBack` is told what the newest message was, when the page is looked at again after a while. */
+  constructor(
+    room_id: number,
+    timeline: Observable<TimelineState>,
+    comeBack: (seen: number | null) => void,
+  ) {
+    this.#room_id = room_id;
+    this.#timeline = timeline;
+    this.#comeBack = comeBack;
+    document.addEventListener("visibilitychange", this.#looked);
+  }
+
+  connected(): void {
+    this.#start();
+  }
+
+  disconnected(): void {
+    clearInterval(this.#refresh);
+  }
+
+  stop(): void {
+    document.removeEventListener("visibilitychange", this.#looked);
+    clearTimeout(this.#check);
+    clearInterval(this.#refresh);
+  }
+
+  #looked = (): void => {
+    const visible = document.visibilityState === "visible";
+    if (!visible) {
+      const { messages, up_to_date } = this.#timeline.state();
+      this.#hiddenAt = Date.now();
+      this.#seen = up_to_date ? (messages.findLast(({ id }) => id > 0)?.id ?? 0) : null;
+    } else {
+      apply({ type: "room_read", room_id: this.#room_id });
+      if (this.#hiddenAt > 0 && Date.now() - this.#hiddenAt > A_WHILE) this.#comeBack(this.#seen);
+    }
+    clearTimeout(this.#check);
+    this.#check = setTimeout(() => this.#settle(), VISIBILITY_DELAY);
+  };
+
+  #settle(): void {
+    const visible = document.visibilityState === "visible";
+    if (visible === this.#visible) return;
+    this.#visible = visible;
+    this.subscription?.perform(visible ? "present" : "absent");
+    if (visible) this.#start();
+    else clearInterval(this.#refresh);
+  }
+
+  #start(): void {
+    clearInterval(this.#refresh);
+    if (!this.#visible) return;
+    this.#refresh = setInterval(() => this.subscription?.perform("refresh"), PRESENCE_EVERY);
+  }
+}
+
+/** The endpoints of one room's messages. */
+export const serverFor = (room_id: number): TimelineServer => ({
+  before: (id) => api.messagesAt(room_id, "before", id),
+  after: (id) => api.messagesAt(room_id, "after", id),
+  around: (id) => api.messagesAt(room_id, "around", id),
+  latest: () => api.room(room_id),
+  create: (client_message_id, body) => api.createMessage(room_id, client_message_id, body),
+  update: (id, body) => api.updateMessage(room_id, id, body),
+  remove: (id) => api.deleteMessage(room_id, id),
+  boost: api.boost,
+  unboost: api.unboost,
+});

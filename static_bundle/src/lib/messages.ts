@@ -3,31 +3,15 @@
  * another.
  */
 
-import type {
-  Attachment,
-  Boost,
-  Message,
-  MessagePage,
-  Preview,
-  RoomPage,
-  Sound,
-  User,
-} from "./api";
-import * as api from "./api";
+import type { Attachment, Boost, Message, MessagePage, RoomPage, Sound, User } from "./api";
 import type { Observable, Viewed } from "./store";
-import {
-  editorToPresentation,
-  escapeHtml,
-  hostOf,
-  inert,
-  isEmojiOnly,
-  mentionedIds,
-  plainText,
-} from "./text";
+import { editorToPresentation, escapeHtml, isEmojiOnly, mentionedIds, plainText } from "./text";
 
 const WINDOW = 300;
 const LEEWAY = 20;
 export const NEAR_END = 100;
+/** In milliseconds: who was away for so long wants to know where they left off. */
+export const A_WHILE = 60_000;
 /** The server's time, as it tells it, may be as far behind its clock. */
 export const SETTLED_AFTER = 120_000;
 /** No message is lower, with the gap above it. */
@@ -77,7 +61,17 @@ export interface TimelineState {
   folded: number;
   /** Something newer is out of view. */
   jump: boolean;
-  busy: "before" | "after" | "latest" | null;
+  busy: "before" | "after" | "latest" | "around" | null;
+  left_off: LeftOff | null;
+}
+
+/** Where the reader left off: what comes from this message on, and is not their own, is new. */
+export interface LeftOff {
+  from: number;
+  /** A message that there is, for the page where the new begins. */
+  around: number;
+  count: number;
+  me: number;
 }
 
 /** The end of a catch-up. */
@@ -120,6 +114,7 @@ export interface TimelineView {
 export interface TimelineServer {
   before(id: number): Promise<MessagePage | null>;
   after(id: number): Promise<MessagePage | null>;
+  around(id: number): Promise<MessagePage | null>;
   latest(): Promise<RoomPage>;
   create(client_message_id: string, body: string): Promise<{ message: Message }>;
   update(id: number, body: string): Promise<{ message: Message }>;
@@ -127,17 +122,6 @@ export interface TimelineServer {
   boost(id: number, content: string): Promise<{ boost: Boost }>;
   unboost(id: number, boost_id: number): Promise<void>;
 }
-
-export const serverFor = (room_id: number): TimelineServer => ({
-  before: (id) => api.messagesBefore(room_id, id),
-  after: (id) => api.messagesAfter(room_id, id),
-  latest: () => api.room(room_id),
-  create: (client_message_id, body) => api.createMessage(room_id, client_message_id, body),
-  update: (id, body) => api.updateMessage(room_id, id, body),
-  remove: (id) => api.deleteMessage(room_id, id),
-  boost: api.boost,
-  unboost: api.unboost,
-});
 
 /** What the timeline cannot do itself. */
 export interface TimelineHooks {
@@ -161,7 +145,37 @@ export const EMPTY: TimelineState = {
   folded: 0,
   jump: false,
   busy: null,
+  left_off: null,
 };
+
+export const isNew =
+  ({ from, me }: LeftOff) =>
+  ({ id, outgoing, creator }: TimelineMessage): boolean =>
+    !outgoing && id >= from && creator.id !== me;
+
+/** The first of the new ones, if it is known to be: there is none before what is here. */
+export function firstNew({
+  messages,
+  left_off,
+  at_top,
+}: TimelineState): TimelineMessage | undefined {
+  const first = left_off ? messages.find(isNew(left_off)) : undefined;
+  const from = left_off?.from ?? 0;
+  const known = at_top || first?.id === from || (messages[0]?.id ?? 0) < from;
+  return known ? first : undefined;
+}
+
+/** What came after a message that somebody had seen; nothing, if it was not so long ago. */
+export function leftOffAt(
+  messages: readonly TimelineMessage[],
+  [seen, me]: readonly [number, number],
+  until = Number.POSITIVE_INFINITY,
+): LeftOff | null {
+  const left_off = { from: seen + 1, around: seen, count: 0, me };
+  const news = messages.filter(isNew(left_off));
+  const [first] = news;
+  return first && first.timestamp <= until ? { ...left_off, count: news.length } : null;
+}
 
 export function shown(message: Message, marks: Partial<TimelineMessage> = {}): TimelineMessage {
   return { ...message, outgoing: null, live: false, highlighted: false, ...marks };
@@ -169,7 +183,8 @@ export function shown(message: Message, marks: Partial<TimelineMessage> = {}): T
 
 /** A room that opens at its end shows that first. */
 export function folded(state: TimelineState): TimelineState {
-  const whole = !state.up_to_date || state.messages.some((message) => message.highlighted);
+  const asked = firstNew(state) || state.messages.some((message) => message.highlighted);
+  const whole = !state.up_to_date || asked;
   return { ...state, folded: whole ? 0 : left(state.messages.length) };
 }
 
@@ -212,6 +227,36 @@ export function following(messages: readonly TimelineMessage[], now: number): nu
   const is_past = ({ timestamp }: TimelineMessage) => timestamp < now + SETTLED_AFTER;
   const last = messages.findLast((message) => !message.outgoing && is_past(message));
   return Math.max(now, last?.timestamp ?? 0);
+}
+
+type Ids = ReadonlySet<string>;
+
+export const unremoved = (messages: readonly Message[], removed: Ids): readonly Message[] =>
+  messages.filter(({ client_message_id }) => !removed.has(client_message_id));
+
+/** Those that are neither here nor removed. */
+export const unknown = (state: TimelineState, messages: readonly Message[], removed: Ids) =>
+  unremoved(messages, removed).filter((message) => indexOf(state, message) < 0);
+
+export function prepended(state: TimelineState, page: MessagePage | null, removed: Ids) {
+  if (!page) return { ...state, at_top: true };
+  const older = unknown(state, page.messages, removed).map((message) => shown(message));
+  const messages = [...older, ...state.messages];
+  return trimEnd({ ...state, messages, at_top: !page.has_before });
+}
+
+/** `mine` are those that the server does not have yet: they are last, where nothing is newer. */
+export function appended(
+  state: TimelineState,
+  page: MessagePage | null,
+  removed: Ids,
+  mine: readonly TimelineMessage[],
+): TimelineState {
+  const confirmed = { ...state, messages: state.messages.filter(({ outgoing }) => !outgoing) };
+  const newer = unknown(confirmed, page?.messages ?? [], removed).map((message) => shown(message));
+  const up_to_date = !page?.has_after;
+  const all = [...confirmed.messages, ...newer, ...(up_to_date ? mine : [])];
+  return trimTop({ ...state, messages: all, up_to_date }, 1);
 }
 
 /** Cut at the top once it is too long by the leeway, or will be with so many more at its end. */
@@ -400,8 +445,8 @@ export function makeUuid(): string {
 
 // --- Where the list is scrolled to --------------------------------------------------------------
 
-/** "auto": to the end if it was in sight, else the picture stays. */
-export type Scroll = "end" | "auto" | "stay" | "none" | { changed: string };
+/** "auto": to the end if it was in sight, else the picture stays. "new": to the first new one. */
+export type Scroll = "end" | "new" | "auto" | "stay" | "none" | { changed: string };
 
 /** What changes above the reader's place must not move it. */
 export function scrollFor(event: RoomEvent, messages: readonly TimelineMessage[]): Scroll {
@@ -422,10 +467,18 @@ export function correction(
   if (scroll === "none") return () => undefined;
   if (scroll === "end") return () => view.scrollTo(view.measure().height);
   if (scroll === "stay") return hold(view, before, after);
+  if (scroll === "new") return () => land(view, firstNew(after)?.client_message_id ?? "");
   const { top, height, client } = view.measure();
   const offset = view.offsetOf(scroll.changed);
   if (offset === null || offset >= client) return () => undefined;
   return () => view.scrollTo(top + view.measure().height - height);
+}
+
+/** A third from the top, so that what was read before is seen to be. */
+function land(view: TimelineView, id: string): void {
+  const offset = view.offsetOf(id);
+  const { top, client } = view.measure();
+  if (offset !== null) view.scrollTo(top + offset - client / 3);
 }
 
 /** Keeps the first message in sight, which must outlive the change, where it is. */
@@ -438,59 +491,4 @@ function hold(view: TimelineView, before: TimelineState, after: TimelineState): 
     const to = anchor === undefined ? null : view.offsetOf(anchor);
     if (from !== null && to !== null && to !== from) view.scrollTo(view.measure().top + to - from);
   };
-}
-
-// --- Arriving -------------------------------------------------------------------------------------
-
-/** What comes in one go is shown in one go: a flood of messages is rendered once, not each time. */
-export class Inbox {
-  readonly #open: (messages: Message[]) => void;
-  #waiting: Message[] = [];
-  #timer: ReturnType<typeof setTimeout> | undefined;
-
-  constructor(open: (messages: Message[]) => void) {
-    this.#open = open;
-  }
-
-  add(messages: readonly Message[]): void {
-    this.#waiting.push(...messages);
-    this.#timer ??= setTimeout(() => this.empty());
-  }
-
-  empty(): void {
-    clearTimeout(this.#timer);
-    this.#timer = undefined;
-    const messages = this.#waiting.splice(0);
-    if (messages.length > 0) this.#open(messages);
-  }
-}
-
-// --- In the editor ------------------------------------------------------------------------------
-
-/** A page as the server draws it too. */
-export function cardOf(page: Preview): HTMLElement {
-  const card = inert(`<div class="og-embed gap"><div class="og-embed__content"><div
-    class="og-embed__host"></div><div class="og-embed__title"><a target="_blank"
-    rel="noopener noreferrer"></a></div><div class="og-embed__description"></div></div><div
-    class="og-embed__image"><img class="image center" alt="" loading="lazy"
-    decoding="async"></div></div>`).firstElementChild as HTMLElement;
-  const part = (name: string) => card.querySelector(`.og-embed__${name}`);
-  const fill = (element: Element | null | undefined, text: string | null) => {
-    if (element) element.textContent = text;
-    if (!text) element?.remove();
-  };
-  card.classList.toggle("cf-twitter-avatar", page.portrait);
-  fill(part("host"), hostOf(page.url).replace(/^www\./, ""));
-  fill(part("title")?.firstElementChild, page.title);
-  fill(part("description"), page.description);
-  card.querySelector("a")?.setAttribute("href", page.url);
-  const picture = card.querySelector("img");
-  if (!(picture && page.image)) part("image")?.remove();
-  else
-    Object.assign(picture, {
-      src: page.image,
-      width: page.image_width ?? 0,
-      height: page.image_height ?? 0,
-    });
-  return card;
 }

@@ -8,17 +8,41 @@ import { useEffect, useState } from "react";
 import type { Message, RoomPage, Search, User } from "./api";
 import * as api from "./api";
 import { isTouchOnly, painted, player, visit } from "./browser";
-import { connection, join, parseStreams, refreshSidebar, type StreamEvent } from "./cable";
-import type { CaughtUp, RoomEvent, TimelineMessage, TimelineView } from "./messages";
+import {
+  connection,
+  join,
+  Presence,
+  parseStreams,
+  refreshSidebar,
+  type StreamEvent,
+  serverFor,
+} from "./cable";
+import type { CaughtUp, RoomEvent, TimelineMessage, TimelineState, TimelineView } from "./messages";
+import * as list from "./messages";
 import { announce, apply, failed, flash, getState, Observable, roomsIn, type State } from "./store";
 import { escapeHtml, matchRank, plainText } from "./text";
 import { Timeline } from "./timeline";
+
+/** How many new ones begin further up than what is here. */
+export function newAbove(state: TimelineState): number {
+  const { messages, left_off } = state;
+  const above = left_off && (messages[0]?.id ?? 0) >= left_off.from && !list.firstNew(state);
+  return above ? Math.max(left_off.count, messages.filter(list.isNew(left_off)).length) : 0;
+}
+
+/** The rooms that were on the screen last, this one at the end. */
+let opened: readonly number[] = [];
 
 export class RoomSession {
   readonly #page: RoomPage;
   readonly timeline: Timeline;
   readonly typing = new Typing();
   readonly #announcer = new Announcer();
+  /** How many messages the last catch-up brought, and after which one. */
+  #missed = 0;
+  #known = 0;
+  /** The newest one here when the window was hidden for a while. */
+  #seen: number | null = null;
 
   constructor(page: RoomPage) {
     const { me, sounds } = getState();
@@ -28,9 +52,12 @@ export class RoomSession {
       page,
       me,
       sounds,
+      server: serverFor(page.room.id),
       hooks: {
         arrived: (messages) => this.#arrived(messages, me.id),
-        caughtUp: (count) => announce(count === 1 ? "1 new message" : `${count} new messages`),
+        caughtUp: (count) => {
+          this.#missed = count;
+        },
         say: announce,
         alert: (text) => flash("alert", text),
         refused: () => apply({ type: "room_refused", room_id: page.room.id }),
@@ -41,7 +68,9 @@ export class RoomSession {
   /** Joins the room's channels; the result leaves them. */
   open(): () => void {
     const { id, streams } = this.#page.room;
-    const presence = new Presence(() => {
+    opened = [...opened.filter((other) => other !== id), id].slice(-2);
+    const presence = new Presence(id, this.timeline, (seen) => {
+      this.#seen = seen;
       if (!connection().isOpen()) return;
       this.#catchUp(messages);
       refreshSidebar();
@@ -71,6 +100,22 @@ export class RoomSession {
     };
   }
 
+  /** Keeps a message for another time; here it would be read at once, so it is left for the room before. */
+  async leaveUnread(message_id: number): Promise<void> {
+    const room_id = this.#page.room.id;
+    try {
+      await api.markUnread(room_id, message_id);
+    } catch (problem) {
+      failed(problem);
+      return;
+    }
+    apply({ type: "room_unread", room_id, at_ms: 0, away: true });
+    announce("Marked unread");
+    const others = roomsIn(getState()).filter(({ id }) => id !== room_id);
+    const next = others.find(({ id }) => id === opened[0]) ?? others[0];
+    if (next) visit(next.path);
+  }
+
   #joinMessages(signed_stream_name: string): Subscription {
     const subscription: Subscription = join(
       "RoomMessagesChannel",
@@ -82,7 +127,7 @@ export class RoomSession {
         },
         rejected: () => apply({ type: "room_refused", room_id: this.#page.room.id }),
         received: (payload: string | CaughtUp) => {
-          if (typeof payload !== "string") void this.timeline.caughtUp(payload);
+          if (typeof payload !== "string") void this.#caughtUp(payload);
           else for (const event of parseStreams(payload)) this.#receive(event);
         },
       },
@@ -95,7 +140,23 @@ export class RoomSession {
   }
 
   #catchUp(subscription: Subscription): void {
-    subscription.perform("catch_up", this.timeline.catchUp());
+    const known = this.timeline.catchUp();
+    this.#known = known.last_seen_message_id ?? 0;
+    this.#missed = 0;
+    subscription.perform("catch_up", known);
+  }
+
+  async #caughtUp(answer: CaughtUp): Promise<void> {
+    const [seen, known] = [this.#seen, this.#known];
+    this.#seen = null;
+    await this.timeline.caughtUp(answer);
+    // What a sleeping computer missed is new too, though its window was never hidden.
+    const marked =
+      seen === null
+        ? this.timeline.mark(known, answer.server_time_ms - list.A_WHILE)
+        : this.timeline.mark(seen);
+    const count = (await marked) || this.#missed;
+    if (count > 0) announce(inWords(count));
   }
 
   #arrived(messages: readonly TimelineMessage[], me_id: number): void {
@@ -110,9 +171,6 @@ export class RoomSession {
 
 // --- Who looks and who types, as this client tells it and is told ---------------------------------
 
-const PRESENCE_EVERY = 50_000;
-const VISIBILITY_DELAY = 5000;
-const STALE_AFTER = 60_000;
 const TYPING_EVERY = 1000;
 const TYPING_LIFE = 5000;
 
@@ -170,60 +228,17 @@ export class Typing extends Observable<readonly string[]> {
   }
 }
 
-/** Present while the page can be seen; brief glances elsewhere are not told. */
-export class Presence {
-  readonly #comeBack: () => void;
-  subscription: Pick<Subscription, "perform"> | null = null;
-  #visible = document.visibilityState === "visible";
-  #hiddenAt = 0;
-  #refresh: ReturnType<typeof setInterval> | undefined;
-  #check: ReturnType<typeof setTimeout> | undefined;
-
-  /** `comeBack` is called when the page is looked at again after a minute or more. */
-  constructor(comeBack: () => void) {
-    this.#comeBack = comeBack;
-    document.addEventListener("visibilitychange", this.#looked);
-  }
-
-  connected(): void {
-    this.#start();
-  }
-
-  disconnected(): void {
-    clearInterval(this.#refresh);
-  }
-
-  stop(): void {
-    document.removeEventListener("visibilitychange", this.#looked);
-    clearTimeout(this.#check);
-    clearInterval(this.#refresh);
-  }
-
-  #looked = (): void => {
-    const visible = document.visibilityState === "visible";
-    if (!visible) this.#hiddenAt = Date.now();
-    else if (this.#hiddenAt > 0 && Date.now() - this.#hiddenAt > STALE_AFTER) this.#comeBack();
-    clearTimeout(this.#check);
-    this.#check = setTimeout(() => this.#settle(), VISIBILITY_DELAY);
-  };
-
-  #settle(): void {
-    const visible = document.visibilityState === "visible";
-    if (visible === this.#visible) return;
-    this.#visible = visible;
-    this.subscription?.perform(visible ? "present" : "absent");
-    if (visible) this.#start();
-    else clearInterval(this.#refresh);
-  }
-
-  #start(): void {
-    clearInterval(this.#refresh);
-    if (!this.#visible) return;
-    this.#refresh = setInterval(() => this.subscription?.perform("refresh"), PRESENCE_EVERY);
-  }
+/** Nothing is left to be read in a room, whether it is on the screen or not. */
+export function markRead(room_id: number): void {
+  apply({ type: "room_read", room_id });
+  announce("Marked read");
+  api.markRead(room_id).catch(failed);
 }
 
 // --- What is read out ---------------------------------------------------------------------------
+
+export const inWords = (count: number): string =>
+  count === 1 ? "1 new message" : `${count} new messages`;
 
 /** Reads out what others write, one sentence at a time; a flood becomes a number. */
 export class Announcer {
@@ -239,7 +254,7 @@ export class Announcer {
     if (this.#waiting.length === 0) return;
     this.#timer ??= setTimeout(() => {
       const [only = ""] = this.#waiting;
-      announce(this.#waiting.length === 1 ? only : `${this.#waiting.length} new messages`);
+      announce(this.#waiting.length === 1 ? only : inWords(this.#waiting.length));
       this.#waiting = [];
       this.#timer = undefined;
     }, 1000);

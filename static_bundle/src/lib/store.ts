@@ -35,6 +35,7 @@ export interface SidebarRoom {
   path: string;
   unread: boolean;
   starred: boolean;
+  mentions: number;
   updated_at_ms: number;
   /** Pings only, else null. */
   members: User[] | null;
@@ -110,6 +111,11 @@ export interface State {
   viewed: Viewed | null;
 }
 
+/** News of a room: I have seen them, I am named in them, I look at no room now. */
+type News = { room_id: number; at_ms: number } & {
+  [Known in "seen" | "mention" | "away"]?: boolean | undefined;
+};
+
 /** Everything that can happen to the state. The first group arrives by cable. */
 export type AppEvent =
   | { type: "room_listed"; room: SidebarRoom }
@@ -118,7 +124,7 @@ export type AppEvent =
   | { type: "person_left"; user_id: number }
   | { type: "room_removed"; room_id: number; deleted: boolean }
   | { type: "room_refused"; room_id: number }
-  | { type: "room_unread"; room_id: number; at_ms: number }
+  | ({ type: "room_unread" } & News)
   | { type: "room_read"; room_id: number }
   | { type: "connection_changed"; connected: boolean }
   | { type: "network_changed"; network: boolean }
@@ -186,7 +192,7 @@ export function reduce(state: State, event: AppEvent): State {
         ? { ...state, room_gone: state.room_gone || "refused" }
         : state;
     case "room_unread":
-      return inSidebar(state, (sidebar) => unread(sidebar, event, roomOnScreen(state)));
+      return inSidebar(state, (lists) => unread(lists, event, roomOnScreen(state)));
     case "room_read":
       return inSidebar(state, (sidebar) => read(sidebar, event.room_id));
     case "involvement_changed":
@@ -265,6 +271,9 @@ export const roomsIn = ({ sidebar }: Pick<State, "sidebar">): readonly SidebarRo
   sidebar ? [...sidebar.directs, ...sidebar.shared] : [];
 export const unreadCount = (state: State): number =>
   roomsIn(state).filter((room) => room.unread).length;
+/** How often I am meant: named in rooms, or pinged. */
+export const meantCount = (state: State): number =>
+  roomsIn(state).reduce((n, it) => n + (it.type === "direct" ? +it.unread : it.mentions), 0);
 
 /** A sentence for the live region; `assertive` only for failures. */
 export const announce = (text: string, how: "polite" | "assertive" = "polite"): void =>
@@ -307,12 +316,10 @@ function boot(state: State, boot: Boot, path: string): State {
   return bootFlash(withBootData(roomed, boot.data as BootExtras), boot);
 }
 
-interface BootExtras {
-  sidebar?: Sidebar;
-  room?: Room;
-  shared_memberships?: { room: Room; involvement: Involvement }[];
-  direct_memberships?: { room: Room; involvement: Involvement }[];
-}
+type Bells = { room: Room; involvement: Involvement }[];
+type BootExtras = { sidebar?: Sidebar } & {
+  [list in "shared_memberships" | "direct_memberships"]?: Bells;
+};
 
 function withBootData(state: State, data: BootExtras): State {
   const rooms = [...(data.shared_memberships ?? []), ...(data.direct_memberships ?? [])];
@@ -360,15 +367,13 @@ function withInvolvement(state: State, room_id: number, involvement: Involvement
 }
 
 export function sidebarRoom(room: Room): SidebarRoom {
-  const { id, type, display_name, topic, path, unread, starred, updated_at_ms, members } = room;
-  return { id, type, display_name, topic, path, unread, starred, updated_at_ms, members };
+  const { id, type, display_name, topic, path, unread, mentions, starred } = room;
+  const { updated_at_ms, members } = room;
+  return { id, type, display_name, topic, path, unread, mentions, starred, updated_at_ms, members };
 }
 
 function sidebarFrom(sidebar: Sidebar, onScreen: number | null): SidebarState {
-  const asRead = (room: Room) => ({
-    ...sidebarRoom(room),
-    unread: room.unread && room.id !== onScreen,
-  });
+  const asRead = (room: Room) => ({ ...sidebarRoom(room), ...(room.id === onScreen && READ) });
   return {
     directs: sidebar.directs.map(asRead).sort(byActivity),
     shared: sidebar.shared.map(asRead).sort(byDisplayName),
@@ -391,8 +396,8 @@ function inSidebar(state: State, change: (sidebar: SidebarState) => SidebarState
 
 function listed(sidebar: SidebarState, room: SidebarRoom): SidebarState {
   const others = without(sidebar, room.id);
-  const known = find(sidebar, room.id);
-  const entry = { ...room, unread: room.unread || (known?.unread ?? false) };
+  const { unread = false, mentions = 0 } = find(sidebar, room.id) ?? {};
+  const entry = { ...room, unread: room.unread || unread, mentions: room.mentions || mentions };
   if (room.type !== "direct") {
     return { ...others, shared: [...others.shared, entry].sort(byDisplayName) };
   }
@@ -457,33 +462,31 @@ function removed(state: State, room_id: number, deleted: boolean): State {
   return deleted && next.room?.id === room_id ? { ...next, room_gone: "deleted" } : next;
 }
 
-function unread(
-  sidebar: SidebarState,
-  { room_id, at_ms }: { room_id: number; at_ms: number },
-  onScreen: number | null,
-): SidebarState {
-  const mark = (room: SidebarRoom) =>
-    room.id === room_id
-      ? {
-          ...room,
-          unread: room_id !== onScreen,
-          updated_at_ms: Math.max(room.updated_at_ms, at_ms),
-        }
-      : room;
+/** What I wrote or see elsewhere moves my pings, and is not unread. */
+function unread(sidebar: SidebarState, news: News, onScreen: number | null): SidebarState {
+  const { room_id, at_ms, mention, seen, away } = news;
+  const unseen = !seen && (away || room_id !== onScreen);
   const known = find(sidebar, room_id);
-  if (!known) return sidebar;
-  if (known.type !== "direct") {
-    return known.unread || room_id === onScreen
-      ? sidebar
-      : { ...sidebar, shared: sidebar.shared.map(mark) };
-  }
-  return { ...sidebar, directs: sidebar.directs.map(mark).sort(byActivity) };
+  if (known?.type !== "direct" && !(known && unseen && (mention || !known.unread))) return sidebar;
+  return withOne(sidebar, room_id, (room) => ({
+    unread: room.unread || unseen,
+    mentions: room.mentions + Number(unseen && mention === true),
+    updated_at_ms: Math.max(room.updated_at_ms, at_ms),
+  }));
 }
 
+const READ = { unread: false, mentions: 0 };
+
 function read(sidebar: SidebarState, room_id: number): SidebarState {
-  if (!find(sidebar, room_id)?.unread) return sidebar;
-  const clear = (room: SidebarRoom) => (room.id === room_id ? { ...room, unread: false } : room);
-  return { ...sidebar, directs: sidebar.directs.map(clear), shared: sidebar.shared.map(clear) };
+  return find(sidebar, room_id)?.unread ? withOne(sidebar, room_id, () => READ) : sidebar;
+}
+
+type Change = (room: SidebarRoom) => Partial<SidebarRoom>;
+
+function withOne(sidebar: SidebarState, id: number, change: Change): SidebarState {
+  const one = (room: SidebarRoom) => (room.id === id ? { ...room, ...change(room) } : room);
+  const { directs, shared } = sidebar;
+  return { ...sidebar, directs: directs.map(one).sort(byActivity), shared: shared.map(one) };
 }
 
 function find(sidebar: SidebarState, room_id: number): SidebarRoom | undefined {
@@ -492,9 +495,6 @@ function find(sidebar: SidebarState, room_id: number): SidebarRoom | undefined {
 
 function without(sidebar: SidebarState, room_id: number): SidebarState {
   const other = ({ id }: SidebarRoom) => id !== room_id;
-  return {
-    ...sidebar,
-    directs: sidebar.directs.filter(other),
-    shared: sidebar.shared.filter(other),
-  };
+  const { directs, shared } = sidebar;
+  return { ...sidebar, directs: directs.filter(other), shared: shared.filter(other) };
 }

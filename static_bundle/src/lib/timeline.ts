@@ -14,6 +14,7 @@ import {
   type Sound,
   type User,
 } from "./api";
+import { Inbox } from "./cable";
 import type { RoomEvent, TimelineMessage, TimelineState } from "./messages";
 import * as list from "./messages";
 import { Outbox, uploads } from "./outbox";
@@ -26,10 +27,10 @@ interface TimelineOptions {
   me: User;
   sounds: readonly Sound[];
   hooks: list.TimelineHooks;
-  server?: list.TimelineServer;
-  now?: () => number;
-  uuid?: () => string;
+  server: list.TimelineServer;
 }
+
+type End = NonNullable<TimelineState["busy"]>;
 
 export class Timeline extends Observable<TimelineState> {
   readonly room_id: number;
@@ -37,12 +38,10 @@ export class Timeline extends Observable<TimelineState> {
   readonly #sounds: readonly Sound[];
   readonly #hooks: list.TimelineHooks;
   readonly #server: list.TimelineServer;
-  readonly #now: () => number;
-  readonly #uuid: () => string;
   /** What I wrote here and nobody has yet. */
   readonly outbox: Outbox;
-  readonly #inbox = new list.Inbox((messages) => this.#arrived(messages));
-  readonly #asks = new Map<"before" | "after" | "latest", Promise<void>>();
+  readonly #inbox = new Inbox((messages) => this.#arrived(messages));
+  readonly #asks = new Map<End, Promise<void>>();
   /** News that came while a page was being fetched: the page may be older than they are. */
   #meanwhile: RoomEvent[] = [];
   readonly #removed = new Set<string>();
@@ -59,17 +58,14 @@ export class Timeline extends Observable<TimelineState> {
   #first: string | undefined;
   #boosts = 0;
 
-  constructor(options: TimelineOptions) {
-    const { page, me, sounds, hooks, server, now = Date.now, uuid = list.makeUuid } = options;
+  constructor({ page, me, sounds, hooks, server }: TimelineOptions) {
     super(list.EMPTY);
     this.room_id = page.room.id;
     this.#me = me;
     this.#sounds = sounds;
     this.#hooks = hooks;
-    this.#server = server ?? list.serverFor(page.room.id);
-    this.#now = now;
-    this.#uuid = uuid;
-    this.#skew = page.loaded_at_ms - now();
+    this.#server = server;
+    this.#skew = page.loaded_at_ms - Date.now();
     this.#loadedAt = page.loaded_at_ms;
     this.#serverTime = page.loaded_at_ms;
     this.outbox = new Outbox({
@@ -77,13 +73,15 @@ export class Timeline extends Observable<TimelineState> {
       by: me.id,
       server: this.#server,
       hooks,
-      now,
+      now: Date.now,
       confirmed: (message) => this.#confirm(message),
       changed: (id, outgoing) => this.#outgoing(id, outgoing),
     });
     for (const { id, html, at, fresh } of this.outbox.kept())
       this.outbox.add(...this.#letter(id, html, at + this.#skew, fresh ? "pending" : "failed"));
-    this.set(list.folded(this.#opened(page.messages)));
+    const { message_id: from = 0, count = 0 } = page.first_unread ?? {};
+    const left_off = page.first_unread ? { from, around: from, count, me: me.id } : null;
+    this.set(list.folded({ ...this.#opened(page.messages), left_off }));
     this.#first = this.state().messages[0]?.client_message_id;
   }
 
@@ -93,12 +91,15 @@ export class Timeline extends Observable<TimelineState> {
     return this.#queue;
   }
 
-  /** Takes the list's view; it jumps to the end, or to the message that was asked for. */
+  /** Takes the list's view; it jumps to the message that was asked for, to what is new, or the end. */
   attach(view: list.TimelineView): () => void {
     this.#view = view;
     const highlighted = this.state().messages.find((message) => message.highlighted);
     if (highlighted) view.center(highlighted.client_message_id);
-    else view.scrollTo(view.measure().height);
+    else {
+      view.scrollTo(view.measure().height);
+      void this.#render((state) => state, "new");
+    }
     // What the first paint did not wait for: a few at a time, and before any news.
     for (let { folded } = this.state(); folded > 0; folded = list.left(folded)) {
       this.#queue = this.#queue.then(() => view.painted());
@@ -138,7 +139,8 @@ export class Timeline extends Observable<TimelineState> {
     if (this.state().at_top || !first) return;
     await this.#ask("before", async () => {
       const page = await this.#server.before(first.id);
-      await this.#render((state) => this.#caught(this.#prepended(state, page)), "stay");
+      const grown = (state: TimelineState) => list.prepended(state, page, this.#removed);
+      await this.#render((state) => this.#caught(grown(state)), "stay");
     });
   }
 
@@ -147,13 +149,26 @@ export class Timeline extends Observable<TimelineState> {
     if (this.state().up_to_date || !last) return;
     await this.#ask("after", async () => {
       const page = await this.#server.after(last.id);
-      await this.#render((state) => this.#caught(this.#appended(state, page)), "stay");
+      await this.#render((state) => {
+        this.#note(page?.messages ?? []);
+        const mine = this.outbox.messages();
+        return this.#caught(list.appended(state, page, this.#removed, mine));
+      }, "stay");
     });
   }
 
   async jumpToNewest(): Promise<void> {
     if (!this.state().up_to_date) await this.#loadLatest("end");
     await this.#render((state) => ({ ...state, jump: false }), "end");
+  }
+
+  /** To where the reader left off. */
+  async jumpToNew(): Promise<void> {
+    const { around = 0 } = this.state().left_off ?? {};
+    await this.#ask("around", async () => {
+      const there = await this.#server.around(around).then((page) => page && this.#opened(page));
+      await this.#render((s) => this.#caught(there ? { ...there, busy: s.busy } : s), "new");
+    });
   }
 
   #loadLatest(scroll: "end" | "auto"): Promise<void> {
@@ -168,7 +183,7 @@ export class Timeline extends Observable<TimelineState> {
   }
 
   /** One request per end at a time. One that fails may be asked again by scrolling. */
-  #ask(end: "before" | "after" | "latest", question: () => Promise<void>): Promise<void> {
+  #ask(end: End, question: () => Promise<void>): Promise<void> {
     const asked = this.#asks.get(end);
     if (asked) return asked;
     const answer = question()
@@ -187,42 +202,17 @@ export class Timeline extends Observable<TimelineState> {
 
   #opened(page: MessagePage): TimelineState {
     this.#note(page.messages);
-    const messages = this.#unremoved(page.messages).map((message) =>
-      list.shown(message, { highlighted: message.id === page.highlighted_id }),
-    );
+    const messages = list
+      .unremoved(page.messages, this.#removed)
+      .map((message) => list.shown(message, { highlighted: message.id === page.highlighted_id }));
     const up_to_date = !page.has_after;
     return {
       ...list.EMPTY,
       messages: up_to_date ? [...messages, ...this.outbox.messages()] : messages,
       up_to_date,
       at_top: !page.has_before,
+      left_off: this.state().left_off,
     };
-  }
-
-  #prepended(state: TimelineState, page: MessagePage | null): TimelineState {
-    if (!page) return { ...state, at_top: true };
-    const older = this.#unknown(state, page.messages).map((message) => list.shown(message));
-    const messages = [...older, ...state.messages];
-    return list.trimEnd({ ...state, messages, at_top: !page.has_before });
-  }
-
-  #appended(state: TimelineState, page: MessagePage | null): TimelineState {
-    const messages = page?.messages ?? [];
-    this.#note(messages);
-    const confirmed = { ...state, messages: state.messages.filter(({ outgoing }) => !outgoing) };
-    const newer = this.#unknown(confirmed, messages).map((message) => list.shown(message));
-    const up_to_date = !page?.has_after;
-    const mine = up_to_date ? this.outbox.messages() : [];
-    const all = [...confirmed.messages, ...newer, ...mine];
-    return list.trimTop({ ...state, messages: all, up_to_date }, 1);
-  }
-
-  #unremoved(messages: readonly Message[]): Message[] {
-    return messages.filter(({ client_message_id }) => !this.#removed.has(client_message_id));
-  }
-
-  #unknown(state: TimelineState, messages: readonly Message[]): Message[] {
-    return this.#unremoved(messages).filter((message) => list.indexOf(state, message) < 0);
   }
 
   #caught(state: TimelineState): TimelineState {
@@ -258,9 +248,17 @@ export class Timeline extends Observable<TimelineState> {
     const known = answer.reset ? 0 : this.#serverTime;
     this.#serverTime = Math.max(known, answer.server_time_ms);
     if (missed > 0) this.#hooks.caughtUp(missed);
-    if (answer.reset) this.#skew = answer.server_time_ms - this.#now();
+    if (answer.reset) this.#skew = answer.server_time_ms - Date.now();
     // Someone reading old messages keeps them; going to the end loads the newest anyway.
-    if (answer.reset && this.state().up_to_date) void this.#loadLatest("auto");
+    if (answer.reset && this.state().up_to_date) await this.#loadLatest("auto");
+  }
+
+  /** Marks what came after a message as new, unless that was not so long ago; how much it is. */
+  async mark(seen: number, until?: number): Promise<number> {
+    const left_off = list.leftOffAt(this.state().messages, [seen, this.#me.id], until);
+    const goal = this.nearEnd() ? "new" : "stay";
+    if (left_off) await this.#render((state) => ({ ...state, left_off }), goal);
+    return left_off?.count ?? 0;
   }
 
   #arrived(messages: Message[]): void {
@@ -270,7 +268,7 @@ export class Timeline extends Observable<TimelineState> {
     void this.#makeRoom(messages.length);
     const here: string[] = [];
     void this.#render((state, near) => {
-      const fresh = this.#unknown(state, messages);
+      const fresh = list.unknown(state, messages, this.#removed);
       const added = messages.reduce((next, message) => this.#upsert(next, message, live), state);
       const on = added.up_to_date ? fresh : [];
       if (!live) this.#catching = (this.#catching ?? 0) + on.length;
@@ -318,7 +316,7 @@ export class Timeline extends Observable<TimelineState> {
   #note(messages: readonly Message[]): Message[] {
     for (const { id, updated_at_ms } of messages) {
       this.#newest = Math.max(this.#newest, id);
-      if (updated_at_ms < this.#now() + this.#skew + list.SETTLED_AFTER)
+      if (updated_at_ms < Date.now() + this.#skew + list.SETTLED_AFTER)
         this.#serverTime = Math.max(this.#serverTime, updated_at_ms);
     }
     return messages.filter((message) => this.outbox.settle(message));
@@ -326,7 +324,7 @@ export class Timeline extends Observable<TimelineState> {
 
   /** Shows a message at once and sends it until the server has it, or has refused it. */
   async send(html: string): Promise<void> {
-    const letter = this.#letter(this.#uuid(), html, this.#serverNow());
+    const letter = this.#letter(list.makeUuid(), html, this.#serverNow());
     this.outbox.send(...letter);
     await this.#show([letter[0]]);
   }
@@ -339,6 +337,7 @@ export class Timeline extends Observable<TimelineState> {
   }
 
   async #show(sent: readonly TimelineMessage[]): Promise<void> {
+    this.change({ left_off: null });
     if (this.state().up_to_date) {
       void this.#render(
         (state) => list.trimTop({ ...state, messages: [...state.messages, ...sent], jump: false }),
@@ -364,7 +363,7 @@ export class Timeline extends Observable<TimelineState> {
   }
 
   /** A time as the server would say it, never before the newest message's; that is not to come. */
-  readonly #serverNow = () => list.following(this.state().messages, this.#now() + this.#skew);
+  readonly #serverNow = () => list.following(this.state().messages, Date.now() + this.#skew);
 
   retry(id: string): void {
     const message = this.outbox.retry(id);
@@ -382,10 +381,10 @@ export class Timeline extends Observable<TimelineState> {
 
   /** My newest message on screen, for the up arrow. */
   lastOwn(): TimelineMessage | undefined {
-    if (!this.state().up_to_date) return undefined;
-    return this.state().messages.findLast(
-      (m) => !m.outgoing && m.content_type !== "attachment" && m.creator.id === this.#me.id,
-    );
+    const { messages, up_to_date } = this.state();
+    const own = (m: TimelineMessage) =>
+      !m.outgoing && m.content_type !== "attachment" && m.creator.id === this.#me.id;
+    return up_to_date ? messages.findLast(own) : undefined;
   }
 
   /** Shows the new text at once. Rejects, with the old text back in place, when it was refused. */
@@ -487,12 +486,13 @@ export class Timeline extends Observable<TimelineState> {
     this.#queue = this.#queue.then(() => {
       const near = this.nearEnd();
       const next = change(this.state(), near);
-      if (next === this.state() && scroll !== "end") return;
+      if (next === this.state() && scroll !== "end" && scroll !== "new") return;
       const goal = scroll === "auto" ? (near ? "end" : "stay") : scroll;
       const correct = this.#view && list.correction(this.#view, this.state(), next, goal);
       if (this.#view) this.#view.commit(() => this.set(next));
       else this.set(next);
       correct?.();
+      if (scroll === "new" && !this.nearEnd()) this.change({ jump: true });
       return follows?.();
     });
     return this.#queue;

@@ -13,13 +13,13 @@ import { flushSync } from "react-dom";
 import { Composer, StatusLine, Writer } from "../components/composer";
 import { canShareFile, shareFile } from "../components/files";
 import { type ActionsProps, Message, type MessageHome } from "../components/message";
-import { DropOverlay, JoinLink, RoomBar, Shell } from "../components/shell";
+import { DropOverlay, RoomBar, Shell, WelcomeCard } from "../components/shell";
 import { Sidebar } from "../components/sidebar";
-import { Button, Icon, LinkButton, moveIn, Popover, Spinner, Translate } from "../components/ui";
-import type { Account, Boost, Room, RoomPage, ScreenProps } from "../lib/api";
+import { Button, Icon, LinkButton, moveIn, Popover, Spinner } from "../components/ui";
+import type { Boost, Room, RoomPage, ScreenProps } from "../lib/api";
 import { copyText, isTouchOnly } from "../lib/browser";
-import { emojiIn, type TimelineMessage, viewing } from "../lib/messages";
-import { mountList, RoomSession } from "../lib/room-session";
+import { emojiIn, firstNew, type TimelineMessage, viewing } from "../lib/messages";
+import { markRead, mountList, newAbove, RoomSession } from "../lib/room-session";
 import {
   announce,
   apply,
@@ -28,9 +28,11 @@ import {
   useObservable,
   useStore,
 } from "../lib/store";
-import { firstName, formatting, sentence } from "../lib/text";
+import { formatting } from "../lib/text";
 
 const FIRST_PAGE = 40;
+/** What the server counts to. */
+const MOST_COUNTED = 999;
 
 // --- The room's model -------------------------------------------------------------------------
 
@@ -116,8 +118,18 @@ class RoomView extends Observable<Looking> implements MessageHome {
     this.refocus(timeline.state().messages.at(-1)?.client_message_id);
   }
 
+  async jumpUp(): Promise<void> {
+    const { timeline } = this.session;
+    await timeline.jumpToNew();
+    this.refocus(firstNew(timeline.state())?.client_message_id);
+  }
+
   reply(message: TimelineMessage): void {
     this.writer.reply(message);
+  }
+
+  keepUnread(message: TimelineMessage): void {
+    void this.session.leaveUnread(message.id);
   }
 
   view(message: TimelineMessage): void {
@@ -149,7 +161,12 @@ class RoomView extends Observable<Looking> implements MessageHome {
   }
 
   readonly #key = (event: globalThis.KeyboardEvent): void => {
-    const { key, target, ctrlKey, metaKey, altKey } = event;
+    const { key, target, ctrlKey, metaKey, altKey, shiftKey } = event;
+    if (key === "Escape" && shiftKey) {
+      this.session.timeline.change({ left_off: null });
+      markRead(this.page.room.id);
+      void this.jump();
+    }
     const onPage = target === document.body;
     if (key === "ArrowUp" && onPage) {
       event.preventDefault();
@@ -190,19 +207,27 @@ export function RoomScreen({ boot: { data } }: ScreenProps<"room">) {
 
 function MessageArea({ view, room }: { view: RoomView; room: Room }) {
   const { timeline } = view.session;
-  const { messages, folded, jump, busy } = useObservable(timeline);
+  const state = useObservable(timeline);
+  const { messages, folded, jump, busy } = state;
+  const above = newAbove(state);
   const empty = messages.length === 0 ? " message-area--empty" : "";
   return (
     <div className={`message-area${empty}`}>
-      {busy && (
+      {(busy || above > 0) && (
         <div className="messages__loading">
-          <Spinner />
+          {busy && <Spinner />}
+          {above > 0 && (
+            <Button icon="arrow-up" onClick={() => void view.jumpUp()}>
+              {above > MOST_COUNTED ? `${MOST_COUNTED}+` : above} new, jump up
+            </Button>
+          )}
         </div>
       )}
       <MessageList
         view={view}
         room={room}
         messages={messages}
+        first={firstNew(state)?.client_message_id}
         folded={folded}
         busy={!!busy || folded > 0}
       />
@@ -223,11 +248,13 @@ interface ListProps {
   view: RoomView;
   room: Room;
   messages: readonly TimelineMessage[];
+  /** The first that is new. */
+  first: string | undefined;
   folded: number;
   busy: boolean;
 }
 
-function MessageList({ view, room, messages, folded, busy }: ListProps) {
+function MessageList({ view, room, messages, first, folded, busy }: ListProps) {
   const { active, editing } = useObservable(view);
   const me = useStore((state) => state.me);
   const newest = messages.at(-1)?.client_message_id;
@@ -256,6 +283,7 @@ function MessageList({ view, room, messages, folded, busy }: ListProps) {
           active={message.client_message_id === current}
           draft={editing?.id === message.client_message_id ? editing.draft : undefined}
           {...formatting(message, messages[folded + index - 1], me?.id)}
+          {...(message.client_message_id === first && { fresh: true, threaded: false })}
         />
       ))}
     </div>
@@ -296,27 +324,6 @@ async function toPrevious(message: HTMLElement, view: RoomView) {
 
 // --- Before anybody said anything -------------------------------------------------------------
 
-function WelcomeCard() {
-  const account = useStore((state) => state.account) as Account;
-  const joined = useStore((state) => state.joined);
-  return (
-    <article id="system_welcome" className="welcome" aria-labelledby="welcome_title">
-      <span className="account-logo">
-        <img src={account.logo_url} alt="" width={63} height={63} />
-      </span>
-      <Translate words="invite_message" />
-      <h2 id="welcome_title">Welcome to Campfire</h2>
-      <p>Share the link below and others can join the conversation.</p>
-      <JoinLink url={account.join_url} />
-      {joined.length > 0 && (
-        <p className="txt-small" role="status">
-          {sentence(joined.map(firstName))} joined
-        </p>
-      )}
-    </article>
-  );
-}
-
 /** Signed in, and in no room at all. */
 export function WelcomeScreen() {
   return (
@@ -329,8 +336,6 @@ export function WelcomeScreen() {
 }
 
 // --- What can be done with a message: a menu that hangs on three dots -----------------------------
-
-const COPIED_FOR = 1000;
 
 const QUICK_BOOSTS = [
   ["👍", "Thumbs up"],
@@ -384,7 +389,9 @@ function Menu({ message, home, own, anchor, byKeyboard, onClose, onBoost }: Menu
   const administrator = useStore(isAdministrator);
   const file = message.attachment?.url ? message.attachment : null;
   const shares = file !== null && canShareFile(file);
-  const items = 2 + Number(own || administrator) + Number(file !== null) + Number(shares);
+  const hidden = useStore((state) => state.involvements[message.room_id] === "invisible");
+  const items =
+    3 - Number(hidden) + Number(own || administrator) + Number(file !== null) + Number(shares);
   const andClose = (act: () => void, refocus = false) => ({
     role: "menuitem",
     tabIndex: -1,
@@ -435,6 +442,13 @@ function Menu({ message, home, own, anchor, byKeyboard, onClose, onBoost }: Menu
         )}
         {shares && <MenuButton icon="share" label="Share" {...andClose(() => shareFile(file))} />}
         <CopyLink path={message.path} onDone={() => onClose(byKeyboard)} />
+        {!hidden && (
+          <MenuButton
+            icon="unread"
+            label="Mark unread from here"
+            {...andClose(() => home.keepUnread(message))}
+          />
+        )}
         {(own || administrator) && (
           <MenuButton
             icon="pencil"
@@ -456,6 +470,9 @@ function MenuButton({ label, ...rest }: ComponentProps<typeof Button> & { label:
   return <Button className="message__action-btn" label={label} {...rest} />;
 }
 
+const COPIED_FOR = 1000;
+
+/** Of a message's options: they stay until it has been seen that it was copied. */
 function CopyLink({ path, onDone }: { path: string; onDone: () => void }) {
   const [copied, setCopied] = useState(false);
 
@@ -467,8 +484,9 @@ function CopyLink({ path, onDone }: { path: string; onDone: () => void }) {
   }
 
   return (
-    <MenuButton
+    <Button
       icon={copied ? "check" : "link"}
+      className="message__action-btn"
       label="Copy link"
       role="menuitem"
       tabIndex={-1}

@@ -366,6 +366,7 @@ function searchHome({ messages: all }: Hits, change: Change): MessageHome {
     remove: elsewhere,
     stopEditing: elsewhere,
     reply: elsewhere,
+    keepUnread: elsewhere,
     view: (message) => apply({ type: "viewed", item: viewing(all, message) }),
     emoji: (pick) => apply({ type: "viewed", item: { kind: "emoji", used: emojiIn(all), pick } }),
     retry: elsewhere,
