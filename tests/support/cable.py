@@ -341,7 +341,6 @@ def read_back(markup: str) -> dict[str, Any]:
         "attachment": file,
         "mentionee_ids": [int(each) for each in shown["data-mentionee-ids"].split(",") if each],
         "links": json.loads(shown["data-links"]),
-        "previews": json.loads(parsed.all("data-json")[0][0]["data-json"])["previews"],
         "boosts": boosts_in(parsed),
         "path": message["data-path"],
         **{name: told[name] for name in "edited_at_ms edited_by to_everyone previews".split()},
