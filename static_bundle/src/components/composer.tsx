@@ -37,6 +37,53 @@ function excess(html: string): string {
   return `Too long to send: ${Math.ceil(bytes / 1024)} KB, and a message has room for ${LONGEST / 1024}.`;
 }
 
+/** Hands on what is dropped anywhere on the page, and says while something is held over it. */
+export function followDrags(show: (over: boolean) => void, files: Tiles): () => void {
+  let depth = 0;
+  const away = () => {
+    depth = 0;
+    show(false);
+  };
+  const hears = {
+    dragenter: () => {
+      depth += 1;
+      show(true);
+    },
+    dragover: ({ dataTransfer }: DragEvent) => {
+      if (dataTransfer) dataTransfer.dropEffect = "copy";
+    },
+    dragleave: () => {
+      depth -= 1;
+      if (depth <= 0) away();
+    },
+    drop: ({ dataTransfer }: DragEvent) => {
+      away();
+      const items = [...(dataTransfer?.items ?? [])].filter(({ kind }) => kind === "file");
+      const folders = items.filter((item) => item.webkitGetAsEntry()?.isDirectory);
+      const dropped = items.filter((item) => !folders.includes(item));
+      files.offer(
+        dropped.flatMap((item) => item.getAsFile() ?? []),
+        folders.length > 0,
+      );
+    },
+  };
+  const heard = (event: DragEvent) => {
+    if (!event.dataTransfer?.types.includes("Files")) return;
+    event.preventDefault();
+    event.stopPropagation();
+    hears[event.type as keyof typeof hears](event);
+  };
+  const escaped = (event: KeyboardEvent) => {
+    if (event.key === "Escape") away();
+  };
+  const gone = new AbortController();
+  const kinds = Object.keys(hears) as (keyof typeof hears)[];
+  for (const kind of kinds) addEventListener(kind, heard, { capture: true, signal: gone.signal });
+  addEventListener("blur", away, gone);
+  addEventListener("keydown", escaped, gone);
+  return () => gone.abort();
+}
+
 // --- The writer: what the composer does, apart from how it looks -------------------------------
 
 interface Writing {

@@ -443,7 +443,7 @@ function dressToolbar(toolbar: HTMLElement) {
     button.title += ` (${COMMAND}${button.dataset.trixKey?.toUpperCase()})`;
   mindLinks(toolbar);
   const help = `Keys and marks (${COMMAND}/)`;
-  const button = `<button type="button" class="trix-button--icon" data-trix-action="x-help" title="${help}" aria-label="${help}">?</button>`;
+  const button = `<button type="button" class="trix-button trix-button--icon" data-trix-action="x-help" title="${help}" aria-label="${help}">?</button>`;
   toolbar.querySelector(".trix-button-row")?.insertAdjacentHTML("beforeend", button);
   toolbar.querySelector(TOOLS)?.setAttribute("tabindex", "0");
   toolbar.addEventListener("keydown", (event) => {

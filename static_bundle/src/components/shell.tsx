@@ -17,6 +17,7 @@ import {
   type Viewed,
 } from "../lib/store";
 import { firstName, limitInWords, sentence } from "../lib/text";
+import { followDrags } from "./composer";
 import { FILES_OFF, type Tiles } from "./files";
 import { Button, CopyButton, Drawing, Icon, type IconName, LinkButton, Translate } from "./ui";
 
@@ -271,52 +272,6 @@ export function DropOverlay({ files, room }: { files: Tiles; room: string }) {
   );
 }
 
-function followDrags(show: (over: boolean) => void, files: Tiles): () => void {
-  let depth = 0;
-  const away = () => {
-    depth = 0;
-    show(false);
-  };
-  const hears = {
-    dragenter: () => {
-      depth += 1;
-      show(true);
-    },
-    dragover: ({ dataTransfer }: DragEvent) => {
-      if (dataTransfer) dataTransfer.dropEffect = "copy";
-    },
-    dragleave: () => {
-      depth -= 1;
-      if (depth <= 0) away();
-    },
-    drop: ({ dataTransfer }: DragEvent) => {
-      away();
-      const items = [...(dataTransfer?.items ?? [])].filter(({ kind }) => kind === "file");
-      const folders = items.filter((item) => item.webkitGetAsEntry()?.isDirectory);
-      const dropped = items.filter((item) => !folders.includes(item));
-      files.offer(
-        dropped.flatMap((item) => item.getAsFile() ?? []),
-        folders.length > 0,
-      );
-    },
-  };
-  const heard = (event: DragEvent) => {
-    if (!event.dataTransfer?.types.includes("Files")) return;
-    event.preventDefault();
-    event.stopPropagation();
-    hears[event.type as keyof typeof hears](event);
-  };
-  const escaped = (event: KeyboardEvent) => {
-    if (event.key === "Escape") away();
-  };
-  const gone = new AbortController();
-  const kinds = Object.keys(hears) as (keyof typeof hears)[];
-  for (const kind of kinds) addEventListener(kind, heard, { capture: true, signal: gone.signal });
-  addEventListener("blur", away, gone);
-  addEventListener("keydown", escaped, gone);
-  return () => gone.abort();
-}
-
 // --- Links to share, forms ---------------------------------------------------------------------
 
 /** A link to be passed on: the whole of it is selected as soon as it has the focus. */
@@ -340,6 +295,32 @@ export function LinkField({
         onFocus={(event) => event.currentTarget.select()}
       />
     </label>
+  );
+}
+
+interface CopyLineProps {
+  icon: IconName;
+  label: string;
+  /** Why it would not work. */
+  off?: string | false;
+  children: string;
+}
+
+/** A line to be taken elsewhere: a command, a secret. */
+export function CopyLine({ icon, label, off = false, children }: CopyLineProps) {
+  return (
+    <div className="flex align-center gap">
+      <Icon name={icon} size={24} />
+      <input
+        className="input fill"
+        readOnly
+        disabled={!!off}
+        aria-label={label}
+        value={off ? `${off}: ${children}` : children}
+        onFocus={(event) => event.currentTarget.select()}
+      />
+      <CopyButton text={children} label={`Copy: ${label}`} className="txt-small" disabled={!!off} />
+    </div>
   );
 }
 

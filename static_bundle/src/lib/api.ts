@@ -197,6 +197,8 @@ export interface Person {
 export interface Bot extends User {
   bot_key: string;
   webhook_url: string | null;
+  events: string[];
+  webhook_secret: string | null;
   rooms: { id: number; name: string; messages_url: string }[];
 }
 
@@ -388,8 +390,7 @@ export const endSession = (push_subscription_endpoint: string | null) =>
     push_subscription_endpoint ? { push_subscription_endpoint } : {},
   );
 export const redeemTransfer = (id: string) => put<Welcome>(`/api/session/transfers/${word(id)}`);
-export const join = (code: string, person: Newcomer) =>
-  post<Welcome>(`/api/join/${word(code)}`, person);
+export const join = (code: string, who: Newcomer) => post<Welcome>(`/api/join/${word(code)}`, who);
 
 // --- Account ----------------------------------------------------------------------------------
 
@@ -406,15 +407,14 @@ export const changeRole = (id: number, role: "member" | "administrator") =>
   put<{ user: User }>(`/api/account/users/${id}`, { role });
 export const removeUser = (id: number) => remove(`/api/account/users/${id}`);
 
-type BotChange = { name: string; webhook_url?: string };
+export type BotChange = { name: string; webhook_url: string; events: string[] };
+type One = { bot: Bot };
 
-export const createBot = (bot: BotChange) => post<{ bot: Bot }>("/api/account/bots", bot);
-export const updateBot = (id: number, bot: BotChange) =>
-  put<{ bot: Bot }>(`/api/account/bots/${id}`, bot);
+export const createBot = (bot: BotChange) => post<One>("/api/account/bots", bot);
+export const updateBot = (id: number, bot: BotChange) => put<One>(`/api/account/bots/${id}`, bot);
 export const changeBotPicture = (id: number, picture: Blob) =>
-  put<{ bot: Bot }>(`/api/account/bots/${id}/avatar`, picture);
-export const removeBotPicture = (id: number) =>
-  remove<{ bot: Bot }>(`/api/account/bots/${id}/avatar`);
+  put<One>(`/api/account/bots/${id}/avatar`, picture);
+export const removeBotPicture = (id: number) => remove<One>(`/api/account/bots/${id}/avatar`);
 export const removeBot = (id: number) => remove(`/api/account/bots/${id}`);
 export const newBotKey = (id: number) => put<{ bot: Bot }>(`/api/account/bots/${id}/key`);
 

@@ -1,9 +1,17 @@
 /** The account: its name and people, its bots, and its own styles. */
-import { type FormEvent, type ReactNode, useRef, useState } from "react";
+import { type ComponentProps, type KeyboardEvent, useRef, useState } from "react";
 import { FILES_OFF } from "../components/files";
-import { Field, More, Panel, PictureField, Submit, Switch, useSubmit } from "../components/forms";
-import { attempt, JoinLink, PanelBar, Shell } from "../components/shell";
-import { Avatar, Button, CopyButton, Drawing, Icon, LinkButton, Translate } from "../components/ui";
+import {
+  Field,
+  More,
+  Panel,
+  PictureField,
+  Submit,
+  SwitchRow,
+  useSubmit,
+} from "../components/forms";
+import { attempt, CopyLine, JoinLink, PanelBar, Shell } from "../components/shell";
+import { Avatar, Button, Drawing, Icon, LinkButton, Translate } from "../components/ui";
 import type { Account, Bot, ScreenProps, User, UserPage } from "../lib/api";
 import * as api from "../lib/api";
 import { visit } from "../lib/browser";
@@ -139,15 +147,13 @@ function Restriction({ account, onChange }: AccountProps) {
   }
 
   return (
-    <div className="shade shade--row flex align-center gap">
-      <Icon name="crown" size={20} />
-      <span className="flex-item-grow">Only administrators can create rooms</span>
-      <Switch
-        label="Only administrators can create rooms"
-        checked={restricted}
-        onChange={(event) => restrict(event.currentTarget.checked)}
-      />
-    </div>
+    <SwitchRow
+      className="shade shade--row"
+      icon="crown"
+      label="Only administrators can create rooms"
+      checked={restricted}
+      onChange={(event) => restrict(event.currentTarget.checked)}
+    />
   );
 }
 
@@ -263,40 +269,19 @@ function BotCard({ bot }: { bot: Bot }) {
       {bot.rooms.map((room) => (
         <fieldset key={room.id} className="bot__room">
           <legend>{room.name}</legend>
-          <Curl icon="messages-outline" label={`Post text to ${room.name}`}>
+          <CopyLine icon="messages-outline" label={`Post text to ${room.name}`}>
             {`curl -d 'Hello!' ${room.messages_url}`}
-          </Curl>
-          <Curl icon="attachment" label={`Post a file to ${room.name}`} off={!files && FILES_OFF}>
+          </CopyLine>
+          <CopyLine
+            icon="attachment"
+            label={`Post a file to ${room.name}`}
+            off={!files && FILES_OFF}
+          >
             {`curl -F "attachment=@/path/to/file" ${room.messages_url}`}
-          </Curl>
+          </CopyLine>
         </fieldset>
       ))}
     </section>
-  );
-}
-
-interface CurlProps {
-  icon: "messages-outline" | "attachment";
-  label: string;
-  /** Why it would not work. */
-  off?: string | false;
-  children: string;
-}
-
-function Curl({ icon, label, off = false, children }: CurlProps) {
-  return (
-    <div className="flex align-center gap">
-      <Icon name={icon} size={24} />
-      <input
-        className="input fill"
-        readOnly
-        disabled={!!off}
-        aria-label={label}
-        value={off ? `${off}: ${children}` : children}
-        onFocus={(event) => event.currentTarget.select()}
-      />
-      <CopyButton text={children} label={`Copy: ${label}`} className="txt-small" disabled={!!off} />
-    </div>
   );
 }
 
@@ -329,41 +314,69 @@ export function EditBot({ boot }: ScreenProps<"bot_edit">) {
         <BotForm bot={bot} onSave={(change) => api.updateBot(bot.id, change)} />
         <hr className="separator bot__rule" />
         <div className="flex justify-space-between">
-          <PairButton label="Delete this chat bot" onClick={remove} icons={["trash", "bot"]} />
-          <PairButton label="Make a new key" onClick={renew} icons={["refresh", "key"]} />
+          <PairButton label="Delete this chat bot" onClick={remove} icon="trash" second="bot" />
+          <PairButton label="Make a new key" onClick={renew} icon="refresh" second="key" />
         </div>
       </Panel>
     </Shell>
   );
 }
 
-interface PairProps {
-  label: string;
-  icons: readonly ["trash", "bot"] | readonly ["refresh", "key"];
-  onClick: () => void;
+type PairProps = ComponentProps<typeof Button> & { second: "bot" | "key" };
+
+function PairButton({ second, ...face }: PairProps) {
+  return (
+    <Button className="btn--negative" title={face.label} {...face}>
+      <Icon name={second} />
+    </Button>
+  );
 }
 
-function PairButton({ label, icons, onClick }: PairProps) {
+const HEARD = {
+  messages: "Every message in its rooms",
+  edits: "Edits",
+  deletions: "Deletions",
+  boosts: "Boosts",
+  members: "Who comes and goes",
+};
+
+/** What a bot is told besides its name and its pings: nothing, where it has no address. */
+function Hearing({ bot, off }: { bot: Bot | undefined; off: boolean }) {
   return (
-    <Button className="btn--negative" aria-label={label} title={label} onClick={onClick}>
-      <Icon name={icons[0]} />
-      <Icon name={icons[1]} />
-    </Button>
+    <fieldset className="bot__room" disabled={off}>
+      <legend>Also tell it of</legend>
+      {Object.entries(HEARD).map(([event, label]) => (
+        <SwitchRow
+          key={event}
+          label={label}
+          name="events"
+          value={event}
+          defaultChecked={bot?.events.includes(event)}
+        />
+      ))}
+      {bot?.webhook_secret && (
+        <CopyLine icon="key" label="Secret that signs these calls">
+          {bot.webhook_secret}
+        </CopyLine>
+      )}
+    </fieldset>
   );
 }
 
 interface BotFormProps {
   bot?: Bot;
-  onSave: (bot: { name: string; webhook_url: string }) => Promise<{ bot: Bot }>;
+  onSave: (bot: api.BotChange) => Promise<{ bot: Bot }>;
 }
 
 function BotForm({ bot: first, onSave }: BotFormProps) {
   const [bot, setBot] = useState(first);
+  const [address, setAddress] = useState(first?.webhook_url ?? "");
   const picture = useRef<Blob | null>(null);
   const { busy, fields, submit } = useSubmit(async (form) => {
     const { bot: saved } = await onSave({
       name: String(form.get("name")),
       webhook_url: String(form.get("webhook_url")),
+      events: form.getAll("events").map(String),
     });
     // Without its picture it is there all the same.
     if (picture.current) await api.changeBotPicture(saved.id, picture.current).catch(failed);
@@ -411,9 +424,11 @@ function BotForm({ bot: first, onSave }: BotFormProps) {
         type="url"
         icon="web"
         words="webhook_url"
-        defaultValue={bot?.webhook_url ?? ""}
+        value={address}
+        onChange={(event) => setAddress(event.currentTarget.value)}
         reasons={fields.webhook_url}
       />
+      <Hearing bot={bot} off={!address.trim()} />
       <Submit busy={busy} />
     </form>
   );
@@ -421,14 +436,20 @@ function BotForm({ bot: first, onSave }: BotFormProps) {
 
 // --- Custom styles -----------------------------------------------------------------------------
 
-const STYLES_LENGTH = 65_536;
-
 export function CustomStyles({ boot }: ScreenProps<"custom_styles">) {
   const { busy, fields, submit } = useSubmit(async (form) => {
     const { custom_styles } = await api.updateCustomStyles(String(form.get("custom_styles")));
     wear(custom_styles);
     flash("notice", "Saved.");
   });
+
+  function save(event: KeyboardEvent<HTMLTextAreaElement>) {
+    if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey)) return;
+    event.preventDefault();
+    event.currentTarget.form?.requestSubmit();
+  }
+
+  const refused = fields.custom_styles?.join(", ");
   return (
     <Shell nav={<PanelBar back="/account/edit" />}>
       <Panel className="panel--wide" style={{ viewTransitionName: "custom-styles" }}>
@@ -440,52 +461,30 @@ export function CustomStyles({ boot }: ScreenProps<"custom_styles">) {
           <Icon name="alert" />
           Add styles of your own. Careful: it is easy to break things.
         </p>
-        <StylesForm text={boot.data.custom_styles} busy={busy} onSubmit={submit}>
-          {fields.custom_styles?.join(", ")}
-        </StylesForm>
+        <form onSubmit={submit}>
+          <textarea
+            className="input input--code"
+            name="custom_styles"
+            rows={16}
+            maxLength={65_536}
+            defaultValue={boot.data.custom_styles}
+            aria-label="Custom CSS"
+            aria-invalid={refused ? true : undefined}
+            aria-describedby={refused ? "custom-styles-reason" : undefined}
+            autoCapitalize="off"
+            autoCorrect="off"
+            spellCheck={false}
+            onKeyDown={save}
+          />
+          {refused && (
+            <p id="custom-styles-reason" className="txt-small txt-negative">
+              {refused}
+            </p>
+          )}
+          <Submit busy={busy} />
+        </form>
       </Panel>
     </Shell>
-  );
-}
-
-interface StylesFormProps {
-  text: string;
-  busy: boolean;
-  onSubmit: (event: FormEvent<HTMLFormElement>) => void;
-  /** Why the server would not take it. */
-  children: ReactNode;
-}
-
-function StylesForm({ text, busy, onSubmit, children }: StylesFormProps) {
-  function save(event: React.KeyboardEvent<HTMLTextAreaElement>) {
-    if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey)) return;
-    event.preventDefault();
-    event.currentTarget.form?.requestSubmit();
-  }
-
-  return (
-    <form onSubmit={onSubmit}>
-      <textarea
-        className="input input--code"
-        name="custom_styles"
-        rows={16}
-        maxLength={STYLES_LENGTH}
-        defaultValue={text}
-        aria-label="Custom CSS"
-        aria-invalid={children ? true : undefined}
-        aria-describedby={children ? "custom-styles-reason" : undefined}
-        autoCapitalize="off"
-        autoCorrect="off"
-        spellCheck={false}
-        onKeyDown={save}
-      />
-      {children && (
-        <p id="custom-styles-reason" className="txt-small txt-negative">
-          {children}
-        </p>
-      )}
-      <Submit busy={busy} />
-    </form>
   );
 }
 
