@@ -18,6 +18,8 @@ def test_keys_walk_the_feed_and_one_message_is_in_the_tab_order(house: House) ->
     bell = maya.locator("#nav button")
     bell.focus()
     maya.keyboard.press("Tab")
+    expect(maya.get_by_role("button", name="new, jump up")).to_be_focused()
+    maya.keyboard.press("Tab")
     expect(message(maya, "Number 44.")).to_be_focused()
     expect(message(maya, "Number 44.")).to_have_accessible_name(re.compile(r"Jonas Weber,? \d"))
     expect(message(maya, "Number 44.")).to_have_accessible_description("Number 44.")

@@ -223,7 +223,7 @@ async def test_a_page_carries_what_the_api_says_about_its_address(
         "version", "features", "cable_url", "streams", "last_room_id", "server_time_ms", "flash",
         "help_contact", "data", "sounds",
     }  # fmt: skip
-    assert set(room["data"]) == {"room", "messages", "loaded_at_ms", "sidebar"}
+    assert set(room["data"]) == {"room", "messages", "loaded_at_ms", "first_unread", "sidebar"}
     assert room["features"] == {
         "files": True, "avatars": False, "opengraph": True, "max_file_bytes": 512 << 20,
     }  # fmt: skip

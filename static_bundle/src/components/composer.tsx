@@ -1,6 +1,6 @@
 /**
  * Where messages are written, and written again: the box with its buttons, the line above it that
- * tells of typing and of a lost connection, and editing in place.
+ * tells of typing and of a lost connection, editing in place, and the card before the first words.
  */
 import { useEffect, useState } from "react";
 import * as api from "../lib/api";
@@ -17,12 +17,13 @@ import {
   useObservable,
   useStore,
 } from "../lib/store";
-import { editable, replyQuote } from "../lib/text";
+import { editable, firstName, replyQuote, sentence } from "../lib/text";
 import { ROOM_GONE } from "../lib/trouble";
 import { type Any, SuggestionList, Suggestions } from "./autocomplete";
 import { Editor } from "./editor";
 import { FileTiles, PaperClip, type Tiles, tilesOf } from "./files";
-import { Button, COMMAND, Icon, LinkButton, Spinner } from "./ui";
+import { JoinLink } from "./shell";
+import { Button, COMMAND, Icon, LinkButton, Spinner, Translate } from "./ui";
 
 const DRAFT_DELAY = 500;
 const TYPING_SAID_EVERY = 10_000;
@@ -35,53 +36,6 @@ function excess(html: string): string {
   const bytes = html.length * 3 > LONGEST ? new TextEncoder().encode(html).length : 0;
   if (bytes <= LONGEST) return "";
   return `Too long to send: ${Math.ceil(bytes / 1024)} KB, and a message has room for ${LONGEST / 1024}.`;
-}
-
-/** Hands on what is dropped anywhere on the page, and says while something is held over it. */
-export function followDrags(show: (over: boolean) => void, files: Tiles): () => void {
-  let depth = 0;
-  const away = () => {
-    depth = 0;
-    show(false);
-  };
-  const hears = {
-    dragenter: () => {
-      depth += 1;
-      show(true);
-    },
-    dragover: ({ dataTransfer }: DragEvent) => {
-      if (dataTransfer) dataTransfer.dropEffect = "copy";
-    },
-    dragleave: () => {
-      depth -= 1;
-      if (depth <= 0) away();
-    },
-    drop: ({ dataTransfer }: DragEvent) => {
-      away();
-      const items = [...(dataTransfer?.items ?? [])].filter(({ kind }) => kind === "file");
-      const folders = items.filter((item) => item.webkitGetAsEntry()?.isDirectory);
-      const dropped = items.filter((item) => !folders.includes(item));
-      files.offer(
-        dropped.flatMap((item) => item.getAsFile() ?? []),
-        folders.length > 0,
-      );
-    },
-  };
-  const heard = (event: DragEvent) => {
-    if (!event.dataTransfer?.types.includes("Files")) return;
-    event.preventDefault();
-    event.stopPropagation();
-    hears[event.type as keyof typeof hears](event);
-  };
-  const escaped = (event: KeyboardEvent) => {
-    if (event.key === "Escape") away();
-  };
-  const gone = new AbortController();
-  const kinds = Object.keys(hears) as (keyof typeof hears)[];
-  for (const kind of kinds) addEventListener(kind, heard, { capture: true, signal: gone.signal });
-  addEventListener("blur", away, gone);
-  addEventListener("keydown", escaped, gone);
-  return () => gone.abort();
 }
 
 // --- The writer: what the composer does, apart from how it looks -------------------------------
@@ -496,5 +450,29 @@ export function EditForm({ message, home, draft }: EditFormProps) {
         onClick={editing.cancel}
       />
     </form>
+  );
+}
+
+// --- Before anything is written ----------------------------------------------------------------
+
+/** Greets whoever is first in a new account. */
+export function WelcomeCard() {
+  const account = useStore((state) => state.account) as api.Account;
+  const joined = useStore((state) => state.joined);
+  return (
+    <article id="system_welcome" className="welcome" aria-labelledby="welcome_title">
+      <span className="account-logo">
+        <img src={account.logo_url} alt="" width={63} height={63} />
+      </span>
+      <Translate words="invite_message" />
+      <h2 id="welcome_title">Welcome to Campfire</h2>
+      <p>Share the link below and others can join the conversation.</p>
+      <JoinLink url={account.join_url} />
+      {joined.length > 0 && (
+        <p className="txt-small" role="status">
+          {sentence(joined.map(firstName))} joined
+        </p>
+      )}
+    </article>
   );
 }

@@ -16,10 +16,9 @@ import {
   useStore,
   type Viewed,
 } from "../lib/store";
-import { firstName, limitInWords, sentence } from "../lib/text";
-import { followDrags } from "./composer";
+import { limitInWords } from "../lib/text";
 import { FILES_OFF, type Tiles } from "./files";
-import { Button, CopyButton, Drawing, Icon, type IconName, LinkButton, Translate } from "./ui";
+import { Button, CopyButton, Drawing, Icon, type IconName, LinkButton } from "./ui";
 
 // --- The skeleton ------------------------------------------------------------------------------
 
@@ -272,18 +271,58 @@ export function DropOverlay({ files, room }: { files: Tiles; room: string }) {
   );
 }
 
+function followDrags(show: (over: boolean) => void, files: Tiles): () => void {
+  let depth = 0;
+  const away = () => {
+    depth = 0;
+    show(false);
+  };
+  const hears = {
+    dragenter: () => {
+      depth += 1;
+      show(true);
+    },
+    dragover: ({ dataTransfer }: DragEvent) => {
+      if (dataTransfer) dataTransfer.dropEffect = "copy";
+    },
+    dragleave: () => {
+      depth -= 1;
+      if (depth <= 0) away();
+    },
+    drop: ({ dataTransfer }: DragEvent) => {
+      away();
+      const items = [...(dataTransfer?.items ?? [])].filter(({ kind }) => kind === "file");
+      const folders = items.filter((item) => item.webkitGetAsEntry()?.isDirectory);
+      const dropped = items.filter((item) => !folders.includes(item));
+      files.offer(
+        dropped.flatMap((item) => item.getAsFile() ?? []),
+        folders.length > 0,
+      );
+    },
+  };
+  const heard = (event: DragEvent) => {
+    if (!event.dataTransfer?.types.includes("Files")) return;
+    event.preventDefault();
+    event.stopPropagation();
+    hears[event.type as keyof typeof hears](event);
+  };
+  const escaped = (event: KeyboardEvent) => {
+    if (event.key === "Escape") away();
+  };
+  const gone = new AbortController();
+  const kinds = Object.keys(hears) as (keyof typeof hears)[];
+  for (const kind of kinds) addEventListener(kind, heard, { capture: true, signal: gone.signal });
+  addEventListener("blur", away, gone);
+  addEventListener("keydown", escaped, gone);
+  return () => gone.abort();
+}
+
 // --- Links to share, forms ---------------------------------------------------------------------
 
+type LinkFieldProps = Record<"label" | "value", string> & { icon?: IconName };
+
 /** A link to be passed on: the whole of it is selected as soon as it has the focus. */
-export function LinkField({
-  label,
-  icon,
-  value,
-}: {
-  label: string;
-  icon?: IconName;
-  value: string;
-}) {
+export function LinkField({ label, icon, value }: LinkFieldProps) {
   return (
     <label className="input input--actor input--link full-width">
       {icon && <Icon name={icon} size={20} />}
@@ -385,27 +424,6 @@ export function Choice({ label, all, choices, value, onChoose }: ChoiceProps) {
         </option>
       ))}
     </select>
-  );
-}
-
-export function WelcomeCard() {
-  const account = useStore((state) => state.account) as api.Account;
-  const joined = useStore((state) => state.joined);
-  return (
-    <article id="system_welcome" className="welcome" aria-labelledby="welcome_title">
-      <span className="account-logo">
-        <img src={account.logo_url} alt="" width={63} height={63} />
-      </span>
-      <Translate words="invite_message" />
-      <h2 id="welcome_title">Welcome to Campfire</h2>
-      <p>Share the link below and others can join the conversation.</p>
-      <JoinLink url={account.join_url} />
-      {joined.length > 0 && (
-        <p className="txt-small" role="status">
-          {sentence(joined.map(firstName))} joined
-        </p>
-      )}
-    </article>
   );
 }
 

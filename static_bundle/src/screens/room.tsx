@@ -10,10 +10,10 @@ import {
   useState,
 } from "react";
 import { flushSync } from "react-dom";
-import { Composer, StatusLine, Writer } from "../components/composer";
+import { Composer, StatusLine, WelcomeCard, Writer } from "../components/composer";
 import { canShareFile, shareFile } from "../components/files";
 import { type ActionsProps, Message, type MessageHome } from "../components/message";
-import { DropOverlay, RoomBar, Shell, WelcomeCard } from "../components/shell";
+import { DropOverlay, RoomBar, Shell } from "../components/shell";
 import { Sidebar } from "../components/sidebar";
 import { Button, Icon, LinkButton, moveIn, Popover, Spinner } from "../components/ui";
 import type { Boost, Room, RoomPage, ScreenProps } from "../lib/api";
