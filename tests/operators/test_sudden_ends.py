@@ -194,9 +194,9 @@ def assert_whole(database: Path, folder: Path, acknowledged: set[str], named: in
     assert looking.execute(
         "SELECT (SELECT count(*) FROM messages) - (SELECT count(*) FROM message_search_index)"
     ).fetchone() == (0,)
-    latest = looking.execute(
+    moments = looking.execute(
         """
-        SELECT max(messages.created_at), rooms.updated_at, unread_at
+        SELECT max(messages.created_at), rooms.updated_at, min(messages.created_at), unread_at
         FROM messages
         JOIN rooms ON rooms.id = messages.room_id
         JOIN memberships ON memberships.room_id = rooms.id AND user_id = :named
@@ -204,5 +204,6 @@ def assert_whole(database: Path, folder: Path, acknowledged: set[str], named: in
         """,
         {"named": named},
     ).fetchone()
-    assert not acknowledged or len(set(latest)) == 1
+    moved, first_unread = moments[:2], moments[2:]
+    assert not acknowledged or (len(set(moved)), len(set(first_unread))) == (1, 1)
     looking.close()
