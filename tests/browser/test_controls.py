@@ -78,6 +78,27 @@ def in_link_dialog(page: Page, words: str) -> None:
     expect(page.locator(DIALOG)).to_be_visible()
 
 
+# The buttons of the toolbar that show and do not lie on top at their own centre.
+COVERED = """() => [...document.querySelectorAll('#composer .trix-button-row button')]
+  .filter((each) => {
+    const {x, y, width, height} = each.getBoundingClientRect()
+    return width && !each.contains(document.elementFromPoint(x + width / 2, y + height / 2))
+  }).map((each) => each.title)"""
+
+
+@pytest.mark.parametrize("width", [820, 900, 1000, 1280])
+def test_no_button_of_the_toolbar_lies_under_another_however_narrow_the_window(
+    house: House, width: int
+) -> None:
+    maya = house.sit("Maya", house.room())
+    maya.set_viewport_size({"width": width, "height": 700})
+    maya.get_by_role("button", name="Rich text").click()
+    expect(maya.get_by_role("button", name="Keys and marks")).to_be_visible()
+    maya.evaluate(PAINTED)
+
+    assert maya.evaluate(COVERED) == []
+
+
 @pytest.mark.parametrize(
     ("typed", "address"),
     [
