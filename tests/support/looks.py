@@ -111,7 +111,9 @@ def chromium_at(studio: Studio) -> Iterator[Browser]:
     trusted = f"--unsafely-treat-insecure-origin-as-secure={URL}"
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(
-            executable_path=CHROMIUM, args=[*FLAGS.split(), rules, trusted]
+            # Or each state would begin with a process of its own, which takes longer than the page.
+            executable_path=CHROMIUM,
+            args=[*FLAGS.split(), "--renderer-process-limit=1", rules, trusted],
         )
         yield chromium
         chromium.close()
