@@ -936,6 +936,7 @@ class Posted:
     room_name: str  # the same for everybody
     members: tuple[UserId, ...]
     present: frozenset[UserId]  # who looked at the room when it was stored
+    is_awaited: bool = False  # somebody may want to be told of it
 
 
 @dataclass(frozen=True, slots=True)
@@ -1187,6 +1188,14 @@ class Memory(Generic[K, T]):
         self._young[key] = made, weight
 
 
+def grouped(pairs: Iterable[tuple[K, T]]) -> dict[K, tuple[T, ...]]:
+    """What belongs to each key, in order."""
+    groups: dict[K, tuple[T, ...]] = {}
+    for key, item in pairs:
+        groups[key] = (*groups.get(key, ()), item)
+    return groups
+
+
 _YEAR_10000: Final = 253_402_300_800  # seconds
 
 
@@ -1347,7 +1356,7 @@ async def send_in_time(request: web.Request, response: web.StreamResponse, secon
     try:
         with suppress(ConnectionError):  # the browser is gone, which is no fault
             is_file = isinstance(response, web.FileResponse)  # which the kernel watches over
-            async with asyncio.timeout(None if fits or is_file else seconds):
+            async with nullcontext() if fits or is_file else asyncio.timeout(seconds):
                 await response.prepare(request)
                 sending = response.write_eof()  # waits until all but the last 64 KB are taken
                 await (_while_taken(transport, sending) if is_much else sending)
@@ -2754,9 +2763,8 @@ def writing_by(right: Right) -> Iterator[None]:
 
 
 @dataclass(eq=False, slots=True)
-class _Job:
-    """One function of a group, and what came of it. `with` keeps what it does when it returns,
-    takes it back when it raises, and keeps the error for its caller."""
+class _Job(AbstractContextManager["_Job"]):
+    """One function of a group, and what came of it. `with` keeps an error for its caller."""
 
     work: Callable[..., object]
     args: tuple[object, ...]
@@ -2764,20 +2772,10 @@ class _Job:
     right: Right | None
     done: asyncio.Future[Any]
     until: float  # on the performance counter: how long it may wait for a foreign lock
-    at_work: Handle | None = None
     result: object = None
     error: Exception | None = None
 
-    def __enter__(self) -> None:
-        self.error = None
-        if self.at_work:
-            self.at_work.execute("SAVEPOINT job")
-
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
-        if self.at_work and self.at_work.in_transaction:
-            if error:
-                self.at_work.execute("ROLLBACK TO job")
-            self.at_work.execute("RELEASE job")
         self.error = error if isinstance(error, Exception) else None
         return self.error is not None
 
@@ -3035,24 +3033,11 @@ class Database:
             left = max(group[0].until - time.perf_counter(), 0)
             connection.execute(f"PRAGMA busy_timeout = {math.ceil(left * 1000)}")
         try:
-            connection.execute("BEGIN IMMEDIATE")
-            tx = WriteTx(ReadTx(connection))
-            for job in group:
-                clock = self._clock()
-                less_steady = clock - time.monotonic_ns() // 1000
-                if abs(jump := less_steady - self._clock_less_steady) > _JUMP:
-                    LOG.warning("clock_jumped", extra={"fields": {"by_s": jump // SECOND}})
-                self._clock_less_steady = less_steady
-                # Later than the last moment, unless the clock was set back by more than a little.
-                self._last = clock if self._last > clock + _SET_BACK else max(self._last + 1, clock)
-                job.at_work, connection.until = connection, time.perf_counter() + seconds
-                with job:
-                    if job.right:
-                        job.right(tx)
-                    job.result = job.work(tx, Timestamp(self._last), *job.args, **job.more)
-                if not connection.in_transaction or (job.error and is_interrupted(job.error)):
-                    why = job.error if isinstance(job.error, sqlite3.Error) else None
-                    raise why or sqlite3.OperationalError("transaction lost")  # by a full disk
+            for apart in (False, True):  # a savepoint makes the index of words write what it would
+                connection.execute("BEGIN IMMEDIATE")  # gather: there are none until a job fails
+                if all(self._does(job, connection, seconds, apart=apart) for job in group):
+                    break
+                connection.execute("ROLLBACK")
         except sqlite3.Error:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
@@ -3061,6 +3046,29 @@ class Database:
             connection.until = math.inf
             if seconds == math.inf:
                 connection.execute("PRAGMA busy_timeout = 0")
+
+    def _does(self, job: _Job, connection: Handle, seconds: float, *, apart: bool) -> bool:
+        """Whether what was done for a job may stay: all of it, or, apart, what it did not fail."""
+        tx, clock = WriteTx(ReadTx(connection)), self._clock()
+        less_steady = clock - time.monotonic_ns() // 1000
+        if abs(jump := less_steady - self._clock_less_steady) > _JUMP:
+            LOG.warning("clock_jumped", extra={"fields": {"by_s": jump // SECOND}})
+        self._clock_less_steady = less_steady
+        # Later than the last moment, unless the clock was set back by more than a little.
+        self._last = clock if self._last > clock + _SET_BACK else max(self._last + 1, clock)
+        connection.until = time.perf_counter() + seconds
+        if apart:
+            connection.execute("SAVEPOINT job")
+        with job:
+            if job.right:
+                job.right(tx)
+            job.result = job.work(tx, Timestamp(self._last), *job.args, **job.more)
+        if not connection.in_transaction or (job.error and is_interrupted(job.error)):
+            why = job.error if isinstance(job.error, sqlite3.Error) else None
+            raise why or sqlite3.OperationalError("transaction lost")  # by a full disk
+        if apart and job.error:
+            connection.execute("ROLLBACK TO job")
+        return apart or not job.error
 
 
 # === 9. store =================================================================
@@ -4377,8 +4385,10 @@ class Signer:
         except ValueError:
             return False
         mask, masked = token[: len(secret)], token[len(secret) :]
-        unmasked = bytes(map(int.__xor__, masked, mask))
-        return len(masked) == len(secret) and hmac.compare_digest(unmasked, secret)
+        if len(masked) != len(secret):
+            return False
+        secret_again = int.from_bytes(masked, "big") ^ int.from_bytes(mask, "big")
+        return hmac.compare_digest(secret_again.to_bytes(len(secret), "big"), secret)
 
     def cookie(self, value: Mapping[str, object], seconds: int, now: float) -> str:
         """A value for a cookie of ours, good for `seconds`."""
@@ -4913,14 +4923,6 @@ def member_ids(tx: ReadTx, room_id: RoomId) -> tuple[UserId, ...]:
     return tuple(sorted(json.loads(ids)))
 
 
-def grouped(pairs: Iterable[tuple[K, T]]) -> dict[K, tuple[T, ...]]:
-    """What belongs to each key, in order."""
-    groups: dict[K, tuple[T, ...]] = {}
-    for key, item in pairs:
-        groups[key] = (*groups.get(key, ()), item)
-    return groups
-
-
 def _people_in(tx: ReadTx, room_ids: Iterable[RoomId]) -> dict[RoomId, tuple[User, ...]]:
     sql = """
         SELECT room_id, people.*
@@ -5087,16 +5089,25 @@ def touch_room(tx: WriteTx, at: Timestamp, room_id: RoomId) -> None:
 
 def receive_message(
     tx: WriteTx, at: Timestamp, room_id: RoomId, creator_id: UserId, present: Iterable[UserId]
-) -> None:
-    """Moves the room's clock; unread from here on for visible members elsewhere who had read it."""
-    run(tx, "UPDATE rooms SET updated_at = :at WHERE id = :room_id", at=at, room_id=room_id)
+) -> tuple[tuple[UserId, ...], bool]:
+    """Moves the room's clock; unread from here on for visible members elsewhere who had read it.
+    Everybody in the room, from the one look at all of them; and whether one hears of everything."""
+    touch_room(tx, at, room_id)
     sql = """
-        UPDATE memberships
-        SET unread_at = :at
-        WHERE room_id = :room_id AND user_id != :creator_id AND involvement != 'invisible'
-        AND unread_at IS NULL AND user_id NOT IN (SELECT value FROM json_each(:present))
+        SELECT json_group_array(user_id), max(involvement = 'everything'),
+          json_group_array(user_id) FILTER (WHERE unread_at IS NULL AND involvement != 'invisible')
+        FROM memberships
+        WHERE room_id = :room_id
     """
-    run(tx, sql, at=at, room_id=room_id, creator_id=creator_id, present=as_list(present))
+    [(members, is_awaited, readers)] = rows(tx, sql, room_id=room_id)
+    if elsewhere := {*json.loads(readers)}.difference((creator_id,), present):
+        sql = """
+            UPDATE memberships
+            SET unread_at = :at
+            WHERE room_id = :room_id AND user_id IN (SELECT value FROM json_each(:elsewhere))
+        """
+        run(tx, sql, at=at, room_id=room_id, elsewhere=as_list(elsewhere))
+    return tuple(sorted(json.loads(members))), bool(is_awaited)
 
 
 def mark_read(tx: WriteTx, _: Timestamp, user_id: UserId, room_id: RoomId) -> None:
@@ -5509,14 +5520,12 @@ def boosts_of(tx: ReadTx, message_ids: str) -> dict[MessageId, tuple[Boost, ...]
     )
 
 
-def messages_in(
-    tx: ReadTx, said: list[sqlite3.Row], boosts: Mapping[MessageId, tuple[Boost, ...]] | None = None
-) -> tuple[PersistedMessage, ...]:
+def messages_in(tx: ReadTx, said: list[sqlite3.Row]) -> tuple[PersistedMessage, ...]:
     """The messages in rows of `said` and `people`, in their order, with all that is theirs."""
     if sum(len(message["body_html"]) for message in said) > GLANCE_BYTES:
         leave_the_loop(tx)
     ids = as_list([message["id"] for message in said])
-    boosts = boosts_of(tx, ids) if boosts is None else boosts
+    boosts = boosts_of(tx, ids)
     wordless = [message["id"] for message in said if not message["body_html"]]
     with_pages = [html for _, _, _, _, html, *_ in said if PREVIEW_TYPE in html]
     shown = chain.from_iterable(map(pictures_in, with_pages))
@@ -5679,35 +5688,38 @@ def store_message(
     tx: WriteTx, at: Timestamp, valid: ValidatedMessage, present: Iterable[UserId]
 ) -> Posted:
     """The stored message; sent again, the first stands (Gap #1). Raises RoomNotFound."""
-    room = membership_of(tx, valid.creator_id, valid.room_id).room
-    sent = {"room_id": room.id, "client_message_id": valid.client_message_id}
-    body, author = _standing(tx, valid) if valid.body.previews else valid.body, valid.creator_id
+    room, author = membership_of(tx, valid.creator_id, valid.room_id).room, valid.creator_id
+    body = _standing(tx, valid) if valid.body.previews else valid.body
     to_all = _CALL in body.text.lower() and _calls_everyone(tx, author, room.id, body)
-    said = {"html": body.html, "text": body.text, "to_all": to_all}
+    name, sent_as = room.name or name_for_all(tx, room), valid.client_message_id
+    said = {"name": sent_as, "html": body.html, "text": body.text, "to_all": to_all, "at": at}
     sql = """
         INSERT INTO messages (room_id, creator_id, client_message_id, body_html, body_text,
           to_everyone, created_at, updated_at)
-        VALUES (:room_id, :creator_id, :client_message_id, :html, :text, :to_all, :at, :at)
+        VALUES (:room_id, :creator_id, :name, :html, :text, :to_all, :at, :at)
         ON CONFLICT (client_message_id, room_id) DO NOTHING
     """
-    fresh = run(tx, sql, **sent, **said, creator_id=author, at=at)
-    sql = """
-        SELECT said.*, people.*
-        FROM said
-        JOIN people ON people.id = creator_id
-        WHERE client_message_id = :client_message_id AND room_id = :room_id
-    """
-    [stored] = rows(tx, sql, **sent)
-    if fresh:
-        if valid.file:
-            attach(tx, at, stored["id"], valid.file)
-        if body.previews:
-            show_pictures(tx, stored["id"], body.previews)
-        _note_words(tx, room.id, stored["id"], body)
-        receive_message(tx, at, room.id, author, present)
-    (message,) = messages_in(tx, [stored], {} if fresh else None)
-    name, members = room.name or name_for_all(tx, room), member_ids(tx, room.id)
-    return Posted(message, bool(fresh), room, name, members, frozenset(present))
+    inserted = tx.execute(sql, {"room_id": room.id, "creator_id": author, **said})
+    posted = partial(Posted, room=room, room_name=name, present=frozenset(present))
+    if not inserted.rowcount:
+        first = cast(PersistedMessage, message_sent_as(tx, author, room.id, sent_as))
+        return posted(first, fresh=False, members=())
+    message_id = MessageId(inserted.lastrowid or 0)
+    if valid.file:
+        attach(tx, at, message_id, valid.file)
+    if body.previews:
+        show_pictures(tx, message_id, body.previews)
+    members, is_awaited = receive_message(tx, at, room.id, author, present)
+    _note_words(tx, room.id, message_id, body)  # at last: other statements make the index write
+    if valid.file or body.mentions or body.previews:
+        (message,) = messages_by_id(tx, [message_id])
+    else:  # nothing of it has to be read
+        [person] = rows(tx, "SELECT * FROM people WHERE id = :id", id=author)
+        said_by = message_id, room.id, user_in(*person), sent_as, body, at, at, None, None
+        path = f"/rooms/{room.id}/@{message_id}"
+        message = PersistedMessage(*said_by, to_all, (), (), path, None)
+    is_awaited = is_awaited or to_all or bool(body.mentions)
+    return posted(message, fresh=True, members=members, is_awaited=is_awaited)
 
 
 def _own_message(
@@ -6488,34 +6500,27 @@ def note_result(
     run(tx, sql, at=at, status=status, problem=problem, id=subscription_id)
 
 
-def notices_for(
-    tx: ReadTx, told: Iterable[Posted]
-) -> list[tuple[Posted, list[tuple[PushSubscription, int]]]]:
-    """The browsers to tell of each message, of members elsewhere who want it; with their badges."""
-    notices = []
-    for posted in told:
-        present, named = as_list(posted.present), as_list(posted.message.body.mentions)
-        room_id, author_id = posted.room.id, posted.message.creator.id
-        to_all = posted.message.to_everyone
-        whom = {"room_id": room_id, "author_id": author_id, "present": present, "named": named}
-        sql = """
-            SELECT subscriptions.*, (
-                SELECT count(*) FROM memberships AS theirs
-                WHERE theirs.user_id = subscriptions.user_id AND theirs.unread_at IS NOT NULL
-              ) AS badge
-            FROM memberships
-            JOIN subscriptions ON subscriptions.user_id = memberships.user_id
-            JOIN users ON users.id = memberships.user_id AND users.status = 0
-            WHERE room_id = :room_id AND memberships.user_id != :author_id
-            AND memberships.user_id NOT IN (SELECT value FROM json_each(:present))
-            AND (involvement = 'everything' OR (involvement = 'mentions' AND (:to_all
-              OR memberships.user_id IN (SELECT value FROM json_each(:named)))))
-            ORDER BY subscriptions.id
-        """
-        found = rows(tx, sql, **whom, to_all=to_all)
-        browsers = [(PushSubscription(*browser), badge) for *browser, badge in found]
-        notices.append((posted, browsers))
-    return notices
+def notices_for(tx: ReadTx, posted: Posted) -> list[tuple[PushSubscription, int]]:
+    """The browsers to tell of a message, of members elsewhere who want it; with their badges."""
+    message, present = posted.message, as_list(posted.present)
+    whom = {"room_id": message.room_id, "author_id": message.creator.id, "present": present}
+    named, to_all = as_list(message.body.mentions), message.to_everyone
+    sql = """
+        SELECT subscriptions.*, (
+            SELECT count(*) FROM memberships AS theirs
+            WHERE theirs.user_id = subscriptions.user_id AND theirs.unread_at IS NOT NULL
+          ) AS badge
+        FROM memberships
+        JOIN subscriptions ON subscriptions.user_id = memberships.user_id
+        JOIN users ON users.id = memberships.user_id AND users.status = 0
+        WHERE room_id = :room_id AND memberships.user_id != :author_id
+        AND memberships.user_id NOT IN (SELECT value FROM json_each(:present))
+        AND (involvement = 'everything' OR (involvement = 'mentions' AND (:to_all
+          OR memberships.user_id IN (SELECT value FROM json_each(:named)))))
+        ORDER BY subscriptions.id
+    """
+    browsers = rows(tx, sql, **whom, named=named, to_all=to_all)
+    return [(PushSubscription(*browser), badge) for *browser, badge in browsers]
 
 
 def _may_be_reached(url: URL) -> bool:
@@ -6549,15 +6554,6 @@ def push_payload(title: str, body: str, path: str, badge: int) -> bytes:
     return made(body[: max(fitting - 1, 0)] + "…")
 
 
-def message_payload(posted: Posted, badge: int) -> bytes:
-    """The notification of a new message."""
-    message, room = posted.message, posted.room
-    title, words = message.creator.name, message.body.text[: PUSH_LIMIT + 1]
-    if room.type is not RoomType.DIRECT:
-        title, words = room.name or "", f"{title}: {words}"
-    return push_payload(title, words, f"/rooms/{room.id}", badge)
-
-
 class Push:
     """Subscriptions, and the delivery of notifications to them."""
 
@@ -6567,7 +6563,6 @@ class Push:
         self._db, self._jobs, self.client = db, jobs, Client(dns, "Campfire")
         self.public_key, self._private_key = keys
         self._subject, self._may_be_private = config.vapid_subject, config.private_push_endpoints
-        self._posted: list[Posted] = []  # what is still to be told
         self._waiting: dict[UserId, int] = {}  # those who have none are not in it
         self._slots = asyncio.Semaphore(_PUSHES_AT_ONCE)
         self._lanes: WeakValueDictionary[str | UserId, asyncio.Semaphore] = WeakValueDictionary()
@@ -6601,24 +6596,25 @@ class Push:
 
     def tell_later(self, posted: Posted) -> None:
         """Tells the browsers of everybody a message is meant for, and who is elsewhere."""
-        self._posted.append(posted)
-        if len(self._posted) == 1:
-            self._jobs.spawn("push", self._tell_all())
+        if posted.is_awaited:
+            self._jobs.spawn("push", self._tell_all(posted))
 
-    async def _tell_all(self) -> None:
-        """Tells of all that was said since the last time."""
-        told, self._posted = self._posted, []
-        for posted, notices in await self._db.read(notices_for, told):
-            payloads = {badge: message_payload(posted, badge) for badge in {n for _, n in notices}}
-            for subscription, badge in notices:
-                user_id = subscription.user_id
-                waiting = self._waiting.get(user_id, 0)
-                if waiting >= _PUSHES_WAITING_EACH or len(self._waiting) >= _PEOPLE_WAITING:
-                    self.pushes["dropped"] += 1
-                    LOG.warning("push_dropped", extra={"fields": {"user_id": user_id}})
-                    continue
-                self._waiting[user_id] = waiting + 1
-                self._jobs.spawn("push", self._tell(subscription, payloads[badge]))
+    async def _tell_all(self, posted: Posted) -> None:
+        notices = await self._db.read(notices_for, posted)
+        room, title, words = posted.room, posted.message.creator.name, posted.message.body.text
+        if room.type is not RoomType.DIRECT:
+            title, words = room.name or "", f"{title}: {words}"
+        told = partial(push_payload, title, words, f"/rooms/{room.id}")
+        payloads = {badge: told(badge) for badge in {badge for _, badge in notices}}
+        for subscription, badge in notices:
+            user_id = subscription.user_id
+            waiting = self._waiting.get(user_id, 0)
+            if waiting >= _PUSHES_WAITING_EACH or len(self._waiting) >= _PEOPLE_WAITING:
+                self.pushes["dropped"] += 1
+                LOG.warning("push_dropped", extra={"fields": {"user_id": user_id}})
+                continue
+            self._waiting[user_id] = waiting + 1
+            self._jobs.spawn("push", self._tell(subscription, payloads[badge]))
 
     async def _tell(self, subscription: PushSubscription, payload: bytes) -> None:
         try:
@@ -9132,13 +9128,13 @@ class Connection(asyncio.Protocol):
     is_deaf: bool = False  # what comes is read and dropped: unread, it would take our goodbye
     faults: int = 0
     counted: int = 0  # frames of the client's, as far as its pace knows of them
+    pending: list[bytes] = field(default_factory=list)
     emptied: asyncio.Event | None = None  # not set while something waits
     _may_say: Seldom = field(default_factory=partial(Seldom, SILENT_SECONDS))
     _left: float = FRAMES_AT_ONCE
     _seen_at: float = 0.0
     _head: bytes = b""  # a frame whose length has not come
     _ahead: int = 0  # where the next begins
-    _pending: list[bytes] = field(default_factory=list)
     _frames: int = 0  # written since the socket was last empty
     _written: int = 0  # bytes
     _gone: int = 0  # and how many of them had left when we last looked
@@ -9198,14 +9194,14 @@ class Connection(asyncio.Protocol):
         """Queues a frame for the end of this turn of the loop."""
         if self.is_closed:
             return
-        if not self._pending:
+        if not self.pending:
             self.dirty.append(self)
-        self._pending.append(frame)
+        self.pending.append(frame)
 
-    def flush(self, now: float) -> bool:
-        """Writes what is queued; False when the reader is too slow to be kept."""
-        data, count = b"".join(self._pending), len(self._pending)
-        self._pending.clear()
+    def flush(self, now: float, data: bytes | None = None) -> bool:
+        """Writes what is queued, joined; False when the reader is too slow to be kept."""
+        data, count = b"".join(self.pending) if data is None else data, len(self.pending)
+        self.pending = []
         if not data or self.transport.is_closing():
             return True
         was_empty = not self.transport.get_write_buffer_size()
@@ -9377,7 +9373,7 @@ class Cable:
         return reached
 
     def broadcast_to(self, user_ids: Sequence[UserId], stream: str, payload: Payload) -> int:
-        here = [user_id for user_id in user_ids if user_id in self._sockets]
+        here = self._sockets.keys() & user_ids
         self.broadcasts_by[stream.replace("{}", "")] += len(user_ids) - len(here)
         streams = [stream.format(user_id) for user_id in here]
         return self.broadcast(streams, payload) if streams else 0
@@ -9426,8 +9422,12 @@ class Cable:
     def _flush(self) -> None:
         self._is_flushing, now, dirty = False, time.monotonic(), self._dirty.copy()
         self._dirty.clear()
+        frames, data = list[bytes](), b""
         for connection in dirty:
-            if not connection.flush(now):
+            if connection.pending != frames:  # nearly all get the same, which is joined once
+                frames = connection.pending
+                data = b"".join(frames)
+            if not connection.flush(now, data):
                 self._cut_off(connection)
         ended = time.monotonic()
         self._rests_until = ended + min(ended - now, _REST)
@@ -10165,10 +10165,11 @@ async def _receive(request: web.Request, audience: Audience, most: int, admit: A
     if most < expected < math.inf:
         request[BODY] = PayloadTooLarge()
         return
-    seconds, body = request.app[CAMPFIRE].config.read_timeout, bytearray()
+    content, body = request.content, bytearray()
+    is_here, seconds = content.is_eof(), request.app[CAMPFIRE].config.read_timeout
     try:
-        async with asyncio.timeout(min(seconds, _BODY_SECONDS)):
-            while len(body) <= most and (part := await request.content.readany()):
+        async with nullcontext() if is_here else asyncio.timeout(min(seconds, _BODY_SECONDS)):
+            while len(body) <= most and (part := await content.readany()):
                 body += part
         request[BODY] = bytes(body) if len(body) <= most else PayloadTooLarge()
     except (TimeoutError, ConnectionError, web.RequestPayloadError, HttpProcessingError):
@@ -11246,7 +11247,7 @@ def announce(campfire: Campfire, posted: Posted, *, calls_bots: bool = True) -> 
     seen = {*posted.present, message.creator.id}.intersection(posted.members)
     mentioned = posted.members if message.to_everyone else message.body.mentions
     named = {*mentioned} - seen
-    others = [user_id for user_id in posted.members if user_id not in seen | named]
+    others = {*posted.members}.difference(seen, named)
     for people, more in ((others, {}), (seen, {"seen": True}), (named, {"mention": True})):
         cable.broadcast_to([*people], "user_{}_unreads", {"roomId": room_id, **more})
     cable.stopped_typing(room_id, message.creator.id, message.creator.name)
@@ -12519,10 +12520,10 @@ ROUTES: Final[tuple[Screen | Route, ...]] = (
     act("DELETE", _DEVICE, "people", delete_device),
     act("POST", f"{_DEVICE}/test_notifications", "people", test_device),
     sight("/api/autocompletable/users", "people", autocomplete),
+    sight(_IN_ROOM, "people", list_messages),  # before what is asked less often
+    act("POST", _IN_ROOM, "people", create_message, status=201, form=send_file),
     sight("/api/rooms/{room_id}", "people", show_room),
     act("DELETE", "/api/rooms/{room_id}", "people", delete_room),
-    sight(_IN_ROOM, "people", list_messages),
-    act("POST", _IN_ROOM, "people", create_message, status=201, form=send_file),
     sight("/api/rooms", "people", list_rooms),
     act("POST", "/api/rooms/opens", "people", partial(create_room, kind=_OPEN), status=201),
     act("PUT", "/api/rooms/opens/{room_id}", "people", partial(save_room, kind=_OPEN)),

@@ -42,13 +42,13 @@ HANDLER_AWAITS = 2
 PROOFS = {
     "HashedToken": {"hashed"},
     "Membership": {"membership_of", "memberships_of"},
-    "PersistedMessage": {"messages_in"},
-    "ReadTx": {"Database._carry_out", "Database.at_a_glance", "_read"},
+    "PersistedMessage": {"messages_in", "store_message"},
+    "ReadTx": {"Database._does", "Database.at_a_glance", "_read"},
     "SafeHtml": {"sanitize", "messages_in"},
     "Subscription": {"Cable._subscribe"},
     "ValidatedMessage": {"validate"},
     "Viewer": {"at_the_door"},
-    "WriteTx": {"Database._carry_out"},
+    "WriteTx": {"Database._does"},
 }
 
 # Awaits that only read the request, send the answer, or hand over to the next in line.
@@ -425,8 +425,8 @@ def test_nothing_is_written_for_a_request_without_a_second_look_at_its_right() -
     assert functions_calling("Screen") == {""}
     assert bare == {"GET", "*"}  # looking writes nothing; the socket has a right of its own
     assert functions_calling("writing_by") == {"act.guarded", "Cable._heed"}
-    assert functions_calling("right") == {"Database._carry_out"}
-    assert PROOFS["WriteTx"] == {"Database._carry_out"}
+    assert functions_calling("right") == {"Database._does"}
+    assert PROOFS["WriteTx"] == {"Database._does"}
 
 
 def test_a_handler_waits_at_most_twice_and_what_only_looks_never() -> None:

@@ -256,7 +256,8 @@ def test_whatever_people_wish_exactly_those_elsewhere_who_want_it_are_told(
         if person.id != author.id and not (is_present and seconds <= 60)
         if level == "everything" or (level == "mentions" and (is_named or (calls_all and may_call)))
     ]
-    ((_, notices),) = place.do(place.parts.db.read(program.notices_for, [posted]))
+    notices = place.do(place.parts.db.read(program.notices_for, posted))
+    assert posted.is_awaited or not notices
     told = [(subscription.user_id, subscription.endpoint) for subscription, _ in notices]
     assert sorted(told) == sorted(expected)
     for subscription, badge in notices:

@@ -417,3 +417,25 @@ async def hide_needles(server: Server, most: int) -> None:
     await server.parts.db.write(
         lambda tx, _: tx.execute(fill, {"most": most}).rowcount + tx.execute(index).rowcount
     )
+
+
+async def test_what_is_said_at_the_same_time_goes_into_the_index_in_one_piece(
+    server: Server, cast: Cast
+) -> None:
+    """A segment for each message would have to be merged with the others, by later posts."""
+    database, at = server.parts.db, cast.designers.id
+    drafts = [
+        program.DraftMessage(at, cast.kevin.id, f"m{number}", "<div>Good morning</div>")
+        for number in range(3)
+    ]
+
+    async def segments() -> set[int]:
+        sql = "SELECT segid FROM message_search_index_idx"
+        return {segment for (segment,) in await database.read(lambda tx: program.rows(tx, sql))}
+
+    before = await segments()
+    posts = map(server.parts.messages.create_message_with_deduplication, drafts)
+    posted = await asyncio.gather(*posts)
+
+    assert all(each.fresh for each in posted)
+    assert len(await segments() - before) == 1
