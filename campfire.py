@@ -3087,7 +3087,7 @@ class Database:
 
 _GRACE: Final = 3_600 * SECOND  # from a row's end to its file's: a backup may still want it
 _UNFINISHED: Final = 24 * 3_600 * SECOND  # after which what a crash left is removed
-_LOOK_EVERY: Final = 64 << 20  # bytes of a file, between two looks at the room that is left
+_LOOK_EVERY: Final = 8 << 20  # bytes of a file that are not on the disk yet, nor room looked for
 _LEAST_RESERVE: Final = 512 << 20
 _RESERVED_PART: Final = 20  # of the file system, one part
 _SWEPT_AT_ONCE: Final = 500
@@ -3335,11 +3335,13 @@ class Spool:
         """For the workshop to write to."""
         return cast(io.FileIO, self._opened).fileno()
 
-    def write(self, piece: bytes | bytearray) -> None:
+    def write(self, piece: bytes) -> None:
         write_all(self.fileno(), piece)
         self.head += piece[: HEAD_BYTES - len(self.head)]
         self._hash.update(piece)
         self.size += len(piece)
+        if self.size % _LOOK_EVERY < len(piece):
+            os.fsync(self.fileno())  # commits would wait for all of it in the end
 
     def count_again(self) -> None:
         """Counts and hashes what somebody else has written into it."""
@@ -3382,6 +3384,7 @@ class Store:
         self._db, self._config, self.folder = db, config, config.files
         self._thread = ThreadPoolExecutor(1, "store")
         self._under_way: set[Spool] = set()
+        self.sending = asyncio.Lock()  # for a turn of the loop, by each piece of a file
         self.takes: set[str] = set()  # what new ones may come of: files, avatars, opengraph
         self.uploading: Counter[UserId] = Counter()  # files on their way, by who sends them
         self.uploads: Counter[str] = Counter()  # by how they ended
@@ -3449,7 +3452,7 @@ class Store:
         finally:  # whoever asked may be gone by now, or may do nothing any more
             await asyncio.shield(asyncio.create_task(self._end(spool), context=Context()))
 
-    async def write(self, spool: Spool, piece: bytes | bytearray) -> None:
+    async def write(self, spool: Spool, piece: bytes) -> None:
         """Takes a piece. Raises FileTooLarge, StorageFull."""
         after = spool.size + len(piece)
         if after > spool.most:
@@ -3457,10 +3460,6 @@ class Store:
         if after // _LOOK_EVERY > spool.size // _LOOK_EVERY:
             await self._require_room()
         await self._do(spool.write, piece)
-
-    async def recount(self, spool: Spool) -> None:
-        """Looks at what the workshop has written into a file."""
-        await self._do(spool.count_again)
 
     async def settle(self, spool: Spool, content_type: str) -> StoredFile:
         """Puts it in its place, for `store_blob`. Raises StorageFull."""
@@ -3484,10 +3483,6 @@ class Store:
         [stored] = rows(tx, sql, free=self._look_at_disk()[0])
         self.seen = Usage(*stored)
         return self.seen
-
-    async def usage(self) -> Usage:
-        """The same for whoever has no look at the database."""
-        return await self._db.read(self.usage_in)
 
     async def state(self) -> str:
         """`ok`, `full`, `unwritable` or `off`, as /up says it."""
@@ -3535,7 +3530,7 @@ class Store:
         coming = sum(max(spool.size, spool.expected) for spool in self._under_way)
         if free + sum(spool.size for spool in self._under_way) < reserve + coming:
             return False
-        return quota is None or (await self.usage()).bytes + coming <= quota
+        return quota is None or (await self._db.read(self.usage_in)).bytes + coming <= quota
 
     async def _do(self, work: Callable[P, T], *args: P.args, **named: P.kwargs) -> T:
         """What `work` returns, in the store's thread. Raises StorageFull, OSError."""
@@ -10296,19 +10291,34 @@ async def show_service_worker(ask: Ask) -> Outcome:
     return _file(ask, "service_worker.js", "no-cache")
 
 
+_AT_ONCE: Final = 128 << 10  # bytes of a file that go in one turn of the loop
+
+
 class LyingFile(web.FileResponse):
-    """A file that is sent once: aiohttp would begin it again after our middleware has sent it.
-    It may take as long as it likes, but the kernel cuts off whoever takes nothing for a while."""
+    """A file that is sent once: aiohttp would begin it again after our middleware has sent it."""
 
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
-        if self.prepared:
-            return None
-        connection = request.get_extra_info("socket")
-        if connection is not None and hasattr(socket, "TCP_USER_TIMEOUT"):
-            seconds = cast(web.Request, request).app[CAMPFIRE].config.upload_idle_timeout
-            with suppress(OSError):  # it is gone
-                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, seconds * 1_000)
-        return await super().prepare(request)
+        return None if self.prepared else await super().prepare(request)
+
+    async def _sendfile(
+        self, request: web.BaseRequest, fobj: IO[Any], offset: int, count: int
+    ) -> AbstractStreamWriter:
+        """It may take as long as it likes, but the kernel cuts off whoever takes nothing for a
+        while. One piece goes in a turn, of all files: to whoever reads as fast as it sends, the
+        kernel would send the whole file at once, and nobody else would be heard meanwhile."""
+        campfire, loop = cast(web.Request, request).app[CAMPFIRE], asyncio.get_running_loop()
+        writer = await super(web.FileResponse, self).prepare(request)
+        if writer is None or (transport := request.transport) is None:
+            raise ConnectionResetError
+        with suppress(OSError, AttributeError):  # it is gone, or macOS
+            option, after = socket.TCP_USER_TIMEOUT, campfire.config.upload_idle_timeout * 1_000
+            transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, option, after)
+        for at in range(offset, offset + count, _AT_ONCE):
+            async with campfire.store.sending:
+                await asyncio.sleep(0)
+            await loop.sendfile(transport, fobj, at, min(_AT_ONCE, offset + count - at))
+        await self.write_eof()
+        return writer
 
 
 async def show_sound(ask: Ask) -> Outcome:
@@ -10787,7 +10797,7 @@ async def show_metrics(request: web.Request) -> web.Response:
     campfire, lines = request.app[CAMPFIRE], list[str]()
     if not may_read_metrics(campfire.config, request.remote or "", request.headers):
         raise NotFound
-    await campfire.store.usage()
+    await campfire.db.read(campfire.store.usage_in)
     for metric, about, read in _METRICS:
         name, *keys = f"campfire_{metric}".split()
         kind = _KINDS.get(name.rpartition("_")[2], "gauge")
@@ -11736,7 +11746,7 @@ async def open_cable(request: web.Request) -> web.StreamResponse:
 #           AttachmentNotFound, PicturesBusy, PicturesUnavailable, PictureUnreadable
 # ======================================================================================
 
-_PIECE: Final = 256 << 10  # bytes that are hashed and written at once
+_PIECE: Final = 256 << 10  # bytes that are read at once; of half as many it is worth to write
 _LEAST_PACE: Final = 64 << 10  # bytes that must come in the time that an upload may be idle
 _AROUND: Final = 64 << 10  # bytes of a form, beside its file
 _PART_BYTES: Final = 64 << 10
@@ -11841,19 +11851,18 @@ class _Form:
         if size > most:
             spool.size = 0
 
-    async def _read(self, part: BodyPartReader, most: float = math.inf) -> AsyncIterator[bytearray]:
+    async def _read(self, part: BodyPartReader, most: float = math.inf) -> AsyncIterator[bytes]:
         """A part, in pieces worth writing. Raises BadRequest if it is more than so many bytes."""
-        piece, size = bytearray(), 0
+        came, size, told = list[bytes](), 0, 0
         while not part.at_eof():
-            come = await part.read_chunk(_PIECE)
+            came.append(come := await part.read_chunk(_PIECE))
             self._see(come)
-            piece += come
             size += len(come)
             if size > most:
                 raise BadRequest
-            if len(piece) >= _PIECE or part.at_eof():
-                yield piece
-                piece = bytearray()
+            if size - told >= _PIECE // 2 or part.at_eof():
+                yield b"".join(came)  # which copies nothing where there is but one
+                came, told = [], size
 
 
 async def _done(order: Callable[[int], Awaitable[T]], source: io.FileIO) -> T:
@@ -11885,7 +11894,7 @@ async def _without_tales(campfire: Campfire, spool: Spool, opened: AsyncExitStac
         await _done(strip, spool.reading())
     except (PictureUnreadable, PicturesUnavailable):
         return spool
-    await campfire.store.recount(target)
+    await asyncio.to_thread(target.count_again)
     return target
 
 
@@ -12039,7 +12048,7 @@ def _sent(ask: Ask, file: AttachedFile, blob: Blob | None, *, is_download: bool 
     path = ask.campfire.store.path_of(blob)
     ask.campfire.store.downloaded_bytes += blob.byte_size
     headers = file_headers(file.filename, blob.content_type, is_download=is_download)
-    return LyingFile(path, chunk_size=_PIECE, headers=headers)
+    return LyingFile(path, headers=headers)
 
 
 def show_file(tx: ReadTx, ask: Ask) -> Outcome:
@@ -12053,7 +12062,7 @@ def show_preview(tx: ReadTx, ask: Ask) -> Outcome:
     blob = preview_picture(tx, ask.parts["key"])
     name = f"preview.{ending_for(blob.content_type)}"
     headers = file_headers(name, blob.content_type, is_download=False)
-    return LyingFile(ask.campfire.store.path_of(blob), chunk_size=_PIECE, headers=headers)
+    return LyingFile(ask.campfire.store.path_of(blob), headers=headers)
 
 
 async def show_bot_file(ask: Ask) -> Outcome:

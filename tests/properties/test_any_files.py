@@ -163,7 +163,7 @@ class LifeOfFiles(RuleBasedStateMachine):
 
     @invariant()
     def the_sum_is_that_of_the_files(self) -> None:
-        usage = self.runner.run(self.store.usage())
+        usage = self.runner.run(self.db.read(self.store.usage_in))
         files, (blobs, doomed) = files_in(self.folder), rows_in(self.folder)
         of_files = sum(len(data) for key, data in files.items() if key not in doomed)
         assert (usage.bytes, usage.files) == (of_files, len(blobs))

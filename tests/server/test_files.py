@@ -2,8 +2,11 @@
 
 import asyncio
 import json
+import os
 import re
+import socket
 from collections.abc import AsyncIterator
+from contextlib import ExitStack, closing, suppress
 from itertools import pairwise
 from urllib.parse import unquote
 
@@ -94,6 +97,36 @@ async def test_every_range_is_a_slice_and_the_slices_are_the_file(
     assert {part.status for part in parts} == {206}
     assert end.body == data[-last:]
     assert beyond.status == 416
+
+
+def taken(browser: socket.socket) -> int:
+    """How many bytes there are for a browser; now there are none."""
+    size = 0
+    with suppress(BlockingIOError):
+        while data := browser.recv(1 << 20):
+            size += len(data)
+    return size
+
+
+async def test_in_a_turn_of_the_loop_goes_one_small_piece_of_all_files(
+    server: Server, kevin: Person, cast: Cast
+) -> None:
+    size, host, token = 3 << 20, server.host.split(":"), kevin.cookie("session_token")
+    url = (await sent(kevin, cast.designers, os.urandom(size)))["attachment"]["url"]
+    asks = f"GET {url} HTTP/1.1\r\nHost: {server.host}\r\nCookie: session_token={token}\r\n\r\n"
+    came = list[int]()
+    with ExitStack() as opened:
+        browsers = [opened.enter_context(closing(socket.socket())) for _ in range(6)]
+        for browser in browsers:
+            browser.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+            browser.connect((host[0], int(host[1])))
+            browser.sendall(asks.encode())
+            browser.settimeout(0)
+        while sum(came) < len(browsers) * size:
+            await asyncio.sleep(0)
+            came.append(sum(map(taken, browsers)))
+
+    assert max(came) < 400_000
 
 
 async def test_a_file_is_for_members_of_its_room_and_only_while_they_are(

@@ -2,7 +2,11 @@
 
 import asyncio
 import json
+import os
+import sys
+from itertools import pairwise
 from pathlib import Path
+from types import FrameType
 
 import pytest
 
@@ -68,7 +72,7 @@ async def test_what_would_leave_too_little_room_is_refused_and_leaves_nothing(
         await put(db, store, b"a picture")
 
     assert await store.state() == "full"
-    assert await store.usage() == program.Usage(0, 0, 0, store.seen.free_bytes)
+    assert await db.read(store.usage_in) == program.Usage(0, 0, 0, store.seen.free_bytes)
     assert list((store.folder / "incoming").iterdir()) == []
 
 
@@ -87,8 +91,28 @@ async def test_all_files_together_stay_within_the_quota_those_on_their_way_too(
             pass
     with pytest.raises(program.StorageFull):  # whoever said nothing is counted in the end
         await put(db, store, bytes(41))
-    assert (await store.usage()).bytes == 60
+    assert (await db.read(store.usage_in)).bytes == 60
     await put(db, store, bytes(40))
+
+
+def test_a_large_file_reaches_the_disk_as_it_comes(tmp_path: Path) -> None:
+    (tmp_path / "incoming").mkdir()
+    spool, synced = program.Spool(tmp_path, 0, 64 << 20), list[int]()
+
+    def watch(_: FrameType, event: str, what: object) -> None:
+        if event == "c_call" and what is os.fsync:
+            synced.append(spool.size)
+
+    spool.open()
+    sys.setprofile(watch)
+    for _ in range(5 * 1024):
+        spool.write(bytes(5 * 1024))
+    sys.setprofile(None)
+    spool.remove()
+
+    steps = [after - before for before, after in pairwise([0, *synced, spool.size])]
+    assert max(steps) <= (8 << 20) + 5 * 1024
+    assert len(steps) == 4
 
 
 async def test_a_store_that_cannot_be_written_stops_nothing_but_files(
@@ -158,7 +182,7 @@ async def test_who_leaves_in_the_middle_leaves_nothing_and_who_is_done_loses_not
     files = [path.read_bytes() for path in store.folder.glob("??/??/*")]
     assert files == [b"a picture"]
     assert list((store.folder / "incoming").iterdir()) == []
-    assert (await store.usage()).doomed == 0
+    assert (await db.read(store.usage_in)).doomed == 0
 
 
 async def test_whose_right_ends_in_the_middle_leaves_nothing(server: Server) -> None:
@@ -181,4 +205,4 @@ async def test_whose_right_ends_in_the_middle_leaves_nothing(server: Server) -> 
         await lose_it_before_the_end()
 
     assert list(store.folder.glob("??/??/*")) == []
-    assert (await store.usage()).doomed == 0
+    assert (await db.read(store.usage_in)).doomed == 0

@@ -409,7 +409,7 @@ async def test_what_is_stored_never_exceeds_what_may_be(start: Start, cast: Cast
     kevin = await server.sign_in(cast.kevin)
 
     async def stored() -> int:
-        return (await server.parts.store.usage()).bytes
+        return (await server.parts.db.read(server.parts.store.usage_in)).bytes
 
     async def send(size: int, *, is_told: bool) -> None:
         before = await stored()
