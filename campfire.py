@@ -12307,14 +12307,14 @@ def index_html(page: Page, boot: Json, bundle: Bundle) -> Written:
     told = (f'<meta name="{name}" content="{escape(str(it))}">' for name, it in metas.items())
     styles = page.custom_styles.replace("</", r"<\/")
     html = bundle.pages["room.html" if page.name == "room" else "index.html"]
+    frame, mark, html = html.partition("</style>")  # braces in there are no holes
     head, _, end = html.partition("{boot}")
     custom = f'<style id="custom-styles">{styles}</style>' if styles else ""
     title, classes = escape(page.title or "Campfire"), _BODIES.get(page.name, "")
     filled = head.format(title=title, metas="".join(told), custom=custom, classes=classes)
-    account = boot["account"]
-    if isinstance(account, dict) and account.get("has_logo"):
+    if isinstance(account := boot["account"], dict) and account.get("has_logo"):
         filled = with_logo(filled, account["logo_url"].rpartition("=")[2])
-    return Written((filled.encode(), *joined(boot), end.encode()))
+    return Written(((frame + mark + filled).encode(), *joined(boot), end.encode()))
 
 
 def _html(request: web.Request, html: Written, status: int = 200) -> web.Response:

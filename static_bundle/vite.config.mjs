@@ -38,16 +38,65 @@ function symbol([name, from]) {
   return `<symbol id="drawing-${name}" overflow="visible"${box}>${shapes}</symbol>`;
 }
 
+const INDEX = readFileSync(new URL("src/index.html", import.meta.url), "utf8");
+/** What a selector may name, and still concern the page before the client is there. */
+const NAMED = new Set([
+  ...["*", "&", ":root", ":not", ":where", "[data-root]", "html"],
+  ...INDEX.match(/(?<=<)[a-z]\w*/g),
+  ...INDEX.match(/(?<=class=")[^"{]+/g).flatMap((names) =>
+    names.split(/\s+/).map((it) => `.${it}`),
+  ),
+]);
+const TOLD = /[*&]|::?[\w-]+|\.[\w-]+|\[[^\]]*\]|[a-z][\w-]*/g;
+/** All layers, even empty, since the first time they are named decides their order. */
+const AROUND = /^@(layer|media \((width|prefers-color-scheme|prefers-contrast))/;
+
+/** A style sheet's statements: declarations, and blocks with what is inside. */
+function* statements(css) {
+  let [from, depth] = [0, 0];
+  for (const { 0: mark, index: at } of css.matchAll(/[{};]|$/g)) {
+    depth += { "{": 1, "}": -1 }[mark] ?? 0;
+    if (depth > 0 || mark === "{") continue;
+    const [head, ...inside] = css.slice(from, at).split("{");
+    if (head) yield [head, mark === "}" ? inside.join("{") : undefined];
+    from = at + 1;
+  }
+}
+
+/** The rules by which the first paint looks as it will, without waiting for the whole sheet. */
+function frame(css) {
+  let kept = "";
+  for (const [head, inside] of statements(css)) {
+    const known = (selector) => selector.match(TOLD)?.every((it) => NAMED.has(it));
+    const heads = AROUND.test(head) ? head : head.split(/,(?![^(]*\))/).filter(known);
+    if (inside === undefined) kept += `${head};`;
+    else if (head === "@keyframes frame-late") kept += `${head}{${inside}}`;
+    else if (heads.length > 0) kept += `${heads}{${frame(inside)}}`;
+  }
+  return kept.replaceAll(";}", "}");
+}
+
+/** Without the variables that nothing in it asks for, and the rules that are empty then. */
+function needed(css) {
+  const less = css
+    .replace(/(--[\w-]+):[^;{}]*;?/g, (all, name) => (css.includes(`var(${name}`) ? all : ""))
+    .replace(/(?<=[;{}])(?!@layer)[^;{}]*\{\}/g, "")
+    .replaceAll(";}", "}");
+  return less === css ? css : needed(less);
+}
+
 /** Icons on one sheet, pictures of sounds below sounds/, the others and the pages as they lie. */
 const pictures = {
   name: "pictures-and-pages",
-  generateBundle() {
+  enforce: "post", // there is a style sheet by then
+  generateBundle(_, { "app.css": sheet }) {
     const symbols = Object.entries(DRAWINGS).map(symbol).join("\n");
     const source = `<svg xmlns="http://www.w3.org/2000/svg" hidden="">\n${symbols}\n</svg>\n`;
     this.emitFile({ type: "asset", fileName: "icons.svg", source });
+    const style = sheet && needed(frame(sheet.source));
     for (const fileName of PAGES) {
-      const page = readFileSync(new URL(`src/${fileName}`, import.meta.url));
-      this.emitFile({ type: "asset", fileName, source: page });
+      const page = readFileSync(new URL(`src/${fileName}`, import.meta.url), "utf8");
+      this.emitFile({ type: "asset", fileName, source: page.replace("FRAME", () => style) });
     }
     for (const path of [...readdirSync(PICTURES), "icons/globe.svg"]) {
       const name = basename(path);

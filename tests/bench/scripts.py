@@ -2,7 +2,7 @@
 
 # Runs before anything of the page: what was painted, what took long, what moved, what came when.
 NOTES = """
-window.notes = {tasks: [], shifts: [], events: [], came: 0, ready: 0}
+window.notes = {tasks: [], shifts: [], events: [], came: 0, shown: 0, ready: 0}
 const watch = (type, take, more = {}) => new PerformanceObserver(list => {
   for (const entry of list.getEntries()) take(entry)
 }).observe({type, buffered: true, ...more})
@@ -24,6 +24,12 @@ window.WebSocket = class extends WebSocket {
     })
   }
 }
+const room = new MutationObserver(async () => {
+  if (!document.querySelector('.message')) return
+  room.disconnect()
+  notes.shown = await painted()
+})
+room.observe(document, {childList: true, subtree: true})
 const ready = setInterval(() => {
   if (!document.querySelector('[contenteditable]')) return
   notes.ready = performance.now()

@@ -1,9 +1,12 @@
 """Going from page to page: clicks, Back, and what comes late."""
 
 import re
+from typing import Literal
 
+import pytest
 from playwright.sync_api import Page, Route, expect
 
+from tests.bench.scripts import FIRST_PAINT
 from tests.support.browsers import FINGER, composer, connected, hold, message, until
 from tests.support.house import House, box, enter
 from tests.support.installed import Worker
@@ -178,6 +181,32 @@ def test_until_the_client_comes_the_page_draws_the_frame_of_the_room_and_words_a
     title = box(maya.locator(".room-title"))
     assert (title["x"], title["y"]) == (frame[0]["x"], frame[0]["y"])
     assert box(maya.locator(".composer__input"))["height"] == frame[1]["height"]
+
+
+STYLED = "!!document.querySelector('link[rel=stylesheet]').sheet"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [360, 1280])
+def test_the_frame_is_painted_before_the_styles_come_and_looks_the_same_with_them(
+    house: House, scheme: Literal["light", "dark"], width: int
+) -> None:
+    room = house.room(name="Styled already")
+    maya = house.sit("Maya", service_workers="block", color_scheme=scheme)
+    maya.set_viewport_size({"width": width, "height": 700})
+    styles, client = hold(maya, "**/app.css"), hold(maya, "**/app.js")
+    maya.goto(room, wait_until="commit")
+    expect(maya.get_by_role("heading", name="Styled already")).to_be_visible()
+    until(maya, lambda: len(styles) == len(client) == 1)
+    until(maya, lambda: maya.evaluate(FIRST_PAINT))
+    assert not maya.evaluate(STYLED)
+    before = maya.screenshot()
+
+    styles[0].continue_()
+    until(maya, lambda: maya.evaluate(STYLED))
+    assert maya.screenshot() == before
+    client[0].continue_()
+    expect(composer(maya)).to_be_visible()
 
 
 def test_without_javascript_there_are_words_instead_of_white(house: House) -> None:
