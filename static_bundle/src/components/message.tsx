@@ -4,11 +4,11 @@
  */
 import { memo, type ReactNode, useState } from "react";
 import { flushSync } from "react-dom";
-import type { Boost, Sound } from "../lib/api";
+import type { Boost, Message as Said, Sound } from "../lib/api";
 import { isTouchOnly, painted, player } from "../lib/browser";
 import { alike, type TimelineMessage } from "../lib/messages";
 import { getState, useObservable, useStore } from "../lib/store";
-import { type Formatting, formatFull, hostOf, keepsBlanks, safeHtml, sentence } from "../lib/text";
+import { formatFull, formatting, hostOf, keepsBlanks, safeHtml, sentence } from "../lib/text";
 import { EditForm, type EditHome } from "./composer";
 import { EditFile, FileContent, GoingFile, isBoxed } from "./files";
 import { Avatar, Button, highlightCode, Icon, Spinner, Time } from "./ui";
@@ -41,8 +41,11 @@ export interface ActionsProps {
   onBoost: () => void;
 }
 
-interface MessageProps extends Formatting {
+interface MessageProps {
   message: TimelineMessage;
+  /** The one before it, and who is looking: what it looks like follows from these. */
+  previous: Said | undefined;
+  me: number | undefined;
   home: MessageHome;
   /** The options of a message, where it has any. */
   Actions?: (props: ActionsProps) => ReactNode;
@@ -58,15 +61,16 @@ interface MessageProps extends Formatting {
 
 /** Memoised: a room shows up to 320 of these, and news concern one or two. */
 export const Message = memo(function Message(props: MessageProps) {
-  const { message, home, Actions, active, own, found, firstOfDay, draft, fresh = false } = props;
+  const { message, home, Actions, active, found, draft, fresh = false } = props;
   const [boosting, setBoosting] = useState(false);
   const tab = active ? 0 : -1;
   if (!isWhole(message)) return <Unrenderable />;
+  const format = formatting(message, props.previous, props.me);
   const id = message.client_message_id;
   return (
     <article
       id={`message_${id}`}
-      className={classes(props)}
+      className={classes(props, format)}
       aria-labelledby={`${fresh ? `new_${id} ` : ""}author_${id} time_${id}${message.edited_at_ms ? ` edited_${id}` : ""}`}
       aria-describedby={draft === undefined ? `body_${id}` : undefined}
       tabIndex={tab}
@@ -75,7 +79,7 @@ export const Message = memo(function Message(props: MessageProps) {
       data-user-id={message.creator.id}
       data-live={message.live || undefined}
     >
-      <Separator {...{ id, firstOfDay, fresh }} at={message.timestamp} />
+      <Separator {...{ id, fresh }} firstOfDay={format.firstOfDay} at={message.timestamp} />
       <Avatar
         user={message.creator}
         href={message.creator.url}
@@ -90,7 +94,7 @@ export const Message = memo(function Message(props: MessageProps) {
                 <Actions
                   message={message}
                   home={home}
-                  own={own}
+                  own={format.own}
                   tab={tab}
                   onBoost={() => flushSync(() => setBoosting(true))}
                 />
@@ -108,12 +112,14 @@ export const Message = memo(function Message(props: MessageProps) {
   );
 });
 
+type Format = ReturnType<typeof formatting>;
+
 /** The names that administrators' styles know; the rest of the state is in attributes. */
-function classes({ message, draft, ...format }: MessageProps): string {
+function classes({ message, draft, fresh, found }: MessageProps, format: Format): string {
   const names = {
     "message message--formatted": true,
     "message--me": format.own,
-    "message--threaded": format.threaded,
+    "message--threaded": format.threaded && !(fresh || found),
     "message--first-of-day": format.firstOfDay,
     "message--emoji": format.emoji && draft === undefined,
     "message--mentioned": format.mentioned,

@@ -3,7 +3,7 @@ import type { Message, Sound, Suggestion, User } from "./api";
 
 // --- How a message looks, from itself and the one before it -------------------------------------
 
-export interface Formatting {
+interface Formatting {
   own: boolean;
   mentioned: boolean;
   threaded: boolean;

@@ -28,7 +28,6 @@ import {
   useObservable,
   useStore,
 } from "../lib/store";
-import { formatting } from "../lib/text";
 
 const FIRST_PAGE = 40;
 /** What the server counts to. */
@@ -282,8 +281,9 @@ function MessageList({ view, room, messages, first, folded, busy }: ListProps) {
           Actions={MessageMenu}
           active={message.client_message_id === current}
           draft={editing?.id === message.client_message_id ? editing.draft : undefined}
-          {...formatting(message, messages[folded + index - 1], me?.id)}
-          {...(message.client_message_id === first && { fresh: true, threaded: false })}
+          previous={messages[folded + index - 1]}
+          me={me?.id}
+          fresh={message.client_message_id === first}
         />
       ))}
     </div>

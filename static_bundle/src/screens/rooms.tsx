@@ -31,7 +31,7 @@ import {
   working,
 } from "../lib/room-session";
 import { announce, apply, failed, useStore } from "../lib/store";
-import { byName, formatting } from "../lib/text";
+import { byName } from "../lib/text";
 
 type Kind = "open" | "closed";
 
@@ -336,8 +336,8 @@ function Results({ hits, place, onChange }: { hits: Hits; place: Place; onChange
             home={home}
             active
             found={{ ...hit, ...marked }}
-            {...formatting(hit, hits.messages[index - 1], me?.id)}
-            threaded={false}
+            previous={hits.messages[index - 1]}
+            me={me?.id}
           />
         ))}
       </div>
