@@ -247,8 +247,7 @@ export function Popover({ anchor, onClose, ...rest }: PopoverProps) {
 /** Into the top layer, at the place its styles give it beside its anchor, which it then follows:
  * frame by frame, as what moves it may be a scroll, or a picture above that has come. */
 function lift(popover: HTMLElement, anchor: HTMLButtonElement, close: () => void): () => void {
-  turn(popover);
-  const { left, top, width } = popover.getBoundingClientRect();
+  const { left, top, width } = turned(popover);
   const start = anchor.getBoundingClientRect();
   const place = { position: "fixed", inset: "auto", left: `${left}px`, top: `${top}px` };
   Object.assign(popover.style, { ...place, inlineSize: `${width}px`, translate: "none" });
@@ -263,7 +262,7 @@ function lift(popover: HTMLElement, anchor: HTMLButtonElement, close: () => void
     popover.style.translate = `${x - start.x}px ${y - start.y}px`;
     frame = requestAnimationFrame(follow);
   };
-  follow();
+  frame = requestAnimationFrame(follow);
   const away = ({ target }: Event) => {
     if (!(popover.contains(target as Node) || anchor.contains(target as Node))) close();
   };
@@ -282,14 +281,18 @@ function lift(popover: HTMLElement, anchor: HTMLButtonElement, close: () => void
   };
 }
 
-/** Turns upwards near the window's end, and stays inside its sides. */
-function turn(popover: HTMLElement): void {
+/** Turns upwards near the window's end, and stays inside its sides; where it is then. Mostly it
+ * may stay as it is, and need not be measured again. */
+function turned(popover: HTMLElement): DOMRect {
   const box = popover.getBoundingClientRect();
   const right = document.documentElement.clientWidth;
   const shift = Math.max(EDGE - box.left, Math.min(0, right - EDGE - box.right));
-  if (box.bottom > innerHeight - FLIP_AT) popover.dataset.flipped = "true";
+  const flips = box.bottom > innerHeight - FLIP_AT;
+  if (!(flips || shift)) return box;
+  if (flips) popover.dataset.flipped = "true";
   if (shift) popover.style.maxInlineSize = `${right - box.left - shift}px`;
   popover.style.setProperty("--shift", `${shift}px`);
+  return popover.getBoundingClientRect();
 }
 
 const [ROW_HEIGHT, ROWS_WANTED, LIST_HEIGHT] = [38, 3, 160];
