@@ -484,7 +484,7 @@ export class Timeline extends Observable<TimelineState> {
     follows?: () => Promise<void> | undefined,
   ): Promise<void> {
     this.#queue = this.#queue.then(() => {
-      const near = this.nearEnd();
+      const near = scroll === "auto" && this.nearEnd(); // asked, the browser must lay out
       const next = change(this.state(), near);
       if (next === this.state() && scroll !== "end" && scroll !== "new") return;
       const goal = scroll === "auto" ? (near ? "end" : "stay") : scroll;
