@@ -1988,8 +1988,13 @@ CREATE TABLE attachments (  -- for v2.0; only an import fills it
 ) STRICT;
 CREATE INDEX attachments_by_message ON attachments (message_id);
 """
+# What is said, and about what: the room, the author and what a message has stand there as words
+# of their own, and so every filter of a search is one more list to go through at once.
+# What is said, and about what: the room, the author and what a message has stand there as words
+# of their own, and so every filter of a search is one more list to go through at once.
 SEARCH_INDEX: Final = (
-    "CREATE VIRTUAL TABLE message_search_index USING fts5(body, tokenize = 'porter unicode61')"
+    "CREATE VIRTUAL TABLE message_search_index"
+    " USING fts5(body, about, tokenize = 'porter unicode61')"
 )
 APPLICATION_ID: Final = int.from_bytes(b"Camp", "big")  # in the header of each of our files
 
@@ -2028,9 +2033,6 @@ ALTER TABLE push_subscriptions ADD COLUMN last_problem TEXT;
 -- a room's order is that of its ids: a clock that was wrong for an hour disturbs nothing
 DROP INDEX messages_page;
 CREATE INDEX messages_page ON messages (room_id, id, created_at);
--- scripts without spaces stand in the index character by character
-REPLACE INTO message_search_index (rowid, body)
-  SELECT id, searchable(body_text) FROM messages WHERE searchable(body_text) != body_text;
 """
 
 _SINCE_2_0: Final = """
@@ -2099,10 +2101,6 @@ DROP VIEW IF EXISTS room_rows;
 ALTER TABLE memberships ADD COLUMN starred_at INTEGER;
 -- between which ids the messages of some days lie
 CREATE INDEX messages_by_day ON messages (created_at / 86400000000, id);
--- which messages show an address
-CREATE INDEX messages_with_links ON messages (id)
-  WHERE instr(lower(body_html), 'http://') OR instr(lower(body_html), 'https://')
-  OR instr(lower(body_html), 'www.');
 ALTER TABLE messages ADD COLUMN edited_at INTEGER;
 ALTER TABLE messages ADD COLUMN edited_by INTEGER REFERENCES users(id);
 ALTER TABLE messages ADD COLUMN to_everyone INTEGER NOT NULL DEFAULT 0;
@@ -2139,11 +2137,13 @@ CREATE VIEW IF NOT EXISTS room_rows AS
     involvement, unread_at, starred_at
   FROM memberships
   JOIN rooms ON rooms.id = room_id;
-CREATE VIEW IF NOT EXISTS linking AS
-  SELECT id
+CREATE VIEW IF NOT EXISTS indexed AS
+  SELECT messages.id, searchable(body_text) AS body,
+    'r' || room_id || ' u' || creator_id || coalesce(' file ' || kind, '')
+    || iif(instr(lower(body_html), 'http://') OR instr(lower(body_html), 'https://')
+      OR instr(lower(body_html), 'www.'), ' link', '') AS about
   FROM messages
-  WHERE instr(lower(body_html), 'http://') OR instr(lower(body_html), 'https://')
-  OR instr(lower(body_html), 'www.');
+  LEFT JOIN attachments ON message_id = messages.id;
 CREATE VIEW IF NOT EXISTS subscriptions AS
   SELECT id, user_id, endpoint, p256dh_key, auth_key, coalesce(user_agent, '') AS user_agent,
     created_at, updated_at, last_tried_at, last_status, last_problem
@@ -2212,11 +2212,8 @@ def _take_over_files(connection: sqlite3.Connection) -> None:
         ids = {"message_id": message_id, "blob_id": put(connection, "blobs", blob)}
         put(connection, "attachments", file | ids)
         name = file["filename"]
-        values = {"id": message_id, "name": name, "words": searchable(name)}
         sql = "UPDATE messages SET body_html = '', body_text = :name WHERE id = :id"
-        connection.execute(sql, values)
-        sql = "REPLACE INTO message_search_index (rowid, body) VALUES (:id, :words)"
-        connection.execute(sql, values)
+        connection.execute(sql, {"id": message_id, "name": name})
     connection.execute("DROP TABLE attachments_of_1")
     if left_out.total():
         LOG.warning("files_left_out", extra={"fields": dict(left_out)})
@@ -2225,7 +2222,7 @@ def _take_over_files(connection: sqlite3.Connection) -> None:
 # Number n is the n-th, beside the release that came with it; each runs once, all in one
 # transaction.
 _MIGRATIONS: Final = (
-    ("1.0.0", _TABLES + SEARCH_INDEX),
+    ("1.0.0", _TABLES),
     ("1.1.0", f"PRAGMA application_id = {APPLICATION_ID};{_SINCE_1_1}"),
     ("2.0.0", _SINCE_2_0),
     ("2.1.0", _SINCE_2_1),
@@ -2247,6 +2244,25 @@ def schema_of(connection: sqlite3.Connection) -> int:
     return int(version)
 
 
+def rebuild_index(connection: sqlite3.Connection) -> int:
+    """Makes the search index anew from what the messages say, however damaged it was; how many."""
+    connection.create_function("searchable", 1, searchable, deterministic=True)
+    connection.execute("DROP TABLE IF EXISTS message_search_index")
+    connection.execute(SEARCH_INDEX)
+    # Of a long list only the pages are read where a short one has something: small ones are quick.
+    sql = "INSERT INTO message_search_index (message_search_index, rank) VALUES ('pgsz', 1000)"
+    connection.execute(sql)
+    sql = """
+        INSERT INTO message_search_index (rowid, body, about)
+        SELECT id, body, about FROM indexed ORDER BY id
+    """
+    count = connection.execute(sql).rowcount
+    # In one piece: else the next thousands of messages pay for what is put together.
+    sql = "INSERT INTO message_search_index (message_search_index) VALUES ('optimize')"
+    connection.execute(sql)
+    return count
+
+
 def create_schema(connection: sqlite3.Connection, at: int = 0) -> None:
     """Brings the connection's database to the newest schema. Raises DatabaseUnusable if newer."""
     for name, function in (("fold", folded), ("caseless", caseless), ("searchable", searchable)):
@@ -2261,6 +2277,9 @@ def create_schema(connection: sqlite3.Connection, at: int = 0) -> None:
         for n, (release, _) in enumerate(_MIGRATIONS[version:], version + 1):
             put(connection, "schema_version", {"version": n, "applied_at": at, "release": release})
         _run_all(connection, _MADE_GOOD)
+        sql = "SELECT 1 FROM sqlite_schema WHERE sql = :sql"
+        if not connection.execute(sql, {"sql": SEARCH_INDEX}).fetchone():  # as older ones made it
+            rebuild_index(connection)
 
 
 # === 7. file ==================================================================
@@ -5489,17 +5508,6 @@ def verify_index(connection: sqlite3.Connection) -> None:
     connection.execute(sql)
 
 
-def rebuild_index(connection: sqlite3.Connection) -> int:
-    """Makes the index anew from what the messages say, however damaged it was; their number."""
-    connection.execute("DROP TABLE IF EXISTS message_search_index")
-    connection.execute(SEARCH_INDEX)
-    said = connection.execute("SELECT id, body_text FROM messages")
-    return connection.executemany(
-        "INSERT INTO message_search_index (rowid, body) VALUES (:id, :words)",
-        ({"id": message_id, "words": searchable(text)} for message_id, text in said),
-    ).rowcount
-
-
 def boosts_of(tx: ReadTx, message_ids: str) -> dict[MessageId, tuple[Boost, ...]]:
     """The boosts of each message in a JSON list of ids, oldest first."""
     sql = """
@@ -5644,18 +5652,32 @@ def validate(draft: DraftMessage, users: Named, pictures: Pictures) -> Validated
     return ValidatedMessage(draft.room_id, draft.creator_id, cmid, body, named=users)
 
 
-def _note_words(tx: WriteTx, room_id: RoomId, message_id: MessageId, body: Body) -> None:
-    """Indexes what a message says; and whom it mentions: of those named, the room's members."""
-    sql = "INSERT INTO message_search_index (rowid, body) VALUES (:id, :words)"
-    run(tx, sql, id=message_id, words=searchable(body.text))
-    if body.mentions:
-        sql = """
-            INSERT INTO mentions (message_id, user_id)
-            SELECT :message_id, user_id
-            FROM memberships
-            WHERE room_id = :room_id AND user_id IN (SELECT value FROM json_each(:named))
-        """
-        run(tx, sql, message_id=message_id, room_id=room_id, named=as_list(body.mentions))
+def _index(tx: WriteTx, message_ids: str) -> None:
+    """Indexes what messages say, which are not in the index."""
+    sql = "SELECT * FROM indexed WHERE id IN (SELECT value FROM json_each(:ids))"
+    for message_id, body, about in rows(tx, sql, ids=message_ids):
+        # By itself: before a statement that might fail halfway FTS5 writes what it has.
+        sql = "INSERT INTO message_search_index (rowid, body, about) VALUES (:id, :body, :about)"
+        run(tx, sql, id=message_id, body=body, about=about)
+
+
+def index_anew(tx: WriteTx, message_ids: Sequence[int]) -> None:
+    """Indexes messages whose words, or what they have, are others now."""
+    ids = as_list(message_ids)
+    sql = "DELETE FROM message_search_index WHERE rowid IN (SELECT value FROM json_each(:ids))"
+    run(tx, sql, ids=ids)
+    _index(tx, ids)
+
+
+def _note_mentions(tx: WriteTx, room_id: RoomId, message_id: MessageId, body: Body) -> None:
+    """Notes whom a message mentions: of those named, the room's members."""
+    sql = """
+        INSERT INTO mentions (message_id, user_id)
+        SELECT :message_id, user_id
+        FROM memberships
+        WHERE room_id = :room_id AND user_id IN (SELECT value FROM json_each(:named))
+    """
+    run(tx, sql, message_id=message_id, room_id=room_id, named=as_list(body.mentions))
 
 
 def _calls_everyone(tx: ReadTx, author_id: UserId, room_id: RoomId, body: Body) -> bool:
@@ -5705,7 +5727,9 @@ def store_message(
     if body.previews:
         show_pictures(tx, message_id, body.previews)
     members, is_awaited = receive_message(tx, at, room.id, author, present)
-    _note_words(tx, room.id, message_id, body)  # at last: other statements make the index write
+    if body.mentions:
+        _note_mentions(tx, room.id, message_id, body)
+    _index(tx, as_list([message_id]))  # at last: other statements make the index write
     if valid.file or body.mentions or body.previews:
         (message,) = messages_by_id(tx, [message_id])
     else:  # nothing of it has to be read
@@ -5743,9 +5767,9 @@ def _update(
         WHERE id = :message_id
     """
     run(tx, sql, **said, at=at, message_id=message_id)
-    run(tx, "DELETE FROM message_search_index WHERE rowid = :id", id=message_id)
+    index_anew(tx, [message_id])
     run(tx, "DELETE FROM mentions WHERE message_id = :id", id=message_id)
-    _note_words(tx, room_id, message_id, body)
+    _note_mentions(tx, room_id, message_id, body)
     show_pictures(tx, message_id, body.previews)
     touch_room(tx, at, room_id)
     return message_for(tx, actor.id, room_id, message_id)
@@ -5924,9 +5948,7 @@ SEARCH_LIMIT: Final = 100
 RECENT_SEARCHES: Final = 10
 _QUERY_LIMIT: Final = 1_000  # characters; who asks for more asks for its first words
 _WORDS_LIMIT: Final = 32  # different words of a query that count, and parts of one word
-_FEW: Final = 512  # candidates to begin with
-_FAR: Final = 16_384  # after which beginnings are no longer looked for beside whole words
-_DEAR: Final = 64  # so many go by in a list of the index while one message is looked up in it
+_FEW: Final = 256  # candidates to begin with
 _LAST: Final = 2**62  # no id, and no moment, is as high
 LARGE_HIT: Final = 4_096  # bytes of a body above which a search shows an excerpt of it
 _EXCERPT: Final = 300  # characters, of which a third stands before the first mark
@@ -6088,7 +6110,9 @@ def _first_and_last(tx: ReadTx, wanted: Wanted) -> tuple[int, int]:
           WHERE day < :until / 86400000000
         )
         SELECT
-          min((SELECT min(id) FROM messages WHERE created_at / 86400000000 = day)) AS first,
+          min(iif(:since = 0, 0, (
+            SELECT min(id) FROM messages WHERE created_at / 86400000000 = day
+          ))) AS first,
           max((SELECT max(id) FROM messages WHERE created_at / 86400000000 = day)) AS last
         FROM days
     """
@@ -6108,84 +6132,57 @@ def _has_at_most(tx: ReadTx, user_id: UserId, few: int) -> bool:
     return row(tx, sql, user_id=user_id, few=few) is None
 
 
-def _go(tx: ReadTx, way: str, most: int, **asked: object) -> list[sqlite3.Row]:
-    """Goes through so many candidates of one way, newest first: what of them somebody may see and
-    wants, 101 at most; then how many there were, and the oldest of them."""
+def _go(
+    tx: ReadTx, user_id: UserId, most: int, about: Sequence[str], words: str, **asked: object
+) -> tuple[list[sqlite3.Row], bool]:
+    """The newest 101 that somebody may see and wants, among so many whose words, and what they are
+    about, are all in the index; and whether there are more of those."""
+    lists = [f"about : ({' AND '.join(about)})"] * bool(about)
+    lists += [f"body : ({words})"] * bool(words)
+    given: dict[str, object] = {**asked, "user_id": user_id, "match": " AND ".join(lists)}
+    matches: list[sqlite3.Row] = []
     sql = """
-        WITH candidates AS MATERIALIZED (
-          SELECT rowid AS id FROM message_search_index
-            WHERE :way = 'words' AND message_search_index MATCH :match
-            AND rowid BETWEEN :first AND :last
-          UNION ALL SELECT message_id FROM attachments
-            WHERE :way = 'files' AND message_id BETWEEN :first AND :last
-          UNION ALL SELECT id FROM linking WHERE :way = 'links' AND id BETWEEN :first AND :last
-          UNION ALL SELECT id FROM messages
-            WHERE :way = 'person' AND creator_id = :creator_id AND id BETWEEN :first AND :last
-          UNION ALL SELECT id FROM messages
-            WHERE :way = 'room' AND room_id = :room_id AND id BETWEEN :first AND :last
-          UNION ALL SELECT messages.id FROM memberships
-            CROSS JOIN messages ON messages.room_id = memberships.room_id
-            WHERE :way = 'rooms' AND user_id = :user_id AND messages.id BETWEEN :first AND :last
-          UNION ALL SELECT id FROM messages WHERE :way = 'all' AND id BETWEEN :first AND :last
-          ORDER BY id DESC LIMIT :most
-        )
-        SELECT * FROM (
-          SELECT messages.id, messages.room_id, messages.created_at, messages.updated_at,
-            creator_id, body_text, length(body_html) AS size
-          FROM candidates
-          CROSS JOIN messages ON messages.id = candidates.id
-          CROSS JOIN memberships
-            ON memberships.room_id = messages.room_id AND memberships.user_id = :user_id
-          WHERE (:has IN ('', 'link') OR candidates.id IN (
-            SELECT message_id FROM attachments WHERE kind = iif(:has = 'file', kind, :has)
-            AND message_id = candidates.id
-          ))
-          AND (:has != 'link' OR EXISTS (SELECT 1 FROM linking WHERE id = candidates.id))
-          AND messages.room_id = coalesce(:room_id, messages.room_id)
-          AND creator_id = coalesce(:creator_id, creator_id)
-          AND messages.created_at >= :since AND messages.created_at < :until
-          AND (:way = 'words' OR :match = '' OR EXISTS (
-            SELECT 1 FROM message_search_index
-            WHERE rowid = candidates.id AND message_search_index MATCH :match
-          ))
-          LIMIT :limit + 1
-        )
-        UNION ALL SELECT count(*), min(id), 0, 0, 0, '', 0 FROM candidates
+        SELECT messages.id, messages.room_id, messages.created_at, messages.updated_at, body_text,
+          length(body_html) AS size, memberships.id IS NOT NULL AND messages.created_at >= :since
+          AND messages.created_at < :until AS is_wanted
+        FROM message_search_index AS found
+        CROSS JOIN messages ON messages.id = found.rowid
+        LEFT JOIN memberships
+          ON memberships.room_id = messages.room_id AND memberships.user_id = :user_id
+        WHERE message_search_index MATCH :match AND found.rowid BETWEEN :first AND :last
+        ORDER BY found.rowid DESC
     """
-    return rows(tx, sql, way=way, most=most, limit=SEARCH_LIMIT, **asked)
+    with closing(tx.execute(sql, given)) as candidates:
+        for message in islice(candidates, most):
+            matches += [message] if message["is_wanted"] else []
+            if len(matches) > SEARCH_LIMIT:
+                return matches, False
+        return matches, next(candidates, None) is not None
 
 
 def _matches(
-    tx: ReadTx, user_id: UserId, match: str, wanted: Wanted, *, far: int = 0
+    tx: ReadTx, user_id: UserId, words: str, about: Sequence[str], **asked: object
 ) -> list[sqlite3.Row]:
-    """The newest 101 messages that somebody may see and wants. Which way is short, nobody knows
-    before: each goes on a little from where the other stopped, then further, until one ends; or by
-    the words alone, so `far` at most."""
-    first, last = _first_and_last(tx, wanted)
-    given = {
-        "words": match,
-        "files": wanted.has in ("file", "image"),
-        "links": wanted.has == "link",
-        "person": wanted.creator_id,
-        "room": wanted.room_id,
-    }
-    ways = [way for way, is_given in given.items() if is_given] or ["all"]
-    ways = ["words"] if far else ways
-    asked = {**asdict(wanted), "user_id": user_id, "match": match, "first": first}
-    matches: list[sqlite3.Row] = []
-    most = _FEW
-    while True:
-        if not far and _has_at_most(tx, user_id, most // 2):
-            ways = ["rooms"]
-        for way in ways:
-            is_dear = match and way not in ("words", "rooms")
-            share = most // _DEAR if is_dear else most
-            *found, (count, oldest, *_) = _go(tx, way, share, last=last, **asked)
-            matches += found
-            if len(matches) > SEARCH_LIMIT or count < share or most > (far or _LAST):
-                return matches
-            last = oldest - 1
-        most *= 4
+    """The newest 101 messages that somebody may see and wants. Most people are in most rooms: a
+    look at the newest of all does, unless they are in small ones alone. Else their rooms, too, are
+    looked for in the index; that is one step of SQLite, however long the lists are."""
+    sql = """
+        SELECT '"r' || room_id || '"'
+        FROM memberships
+        WHERE user_id = :user_id AND room_id = coalesce(:room_id, room_id)
+    """
+    rooms = [tag for (tag,) in rows(tx, sql, user_id=user_id, room_id=asked["room_id"])]
+    is_short = _has_at_most(tx, user_id, _FEW)
+    if asked["room_id"] is None and (about or words) and not is_short:
+        if len(about) + len(words.split()) > 1:
+            leave_the_loop(tx)
+        matches, are_more = _go(tx, user_id, _FEW, about, words, **asked)
+        if not are_more:
+            return matches
+    if (about or words or rooms[1:]) and not is_short:
+        leave_the_loop(tx)
+    in_rooms = f"({' OR '.join(rooms)})"
+    return _go(tx, user_id, _LAST, [in_rooms, *about], words, **asked)[0] if rooms else []
 
 
 def matches_for(
@@ -6197,14 +6194,15 @@ def matches_for(
     words = sought(query)
     if not words.match and (query or replace(wanted, before=_LAST) == ANYTHING):
         return []
-    if " " in words.match:  # several lists are gone through in one step, however long they are
-        leave_the_loop(tx)
-    matches = _matches(tx, user_id, words.match, wanted)
+    about = [] if wanted.creator_id is None else [f'"u{wanted.creator_id}"']
+    about += [f'"{wanted.has}"'] if wanted.has else []
+    first, last = _first_and_last(tx, wanted)
+    asked = {**asdict(wanted), "first": first, "last": last}
+    matches = _matches(tx, user_id, words.match, about, **asked)
     if words.beginning and len(matches) < SEARCH_LIMIT:
-        leave_the_loop(tx)  # and so is all that begins alike
+        leave_the_loop(tx)  # all that begins alike is gone through in one step
         more = {message["id"]: message for message in matches}
-        far = _FAR if matches else _LAST
-        for message in _matches(tx, user_id, words.beginning, wanted, far=far):
+        for message in _matches(tx, user_id, words.beginning, about, **asked):
             if words.last is not None and words.last.search(_folded(message["body_text"])):
                 more.setdefault(message["id"], message)
         matches = [more[message_id] for message_id in sorted(more, reverse=True)]
@@ -13457,8 +13455,10 @@ def _note_all(
         for each in brought
         if note_bytes(tx, at, each.row["id"], each.sha256, each.content_type)
     ]
+    messages = [each.row["message_id"] for each in noted]
+    index_anew(tx, messages)
     if is_news:
-        show_anew(tx, at, [each.row["message_id"] for each in noted])
+        show_anew(tx, at, messages)
     return {each.row["key"]: each.source for each in noted}
 
 

@@ -259,6 +259,21 @@ class Place:
             room=room,
         )
 
+    def assert_all_is_indexed(self) -> None:
+        """Each message by its words, its room, its author and what it has, and nothing else."""
+        sql = """
+            SELECT messages.id, body_text, room_id, creator_id, kind, body_html LIKE '%http%'
+            FROM messages LEFT JOIN attachments ON message_id = messages.id ORDER BY messages.id
+        """
+        assert self.rows("SELECT rowid, body, about FROM message_search_index ORDER BY rowid") == [
+            (
+                message_id,
+                program.searchable(text),
+                f"r{room} u{by}" + (f" file {kind}" if kind else "") + " link" * has_link,
+            )
+            for message_id, text, room, by, kind, has_link in self.rows(sql)
+        ]
+
     def room(self, creator: User, *others: User) -> RoomId:
         """A new closed room."""
         members = [other.id for other in others]

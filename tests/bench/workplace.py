@@ -86,9 +86,7 @@ def write_messages(connection: sqlite3.Connection, count: int, began: int) -> No
         SELECT id, id, 'a.png', iif(id / 2 % 100 = 7, 'image', 'file'), 0 FROM blobs
         """
     )
-    connection.execute(
-        "INSERT INTO message_search_index (rowid, body) SELECT id, body_text FROM messages"
-    )
+    program.rebuild_index(connection)
     connection.execute(
         """
         INSERT INTO boosts (message_id, booster_id, content, created_at, updated_at)

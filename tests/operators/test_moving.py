@@ -218,6 +218,9 @@ def test_a_file_is_what_its_bytes_say_and_a_key_leads_nowhere_else(
     assert f"warning: files are not in {storage.folder / 'files'} (3)" in said
     came = "SELECT kind, content_type, width FROM attached WHERE message_id = 320"
     assert rows_in(target, came) == [("file", "application/octet-stream", None)]
+    found = "SELECT rowid FROM message_search_index('about : {}') WHERE rowid = 320"
+    assert rows_in(target, found.format("file")) == [(320,)]
+    assert rows_in(target, found.format("image")) == []
     assert b"<b>not yours</b>" not in files_of(target).values()
 
 

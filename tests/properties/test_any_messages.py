@@ -222,9 +222,7 @@ def test_the_search_index_holds_exactly_what_is_there_whatever_is_deleted_or_ban
         for work in works:
             with suppress(program.MessageNotFound, program.RoomNotFound):
                 place.do(work)
-        indexed = place.rows("SELECT rowid, body FROM message_search_index ORDER BY rowid")
-        stored = place.rows("SELECT id, body_text FROM messages ORDER BY id")
-        assert indexed == [(each, program.searchable(text)) for each, text in stored]
+        place.assert_all_is_indexed()
     place.do(db.write(program.readmit, cast.kevin.id))
 
 
@@ -335,10 +333,7 @@ class Talk(RuleBasedStateMachine):
         assert all(m.body.text.startswith(self.said[m.id].text) for m in page)
         assert all(len(set(m.body.mentions)) == len(m.body.mentions) for m in page)
         assert all(earlier.created_at < later.created_at for earlier, later in pairwise(page))
-        said = self.place.rows("SELECT id, body_text FROM messages ORDER BY id")
-        assert self.place.rows("SELECT rowid, body FROM message_search_index ORDER BY rowid") == [
-            (each, program.searchable(text)) for each, text in said
-        ]
+        self.place.assert_all_is_indexed()
 
     @invariant()
     def what_is_gone_left_a_tombstone_and_the_room_moved(self) -> None:

@@ -71,14 +71,13 @@ def tx() -> Iterator[ReadTx]:
             times = {"created_at": it.at, "updated_at": it.at}
             about = {"client_message_id": str(it.id), "body_html": f"<div>{text}</div>"}
             program.put(connection, "messages", {**row, **times, **about})
-            indexed = {"rowid": it.id, "body": program.searchable(text)}
-            program.put(connection, "message_search_index", indexed)
             if it.has in ("file", "image"):
                 key = {"key": f"{it.id:020}", "byte_size": 1, "content_type": "x/y"}
                 program.put(connection, "blobs", {"id": it.id, "created_at": 0, **key})
                 file = {"filename": "x", "kind": it.has, "created_at": 0}
                 ids = {"message_id": it.id, "blob_id": it.id}
                 program.put(connection, "attachments", file | ids)
+        program.rebuild_index(connection)
         yield ReadTx(connection)
 
 

@@ -38,14 +38,16 @@ async def store(person: Person, room: Room, *texts: str, markup: str | None = No
         VALUES (:room, :by, :name, :html, :text, :at, :at)
     """
 
-    indexed = "INSERT INTO message_search_index (rowid, body) VALUES (:id, :words)"
+    indexed = """
+        INSERT INTO message_search_index (rowid, body, about)
+        SELECT id, body, about FROM indexed WHERE id = :id
+    """
 
     def work(tx: program.WriteTx, at: program.Timestamp) -> None:
         for n, text in enumerate(texts):
             given = {"room": room.id, "by": person.id, "name": f"m{at}-{n}", "at": at + n}
             message_id = program.insert(tx, insert, **given, text=text, html=markup or text)
-            words = program.searchable(text)
-            program.run(tx, indexed, id=message_id, words=words)
+            program.run(tx, indexed, id=message_id)
 
     await person.server.parts.db.write(work)
 
@@ -411,8 +413,9 @@ async def hide_needles(server: Server, most: int) -> None:
         SELECT 3, 1, 'n' || n, 'needle', 'needle', 1e15 + n, 1e15 + n FROM counter
     """
     index = """
-        INSERT INTO message_search_index (rowid, body)
-        SELECT id, body_text FROM messages WHERE client_message_id GLOB 'n[0-9]*'
+        INSERT INTO message_search_index (rowid, body, about)
+        SELECT id, body, about FROM indexed
+        WHERE id IN (SELECT id FROM messages WHERE client_message_id GLOB 'n[0-9]*')
     """
     await server.parts.db.write(
         lambda tx, _: tx.execute(fill, {"most": most}).rowcount + tx.execute(index).rowcount

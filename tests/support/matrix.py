@@ -189,13 +189,11 @@ class World:
                 " AND name NOT GLOB 'sqlite_*' AND name NOT GLOB 'message_search_index*'"
             )]  # fmt: skip
             tx.execute("PRAGMA defer_foreign_keys = ON")
-            tx.execute("DELETE FROM message_search_index")
             for name in tables:
                 tx.execute(f"DELETE FROM main.{name}")  # noqa: S608 - its own tables
             for name in tables:
                 tx.execute(f"INSERT INTO main.{name} SELECT * FROM saved.{name}")  # noqa: S608 - own
-            tx.execute("INSERT INTO message_search_index (rowid, body)"
-                       " SELECT id, body_text FROM messages")  # fmt: skip
+            program.rebuild_index(tx)
             return len(tables)
 
         self.attach("ATTACH DATABASE ? AS saved", str(self.saved))
