@@ -4317,6 +4317,7 @@ class Signer:
         self._root = secret_key_base.encode()
         self._keys: dict[str, bytes] = {}  # one for each purpose
         self._signed_once = lru_cache(maxsize=None)(self._signed)  # what is signed again and again
+        self._csrf_secret = lru_cache(maxsize=8_192)(partial(self._mac, "csrf"))
 
     def _mac(self, purpose: str, text: str) -> bytes:
         if purpose not in self._keys:
@@ -4387,13 +4388,13 @@ class Signer:
     def csrf_token(self, nonce: str) -> str:
         """The token that goes with a `_campfire_csrf` cookie, masked anew each time. Compression
         cannot tell it from noise, whatever stands beside it (BREACH)."""
-        secret = self._mac("csrf", nonce)
+        secret = self._csrf_secret(nonce)
         mask = secrets.token_bytes(len(secret))
         return to_base64(mask + bytes(map(int.__xor__, secret, mask)))
 
     def is_csrf_token(self, nonce: str, given: str) -> bool:
         """Whether a token goes with the cookie, however it is masked."""
-        secret = self._mac("csrf", nonce)
+        secret = self._csrf_secret(nonce)
         try:
             token = base64.b64decode(f"{given}==", altchars=b"-_", validate=True)  # of 64 bytes
         except ValueError:
@@ -9272,7 +9273,7 @@ _FRAMES_IN_A_ROW: Final = 50  # of one socket, before others have their turn
 _GOODBYE_SECONDS: Final = 0.9
 _TYPING_SECONDS: Final = 5
 _TYPING_PAUSE: Final = 0.5
-_REST: Final = 0.004  # seconds between flushes at most, so that many sockets get more at once
+_REST: Final = 0.016  # seconds between flushes at most, so that many sockets get more at once
 _PORTION: Final = 262_144  # characters, which a slow reader takes in less than STALLED_SECONDS
 _PART: Final = 65_536  # characters of bodies that a catch-up holds in memory at once
 _CATCH_UPS: Final = 4  # parts that are made at once
@@ -9418,8 +9419,7 @@ class Cable:
         frames, data = list[bytes](), b""
         for connection in dirty:
             if connection.pending != frames:  # nearly all get the same, which is joined once
-                frames = connection.pending
-                data = b"".join(frames)
+                data = b"".join(frames := connection.pending)
             if not connection.flush(now, data):
                 self._cut_off(connection)
         ended = time.monotonic()
