@@ -7915,12 +7915,12 @@ class Shapes:
             "previews": list(map(asdict, message.body.previews)),
             "boosts": [self.boost(boost) for boost in message.boosts],
         }
-        creator = self.person(message.creator)[1]
-        rest: Json = {"creator": creator, "body_html": html or "", "plain_text": text}
-        if excerpt is not None:
-            rest |= {"plain_text": excerpt, "excerpt": True}
+        who, seen = self.person(message.creator)[2], text if excerpt is None else excerpt
+        said = (*who, *written(html or ""), *written(seen))
+        rest = b',"creator":%b,"body_html":%b,"plain_text":%b,' % said
+        rest += b'"excerpt":true,' * (excerpt is not None)
         under = (message.id, message.updated_at, faces, message.creator.id, message.path.encode())
-        pieces = (written(own)[0][:-1], b"," + written(rest)[0][1:-1] + b",")
+        pieces = (written(own)[0][:-1], rest)
         shown = Shown(*under, *pieces, html, len((html or "").encode()), sum(map(len, pieces)))
         if excerpt is None:
             self._messages.keep(message.id, shown, shown.html_size + shown.size + _EXTRA)
@@ -7980,7 +7980,7 @@ class Shapes:
             first, *pieces = (escape(text[start:end]) for start, end in edges)
             marked = zip(pieces[::2], pieces[1::2], strict=True)
             html = first + "".join(f"<mark>{mark}</mark>{rest}" for mark, rest in marked)
-            json_of_it = written({"highlight_html": html})[0][1:-1] + b","
+            json_of_it = b'"highlight_html":%b,' % written(html)[0]
             known = (message["updated_at"], text if is_excerpt else "", json_of_it)
             self._marked.keep(key, known)
         return known
