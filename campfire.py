@@ -12917,7 +12917,10 @@ async def stop(campfire: Campfire, listening: Listening) -> None:
     for server in servers:
         server.close()
     campfire.sockets.disconnect_everybody()
+    lines = [reader.transport for reader in cast(web.Server, runner.server).connections]
     await runner.cleanup()
+    for line in filter(None, lines):
+        line.abort()  # or it waits until the browser has answered the end of TLS, too
     await campfire.jobs.finish(_JOB_SECONDS)
     await campfire.bots.client.close()
     await campfire.push.client.close()

@@ -1,5 +1,6 @@
 """Away, and back: a server that was gone, a lost connection, a page that was hidden."""
 
+import re
 from collections.abc import Callable
 
 import pytest
@@ -19,6 +20,7 @@ from tests.support.browsers import (
 )
 from tests.support.executable import Campfire
 from tests.support.house import Cable, House, announced, enter, look, stop_clock
+from tests.support.studio import encoded, painted
 
 
 def test_a_lost_connection_shows_after_five_seconds_and_everything_missed_comes_silently(
@@ -120,3 +122,25 @@ def test_twenty_seconds_without_the_server_lose_nothing_and_double_nothing(
     expect(message(jonas, "Welcome back")).to_be_visible()
     assert seen == (texts(maya), texts(jonas))
     assert texts(maya) == ["Before", "While you were away", "Welcome back"]
+
+
+def test_pictures_that_did_not_come_are_there_when_the_connection_is_back(house: House) -> None:
+    room, maya = house.room(), house.sit("Maya")
+    house.send("Jonas", room, "harbour.png", encoded(painted(300, 200), "PNG"))
+    house.post("Jonas", room, "/play 56k")
+    pictures = re.compile("/avatar|/still|/assets/sounds/")
+    maya.route(pictures, lambda asked: asked.abort())
+    cable = Cable(maya)
+    enter(maya, room)
+    expect(maya.get_by_role("link", name="Download harbour.png")).to_be_visible()
+
+    cable.cut()
+    until(maya, lambda: not cable.is_open)
+    maya.unroute(pictures)
+    cable.mend()
+
+    expect(maya.get_by_role("link", name="View harbour.png")).to_be_visible()
+    maya.wait_for_function(
+        "() => [...document.querySelectorAll('.message img')]"
+        ".every((image) => image.complete && image.naturalWidth)"
+    )

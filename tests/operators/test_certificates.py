@@ -3,12 +3,22 @@
 import asyncio
 import json
 import signal
+import ssl
+import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import cast
 
 import campfire as program
 from tests.support.cast import SETTINGS, LogLines
-from tests.support.operators import certify, child_server, command, refusal, shown_certificate
+from tests.support.operators import (
+    PROGRAM,
+    certify,
+    child_server,
+    command,
+    refusal,
+    shown_certificate,
+)
 
 
 def certified(folder: Path) -> dict[str, str]:
@@ -36,6 +46,26 @@ async def test_a_renewed_certificate_takes_over_at_sighup_and_a_broken_one_does_
 
         assert await child.ended() == 0
     assert shown == [first, second, second, second]
+
+
+async def test_a_stop_leaves_no_connection_open_that_is_idle_under_tls(
+    database: Path, tmp_path: Path
+) -> None:
+    certify(tmp_path, "chat.example.com")
+    trusting = ssl.create_default_context(cafile=tmp_path / "cert.pem")
+    trusting.check_hostname, trusting.verify_mode = False, ssl.CERT_NONE
+    program = sys.executable, "-W", "always::ResourceWarning", PROGRAM
+    async with child_server(database, program=program, **certified(tmp_path)) as child:
+        port = int(child.address.rpartition(":")[2])
+        heard, line = await asyncio.open_connection("127.0.0.1", port, ssl=trusting)
+        line.write(b"GET /up HTTP/1.1\r\nHost: chat.example.com\r\n\r\n")
+        assert b" 200 " in await heard.readline()
+        cast(asyncio.Transport, line.transport).pause_reading()  # nothing answers the end of TLS
+        child.process.send_signal(signal.SIGTERM)
+        _, said = await child.process.communicate()
+        line.transport.abort()
+
+    assert (child.process.returncode, said) == (0, b"")
 
 
 def test_a_server_with_unusable_certificate_files_says_so(database: Path, tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
  * Files on the screen: before they are sent, on their way, as messages, and what can be done with
  * them there.
  */
-import { type MouseEvent, type ReactNode, useRef, useState } from "react";
+import { type MouseEvent, type ReactNode, useEffect, useRef, useState } from "react";
 import type { Attachment } from "../lib/api";
 import { boxOf, canShare, confirmed, share, stillOf } from "../lib/browser";
 import { forgetPicture, type Going, makeUuid, type TimelineMessage } from "../lib/messages";
@@ -16,7 +16,7 @@ import {
   useStore,
 } from "../lib/store";
 import { emptyFile, largeFile, sizeInWords } from "../lib/text";
-import { NO_NETWORK } from "../lib/trouble";
+import { NO_NETWORK, returns } from "../lib/trouble";
 import { Button, Icon, LinkButton, Notice } from "./ui";
 
 export const FILES_OFF = "File sharing is switched off here";
@@ -278,8 +278,19 @@ interface ContentProps extends FileProps {
 export const isBoxed = (file: Attachment): boolean =>
   !file.missing && (file.kind === "video" || (file.kind === "image" && !!file.still_url));
 
-export function FileContent({ file, going, tab, html, onView }: ContentProps) {
+/** Whether a picture did not come, until there is a connection again, and what says so. */
+export function useBroken(): [boolean, () => void] {
   const [broken, setBroken] = useState(false);
+  useEffect(() => {
+    const again = () => setBroken(false);
+    returns.addEventListener("back", again);
+    return () => returns.removeEventListener("back", again);
+  }, []);
+  return [broken, () => setBroken(true)];
+}
+
+export function FileContent({ file, going, tab, html, onView }: ContentProps) {
+  const [broken, breaks] = useBroken();
   if (file.missing) return <MissingFile name={file.filename} />;
   if (file.kind === "audio") return <Audio file={file} tab={tab} html={html} />;
   if (!isBoxed(file)) return <FileRow file={file} tab={tab} html={html} />;
@@ -290,7 +301,7 @@ export function FileContent({ file, going, tab, html, onView }: ContentProps) {
       </div>
     );
   if (file.kind === "video") return <Video file={file} tab={tab} />;
-  return <Picture {...{ file, going, tab, onView }} onError={() => setBroken(true)} />;
+  return <Picture {...{ file, going, tab, onView }} onError={breaks} />;
 }
 
 /** Without sizes: the box that most videos have. */

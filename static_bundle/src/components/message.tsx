@@ -10,7 +10,7 @@ import { alike, type TimelineMessage } from "../lib/messages";
 import { getState, useObservable, useStore } from "../lib/store";
 import { formatFull, formatting, hostOf, keepsBlanks, safeHtml, sentence } from "../lib/text";
 import { EditForm, type EditHome } from "./composer";
-import { EditFile, FileContent, GoingFile, isBoxed } from "./files";
+import { EditFile, FileContent, GoingFile, isBoxed, useBroken } from "./files";
 import { Avatar, Button, highlightCode, Icon, Spinner, Time } from "./ui";
 
 const BOOST_LENGTH = 16;
@@ -316,9 +316,9 @@ function SoundContent(props: { message: TimelineMessage; sound: Sound; tab: numb
 }
 
 function SoundPicture({ name, image }: { name: string; image: NonNullable<Sound["image"]> }) {
-  const [missing, setMissing] = useState(false);
+  const [missing, misses] = useBroken();
   const { url, ...size } = image;
-  return missing ? name : <img src={url} {...size} alt={name} onError={() => setMissing(true)} />;
+  return missing ? name : <img src={url} {...size} alt={name} onError={misses} />;
 }
 
 // --- Where previews are switched off ----------------------------------------------------------

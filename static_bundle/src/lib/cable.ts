@@ -1,7 +1,4 @@
-/**
- * The live connection: one Action Cable consumer for the page, what it brings for the lists, the way
- * back when it is lost, and the events in the streams it carries.
- */
+/** The live connection: one Action Cable consumer, its lists, the way back, and its streams. */
 import { type Consumer, createConsumer, type Subscription } from "@rails/actioncable";
 import type { Boost, Message, Preview, Room, Sidebar, User } from "./api";
 import * as api from "./api";
@@ -15,6 +12,7 @@ import {
 } from "./messages";
 import { apply, getState, type Observable, roomsIn, type SidebarRoom, sidebarRoom } from "./store";
 import { hostOf, inert } from "./text";
+import { askAgainForPictures } from "./trouble";
 
 const OFFLINE_AFTER = 5000;
 /** Before each try to come back, in milliseconds; the last one for all that follow. */
@@ -174,6 +172,7 @@ class Heartbeat implements Callbacks {
     clearTimeout(this.#offline);
     clearTimeout(this.#next);
     apply({ type: "connection_changed", connected: true });
+    askAgainForPictures();
   }
 
   disconnected({ willAttemptReconnect }: Disconnection): void {

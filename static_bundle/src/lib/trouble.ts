@@ -100,3 +100,15 @@ export const insisted = <T>(load: () => Promise<T>, wait = 2000): Promise<T> =>
     await new Promise((done) => setTimeout(done, wait));
     return insisted(load, wait * 2);
   });
+
+// --- Pictures that did not come -----------------------------------------------------------------
+
+/** Says "back" when there is a connection again. */
+export const returns = new EventTarget();
+
+/** No browser asks a second time for a picture that it did not get while there was no connection. */
+export function askAgainForPictures(): void {
+  for (const picture of document.images)
+    if (picture.complete && !picture.naturalWidth) picture.setAttribute("src", picture.src);
+  returns.dispatchEvent(new Event("back"));
+}
