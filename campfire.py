@@ -96,6 +96,7 @@ import unicodedata
 import uuid
 import warnings
 import zlib
+from asyncio.sslproto import SSLProtocol
 from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict, deque
 from collections.abc import (
@@ -12896,6 +12897,7 @@ async def listen(campfire: Campfire, bundle: Bundle) -> tuple[Listening, str]:
     reading |= {"lingering_time": 2.0}  # to drop what comes after a refusal
     reading |= {"max_line_size": 16_384, "max_field_size": 16_384}
     context = campfire.certificates.context
+    SSLProtocol.max_size = 65_536  # what each connection holds to read into; asyncio's: 256 KB
     places = [(place, context) for place in listening_on(config.host, config.port)]
     port = places[0][0].getsockname()[1]
     if config.plain_port:

@@ -28,6 +28,7 @@ from typing import Any
 
 import aiohttp
 from playwright.async_api import BrowserContext, Page, async_playwright
+from playwright.async_api import TimeoutError as NotInTime
 
 from tests.bench.files import photo
 from tests.bench.workplace import (
@@ -58,6 +59,10 @@ RESULT = re.compile(r'campfire_(webhooks|pushes)_total\{result="(\w+)"\} (\d+)')
 SHOWN = """() => [...document.querySelectorAll('.message')].map((message) =>
   [message.id, message.querySelector('.message__body')?.innerText,
    message.querySelectorAll('.boost').length])"""
+ENDS_WITH = f"""(newest) => {{
+  const shown = ({SHOWN})()
+  return JSON.stringify(shown.slice(-newest.length)) === JSON.stringify(newest)
+}}"""
 
 
 @dataclass
@@ -99,6 +104,11 @@ class Day:
         if is_warm:
             self.memory.append(self.served.megabytes())
 
+    async def pause(self, least: float, most: float) -> None:
+        """Some time; none when the day is over."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self.is_over.wait(), self.random.uniform(least, most))
+
     def check(self, name: str, *, holds: bool, what: object = "") -> None:
         if not holds:
             self.wrong.append(f"{name}: {what}")
@@ -130,7 +140,7 @@ class Person:
                         gone = method == "DELETE" and answer.status == 404
                         self.day.check(path, holds=answer.ok or gone, what=told[:200])
                         return json.loads(told) if told and answer.ok else {}
-            await asyncio.sleep(1)
+            await self.day.pause(1, 1)
 
     async def post(self) -> None:
         name = f"{self.number}-{time.monotonic_ns()}"
@@ -176,7 +186,7 @@ class Person:
 
     async def sleep(self) -> None:
         await self.cable.close()
-        await asyncio.sleep(self.day.random.uniform(5, 40))
+        await self.day.pause(5, 40)
 
     async def listen(self) -> None:
         """A tab in the room this person is in, opened again whenever it was closed."""
@@ -190,7 +200,7 @@ class Person:
                 self.ready.set()
                 async for _ in self.cable:
                     self.day.done["frames"] += 1
-            await asyncio.sleep(0.5)
+            await self.day.pause(0.5, 0.5)
 
     async def work(self) -> None:
         """Something every few seconds until the day is over."""
@@ -203,7 +213,7 @@ class Person:
             doing = self.send if self.day.random.random() < 0.01 else doing
             await doing()
             self.day.done[doing.__name__] += 1
-            await asyncio.sleep(self.day.random.uniform(2, 10))
+            await self.day.pause(2, 10)
         await self.cable.close()
         await listening
 
@@ -237,7 +247,7 @@ async def operate(day: Day, seconds: float) -> None:
     assert day.served
     began, hours, restarts, is_renewed, start = time.monotonic(), 0, 0, False, 0.0
     while (passed := time.monotonic() - began) < seconds:
-        await asyncio.sleep(5)
+        await day.pause(5, 5)
         if passed > seconds * (hours + 0.5) / HOURS:
             hours += 1
             copy = day.bench.folder / f"backup{hours}.db"
@@ -283,30 +293,29 @@ async def look_on(day: Day, opened: list[tuple[BrowserContext, Page]]) -> None:
         context, page = day.random.choice(opened)
         if page is opened[-1][1]:
             await context.set_offline(True)
-            await asyncio.sleep(day.random.uniform(5, 30))
+            await day.pause(5, 30)
             await context.set_offline(False)
         else:
             room = day.random.randrange(ROOMS) + 1
             with suppress(Exception):  # the server may be away just then
                 await page.goto(f"{BASE}/rooms/{room}")
-        await asyncio.sleep(20)
+        await day.pause(20, 20)
 
 
 async def compare(day: Day, opened: list[tuple[BrowserContext, Page]]) -> None:
-    """Every window shows what a new one shows."""
-    await asyncio.sleep(10)  # the last ones have come back
+    """Every window shows what a new one shows, as soon as it is back."""
     for number, (context, page) in enumerate(opened):
-        shown = await page.evaluate(SHOWN)
         fresh = await context.new_page()
         await fresh.goto(page.url)
-        await fresh.wait_for_selector(".message")
-        await asyncio.sleep(2)
+        await fresh.wait_for_selector(".messages:not([aria-busy=true]) .message")
         newest = await fresh.evaluate(SHOWN)
-        both = min(len(shown), len(newest))
-        differ = [pair for pair in zip(shown[-both:], newest[-both:], strict=True)
-                  if pair[0] != pair[1]]  # fmt: skip
-        day.check(f"window {number}", holds=both > 0 and not differ, what=differ[:2])
-        day.done["compared messages"] += both
+        try:
+            await page.wait_for_function(ENDS_WITH, arg=newest)
+        except NotInTime:
+            shown = await page.evaluate(SHOWN)
+            differ = [each for each in newest if each not in shown]
+            day.check(f"window {number}", holds=False, what=differ[:2])
+        day.done["compared messages"] += len(newest)
 
 
 def audit(day: Day) -> None:
@@ -330,6 +339,8 @@ async def live(day: Day, seconds: float) -> None:
     for number, person in enumerate(people[:5]):
         keys = {"endpoint": f"{service.address}/devices/{number}", **Browser().keys}
         await person.ask("POST", DEVICES, keys)
+        everything = {"involvement": "everything"}
+        await person.ask("PUT", f"/api/rooms/{person.room}/involvement", everything)
     made = {"name": "Hubot", "webhook_url": await bot.listen(), "events": ["messages"]}
     await people[0].ask("POST", "/api/account/bots", made)
     async with windows(day) as opened:

@@ -11,6 +11,7 @@ from typing import cast
 
 import campfire as program
 from tests.support.cast import SETTINGS, LogLines
+from tests.support.executable import PYZ
 from tests.support.operators import (
     PROGRAM,
     certify,
@@ -24,6 +25,12 @@ from tests.support.operators import (
 def certified(folder: Path) -> dict[str, str]:
     """The settings that name the files of `certify`."""
     return {"TLS_CERT_FILE": str(folder / "cert.pem"), "TLS_KEY_FILE": str(folder / "key.pem")}
+
+
+def trusting_anybody() -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context
 
 
 async def test_a_renewed_certificate_takes_over_at_sighup_and_a_broken_one_does_not(
@@ -52,8 +59,7 @@ async def test_a_stop_leaves_no_connection_open_that_is_idle_under_tls(
     database: Path, tmp_path: Path
 ) -> None:
     certify(tmp_path, "chat.example.com")
-    trusting = ssl.create_default_context(cafile=tmp_path / "cert.pem")
-    trusting.check_hostname, trusting.verify_mode = False, ssl.CERT_NONE
+    trusting = trusting_anybody()
     program = sys.executable, "-W", "always::ResourceWarning", PROGRAM
     async with child_server(database, program=program, **certified(tmp_path)) as child:
         port = int(child.address.rpartition(":")[2])
@@ -66,6 +72,26 @@ async def test_a_stop_leaves_no_connection_open_that_is_idle_under_tls(
         line.transport.abort()
 
     assert (child.process.returncode, said) == (0, b"")
+
+
+def kilobytes_of(process: asyncio.subprocess.Process) -> int:
+    return int(Path(f"/proc/{process.pid}/statm").read_text().split()[1]) * 4
+
+
+async def test_a_connection_under_tls_needs_less_than_a_hundred_kilobytes(
+    database: Path, tmp_path: Path
+) -> None:
+    certify(tmp_path, "chat.example.com")
+    trusting, program = trusting_anybody(), (sys.executable, PYZ)
+    async with child_server(database, program=program, **certified(tmp_path)) as child:
+        port, before = int(child.address.rpartition(":")[2]), kilobytes_of(child.process)
+        opened = [await asyncio.open_connection("127.0.0.1", port, ssl=trusting)
+                  for _ in range(300)]  # fmt: skip
+        grown = kilobytes_of(child.process) - before
+        for _, line in opened:
+            line.transport.abort()
+
+    assert grown / 300 < 100
 
 
 def test_a_server_with_unusable_certificate_files_says_so(database: Path, tmp_path: Path) -> None:
