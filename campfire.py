@@ -1237,7 +1237,7 @@ def version_of(at: Timestamp) -> str:
     return f"{datetime.fromtimestamp(at // 1_000_000, UTC):%Y%m%d%H%M%S}"
 
 
-_SPACELESS: Final = re.compile(  # Thai, Lao, Burmese, Khmer, kana, Han, Hangul
+_SPACELESS: Final = (  # Thai, Lao, Burmese, Khmer, kana, Han, Hangul
     "([\u0e00-\u0eff\u1000-\u109f\u1100-\u11ff\u1780-\u17ff\u3005-\u3007\u3040-\u30ff"
     "\u3130-\u318f\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\ua960-\ua97f\uac00-\ud7ff"
     "\uf900-\ufaff\uff66-\uffdc\U00020000-\U0003ffff])"
@@ -1246,7 +1246,7 @@ _SPACELESS: Final = re.compile(  # Thai, Lao, Burmese, Khmer, kana, Han, Hangul
 
 def searchable(text: str) -> str:
     """A text as the index takes it: characters of scripts without spaces stand one by one."""
-    return text if text.isascii() else _SPACELESS.sub(r" \1 ", text)
+    return text if text.isascii() else re.sub(_SPACELESS, r" \1 ", text)
 
 
 _PLAIN_LETTERS: Final = str.maketrans("łøđðħŧ\u0131", "loddhti") | str.maketrans(
@@ -2317,7 +2317,7 @@ NO_LINKS: Final = (
     errno.EXDEV, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EPERM, errno.EACCES,
 )  # fmt: skip
 COPIED_AT_ONCE: Final = 1 << 20  # bytes
-NUMBERS: Final = tuple(f"-{n}" for n in range(2, 10_000))  # behind names that are taken
+NUMBERS: Final = range(-2, -10_000, -1)  # behind names that are taken
 RAILS_TABLES: Final = frozenset(("accounts", "users", "rooms", "memberships", "messages"))
 
 
@@ -8171,7 +8171,6 @@ _GAP: Final = 1.5  # how much larger a picture is decoded than it is wanted
 AVATAR_SIDE: Final = 512
 LOGO_SIDES: Final = (512, 192)
 _PLUGINS: Final = {f"image/{name.lower()}": name for name in ("Jpeg", "Png", "Gif", "WebP", "Avif")}
-_HIGH_BYTE: Final = [value >> 8 for value in range(65_536)]
 _ORIENTATION: Final = 0x0112
 _SIDEWAYS: Final = 5  # from this orientation on width and height change places
 _EXIF: Final = b"Exif\0\0"
@@ -8257,7 +8256,7 @@ def _picture_in(source: io.FileIO) -> "ImageFile":
 def _in_plain_colours(picture: "Image") -> "Image":
     """The picture in grey, in colour, or in colour with transparency."""
     if picture.mode.startswith("I"):  # of two bytes, where `convert` would take the lower one
-        return picture.convert("I").point(_HIGH_BYTE, "L")
+        return picture.convert("I").point([value >> 8 for value in range(65_536)], "L")
     if picture.has_transparency_data:
         return picture.convert("RGBA")
     return picture.convert("L" if picture.mode in ("1", "L") else "RGB")

@@ -282,12 +282,12 @@ class Bench:
         return copy
 
     def campfire(self, database: Path, **settings: str) -> Served:
-        return Served(
-            [sys.executable, "-I", str(PYZ), "serve"],
-            CAMPFIRE_DB=str(database), HOST="127.0.0.1", PORT="0", SECRET_KEY_BASE=SECRET,
-            MAX_WS_CONNECTIONS="20000", SHIV_ROOT=str(self.folder / "shiv"), LOG_LEVEL="info",
-            **settings,
-        )  # fmt: skip
+        usual = {
+            "HOST": "127.0.0.1", "PORT": "0", "SECRET_KEY_BASE": SECRET, "LOG_LEVEL": "info",
+            "MAX_WS_CONNECTIONS": "20000", "SHIV_ROOT": str(self.folder / "shiv"),
+        }  # fmt: skip
+        command = [sys.executable, "-I", str(PYZ), "serve"]
+        return Served(command, **(usual | settings), CAMPFIRE_DB=str(database))
 
     def bare(self) -> Served:
         return Served(
@@ -333,23 +333,25 @@ class Bench:
             self.ask(served, load, seconds / 4)
             return self.ask(served, load, seconds)
 
-    def tabs(
-        self, served: Served, count: int, rooms: Sequence[int] = (1,), people: int = PEOPLE,
-        *, timed: bool = False,
-    ) -> Load:  # fmt: skip
-        """Sockets that have subscribed to the messages of some rooms."""
+    def openings(self, served: Served, people: int) -> list[str]:
+        """What the browsers of so many people say to open a socket."""
         lines = (
             "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
             "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
             f"Origin: http://{served.host}\r\nSec-WebSocket-Protocol: actioncable-v1-json\r\n\r\n"
         )
-        openings = [
+        return [
             self.head(served, person, "GET /cable", posts=False) + lines
             for person in range(1, people + 1)
             if person != HERMIT
         ]
-        subscribes = [json.dumps({"command": "subscribe", "identifier": identifier(room)})
-                      for room in rooms]  # fmt: skip
+
+    def tabs(
+        self, served: Served, count: int, rooms: Sequence[int] = (1,), people: int = PEOPLE,
+        *, timed: bool = False,
+    ) -> Load:  # fmt: skip
+        """Sockets that have subscribed to the messages of some rooms."""
+        openings, subscribes = self.openings(served, people), [subscribe(room) for room in rooms]
         return Load(
             "tabs", address=served.address, count=count, openings=openings,
             subscribes=subscribes, timed=timed,
@@ -367,6 +369,10 @@ class Bench:
             cpu = served.cpu() - before
         whole = heard["least"] == heard["most"] == posts and heard["in_order"]
         return heard["total"] / max(cpu, 1 / TICKS), whole
+
+
+def subscribe(room: int) -> str:
+    return json.dumps({"command": "subscribe", "identifier": identifier(room)})
 
 
 def identifier(room: int) -> str:

@@ -15,8 +15,8 @@ import { hostOf, inert } from "./text";
 import { askAgainForPictures } from "./trouble";
 
 const OFFLINE_AFTER = 5000;
-/** Before each try to come back, in milliseconds; the last one for all that follow. */
-const REOPEN_AFTER = [500, 1000, 2000, 3000, 5000] as const;
+/** Before each try to come back, in milliseconds: a server that restarts is there within a second. */
+const REOPEN_AFTER = [250, 250, 250, 250, 1000, 2000, 3000, 5000] as const;
 
 // --- The connection -----------------------------------------------------------------------------
 
@@ -188,7 +188,7 @@ class Heartbeat implements Callbacks {
   /** Tries until it is back. A little sooner at random: after a restart everybody comes at once. */
   #comeBack(tries = 0): void {
     clearTimeout(this.#next);
-    const wait = REOPEN_AFTER[Math.min(tries, 4)] ?? 0;
+    const wait = REOPEN_AFTER[tries] ?? 5000;
     const again = () => {
       this.#reopen();
       this.#comeBack(tries + 1);
