@@ -6168,12 +6168,6 @@ def _matches(
     """The newest 101 messages that somebody may see and wants. Most people are in most rooms: a
     look at the newest of all does, unless they are in small ones alone. Else their rooms, too, are
     looked for in the index; that is one step of SQLite, however long the lists are."""
-    sql = """
-        SELECT '"r' || room_id || '"'
-        FROM memberships
-        WHERE user_id = :user_id AND room_id = coalesce(:room_id, room_id)
-    """
-    rooms = [tag for (tag,) in rows(tx, sql, user_id=user_id, room_id=asked["room_id"])]
     is_short = _has_at_most(tx, user_id, _FEW)
     if asked["room_id"] is None and (about or words) and not is_short:
         if len(about) + len(words.split()) > 1:
@@ -6181,6 +6175,12 @@ def _matches(
         matches, are_more = _go(tx, user_id, _FEW, about, words, **asked)
         if not are_more:
             return matches
+    sql = """
+        SELECT '"r' || room_id || '"'
+        FROM memberships
+        WHERE user_id = :user_id AND room_id = coalesce(:room_id, room_id)
+    """
+    rooms = [tag for (tag,) in rows(tx, sql, user_id=user_id, room_id=asked["room_id"])]
     if (about or words or rooms[1:]) and not is_short:
         leave_the_loop(tx)
     in_rooms = f"({' OR '.join(rooms)})"
