@@ -123,7 +123,7 @@ from threading import Event, Thread
 from types import MappingProxyType, SimpleNamespace, TracebackType
 from typing import (
     TYPE_CHECKING, Any, ClassVar, Concatenate, Final, Generic, Literal, NewType, ParamSpec,
-    IO, Protocol, Self, TypeAlias, TypeGuard, TypeVar, cast,
+    IO, NamedTuple, Protocol, Self, TypeAlias, TypeGuard, TypeVar, cast,
 )
 from urllib.parse import quote, unquote, urlencode
 from weakref import WeakValueDictionary
@@ -682,8 +682,7 @@ class Transfer:
     credential: str  # a mark of the password digest it was made under
 
 
-@dataclass(frozen=True, slots=True)
-class Viewer:
+class Viewer(NamedTuple):
     """Somebody signed in, by the session that proves it."""
 
     user: User
@@ -701,8 +700,7 @@ class Room:
     topic: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Membership:
+class Membership(NamedTuple):
     """Proof that somebody is in a room: only loading one from the database makes one."""
 
     room: Room
@@ -864,8 +862,7 @@ class NewFile:
     is_untried: bool = False  # a picture whose still may be made when somebody wants to see it
 
 
-@dataclass(frozen=True, slots=True)
-class DraftMessage:
+class DraftMessage(NamedTuple):
     """What came in."""
 
     room_id: RoomId
@@ -876,8 +873,7 @@ class DraftMessage:
     file: NewFile | None = None  # which is all of it, then
 
 
-@dataclass(frozen=True, slots=True)
-class ValidatedMessage:
+class ValidatedMessage(NamedTuple):
     """Made safe, and not empty: only `validate` makes one."""
 
     room_id: RoomId
@@ -885,7 +881,7 @@ class ValidatedMessage:
     client_message_id: str
     body: Body
     file: NewFile | None = None
-    named: Named = field(default_factory=dict)  # for the body's making
+    named: Named = MappingProxyType({})  # for the body's making
 
 
 @dataclass(frozen=True, slots=True)
@@ -897,8 +893,7 @@ class Boost:
     created_at: Timestamp
 
 
-@dataclass(frozen=True, slots=True)
-class PersistedMessage:
+class PersistedMessage(NamedTuple):
     """Stored, with the id and times that only the database gives."""
 
     id: MessageId
@@ -927,8 +922,7 @@ class Excerpt:
     highlighted_id: MessageId | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Posted:
+class Posted(NamedTuple):
     """A stored message; `fresh` is False when this client_message_id was there before."""
 
     message: PersistedMessage
@@ -4040,8 +4034,7 @@ _HAS_HOST = re.compile(r"(?:[a-z][a-z0-9+.-]*:)?//.", re.IGNORECASE)
 _WEB = re.compile(r"https?://", re.IGNORECASE)
 
 
-@dataclass(frozen=True, slots=True)
-class _Element:
+class _Element(NamedTuple):
     name: str
     place: int  # among its parent's elements
     lists: tuple[str, ...]  # around it, itself included
@@ -6767,8 +6760,7 @@ def bot_by_key(tx: ReadTx, bot_key: str) -> User | None:
     return user_by_id(tx, bot_id) if token and hmac.compare_digest(token, given) else None
 
 
-@dataclass(frozen=True, slots=True)
-class Door:
+class Door(NamedTuple):
     """Who stands at the door, from one look."""
 
     viewer: Viewer | None
@@ -7758,8 +7750,7 @@ Faces = frozenset[tuple[UserId, Timestamp]]  # people, as they looked then
 Edges = tuple[MessageId | None, ...]  # the message a page is before, or after, or around
 
 
-@dataclass(frozen=True, slots=True)
-class Shown:
+class Shown(NamedTuple):
     """A message as JSON, under everything it was made of; and its text."""
 
     id: MessageId
@@ -9297,6 +9288,11 @@ def _is_count(value: object, limit: int) -> TypeGuard[int]:
     return type(value) is int and 0 <= value < limit
 
 
+@lru_cache(maxsize=512)  # of a room, all sockets hold the same
+def _spelled(identifier: str) -> tuple[str, bytes]:
+    return identifier, b'{"identifier":%b,' % json.dumps(identifier).encode()
+
+
 def _parts(things: Iterable[T], weight: Callable[[T], int], most: int) -> Iterator[list[T]]:
     """Things in their order, a page of them at a time, or less where they are large."""
     part, size = list[T](), 0
@@ -9583,7 +9579,7 @@ class Cable:
         wanted = None if is_full else await self._stream_for(connection.user_id, params)
         if connection.is_closed:
             return
-        prefix = b'{"identifier":%b,' % json.dumps(identifier).encode()
+        identifier, prefix = _spelled(identifier)
         if wanted is None:
             connection.send(text_frame(prefix + b'"type":"reject_subscription"}'))
             return
@@ -9800,8 +9796,7 @@ SESSION: Final = web.RequestKey("session", Session)  # in which somebody asks
 BOT_ROUTE: Final = web.RequestKey("bot_route", bool)
 
 
-@dataclass(frozen=True, slots=True)
-class Caller:
+class Caller(NamedTuple):
     """Where a request comes from and what it takes us for, behind trusted proxies."""
 
     ip: str
@@ -10015,7 +10010,8 @@ def answer(
         parts = outcome if isinstance(outcome, Written) else joined(outcome)
         response = web.Response(body=b"".join(parts), status=status, headers=_JSON)
         response[PIECES] = parts
-    response.headers.extend(headers or ())
+    if headers:
+        response.headers.extend(headers)
     return response
 
 
@@ -10546,7 +10542,8 @@ class Lines(logging.Handler):
             self._dropped += 1
             return
         self._waiting.append(line)
-        self._news.set()
+        if not self._news.is_set():
+            self._news.set()
 
     def _write_forever(self) -> None:
         while self._news.wait():

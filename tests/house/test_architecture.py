@@ -357,8 +357,8 @@ COLUMNS = {
 
 
 def flat_fields(record: type) -> Iterator[str]:
-    for field in fields(record):
-        yield from COLUMNS.get(field.name, [field.name])
+    for name in record.__annotations__:
+        yield from COLUMNS.get(name, [name])
 
 
 NAMED = re.compile(r"\b(?:FROM|JOIN|INTO|UPDATE)\s+(\w+)(?:\s+AS\s+(\w+))?")
