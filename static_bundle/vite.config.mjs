@@ -41,7 +41,7 @@ function symbol([name, from]) {
 const INDEX = readFileSync(new URL("src/index.html", import.meta.url), "utf8");
 /** What a selector may name, and still concern the page before the client is there. */
 const NAMED = new Set([
-  ...["*", "&", ":root", ":not", ":where", "[data-root]", "html"],
+  ...["*", "&", ":root", "[data-root]", "html"],
   ...INDEX.match(/(?<=<)[a-z]\w*/g),
   ...INDEX.match(/(?<=class=")[^"{]+/g).flatMap((names) =>
     names.split(/\s+/).map((it) => `.${it}`),
@@ -50,6 +50,10 @@ const NAMED = new Set([
 const TOLD = /[*&]|::?[\w-]+|\.[\w-]+|\[[^\]]*\]|[a-z][\w-]*/g;
 /** All layers, even empty, since the first time they are named decides their order. */
 const AROUND = /^@(layer|media \((width|prefers-color-scheme|prefers-contrast))/;
+
+/** What one does not see of a page that does nothing yet. */
+const UNSEEN =
+  /^(accent|cursor|interpolate|overscroll|pointer|resize|scrollbar|touch|transition)\b/;
 
 /** A style sheet's statements: declarations, and blocks with what is inside. */
 function* statements(css) {
@@ -69,7 +73,7 @@ function frame(css) {
   for (const [head, inside] of statements(css)) {
     const known = (selector) => selector.match(TOLD)?.every((it) => NAMED.has(it));
     const heads = AROUND.test(head) ? head : head.split(/,(?![^(]*\))/).filter(known);
-    if (inside === undefined) kept += `${head};`;
+    if (inside === undefined) kept += UNSEEN.test(head) ? "" : `${head};`;
     else if (head === "@keyframes frame-late") kept += `${head}{${inside}}`;
     else if (heads.length > 0) kept += `${heads}{${frame(inside)}}`;
   }
