@@ -269,7 +269,9 @@ class Place:
             (
                 message_id,
                 program.searchable(text),
-                f"r{room} u{by}" + (f" file {kind}" if kind else "") + " link" * has_link,
+                f"r{room} u{by} r{room}u{by}"
+                + (f" file {kind}" if kind else "")
+                + " link" * has_link,
             )
             for message_id, text, room, by, kind, has_link in self.rows(sql)
         ]
