@@ -186,12 +186,7 @@ slim() {
 # same for all in its place, everything else below .only, by the group of targets that share it.
 lay_out() {
   "$PYTHON" - "$@" <<'PYTHON'
-import collections
-import hashlib
-import json
-import pathlib
-import shutil
-import sys
+import collections, hashlib, json, pathlib, shutil, sys
 
 site, folders = pathlib.Path(sys.argv[1]), dict(each.split("=", 1) for each in sys.argv[2:])
 users, sources = collections.defaultdict(list), {}
@@ -214,10 +209,7 @@ PYTHON
 # Puts our entry module in place of shiv's, and makes order, times and modes the same everywhere.
 finish() {
   "$PYTHON" - "$@" <<'PYTHON'
-import json
-import pathlib
-import sys
-import zipfile
+import json, pathlib, sys, zipfile
 
 packed, entry, holds, result = map(pathlib.Path, sys.argv[1:])
 with zipfile.ZipFile(packed) as archive:
@@ -399,6 +391,7 @@ def unpack(archive, folder, target):
     root = os.path.dirname(folder)
     if not os.access(root, os.W_OK):
         refuse("cannot write to %s; %s" % (root, ADVICE))
+    import py_compile
     import zipfile
     import zlib
 
@@ -406,6 +399,12 @@ def unpack(archive, folder, target):
         os.makedirs(folder, exist_ok=True)
         with zipfile.ZipFile(archive) as packed:
             write_missing(packed, folder, target)
+        if not os.fork():  # what compiling takes of memory, a server would never give back
+            try:
+                py_compile.compile(os.path.join(folder, "site-packages", "campfire.py"))
+            finally:
+                os._exit(0)
+        os.wait()
     except (EOFError, zipfile.BadZipFile, zlib.error) as error:
         refuse("this file is damaged (%s): copy or download it again." % error)
     except OSError as error:

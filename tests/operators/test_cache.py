@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.executable import PYZ, TAG, assert_refused, is_whole, run, unpacked
+from tests.support.executable import PYZ, TAG, Campfire, assert_refused, is_whole, run, unpacked
 
 TWO_MONTHS = 60 * 24 * 60 * 60
 
@@ -28,6 +29,21 @@ def age(path: Path) -> None:
     then = time.time() - TWO_MONTHS
     for each in (path, *path.glob("complete")):
         os.utime(each, (then, then))
+
+
+def test_a_server_that_had_to_unpack_itself_holds_no_more_than_any_other(tmp_path: Path) -> None:
+    cache, held = tmp_path / "cache", list[int]()
+    server = Campfire(tmp_path, SHIV_ROOT=str(cache))
+    server.start()  # which makes the database
+    server.stop()
+    shutil.rmtree(cache)
+    for _ in range(2):
+        server.start()
+        assert server.process
+        held.append(int(Path(f"/proc/{server.process.pid}/statm").read_text().split()[1]))
+        server.stop()
+
+    assert held[0] < 1.2 * held[1]
 
 
 # --- It heals ------------------------------------------------------------------------------------
