@@ -12613,6 +12613,7 @@ HTTPS_LOOPS: Final = web.AppKey("https_loops", HttpsLoops)
 _HTTPS_PORT: Final = 443
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9-]{1,255}")
 _HEADER_END: Final = re.compile(r"[\r\n]")
+_FILES: Final = ("multipart/form-data", "image/")
 
 
 def _https_address(request: web.Request) -> str | None:
@@ -12707,8 +12708,7 @@ async def answer_errors(request: web.Request, handler: Guarded) -> web.StreamRes
         fields = {"request_id": given, "path": _shown_address(request)}
         LOG.exception("request_failed", extra={"fields": fields})
         response = error_answer(request, CampfireError())
-    is_file = request.content_type.startswith(("multipart/form-data", "image/"))
-    if is_file and not request.content.is_eof():
+    if not request.content.is_eof() and request.content_type.startswith(_FILES):
         response.force_close()  # what is still to come is dropped
     if not response.prepared:
         headers = response.headers
