@@ -365,7 +365,7 @@ describe("the cable", () => {
     expect(store.getState().connected).toBe(true);
 
     // The library's own monitor comes in between, but never too late.
-    for (const wait of [250, 250, 250, 250, 1000, 2000, 3000, 5000, 5000]) {
+    for (const wait of [250, 250, 250, 250, 250, 250, 1000, 2000, 3000, 5000, 5000]) {
       const tried = Line.lines.length;
       line().close();
       await pass(wait - 1);

@@ -15,8 +15,8 @@ import { hostOf, inert } from "./text";
 import { askAgainForPictures } from "./trouble";
 
 const OFFLINE_AFTER = 5000;
-/** Before each try to come back, in milliseconds: a server that restarts is there within a second. */
-const REOPEN_AFTER = [250, 250, 250, 250, 1000, 2000, 3000, 5000] as const;
+/** Before each try to come back, in milliseconds: a server that restarts is there in a second. */
+const REOPEN_AFTER = [250, 250, 250, 250, 250, 250, 1000, 2000, 3000, 5000] as const;
 
 // --- The connection -----------------------------------------------------------------------------
 
