@@ -462,7 +462,7 @@ export function WelcomeCard() {
   return (
     <article id="system_welcome" className="welcome" aria-labelledby="welcome_title">
       <span className="account-logo">
-        <img src={account.logo_url} alt="" width={63} height={63} />
+        <img src={api.smallLogo(account)} alt="" width={63} height={63} />
       </span>
       <Translate words="invite_message" />
       <h2 id="welcome_title">Welcome to Campfire</h2>

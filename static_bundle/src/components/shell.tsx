@@ -102,7 +102,7 @@ export function RoomBar({ room }: { room: api.Room }) {
     <>
       {account?.has_logo && (
         <span className="account-logo account-logo--small">
-          <img src={account.logo_url} width={42} height={42} alt="" />
+          <img src={api.smallLogo(account)} width={42} height={42} alt="" />
         </span>
       )}
       <span className="btn btn--reversed btn--faux room-title">
