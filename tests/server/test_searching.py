@@ -240,6 +240,9 @@ def test_an_older_database_is_indexed_anew_where_words_have_no_spaces(tmp_path: 
         assert dict(old.execute(kept).fetchall()) == before | {1: " 我  家  is home"}
         words = "SELECT rowid FROM message_search_index WHERE message_search_index MATCH '\"家\"'"
         assert old.execute(words).fetchall() == [(1,)]
+        before_again = old.total_changes
+        program.create_schema(old)
+        assert old.total_changes == before_again
 
 
 def test_stems_are_those_of_the_index_itself(place: Place) -> None:
