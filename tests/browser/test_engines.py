@@ -417,3 +417,37 @@ async def test_a_photo_goes_from_a_phone_to_a_desk_in_this_engine(
     assert await jonas.until("() => window.downloaded") == ["harbour.jpg", "attachment", size]
     await jonas.click("button", "Close")
     await jonas.until("() => !document.querySelector('.lightbox')")
+
+
+async def test_somebody_who_comes_from_elsewhere_finds_their_ways_in_this_engine(
+    windows: Pair | None, campfire: Campfire
+) -> None:
+    if windows is None:
+        return
+    maya, jonas = windows
+    await sign_up(maya, jonas, campfire)
+    # She writes as she is used to.
+    await say(maya, "**Lunch** is at `noon` today")
+    await jonas.sees("Lunch", ".message strong")
+    await jonas.sees("noon", ".message code")
+    await maya.click(COMPOSER)
+    await maya.type("``` let dish = 'soup'")
+    await maya.type(ENTER, holding=CONTROL)
+    await jonas.sees("let dish = 'soup'", ".message pre")
+    await maya.type("Warm :tada")
+    await maya.sees(":tada:", '[role="option"]')
+    await maya.type(ENTER + ENTER)
+    await jonas.sees("Warm 🎉")
+    # She goes to him without a mouse, and comes back to where she stopped.
+    await maya.type("k", holding=CONTROL)
+    await maya.until("() => document.activeElement?.matches('dialog input')")
+    await maya.type("jonas" + ENTER)
+    await maya.until("() => location.pathname !== '/rooms/1'")
+    await say(jonas, "Soup it is")
+    await maya.until("() => document.title.startsWith('• ')")
+    await maya.type("k", holding=CONTROL)
+    await maya.until("() => document.activeElement?.matches('dialog input')")
+    await maya.type("all" + ENTER)
+    await maya.sees("Soup it is", ".message:has([data-new])")
+    await maya.type("/", holding=CONTROL)
+    await maya.sees("Ctrl", "dialog")
