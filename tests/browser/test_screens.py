@@ -208,8 +208,7 @@ DRESS = """(css) => {
   return devicePixelRatio
 }"""
 APPROVING = "APPROVE_PICTURES"  # set it, and what the screens show now is what they shall show
-MOST_DIFFERENT = 0.002
-# Those that the manifest shows are made smaller afterwards, to 256 colours.
+MOST_DIFFERENT = 0.002  # those that the manifest shows are reduced to 256 colours afterwards
 APPROVED = """
     room--desktop-light room--desktop-dark room--phone-light room-rich--desktop-light
     room-boostform--desktop-light room-menu--desktop-dark room-edit-closed--desktop-light
@@ -218,14 +217,16 @@ APPROVED = """
     room-image--desktop-light room-image--phone-dark room-upload--desktop-dark
     composer-files--desktop-light room-embed--desktop-light room-embed--phone-dark
     composer-embed--desktop-dark room-portrait--phone-light room-lively--desktop-light
-    room-lively--phone-light
+    room-lively--phone-light room-left-off--desktop-light room-left-off--phone-dark
+    composer-marks--desktop-light keys--desktop-dark search-filtered--phone-light
+    switcher--desktop-light room-edited--phone-dark room-emoji--desktop-light
+    room-emoji-names--phone-light bot-edit--desktop-light
 """.split()
 # The share of pixels whose like is nowhere within a pixel of CSS of its place in the other picture:
 # what anti-aliasing and rounding move so far, or colour a little otherwise, is the same to the eye.
 DIFFERENT = """async ([one, other, reach]) => {
   const decode = async (data) => {
-    const image = new Image()
-    image.src = 'data:image/png;base64,' + data
+    const image = Object.assign(new Image(), {src: 'data:image/png;base64,' + data})
     await image.decode()
     const canvas = new OffscreenCanvas(image.width, image.height)
     const context = canvas.getContext('2d')

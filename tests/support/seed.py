@@ -181,6 +181,11 @@ UPDATE memberships
 SET unread_at = CASE WHEN room_id IN (DESIGN, SUPPORT, PRIYA_AND_JONAS) THEN 1 END
 WHERE user_id = MAYA;
 """
+LEFT_OFF = """
+UPDATE memberships
+SET unread_at = (SELECT created_at FROM messages WHERE room_id = ALL_TALK AND creator_id = JONAS)
+WHERE user_id = MAYA AND room_id = ALL_TALK;
+"""
 QUIET = "UPDATE rooms SET updated_at = created_at"  # so that pings stay in their order
 HOUSE = """
 UPDATE accounts SET name = 'Northwind Studio', join_code = 'k3Qd-9ZtR-vb2M';

@@ -29,6 +29,7 @@ from tests.support.seed import (
     HOST,
     KENJI,
     LATER,
+    LEFT_OFF,
     MAYA,
     PRIYA_AND_JONAS,
     SAM,
@@ -39,9 +40,7 @@ OLD_BROWSER = "Mozilla/5.0 (Windows NT 10.0) AppleWebKit/537.36 Chrome/90.0.0.0 
 WINDOWS = "Mozilla/5.0 (Windows NT 10.0) AppleWebKit/537.36 Chrome/140.0.0.0 Safari/537.36"
 JOIN = "/join/k3Qd-9ZtR-vb2M"
 PROFILE, ACCOUNT = "/users/me/profile", "/account/edit"
-
 OFF = {"FILES_ENABLED": "0", "AVATARS_ENABLED": "0", "OPENGRAPH_ENABLED": "0"}
-
 Act = Callable[[Page], None]
 
 
@@ -391,6 +390,7 @@ ROOMS_AND_MESSAGES = {
     "room-sounds": State(act=blurred, scene="sounds"),
     "room-boostform": State(act=boost, scene="boosts"),
     "room-emoji": State(act=look_at_emoji, scene="boosts", only="desktop"),
+    "room-left-off": State(changes=LEFT_OFF),
     "room-edited": State(act=blurred, changes=EDITED),
     "room-emoji-names": State(act=type_and_see(":par", "Emoji")),
     "room-sounds-to-play": State(act=type_and_see("/play", "Sounds")),
@@ -459,7 +459,7 @@ PANELS = {
     "search-empty": State("/searches", blurred),
     "search-none": State("/searches?q=zeppelin", blurred),
     "search-results": State("/searches?q=poster", blurred, scene="posters"),
-    "search-filtered": State("/searches?q=&has=link", blurred, scene="posters"),
+    "search-filtered": State(f"/searches?q=poster&room_id={DESIGN}", blurred, scene="posters"),
     "switcher": State(act=lambda page: page.keyboard.press("Control+k")),
     "my-profile": State(PROFILE, changes=LATER),
     "proposal-avatar-popover": State(
