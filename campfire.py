@@ -1089,9 +1089,9 @@ compact: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).enc
 as_list: Final = json.JSONEncoder(default=list).encode  # for `json_each(:ids)`
 PIECES: Final = web.ResponseKey("pieces", tuple[bytes, ...])  # of which a body is made
 _WORTH_IT: Final = 1_024  # bytes, below which a packet is a packet
+_SHORT: Final = 128  # bytes, below which deflating costs more than it saves
 _LONG: Final = 262_144  # bytes, above which compressing leaves the loop
 _PADDING: Final = 64  # bytes at most
-_DYNAMIC: Final = ("text/html", "application/json")
 
 
 def json_object(text: str | bytes) -> Facts:
@@ -1129,10 +1129,16 @@ def written(value: object) -> Written:
     return Written((text.encode(),))
 
 
+PLACE: Final = secrets.token_hex()  # where what is packed already is put
+
+
 def joined(parts: Mapping[str, object]) -> Written:
     """An object of parts, some of which are written already and are not written again."""
+    ready = [part for part in parts.values() if isinstance(part, Packed)]
     rest = {name: part for name, part in parts.items() if not isinstance(part, Written)}
-    pieces = [written(rest)[0][:-1]]
+    rest |= {name: PLACE for name, part in rest.items() if isinstance(part, Packed)}
+    first, *others = written(rest)[0][:-1].split(f'"{PLACE}"'.encode())
+    pieces = [first, *chain(*zip(ready, others, strict=True))]
     for name, part in parts.items():
         if isinstance(part, Written):
             comma = "," if len(pieces) > 1 or rest else ""
@@ -1146,14 +1152,41 @@ def written_list(items: Iterable[Written]) -> Written:
     return Written((b"[", *pieces[:-1], b"]"))
 
 
+_DEFLATING: Final = threading.local()  # making what deflates takes longer than it takes for a page
+
+
 class Packed(bytes):
     """What is sent again and again: deflated once, as blocks that may stand in any gzip stream."""
 
     @cached_property
     def deflated(self) -> bytes:
         """RFC 1951, closed by a full flush: nothing before or after is referred to."""
-        deflating = zlib.compressobj(DEFLATE_LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS)
-        return deflating.compress(self) + deflating.flush(zlib.Z_FULL_FLUSH)
+        if len(self) < _SHORT:  # it stands there as it is
+            return struct.pack("<xHH", len(self), len(self) ^ 0xFFFF) + self
+        if (stream := getattr(_DEFLATING, "stream", None)) is None:
+            stream = zlib.compressobj(DEFLATE_LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS)
+            _DEFLATING.stream = stream
+        return stream.compress(self) + stream.flush(zlib.Z_FULL_FLUSH)
+
+    @cached_property
+    def check(self) -> int:
+        """What a stream that begins with this has to know of it."""
+        return zlib.crc32(self)
+
+
+class Moment(Packed):
+    """Milliseconds: when this is said, also if it was said before."""
+
+
+class Mask(Packed):
+    """A token in quotation marks, masked anew each time."""
+
+
+def as_packed(pieces: Iterable[bytes]) -> tuple[Packed, ...]:
+    """The pieces, such as may be sent again, in as few as there can be."""
+    kinds = groupby(pieces, type)
+    made = ((Packed(b"".join(some)),) if kind is bytes else some for kind, some in kinds)
+    return cast(tuple[Packed, ...], tuple(chain.from_iterable(made)))
 
 
 K = TypeVar("K")
@@ -1274,37 +1307,27 @@ def gzipped(pieces: Iterable[bytes]) -> bytes:
     """The pieces as one gzip stream (RFC 1952). Its length tells nothing exactly: the name of the
     file in its head is as long as chance wants, and so nobody learns a secret by what compresses
     well beside it (BREACH)."""
-    name = b"-" * secrets.randbelow(_PADDING + 1)
+    name = b"-" * (secrets.token_bytes(1)[0] % (_PADDING + 1))
     made = [b"\x1f\x8b\x08\x08\0\0\0\0\x04\xff" + name + b"\0"]  # deflate, FNAME, fastest
-    deflating = zlib.compressobj(DEFLATE_LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS)
     check = size = 0
-    for is_packed, some in groupby(pieces, lambda piece: isinstance(piece, Packed)):
-        parts = tuple(some)
-        data = b"".join(parts)
-        check, size = zlib.crc32(data, check), size + len(data)
-        if is_packed:
-            made.append(deflating.flush(zlib.Z_FULL_FLUSH))
-            made += (cast(Packed, part).deflated for part in parts)
-        else:
-            made.append(deflating.compress(data))
-    made.append(deflating.flush())
+    for piece in as_packed(pieces):
+        check, size = zlib.crc32(piece, check) if size else piece.check, size + len(piece)
+        made.append(piece.deflated)
+    made.append(b"\3\0")  # the last block, with nothing in it
     return b"".join((*made, check.to_bytes(4, "little"), size.to_bytes(4, "little")))
 
 
 async def compress(request: web.Request, response: web.StreamResponse) -> None:
-    """Sends what is made for this request as gzip, if that is accepted and worth it."""
-    if not isinstance(response, web.Response) or not isinstance(body := response.body, bytes):
+    """Puts the pieces of an answer together: as gzip, if that is accepted and worth it."""
+    if not isinstance(response, web.Response) or not (pieces := response.get(PIECES)):
         return
     headers = response.headers
-    is_dynamic = headers.get("Content-Type", "").startswith(_DYNAMIC) and "Vary" not in headers
-    if len(body) < _WORTH_IT or not is_dynamic:
-        return
-    headers["Vary"] = "Accept-Encoding"
-    if "gzip" in accepted(request.headers.get("Accept-Encoding", "")):
-        pieces = response.get(PIECES) or (body,)
-        is_long = len(body) > _LONG
-        response.body = await asyncio.to_thread(gzipped, pieces) if is_long else gzipped(pieces)
-        headers["Content-Encoding"] = "gzip"
+    if (size := sum(map(len, pieces))) >= _WORTH_IT:
+        headers["Vary"] = "Accept-Encoding"
+        if "gzip" in accepted(request.headers.get("Accept-Encoding", "")):
+            headers["Content-Encoding"], is_long = "gzip", size > _LONG
+            pieces = (await asyncio.to_thread(gzipped, pieces) if is_long else gzipped(pieces),)
+    response.body = b"".join(pieces)
 
 
 _FITTING_BYTES: Final = 61_440  # of an answer that, with its head, a transport takes at once
@@ -2684,6 +2707,7 @@ _READERS: Final = 4  # and the connection for glances
 _READ_SECONDS: Final = 2.0  # that a reader may spend on one question
 _AGAIN: Final = 0.02  # seconds until a statement that was told to end is told again
 _GLANCE: Final = 0.005  # seconds that the loop may spend on one
+_UNTIL_COMMIT: Final = 32_000_000  # bytes of what is remembered for so long
 SETTLED_AFTER: Final = 60 * SECOND  # no commit takes a minute
 # What chrony and ntpd put right by a step is seconds: moments then still only grow. Who sets a
 # clock back by more than a minute puts it right, and is followed.
@@ -2822,6 +2846,7 @@ class Database:
         self.on_broken: Callable[[], None] = lambda: None  # when there is no writer any more
         self.write_seconds, self.group_sizes = Histogram(SECONDS), Histogram(SIZES)
         self.committed_at = 0.0  # on the performance counter
+        self._version, self._until_commit = math.nan, Memory[object, Any](0)
 
     async def open(self, *, is_server: bool = True) -> None:
         """Lock, check, migrate, and start. Raises DatabaseUnusable with one line of advice."""
@@ -2973,6 +2998,16 @@ class Database:
         except asyncio.QueueFull as error:
             raise DatabaseBusy from error
         return await done
+
+    def until_commit(self) -> Memory[object, Any]:
+        """What is remembered until something is committed, here or by a command in a shell."""
+        version = math.nan  # like no other
+        with suppress(sqlite3.Error):
+            if self._glance is not None:
+                (version,) = self._glance.execute("PRAGMA data_version").fetchone()
+        if version != self._version:
+            self._version, self._until_commit = version, Memory(_UNTIL_COMMIT)
+        return self._until_commit
 
     def now(self) -> Timestamp:
         """The moment, by the clock."""
@@ -7791,7 +7826,6 @@ class Shapes:
         self._people: Memory[UserId, tuple[User, Json, Written]] = Memory(4_000)
         self._rooms: Memory[RoomId, tuple[Room, bytes]] = Memory(1_000)
         self._marked: Memory[tuple[MessageId, str, bool], tuple[int, str, bytes]] = Memory(4_000)
-        self._sidebars: Memory[UserId, Packed] = Memory(REMEMBERED)
         self._hits: Memory[tuple[object, ...], tuple[object, Faces, Json]] = Memory(REMEMBERED // 4)
 
     def person(self, user: User) -> tuple[User, Json, Written]:
@@ -7850,12 +7884,7 @@ class Shapes:
             "can_create_rooms": sidebar.can_create_rooms,
             "total_unread": sidebar.total_unread,
         }
-        shown = b"".join(joined(parts))
-        known = self._sidebars.find(viewer.id)
-        if known != shown:
-            known = Packed(shown)
-            self._sidebars.keep(viewer.id, known, len(known))
-        return Written((known,))
+        return joined(parts)
 
     def boost(self, boost: Boost) -> Json:
         """A boost."""
@@ -9803,6 +9832,7 @@ class Caller(NamedTuple):
 
 
 CALLER: Final = web.RequestKey("caller", Caller)
+LASTS: Final[web.RequestKey[Viewer | None]] = web.RequestKey("lasts")  # who is told until a commit
 _HOST: Final = re.compile(r"[A-Za-z0-9.:\[\]_-]{0,255}")
 _NONCE: Final = re.compile(r"[A-Za-z0-9_-]{1,128}")
 _FORWARDING: Final = ("X-Forwarded-For", FORWARDED_PROTO, "X-Forwarded-Host")
@@ -10001,7 +10031,7 @@ def answer(
         response = web.Response(status=204, headers=UNKEPT)
     else:
         parts = outcome if isinstance(outcome, Written) else joined(outcome)
-        response = web.Response(body=b"".join(parts), status=status, headers=_JSON)
+        response = web.Response(status=status, headers=_JSON)
         response[PIECES] = parts
     if headers:
         response.headers.extend(headers)
@@ -10864,14 +10894,11 @@ async def join(ask: Ask) -> Outcome:
     return _welcome(ask, user, session, "joined")
 
 
-def _logo_url(account: Account) -> str:
-    return f"/account/logo?v={version_of(account.updated_at)}"
-
-
 def show_invitation(tx: ReadTx, ask: Ask) -> Outcome:
     """What an invitation link leads to."""
     account = account_behind(tx, ask.parts["join_code"])
-    return {"account_name": account.name, "logo_url": _logo_url(account)}
+    logo_url = f"/account/logo?v={version_of(account.updated_at)}"
+    return {"account_name": account.name, "logo_url": logo_url}
 
 
 def show_session(_: ReadTx, ask: Ask) -> Outcome:
@@ -10972,7 +10999,8 @@ def account_shape(ask: Ask, account: Account | None) -> Json | None:
     """The account, if there is one; strangers see its name and its picture."""
     if account is None:
         return None
-    about = {"logo_url": _logo_url(account), "has_logo": account.logo_id is not None}
+    logo_url = f"/account/logo?v={version_of(account.updated_at)}"
+    about = {"logo_url": logo_url, "has_logo": account.logo_id is not None}
     if ask.guest is None:
         return {"name": account.name, **about}
     is_restricted = account.only_administrators_create_rooms
@@ -11323,10 +11351,10 @@ def list_rooms(tx: ReadTx, ask: Ask) -> Outcome:
 
 def room_data(tx: ReadTx, ask: Ask, view: RoomView, message_id: MessageId | None) -> Json:
     """A room with a page of its messages."""
-    shapes, place = ask.campfire.shapes, (None, None, message_id)
+    shapes, place, ask.request[LASTS] = ask.campfire.shapes, (None, None, message_id), ask.guest
     page, _ = shapes.page(tx, view.room, place, ask.user, ask.caller.base_url)
     unread = first_unread_of(tx, view.membership) if view.membership.unread_at else None
-    room, at = shapes.room(view, ask.user), ask.at // 1000
+    room, at = shapes.room(view, ask.user), Moment(b"%d" % (ask.at // 1000))
     return {"room": room, "first_unread": unread, "messages": page, "loaded_at_ms": at}
 
 
@@ -11447,6 +11475,7 @@ async def star_room(ask: Ask, *, on: bool) -> None:
 
 def show_sidebar(tx: ReadTx, ask: Ask) -> Written:
     """What stands beside every room."""
+    ask.request[LASTS] = ask.guest
     return ask.campfire.shapes.sidebar(sidebar_of(tx, ask.user), ask.user)
 
 
@@ -11487,6 +11516,7 @@ def list_messages(tx: ReadTx, ask: Ask) -> Outcome:
     room = membership_of(tx, ask.user.id, ask.room_id).room
     place = tuple(message_id_in(ask.query, side) for side in ("before", "after", "around"))
     shown, etag = ask.campfire.shapes.page(tx, room, place, ask.user, ask.caller.base_url)
+    ask.request[LASTS] = ask.guest
     if not etag:
         return None
     ask.headers["ETag"] = etag
@@ -11591,7 +11621,7 @@ async def delete_boost(ask: Ask) -> None:
 
 def search_data(tx: ReadTx, ask: Ask) -> Json:
     """What a search finds in the viewer's rooms, and where to go back to."""
-    user, query = ask.user, cleaned_query(ask.query.get("q", ""))
+    user, query, ask.request[LASTS] = ask.user, cleaned_query(ask.query.get("q", "")), ask.guest
     hits = hits_for(tx, user.id, query, wanted_in(ask.query))
     return {
         **ask.campfire.shapes.hits(tx, hits, query, user, ask.caller.base_url),
@@ -12113,6 +12143,7 @@ _SIGNED_OUT: Final = "You were signed out. Sign in to go on."
 _RETURN_SECONDS: Final = 3600
 _TYPED: Final = 1_000  # characters of a search that its screen shows again
 _FLASH_SECONDS: Final = 60
+LEAST_KEPT: Final = 16_000  # bytes that a remembered answer counts: there are 2,000 at most
 
 
 @dataclass(frozen=True, slots=True)
@@ -12164,7 +12195,7 @@ def _bare_boot(campfire: Campfire, page: Page) -> Json:
         "page": page.name,
         "status": page.status,
         "params": page.params,
-        "csrf_token": "",
+        "csrf_token": Mask(b'""'),
         "vapid_public_key": campfire.push.public_key,
         "version": campfire.config.version,
         "features": {
@@ -12189,7 +12220,7 @@ def _boot(tx: ReadTx, ask: Ask, page: Page, account: Account | None) -> Json:
     shown = {
         **_bare_boot(campfire, page),
         "account": account_shape(ask, account),
-        "server_time_ms": ask.at // 1000,
+        "server_time_ms": Moment(b"%d" % (ask.at // 1000)),
         "flash": {"notice": told.get("notice"), "alert": told.get("alert")},
         "help_contact": contact and {"name": contact.name, "email_address": contact.email_address},
     }
@@ -12247,7 +12278,8 @@ async def _open(request: web.Request, address: URL) -> Opened:
     resource = match.route.resource
     place = request.app[SCREENS].get(resource.canonical) if resource else None
     nonce = caller_of(request).csrf_nonce or secrets.token_urlsafe(32)
-    token: Json = {"csrf_token": request.app[CAMPFIRE].signer.csrf_token(nonce)}
+    mask = Mask(f'"{request.app[CAMPFIRE].signer.csrf_token(nonce)}"'.encode())
+    token: Json = {"csrf_token": mask}
 
     def opened(tx: ReadTx, ask: Ask) -> Opened:
         try:
@@ -12269,6 +12301,36 @@ async def _open(request: web.Request, address: URL) -> Opened:
     return await look_in(request, opened, (match, address.query), searches=searches)
 
 
+def repeating(handler: Guarded) -> Guarded:
+    """The same to whoever asks the same again before anything was committed, but for the time and
+    the token: what they are told hangs on their cookies, the address, and these few words."""
+
+    async def repeated(request: web.Request) -> web.StreamResponse:
+        campfire, caller, headers = request.app[CAMPFIRE], caller_of(request), request.headers
+        asked = (request.raw_path, headers.getall("Cookie", ()), headers.get("If-None-Match"))
+        where = (caller.base_url, caller.host, caller.agent, campfire.workshop.has_pictures)
+        key, kept = (*map(str, asked), *where), campfire.db.until_commit()
+        if (known := kept.find(key)) is None:
+            response = await handler(request)
+            is_same = request.get(LASTS) and response.status < HTTPStatus.BAD_REQUEST
+            if is_same and caller.csrf_nonce and "flash" not in caller.cookies:
+                response[PIECES] = pieces = as_packed(response.get(PIECES, ()))
+                known = (request[LASTS], response.status, response.headers.copy(), pieces)
+                kept.keep(key, known, max(sum(map(len, pieces)) * 4 // 3, LEAST_KEPT))
+            return response
+        viewer, status, told, pieces = known
+        request[VIEWER_ID], request[SESSION] = viewer.user.id, viewer.session
+        anew: dict[type, Packed] = {Moment: Moment(b"%d" % (campfire.db.settled_at() // 1000))}
+        if Mask in map(type, pieces):
+            token = campfire.signer.csrf_token(caller.csrf_nonce or "")
+            anew[Mask] = Mask(f'"{token}"'.encode())
+        response = web.Response(status=status, headers=told.copy())
+        response[PIECES] = tuple(anew.get(type(piece), piece) for piece in pieces)
+        return response
+
+    return repeated
+
+
 _BODIES: Final = {  # the classes that the client gives the body, before it comes
     **dict.fromkeys(("room", "welcome", "sidebar", "direct_new"), "sidebar"),
     **dict.fromkeys(("first_run", "join"), "signup"),
@@ -12286,13 +12348,15 @@ _POLICY: Final = (
 def index_html(page: Page, boot: Json, bundle: Bundle) -> Written:
     """The one page, with everything its screen needs inside."""
     person = boot["current_user"]
-    metas = {"csrf-token": boot["csrf_token"], "csrf-param": "authenticity_token"}
+    token = cast(Mask, boot["csrf_token"])
+    metas: Json = {"csrf-param": "authenticity_token"}
     metas |= {"action-cable-url": boot["cable_url"], "vapid-public-key": boot["vapid_public_key"]}
     if isinstance(person, dict):
         metas |= {"current-user-id": person["id"], "current-user-name": person["name"]}
         if page.name == "room":
             metas["current-room-id"] = page.params["room_id"]
-    told = (f'<meta name="{name}" content="{escape(str(it))}">' for name, it in metas.items())
+    told = [f'<meta name="{name}" content="{escape(str(it))}">' for name, it in metas.items()]
+    told.insert(0, f'<meta name="csrf-token" content={PLACE}>')
     styles = page.custom_styles.replace("</", r"<\/")
     html = bundle.pages["room.html" if page.name == "room" else "index.html"]
     frame, mark, html = html.partition("</style>")  # braces in there are no holes
@@ -12302,7 +12366,8 @@ def index_html(page: Page, boot: Json, bundle: Bundle) -> Written:
     filled = head.format(title=title, metas="".join(told), custom=custom, classes=classes)
     if isinstance(account := boot["account"], dict) and account.get("has_logo"):
         filled = with_logo(filled, account["logo_url"].rpartition("=")[2])
-    return Written(((frame + mark + filled).encode(), *joined(boot), end.encode()))
+    start, _, rest = f"{frame}{mark}{filled}".partition(PLACE)
+    return Written((start.encode(), token, rest.encode(), *joined(boot), end.encode()))
 
 
 def _html(request: web.Request, html: Written, status: int = 200) -> web.Response:
@@ -12310,7 +12375,7 @@ def _html(request: web.Request, html: Written, status: int = 200) -> web.Respons
     policy = _POLICY.format(host=caller_of(request).host)
     headers = {"Cache-Control": "private, no-cache", "Content-Security-Policy": policy}
     headers["Content-Type"] = "text/html; charset=utf-8"
-    response = web.Response(body=b"".join(html), status=status, headers=headers)
+    response = web.Response(status=status, headers=headers)
     response[PIECES] = html
     return response
 
@@ -12322,6 +12387,7 @@ def error_screen(request: web.Request, error: CampfireError) -> web.Response:
     return _html(request, html, page.status)
 
 
+@repeating
 async def show_page(request: web.Request) -> web.StreamResponse:
     """Any screen: the page, or where to go instead."""
     ask, page, boot = await _open(request, request.rel_url)
@@ -12334,10 +12400,12 @@ async def show_page(request: web.Request) -> web.StreamResponse:
         ask.set_cookie("session_token", token_inside_rails_cookie(cookie) or cookie, TWENTY_YEARS)
     if page.name == "room":
         ask.set_cookie("last_room", str(ask.room_id), TWENTY_YEARS)
-    html = index_html(page, boot, request.app[BUNDLE])
-    return answer(_html(request, html, page.status), headers=ask.headers)
+    shown = _html(request, index_html(page, boot, request.app[BUNDLE]), page.status)
+    shown.headers.extend(ask.headers)
+    return shown
 
 
+@repeating
 async def show_boot(request: web.Request) -> web.StreamResponse:
     """What a screen needs, for a client that moves on without loading a page."""
     path, _, search = request.query.get("path", "").partition("#")[0].partition("?")
@@ -12458,6 +12526,7 @@ _BOTS: Final = f"{_BOTS_ROOM}/messages"
 _DEVICE: Final = "/api/users/me/push_subscriptions/{subscription_id}"
 _OPEN, _CLOSED = RoomType.OPEN, RoomType.CLOSED
 _IN_ROOM: Final = "/api/rooms/{room_id}/messages"
+_OFTEN_ASKED: Final = ("/api/rooms/{room_id}", _IN_ROOM, "/api/users/me/sidebar", "/api/searches")
 ROUTES: Final[tuple[Screen | Route, ...]] = (
     Screen("/", "people", home),
     Screen("/first_run", "anyone", first_run_screen),
@@ -12739,6 +12808,8 @@ def build_app(campfire: Campfire, bundle: Bundle) -> web.Application:
     for route in ROUTES:
         path = re.sub(r"\{(\w+_id)\}", r"{\1:[0-9]{1,18}}", route.path)
         handler: Guarded = show_page if isinstance(route, Screen) else route.handler
+        if route.method == "GET" and route.path in _OFTEN_ASKED:  # asked for again and again
+            handler = repeating(handler)
         places = [(path, handler)]
         if route.path.startswith("/api/") or route.audience == "bots":
             places.insert(0, (f"{path}.json", handler))
@@ -12859,7 +12930,8 @@ class Reader(web.RequestHandler):
         else:
             LOG.error("request_failed", exc_info=exc, extra=about)
         shape = {"code": error.code, "message": error.says}
-        refusal = answer({"error": shape}, error.status, SECURITY_HEADERS)
+        refusal = cast(web.Response, answer({"error": shape}, error.status, SECURITY_HEADERS))
+        refusal.body = b"".join(refusal.get(PIECES, ()))
         refusal.force_close()
         return refusal
 

@@ -72,7 +72,8 @@ class Browser:
         name = f"{os.getpid():08d}-{number:08d}"  # no two posts of a run are the same
         filled = body.replace("NAME", name).replace("SENT", f"{self.sent:020d}")
         length = f"Content-Length: {len(filled)}\r\n" if body else ""
-        self.socket.sendall(f"{self.head}{length}\r\n{filled}".encode())
+        head = self.head.replace("COUNT", name) if "COUNT" in self.head else self.head
+        self.socket.sendall(f"{head}{length}\r\n{filled}".encode())
 
     def heard(self) -> bool:
         """Whether the whole answer is here. Raises ValueError when it is a refusal."""

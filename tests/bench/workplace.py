@@ -1,5 +1,6 @@
 """What the benchmarks measure on: seeded databases, served programs, and loads beside them."""
 
+import http.client
 import json
 import os
 import shutil
@@ -298,6 +299,7 @@ class Bench:
         origin = f"http://{served.host}"
         lines = [
             f"{line} HTTP/1.1", f"Host: {served.host}", f"User-Agent: {AGENT}",
+            "Accept-Encoding: gzip",
             f"Cookie: session_token={token(person)}; _campfire_csrf={NONCE}; last_room=1",
         ]  # fmt: skip
         if posts:
@@ -332,6 +334,30 @@ class Bench:
         with self.people(served, line, count, body) as load:
             self.ask(served, load, seconds / 4)
             return self.ask(served, load, seconds)
+
+    def beside(
+        self, served: Served, line: str, post: str, rooms: Sequence[int], seconds: float
+    ) -> Asked:
+        """The same while people post, twenty times a second; without what the posts cost."""
+        with (
+            self.people(served, post, 16, POST, rooms) as talk,
+            self.people(served, line, 16) as asking,
+        ):
+            self.ask(served, asking, seconds / 4)
+            alone = self.ask(served, talk, seconds, pace=20)
+            talk.tell(do="go", requests=10**9, seconds=seconds + 0.5, pace=20)
+            asked = self.ask(served, asking, seconds)
+            talk.hear()
+        return asked._replace(cpu=asked.cpu - alone.cpu / alone.seconds * asked.seconds)
+
+    def weight(self, served: Served, path: str) -> int:
+        """Bytes of an answer's body, as they go over the wire."""
+        head = dict(
+            line.split(": ", 1) for line in self.head(served, 2, "", posts=False).splitlines()[1:]
+        )
+        with closing(http.client.HTTPConnection(*served.address)) as connection:
+            connection.request("GET", path, headers=head)
+            return len(connection.getresponse().read())
 
     def openings(self, served: Served, people: int) -> list[str]:
         """What the browsers of so many people say to open a socket."""

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import campfire as program
-from tests.support.cast import Answer, Cast, Person, Server, Start
+from tests.support.cast import Answer, Cast, Person, Start
 
 ROOT = Path(__file__).resolve().parents[2]
 BROWSER = {"Accept-Encoding": "gzip, deflate, br, zstd"}
@@ -105,20 +105,6 @@ def test_pieces_that_were_deflated_before_fit_into_every_stream(
 
     assert gzip.decompress(stream) == b"".join(data for _, data in pieces)
     assert zlib.decompress(stream, 31) == b"".join(data for _, data in pieces)
-
-
-async def test_what_stays_the_same_is_deflated_once(
-    server: Server, kevin: Person, cast: Cast
-) -> None:
-    path = f"/rooms/{cast.designers.id}"
-    await packed(kevin, path)
-    shapes = server.parts.shapes
-    before = shapes._sidebars.find(kevin.id)  # noqa: SLF001 - nobody outside can tell
-    await packed(kevin, path)
-    assert shapes._sidebars.find(kevin.id) is before  # noqa: SLF001 - as above
-    await kevin.put(f"/api/rooms/{cast.designers.id}/involvement", {"involvement": "nothing"})
-    await packed(kevin, path)
-    assert shapes._sidebars.find(kevin.id) is not before  # noqa: SLF001 - as above
 
 
 async def test_a_file_with_a_brotli_twin_is_sent_smaller_to_who_takes_it(
