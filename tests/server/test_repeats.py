@@ -1,7 +1,9 @@
 """What is asked again before anything was committed: given as it was, and never when it is not."""
 
+import asyncio
 import re
 import sqlite3
+import time
 import zlib
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -9,7 +11,7 @@ from contextlib import closing, contextmanager
 import pytest
 
 import campfire as program
-from tests.support.cast import Answer, Cast, LogLines, Person, Server
+from tests.support.cast import PATIENCE, Answer, Cast, LogLines, Person, Server
 
 AGAIN = ["PRAGMA data_version"]
 
@@ -202,3 +204,22 @@ def test_what_is_packed_alone_fits_into_a_stream(piece: bytes) -> None:
     assert whole.decompress(packed.deflated + b"\3\0") == piece
     assert whole.eof
     assert packed.check == zlib.crc32(piece)
+
+
+async def test_who_asks_again_keeps_the_session_fresh_and_is_counted(
+    server: Server, jason: Person, cast: Cast
+) -> None:
+    await at_home(jason, cast)
+    path, counts = f"/api/rooms/{cast.watercooler.id}/messages", server.parts.requests
+    sql = "UPDATE sessions SET last_active_at = :at WHERE user_id = :id"
+    old = time.time_ns() // 1000 - program.SESSION_REFRESH + 500_000  # in half a second it is
+    await server.parts.db.write(lambda tx, _: program.run(tx, sql, at=old, id=jason.id))
+    await jason.get(path)
+    already, asked = counts["GET", "/api/rooms/{room_id}/messages", "200"], [AGAIN]
+    async with asyncio.timeout(PATIENCE):
+        while asked[-1] == AGAIN:  # until it is noted, which is a commit
+            asked.append((await seen(server, jason, path))[1])
+
+    session = (await jason.get("/api/session")).json["session"]
+    assert session["last_active_at"] > program.iso(program.Timestamp(old))
+    assert counts["GET", "/api/rooms/{room_id}/messages", "200"] == already + len(asked) - 1
