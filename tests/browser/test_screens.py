@@ -271,9 +271,9 @@ def assert_looks_like(page: Page, file: Path) -> None:
 
     assert file.exists(), f"nobody has approved this yet: {APPROVING}=1 tests/run {__file__}"
     pair = [base64.b64encode(each).decode() for each in (file.read_bytes(), picture)]
-    blank = page.context.new_page()
-    different = blank.evaluate(DIFFERENT, [*pair, reach])
-    assert different <= MOST_DIFFERENT, f"{different:.2%} of {file.name} differ"
+    # What is the same to the bit needs no look, which takes a second.
+    part = len({*pair}) > 1 and page.context.new_page().evaluate(DIFFERENT, [*pair, reach])
+    assert part <= MOST_DIFFERENT, f"{part:.2%} of {file.name} differ"
 
 
 @pytest.mark.parametrize(
@@ -428,20 +428,20 @@ def world(studio_browser: Browser) -> Iterator[World]:
         yield world
 
 
-# What must hold on any machine, however slow; the rest is printed (`pytest -s`).
+# What must hold on any machine; the rest is only measured, by `tests.bench.client`.
 BOUNDED = {
-    "HTML of a room of 40 messages, gzipped", "heap growth over the scroll", "layout shift, live",
-    "most messages in a painted frame", "pages scrolled through, not slowed",
+    "weight": {"HTML of a room of 40 messages, gzipped"},
+    "live": {"layout shift, live"},
+    "scroll": {"heap growth over the scroll", "most messages in a painted frame",
+               "pages scrolled through, not slowed"},
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", WORKLOADS)
+@pytest.mark.parametrize("name", BOUNDED)
 def test_the_client_is_as_light_as_promised(world: World, name: str) -> None:
     measured = WORKLOADS[name](world)
-
-    lines = {what: row(what, value) for what, value in measured.items()}
-    print("", *lines.values(), sep="\n")  # noqa: T201 - for `-s`
-    assert [lines[what] for what in BOUNDED & set(lines) if "NOT" in lines[what]] == []
+    lines = [row(what, measured[what]) for what in BOUNDED[name]]
+    assert [line for line in lines if "NOT" in line] == []
 
 
 def test_a_room_can_be_used_after_five_requests(world: World) -> None:
