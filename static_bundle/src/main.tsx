@@ -346,7 +346,11 @@ function followKeys(): void {
       if (command && !(altKey || shiftKey) && key.toLowerCase() === "k" && me)
         apply({ type: "viewed", item: viewed?.kind === "switcher" ? null : { kind: "switcher" } });
       else if (altKey && !command && step && me) walk(step, shiftKey);
-      else return;
+      else if (viewed?.kind === "switcher" && !command && !document.querySelector("dialog[open]")) {
+        // Its code is still to come: what is typed is meant for it, and never for the room.
+        const typed = (viewed.typed ?? "") + (key.length === 1 ? key : "");
+        apply({ type: "viewed", item: key === "Escape" ? null : { kind: "switcher", typed } });
+      } else return;
       event.preventDefault();
       event.stopPropagation();
     },

@@ -4,7 +4,7 @@ import re
 
 from playwright.sync_api import Page, expect
 
-from tests.support.browsers import composer, message, texts
+from tests.support.browsers import composer, hold, message, texts, until
 from tests.support.house import House
 
 
@@ -44,6 +44,26 @@ def test_control_k_goes_to_any_room_ping_or_person_by_a_few_letters(house: House
     maya.keyboard.press("Escape")
     expect(maya.get_by_role("dialog")).to_have_count(0)
     expect(composer(maya)).to_be_focused()
+
+
+def test_what_is_typed_before_the_switcher_has_come_is_typed_into_it(house: House) -> None:
+    here, there = house.room(), house.room(name="Velvet Nook")
+    maya = house.sit("Maya", here, service_workers="block")
+    code = hold(maya, "**/dialogs.js")
+    composer(maya).click()
+    maya.keyboard.press("Control+k")
+    until(maya, lambda: len(code) == 1)
+
+    maya.keyboard.type("vn")
+    maya.keyboard.press("Enter")
+    code[0].continue_()
+
+    field = maya.get_by_role("combobox", name="Room, ping or person")
+    expect(field).to_have_value("vn")
+    expect(composer(maya)).to_have_text("")
+    expect(message(maya, "vn")).to_have_count(0)
+    field.press("Enter")
+    expect(maya).to_have_url(re.compile(f"{there}$"))
 
 
 def test_the_switcher_asks_nobody_and_shows_what_is_unread_first(house: House) -> None:

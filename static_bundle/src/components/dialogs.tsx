@@ -26,7 +26,7 @@ const close = () => apply({ type: "viewed", item: null });
 
 export function Opened({ item }: { item: Viewed }) {
   if (item.kind === "help") return <Help />;
-  if (item.kind === "switcher") return <Switcher />;
+  if (item.kind === "switcher") return <Switcher ahead={item.typed} />;
   if (item.kind === "qr") return <QrCode url={item.url} title={item.title} />;
   if (item.kind === "emoji") return <EmojiGrid used={item.used} pick={item.pick} />;
   const file = "files" in item && item.files[item.index];
@@ -299,9 +299,9 @@ const leave = ({ target }: React.MouseEvent) => (target as Element).matches("dia
 
 // --- Going somewhere -----------------------------------------------------------------------------
 
-function Switcher() {
+function Switcher({ ahead = "" }: { ahead?: string | undefined }) {
   const sidebar = useStore((state) => state.sidebar);
-  const [typed, setTyped] = useState("");
+  const [typed, setTyped] = useState(ahead);
   const [at, setAt] = useState(0);
   const id = useId();
   const goals = goalsFor(typed.trim(), { sidebar });

@@ -62,7 +62,7 @@ type Announcement = { text: string; key: number };
 
 /** What covers the page. */
 export type Viewed =
-  | { kind: "help" | "switcher" }
+  | { kind: "help" | "switcher"; typed?: string }
   | { kind: "qr"; url: string; title: string }
   | { kind: "emoji"; used: readonly string[]; pick: (emoji: string) => void }
   | { kind: "file"; files: readonly Attachment[]; index: number };
