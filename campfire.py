@@ -6443,7 +6443,6 @@ _NOTED_AGAIN: Final = 3_600 * SECOND  # the same result
 _MAILABLE: Final = re.compile(r"[^@\s]+@[\w-]+(\.[\w-]+)+", re.ASCII)  # as py_vapid wants it
 _NOBODY: Final = "campfire@localhost.localdomain"
 _KEY_LIMIT: Final = 4_096
-_TOKENS: Final = 2_000  # push services whose proof is remembered
 
 
 @dataclass(frozen=True, slots=True)
@@ -6585,7 +6584,7 @@ class Push:
         self._slots = asyncio.Semaphore(_PUSHES_AT_ONCE)
         self._lanes: WeakValueDictionary[str | UserId, asyncio.Semaphore] = WeakValueDictionary()
         self._slow: dict[str, tuple[int, float]] = {}  # timeouts running, and until when it rests
-        self._tokens: Memory[str, tuple[float, str]] = Memory(_TOKENS)
+        self._tokens: Memory[str, tuple[float, str]] = Memory(2_000)  # proofs, by service
         self.pushes: Counter[str] = Counter()  # by how they ended
 
     async def keep(
@@ -12781,9 +12780,8 @@ async def answer_errors(request: web.Request, handler: Guarded) -> web.StreamRes
         response.force_close()  # what is still to come is dropped
     if not response.prepared:
         headers = response.headers
-        headers.update(SECURITY_HEADERS)
+        headers.update({**SECURITY_HEADERS, "X-Request-Id": given})
         headers["X-Version"], headers["X-Rev"] = config.version, config.revision
-        headers["X-Request-Id"] = given
         if response.content_type == "image/svg+xml":  # opened by itself, it is a page of ours
             headers["Content-Security-Policy"] = _PICTURE_POLICY
         if caller_of(request).is_secure:
@@ -12826,8 +12824,6 @@ def build_app(campfire: Campfire, bundle: Bundle) -> web.Application:
     return app
 
 
-_SHUTDOWN_SECONDS: Final = 10
-_HEARD_BYTES: Final = 8_192
 _JOB_SECONDS: Final = 7
 _WORKERS: Final = 2  # threads for what would hold the loop up; names and passwords have their own
 SESSION_LOOK_SECONDS: Final = 10
@@ -12838,18 +12834,15 @@ def assemble(
 ) -> Campfire:
     """The parts, put together over an open database."""
     signer, jobs = Signer(kept["secret_key_base"]), Jobs()
-    names = ThreadPoolExecutor(NAMES_AT_ONCE, "names")
-    presence = PresenceMap(time.monotonic)
-    auth = Auth(db, time.monotonic, config.bcrypt_cost)
+    names = partial(Resolver, ThreadPoolExecutor(NAMES_AT_ONCE, "names"), look_up)
+    presence, auth = PresenceMap(time.monotonic), Auth(db, time.monotonic, config.bcrypt_cost)
     shapes, messages = Shapes(signer), Messages(db, signer, presence.present_in)
     cable = Cable(db, messages, shapes, presence, jobs, time.monotonic, config.max_sockets)
     keys = (kept["vapid_public_key"], kept["vapid_private_key"])
-    names_of_push = Resolver(names, look_up, only_public=not config.private_push_endpoints)
-    to_push = Push(db, jobs, config, keys, names_of_push)
+    to_push = Push(db, jobs, config, keys, names(only_public=not config.private_push_endpoints))
     store, workshop = Store(db, config), Workshop()
-    names_of_pages = Resolver(names, look_up, only_public=not config.private_previews)
-    previews = Previews(config, db, store, workshop, names_of_pages)
-    bots = Bots(db, jobs, config, store, Resolver(names, look_up, only_public=False))
+    previews = Previews(config, db, store, workshop, names(only_public=not config.private_previews))
+    bots = Bots(db, jobs, config, store, names(only_public=False))
     services = (config, db, signer, auth, Rooms(db), messages, Search(db), bots)
     rest = (shapes, jobs, to_push, Certificates(config.tls_files), store, previews, workshop)
     return Campfire(*services, cable, cable, *rest)
@@ -12898,12 +12891,17 @@ class Reader(web.RequestHandler):
     aiohttp and which Python they have before them. Should `handle_error` no longer be asked, they
     are told again (and HTTP/1.1 to whoever speaks 1.0)."""
 
-    __slots__ = ("_heard",)
+    __slots__ = ("_heard", "line")
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keeps hold of the line, which aiohttp lets go of before its end has come."""
+        self.line = cast(asyncio.Transport, transport)
+        super().connection_made(transport)
 
     def data_received(self, data: bytes) -> None:
         """Keeps the beginning of what came last, which may be no request. aiohttp drops what comes
         while it stops, and then waits for the rest of it in vain."""
-        self._heard = data[:_HEARD_BYTES]
+        self._heard = data[:8_192]
         ends = self._close, self._force_close
         self._close = self._force_close = False
         super().data_received(data)
@@ -12945,7 +12943,7 @@ async def listen(campfire: Campfire, bundle: Bundle) -> tuple[Listening, str]:
     config, loop = campfire.config, asyncio.get_running_loop()
     await campfire.bots.start()
     loop.set_default_executor(ThreadPoolExecutor(_WORKERS, "work"))
-    runner = web.AppRunner(build_app(campfire, bundle), shutdown_timeout=_SHUTDOWN_SECONDS)
+    runner = web.AppRunner(build_app(campfire, bundle), shutdown_timeout=10)
     await runner.setup()
     server = cast(web.Server, runner.server)
     made = server.request_factory
@@ -12980,10 +12978,10 @@ async def stop(campfire: Campfire, listening: Listening) -> None:
     for server in servers:
         server.close()
     campfire.sockets.disconnect_everybody()
-    lines = [reader.transport for reader in cast(web.Server, runner.server).connections]
+    readers = cast(list[Reader], cast(web.Server, runner.server).connections)
     await runner.cleanup()
-    for line in filter(None, lines):
-        line.abort()  # or it waits until the browser has answered the end of TLS, too
+    for reader in readers:
+        reader.line.abort()  # or it waits until the browser has answered the end of TLS, too
     await campfire.jobs.finish(_JOB_SECONDS)
     await campfire.bots.client.close()
     await campfire.push.client.close()

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import signal
+import socket
 import ssl
 import sys
 from datetime import UTC, datetime, timedelta
@@ -70,6 +71,22 @@ async def test_a_stop_leaves_no_connection_open_that_is_idle_under_tls(
         child.process.send_signal(signal.SIGTERM)
         _, said = await child.process.communicate()
         line.transport.abort()
+
+    assert (child.process.returncode, said) == (0, b"")
+
+
+async def test_a_stop_leaves_none_open_that_was_given_up_and_has_not_answered_the_end_of_tls(
+    database: Path, tmp_path: Path
+) -> None:
+    certify(tmp_path, "chat.example.com")
+    program = sys.executable, "-W", "always::ResourceWarning", PROGRAM
+    settings = {**certified(tmp_path), "HTTP_IDLE_TIMEOUT": "1"}
+    async with child_server(database, program=program, **settings) as child:
+        address = "127.0.0.1", int(child.address.rpartition(":")[2])
+        with trusting_anybody().wrap_socket(socket.create_connection(address)) as line:
+            assert await asyncio.to_thread(line.recv, 1) == b""  # its end of TLS, never answered
+            child.process.send_signal(signal.SIGTERM)
+            _, said = await child.process.communicate()
 
     assert (child.process.returncode, said) == (0, b"")
 
