@@ -6702,6 +6702,8 @@ class Push:
 
     def _encrypted(self, subscription: PushSubscription, payload: bytes) -> bytes:
         """The payload as only that browser can read it (RFC 8291). Raises ValueError."""
+        unused = SimpleNamespace(Response=object, Session=object)  # to send by, which we do: 8 MB
+        sys.modules.setdefault("requests", cast(Any, unused))
         from pywebpush import WebPusher, WebPushException
 
         keys = {"p256dh": subscription.p256dh_key, "auth": subscription.auth_key}
@@ -12956,7 +12958,7 @@ async def listen(campfire: Campfire, bundle: Bundle) -> tuple[Listening, str]:
     reading |= {"lingering_time": 2.0}  # to drop what comes after a refusal
     reading |= {"max_line_size": 16_384, "max_field_size": 16_384}
     context = campfire.certificates.context
-    SSLProtocol.max_size = 65_536  # what each connection holds to read into; asyncio's: 256 KB
+    SSLProtocol.max_size = 32_768  # what each connection holds to read into; asyncio's: 256 KB
     places = [(place, context) for place in listening_on(config.host, config.port)]
     port = places[0][0].getsockname()[1]
     if config.plain_port:

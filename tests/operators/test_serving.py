@@ -15,9 +15,19 @@ from pathlib import Path
 import pytest
 
 from campfire import load_bundle
+from tests.operators.test_sudden_ends import browser, token_for
 from tests.support.cable import spoken
-from tests.support.cast import PATIENCE, SETTINGS, Cast, LogLines, Server, Start
-from tests.support.executable import address_of
+from tests.support.cast import (
+    PATIENCE,
+    SETTINGS,
+    Cast,
+    LogLines,
+    Server,
+    Start,
+    Template,
+    copy_database,
+)
+from tests.support.executable import PYZ, address_of
 from tests.support.operators import (
     PROGRAM,
     UNUSABLE,
@@ -27,6 +37,7 @@ from tests.support.operators import (
     heard_until_the_end,
     refusal,
 )
+from tests.support.services import DEVICES, Browser, Service
 
 # Lowers the number of files the program may have, then becomes it.
 _LIMITED = "import os, resource, sys; files = int(sys.argv[1]); "
@@ -80,6 +91,26 @@ async def test_a_server_says_where_it_listens_goes_on_at_sighup_and_stops_at_sig
     assert "address already in use" in refusal(taken)
     assert "Bender Bot" in done(listed)
     assert (child.process.returncode, errors) == (0, b"")
+
+
+async def test_the_first_push_needs_less_than_fifteen_megabytes(
+    template: Template, tmp_path: Path, service: Service
+) -> None:
+    database, settings = copy_database(template[0], tmp_path), {"ALLOW_PRIVATE_PUSH_ENDPOINTS": "1"}
+    token, program = await token_for(database, template[1].kevin), (sys.executable, PYZ)
+    async with (
+        child_server(database, program=program, **settings) as child,
+        browser(child.address, token) as kevin,
+    ):
+        keys = {"endpoint": f"{service.address}/devices/one", **Browser().keys}
+        async with kevin.post(DEVICES, json=keys) as answer:
+            one = (await answer.json())["push_subscription"]
+        before = child.kilobytes()
+        async with kevin.post(f"{DEVICES}/{one['id']}/test_notifications") as answer:
+            assert answer.status == 200
+        grown = child.kilobytes() - before
+
+    assert (service.devices, grown < 15_000) == (["one"], True)
 
 
 def test_a_server_out_of_files_says_so_once_and_goes_on_when_there_are_some(database: Path) -> None:
