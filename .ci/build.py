@@ -144,9 +144,8 @@ def pinned(wishes: Iterable[str], work: Path, from_source: str, targets: Iterabl
 def write(name: str, hashes: Pinned, *first: str) -> None:
     lines = ["# Written by ./build_zipapp.sh lock from pyproject.toml. Do not edit.", *first]
     for pin, digests in sorted(hashes.items()):
-        if not pin.startswith("pip=="):
-            hashes_of_pin = (f"--hash=sha256:{digest}" for digest in sorted(digests))
-            lines.append(" \\\n    ".join([pin, *hashes_of_pin]))
+        hashes_of_pin = (f"--hash=sha256:{digest}" for digest in sorted(digests))
+        lines.append(" \\\n    ".join([pin, *hashes_of_pin]))
     Path(name).write_text("\n".join(lines) + "\n")
 
 
