@@ -248,18 +248,25 @@ class Studio:
         A fresh one has had no first run. What a scene shows was sent before the settings were.
         """
         self._close()
-        self._settings = {}
         database = self._folder / "campfire.db"
         for file in self._folder.glob("campfire.db*"):
             file.unlink()
         if not fresh:
+            self._set_once(database, scene)
+            _change(database, changes)
+        self._settings = settings or {}
+        self._open(database)
+
+    def _set_once(self, database: Path, scene: str) -> None:
+        kept = self._folder / f"{scene}.db"
+        if not kept.exists():
+            self._settings = {}
             shutil.copy(self._template, database)
             self._open(database)
             self._do(self._set(scene))
             self._close()
-            _change(database, changes)
-        self._settings = settings or {}
-        self._open(database)
+            database.rename(kept)
+        shutil.copy(kept, database)
 
     def token(self, user_id: UserId) -> str:
         """A session of this person's, for a cookie."""
