@@ -2707,7 +2707,6 @@ _READERS: Final = 4  # and the connection for glances
 _READ_SECONDS: Final = 2.0  # that a reader may spend on one question
 _AGAIN: Final = 0.02  # seconds until a statement that was told to end is told again
 _GLANCE: Final = 0.005  # seconds that the loop may spend on one
-_UNTIL_COMMIT: Final = 32_000_000  # bytes of what is remembered for so long
 SETTLED_AFTER: Final = 60 * SECOND  # no commit takes a minute
 # What chrony and ntpd put right by a step is seconds: moments then still only grow. Who sets a
 # clock back by more than a minute puts it right, and is followed.
@@ -3006,7 +3005,7 @@ class Database:
             if self._glance is not None:
                 (version,) = self._glance.execute("PRAGMA data_version").fetchone()
         if version != self._version:
-            self._version, self._until_commit = version, Memory(_UNTIL_COMMIT)
+            self._version, self._until_commit = version, Memory(8_000_000)  # bytes
         return self._until_commit
 
     def now(self) -> Timestamp:
@@ -6431,7 +6430,7 @@ _PEOPLE_WAITING: Final = 10_000
 _TIMEOUTS: Final = 3  # running, after which an endpoint rests
 _REST_SECONDS: Final = 3_600
 _SLOW_ENDPOINTS: Final = 10_000  # remembered
-_PUSH_PORT: Final = 443
+HTTPS_PORT: Final = 443
 _PUSH_HEADERS: Final = {
     "Content-Encoding": "aes128gcm", "Content-Type": "application/octet-stream", "Urgency": "high",
     "TTL": "2419200",  # seconds a push service keeps it for a sleeping device
@@ -6541,7 +6540,7 @@ def notices_for(tx: ReadTx, posted: Posted) -> list[tuple[PushSubscription, int]
 
 
 def _may_be_reached(url: URL) -> bool:
-    return url.port == _PUSH_PORT and not leads_inside(url)
+    return url.port == HTTPS_PORT and not leads_inside(url)
 
 
 def check_endpoint(endpoint: str, *, may_be_private: bool) -> None:
@@ -7750,7 +7749,7 @@ INVOLVEMENT_LABELS: Final = {
     Involvement.NOTHING: "Notifications are off",
     Involvement.INVISIBLE: "Notifications are off and room invisible in sidebar",
 }
-REMEMBERED: Final = 16_000_000  # bytes of messages, and of pages
+REMEMBERED: Final = 4_000_000  # bytes of messages, of pages, and of what searches found
 _EDITABLE: Final = b'","can_edit":true}'
 _FIXED: Final = b'","can_edit":false}'
 _EXTRA: Final = 500  # bytes of what stands around something remembered, about
@@ -7827,7 +7826,7 @@ class Shapes:
         self._people: Memory[UserId, tuple[User, Json, Written]] = Memory(4_000)
         self._rooms: Memory[RoomId, tuple[Room, bytes]] = Memory(1_000)
         self._marked: Memory[tuple[MessageId, str, bool], tuple[int, str, bytes]] = Memory(4_000)
-        self._hits: Memory[tuple[object, ...], tuple[object, Faces, Json]] = Memory(REMEMBERED // 4)
+        self._hits: Memory[tuple[object, ...], tuple[object, Faces, Json]] = Memory(REMEMBERED)
 
     def person(self, user: User) -> tuple[User, Json, Written]:
         """Somebody as everybody sees them, as they are now: the shape, and the same written."""
@@ -12144,7 +12143,7 @@ _SIGNED_OUT: Final = "You were signed out. Sign in to go on."
 _RETURN_SECONDS: Final = 3600
 _TYPED: Final = 1_000  # characters of a search that its screen shows again
 _FLASH_SECONDS: Final = 60
-LEAST_KEPT: Final = 16_000  # bytes that a remembered answer counts: there are 2,000 at most
+LEAST_KEPT: Final = 4_000  # bytes that a remembered answer counts: there are 2,000 at most
 
 
 @dataclass(frozen=True, slots=True)
@@ -12680,9 +12679,7 @@ def error_answer(request: web.Request, error: CampfireError) -> web.StreamRespon
 
 
 HTTPS_LOOPS: Final = web.AppKey("https_loops", HttpsLoops)
-_HTTPS_PORT: Final = 443
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9-]{1,255}")
-_HEADER_END: Final = re.compile(r"[\r\n]")
 _FILES: Final = ("multipart/form-data", "image/")
 
 
@@ -12690,7 +12687,7 @@ def _https_address(request: web.Request) -> str | None:
     """Where a plain request belongs, unless that leads nowhere else."""
     config, caller = request.app[CAMPFIRE].config, caller_of(request)
     if config.plain_port and request.scheme != "https":  # it came to HTTP_PORT
-        port = "" if config.port == _HTTPS_PORT else f":{config.port}"
+        port = "" if config.port == HTTPS_PORT else f":{config.port}"
         return f"https://{config.domain or URL(f'//{caller.host}').host}{port}{request.path_qs}"
     peer = request.remote or ""
     may_hide = FORWARDED_PROTO not in request.headers and is_trusted(peer, config)
@@ -12739,8 +12736,8 @@ _UNFORCED: Final = frozenset(("/up", "/up.json", "/metrics"))  # which machines 
 
 async def _answered(request: web.Request, handler: Guarded) -> web.StreamResponse:
     """What this address answers; a browser gets a whole page at one that leads nowhere."""
-    if _HEADER_END.search(request.path):  # it would begin a header in an answer that repeats it
-        raise NotFound
+    if not {"\r", "\n"}.isdisjoint(request.path):
+        raise NotFound  # it would begin a header in an answer that repeats it
     config, is_plain = request.app[CAMPFIRE].config, caller_of(request).scheme != "https"
     wants_https = (config.force_ssl or config.plain_port) and request.path not in _UNFORCED
     if is_plain and wants_https and (address := _https_address(request)):
@@ -12826,8 +12823,6 @@ def build_app(campfire: Campfire, bundle: Bundle) -> web.Application:
     return app
 
 
-_JOB_SECONDS: Final = 7
-_WORKERS: Final = 2  # threads for what would hold the loop up; names and passwords have their own
 SESSION_LOOK_SECONDS: Final = 10
 
 
@@ -12857,6 +12852,13 @@ async def close_ended_sessions(campfire: Campfire) -> None:
         campfire.cable.disconnect_session(session_id)
 
 
+def give_back() -> None:
+    """What is free in between: glibc keeps it for ever, a tenth of what we need and more."""
+    import ctypes
+
+    getattr(ctypes.CDLL(None), "malloc_trim", int)(0)  # others have none
+
+
 def start_sweepers(campfire: Campfire) -> None:
     """The ping of all sockets, the look at their sessions, and what is swept, until the stop."""
     sockets, write = campfire.sockets, campfire.db.write
@@ -12876,7 +12878,7 @@ def start_sweepers(campfire: Campfire) -> None:
 
     every(PING_SECONDS, "every_beat", sockets.beat)
     every(SESSION_LOOK_SECONDS, "every_look_at_sessions", partial(close_ended_sessions, campfire))
-    every(SWEEP_SECONDS, "every_sweep", sockets.sweep)
+    every(SWEEP_SECONDS, "every_sweep", sockets.sweep, give_back)
     hourly = partial(write, sweep_tombstones), partial(write, sweep_sign_ins), campfire.store.sweep
     every(3600, "every_hour", *hourly)
     every(86_400, "every_day", campfire.certificates.warn_if_expired)
@@ -12944,7 +12946,7 @@ async def listen(campfire: Campfire, bundle: Bundle) -> tuple[Listening, str]:
     """A running server and its address. The port is free to choose when it is 0."""
     config, loop = campfire.config, asyncio.get_running_loop()
     await campfire.bots.start()
-    loop.set_default_executor(ThreadPoolExecutor(_WORKERS, "work"))
+    loop.set_default_executor(ThreadPoolExecutor(2, "work"))  # names and passwords have their own
     runner = web.AppRunner(build_app(campfire, bundle), shutdown_timeout=10)
     await runner.setup()
     server = cast(web.Server, runner.server)
@@ -12955,17 +12957,15 @@ async def listen(campfire: Campfire, bundle: Bundle) -> tuple[Listening, str]:
     )
     reading: dict[str, Any] = {"access_log": None, "keepalive_timeout": config.idle_timeout}
     reading |= {"auto_decompress": False}  # a compressed body is refused, not blown up
-    reading |= {"lingering_time": 2.0}  # to drop what comes after a refusal
-    reading |= {"max_line_size": 16_384, "max_field_size": 16_384}
+    reading |= {"lingering_time": 2.0, "max_line_size": 16_384, "max_field_size": 16_384}
     context = campfire.certificates.context
     SSLProtocol.max_size = 32_768  # what each connection holds to read into; asyncio's: 256 KB
     places = [(place, context) for place in listening_on(config.host, config.port)]
     port = places[0][0].getsockname()[1]
     if config.plain_port:
         places += [(place, None) for place in listening_on(config.host, config.plain_port)]
-    fresh = partial(Reader, server, loop=loop, **reading)
-    how: Any = {"backlog": BACKLOG}
-    servers = [await loop.create_server(fresh, sock=at, ssl=tls, **how) for at, tls in places]
+    serve: Any = partial(loop.create_server, partial(Reader, server, loop=loop, **reading))
+    servers = [await serve(sock=at, ssl=tls, backlog=BACKLOG) for at, tls in places]
     host = f"[{config.host}]" if ":" in config.host else config.host
     return (runner, servers), f"{'https' if context else 'http'}://{host}:{port}"
 
@@ -12984,7 +12984,7 @@ async def stop(campfire: Campfire, listening: Listening) -> None:
     await runner.cleanup()
     for reader in readers:
         reader.line.abort()  # or it waits until the browser has answered the end of TLS, too
-    await campfire.jobs.finish(_JOB_SECONDS)
+    await campfire.jobs.finish(seconds=7)
     await campfire.bots.client.close()
     await campfire.push.client.close()
     await campfire.previews.close()

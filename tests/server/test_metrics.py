@@ -1,11 +1,15 @@
 """The numbers an operator reads."""
 
+import asyncio
+from pathlib import Path
+
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 import campfire as program
-from tests.support.cast import Person, Server, Start
+from tests.support.cast import PATIENCE, Cast, Person, Server, Start, Template
 from tests.support.operators import COUNTERS, GAUGES, HISTOGRAMS, number, numbers
+from tests.support.services import TurnableLoop, on_a_turnable_clock
 from tests.support.tables import cases
 
 
@@ -55,6 +59,23 @@ async def test_metrics_count_what_happens_by_pattern_and_never_by_path(
     text = (await kevin.get("/metrics")).text
     assert f"/rooms/{designers.id}" not in text
     assert "/no/such" not in text
+
+
+async def need_much_and_then_half_of_it(server: Server, cast: Cast) -> None:
+    kevin, held = await server.sign_in(cast.kevin), [bytearray(50_000) for _ in range(2_000)]
+    program.start_sweepers(server.parts)
+    del held[::2]
+    before = number(await numbers(kevin), "process_resident_memory_bytes")
+    TurnableLoop.running().ahead += program.SWEEP_SECONDS
+    async with asyncio.timeout(PATIENCE):
+        while number(await numbers(kevin), "process_resident_memory_bytes") > before - 30_000_000:
+            pass
+
+
+def test_memory_that_is_free_between_what_is_not_goes_back_to_the_system(
+    template: Template, tmp_path: Path
+) -> None:
+    on_a_turnable_clock(template, tmp_path, need_much_and_then_half_of_it)
 
 
 async def test_histograms_add_up_from_bucket_to_bucket(visitor: Person) -> None:

@@ -165,7 +165,7 @@ async def test_a_browser_without_our_cookie_gets_a_new_one_each_time(
     assert given[0] != given[1]
 
 
-async def test_no_more_is_remembered_than_two_thousand_answers_and_32_megabytes(
+async def test_no_more_is_remembered_than_two_thousand_answers_and_8_megabytes(
     server: Server,
 ) -> None:
     kept = server.parts.db.until_commit()
