@@ -133,11 +133,13 @@ import bcrypt
 import nh3
 from aiohttp import (
     BodyPartReader, ClientError, ClientResponse, ClientSession, ClientTimeout, DummyCookieJar,
-    HttpVersion10, HttpVersion11, TCPConnector, TraceConfig, WSMsgType, web,
+    EofStream, HttpVersion10, HttpVersion11, TCPConnector, TraceConfig, web,
 )
+from aiohttp._websocket.reader import WebSocketDataQueue, WebSocketReader
 from aiohttp.abc import AbstractResolver, AbstractStreamWriter, ResolveResult
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.http_parser import RawRequestMessage
+from aiohttp.http_websocket import WebSocketError, WSCloseCode, WSMsgType
 from multidict import CIMultiDict
 from yarl import URL
 # isort: on
@@ -9033,7 +9035,8 @@ _EXTENDED_64: Final = 65_536  # and from here on eight
 _MASKED: Final = 0x80
 FRAMES_EACH_SECOND: Final = 50
 FRAMES_AT_ONCE: Final = 500  # a client's, for whoever comes back and subscribes to everything
-_UNMASKED_CLOSE: Final = b"\x88\x02" + (1002).to_bytes(2, "big")
+FRAME_LIMIT: Final = 65_536
+GOODBYE_SECONDS: Final = 0.9
 
 
 @dataclass(slots=True)
@@ -9089,14 +9092,14 @@ class PresenceMap:
                     self.leave(room_id, user_id, tab)
 
 
-def text_frame(payload: bytes) -> bytes:
-    """One unmasked, uncompressed text frame (RFC 6455, 5.2)."""
-    size = len(payload)
+def frame_of(payload: bytes, kind: WSMsgType = WSMsgType.TEXT) -> bytes:
+    """One unmasked, uncompressed frame (RFC 6455, 5.2)."""
+    first, size = 0x80 | kind, len(payload)
     if size < _EXTENDED_16:
-        return bytes((0x81, size)) + payload
+        return bytes((first, size)) + payload
     if size < _EXTENDED_64:
-        return b"\x81\x7e" + size.to_bytes(2, "big") + payload
-    return b"\x81\x7f" + size.to_bytes(8, "big") + payload
+        return bytes((first, _EXTENDED_16)) + size.to_bytes(2, "big") + payload
+    return bytes((first, _EXTENDED_16 + 1)) + size.to_bytes(8, "big") + payload
 
 
 def frame_end(data: bytes, start: int) -> int | None:
@@ -9116,27 +9119,29 @@ def frame_end(data: bytes, start: int) -> int | None:
 
 @dataclass(eq=False, repr=False, slots=True)  # what is written is nobody else's to read
 class Connection(asyncio.Protocol):
-    """One tab's socket, from its welcome to its end, which nothing takes back. It stands between
-    the transport and aiohttp, and sees what that hides: a client's frame without a mask, which a
-    server answers by closing (RFC 6455, 5.1) and aiohttp would take; whether all that was written
-    has left; and how fast frames come: reading so many that others wait ends the socket before they
-    are read."""
+    """One tab's socket, from its welcome to its end, which nothing takes back. aiohttp leads it up
+    to here, and reads its frames; of the request nothing is kept. Here is seen what aiohttp hides:
+    a client's frame without a mask, which a server answers by closing (RFC 6455, 5.1) and aiohttp
+    would take; whether all that was written has left; and how fast frames come: reading so many
+    that others wait ends the socket before they are read."""
 
-    socket: web.WebSocketResponse
     transport: asyncio.Transport
-    guarded: asyncio.Protocol  # aiohttp's part, which gets what comes
-    user_id: UserId
+    user_id: UserId  # 0: a stranger
     session_id: SessionId
     name: str
+    about: dict[str, object]  # of its request, as the log tells it in the end
     dirty: list["Connection"]  # all that have something to write
-    drain: Callable[["Connection", str], None]
+    turn_away: Callable[["Connection", int, str], None]
     subscriptions: dict[str, "Subscription"] = field(default_factory=dict)
+    inbox: WebSocketDataQueue = field(init=False)  # pauses reading while too much is in it
     is_closed: bool = False
     is_deaf: bool = False  # what comes is read and dropped: unread, it would take our goodbye
     faults: int = 0
-    counted: int = 0  # frames of the client's, as far as its pace knows of them
+    quiet: int = 0  # pings sent since something came
     pending: list[bytes] = field(default_factory=list)
     emptied: asyncio.Event | None = None  # not set while something waits
+    _reader: WebSocketReader = field(init=False)
+    _reading_paused: bool = False  # for the inbox, which asks
     _may_say: Seldom = field(default_factory=partial(Seldom, SILENT_SECONDS))
     _left: float = FRAMES_AT_ONCE
     _seen_at: float = 0.0
@@ -9147,55 +9152,59 @@ class Connection(asyncio.Protocol):
     _gone: int = 0  # and how many of them had left when we last looked
     _moved_at: float = 0.0
 
+    def __post_init__(self) -> None:
+        loop = asyncio.get_running_loop()
+        self.inbox = WebSocketDataQueue(cast(Any, self), FRAME_LIMIT, loop=loop)
+        self._reader = WebSocketReader(self.inbox, FRAME_LIMIT + 1, False, True)  # noqa: FBT003
+
     def data_received(self, data: bytes) -> None:
         if self.is_deaf:
             return
-        come, at, frames = self._head + data, self._ahead, 0
+        come, at, frames, now = self._head + data, self._ahead, 0, time.monotonic()
         try:
             while frames <= FRAMES_AT_ONCE and (end := frame_end(come, at)) is not None:
                 at, frames = end, frames + 1
         except ValueError:
-            self.transport.write(_UNMASKED_CLOSE)
-            self.transport.close()
-            return
-        if not self.keeps_pace(frames):
-            self.drain(self, "cable_flooded")
+            self.turn_away(self, WSCloseCode.PROTOCOL_ERROR, "")
             return
         self._head, self._ahead = come[at:], max(at - len(come), 0)
-        self.guarded.data_received(data)
-
-    def keeps_pace(self, frames: int) -> bool:
-        """Whether so many more are not too many: fifty a second, five hundred at once."""
-        now = time.monotonic()
         regained = self._left + (now - self._seen_at) * FRAMES_EACH_SECOND
-        self._left, self._seen_at = min(regained, FRAMES_AT_ONCE) - frames, now
-        self.counted += frames
-        return self._left >= 0
+        self._left, self._seen_at, self.quiet = min(regained, FRAMES_AT_ONCE) - frames, now, 0
+        if self._left < 0:
+            self.turn_away(self, WSCloseCode.POLICY_VIOLATION, "cable_flooded")
+        else:
+            self._reader.feed_data(data)
 
     def ignore(self) -> None:
         """What makes no sense gets no answer; it is one log line a socket and minute."""
         if self._may_say():
             LOG.info("cable_ignored", extra={"fields": {"user_id": self.user_id}})
 
-    def eof_received(self) -> bool | None:
-        return self.guarded.eof_received()
+    def connection_lost(self, _: Exception | None) -> None:
+        self.resume_writing()
+        self.inbox.feed_eof()
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._has_left()
-        self.guarded.connection_lost(exc)
+    def pause_reading(self) -> None:
+        self._reading_paused = True
+        self.transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        self._reading_paused = False
+        self.transport.resume_reading()
 
     def pause_writing(self) -> None:
         self.emptied = self.emptied or asyncio.Event()
-        self.guarded.pause_writing()
 
     def resume_writing(self) -> None:
-        self._has_left()
-        self.guarded.resume_writing()
-
-    def _has_left(self) -> None:
         if self.emptied is not None:
             self.emptied.set()
             self.emptied = None
+
+    def part(self, code: int, seconds: float = GOODBYE_SECONDS) -> None:
+        """Says goodbye behind what is queued, and waits no longer than this for an answer."""
+        self.flush(time.monotonic())
+        self.transport.write(frame_of(code.to_bytes(2, "big"), WSMsgType.CLOSE))
+        asyncio.get_running_loop().call_later(seconds, self.transport.abort)
 
     def send(self, frame: bytes) -> None:
         """Queues a frame for the end of this turn of the loop."""
@@ -9275,7 +9284,6 @@ class Subscription:
 # Raises    CableFull, TooManyTabs
 # ==============================================================================
 
-FRAME_LIMIT: Final = 65_536
 PING_SECONDS: Final = 3
 SWEEP_SECONDS: Final = 15
 SOCKETS_EACH: Final = 50  # of one person
@@ -9283,15 +9291,17 @@ FAULTS_LIMIT: Final = 100  # frames nobody understands
 _IDENTIFIER_LIMIT: Final = 4_096
 _SUBSCRIPTIONS_LIMIT: Final = 64
 _FRAMES_IN_A_ROW: Final = 50  # of one socket, before others have their turn
-_GOODBYE_SECONDS: Final = 0.9
 _TYPING_SECONDS: Final = 5
 _TYPING_PAUSE: Final = 0.5
 _REST: Final = 0.016  # seconds between flushes at most, so that many sockets get more at once
 _PORTION: Final = 262_144  # characters, which a slow reader takes in less than STALLED_SECONDS
 _PART: Final = 65_536  # characters of bodies that a catch-up holds in memory at once
 _CATCH_UPS: Final = 4  # parts that are made at once
-_CLOSE_1008: Final = b"\x88\x02" + (1008).to_bytes(2, "big")
-_CLOSE_1013: Final = b"\x88\x02" + (1013).to_bytes(2, "big")
+_CLOSE_SECONDS: Final = 7  # for an answer to our goodbye
+_ASK: Final = frame_of(b"", WSMsgType.PING)  # WebSocket's own ping, which every browser answers
+_ASKED_AFTER: Final = 8  # pings of ours, while nothing comes: a paused server counts none
+_GONE_AFTER: Final = 12
+_STRANGER: Final = UserId(0), SessionId(0), ""
 _NO_DIGITS: Final = str.maketrans("", "", string.digits)
 _MESSAGES_STREAM: Final = re.compile(r"room_([0-9]{1,18}):messages")
 _CHANNELS: Final = {  # and the stream of each, with the person or the room it is about
@@ -9337,6 +9347,14 @@ def _streams_of(shapes: Shapes, action: str, name: str, said: list[PersistedMess
     return [turbo(action, *pair) for pair in zip(targets, elements, strict=True)]
 
 
+class Upgrade(web.WebSocketResponse):
+    """aiohttp's handshake alone, for what follows is ours. Should aiohttp ask for this no longer,
+    it would read the socket itself: none would get a welcome."""
+
+    def _post_start(self, *_: object) -> None:
+        self._eof_sent = True  # nor does it say goodbye
+
+
 @dataclass(eq=False, repr=False)
 class Cable:
     """WebSocketBroadcaster, and the eight channels."""
@@ -9357,6 +9375,7 @@ class Cable:
     _sockets_of_all: int = 0
     _typing: dict[tuple[RoomId, UserId], float] = field(default_factory=dict)  # since when
     _dirty: list[Connection] = field(default_factory=list)
+    _lives: set[asyncio.Task[bool]] = field(default_factory=set)  # of all sockets
     _is_flushing: bool = False
     _is_stopping: bool = False
     _rests_until: float = 0.0
@@ -9376,7 +9395,7 @@ class Cable:
         frames: dict[str, bytes] = {}
         for subscription in chain.from_iterable(heard):
             if (frame := frames.get(subscription.identifier)) is None:
-                frame = text_frame(b'%b"message":%b}' % (subscription.prefix, encoded))
+                frame = frame_of(b'%b"message":%b}' % (subscription.prefix, encoded))
                 frames[subscription.identifier] = frame
             subscription.deliver(frame, appends)
         reached = sum(map(len, heard))
@@ -9408,10 +9427,12 @@ class Cable:
     def disconnect_others(self, user_id: UserId, session_id: SessionId) -> None:
         self._disconnect(lambda tab: tab.user_id == user_id and tab.session_id != session_id)
 
-    def disconnect_everybody(self) -> None:
-        """Tells all clients to come back: the server stops, and takes no more."""
+    async def disconnect_everybody(self) -> None:
+        """Tells all clients to come back, and waits for their goodbyes: the server stops."""
         self._is_stopping = True
         self._disconnect(lambda _: True, "server_restart", reconnect=True)
+        if self._lives:
+            await asyncio.wait(self._lives, timeout=_CLOSE_SECONDS)
 
     def _disconnect(
         self, chosen: Callable[[Connection], bool], why: str = "remote", *, reconnect: bool = False
@@ -9419,10 +9440,9 @@ class Cable:
         self._closings += 1
         goodbye = {"type": "disconnect", "reason": why, "reconnect": reconnect}
         for connection in list(filter(chosen, self.connections)):
-            connection.send(text_frame(compact(goodbye).encode()))
-            connection.flush(time.monotonic())
+            connection.send(frame_of(compact(goodbye).encode()))
             self._detach(connection)
-            self.jobs.spawn("cable_close", connection.socket.close(code=1000))
+            connection.part(WSCloseCode.OK, _CLOSE_SECONDS)
 
     def _flush_soon(self) -> None:
         """At the end of this turn; after a flush that took long, what comes meanwhile joins it."""
@@ -9448,19 +9468,21 @@ class Cable:
         self.slow += 1
         LOG.info("cable_slow", extra={"fields": {"user_id": connection.user_id}})
         self._detach(connection)
-        connection.transport.write(_CLOSE_1013)
+        connection.part(WSCloseCode.TRY_AGAIN_LATER, STALLED_SECONDS)
         connection.transport.close()
-        asyncio.get_running_loop().call_later(STALLED_SECONDS, connection.transport.abort)
 
     def beat(self) -> None:
         """The ping of every three seconds, one frame for all; and the end of stalled readers."""
         now = time.monotonic()
-        ping = text_frame(compact({"type": "ping", "message": int(time.time())}).encode())
+        ping = frame_of(compact({"type": "ping", "message": int(time.time())}).encode())
         for connection in list(self.connections):
+            connection.quiet += 1
             if connection.is_stalled(now):
                 self._cut_off(connection)
+            elif connection.quiet > _GONE_AFTER:
+                connection.transport.abort()
             else:
-                connection.send(ping)
+                connection.send(_ASK + ping if connection.quiet == _ASKED_AFTER else ping)
         self._flush_soon()
 
     def sweep(self) -> None:
@@ -9472,35 +9494,49 @@ class Cable:
     # Sockets.
 
     async def serve(
-        self, request: web.Request, socket: web.WebSocketResponse, cookie: str, request_id: str
+        self, request: web.Request, response: Upgrade, cookie: str, about: dict[str, object]
     ) -> None:
-        """Lives as long as the socket does; people take a place. Raises CableFull, TooManyTabs."""
+        """Opens a socket; people take a place. Raises CableFull, TooManyTabs."""
         closings = self._closings
         viewer = (await self.db.read(at_the_door, cookie)).viewer if cookie else None
-        with self._place(viewer.user.id) if viewer else nullcontext():
-            await socket.prepare(request)
-            transport = cast(asyncio.Transport, request.transport)
+        person = (viewer.user.id, viewer.session.id, viewer.user.name) if viewer else _STRANGER
+        if viewer:
+            self._take_place(viewer.user.id)
+        transport = cast(asyncio.Transport, request.transport)  # `prepare` sees whether it is there
+        connection = Connection(transport, *person, about, self._dirty, self._turn_away)
+        try:
+            await response.prepare(request)
             while viewer and closings != self._closings:  # somebody was signed out meanwhile
                 closings = self._closings
                 viewer = (await self.db.read(at_the_door, cookie)).viewer
-            if viewer and not self._is_stopping:
-                guarded = cast(asyncio.Protocol, transport.get_protocol())
-                of_whom = (viewer.user.id, viewer.session.id, viewer.user.name)
-                parts = (socket, transport, guarded, *of_whom, self._dirty, self._drain)
-                await self._listen(Connection(*parts), request_id)
-                return
+        except BaseException:
+            self._forget(connection)
+            raise
+        transport.set_protocol(connection)
+        transport.set_write_buffer_limits(high=1, low=0)  # pause tells of waiting
+        if viewer and not self._is_stopping:
+            self.connections.add(connection)
+            connection.send(frame_of(b'{"type":"welcome"}'))
+            self._flush_soon()
+        else:
             LOG.info("ws_unauthorized")
             reason = "server_restart" if self._is_stopping else "unauthorized"
             goodbye = {"type": "disconnect", "reason": reason, "reconnect": self._is_stopping}
-            with suppress(TimeoutError):
-                async with asyncio.timeout(_GOODBYE_SECONDS):
-                    await socket.send_str(compact(goodbye))
-                    await socket.close(code=1000)
-            transport.abort()
+            connection.send(frame_of(compact(goodbye).encode()))
+            connection.is_closed = True
+            connection.part(WSCloseCode.OK)
+        life = self.jobs.attempt("cable_socket", self._listen(connection))
+        self._lives.add(task := asyncio.create_task(life, context=Context()))
+        task.add_done_callback(self._lives.discard)
+        early = SimpleNamespace(feed_data=connection.data_received, feed_eof=bool)
+        request.protocol.set_parser(cast(Any, early))  # which hands over what has come
+        request.protocol.transport = None  # or aiohttp, which now hears that it is lost,
+        request.protocol.connection_lost(None)  # would close it
+        if transport.is_closing():  # which only aiohttp has heard
+            connection.connection_lost(None)
 
-    @contextmanager
-    def _place(self, user_id: UserId) -> Iterator[None]:
-        """A place for one socket, given back in every case. Raises CableFull, TooManyTabs."""
+    def _take_place(self, user_id: UserId) -> None:
+        """A place for one socket, until it is forgotten. Raises CableFull, TooManyTabs."""
         if self._is_stopping:
             raise CableFull
         is_full = self._sockets_of_all >= self.max_sockets
@@ -9511,49 +9547,56 @@ class Cable:
             raise refusal
         self._sockets_of_all += 1
         self._sockets[user_id] += 1
-        try:
-            yield
-        finally:
+
+    def _forget(self, connection: Connection) -> None:
+        """A socket is gone; its place is given back."""
+        self._detach(connection)
+        if user_id := connection.user_id:
             self._sockets_of_all -= 1
             self._sockets[user_id] -= 1
             if not self._sockets[user_id]:
                 del self._sockets[user_id]
 
-    async def _listen(self, connection: Connection, request_id: str) -> None:
-        connection.transport.set_write_buffer_limits(high=1, low=0)  # pause tells of waiting
-        connection.transport.set_protocol(connection)
-        number = 0
+    async def _listen(self, connection: Connection) -> None:
+        """Heeds what comes until the socket is gone."""
+        transport, number, about = connection.transport, 0, connection.about
+        began = time.monotonic()
         try:
-            self.connections.add(connection)
-            connection.send(text_frame(b'{"type":"welcome"}'))
-            self._flush_soon()
-            async for message in connection.socket:
-                if connection.is_closed:
-                    break
-                number += 1  # more than its pace knows of: it came with the handshake, unguarded
-                if number > connection.counted and not connection.keeps_pace(1):
-                    self._drain(connection, "cable_flooded")
-                    break
-                text = message.data if message.type is WSMsgType.TEXT else ""
-                obeyed = self._heed(connection, text)
-                await self.jobs.attempt("cable", obeyed, request_id=request_id)
-                if number % _FRAMES_IN_A_ROW == 0:
-                    await asyncio.sleep(0)  # others wait
-            if connection.is_deaf:  # whoever leaves at once takes the goodbye along
-                await asyncio.sleep(_GOODBYE_SECONDS)
+            while message := await connection.inbox.read():
+                if message.type is WSMsgType.CLOSE:  # the answer to ours, or it waits for one
+                    hang_up = transport.abort if connection.is_closed else transport.close
+                    self._turn_away(connection, WSCloseCode.OK)
+                    hang_up()
+                elif message.type is WSMsgType.PING:
+                    connection.send(frame_of(message.data, WSMsgType.PONG))
+                    self._flush_soon()
+                elif message.type is not WSMsgType.PONG and not connection.is_closed:
+                    number += 1
+                    text = message.data if message.type is WSMsgType.TEXT else ""
+                    obeyed = self._heed(connection, text)
+                    await self.jobs.attempt("cable", obeyed, request_id=about["request_id"])
+                    if number % _FRAMES_IN_A_ROW == 0:
+                        await asyncio.sleep(0)  # others wait
+        except (EofStream, WebSocketError) as end:
+            if isinstance(end, WebSocketError):
+                self._turn_away(connection, end.code)
+                await asyncio.sleep(GOODBYE_SECONDS)
         finally:
-            self._detach(connection)
+            transport.abort()
+            self._forget(connection)
+            about["ms"] = round((time.monotonic() - began) * 1000, 1)
+            LOG.info("request", extra={"fields": about})
 
-    def _drain(self, connection: Connection, event: str) -> None:
-        """Ends a socket that sends more than it may, and lets the rest of it run off."""
+    def _turn_away(self, connection: Connection, code: int, event: str = "") -> None:
+        """Ends a socket that breaks a rule or its pace, and lets the rest of it run off."""
         if connection.is_closed:
             return
-        LOG.warning(event, extra={"fields": {"user_id": connection.user_id}})
+        if event:
+            LOG.warning(event, extra={"fields": {"user_id": connection.user_id}})
         self._detach(connection)
         connection.is_deaf = True
-        connection.transport.write(_CLOSE_1008)
+        connection.part(code)
         connection.transport.resume_reading()
-        asyncio.get_running_loop().call_later(_GOODBYE_SECONDS, connection.transport.abort)
 
     def _detach(self, connection: Connection) -> None:
         """Ends a connection and its subscriptions: no frame reaches it afterwards."""
@@ -9583,7 +9626,8 @@ class Cable:
                         connection.ignore()
                         connection.faults += 1
                         if connection.faults >= FAULTS_LIMIT:
-                            self._drain(connection, "cable_senseless")
+                            code = WSCloseCode.POLICY_VIOLATION
+                            self._turn_away(connection, code, "cable_senseless")
                 self._flush_soon()
         except RightChanged:
             self.disconnect_session(connection.session_id)
@@ -9603,12 +9647,12 @@ class Cable:
             return
         identifier, prefix = _spelled(identifier)
         if wanted is None:
-            connection.send(text_frame(prefix + b'"type":"reject_subscription"}'))
+            connection.send(frame_of(prefix + b'"type":"reject_subscription"}'))
             return
         subscription = Subscription(connection, identifier, prefix, channel, *wanted)
         connection.subscriptions[identifier] = subscription
         self._streams.setdefault(subscription.stream, {})[subscription] = None
-        connection.send(text_frame(prefix + b'"type":"confirm_subscription"}'))
+        connection.send(frame_of(prefix + b'"type":"confirm_subscription"}'))
         if channel == "PresenceChannel":
             await self._present(subscription)
 
@@ -9690,7 +9734,7 @@ class Cable:
             newest = max(seen, subscription.live[1], *(entry["id"] for entry in news.missed))
             async for payload in self._told(news, newest):
                 encoded = compact(payload).encode()
-                connection.send(text_frame(b'%b"message":%b}' % (subscription.prefix, encoded)))
+                connection.send(frame_of(b'%b"message":%b}' % (subscription.prefix, encoded)))
                 if not connection.flush(time.monotonic()):
                     self._cut_off(connection)
                 if connection.emptied:  # all at once may be more than may wait
@@ -11735,22 +11779,20 @@ async def create_bot_boost(ask: Ask) -> Outcome:
 
 
 async def open_cable(request: web.Request) -> web.StreamResponse:
-    """The socket of one tab, for as long as it lives."""
-    campfire = request.app[CAMPFIRE]
-    socket = web.WebSocketResponse(
-        protocols=("actioncable-v1-json", "actioncable-unsupported"),
-        heartbeat=25,
-        max_msg_size=FRAME_LIMIT + 1,
-        compress=False,  # it costs 92 KB a socket, and Rails negotiates none
-    )
-    if request.method != "GET" or not socket.can_prepare(request).ok:
+    """The socket of one tab, which is no matter of requests from then on."""
+    campfire, protocols = request.app[CAMPFIRE], ("actioncable-v1-json", "actioncable-unsupported")
+    upgrade = Upgrade(protocols=protocols, compress=False)  # 92 KB a socket, and Rails has none
+    if request.method != "GET" or not upgrade.can_prepare(request).ok:
         raise OriginRefused
     if not is_allowed_origin(request.headers.get("Origin", ""), request):
         log_foreign("ws_origin_rejected", request)
         raise OriginRefused
-    cookie = caller_of(request).cookies.get("session_token", "")
-    await campfire.sockets.serve(request, socket, cookie, request[REQUEST_ID])
-    return socket
+    caller, query = caller_of(request), request.rel_url.raw_query_string
+    asked = {"method": "GET", "path": "/cable" + (f"?{shown_query(query)}" if query else "")}
+    about = {"request_id": request[REQUEST_ID], **asked, "status": 101}
+    about |= {"ip": caller.ip, "user_id": None}
+    await campfire.sockets.serve(request, upgrade, caller.cookies.get("session_token", ""), about)
+    return upgrade
 
 
 # === 34. upload_handlers ======================================================
@@ -12717,8 +12759,9 @@ def _note(request: web.Request, status: int, started: float) -> None:
     pattern = resource.canonical if resource else "unmatched"
     method = request.method if request.method in _METHODS else "other"  # there are thousands
     campfire.requests[method, pattern, str(status)] += 1
-    if status != HTTPStatus.SWITCHING_PROTOCOLS:  # how long a socket lived is no answer time
-        campfire.request_seconds[pattern].observe(seconds)
+    if status == HTTPStatus.SWITCHING_PROTOCOLS:
+        return  # how long a socket lives is no answer time, and told in the end
+    campfire.request_seconds[pattern].observe(seconds)
     if session and time.time() * SECOND - session.last_active_at > SESSION_REFRESH:
         refresh = campfire.db.write(refresh_session, session.id, caller.ip, caller.agent)
         campfire.jobs.spawn("refresh_session", refresh)
@@ -12775,6 +12818,9 @@ async def answer_errors(request: web.Request, handler: Guarded) -> web.StreamRes
         fields = {"request_id": given, "path": _shown_address(request)}
         LOG.exception("request_failed", extra={"fields": fields})
         response = error_answer(request, CampfireError())
+    if isinstance(response, Upgrade):  # it has been sent
+        _note(request, response.status, started)
+        return response
     if not request.content.is_eof() and request.content_type.startswith(_FILES):
         response.force_close()  # what is still to come is dropped
     if not response.prepared:
@@ -12979,9 +13025,8 @@ async def stop(campfire: Campfire, listening: Listening) -> None:
         await asyncio.sleep(0)
     for server in servers:
         server.close()
-    campfire.sockets.disconnect_everybody()
     readers = cast(list[Reader], cast(web.Server, runner.server).connections)
-    await runner.cleanup()
+    await asyncio.gather(campfire.sockets.disconnect_everybody(), runner.cleanup())
     for reader in readers:
         reader.line.abort()  # or it waits until the browser has answered the end of TLS, too
     await campfire.jobs.finish(seconds=7)

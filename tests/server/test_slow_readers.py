@@ -7,11 +7,10 @@ import time
 from collections.abc import AsyncIterator
 
 import pytest
-from aiohttp import web
 
 import campfire as program
-from tests.support.cable import HEARTBEAT, subscribed_wire, wired
-from tests.support.cast import Person, Server
+from tests.support.cable import HEARTBEAT, masked, subscribed_wire, wired
+from tests.support.cast import PATIENCE, Person, Server
 
 
 @pytest.fixture
@@ -22,10 +21,33 @@ async def line() -> AsyncIterator[tuple[program.Connection, socket.socket]]:
     loop = asyncio.get_running_loop()
     transport, _ = await loop.create_connection(asyncio.Protocol, sock=near)
     whose = program.UserId(1), program.SessionId(1), "JZ"
-    inner = asyncio.Protocol()
-    yield program.Connection(web.WebSocketResponse(), transport, inner, *whose, [], print), far
+    yield program.Connection(transport, *whose, {}, [], print), far
     transport.abort()
     far.close()
+
+
+async def heard(connection: program.Connection) -> str:
+    """The next that the far end says."""
+    async with asyncio.timeout(PATIENCE):
+        return str((await connection.inbox.read()).data)
+
+
+async def test_what_piles_up_unheeded_is_read_no_further_until_some_of_it_is_heeded(
+    line: tuple[program.Connection, socket.socket],
+) -> None:
+    connection, far = line
+    connection.transport.set_protocol(connection)
+    said = [letter * 60_000 for letter in "abcdef"]
+    frames = [masked(0x81, each.encode()) for each in said]
+
+    talking = asyncio.create_task(asyncio.to_thread(far.sendall, b"".join(frames)))
+    async with asyncio.timeout(PATIENCE):
+        while connection.transport.is_reading():
+            await asyncio.to_thread(bool)  # turns of the loop
+
+    assert [await heard(connection) for _ in said] == said
+    assert connection.transport.is_reading()
+    await talking
 
 
 async def read_some(connection: program.Connection, far: socket.socket) -> None:

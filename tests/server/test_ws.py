@@ -112,6 +112,49 @@ async def test_every_three_seconds_one_ping_goes_to_all(server: Server, kevin: P
     assert 1 < time.monotonic() - arrived < PATIENCE  # however late the first one was read
 
 
+async def test_who_answers_no_ping_of_websockets_own_is_dropped_and_who_does_stays(
+    server: Server, kevin: Person
+) -> None:
+    cable = server.parts.sockets
+    async with wired(kevin) as (_, dead), wired(kevin) as (_, alive):
+        for _ in range(3):
+            for _ in range(8):
+                cable.beat()
+            while (await alive.frame())[0] != 0x89:
+                pass
+            await alive.say(masked(0x8A, b""))
+            async with asyncio.timeout(PATIENCE):
+                while all(each.quiet for each in cable.connections):
+                    await kevin.get("/up")
+        async with asyncio.timeout(PATIENCE):
+            while (await dead.reader.read(65_536)) != b"":
+                pass
+        [kept] = cable.connections
+        cable.beat()
+        assert json.loads((await alive.frame())[1])["type"] == "ping"
+        assert not kept.is_closed
+
+
+async def test_a_socket_is_one_line_of_the_log_when_it_ends(
+    kevin: Person, log_lines: LogLines
+) -> None:
+    def told() -> list[dict[str, Any]]:
+        lines = [json.loads(line) for line in log_lines()]
+        return [line for line in lines if str(line.get("path")).startswith("/cable")]
+
+    async with wired(kevin, given={"X-Request-Id": "of-a-socket"}) as (_, wire):
+        await wire.frame()
+        assert told() == []
+    async with asyncio.timeout(PATIENCE):
+        while not told():
+            await kevin.get("/up")
+
+    [line] = told()
+    expected = {"event": "request", "request_id": "of-a-socket", "method": "GET", "path": "/cable"}
+    assert line.items() >= {**expected, "status": 101, "ip": "127.0.0.1", "user_id": None}.items()
+    assert line["ms"] > 0
+
+
 # --- Frames --------------------------------------------------------------------------------------
 
 
