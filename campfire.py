@@ -9200,10 +9200,13 @@ class Connection(asyncio.Protocol):
             self.emptied.set()
             self.emptied = None
 
-    def part(self, code: int, seconds: float = GOODBYE_SECONDS) -> None:
-        """Says goodbye behind what is queued, and waits no longer than this for an answer."""
+    def part(self, code: int, seconds: float = GOODBYE_SECONDS, *, is_awaited: bool = True) -> None:
+        """Says goodbye behind what is queued, and waits no longer than this until it has left, and
+        for an answer, if one is awaited."""
         self.flush(time.monotonic())
         self.transport.write(frame_of(code.to_bytes(2, "big"), WSMsgType.CLOSE))
+        if not is_awaited:
+            self.transport.close()
         asyncio.get_running_loop().call_later(seconds, self.transport.abort)
 
     def send(self, frame: bytes) -> None:
@@ -9297,7 +9300,6 @@ _REST: Final = 0.016  # seconds between flushes at most, so that many sockets ge
 _PORTION: Final = 262_144  # characters, which a slow reader takes in less than STALLED_SECONDS
 _PART: Final = 65_536  # characters of bodies that a catch-up holds in memory at once
 _CATCH_UPS: Final = 4  # parts that are made at once
-_CLOSE_SECONDS: Final = 7  # for an answer to our goodbye
 _ASK: Final = frame_of(b"", WSMsgType.PING)  # WebSocket's own ping, which every browser answers
 _ASKED_AFTER: Final = 8  # pings of ours, while nothing comes: a paused server counts none
 _GONE_AFTER: Final = 12
@@ -9428,11 +9430,11 @@ class Cable:
         self._disconnect(lambda tab: tab.user_id == user_id and tab.session_id != session_id)
 
     async def disconnect_everybody(self) -> None:
-        """Tells all clients to come back, and waits for their goodbyes: the server stops."""
+        """Tells all clients to come back, and waits until they are told: the server stops."""
         self._is_stopping = True
         self._disconnect(lambda _: True, "server_restart", reconnect=True)
         if self._lives:
-            await asyncio.wait(self._lives, timeout=_CLOSE_SECONDS)
+            await asyncio.wait(self._lives, timeout=STALLED_SECONDS)
 
     def _disconnect(
         self, chosen: Callable[[Connection], bool], why: str = "remote", *, reconnect: bool = False
@@ -9442,7 +9444,9 @@ class Cable:
         for connection in list(filter(chosen, self.connections)):
             connection.send(frame_of(compact(goodbye).encode()))
             self._detach(connection)
-            connection.part(WSCloseCode.OK, _CLOSE_SECONDS)
+            seconds = GOODBYE_SECONDS if self._is_stopping else STALLED_SECONDS
+            # At a stop, whoever sleeps would hold up everybody's return.
+            connection.part(WSCloseCode.OK, seconds, is_awaited=not self._is_stopping)
 
     def _flush_soon(self) -> None:
         """At the end of this turn; after a flush that took long, what comes meanwhile joins it."""
@@ -9468,8 +9472,7 @@ class Cable:
         self.slow += 1
         LOG.info("cable_slow", extra={"fields": {"user_id": connection.user_id}})
         self._detach(connection)
-        connection.part(WSCloseCode.TRY_AGAIN_LATER, STALLED_SECONDS)
-        connection.transport.close()
+        connection.part(WSCloseCode.TRY_AGAIN_LATER, STALLED_SECONDS, is_awaited=False)
 
     def beat(self) -> None:
         """The ping of every three seconds, one frame for all; and the end of stalled readers."""

@@ -302,3 +302,14 @@ async def test_whoever_is_disconnected_hears_nothing_afterwards(
     assert reached == 0
     assert await tab.goodbye() == goodbye("remote", reconnect=reconnect)
     assert server.parts.sockets.connections == set()
+
+
+async def test_whoever_never_answers_hears_why_the_server_stops_and_is_let_go(
+    kevin: Person,
+) -> None:
+    async with wired(kevin) as (_, wire):
+        await wire.frame()
+        await kevin.server.stop()
+        assert json.loads((await wire.frame())[1])["reason"] == "server_restart"
+        assert await wire.close_code() == 1000
+        assert await wire.reader.read() == b""
