@@ -126,7 +126,7 @@ from typing import (
     IO, NamedTuple, Protocol, Self, TypeAlias, TypeGuard, TypeVar, cast,
 )
 from urllib.parse import quote, unquote, urlencode
-from weakref import WeakValueDictionary
+from weakref import WeakValueDictionary, proxy
 
 import aiosqlite
 import bcrypt
@@ -9117,7 +9117,7 @@ def frame_end(data: bytes, start: int) -> int | None:
     return payload + 4 + size
 
 
-@dataclass(eq=False, repr=False, slots=True)  # what is written is nobody else's to read
+@dataclass(eq=False, repr=False, slots=True, weakref_slot=True)  # what it writes is nobody else's
 class Connection(asyncio.Protocol):
     """One tab's socket, from its welcome to its end, which nothing takes back. aiohttp leads it up
     to here, and reads its frames; of the request nothing is kept. Here is seen what aiohttp hides:
@@ -9153,8 +9153,8 @@ class Connection(asyncio.Protocol):
     _moved_at: float = 0.0
 
     def __post_init__(self) -> None:
-        loop = asyncio.get_running_loop()
-        self.inbox = WebSocketDataQueue(cast(Any, self), FRAME_LIMIT, loop=loop)
+        loop, itself = asyncio.get_running_loop(), proxy(self)  # or it ends as garbage
+        self.inbox = WebSocketDataQueue(cast(Any, itself), FRAME_LIMIT, loop=loop)
         self._reader = WebSocketReader(self.inbox, FRAME_LIMIT + 1, False, True)  # noqa: FBT003
 
     def data_received(self, data: bytes) -> None:

@@ -1,17 +1,22 @@
 """Certificates: renewed at SIGHUP, refused when unusable, and watched."""
 
 import asyncio
+import gc
 import json
 import signal
 import socket
 import ssl
 import sys
+from asyncio.sslproto import SSLProtocol
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import cast
 
+import pytest
+
 import campfire as program
-from tests.support.cast import SETTINGS, LogLines
+from tests.support.cable import KEY
+from tests.support.cast import PATIENCE, SETTINGS, LogLines, start_server
 from tests.support.executable import PYZ
 from tests.support.operators import (
     PROGRAM,
@@ -105,6 +110,49 @@ async def test_a_connection_under_tls_needs_less_than_seventy_kilobytes(
             line.transport.abort()
 
     assert grown / 300 < 70
+
+
+def heard_to_the_end(address: tuple[str, int], said: str) -> bytes:
+    heard = b""
+    with trusting_anybody().wrap_socket(socket.create_connection(address, PATIENCE)) as line:
+        line.sendall(said.encode())
+        while part := line.recv(65_536):
+            heard += part
+    return heard
+
+
+@pytest.mark.parametrize(
+    ("path", "more"),
+    [
+        ("/up", "Connection: close\r\n"),
+        (
+            "/cable",
+            "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+            f"Sec-WebSocket-Key: {KEY}\r\nOrigin: https://HOST\r\n",
+        ),
+    ],
+)
+async def test_what_a_connection_under_tls_held_is_free_as_soon_as_it_has_ended(
+    database: Path, tmp_path: Path, path: str, more: str
+) -> None:
+    certify(tmp_path, "chat.example.com")
+    files = certified(tmp_path)
+    cert, key = files["TLS_CERT_FILE"], files["TLS_KEY_FILE"]
+    server = await start_server(database, TLS_CERT_FILE=cert, TLS_KEY_FILE=key)
+    host = server.address.removeprefix("https://")
+    address = "127.0.0.1", int(host.rpartition(":")[2])
+    said = f"GET {path} HTTP/1.1\r\nHost: {host}\r\n{more.replace('HOST', host)}\r\n"
+    gc.collect()
+    gc.disable()
+    try:
+        assert b"\r\n\r\n" in await asyncio.to_thread(heard_to_the_end, address, said)
+        server.parts.sockets.beat()
+        async with asyncio.timeout(PATIENCE):
+            while [held for held in gc.get_objects() if isinstance(held, SSLProtocol)]:
+                await asyncio.to_thread(gc.get_count)  # the loop goes on
+    finally:
+        gc.enable()
+        await server.close()
 
 
 def test_a_server_with_unusable_certificate_files_says_so(database: Path, tmp_path: Path) -> None:
