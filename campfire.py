@@ -9153,9 +9153,9 @@ class Connection(asyncio.Protocol):
     _moved_at: float = 0.0
 
     def __post_init__(self) -> None:
-        loop, itself = asyncio.get_running_loop(), proxy(self)  # or it ends as garbage
-        self.inbox = WebSocketDataQueue(cast(Any, itself), FRAME_LIMIT, loop=loop)
-        self._reader = WebSocketReader(self.inbox, FRAME_LIMIT + 1, False, True)  # noqa: FBT003
+        loop, itself = asyncio.get_running_loop(), proxy(self)  # or they would hold each other
+        self.inbox = inbox = WebSocketDataQueue(cast(Any, itself), FRAME_LIMIT, loop=loop)
+        self._reader = WebSocketReader(inbox, FRAME_LIMIT + 1, compress=False, decode_text=True)
 
     def data_received(self, data: bytes) -> None:
         if self.is_deaf:
