@@ -257,6 +257,7 @@ if __name__ == "__main__":  # before anything else: process 1 does not end witho
     if callable(signal.getsignal(signal.SIGINT)):  # not what a shell's background ignores
         signal.signal(signal.SIGINT, end)
 
+import contextlib
 import io
 import re
 import shutil
@@ -268,6 +269,7 @@ if os.name == "posix":  # all others are refused below
 BUILD = "@BUILD@"
 HOLDS = {"@": "HOLDS"}
 MARK = "complete"
+OURS = "site-packages/campfire.py"
 ADVICE = "set SHIV_ROOT to a folder of this user."
 CACHE = re.compile(r"\.?(.+)_[0-9a-f]{64}_(cpython-[0-9]+[-\w]*?)(\.tmp|_lock)?")
 
@@ -372,16 +374,22 @@ def wanted_from(archive, target):
 
 def write_missing(archive, folder, target):
     """Writes what is not there or has not its size; without its mark nothing is trusted."""
+    import py_compile
+
     sizes, wanted = unpacked(folder), dict(wanted_from(archive, target))
     missing = [name for name, info in wanted.items()
                if not sizes or size_of(os.path.join(folder, name)) != info.file_size]
     room = sum(wanted[name].file_size for name in missing) // 2**20 + 16
-    space = os.statvfs(folder)
-    if space.f_bavail * space.f_frsize < room * 2**20:
+    if shutil.disk_usage(folder).free < room * 2**20:
         refuse("needs %d MB of free space in %s to unpack." % (room, os.path.dirname(folder)))
-    for name in missing:
+    for name in sorted(missing, key=OURS.__ne__):
         with archive.open(wanted[name]) as source:
             write_file(os.path.join(folder, name), source)
+        if name == OURS and not os.fork():  # beside the rest; and a server would keep its memory
+            try:
+                py_compile.compile(os.path.join(folder, name))
+            finally:
+                os._exit(0)
     os.sync()  # only what has reached the disk is marked
     lines = ["%d %s" % (info.file_size, name) for name, info in wanted.items()]
     write_file(os.path.join(folder, MARK), io.BytesIO("\n".join(lines + ["end"]).encode()))
@@ -391,7 +399,6 @@ def unpack(archive, folder, target):
     root = os.path.dirname(folder)
     if not os.access(root, os.W_OK):
         refuse("cannot write to %s; %s" % (root, ADVICE))
-    import py_compile
     import zipfile
     import zlib
 
@@ -399,17 +406,13 @@ def unpack(archive, folder, target):
         os.makedirs(folder, exist_ok=True)
         with zipfile.ZipFile(archive) as packed:
             write_missing(packed, folder, target)
-        if not os.fork():  # what compiling takes of memory, a server would never give back
-            try:
-                py_compile.compile(os.path.join(folder, "site-packages", "campfire.py"))
-            finally:
-                os._exit(0)
-        os.wait()
     except (EOFError, zipfile.BadZipFile, zlib.error) as error:
         refuse("this file is damaged (%s): copy or download it again." % error)
     except OSError as error:
         refuse("cannot unpack into %s (%s)." % (root, error.strerror))
     finally:
+        with contextlib.suppress(ChildProcessError):
+            os.wait()
         if not unpacked(folder):
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -470,11 +473,9 @@ def start():
     hold(archive, folder, target)
     check_owned(folder)
     check_owned(os.path.join(folder, "site-packages"))
-    try:
+    with contextlib.suppress(OSError):  # no way to tidy up is no reason not to start
         os.utime(os.path.join(folder, MARK))  # when it was used last
         sweep(folder)
-    except OSError:  # no way to tidy up is no reason not to start
-        pass
     os.environ["CAMPFIRE_PYZ"] = archive
     sys.path[0] = os.path.join(folder, "site-packages")
     sys.dont_write_bytecode = False  # the cache is ours; without it each start takes a second more

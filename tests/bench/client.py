@@ -289,13 +289,15 @@ def live(world: World) -> Measured:
             world.say(jason, world.long, 1)
             times.append(page.evaluate("next.then(at => at - notes.came)"))
         shift = sum(page.evaluate("notes.shifts"))
+        floors = []
         with bare(world, page) as still:
-            still.evaluate(NEXT_MESSAGE)
-            still.evaluate("come()")
-            floor = still.evaluate("next.then(at => at - notes.came)")
+            for _ in range(21):
+                still.evaluate(NEXT_MESSAGE)
+                still.evaluate("come()")
+                floors.append(still.evaluate("next.then(at => at - notes.came)"))
     return {
         "live message, cable to painted": statistics.median(times),
-        "live message, bare": floor,
+        "live message, bare": statistics.median(floors),
         "layout shift, live": shift,
     }
 

@@ -138,7 +138,7 @@ export class Writer extends Observable<Writing> {
 
   #setRich(rich: boolean): void {
     this.#editor?.showToolbar(rich);
-    this.change({ rich });
+    if (this.state().rich !== rich) this.change({ rich });
   }
 
   #typed(): void {

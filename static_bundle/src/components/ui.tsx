@@ -290,8 +290,10 @@ function turned(popover: HTMLElement): DOMRect {
   const flips = box.bottom > innerHeight - FLIP_AT;
   if (!(flips || shift)) return box;
   if (flips) popover.dataset.flipped = "true";
-  if (shift) popover.style.maxInlineSize = `${right - box.left - shift}px`;
-  popover.style.setProperty("--shift", `${shift}px`);
+  if (shift) {
+    popover.style.maxInlineSize = `${right - box.left - shift}px`;
+    popover.style.setProperty("--shift", `${shift}px`);
+  }
   return popover.getBoundingClientRect();
 }
 
