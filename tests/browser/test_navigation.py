@@ -59,15 +59,16 @@ def test_the_newest_click_wins_however_soon_it_comes(house: House) -> None:
     maya.mouse.click(*second)
     maya.wait_for_url(f"**{paths[1]}")
     maya.mouse.click(*third)
-    expect(maya).to_have_url(re.compile(f"{paths[2]}$"), timeout=1000)
+    expect(maya).to_have_url(re.compile(f"{paths[2]}$"))
 
     maya.mouse.click(*settings)
     expect(maya.get_by_role("button", name="New link")).to_be_visible()
     back = middle(maya, "Go back")
     maya.go_back()
     expect(composer(maya)).to_be_visible()
+    maya.evaluate(f"void (window.fades = ({FADES})())")  # begun before: it is soon over
     maya.mouse.click(*settings)
-    assert max(maya.evaluate(FADES)) <= 120
+    assert max(maya.evaluate("fades")) <= 120
     maya.mouse.click(*back)  # while it fades
     expect(composer(maya)).to_be_visible()
 
