@@ -126,7 +126,7 @@ from typing import (
     IO, NamedTuple, Protocol, Self, TypeAlias, TypeGuard, TypeVar, cast,
 )
 from urllib.parse import quote, unquote, urlencode
-from weakref import WeakValueDictionary, proxy
+from weakref import WeakSet, WeakValueDictionary, proxy
 
 import aiosqlite
 import bcrypt
@@ -12939,16 +12939,23 @@ async def resume_bans(campfire: Campfire) -> None:
         remove_banned_content_later(campfire, user_id)
 
 
+OpenLines: TypeAlias = WeakSet[asyncio.Transport]
+
+
 class Reader(web.RequestHandler):
     """Reads requests, and refuses in our own words what is none. aiohttp's own tell strangers which
     aiohttp and which Python they have before them. Should `handle_error` no longer be asked, they
     are told again (and HTTP/1.1 to whoever speaks 1.0)."""
 
-    __slots__ = ("_heard", "line")
+    __slots__ = ("_heard", "_lines")
+
+    def __init__(self, lines: OpenLines, *given: Any, **settings: Any) -> None:  # noqa: ANN401 - aiohttp's
+        super().__init__(*given, **settings)
+        self._lines = lines
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keeps hold of the line, which aiohttp lets go of before its end has come."""
-        self.line = cast(asyncio.Transport, transport)
+        """Notes the line, which aiohttp lets go of before its end, and at a stop never closes."""
+        self._lines.add(cast(asyncio.Transport, transport))
         super().connection_made(transport)
 
     def data_received(self, data: bytes) -> None:
@@ -12987,8 +12994,8 @@ class Reader(web.RequestHandler):
         return refusal
 
 
-# A server at work: what runs the app alone, for where we listen is our own; and that.
-Listening: TypeAlias = tuple[web.AppRunner, Sequence[asyncio.Server]]
+# A server at work: what runs the app alone, for where we listen is our own; that; and who came.
+Listening: TypeAlias = tuple[web.AppRunner, Sequence[asyncio.Server], OpenLines]
 
 
 async def listen(campfire: Campfire, bundle: Bundle) -> tuple[Listening, str]:
@@ -13013,29 +13020,29 @@ async def listen(campfire: Campfire, bundle: Bundle) -> tuple[Listening, str]:
     port = places[0][0].getsockname()[1]
     if config.plain_port:
         places += [(place, None) for place in listening_on(config.host, config.plain_port)]
-    serve: Any = partial(loop.create_server, partial(Reader, server, loop=loop, **reading))
+    reader = partial(Reader, lines := OpenLines(), server, loop=loop, **reading)
+    serve: Any = partial(loop.create_server, reader)
     servers = [await serve(sock=at, ssl=tls, backlog=BACKLOG) for at, tls in places]
     host = f"[{config.host}]" if ":" in config.host else config.host
-    return (runner, servers), f"{'https' if context else 'http'}://{host}:{port}"
+    return (runner, servers, lines), f"{'https' if context else 'http'}://{host}:{port}"
 
 
 async def stop(campfire: Campfire, listening: Listening) -> None:
     """Says goodbye to every tab, finishes what was begun, and closes the file."""
-    loop, (runner, servers) = asyncio.get_running_loop(), listening
+    loop, (runner, servers, lines) = asyncio.get_running_loop(), listening
     for place in chain.from_iterable(server.sockets for server in servers):
         loop.remove_reader(place.fileno())  # asyncio forgets whoever it lets in as it closes (3.11)
     for _ in range(3):  # turns, from being let in to waiting for a request
         await asyncio.sleep(0)
     for server in servers:
         server.close()
-    readers = cast(list[Reader], cast(web.Server, runner.server).connections)
     await asyncio.gather(campfire.sockets.disconnect_everybody(), runner.cleanup())
-    for reader in readers:
-        reader.line.abort()  # or it waits until the browser has answered the end of TLS, too
     await campfire.jobs.finish(seconds=7)
     await campfire.bots.client.close()
     await campfire.push.client.close()
     await campfire.previews.close()
+    for line in lines:  # whose browsers have not answered the end of TLS, or began it only now
+        line.abort()
     await campfire.db.close()
 
 

@@ -1,7 +1,9 @@
 """Certificates: renewed at SIGHUP, refused when unusable, and watched."""
 
 import asyncio
+import contextlib
 import gc
+import http.client
 import json
 import signal
 import socket
@@ -92,6 +94,45 @@ async def test_a_stop_leaves_none_open_that_was_given_up_and_has_not_answered_th
             assert await asyncio.to_thread(line.recv, 1) == b""  # its end of TLS, never answered
             child.process.send_signal(signal.SIGTERM)
             _, said = await child.process.communicate()
+
+    assert (child.process.returncode, said) == (0, b"")
+
+
+def begin_to_sign_in(slow: http.client.HTTPSConnection) -> None:
+    """Sends all but the body, which the server waits for."""
+    slow.request("GET", "/api/boot?path=/session/new")
+    answer = slow.getresponse()
+    slow.putrequest("POST", "/api/session")
+    slow.putheader("X-CSRF-Token", json.load(answer)["csrf_token"])
+    slow.putheader("Cookie", answer.headers["Set-Cookie"].partition(";")[0])
+    slow.putheader("Content-Length", "2")
+    slow.putheader("Expect", "100-continue")
+    slow.endheaders()
+    assert b" 100 " in slow.sock.recv(1_024)
+
+
+def wait_until_refused(address: tuple[str, int]) -> None:
+    with contextlib.suppress(ConnectionRefusedError):
+        while True:
+            socket.create_connection(address).close()
+
+
+async def test_a_stop_leaves_none_open_that_comes_to_an_agreement_on_tls_meanwhile(
+    database: Path, tmp_path: Path
+) -> None:
+    certify(tmp_path, "chat.example.com")
+    program = sys.executable, "-W", "always::ResourceWarning", PROGRAM
+    async with child_server(database, program=program, **certified(tmp_path)) as child:
+        address = "127.0.0.1", int(child.address.rpartition(":")[2])
+        slow = http.client.HTTPSConnection(*address, context=trusting_anybody())
+        with socket.create_connection(address) as late:
+            begin_to_sign_in(slow)
+            child.process.send_signal(signal.SIGTERM)
+            wait_until_refused(address)
+            with trusting_anybody().wrap_socket(late):
+                slow.send(b"{}")
+                _, said = await child.process.communicate()
+        slow.close()
 
     assert (child.process.returncode, said) == (0, b"")
 
