@@ -317,7 +317,16 @@ function pathOf(event: Event): string | null {
   return PAGE_PATHS.test(link.pathname) ? link.pathname + link.search : null;
 }
 
+/** While a page fades in, a press reaches nothing but the document: what lies there gets it. */
+function passOn(event: MouseEvent): void {
+  if (event.target !== document.documentElement || !fading) return;
+  fading.skipTransition();
+  const there = document.elementFromPoint(event.clientX, event.clientY);
+  if (there !== event.target) there?.dispatchEvent(new MouseEvent("click", event));
+}
+
 function followLinks(): void {
+  document.addEventListener("click", passOn);
   document.addEventListener("click", (event) => {
     const { button, metaKey, ctrlKey, shiftKey, altKey, defaultPrevented } = event;
     if (defaultPrevented || button !== 0 || metaKey || ctrlKey || shiftKey || altKey) return;
