@@ -258,6 +258,10 @@ async function show(screen: Screen<PageName>, boot: Boot, path: string): Promise
     fading = document.startViewTransition(update);
     // Skipped, when the next navigation comes too soon: only the animation is lost.
     fading.ready.catch(() => undefined);
+    const over = () => {
+      fading = undefined;
+    };
+    fading.finished.then(over, over);
     await fading.updateCallbackDone;
   } else update();
   settle(boot);
@@ -319,10 +323,10 @@ function pathOf(event: Event): string | null {
 
 /** While a page fades in, a press reaches nothing but the document: what lies there gets it. */
 function passOn(event: MouseEvent): void {
-  if (event.target !== document.documentElement || !fading) return;
+  if (!(event.isTrusted && fading) || event.target !== document.documentElement) return;
   fading.skipTransition();
   const there = document.elementFromPoint(event.clientX, event.clientY);
-  if (there !== event.target) there?.dispatchEvent(new MouseEvent("click", event));
+  there?.dispatchEvent(new MouseEvent("click", event));
 }
 
 function followLinks(): void {
